@@ -1,0 +1,188 @@
+"""How a file becomes pixels, and many files one memory-mapped array.
+
+Pillow decodes, because it refuses a truncated file that OpenCV completes with grey and a message on stderr (see
+`docs/deduplication.md`, "Decoding"); OpenCV resizes.
+"""
+
+import hashlib
+import io
+import os
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from tumorcls.errors import DataError
+from tumorcls.intensity import to_uint8
+from tumorcls.matlab import read_mat
+
+Pixels = npt.NDArray[np.uint8]
+
+MAX_PIXELS = 50_000_000
+"""Larger images are refused from their header: no MR slice comes near, and a forged header could ask for all memory."""
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm"})
+
+_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
+_BROKEN_FILE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, OverflowError, struct.error, zlib.error)
+# Raised to make every stored array be built anew when decoding or resizing gives other pixels.
+_PIXELS_VERSION = 1
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a file holds.
+
+    `pixels` is uint8 (height, width, 3) RGB in [0, 255]; `channels` counts those stored in the file (1 for grey). `label` and
+    `patient` are None unless the file itself states them, as figshare's ``.mat`` files do.
+    """
+
+    pixels: Pixels
+    channels: int
+    label: str | None = None
+    patient: str | None = None
+
+
+def read_image(path: Path) -> Pixels:
+    """Reads an image file.
+
+    The orientation tag of EXIF is applied: it is how the picture was shown to whoever labelled it. Transparent parts become
+    black, the background of a slice. Values deeper than 8 bits are scaled by percentiles (`tumorcls.intensity`).
+
+    Returns:
+        uint8 (height, width, 3), RGB, [0, 255].
+
+    Raises:
+        DataError: The file is missing, empty, truncated, no image, or has more than `MAX_PIXELS` pixels.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: the file must be readable; got {error.strerror}.") from error
+    return decode(data, str(path)).pixels
+
+
+def decode(data: bytes, where: str) -> Decoded:
+    """Decodes the bytes of a file; `where` names it in errors. See `read_image`."""
+    if not data:
+        raise DataError(f"{where}: an image must not be empty; got 0 bytes. Copy the file again.")
+    if where.lower().endswith(".mat"):
+        mat = read_mat(data, where, MAX_PIXELS)
+        return Decoded(np.repeat(mat.image[:, :, None], 3, axis=2), 1, mat.label, mat.patient)
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            _check_size(image, where)
+            image.load()
+            channels = len(image.getbands())
+            upright = ImageOps.exif_transpose(image) if "exif" in image.info else image
+            return Decoded(_to_rgb(upright), channels)
+    except UnidentifiedImageError as error:
+        raise DataError(f"{where}: must be an image ({', '.join(_FORMATS)}); got something else.") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(f"{where}: an image must have at most {MAX_PIXELS:,} pixels; its header claims far more.") from error
+    except _BROKEN_FILE as error:
+        raise DataError(f"{where}: must be a whole image; got {error}. Copy the file again.") from error
+
+
+def _check_size(image: Image.Image, where: str) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise DataError(f"{where}: an image must have at most {MAX_PIXELS:,} pixels; its header claims {width}x{height}.")
+
+
+def _to_rgb(image: Image.Image) -> Pixels:
+    if image.mode.startswith(("I", "F")):  # 16-bit and deeper: Pillow's own conversion would clip at 255
+        return np.repeat(to_uint8(np.asarray(image))[:, :, None], 3, axis=2)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, image)
+    return np.array(image.convert("RGB"), dtype=np.uint8)
+
+
+def fit_square(image: Pixels, size: int) -> Pixels:
+    """Resizes to (size, size, 3), keeping the aspect ratio and padding with black on both sides alike.
+
+    Shrinking averages areas; enlarging interpolates linearly.
+    """
+    height, width = image.shape[:2]
+    scale = size / max(height, width)
+    new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
+    if (new_height, new_width) != (height, width):
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        image = cv2.resize(image, (new_width, new_height), interpolation=method).astype(np.uint8, copy=False)
+    if new_height == new_width == size:
+        return image
+    square = np.zeros((size, size, 3), np.uint8)
+    top, left = (size - new_height) // 2, (size - new_width) // 2
+    square[top : top + new_height, left : left + new_width] = image
+    return square
+
+
+def load_images(paths: Sequence[Path], size: int, cache_dir: Path, key: str) -> Pixels:
+    """Returns the images as one read-only memory map, decoding them only the first time.
+
+    Writers at work at once do no harm: each writes a file of its own, and the last to finish replaces the others' equal file.
+
+    Args:
+        paths: The files, in the order of the result.
+        size: Width and height of the result in pixels; see `fit_square`.
+        cache_dir: Where the array is kept; created where missing.
+        key: Stands for the content of `paths`, e.g. a hash of their hashes. Equal keys mean equal pixels.
+
+    Returns:
+        uint8 (len(paths), size, size, 3), RGB, [0, 255], read-only.
+
+    Raises:
+        DataError: A file cannot be read, or the array cannot be written (a full disk).
+    """
+    shape = (len(paths), size, size, 3)
+    digest = hashlib.sha256(f"{_PIXELS_VERSION}\n{key}\n{shape}".encode()).hexdigest()
+    target = cache_dir / f"images-{size}-{digest[:24]}.npy"
+    if not target.exists():
+        try:
+            cache_dir.mkdir(parents=True, exist_ok=True)
+            _write_array(target, shape, _read_all(paths, size))
+        except OSError as error:
+            need = int(np.prod(shape)) / 1e6
+            raise DataError(
+                f"{cache_dir}: {need:,.0f} MB must be writable here; got {error.strerror or error}. Free space or choose another."
+            ) from error
+    stored: Pixels = np.load(target, mmap_mode="r")
+    return stored
+
+
+def _read_all(paths: Sequence[Path], size: int) -> Iterator[Pixels]:
+    """Decodes and resizes on all cores, in order, with at most `_CHUNK` results waiting."""
+
+    def read(path: Path) -> Pixels:
+        return fit_square(read_image(path), size)
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        for start in range(0, len(paths), _CHUNK):
+            yield from pool.map(read, paths[start : start + _CHUNK])
+
+
+def _write_array(target: Path, shape: tuple[int, ...], images: Iterator[Pixels]) -> None:
+    # Written as a stream, not through a memory map: on a full disk a write fails with an error, a mapped page kills the process.
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call,unused-ignore]
+            for image in images:
+                file.write(np.ascontiguousarray(image).data)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

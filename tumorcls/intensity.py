@@ -1,0 +1,32 @@
+"""How pixel values of any depth become 8-bit grey levels.
+
+Magnetic resonance images carry no absolute unit: the same tissue is 300 on one scanner and 3,000 on another, and 12-bit values
+in a 16-bit file fill a sixteenth of its range. Values deeper than 8 bits are therefore scaled by their own percentiles.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+PERCENTILES = (0.5, 99.5)
+"""Values at and below the first become 0, at and above the second 255: a few hot pixels do not darken the whole slice."""
+
+
+def to_uint8(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    """Scales values deeper than 8 bits to [0, 255].
+
+    Args:
+        pixels: Any shape; an integer or a float type. uint8 is returned as it is. NaN and infinity count as 0.
+
+    Returns:
+        uint8 in [0, 255], same shape. A constant image becomes 0 everywhere.
+    """
+    if pixels.dtype == np.uint8:
+        return pixels.astype(np.uint8, copy=False)
+    values = np.nan_to_num(pixels.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = np.percentile(values, PERCENTILES)
+    if high <= low:  # nearly all pixels are alike, e.g. a few bright ones on black: percentiles would erase them
+        low, high = values.min(), values.max()
+    if high <= low:
+        return np.zeros(values.shape, np.uint8)
+    scaled = np.clip((values - low) / (high - low), 0.0, 1.0) * 255.0
+    return np.rint(scaled).astype(np.uint8)

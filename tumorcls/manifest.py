@@ -1,0 +1,193 @@
+"""Which images are there? One row an image, kept on disk as one table, with the hash of its content.
+
+A scan opens only files that are new or have changed since the last scan of their folder.
+"""
+
+import csv
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tumorcls import scan_cache
+from tumorcls.errors import DataError
+from tumorcls.fingerprint import THUMB, Fingerprint, fingerprint
+from tumorcls.scan_cache import Record, Stamp
+from tumorcls.sources import OfficialSplit, Row, Source, open_source
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image.
+
+    `name` is its path below `folder`, with forward slashes. `label` is one of `tumorcls.labels.CLASSES`, or
+    `tumorcls.sources.UNTYPED_TUMOR`. Width and height are pixels after the orientation tag is applied; `phash` is as in
+    `tumorcls.fingerprint.Fingerprint`.
+    """
+
+    source: str
+    name: str
+    label: str
+    official_split: OfficialSplit | None
+    patient: str | None
+    width: int
+    height: int
+    channels: int
+    sha256: str
+    pixel_sha256: str
+    phash: int
+    folder: str
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self.folder) / self.name
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file that is no whole image, and why."""
+
+    path: Path
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All images of a scan, sorted by source and name, and the files that could not be read.
+
+    `thumbs` is uint8 (number of entries, THUMB, THUMB) grey, in the order of `entries`; empty for a manifest read from its table.
+    """
+
+    entries: tuple[Entry, ...]
+    unreadable: tuple[Unreadable, ...] = ()
+    thumbs: npt.NDArray[np.uint8] = field(
+        default_factory=lambda: np.zeros((0, THUMB, THUMB), np.uint8), repr=False, compare=False
+    )
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of what the images are, wherever they lie: of every column but `folder`."""
+        digest = hashlib.sha256()
+        for entry in self.entries:
+            digest.update(repr(astuple(entry)[:-1]).encode())
+        return digest.hexdigest()
+
+    def write(self, path: Path) -> None:
+        """Writes the table as CSV (see `read`), to a temporary file that is then moved."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([column.name for column in fields(Entry)])
+        for entry in self.entries:
+            writer.writerow([_to_text(column.name, getattr(entry, column.name)) for column in fields(Entry)])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.write_text(text.getvalue(), encoding="utf-8")
+        temporary.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> "Manifest":
+        """Reads a table that `write` wrote.
+
+        Raises:
+            DataError: The file is missing or is no such table.
+        """
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                return cls(tuple(_entry_of(row) for row in csv.DictReader(file)))
+        except OSError as error:
+            raise DataError(f"{path}: a manifest must be readable; got {error.strerror}. Run `tumorcls prepare`.") from error
+        except (KeyError, ValueError, TypeError) as error:
+            raise DataError(f"{path}: must be a manifest table; got {error!r}. Run `tumorcls prepare` again.") from error
+
+
+def _to_text(column: str, value: object) -> str:
+    return f"{value:016x}" if column == "phash" else "" if value is None else str(value)
+
+
+def _entry_of(row: dict[str, str]) -> Entry:
+    split: OfficialSplit | None = {"": None, "train": "train", "test": "test"}[row["official_split"]]  # type: ignore[assignment]
+    return Entry(
+        *(row["source"], row["name"], row["label"], split, row["patient"] or None),
+        *(int(row["width"]), int(row["height"]), int(row["channels"])),
+        *(row["sha256"], row["pixel_sha256"], int(row["phash"], 16), row["folder"]),
+    )
+
+
+def scan(folders: Sequence[str | Path], cache_dir: Path) -> Manifest:
+    """Lists and fingerprints the images of the folders; the order of `folders` does not matter.
+
+    Args:
+        folders: Data folders of known layouts, or ``phantoms:N[:SEED]``.
+        cache_dir: Where fingerprints are kept between scans.
+
+    Raises:
+        DataError: A folder has no known layout, one is given twice, or not one image is readable.
+    """
+    sources = [open_source(folder, cache_dir) for folder in folders]
+    places = [source.folder.resolve() for source in sources]
+    if len(set(places)) != len(places):
+        raise DataError(f"data folders: each must be given once; got {', '.join(map(str, folders))}. Remove the repetition.")
+    found = [item for source in sources for item in _scan_source(source, cache_dir)]
+    found.sort(key=lambda item: (item[0].source, item[1], item[0].path.as_posix()))
+    good = [(row, name, result) for row, name, result in found if isinstance(result, Fingerprint)]
+    bad = tuple(Unreadable(row.path, row.source, result) for row, _, result in found if isinstance(result, str))
+    if not good:
+        raise DataError(f"data folders: at least one image must be readable; got none of {len(bad)}. First: {bad[0].reason}")
+    thumbs = np.stack([result.thumb for _, _, result in good])
+    return Manifest(tuple(_entry(row, name, result) for row, name, result in good), bad, thumbs)
+
+
+def _entry(row: Row, name: str, found: Fingerprint) -> Entry:
+    label = row.label or found.label
+    assert label is not None  # a layout whose rows have no label has files that state it
+    folder = row.path.as_posix().removesuffix(f"/{name}")
+    return Entry(
+        *(row.source, name, label, row.official_split, row.patient or found.patient),
+        *(found.width, found.height, found.channels, found.sha256, found.pixel_sha256, found.phash, folder),
+    )
+
+
+def _scan_source(source: Source, cache_dir: Path) -> list[tuple[Row, str, Fingerprint | str]]:
+    rows = source.rows()
+    names = [row.path.relative_to(source.folder).as_posix() for row in rows]
+    stamps = [_stamp(row.path) for row in rows]
+    store = scan_cache.cache_file(source.folder, cache_dir)
+    known = scan_cache.load(store)
+    stale = [i for i, name in enumerate(names) if name not in known or known[name].stamp != stamps[i]]
+    fresh = dict(zip(stale, _fingerprint_all(rows[i].path for i in stale), strict=True))
+    records = {name: Record(stamps[i], fresh[i]) if i in fresh else known[name] for i, name in enumerate(names)}
+    if fresh or len(records) != len(known):
+        scan_cache.store(store, records)
+    return [(row, name, records[name].result) for row, name in zip(rows, names, strict=True)]
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        status = path.stat()
+    except OSError:  # a dangling link or a file removed meanwhile: reported as unreadable by `_fingerprint_or_reason`
+        return Stamp(-1, -1)
+    return Stamp(status.st_size, status.st_mtime_ns)
+
+
+def _fingerprint_all(paths: Iterable[Path]) -> list[Fingerprint | str]:
+    # Threads: decoding, resizing and hashing all release the interpreter's lock.
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        return list(pool.map(_fingerprint_or_reason, paths))
+
+
+def _fingerprint_or_reason(path: Path) -> Fingerprint | str:
+    try:
+        return fingerprint(path)
+    except DataError as error:
+        return str(error)
+    except OSError as error:
+        return f"{path}: the file must be readable; got {error.strerror}."

@@ -1,0 +1,121 @@
+"""Which files were already fingerprinted? One file of records a scanned folder, keyed by path, size and modification time.
+
+The records are replaced as a whole, so scans at work at once never see half of them; the later one wins and nothing is lost but time.
+"""
+
+import hashlib
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tumorcls.errors import DataError
+from tumorcls.fingerprint import THUMB, VERSION, Fingerprint
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What tells that a file has not changed: size in bytes and modification time in nanoseconds."""
+
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """The outcome of reading one file: its fingerprint, or why it has none."""
+
+    stamp: Stamp
+    result: Fingerprint | str
+
+
+_FIELDS = np.dtype(
+    [
+        ("size", "<i8"),
+        ("mtime_ns", "<i8"),
+        ("sha256", "S64"),
+        ("pixel_sha256", "S64"),
+        ("phash", "<u8"),
+        ("width", "<i4"),
+        ("height", "<i4"),
+        ("channels", "<i4"),
+    ]
+)
+
+
+def cache_file(folder: Path, cache_dir: Path) -> Path:
+    """Returns where the records of a folder are kept."""
+    digest = hashlib.sha256(f"{VERSION}\n{folder.resolve()}".encode()).hexdigest()
+    return cache_dir / f"scan-{digest[:24]}.npz"
+
+
+def load(path: Path) -> dict[str, Record]:
+    """Returns the records by path relative to the folder; none where there is no file yet or it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names, fields, texts, thumbs = file["names"], file["fields"], file["texts"], file["thumbs"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return {}
+    rows = zip(names.tolist(), fields.tolist(), texts.tolist(), thumbs, strict=True)
+    return {name: _record(values, text, thumb) for name, values, text, thumb in rows}
+
+
+def _record(
+    values: tuple[int, int, bytes, bytes, int, int, int, int], texts: list[str], thumb: npt.NDArray[np.uint8]
+) -> Record:
+    size, mtime_ns, sha256, pixel_sha256, phash, width, height, channels = values
+    error, label, patient = texts
+    stamp = Stamp(size, mtime_ns)
+    if error:
+        return Record(stamp, error)
+    return Record(
+        stamp,
+        Fingerprint(
+            sha256.decode(), pixel_sha256.decode(), phash, width, height, channels, label or None, patient or None, thumb
+        ),
+    )
+
+
+def store(path: Path, records: Mapping[str, Record]) -> None:
+    """Writes the records to a temporary file, then moves it.
+
+    Raises:
+        DataError: The folder cannot be written or the disk is full.
+    """
+    fields = np.zeros(len(records), _FIELDS)
+    texts: list[tuple[str, str, str]] = []
+    thumbs = np.zeros((len(records), THUMB, THUMB), np.uint8)
+    for i, record in enumerate(records.values()):
+        found = record.result
+        if isinstance(found, str):
+            fields[i] = (record.stamp.size, record.stamp.mtime_ns, b"", b"", 0, 0, 0, 0)
+            texts.append((found, "", ""))
+            continue
+        fields[i] = (
+            *(record.stamp.size, record.stamp.mtime_ns, found.sha256.encode(), found.pixel_sha256.encode()),
+            *(found.phash, found.width, found.height, found.channels),
+        )
+        texts.append(("", found.label or "", found.patient or ""))
+        thumbs[i] = found.thumb
+    arrays = {"names": np.array(list(records), dtype=np.str_), "fields": fields, "texts": np.array(texts, dtype=np.str_)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, {**arrays, "thumbs": thumbs})
+    except OSError as error:
+        raise DataError(f"{path.parent}: the cache must be writable; got {error.strerror or error}. Choose another.") from error
+
+
+def _replace(path: Path, arrays: dict[str, npt.NDArray[np.generic]]) -> None:
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type,unused-ignore]
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,58 @@
+"""Which image belongs to which part? Seeded, stratified, and never with a group on two sides."""
+
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+PARTS = ("train", "validation", "test", "left_out")
+"""Names of the parts; `left_out` holds what no part may use."""
+
+
+def split_groups(
+    groups: npt.NDArray[np.int64], strata: Sequence[Hashable], fractions: Mapping[str, float], seed: int
+) -> npt.NDArray[np.str_]:
+    """Deals whole groups out to parts so that every stratum is shared as the fractions say.
+
+    Groups are dealt from the largest to the smallest, in an order drawn from the seed among equals, each to the part where it
+    lessens most the distance to the wanted counts; the many single images come last and even out what the large groups left.
+
+    Args:
+        groups: (n,) group of each image.
+        strata: Label and source of each image, or whatever shall be shared evenly; n values.
+        fractions: Share of each part, in (0, 1], with sum 1; a part with share 0 gets nothing.
+        seed: Fixes which groups go where.
+
+    Returns:
+        (n,) names of parts.
+    """
+    names = [name for name, share in fractions.items() if share > 0]
+    shares = np.array([fractions[name] for name in names])
+    counts = _members(groups, strata)
+    order = np.random.default_rng(seed).permutation(len(counts))
+    order = order[np.argsort(-counts.sum(axis=1)[order], kind="stable")]
+    # Scaled by the square root of its size, a stratum's relative errors weigh alike whether it is large or small.
+    scale = 1 / np.sqrt(counts.sum(axis=0))
+    missing = shares[:, None] * (counts.sum(axis=0) * scale)[None, :]
+    scaled = counts * scale
+    # Deviations matter in proportion to the wanted share, or the small parts would fill up first.
+    weight = 1 / shares
+    part_of_group = np.empty(len(counts), np.int64)
+    for group in order:
+        # Change of sum((missing - group)^2) is |group|^2 - 2 missing.group; the first part is the same for all but its weight.
+        gain = weight * (2 * missing @ scaled[group] - scaled[group] @ scaled[group])
+        best = int(np.argmax(gain))
+        part_of_group[group] = best
+        missing[best] -= scaled[group]
+    _, group_index = np.unique(groups, return_inverse=True)
+    return np.array(names, dtype=np.str_)[part_of_group[group_index]]
+
+
+def _members(groups: npt.NDArray[np.int64], strata: Sequence[Hashable]) -> npt.NDArray[np.float64]:
+    """Counts the images of each group (sorted by number) in each stratum."""
+    distinct, group_index = np.unique(groups, return_inverse=True)
+    number: dict[Hashable, int] = {}
+    stratum_index = [number.setdefault(stratum, len(number)) for stratum in strata]
+    counts = np.zeros((len(distinct), len(number)))
+    np.add.at(counts, (group_index, stratum_index), 1)
+    return counts
