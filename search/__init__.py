@@ -1,0 +1,28 @@
+"""An Optuna study driver for any objective: a study file in, a searched and exported best config out.
+
+The names below load on first use, so that ``import search`` stays light and imports neither Optuna nor a backend.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from search.errors import SearchError
+    from search.launching import launch
+    from search.study_file import StudySpec, load
+
+__all__ = ["SearchError", "StudySpec", "launch", "load"]
+
+_HOMES = {
+    "SearchError": "search.errors",
+    "StudySpec": "search.study_file",
+    "launch": "search.launching",
+    "load": "search.study_file",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value

@@ -1,0 +1,175 @@
+"""The command ``search``: launch, status, dashboard and export, one function each.
+
+Everything heavy is imported inside the functions, so that ``search --help`` answers at once.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from search.errors import SearchError, one_line
+
+if TYPE_CHECKING:
+    from search.launching import Launched
+    from search.study_file import StudySpec
+
+_STUDY = click.argument("study", metavar="STUDY.toml", type=click.Path(path_type=Path))
+_STORAGE = click.option("--storage", metavar="URL", help="Storage instead of the study file's, such as sqlite:///other.db.")
+_INTERRUPTED = 130  # what a shell reports for a command ended by ^C
+
+
+def main() -> None:
+    """Runs the command line: exit code 0 done, 1 the user's mistake in one line, 130 interrupted, a traceback for a bug."""
+    try:
+        code = cli.main(prog_name="search", standalone_mode=False)
+    except SearchError as error:
+        _say(f"error: {one_line(error)}")
+        code = 1
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "search"
+        _say(f"error: {command}: {one_line(error.format_message())} Try {command} --help.")
+        code = 1
+    except click.ClickException as error:
+        _say(f"error: {one_line(error.format_message())}")
+        code = 1
+    except (click.Abort, KeyboardInterrupt):
+        code = _INTERRUPTED
+    except BrokenPipeError:  # `search status | head`
+        sys.stderr.close()
+        code = 0
+    sys.exit(code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
+@click.version_option(package_name="tumorcls", prog_name="search")
+def cli() -> None:
+    """Search hyperparameters: launch a study, look at it, export its best config."""
+
+
+@cli.command()
+@_STUDY
+@click.option("--trials", type=click.IntRange(min=1), help="Budget of finished trials in total, instead of the study file's.")
+@click.option("--timeout", metavar="TIME", help="Wall time of this launch (90s, 20m, 8h), instead of the study file's.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Trials that run at the same time.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--take-over", is_flag=True, help="Drive the study although a driver on another machine may be alive.")
+@_STORAGE
+def launch(
+    study: Path, trials: int | None, timeout: str | None, workers: int, quiet: bool, take_over: bool, storage: str | None
+) -> int:
+    """Create or resume a study and run its trials.
+
+    ^C ends each running trial at its next report; a second ^C ends at once. Launching again goes on where it stopped.
+    """
+    from search.launching import launch as run
+    from search.storage import close
+
+    spec = _load(study)
+    timeout_s = _seconds(timeout) if timeout else None
+    launched = run(spec, trials=trials, timeout_s=timeout_s, workers=workers, url=storage, take_over=take_over, quiet=quiet)
+    if not quiet:
+        _print_end(launched, f"{study}{f' --storage {storage}' if storage else ''}")
+    close(launched.study)
+    return _INTERRUPTED if launched.reason == "interrupted" else 0
+
+
+@cli.command()
+@_STUDY
+@click.option("--all", "show_all", is_flag=True, help="Every trial instead of the last 20.")
+@_STORAGE
+def status(study: Path, show_all: bool, storage: str | None) -> None:
+    """Print a study as a table."""
+    from search.status import print_status
+    from search.storage import close, open_study, storage_errors
+
+    spec = _load(study)
+    url = storage or spec.storage
+    opened = open_study(url, spec.name)
+    with storage_errors(url):
+        print_status(opened, budget=spec.trials, rows=None if show_all else 20)
+    close(opened)
+
+
+@cli.command()
+@_STUDY
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 takes a free one.")
+@_STORAGE
+def dashboard(study: Path, host: str, port: int, storage: str | None) -> None:
+    """Serve optuna-dashboard for a study until ^C."""
+    from search.dashboard import serve
+
+    spec = _load(study)
+    serve(storage or spec.storage, spec.name, host, port, lambda address: click.echo(f"{address}  (^C ends it)"))
+
+
+@cli.command()
+@_STUDY
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write instead of printing.")
+@click.option("--trial", type=click.IntRange(min=0), help="A trial's number instead of the best trial.")
+@_STORAGE
+def export(study: Path, output: Path | None, trial: int | None, storage: str | None) -> None:
+    """Write the best trial as a TOML config with its provenance."""
+    from search.export import export_trial, write
+    from search.storage import close, open_study, storage_errors
+
+    spec = _load(study)
+    url = storage or spec.storage
+    opened = open_study(url, spec.name)
+    with storage_errors(url):
+        document = export_trial(opened, spec, url, trial)
+    close(opened)
+    if output is None:
+        click.echo(document, nl=False)
+    else:
+        write(document, output)
+        click.echo(f"wrote {output}")
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _load(path: Path) -> "StudySpec":
+    import optuna
+
+    from search.study_file import load
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # its lines for each trial would tear the live view
+    return load(path)
+
+
+def _seconds(text: str) -> float:
+    from pydantic_core import PydanticCustomError
+
+    from search.rules import phrase
+    from search.study_file import parse_duration
+
+    try:
+        return float(parse_duration(text))
+    except PydanticCustomError as error:
+        raise SearchError(phrase(error, "--timeout")) from None
+
+
+def _print_end(launched: "Launched", arguments: str) -> None:
+    """Prints why the launch ended, the best trial and what to type next."""
+    from search.status import describe_best, finished_count
+
+    done = f"{finished_count(launched.study)}/{launched.budget} trials"
+    again = f"search launch {arguments}"
+    ends: dict[str, str] = {
+        "budget": f"Budget reached: {done}.",
+        "timeout": f"Time is up: {done}. To go on: {again}",
+        "grid": f"Every point of the grid was tried: {done}.",
+        "interrupted": f"Interrupted: {done}. To go on: {again}",
+    }
+    if launched.retried:
+        click.echo(f"Lost by a driver that died, and taken up again: trials {', '.join(map(str, launched.retried))}.")
+    click.echo(ends[launched.reason])
+    best = describe_best(launched.study)
+    if best:
+        click.echo(best)
+        click.echo(f"Look at it:  search dashboard {arguments}")
+        click.echo(f"Export it:   search export {arguments} -o best.toml")

@@ -1,0 +1,45 @@
+"""What can go wrong in search, as one tree.
+
+    SearchError             the user can mend it; the command line prints it as one line and exits with 1
+    ├── StudyFileError      the study file cannot be read, or breaks a rule
+    ├── StorageError        the storage cannot be opened, read or written
+    ├── StudyError          the study in the storage is not there, is busy, or is not the file's
+    ├── ObjectiveError      the objective could not start, or failed too often in a row
+    ├── WorkerError         a worker process could not start
+    └── DashboardError      the dashboard could not be served
+
+Every message is one line and reads *where: rule; what was received. Remedy.*
+"""
+
+
+class SearchError(Exception):
+    """Base of every error that search raises on purpose."""
+
+
+class StudyFileError(SearchError):
+    """The study file cannot be read, or breaks a rule."""
+
+
+class StorageError(SearchError):
+    """The storage cannot be opened, read or written."""
+
+
+class StudyError(SearchError):
+    """The study in the storage is not there, is busy, or is not the one that the file describes."""
+
+
+class ObjectiveError(SearchError):
+    """The objective could not start, or failed too often in a row."""
+
+
+class WorkerError(SearchError):
+    """A worker process could not start."""
+
+
+class DashboardError(SearchError):
+    """The dashboard could not be served."""
+
+
+def one_line(text: object) -> str:
+    """Returns `text` with every run of white space, line breaks included, as one blank."""
+    return " ".join(str(text).split())

@@ -1,0 +1,116 @@
+"""Workers as child processes of the driver, on this machine."""
+
+import contextlib
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pickle import UnpicklingError
+
+from search.messages import Died, FromWorker, Stop, ToWorker
+from search.worker import WorkerSetup, main
+
+_SECONDS_TO_LEAVE = 5.0
+
+
+class LocalExecutor:
+    """Runs each worker in a spawned process, with a pipe to it.
+
+    Spawned rather than forked: no backend survives a fork, and a spawned child starts from a clean state.
+
+    Args:
+        setup: Returns what the worker of a number needs to start.
+    """
+
+    def __init__(self, setup: Callable[[int], WorkerSetup]) -> None:
+        self._setup = setup
+        self._context = multiprocessing.get_context("spawn")
+        self._children: dict[int, tuple[SpawnProcess, Connection]] = {}
+
+    def start(self, worker: int) -> None:
+        """Starts a worker process."""
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=main, args=(theirs, self._setup(worker)), name=f"worker-{worker}")
+        with _signals_blocked():
+            process.start()
+        theirs.close()  # so that the pipe ends when the child does
+        self._children[worker] = (process, ours)
+
+    def send(self, worker: int, message: ToWorker) -> None:
+        """Sends a message; a dead worker's `Died` comes from `receive`."""
+        with contextlib.suppress(OSError):
+            self._children[worker][1].send(message)
+
+    def receive(self, timeout_s: float) -> list[tuple[int, FromWorker]]:
+        """Waits for pipes and for the processes themselves: a killed worker cannot say goodbye."""
+        by_connection = {connection: worker for worker, (_, connection) in self._children.items()}
+        by_sentinel = {process.sentinel: worker for worker, (process, _) in self._children.items()}
+        ready = set(wait([*by_connection, *by_sentinel], timeout_s))
+        said: list[tuple[int, FromWorker]] = []
+        for connection, worker in by_connection.items():
+            if connection in ready:
+                said += [(worker, message) for message in _read(connection)]
+        for sentinel, worker in by_sentinel.items():
+            if sentinel in ready:
+                said.append((worker, self._bury(worker)))
+            elif self._children[worker][1].closed:
+                # The pipe ended but the process has not: it is on its way out, or broken beyond use.
+                self._children[worker][0].join(_SECONDS_TO_LEAVE)
+                said.append((worker, self._bury(worker)))
+        return said
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Ends all processes; one that does not leave within a few seconds is killed."""
+        if at_once:
+            for process, _ in self._children.values():
+                process.kill()
+        for worker in self._children:
+            self.send(worker, Stop())
+        deadline = time.monotonic() + _SECONDS_TO_LEAVE
+        for process, _ in self._children.values():
+            process.join(max(0.0, deadline - time.monotonic()))
+        for worker in list(self._children):
+            self._bury(worker)
+
+    def _bury(self, worker: int) -> Died:
+        process, connection = self._children.pop(worker)
+        if process.is_alive():
+            process.kill()
+        process.join()
+        reason = _cause(process.exitcode)
+        process.close()
+        connection.close()
+        return Died(reason)
+
+
+def _read(connection: Connection) -> Iterator[FromWorker]:
+    """Yields all messages that are there; closes the connection at its end, or at a message cut short by a kill."""
+    try:
+        while connection.poll():
+            yield connection.recv()
+    except (EOFError, OSError, UnpicklingError):
+        connection.close()
+
+
+def _cause(exit_code: int | None) -> str:
+    assert exit_code is not None
+    if exit_code >= 0:
+        return f"the worker process ended with exit code {exit_code}"
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        name = f"signal {-exit_code}"
+    hint = " (the kernel does that when memory runs out)" if exit_code == -signal.SIGKILL else ""
+    return f"the worker process was killed by {name}{hint}"
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Holds ^C and SIGTERM back while a child is born; the child inherits the block until it is ready to ignore ^C."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

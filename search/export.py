@@ -1,0 +1,139 @@
+"""A trial as a TOML config that can be trained from, with the provenance of its values."""
+
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+import tomli_w
+from optuna.trial import FrozenTrial, TrialState
+
+from search.errors import StorageError, StudyError
+from search.settings import expand
+from search.status import best_trials, value_names
+from search.storage import hide_password
+from search.study_file import StudySpec
+
+CONFIG_KEY = "config"
+"""Trial user attribute, a table: every value needed to train, where the objective knows more than settings and parameters."""
+
+PROVENANCE_KEY = "provenance"
+"""Trial user attribute, a table: what the objective wants known about its values, such as the hash of its data."""
+
+
+def export_trial(study: optuna.Study, spec: StudySpec, url: str, number: int | None) -> str:
+    """Returns a COMPLETE trial as TOML: the tables ``config`` and ``provenance``.
+
+    Args:
+        study: The study.
+        spec: The study's file.
+        url: The storage; its password is left out.
+        number: The trial; None for the best one.
+
+    Raises:
+        StudyError: There is no such trial, or not one best trial.
+    """
+    trial = _choose(study, number)
+    document = {"config": _config(trial, spec), "provenance": _provenance(study, trial, spec, url)}
+    header = f"# Trial {trial.number} of study {study.study_name}, written by search export.\n\n"
+    return header + tomli_w.dumps(_without_none(document))
+
+
+def write(document: str, path: Path) -> None:
+    """Writes a file so that it is there as a whole or not at all.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    temporary = ""
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8") as file:
+            temporary = file.name
+            file.write(document)
+        Path(temporary).chmod(0o666 & ~_umask())  # NamedTemporaryFile lets only its owner read
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise StorageError(f"{path}: must be writable; got: {error.strerror}. Choose another file with -o.") from None
+
+
+def _choose(study: optuna.Study, number: int | None) -> FrozenTrial:
+    where = f'study "{study.study_name}"'
+    if number is not None:
+        trials = study.get_trials(deepcopy=False)
+        if number >= len(trials):
+            raise StudyError(f"{where}: --trial must be below {len(trials)}; got {number}. See search status --all.")
+        state = trials[number].state
+        if state is not TrialState.COMPLETE:
+            raise StudyError(f"{where}: --trial must name a COMPLETE trial; got {state.name}. See search status --all.")
+        return trials[number]
+    best = best_trials(study)
+    if not best:
+        raise StudyError(f"{where}: must have a COMPLETE trial; got none. Run search launch until one is.")
+    if len(best) > 1:
+        front = ", ".join(str(trial.number) for trial in best)
+        raise StudyError(f"{where}: several directions have no single best trial; got the Pareto front {front}. Add --trial.")
+    return best[0]
+
+
+def _config(trial: FrozenTrial, spec: StudySpec) -> dict[str, Any]:
+    recorded = trial.user_attrs.get(CONFIG_KEY)
+    if isinstance(recorded, Mapping):
+        return dict(recorded)
+    settings = expand(spec.settings, os.environ, f"{spec.path}: objective")
+    return {**settings, **trial.params}
+
+
+def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec, url: str) -> dict[str, Any]:
+    recorded = trial.user_attrs.get(PROVENANCE_KEY)
+    return {
+        "study": study.study_name,
+        "trial": trial.number,
+        **dict(zip(value_names(study), trial.values, strict=True)),
+        "metrics": value_names(study),
+        "seed": trial.user_attrs.get("seed"),
+        "params": trial.params,
+        "objective": spec.target,
+        "storage": hide_password(url),
+        "study_file": str(spec.path),
+        "study_file_sha256": spec.sha256,
+        **_commit(),
+        "python": platform.python_version(),
+        "optuna": optuna.__version__,
+        "finished": trial.datetime_complete,
+        **({"recorded": dict(recorded)} if isinstance(recorded, Mapping) else {}),
+    }
+
+
+def _commit() -> dict[str, Any]:
+    """The commit of the current folder, and whether files differ from it; empty outside a repository."""
+    try:
+        head = _git("rev-parse", "HEAD")
+        return {"git_commit": head, "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return {}
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
+
+
+def _without_none(value: Any) -> Any:
+    """TOML has no null: a key without a value is left out."""
+    if isinstance(value, Mapping):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(item) for item in value if item is not None]
+    return value
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,108 @@
+"""One launch of a study: opens it, puts right what an earlier launch left, drives it, and lets go of it."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from rich.console import Console
+
+from search import pruners, storage
+from search.driver import Driver, EndReason, Limits
+from search.errors import ObjectiveError, WorkerError
+from search.executors.local import LocalExecutor
+from search.progress import Board, make_view
+from search.resume import check_same, claim, release, retry_lost
+from search.settings import expand
+from search.study_file import StudySpec
+from search.worker import WorkerSetup
+
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+
+@dataclass(frozen=True)
+class Launched:
+    """How a launch went.
+
+    Attributes:
+        study: The study, open for reading.
+        reason: Why the launch ended.
+        budget: COMPLETE and PRUNED trials wanted in total.
+        retried: The trials of a dead driver that were taken up again.
+    """
+
+    study: optuna.Study
+    reason: EndReason
+    budget: int
+    retried: tuple[int, ...]
+
+
+def launch(
+    spec: StudySpec,
+    *,
+    trials: int | None = None,
+    timeout_s: float | None = None,
+    workers: int = 1,
+    url: str | None = None,
+    take_over: bool = False,
+    quiet: bool = False,
+    console: Console | None = None,
+) -> Launched:
+    """Creates or resumes the study that a file describes, and runs it until an end is reached.
+
+    Args:
+        spec: The study file.
+        trials: The budget instead of the file's.
+        timeout_s: The wall time of this launch in seconds instead of the file's.
+        workers: How many worker processes, and so trials, run at the same time.
+        url: The storage instead of the file's.
+        take_over: Drive the study even though a driver on another machine may be alive.
+        quiet: Show no progress.
+        console: Where progress goes; stdout by default.
+
+    Raises:
+        SearchError: In one line, what the user can mend.
+    """
+    url = url or spec.storage
+    settings = expand(spec.settings, os.environ, f"{spec.path}: objective")
+    study = storage.create_study(url, spec.name, spec.directions, spec.metrics)
+    limits = Limits(trials or spec.trials, timeout_s or spec.timeout_s, workers)
+    with storage.storage_errors(url):
+        check_same(study, spec)
+        owner = claim(study, take_over=take_over)
+        retried = tuple(retry_lost(study))
+        study.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
+        view = make_view(Board.of(study, limits.trials), console or Console(), quiet=quiet)
+        executor = LocalExecutor(lambda worker: _setup(spec, settings, url, worker, workers))
+        driver = Driver(study, spec, limits, executor, owner, view)
+        view.open()
+        try:
+            reason = driver.run()
+        except (ObjectiveError, WorkerError) as error:
+            raise type(error)(f"{error}. Details: {log_path(spec, url, 0, workers)}") from None
+        finally:
+            view.close()
+            release(study)
+    return Launched(study, reason, limits.trials, retried)
+
+
+def log_path(spec: StudySpec, url: str, worker: int, workers: int = 1) -> Path:
+    """Returns the file that takes what a worker prints; with several workers, ``*`` stands for their numbers in messages."""
+    return storage.folder(url) / f"{spec.name}.worker-{worker if workers == 1 else '*'}.log"
+
+
+def _setup(spec: StudySpec, settings: Mapping[str, object], url: str, worker: int, workers: int) -> WorkerSetup:
+    # TensorFlow's start-up chatter hides what matters in the log.
+    environ = {} if "TF_CPP_MIN_LOG_LEVEL" in os.environ else {"TF_CPP_MIN_LOG_LEVEL": "2"}
+    if workers > 1:
+        # Each library would start a thread for each core in each worker, and all would be slower for it.
+        share = str(max(1, (os.cpu_count() or 1) // workers))
+        environ |= {name: share for name in _THREAD_VARIABLES if name not in os.environ}
+    return WorkerSetup(spec.target, settings, storage.folder(url) / f"{spec.name}.worker-{worker}.log", environ)

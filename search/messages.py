@@ -1,0 +1,95 @@
+"""What driver and worker say to each other.
+
+    driver -> worker    RunTrial, Answer, Stop
+    worker -> driver    Ready | NotReady, then for each trial any number of Report and UserAttr, then one Outcome
+
+A worker answers `RunTrial` with exactly one `Outcome` unless it dies; `Died` is what an executor says in its place.
+Each `Report` is answered by one `Answer`, so that neither side runs ahead of the other.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class RunTrial:
+    """Run the objective on these parameters."""
+
+    number: int
+    params: Mapping[str, Any]
+    user_attrs: Mapping[str, Any]
+    directions: int = 1
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What to do after a report: go on, prune, or stop because the driver ends."""
+
+    prune: bool = False
+    stop: bool = False
+
+
+@dataclass(frozen=True)
+class Stop:
+    """No more trials: leave."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The objective is built; trials are welcome."""
+
+
+@dataclass(frozen=True)
+class NotReady:
+    """The objective cannot be built; `reason` is one line."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """An intermediate value."""
+
+    number: int
+    value: float
+    step: int
+
+
+@dataclass(frozen=True)
+class UserAttr:
+    """Something the objective wants to be kept with the trial; JSON can hold `value`."""
+
+    number: int
+    key: str
+    value: Any
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended.
+
+    Attributes:
+        number: The trial.
+        state: `interrupted` where the driver asked the trial to stop.
+        values: One for each direction; empty unless complete.
+        reason: Why it failed, in one line; empty unless failed.
+        traceback: Where it failed; empty where there is none.
+    """
+
+    number: int
+    state: Literal["complete", "pruned", "failed", "interrupted"]
+    values: tuple[float, ...] = ()
+    reason: str = ""
+    traceback: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Died:
+    """The worker is gone; `reason` names the signal or the exit code."""
+
+    reason: str
+
+
+ToWorker = RunTrial | Answer | Stop
+FromWorker = Ready | NotReady | Report | UserAttr | Outcome | Died

@@ -1,0 +1,223 @@
+"""What a person sees while a study runs: a live table in a terminal, plain lines elsewhere, nothing when asked for quiet."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from search.messages import Outcome
+
+
+@dataclass
+class _Running:
+    number: int
+    params: Mapping[str, Any]
+    started: float
+    step: int | None = None
+    value: float | None = None
+
+
+@dataclass
+class Board:
+    """The state of a launch, as far as a person wants to know it.
+
+    Attributes:
+        metric: The name of the value, as shown.
+        budget: COMPLETE and PRUNED trials wanted in total.
+        directions: Of the study.
+        complete: COMPLETE trials; likewise `pruned` and `failed`, over all launches.
+        best: Number and value of the best trial; None before the first, and with several directions.
+        finished_here: COMPLETE and PRUNED trials of this launch.
+        running: The trial of each worker.
+    """
+
+    metric: str
+    budget: int
+    directions: list[StudyDirection]
+    complete: int = 0
+    pruned: int = 0
+    failed: int = 0
+    best: tuple[int, float] | None = None
+    finished_here: int = 0
+    started: float = field(default_factory=time.monotonic)
+    running: dict[int, _Running] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, study: optuna.Study, budget: int) -> "Board":
+        """Returns the board of a study as it is in the storage."""
+        board = cls((study.metric_names or ["value"])[0], budget, study.directions)
+        for trial in study.get_trials(deepcopy=False):
+            if trial.state is TrialState.COMPLETE:
+                board.complete += 1
+                board._consider(trial.number, tuple(trial.values))
+            board.pruned += trial.state is TrialState.PRUNED
+            board.failed += trial.state is TrialState.FAIL
+        return board
+
+    def add(self, outcome: Outcome) -> None:
+        """Counts a finished trial."""
+        if outcome.state == "complete":
+            self.complete += 1
+            self._consider(outcome.number, outcome.values)
+        self.pruned += outcome.state == "pruned"
+        self.failed += outcome.state in ("failed", "interrupted")
+        self.finished_here += outcome.state in ("complete", "pruned")
+
+    def seconds_left(self) -> float | None:
+        """Returns the estimated time to the end of the budget, from the trials of this launch; None before the first."""
+        if not self.finished_here:
+            return None
+        left = max(0, self.budget - self.complete - self.pruned)
+        return (time.monotonic() - self.started) / self.finished_here * left
+
+    def summary(self) -> str:
+        """Returns the counts, the best value and the times on one line."""
+        best = "none yet" if self.best is None else f"{self.metric} {self.best[1]:.6g} (trial {self.best[0]})"
+        if len(self.directions) > 1:
+            best = f"{len(self.directions)} directions"
+        left = self.seconds_left()
+        parts = [
+            f"{self.complete + self.pruned}/{self.budget} trials",
+            f"{self.pruned} pruned",
+            f"{self.failed} failed",
+            f"best {best}",
+            f"{clock(time.monotonic() - self.started)} elapsed",
+            f"{'--:--' if left is None else clock(left)} left",
+        ]
+        return " · ".join(parts)
+
+    def _consider(self, number: int, values: tuple[float, ...]) -> None:
+        if len(self.directions) > 1:
+            return
+        sign = 1 if self.directions[0] is StudyDirection.MAXIMIZE else -1
+        if self.best is None or sign * values[0] > sign * self.best[1]:
+            self.best = (number, values[0])
+
+
+class View:
+    """Is told what happens in a launch; this one shows nothing, which is what ``--quiet`` asks for."""
+
+    def __init__(self, board: Board, console: Console) -> None:
+        self.board = board
+        self.console = console
+
+    def open(self) -> None:
+        """The launch begins."""
+
+    def close(self) -> None:
+        """The launch is over."""
+
+    def tick(self) -> None:
+        """A moment has passed."""
+
+    def trial_started(self, worker: int, number: int, params: Mapping[str, Any]) -> None:
+        """A worker was given a trial."""
+        self.board.running[worker] = _Running(number, dict(params), time.monotonic())
+
+    def reported(self, worker: int, step: int, value: float) -> None:
+        """A worker reported an intermediate value."""
+        self.board.running[worker].step, self.board.running[worker].value = step, value
+
+    def trial_finished(self, worker: int, number: int, outcome: Outcome) -> None:
+        """A trial ended."""
+        self.board.running.pop(worker, None)
+        self.board.add(outcome)
+
+    def interrupted(self, times: int, running: int) -> None:
+        """The user pressed ^C for the first or a later time. Runs inside a signal handler: no I/O."""
+
+
+class LineView(View):
+    """One line for each trial that ends: for logs and pipes."""
+
+    _notice = ""
+
+    def trial_finished(self, worker: int, number: int, outcome: Outcome) -> None:
+        """Prints how the trial ended."""
+        running = self.board.running.get(worker)
+        took = f" in {clock(time.monotonic() - running.started)}" if running else ""
+        super().trial_finished(worker, number, outcome)
+        self._print(f"trial {number} {_ending(outcome, self.board)}{took} | {self.board.summary()}")
+
+    def interrupted(self, times: int, running: int) -> None:
+        """Keeps the notice for the next tick."""
+        self._notice = _stopping(times, running)
+
+    def tick(self) -> None:
+        """Prints a notice that came in a signal handler."""
+        if self._notice:
+            self._print(self._notice)
+            self._notice = ""
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+class LiveView(LineView):
+    """A table that is drawn anew in place, with the finished trials scrolling by above it."""
+
+    def open(self) -> None:
+        """Takes over the lower part of the terminal."""
+        self._live = Live(get_renderable=self._render, console=self.console, refresh_per_second=4, transient=True)
+        self._live.start()
+
+    def close(self) -> None:
+        """Gives the terminal back."""
+        self._live.stop()
+
+    def _render(self) -> RenderableType:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for column in ("worker", "trial", "step", self.board.metric, "time", "parameters"):
+            table.add_column(column, overflow="ellipsis", no_wrap=True)
+        for worker, running in sorted(self.board.running.items()):
+            table.add_row(
+                str(worker),
+                str(running.number),
+                "-" if running.step is None else str(running.step),
+                "-" if running.value is None else f"{running.value:.6g}",
+                clock(time.monotonic() - running.started),
+                format_params(running.params),
+            )
+        return Group(table, Text(self.board.summary(), style="bold"))
+
+
+def make_view(board: Board, console: Console, *, quiet: bool) -> View:
+    """Returns the view that fits the console."""
+    if quiet:
+        return View(board, console)
+    return LiveView(board, console) if console.is_terminal else LineView(board, console)
+
+
+def clock(seconds: float) -> str:
+    """Returns ``mm:ss``, or ``h:mm:ss`` from one hour on."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute:02}:{second:02}"
+
+
+def format_params(params: Mapping[str, Any]) -> str:
+    """Returns ``name=value`` pairs, floats with four significant digits."""
+    return " ".join(f"{name}={f'{value:.4g}' if isinstance(value, float) else value}" for name, value in params.items())
+
+
+def _ending(outcome: Outcome, board: Board) -> str:
+    if outcome.state == "complete":
+        names = " ".join(f"{value:.6g}" for value in outcome.values)
+        return f"complete, {board.metric} {names}" if len(outcome.values) == 1 else f"complete, values {names}"
+    return f"failed: {outcome.reason}" if outcome.state == "failed" else outcome.state
+
+
+def _stopping(times: int, running: int) -> str:
+    if times == 1 and running:
+        return (
+            "stopping: each running trial ends at its next report, and is taken up again at the next launch (^C again: at once)"
+        )
+    return "stopping at once"

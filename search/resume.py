@@ -1,0 +1,194 @@
+"""What a launch finds in a study and puts right: another file's study, another driver, trials of a dead one."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import optuna
+import psutil  # type: ignore[import-untyped]
+from optuna.trial import FrozenTrial, TrialState
+
+from search.errors import StudyError
+from search.rules import show
+from search.space import describe_distribution
+from search.study_file import StudySpec
+
+FILE_KEY = "study_file"
+"""Study user attribute: what the study's file says, as JSON."""
+
+DRIVER_KEY = "driver"
+"""Study user attribute: the `Owner` that drives the study now, or None."""
+
+OWNER_KEY = "owner"
+"""Trial user attribute: the `Owner` that asked for the trial."""
+
+RETRY_KEY = "retry_of"
+"""Trial user attribute: the number of the lost trial that this one takes up again."""
+
+_CLOCK_TOLERANCE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A driver process, told apart from a later one with the same process id by its start.
+
+    Attributes:
+        host: The machine's name.
+        pid: The process id.
+        started: Seconds since the epoch.
+    """
+
+    host: str
+    pid: int
+    started: float
+
+    @classmethod
+    def current(cls) -> Self:
+        """Returns this process."""
+        return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time())
+
+    @classmethod
+    def from_attr(cls, attr: Any) -> Self | None:
+        """Returns the owner that a user attribute holds, or None where it holds none."""
+        return cls(**attr) if isinstance(attr, Mapping) else None
+
+    def may_live(self) -> bool:
+        """Returns False where the process is known to be gone; on another machine it cannot be known."""
+        if self.host != socket.gethostname():
+            return True
+        try:
+            started = psutil.Process(self.pid).create_time()
+        except psutil.NoSuchProcess:
+            return False
+        return bool(abs(started - self.started) < _CLOCK_TOLERANCE_S)
+
+
+def claim(study: optuna.Study, *, take_over: bool = False) -> Owner:
+    """Makes this process the study's driver.
+
+    Two launches in the same instant could both pass; each trial still has one owner, so that only the budget would suffer.
+
+    Raises:
+        StudyError: Another driver is, or may be, alive.
+    """
+    me = Owner.current()
+    other = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
+    if other is not None and other != me and other.may_live() and not take_over:
+        here = other.host == me.host
+        remedy = f"End it first (kill {other.pid})" if here else "End it first, or add --take-over if it is gone"
+        raise StudyError(
+            f'study "{study.study_name}": one driver at a time; got one at work, process {other.pid} on {other.host}. {remedy}.'
+        )
+    study.set_user_attr(DRIVER_KEY, asdict(me))
+    return me
+
+
+def release(study: optuna.Study) -> None:
+    """Lets go of the study."""
+    study.set_user_attr(DRIVER_KEY, None)
+
+
+def check_same(study: optuna.Study, spec: StudySpec) -> None:
+    """Refuses a file that asks for another study under the same name; keeps the file's content with the study.
+
+    What a trial's value depends on must stay: objective, settings, space, directions and seed. How the search goes about it
+    may change: budget, sampler, pruner, enqueued configs.
+
+    Raises:
+        StudyError: The study was made from a file that differs.
+    """
+    now = describe(spec)
+    before = study.user_attrs.get(FILE_KEY)
+    if before is not None:
+        for key in ("objective", "directions", "seed", "space", "settings"):
+            _compare(spec, key, before.get(key), now[key])
+    elif [direction.name.lower() for direction in study.directions] != list(spec.directions):
+        got = [direction.name.lower() for direction in study.directions]
+        _refuse(spec, "directions", show(got), show(spec.directions))
+    if before != now:
+        study.set_user_attr(FILE_KEY, now)
+
+
+def describe(spec: StudySpec) -> dict[str, Any]:
+    """Returns what is kept of a study file, ready for JSON; settings as written, so without secrets of the environment."""
+    return {
+        "file": spec.path.name,
+        "sha256": spec.sha256,
+        "objective": spec.target,
+        "directions": list(spec.directions),
+        "seed": spec.seed,
+        "space": {name: describe_distribution(distribution) for name, distribution in spec.space.items()},
+        "settings": _jsonable(spec.settings),
+        "sampler": {"name": spec.sampler.name, **_jsonable(spec.sampler.options)},
+        "pruner": {"name": spec.pruner.name, **_jsonable(spec.pruner.options)},
+        "enqueue": _jsonable(list(spec.enqueue)),
+    }
+
+
+def retry_lost(study: optuna.Study) -> list[int]:
+    """Fails the trials that a dead driver left RUNNING, and enqueues their parameters again; returns their numbers."""
+    lost = []
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        owner = Owner.from_attr(trial.user_attrs.get(OWNER_KEY))
+        if owner is not None and owner != Owner.current() and owner.may_live() and owner.host == socket.gethostname():
+            continue
+        give_back(study, trial, "the driver died while this trial was running")
+        lost.append(trial.number)
+    return lost
+
+
+def give_back(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:
+    """Fails a trial that is not to blame, and enqueues its parameters with its seed.
+
+    The retry comes first: a kill between the two leaves a RUNNING trial, which the next launch finds, sees its retry, and only
+    fails.
+    """
+    retried = any(other.user_attrs.get(RETRY_KEY) == trial.number for other in study.get_trials(deepcopy=False))
+    if not retried:
+        kept: dict[str, Any] = {key: trial.user_attrs[key] for key in ("seed", "enqueued") if key in trial.user_attrs}
+        # A trial killed while it was drawn has part of its parameters; its seed draws the others as it would have.
+        params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+        study.enqueue_trial(params, user_attrs={**kept, RETRY_KEY: trial.number})
+    fail(study, trial.number, reason)
+
+
+def fail(study: optuna.Study, number: int, reason: str, traceback: str = "") -> None:
+    """Tells a trial FAIL, with its reason as user attributes ``failure`` and ``traceback``."""
+    trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    study._storage.set_trial_user_attr(trial_id, "failure", reason)
+    if traceback:
+        study._storage.set_trial_user_attr(trial_id, "traceback", traceback)
+    study.tell(number, state=TrialState.FAIL)
+
+
+def _compare(spec: StudySpec, key: str, before: Any, now: Any) -> None:
+    if before == now:
+        return
+    if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
+        _refuse(spec, f"study.{key}", show(before), show(now))
+    table = {"settings": "objective"}.get(key, key)
+    for name in [*before, *now]:
+        if before.get(name) != now.get(name):
+            _refuse(spec, f"{table}.{name}", _shown(before, name), _shown(now, name))
+
+
+def _shown(table: Mapping[str, Any], name: str) -> str:
+    return show(table[name]) if name in table else "nothing"
+
+
+def _refuse(spec: StudySpec, where: str, before: str, now: str) -> None:
+    raise StudyError(
+        f'{spec.path}: {where}: must stay as it was in study "{spec.name}", {before}; got {now}. '
+        "Give the study a new name, or undo the change."
+    )
+
+
+def _jsonable(value: Any) -> Any:
+    """TOML has dates and times, JSON has not; they are kept as text."""
+    if isinstance(value, Mapping):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    return value if isinstance(value, str | int | float | bool) else str(value)

@@ -1,0 +1,138 @@
+"""How a broken rule of a study file becomes one line: where, the rule, what was received, the remedy.
+
+Validators raise `broken(...)`; `explain` turns what pydantic collected into that line.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+_BROKEN = "broken_rule"
+
+# pydantic's error types -> the rule in the words of a study file; `{...}` are filled from the error's context.
+_RULES = {
+    "missing": "the key is required",
+    "string_type": "must be a string",
+    "string_too_short": "must not be empty",
+    "string_pattern_mismatch": "must match {pattern}",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "list_type": "must be an array",
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+    "model_attributes_type": "must be a table",
+    "literal_error": "must be {expected}",
+    "greater_than": "must be > {gt}",
+    "greater_than_equal": "must be >= {ge}",
+    "too_short": "must have at least {min_length} entries",
+}
+
+
+def broken(rule: str, *, got: Any, remedy: str = "", key: str = "") -> PydanticCustomError:
+    """Returns the error that a validator raises.
+
+    Args:
+        rule: What must hold, such as ``"low must be > 0 when log = true"``.
+        got: The value received; shown as TOML would show it.
+        remedy: A full sentence that says what to do.
+        key: The key below the validated table that the error is about, if it is not the whole table.
+    """
+    return PydanticCustomError(_BROKEN, "{rule}", {"rule": rule, "got": show(got), "remedy": remedy, "key": key})
+
+
+def explain(error: ValidationError, known_keys: Mapping[tuple[str, ...], Iterable[str]]) -> str:
+    """Returns the first error as one line, without the file's name, and how many more there are.
+
+    Args:
+        error: What pydantic raised.
+        known_keys: The keys that each table may hold, by the table's place; the suggestions come from here.
+    """
+    details = error.errors(include_url=False)
+    # An unknown key is most often the cause of a missing one, so it is told first.
+    details.sort(key=lambda detail: detail["type"] != "extra_forbidden")
+    line = _line(details[0], known_keys)
+    more = len(details) - 1
+    return f"{line} ({more} more error{'s' if more > 1 else ''} in this file.)" if more else line
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Returns ``Did you mean "x"?`` or, where nothing is close, the list of what is known."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    return f'Did you mean "{close[0]}"?' if close else f"Known: {', '.join(names)}."
+
+
+def show(value: Any) -> str:
+    """Returns a value as a study file writes it: ``true``, ``"text"``, ``0.1``."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(show(item) for item in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{key} = {show(item)}' for key, item in value.items())} }}"
+    return str(value)
+
+
+def _line(detail: ErrorDetails, known_keys: Mapping[tuple[str, ...], Iterable[str]]) -> str:
+    place = _place(detail["loc"])
+    where = ".".join(place)
+    context = detail.get("ctx", {})
+    kind = detail["type"]
+    if kind == _BROKEN:
+        return _sentence(where, context)
+    if kind == "extra_forbidden":
+        known = known_keys.get(_table_of(detail["loc"]), ())
+        return f"{where}: unknown key; got {show(detail['input'])}. {suggest(place[-1], known)}"
+    if kind == "union_tag_not_found":
+        return f'{where}: type is required; got {show(detail["input"])}. Add type = "float", "int" or "categorical".'
+    if kind == "union_tag_invalid":
+        return f'{where}.type: unknown type; got "{context["tag"]}". {suggest(context["tag"], ("float", "int", "categorical"))}'
+    if kind == "missing":
+        return f"{where}: the key is required; got nothing. Add it."
+    rule = _RULES.get(kind, detail["msg"]).format_map(_Blanks(context))
+    return f"{where}: {rule}; got {show(detail['input'])}."
+
+
+def phrase(error: PydanticCustomError, where: str) -> str:
+    """Returns an error of `broken`, raised outside a model, as one line; `where` is the table that it is about."""
+    return _sentence(where, error.context or {})
+
+
+def _sentence(where: str, context: Mapping[str, Any]) -> str:
+    place = f"{where}.{context['key']}" if context["key"] else where
+    return f"{place}: {context['rule']}; got {context['got']}. {context['remedy']}".strip()
+
+
+class _Blanks(dict[str, Any]):
+    """A mapping for `str.format_map` that leaves what it does not know as it stands."""
+
+    def __missing__(self, key: str) -> str:
+        return f"{{{key}}}"
+
+
+def _table_of(loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    """The place of the table that holds the key at `loc`; a parameter's name is written ``*``, its type is kept."""
+    table = [str(part) for part in loc[:-1]]
+    if len(table) > 1 and table[0] == "space":
+        table[1] = "*"
+    return tuple(table)
+
+
+def _place(loc: tuple[int | str, ...]) -> list[str]:
+    """`loc` in the words of the file: pydantic's tag of a parameter's type goes, an index becomes ``[n]``."""
+    parts = [part for at, part in enumerate(loc) if not (loc[0] == "space" and at == 2)]
+    place: list[str] = []
+    for part in parts:
+        if isinstance(part, int) and place:
+            place[-1] += f"[{part}]"
+        else:
+            place.append(str(part))
+    return place or ["the file"]

@@ -1,0 +1,108 @@
+"""The name and options in `[sampler]` -> an Optuna sampler, made anew for each trial from the study's seed.
+
+A sampler whose random state depends on what happened before in this process could not be resumed. Here the sampler for the
+trial at `place` is fixed by the study's seed, the place and the trials in the storage, so that a study that was killed and
+launched again goes on with what it would have drawn anyway (one worker; with several, given the order told).
+
+``grid`` is no sampler of Optuna's: its points are configs, tried in a seeded order as `[[enqueue]]` entries are. Optuna's own
+`GridSampler` gives points to trial numbers, so that a point whose trial failed is lost.
+"""
+
+import random
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler
+
+from search.options import check_options, check_packages
+from search.rules import broken, suggest
+from search.seeds import Stream, derive
+from search.space import continuous, grid_points
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How a sampler is made.
+
+    Attributes:
+        defaults: Options that differ from Optuna's defaults.
+        packages: What it needs beside Optuna, by import name.
+        keeps_seed: All trials share one seed, because they are points of one sequence.
+        one_direction: It cannot handle several directions.
+    """
+
+    factory: type[BaseSampler]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    keeps_seed: bool = False
+    one_direction: bool = False
+
+
+_KINDS: Mapping[str, _Kind] = MappingProxyType(
+    {
+        # Multivariate: parameters such as the learning rate and the batch size act together (Falkner et al. 2018, BOHB).
+        "tpe": _Kind(optuna.samplers.TPESampler, {"multivariate": True, "group": True}),
+        "random": _Kind(optuna.samplers.RandomSampler),
+        "grid": _Kind(optuna.samplers.RandomSampler),
+        "qmc": _Kind(
+            optuna.samplers.QMCSampler, {"scramble": True, "warn_independent_sampling": False}, ("scipy",), keeps_seed=True
+        ),
+        "nsgaii": _Kind(optuna.samplers.NSGAIISampler),
+        "cmaes": _Kind(optuna.samplers.CmaEsSampler, {"warn_independent_sampling": False}, ("cmaes",), one_direction=True),
+        "gp": _Kind(optuna.samplers.GPSampler, {"warn_independent_sampling": False}, ("torch", "scipy")),
+    }
+)
+
+
+def check(name: str, options: Mapping[str, Any], space: Mapping[str, BaseDistribution], directions: int) -> None:
+    """Raises the broken rule where `make` or a search could not work with this choice."""
+    if name not in _KINDS:
+        raise broken("unknown sampler", got=name, remedy=suggest(name, _KINDS), key="name")
+    kind = _KINDS[name]
+    check_options(kind.factory, options, exclude=("seed",))
+    check_packages(name, kind.packages)
+    if kind.one_direction and directions > 1:
+        raise broken(
+            f"{name} needs a single direction", got=f"{directions} directions", remedy="Use tpe or nsgaii.", key="name"
+        )
+    if name == "grid" and (endless := continuous(space)):
+        raise broken(
+            "grid needs a list of values for every parameter",
+            got=f"{endless[0]}, a float without step",
+            remedy=f"Give space.{endless[0]} a step, or make it categorical.",
+            key="name",
+        )
+    try:
+        make(name, options, study_seed=0, place=0)
+    except (TypeError, ValueError, FutureWarning) as error:
+        raise broken(f"{name} does not accept these options", got=str(error), remedy="Change them.") from None
+
+
+def make(name: str, options: Mapping[str, Any], *, study_seed: int, place: int) -> BaseSampler:
+    """Returns the sampler for one trial.
+
+    Args:
+        name: One of the names that a study file may use.
+        options: Passed on to the sampler's constructor.
+        study_seed: The study's seed.
+        place: The trial's place among those that are no retries, from zero. It and `study_seed` fix the random state.
+    """
+    kind = _KINDS[name]
+    seed = derive(study_seed, Stream.SAMPLER, 0 if kind.keeps_seed else place)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # chosen knowingly, by the study's author or by `defaults`
+        warnings.simplefilter("error", FutureWarning)  # a deprecated option: `check` turns it into one line
+        return kind.factory(**{**kind.defaults, **options, "seed": seed})
+
+
+def grid(space: Mapping[str, BaseDistribution], study_seed: int) -> list[dict[str, Any]]:
+    """Returns all points of the grid in an order fixed by the seed, so that a budget below their number is a fair sample."""
+    points = list(grid_points(space))
+    random.Random(derive(study_seed, Stream.GRID)).shuffle(points)
+    return points

@@ -1,0 +1,27 @@
+"""Every random number of a study comes from its seed and the place of a trial in it."""
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Stream(IntEnum):
+    """What a seed is for; two streams never share numbers."""
+
+    SAMPLER = 0
+    TRIAL = 1
+    GRID = 2
+
+
+def derive(study_seed: int, stream: Stream, place: int = 0) -> int:
+    """Returns a seed in [0, 2**31) that is fixed by its arguments alone.
+
+    31 bits, because every library that an objective may seed takes them: NumPy, Python, Keras, TensorFlow and C alike.
+
+    Args:
+        study_seed: The seed in the study file.
+        stream: What the seed is for.
+        place: The place of a trial among those that are no retries, from zero.
+    """
+    state = np.random.SeedSequence(study_seed, spawn_key=(stream, place)).generate_state(1, np.uint32)
+    return int(state[0] >> 1)

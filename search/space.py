@@ -1,0 +1,163 @@
+"""What the `[space]` table may say, and the Optuna distributions that it stands for."""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+from search.rules import broken, show
+
+_RULES = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class FloatParam(BaseModel):
+    """A real number in [low, high], both ends included."""
+
+    model_config = _RULES
+    type: Literal["float"]
+    low: FiniteFloat
+    high: FiniteFloat
+    log: bool = False
+    step: FiniteFloat | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_range(self.low, self.high)
+        if self.log and self.low <= 0:
+            raise broken("low must be > 0 when log = true", got=self.low, remedy="Raise low, or remove log.")
+        if self.log and self.step is not None:
+            raise broken("step and log = true exclude each other", got=self.step, remedy="Remove one of the two.")
+        if self.step is not None:
+            _check_step(self.low, self.high, self.step)
+        return self
+
+    def distribution(self) -> FloatDistribution:
+        """Returns the distribution that Optuna samples from."""
+        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
+
+
+class IntParam(BaseModel):
+    """A whole number in [low, high], both ends included, in steps of `step` from `low`."""
+
+    model_config = _RULES
+    type: Literal["int"]
+    low: int
+    high: int
+    log: bool = False
+    step: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_range(self.low, self.high)
+        if self.log and self.low < 1:
+            raise broken("low must be >= 1 when log = true", got=self.low, remedy="Raise low, or remove log.")
+        if self.log and self.step != 1:
+            raise broken("step and log = true exclude each other", got=self.step, remedy="Remove one of the two.")
+        _check_step(self.low, self.high, self.step)
+        return self
+
+    def distribution(self) -> IntDistribution:
+        """Returns the distribution that Optuna samples from."""
+        return IntDistribution(self.low, self.high, log=self.log, step=self.step)
+
+
+class CategoricalParam(BaseModel):
+    """One of a few values without an order."""
+
+    model_config = _RULES
+    type: Literal["categorical"]
+    choices: list[bool | int | float | str]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.choices:
+            raise broken("choices must name at least one value", got=[], remedy="Add values, or remove the parameter.")
+        for at, choice in enumerate(self.choices):
+            # `1 == True == 1.0` in Python, and Optuna finds a choice by equality.
+            if choice in self.choices[:at]:
+                raise broken("choices must differ from each other", got=self.choices, remedy=f"Remove one {show(choice)}.")
+        return self
+
+    def distribution(self) -> CategoricalDistribution:
+        """Returns the distribution that Optuna samples from."""
+        return CategoricalDistribution(self.choices)
+
+
+Param = Annotated[FloatParam | IntParam | CategoricalParam, Field(discriminator="type")]
+
+
+def check_value(name: str, value: Any, space: Mapping[str, BaseDistribution]) -> tuple[str, str] | None:
+    """Returns the rule that ``name = value`` breaks and its remedy, or None where the space holds it."""
+    distribution = space[name]
+    if isinstance(distribution, CategoricalDistribution):
+        if any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in distribution.choices):
+            return None
+        return f"must be one of {show(distribution.choices)}", f"Choose one of them, or add it to space.{name}."
+    kind = "a whole number" if isinstance(distribution, IntDistribution) else "a number"
+    wanted = int if isinstance(distribution, IntDistribution) else (int, float)
+    if isinstance(value, bool) or not isinstance(value, wanted):
+        return f"must be {kind}", f"Write {kind}."
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    if not distribution.low <= value <= distribution.high:
+        return f"must lie in [{distribution.low}, {distribution.high}]", f"Change it, or widen space.{name}."
+    if distribution.step is not None and not _on_step(value, distribution.low, distribution.step):
+        return f"must be {distribution.low} plus a multiple of {distribution.step}", f"Change it, or the step of space.{name}."
+    return None
+
+
+def describe_distribution(distribution: BaseDistribution) -> dict[str, Any]:
+    """Returns a distribution as a study file writes it, ready for JSON."""
+    if isinstance(distribution, CategoricalDistribution):
+        return {"type": "categorical", "choices": list(distribution.choices)}
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    kind = "int" if isinstance(distribution, IntDistribution) else "float"
+    table: dict[str, Any] = {"type": kind, "low": distribution.low, "high": distribution.high}
+    if distribution.log:
+        table["log"] = True
+    elif distribution.step is not None:
+        table["step"] = distribution.step
+    return table
+
+
+def grid_points(space: Mapping[str, BaseDistribution]) -> Iterator[dict[str, Any]]:
+    """Yields every point of a space without continuous parameters, the last parameter changing fastest."""
+    axes = [[(name, value) for value in _values(distribution)] for name, distribution in space.items()]
+    return (dict(point) for point in itertools.product(*axes))
+
+
+def continuous(space: Mapping[str, BaseDistribution]) -> list[str]:
+    """Returns the parameters that have no countable list of values: floats without a step."""
+    return [name for name, dist in space.items() if isinstance(dist, FloatDistribution) and dist.step is None]
+
+
+def _values(distribution: BaseDistribution) -> list[Any]:
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    if isinstance(distribution, IntDistribution):
+        return list(range(distribution.low, distribution.high + 1, distribution.step))
+    assert isinstance(distribution, FloatDistribution)
+    assert distribution.step is not None
+    count = round((distribution.high - distribution.low) / distribution.step) + 1
+    return [distribution.low + at * distribution.step for at in range(count)]
+
+
+def _check_range(low: float, high: float) -> None:
+    if low > high:
+        raise broken("low must be <= high", got=f"low = {low}, high = {high}", remedy="Swap them.")
+
+
+def _check_step(low: float, high: float, step: float) -> None:
+    if not _on_step(high, low, step):
+        raise broken(
+            "high must be low plus a multiple of step",
+            got=f"low = {low}, high = {high}, step = {step}",
+            remedy="Change high or step, so that high itself can be drawn.",
+        )
+
+
+def _on_step(value: float, low: float, step: float) -> bool:
+    steps = (value - low) / step
+    return math.isclose(steps, round(steps), abs_tol=1e-8)

@@ -1,0 +1,94 @@
+"""A study as a person reads it: counts, the best trial or the Pareto front, and a table of trials."""
+
+from collections import Counter
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.table import Table
+
+from search.progress import clock, format_params
+
+_STYLES = {TrialState.COMPLETE: "green", TrialState.PRUNED: "yellow", TrialState.FAIL: "red", TrialState.RUNNING: "cyan"}
+
+
+def print_status(study: optuna.Study, *, budget: int, rows: int | None, console: Console | None = None) -> None:
+    """Prints the study.
+
+    Args:
+        study: The study.
+        budget: COMPLETE and PRUNED trials wanted in total.
+        rows: So many of the last trials; None for all.
+        console: Where to; stdout by default.
+    """
+    console = console or Console()
+    trials = study.get_trials(deepcopy=False)
+    counts = Counter(trial.state for trial in trials)
+    states = " · ".join(f"{counts[state]} {state.name.lower()}" for state in TrialState if counts[state])
+    _line(console, f"{study.study_name}: {finished_count(study)}/{budget} trials finished" + (f" ({states})" if states else ""))
+    if best := describe_best(study):
+        _line(console, best)
+    shown = trials if rows is None else trials[-rows:]
+    if shown:
+        console.print(_table(study, shown))
+    if len(shown) < len(trials):
+        _line(console, f"The last {len(shown)} of {len(trials)} trials; --all shows every one.")
+
+
+def finished_count(study: optuna.Study) -> int:
+    """Returns how many trials count against the budget: COMPLETE and PRUNED."""
+    return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+
+
+def best_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Returns the best COMPLETE trial, or the Pareto front in several directions; empty where none is COMPLETE."""
+    if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        return []
+    return study.best_trials if len(study.directions) > 1 else [study.best_trial]
+
+
+def value_names(study: optuna.Study) -> list[str]:
+    """Returns the names of the values; ``value`` where the study gives none."""
+    count = len(study.directions)
+    return study.metric_names or (["value"] if count == 1 else [f"value_{at}" for at in range(count)])
+
+
+def describe_best(study: optuna.Study) -> str:
+    """Returns the best trial with its parameters in a line, or the Pareto front in a few; empty without a COMPLETE trial."""
+    lines = []
+    for trial in best_trials(study):
+        values = ", ".join(f"{name} {value:.6g}" for name, value in zip(value_names(study), trial.values, strict=True))
+        lines.append(f"trial {trial.number}: {values} with {format_params(trial.params)}")
+    if len(study.directions) > 1 and lines:
+        return "\n  ".join([f"Pareto front, {len(lines)} trials:", *lines])
+    return f"Best {lines[0]}" if lines else ""
+
+
+def _table(study: optuna.Study, trials: list[FrozenTrial]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("trial", "state", *value_names(study)):
+        table.add_column(column, no_wrap=True)
+    table.add_column("parameters", overflow="fold")
+    table.add_column("duration", no_wrap=True, justify="right")
+    table.add_column("note", overflow="fold")
+    for trial in trials:
+        name = trial.state.name.lower()
+        style = _STYLES.get(trial.state)
+        values = [f"{value:.6g}" for value in trial.values or []]
+        values += [""] * (len(study.directions) - len(values))
+        took = clock(trial.duration.total_seconds()) if trial.duration else ""
+        state = f"[{style}]{name}[/]" if style else name
+        params = format_params(trial.params or trial.system_attrs.get("fixed_params", {}))
+        table.add_row(str(trial.number), state, *values, params, took, _note(trial))
+    return table
+
+
+def _note(trial: FrozenTrial) -> str:
+    attrs = trial.user_attrs
+    retry = f"retry of {attrs['retry_of']}" if "retry_of" in attrs else ""
+    # A reason may hold square brackets, which rich would read as markup.
+    return str(attrs.get("failure", retry)).replace("[", r"\[")
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,225 @@
+"""A study file (TOML) -> a frozen `StudySpec`: the one place where it is read and checked.
+
+Every error is a `StudyFileError` whose message is one line: *where: rule; got what was received. Remedy.*
+"""
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from optuna.distributions import BaseDistribution
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from search import pruners, samplers
+from search.errors import StudyFileError, one_line
+from search.rules import broken, explain, phrase, suggest
+from search.space import CategoricalParam, FloatParam, IntParam, Param, check_value
+
+Direction = Literal["minimize", "maximize"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A sampler or a pruner: its name and its options."""
+
+    name: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """All that a study file says, checked.
+
+    Attributes:
+        path: The file, as it was named.
+        sha256: Of the file's bytes.
+        name: The study's name in its storage.
+        target: The objective, as ``module:attribute``.
+        storage: The storage's URL.
+        directions: One, or several for a study with several values.
+        metrics: The names of the values; empty where the file gives none.
+        trials: The budget: COMPLETE and PRUNED trials in total, over all launches.
+        timeout_s: Wall time of one launch in seconds; None for no limit.
+        seed: Fixes the parameters drawn and every trial's own seed.
+        max_failures: So many failed trials in a row end a launch.
+        space: The distributions by parameter, in the order of the file.
+        sampler: What draws parameters.
+        pruner: What gives trials up.
+        enqueue: Configs tried first, each naming the whole space or a part of it.
+        settings: The objective's own settings as written: environment variables are not yet expanded.
+    """
+
+    path: Path
+    sha256: str
+    name: str
+    target: str
+    storage: str
+    directions: tuple[Direction, ...]
+    metrics: tuple[str, ...]
+    trials: int
+    timeout_s: float | None
+    seed: int
+    max_failures: int
+    space: Mapping[str, BaseDistribution]
+    sampler: Choice
+    pruner: Choice
+    enqueue: tuple[Mapping[str, Any], ...]
+    settings: Mapping[str, Any]
+
+
+def load(path: str | Path) -> StudySpec:
+    """Reads and checks a study file.
+
+    Raises:
+        StudyFileError: The file cannot be read, is not TOML, or breaks a rule.
+    """
+    path = Path(path)
+    content = _read(path)
+    try:
+        tables = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyFileError(f"{path}: must be TOML in UTF-8; got: {one_line(error)}. Correct it there.") from None
+    try:
+        file = _StudyFile.model_validate(tables)
+    except ValidationError as error:
+        raise StudyFileError(f"{path}: {explain(error, _KNOWN_KEYS)}") from None
+    return _spec(path, content, file)
+
+
+def parse_duration(value: Any) -> Any:
+    """Returns seconds for ``"90s"``, ``"20m"``, ``"8h"``, ``"2d"`` or a number of seconds.
+
+    Raises:
+        PydanticCustomError: It is none of these, or not positive.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value) if isinstance(value, str) else None
+    if match:
+        value = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise broken("must be a positive time", got=value, remedy='Write "90s", "20m", "8h" or a number of seconds.')
+    return float(value)
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class _Study(_Table):
+    # The name is part of the worker logs' file names.
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    objective: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")]
+    storage: Annotated[str, Field(min_length=1)] | None = None
+    direction: Direction | None = None
+    directions: Annotated[list[Direction], Field(min_length=1)] | None = None
+    metric: Annotated[str, Field(min_length=1)] | None = None
+    metrics: list[Annotated[str, Field(min_length=1)]] | None = None
+    trials: Annotated[int, Field(ge=1)]
+    timeout: Annotated[float, BeforeValidator(parse_duration)] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    max_failures: Annotated[int, Field(ge=1)] = 3
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.direction is None) == (self.directions is None):
+            got = "neither" if self.direction is None else "both"
+            remedy = 'Write direction = "maximize" or "minimize".'
+            raise broken("exactly one of direction and directions is required", got=got, remedy=remedy)
+        if self.metric is not None and self.metrics is not None:
+            raise broken("at most one of metric and metrics may be given", got="both", remedy="Remove one.")
+        names = [self.metric] if self.metric is not None else self.metrics
+        count = len(self.directions or [self.direction])
+        if names is not None and len(names) != count:
+            rule = f"metrics must name each of the {count} directions" if count > 1 else "one direction has one metric"
+            raise broken(rule, got=names, remedy="Write as many names as directions.")
+        return self
+
+
+class _Choice(_Table):
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    name: str
+
+    def choice(self) -> Choice:
+        return Choice(self.name, dict(self.model_extra or {}))
+
+
+class _StudyFile(_Table):
+    study: _Study
+    space: Annotated[dict[str, Param], Field(min_length=1)]
+    sampler: _Choice | None = None
+    pruner: _Choice | None = None
+    enqueue: list[dict[str, Any]] = Field(default_factory=list)
+    objective: dict[str, Any] = Field(default_factory=dict)
+
+
+_KNOWN_KEYS: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    (): tuple(_StudyFile.model_fields),
+    ("study",): tuple(_Study.model_fields),
+    ("space", "*", "float"): tuple(FloatParam.model_fields),
+    ("space", "*", "int"): tuple(IntParam.model_fields),
+    ("space", "*", "categorical"): tuple(CategoricalParam.model_fields),
+}
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise StudyFileError(f"{path}: the study file must exist; got no such file. Check the path.") from None
+    except OSError as error:
+        raise StudyFileError(f"{path}: the study file must be readable; got: {error.strerror}. Check the path.") from None
+
+
+def _spec(path: Path, content: bytes, file: _StudyFile) -> StudySpec:
+    study = file.study
+    space = {name: param.distribution() for name, param in file.space.items()}
+    directions = tuple(study.directions or ([study.direction] if study.direction else []))
+    sampler = file.sampler.choice() if file.sampler else Choice("tpe", {})
+    # Without a [pruner], Optuna's own default; it cannot work with several directions.
+    pruner = file.pruner.choice() if file.pruner else Choice("median" if len(directions) == 1 else "none", {})
+    _check_enqueue(path, file.enqueue, space, whole=sampler.name == "grid")
+    try:
+        where = "sampler"
+        samplers.check(sampler.name, sampler.options, space, len(directions))
+        where = "pruner"
+        if file.pruner:
+            pruners.check(pruner.name, pruner.options, len(directions), study.trials)
+    except PydanticCustomError as error:
+        raise StudyFileError(f"{path}: {phrase(error, where)}") from None
+    return StudySpec(
+        path=path,
+        sha256=hashlib.sha256(content).hexdigest(),
+        name=study.name,
+        target=study.objective,
+        storage=study.storage or f"sqlite:///{study.name}.db",
+        directions=directions,
+        metrics=tuple(study.metrics or ([study.metric] if study.metric else [])),
+        trials=study.trials,
+        timeout_s=study.timeout,
+        seed=study.seed,
+        max_failures=study.max_failures,
+        space=space,
+        sampler=sampler,
+        pruner=pruner,
+        enqueue=tuple(file.enqueue),
+        settings=file.objective,
+    )
+
+
+def _check_enqueue(path: Path, entries: list[dict[str, Any]], space: Mapping[str, BaseDistribution], *, whole: bool) -> None:
+    for at, entry in enumerate(entries):
+        where = f"{path}: enqueue[{at}]"
+        if not entry:
+            raise StudyFileError(f"{where}: must name at least one parameter; got an empty table. Remove it.")
+        for name, value in entry.items():
+            if name not in space:
+                raise StudyFileError(f"{where}.{name}: is not in [space]; got {value}. {suggest(name, space)}")
+            if problem := check_value(name, value, space):
+                rule, remedy = problem
+                raise StudyFileError(f"{where}.{name}: {rule}; got {value}. {remedy}")
+        if whole and (missing := [name for name in space if name not in entry]):
+            raise StudyFileError(f"{where}: the grid sampler needs whole configs; got none for {missing[0]}. Add it.")

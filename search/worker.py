@@ -1,0 +1,223 @@
+"""The child: builds the objective once, then runs trials until it is told to stop.
+
+Nothing heavy is imported up here, because `main` must set the environment (threads, device, log level) before NumPy, Optuna
+or a backend reads it.
+"""
+
+import builtins
+import importlib
+import inspect
+import math
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from search.errors import ObjectiveError, one_line
+from search.messages import Answer, NotReady, Outcome, Ready, Report, RunTrial, Stop, UserAttr
+from search.rules import suggest
+from search.worker_trial import Interrupted, WorkerTrial
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """All that a worker needs to start.
+
+    Attributes:
+        target: The objective, as ``module:attribute``.
+        settings: The objective's own settings, passed on as keyword arguments.
+        log: The file that takes what the worker prints; None leaves stdout and stderr as they are.
+        environ: Variables set before anything is imported.
+    """
+
+    target: str
+    settings: Mapping[str, Any]
+    log: Path | None = None
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+def main(connection: Connection, setup: WorkerSetup) -> None:
+    """The whole life of a worker process."""
+    # ^C in a terminal reaches every process in the foreground; what it means is for the driver to say. The driver starts us
+    # with both signals blocked, so that none can hit the gap before this line.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    _leave_with_the_parent()
+    os.environ.update(setup.environ)
+    if setup.log is not None:
+        _print_to(setup.log)
+    # A study finds the `objective.py` beside it, as pytest and `python -m` would.
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    serve(connection, setup)
+
+
+def serve(connection: Connection, setup: WorkerSetup) -> None:
+    """Builds the objective and runs trials until the driver says `Stop` or hangs up."""
+    try:
+        objective = build_objective(setup.target, setup.settings)
+    except Exception as error:
+        traceback.print_exc()
+        connection.send(NotReady(f"objective {setup.target} could not start: {describe(error)}"))
+        return
+    connection.send(Ready())
+    while isinstance(task := _receive(connection), RunTrial):
+        connection.send(run_trial(objective, task, connection))
+
+
+def build_objective(target: str, settings: Mapping[str, Any]) -> Callable[[WorkerTrial], Any]:
+    """Returns what runs one trial.
+
+    A class is called with the settings as keywords, and its instance then once for each trial; anything else is called as
+    ``objective(trial, **settings)``.
+
+    Raises:
+        ObjectiveError: There is no such module or attribute, or it does not take these settings.
+    """
+    module_name, _, attribute = target.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # the module is there; something that it imports is not
+        raise ObjectiveError(
+            f'no module named "{error.name}". Check study.objective, and run from the folder that holds the module'
+        ) from None
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            raise ObjectiveError(f'{module_name} has no attribute "{attribute}". {suggest(name, _public(found))}')
+        found = getattr(found, name)
+    if not callable(found):
+        raise ObjectiveError(f"{target} must be a class or a function; got {type(found).__name__}")
+    arguments = () if inspect.isclass(found) else (None,)
+    _check_settings(found, arguments, settings)
+    if not inspect.isclass(found):
+        return lambda trial: found(trial, **settings)
+    objective = found(**settings)
+    if not callable(objective):
+        raise ObjectiveError(f"{target} must define __call__(self, trial)")
+    return objective
+
+
+def run_trial(objective: Callable[[WorkerTrial], Any], task: RunTrial, connection: Connection) -> Outcome:
+    """Runs one trial; whatever the objective does short of killing the process becomes an `Outcome`."""
+    from optuna import TrialPruned
+
+    def ask(report: Report) -> Answer:
+        connection.send(report)
+        answer = _receive(connection)
+        # Anything else means that the driver is gone or going: stop rather than train on for nobody.
+        return answer if isinstance(answer, Answer) else Answer(stop=True)
+
+    def tell(attribute: UserAttr) -> None:
+        connection.send(attribute)
+
+    try:
+        result = objective(WorkerTrial(task, ask, tell))
+        values = as_values(result, task.directions)
+    except TrialPruned:
+        return Outcome(task.number, "pruned")
+    except Interrupted:
+        return Outcome(task.number, "interrupted")
+    except _BadResult as error:
+        return Outcome(task.number, "failed", reason=str(error))
+    except (Exception, SystemExit) as error:  # a trial may raise anything, and the next trial may still be fine
+        traceback.print_exc()
+        return Outcome(task.number, "failed", reason=describe(error, always_type=True), traceback=traceback.format_exc())
+    return Outcome(task.number, "complete", values)
+
+
+class _BadResult(Exception):
+    """The objective returned what is no result; the message is the reason."""
+
+
+def as_values(result: Any, directions: int) -> tuple[float, ...]:
+    """Returns what an objective returned as one float for each direction.
+
+    Raises:
+        _BadResult: It is None, NaN, no number, or of the wrong length.
+    """
+    wanted = "one number" if directions == 1 else f"{directions} numbers, one for each direction"
+    several = isinstance(result, Sequence) and not isinstance(result, str)
+    items = list(result) if several else [result]
+    if len(items) != directions:
+        raise _BadResult(f"the objective must return {wanted}; got {one_line(repr(result))}")
+    try:
+        values = tuple(float(item) for item in items)
+    except (TypeError, ValueError):
+        raise _BadResult(f"the objective must return {wanted}; got {one_line(repr(result))}") from None
+    if any(math.isnan(value) for value in values):
+        raise _BadResult(f"the objective must return {wanted}; got {one_line(repr(result))} (not a number)")
+    return values
+
+
+def describe(error: BaseException, *, always_type: bool = False) -> str:
+    """Returns an exception as one line.
+
+    A class of Python's own is named, since its message alone says little (``KeyError: 'x'``); a package's own class is not,
+    since its message was written to be read.
+    """
+    message = one_line(error)
+    name = type(error).__name__
+    if not message:
+        return name
+    return f"{name}: {message}" if always_type or hasattr(builtins, name) else message
+
+
+def _check_settings(found: Callable[..., Any], arguments: tuple[Any, ...], settings: Mapping[str, Any]) -> None:
+    try:
+        signature = inspect.signature(found)
+    except (TypeError, ValueError):  # some callables of C have none; calling them will tell
+        return
+    names = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    for key in settings:
+        if not takes_any and key not in names[len(arguments) :]:
+            raise ObjectiveError(f"[objective] has the unknown setting {key}. {suggest(key, names[len(arguments) :])}")
+    try:
+        signature.bind(*arguments, **settings)
+    except TypeError as error:
+        raise ObjectiveError(f"[objective] does not fit: {error}") from None
+
+
+def _public(holder: Any) -> list[str]:
+    return [name for name in dir(holder) if not name.startswith("_")]
+
+
+def _receive(connection: Connection) -> Any:
+    try:
+        return connection.recv()
+    except (EOFError, OSError):  # the driver hung up
+        return Stop()
+
+
+def _leave_with_the_parent() -> None:
+    """Ends this process as soon as the driver is gone, even in the middle of a training step."""
+    from multiprocessing import parent_process
+
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="watch-driver", daemon=True).start()
+
+
+def _print_to(log: Path) -> None:
+    """Sends all output to `log`, that of C libraries too; it is appended, so that a resumed study keeps its history."""
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
