@@ -43,7 +43,6 @@ def main() -> None:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
-@click.version_option(package_name="tumorcls", prog_name="search")
 def cli() -> None:
     """Search hyperparameters: launch a study, look at it, export its best config."""
 

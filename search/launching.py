@@ -86,7 +86,7 @@ def launch(
         try:
             reason = driver.run()
         except (ObjectiveError, WorkerError) as error:
-            raise type(error)(f"{error}. Details: {log_path(spec, url, 0, workers)}") from None
+            raise type(error)(f"{str(error).rstrip('.')}. Details: {log_path(spec, url, 0, workers)}") from None
         finally:
             view.close()
             release(study)

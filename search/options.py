@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from search.rules import broken, suggest
+from search.rules import broken, show, suggest
 
 _PLAIN: Mapping[str, Any] = {"int": int, "float": float, "bool": bool, "str": str}
 
@@ -28,12 +28,12 @@ def check_options(factory: type, options: Mapping[str, Any], *, exclude: Iterabl
     for name, value in options.items():
         if name not in types:
             remedy = suggest(name, [*types, *also]) if types or also else "It takes none."
-            raise broken("unknown option", got=value, remedy=remedy, key=name)
+            raise broken("unknown option", got=show(value), remedy=remedy, key=name)
         try:
             TypeAdapter(types[name]).validate_python(value, strict=True)
         except ValidationError:
             kind = getattr(types[name], "__name__", str(types[name]))
-            raise broken(f"must be of type {kind}", got=value, remedy="Change it.", key=name) from None
+            raise broken(f"must be of type {kind}", got=show(value), remedy="Change it.", key=name) from None
     for name, parameter in inspect.signature(factory).parameters.items():
         if name in types and parameter.default is parameter.empty and name not in options:
             raise broken("the option is required", got="nothing", remedy="Add it.", key=name)
@@ -45,7 +45,7 @@ def check_packages(name: str, packages: Iterable[str]) -> None:
     if missing:
         raise broken(
             f"{name} needs the package {missing[0]}, which is not installed",
-            got=name,
+            got=show(name),
             remedy=f"Run: pip install {' '.join(missing)}",
             key="name",
         )

@@ -11,7 +11,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 
 from search.options import check_options, check_packages
-from search.rules import broken, suggest
+from search.rules import broken, show, suggest
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ _STARTUP_DEFAULTS: Mapping[str, int] = MappingProxyType({"median": 5, "percentil
 def check(name: str, options: Mapping[str, Any], directions: int, budget: int) -> None:
     """Raises the broken rule where `make` could not work, or where the pruner could never prune a trial."""
     if name not in _KINDS:
-        raise broken("unknown pruner", got=name, remedy=suggest(name, _KINDS), key="name")
+        raise broken("unknown pruner", got=show(name), remedy=suggest(name, _KINDS), key="name")
     if name == "none" and not options:
         return
     kind = _KINDS[name]
@@ -51,7 +51,7 @@ def check(name: str, options: Mapping[str, Any], directions: int, budget: int) -
     if directions > 1:
         raise broken(
             "a study with several directions has no intermediate values, so that no pruner can ever prune",
-            got=name,
+            got=show(name),
             remedy='Write name = "none", or search in one direction.',
             key="name",
         )
@@ -59,7 +59,7 @@ def check(name: str, options: Mapping[str, Any], directions: int, budget: int) -
     if startup >= budget:
         raise broken(
             f"{name} can never prune: it waits for {_STARTUP} complete trials, which must be below study.trials = {budget}",
-            got=startup,
+            got=show(startup),
             remedy=f'Lower {_STARTUP}, or write name = "none".',
             key=_STARTUP,
         )
@@ -91,5 +91,5 @@ def make(name: str, options: Mapping[str, Any]) -> BasePruner:
 def _wrapped(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     wrapped = options["wrapped"]
     if not isinstance(wrapped, Mapping) or not isinstance(wrapped.get("name"), str):
-        raise broken("must be a table with a name", got=wrapped, remedy='Write { name = "median" }.', key="wrapped")
+        raise broken("must be a table with a name", got=show(wrapped), remedy='Write { name = "median" }.', key="wrapped")
     return wrapped["name"], {key: value for key, value in wrapped.items() if key != "name"}

@@ -34,16 +34,16 @@ _RULES = {
 }
 
 
-def broken(rule: str, *, got: Any, remedy: str = "", key: str = "") -> PydanticCustomError:
+def broken(rule: str, *, got: str, remedy: str = "", key: str = "") -> PydanticCustomError:
     """Returns the error that a validator raises.
 
     Args:
         rule: What must hold, such as ``"low must be > 0 when log = true"``.
-        got: The value received; shown as TOML would show it.
+        got: What was received; a value as `show` writes it.
         remedy: A full sentence that says what to do.
         key: The key below the validated table that the error is about, if it is not the whole table.
     """
-    return PydanticCustomError(_BROKEN, "{rule}", {"rule": rule, "got": show(got), "remedy": remedy, "key": key})
+    return PydanticCustomError(_BROKEN, "{rule}", {"rule": rule, "got": got, "remedy": remedy, "key": key})
 
 
 def explain(error: ValidationError, known_keys: Mapping[tuple[str, ...], Iterable[str]]) -> str:

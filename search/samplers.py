@@ -21,7 +21,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 
 from search.options import check_options, check_packages
-from search.rules import broken, suggest
+from search.rules import broken, show, suggest
 from search.seeds import Stream, derive
 from search.space import continuous, grid_points
 
@@ -63,7 +63,7 @@ _KINDS: Mapping[str, _Kind] = MappingProxyType(
 def check(name: str, options: Mapping[str, Any], space: Mapping[str, BaseDistribution], directions: int) -> None:
     """Raises the broken rule where `make` or a search could not work with this choice."""
     if name not in _KINDS:
-        raise broken("unknown sampler", got=name, remedy=suggest(name, _KINDS), key="name")
+        raise broken("unknown sampler", got=show(name), remedy=suggest(name, _KINDS), key="name")
     kind = _KINDS[name]
     check_options(kind.factory, options, exclude=("seed",))
     check_packages(name, kind.packages)

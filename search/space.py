@@ -27,9 +27,9 @@ class FloatParam(BaseModel):
     def _check(self) -> Self:
         _check_range(self.low, self.high)
         if self.log and self.low <= 0:
-            raise broken("low must be > 0 when log = true", got=self.low, remedy="Raise low, or remove log.")
+            raise broken("low must be > 0 when log = true", got=show(self.low), remedy="Raise low, or remove log.")
         if self.log and self.step is not None:
-            raise broken("step and log = true exclude each other", got=self.step, remedy="Remove one of the two.")
+            raise broken("step and log = true exclude each other", got=show(self.step), remedy="Remove one of the two.")
         if self.step is not None:
             _check_step(self.low, self.high, self.step)
         return self
@@ -53,9 +53,9 @@ class IntParam(BaseModel):
     def _check(self) -> Self:
         _check_range(self.low, self.high)
         if self.log and self.low < 1:
-            raise broken("low must be >= 1 when log = true", got=self.low, remedy="Raise low, or remove log.")
+            raise broken("low must be >= 1 when log = true", got=show(self.low), remedy="Raise low, or remove log.")
         if self.log and self.step != 1:
-            raise broken("step and log = true exclude each other", got=self.step, remedy="Remove one of the two.")
+            raise broken("step and log = true exclude each other", got=show(self.step), remedy="Remove one of the two.")
         _check_step(self.low, self.high, self.step)
         return self
 
@@ -74,11 +74,11 @@ class CategoricalParam(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.choices:
-            raise broken("choices must name at least one value", got=[], remedy="Add values, or remove the parameter.")
+            raise broken("choices must name at least one value", got="[]", remedy="Add values, or remove the parameter.")
         for at, choice in enumerate(self.choices):
             # `1 == True == 1.0` in Python, and Optuna finds a choice by equality.
             if choice in self.choices[:at]:
-                raise broken("choices must differ from each other", got=self.choices, remedy=f"Remove one {show(choice)}.")
+                raise broken("choices must differ from each other", got=show(self.choices), remedy=f"Remove one {show(choice)}.")
         return self
 
     def distribution(self) -> CategoricalDistribution:

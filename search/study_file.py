@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from search import pruners, samplers
 from search.errors import StudyFileError, one_line
-from search.rules import broken, explain, phrase, suggest
+from search.rules import broken, explain, phrase, show, suggest
 from search.space import CategoricalParam, FloatParam, IntParam, Param, check_value
 
 Direction = Literal["minimize", "maximize"]
@@ -101,7 +101,7 @@ def parse_duration(value: Any) -> Any:
     if match:
         value = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise broken("must be a positive time", got=value, remedy='Write "90s", "20m", "8h" or a number of seconds.')
+        raise broken("must be a positive time", got=show(value), remedy='Write "90s", "20m", "8h" or a number of seconds.')
     return float(value)
 
 
@@ -135,7 +135,7 @@ class _Study(_Table):
         count = len(self.directions or [self.direction])
         if names is not None and len(names) != count:
             rule = f"metrics must name each of the {count} directions" if count > 1 else "one direction has one metric"
-            raise broken(rule, got=names, remedy="Write as many names as directions.")
+            raise broken(rule, got=show(names), remedy="Write as many names as directions.")
         return self
 
 
@@ -217,9 +217,9 @@ def _check_enqueue(path: Path, entries: list[dict[str, Any]], space: Mapping[str
             raise StudyFileError(f"{where}: must name at least one parameter; got an empty table. Remove it.")
         for name, value in entry.items():
             if name not in space:
-                raise StudyFileError(f"{where}.{name}: is not in [space]; got {value}. {suggest(name, space)}")
+                raise StudyFileError(f"{where}.{name}: is not in [space]; got {show(value)}. {suggest(name, space)}")
             if problem := check_value(name, value, space):
                 rule, remedy = problem
-                raise StudyFileError(f"{where}.{name}: {rule}; got {value}. {remedy}")
+                raise StudyFileError(f"{where}.{name}: {rule}; got {show(value)}. {remedy}")
         if whole and (missing := [name for name in space if name not in entry]):
             raise StudyFileError(f"{where}: the grid sampler needs whole configs; got none for {missing[0]}. Add it.")

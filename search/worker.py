@@ -146,7 +146,7 @@ def as_values(result: Any, directions: int) -> tuple[float, ...]:
     wanted = "one number" if directions == 1 else f"{directions} numbers, one for each direction"
     several = isinstance(result, Sequence) and not isinstance(result, str)
     items = list(result) if several else [result]
-    if len(items) != directions:
+    if len(items) != directions or any(isinstance(item, str) for item in items):  # float("1") would pass
         raise _BadResult(f"the objective must return {wanted}; got {one_line(repr(result))}")
     try:
         values = tuple(float(item) for item in items)

@@ -1,0 +1,123 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+BASE = {
+    "study": {"name": '"demo"', "objective": '"objectives:parabola"', "direction": '"maximize"', "metric": '"score"', "trials": "8"},
+    "space": {"x": '{ type = "float", low = -10.0, high = 10.0 }'},
+}
+
+
+def toml(**tables):
+    """BASE with `tables` laid over it: values are TOML source, None removes a key or a table, a string is a whole table."""
+    merged = {name: dict(table) for name, table in BASE.items()}
+    for name, table in tables.items():
+        if table is None or isinstance(table, str):
+            merged[name] = table
+        else:
+            merged[name] = {**merged.get(name, {}), **table}
+    lines = []
+    for name, table in merged.items():
+        if isinstance(table, str):
+            lines.append(table)
+        elif table is not None:
+            lines += [f"[{name}]", *(f"{key} = {value}" for key, value in table.items() if value is not None)]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Every test works in an empty folder with the fake objectives in it, far from any real study."""
+    shutil.copy(Path(__file__).with_name("objectives.py"), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    sys.modules.pop("objectives", None)
+
+
+@pytest.fixture
+def write(folder):
+    """Writes a study file and returns its path."""
+
+    def write_file(name="demo.toml", **tables):
+        path = Path(name)
+        path.write_text(toml(**tables))
+        return path
+
+    return write_file
+
+
+def environment():
+    paths = [str(REPOSITORY), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path), "COLUMNS": "200"}
+
+
+@pytest.fixture
+def search(folder):
+    """Runs ``python -m search`` to its end."""
+
+    def run(*arguments, code=0, **extra):
+        command = [sys.executable, "-W", "error", "-m", "search", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**environment(), **extra})
+        assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        if code == 1:
+            assert len(done.stderr.splitlines()) == 1, done.stderr
+            assert done.stderr.startswith("error: ")
+        return done
+
+    return run
+
+
+@pytest.fixture
+def start(folder):
+    """Starts ``python -m search`` in a process group of its own, and sees to it that nothing of it outlives the test."""
+    started = []
+
+    def begin(*arguments):
+        command = [sys.executable, "-m", "search", *map(str, arguments)]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment(), start_new_session=True)
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.communicate()
+
+
+@pytest.fixture
+def wait_for():
+    """Waits until a condition holds, and fails the test if it does not in good time."""
+
+    def wait(condition, seconds=20.0):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if found := condition():
+                return found
+            time.sleep(0.05)
+        pytest.fail("waited in vain")
+
+    return wait
+
+
+@pytest.fixture
+def read_study(folder):
+    """Opens a study as anybody with plain Optuna would."""
+    import optuna
+
+    def read(name="demo", url="sqlite:///demo.db"):
+        return optuna.load_study(study_name=name, storage=url)
+
+    return read

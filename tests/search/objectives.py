@@ -1,0 +1,88 @@
+"""Objectives that behave and misbehave; each test finds this file in its current folder, as a user's own would be."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import optuna
+
+
+class OwnError(Exception):
+    """Stands for the one-line errors of an objective's own package."""
+
+
+def parabola(trial, steps=4, pause=0.0):
+    x = trial.suggest_float("x", -10.0, 10.0)
+    for step in range(steps):
+        time.sleep(pause)
+        trial.report(-((x - 2) ** 2) * (steps - step), step)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+    return -((x - 2) ** 2) + (trial.user_attrs["seed"] % 1000) * 1e-9
+
+
+class Parabola:
+    def __init__(self, *, steps=4, pause=0.0, note="none"):
+        self.steps, self.pause, self.note, self.trials = steps, pause, note, 0
+
+    def __call__(self, trial):
+        self.trials += 1
+        trial.set_user_attr("pid", os.getpid())
+        trial.set_user_attr("nth_in_worker", self.trials)
+        trial.set_user_attr("note", self.note)
+        return parabola(trial, self.steps, self.pause)
+
+
+def two_values(trial):
+    x = trial.params["x"]
+    return x, -x
+
+
+def misbehave(trial, mode, marker="", bad=(1,)):
+    """Does what `mode` says in the trials of `bad`, and once only where `marker` names a file to leave behind."""
+    x = trial.suggest_float("x", -10.0, 10.0)
+    if trial.number not in bad or (marker and Path(marker).exists()):
+        return x
+    if marker:
+        Path(marker).touch()
+    if mode == "raise":
+        raise OwnError("the disk is\nfull")
+    if mode == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if mode == "exit":
+        os._exit(7)
+    if mode == "sys_exit":
+        raise SystemExit(3)
+    if mode == "bad_report":
+        trial.report("high", 0)
+    return {"none": None, "nan": float("nan"), "text": "high", "two": (1.0, 2.0)}[mode]
+
+
+class NoStart:
+    def __init__(self, kind="own"):
+        if kind == "own":
+            raise OwnError("data: the folder must exist; got /none. Create it.")
+        if kind == "exit":
+            os._exit(3)
+        raise {"key": KeyError, "bare": Exception}[kind]("data")
+
+    def __call__(self, trial):
+        return 0.0
+
+
+def swallow(trial):
+    """Reports for ever, and catches every exception that it can."""
+    for step in range(10_000):
+        try:
+            time.sleep(0.02)
+            trial.report(1.0, step)
+        except Exception:
+            pass
+    return 1.0
+
+
+def deaf(trial):
+    Path("deaf").touch()
+    time.sleep(600)
+    return 1.0

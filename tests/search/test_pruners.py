@@ -1,0 +1,42 @@
+import optuna
+import pytest
+from pydantic_core import PydanticCustomError
+
+from search import pruners
+from search.rules import phrase
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "kind"),
+    [
+        ("none", {}, optuna.pruners.NopPruner),
+        ("median", {"n_startup_trials": 2, "n_warmup_steps": 1}, optuna.pruners.MedianPruner),
+        ("percentile", {"percentile": 25.0}, optuna.pruners.PercentilePruner),
+        ("successive_halving", {"min_resource": 1}, optuna.pruners.SuccessiveHalvingPruner),
+        ("hyperband", {"max_resource": 9}, optuna.pruners.HyperbandPruner),
+        ("patient", {"patience": 2}, optuna.pruners.PatientPruner),
+        ("patient", {"patience": 2, "wrapped": {"name": "median"}}, optuna.pruners.PatientPruner),
+        ("threshold", {"lower": 0.1}, optuna.pruners.ThresholdPruner),
+        ("wilcoxon", {"p_threshold": 0.1}, optuna.pruners.WilcoxonPruner),
+    ],
+)
+def test_each_pruner_is_made(name, options, kind):
+    pruners.check(name, options, directions=1, budget=20)
+    assert isinstance(pruners.make(name, options), kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("patient", {}, "pruner.patience: the option is required; got nothing. Add it."),
+        ("patient", {"patience": 2, "wrapped": "median"}, 'pruner.wrapped: must be a table with a name; got "median".'),
+        ("patient", {"patience": 2, "wraped": {}}, 'pruner.wraped: unknown option; got {  }. Did you mean "wrapped"?'),
+        ("patient", {"patience": -1}, "pruner: patient does not accept these options; got patience cannot be negative"),
+        ("median", {"n_startup_trials": 20}, "pruner.n_startup_trials: median can never prune: it waits for"),
+        ("none", {"n": 1}, "pruner.n: unknown option; got 1. It takes none."),
+    ],
+)
+def test_broken_rules(name, options, expected):
+    with pytest.raises(PydanticCustomError) as caught:
+        pruners.check(name, options, directions=1, budget=20)
+    assert phrase(caught.value, "pruner").startswith(expected)

@@ -1,0 +1,59 @@
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic_core import PydanticCustomError
+
+from search import options, samplers
+from search.rules import phrase
+
+SPACE = {"x": FloatDistribution(0, 1), "n": IntDistribution(1, 8)}
+NAMES = ("tpe", "random", "qmc", "nsgaii")  # cmaes and gp need packages that are no dependency
+
+
+def draw(name, seed, count, options=None):
+    """Parameters of `count` trials, a fresh sampler for each, as the driver draws them."""
+    study = optuna.create_study(direction="maximize")
+    drawn = []
+    for place in range(count):
+        study.sampler = samplers.make(name, options or {}, study_seed=seed, place=place)
+        trial = study.ask(fixed_distributions=SPACE)
+        study.tell(trial, trial.params["x"] - abs(trial.params["n"] - 4))
+        drawn.append(trial.params)
+    return drawn
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_seed_fixes_what_is_drawn(name):
+    assert draw(name, 0, 15) == draw(name, 0, 15)
+    assert draw(name, 0, 15) != draw(name, 1, 15)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_trials_differ_although_the_sampler_is_made_anew(name):
+    drawn = [params["x"] for params in draw(name, 0, 15)]
+    assert len(set(drawn)) == 15
+
+
+def test_tpe_finds_the_better_half_more_often_than_chance():
+    late = draw("tpe", 0, 40)[20:]
+    assert sum(params["x"] > 0.5 for params in late) > 12
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setattr(options.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(PydanticCustomError) as caught:
+        samplers.check("cmaes", {}, SPACE, 1)
+    line = 'sampler.name: cmaes needs the package cmaes, which is not installed; got "cmaes". Run: pip install cmaes'
+    assert phrase(caught.value, "sampler") == line
+
+
+def test_the_grid_is_shuffled_by_the_seed_and_complete():
+    space = {"n": IntDistribution(1, 4), "c": CategoricalDistribution(["a", "b"])}
+    points = samplers.grid(space, 0)
+    assert points == samplers.grid(space, 0) != samplers.grid(space, 1)
+    assert len({(point["n"], point["c"]) for point in points}) == 8
+
+
+def test_a_deprecated_option_is_refused():
+    with pytest.raises(PydanticCustomError, match="tpe does not accept these options"):
+        samplers.check("tpe", {"prior_weight": 2.0}, SPACE, 1)
