@@ -84,8 +84,8 @@ class Driver:
                 self._give_back_running("the launch ended before this trial did")
                 raise
             finally:
-                # Nothing is waited for that could be lost: whoever is still at work is at work for nobody.
-                self._executor.stop(at_once=bool(self._running) or self._interrupts > 1)
+                # Whoever is still at work is at work for nobody; a worker that is still starting hears nothing yet.
+                self._executor.stop(at_once=bool(self._running or self._starting or self._interrupts))
         return reason
 
     def _run(self) -> EndReason:
@@ -179,6 +179,9 @@ class Driver:
     def _heed_death(self, worker: int, reason: str) -> None:
         self._idle.discard(worker)
         if worker in self._starting:
+            self._starting.discard(worker)
+            if self._interrupts:
+                return
             raise WorkerError(f"worker {worker}: must start; got: {reason}")
         trial = self._running.pop(worker, None)
         if trial is None:

@@ -104,9 +104,8 @@ def check_same(study: optuna.Study, spec: StudySpec) -> None:
     if before is not None:
         for key in ("objective", "directions", "seed", "space", "settings"):
             _compare(spec, key, before.get(key), now[key])
-    elif [direction.name.lower() for direction in study.directions] != list(spec.directions):
-        got = [direction.name.lower() for direction in study.directions]
-        _refuse(spec, "directions", show(got), show(spec.directions))
+    else:  # a study made with plain Optuna is taken on as it is
+        _compare(spec, "directions", [direction.name.lower() for direction in study.directions], now["directions"])
     if before != now:
         study.set_user_attr(FILE_KEY, now)
 

@@ -78,7 +78,9 @@ class CategoricalParam(BaseModel):
         for at, choice in enumerate(self.choices):
             # `1 == True == 1.0` in Python, and Optuna finds a choice by equality.
             if choice in self.choices[:at]:
-                raise broken("choices must differ from each other", got=show(self.choices), remedy=f"Remove one {show(choice)}.")
+                raise broken(
+                    "choices must differ from each other", got=show(self.choices), remedy=f"Remove one {show(choice)}."
+                )
         return self
 
     def distribution(self) -> CategoricalDistribution:

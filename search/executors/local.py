@@ -5,6 +5,7 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pickle import UnpicklingError
@@ -109,6 +110,7 @@ def _cause(exit_code: int | None) -> str:
 @contextlib.contextmanager
 def _signals_blocked() -> Iterator[None]:
     """Holds ^C and SIGTERM back while a child is born; the child inherits the block until it is ready to ignore ^C."""
+    resource_tracker.ensure_running()  # it would start with the first child, and unblock both signals when it does
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import shutil
 import signal
@@ -11,12 +12,24 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 
 BASE = {
-    "study": {"name": '"demo"', "objective": '"objectives:parabola"', "direction": '"maximize"', "metric": '"score"', "trials": "8"},
+    "study": {
+        "name": '"demo"',
+        "objective": '"objectives:parabola"',
+        "direction": '"maximize"',
+        "metric": '"score"',
+        "trials": "8",
+    },
     "space": {"x": '{ type = "float", low = -10.0, high = 10.0 }'},
 }
 
 
-def toml(**tables):
+@pytest.fixture(scope="session")
+def toml():
+    """Returns the function that writes a study file's text."""
+    return _toml
+
+
+def _toml(**tables):
     """BASE with `tables` laid over it: values are TOML source, None removes a key or a table, a string is a whole table."""
     merged = {name: dict(table) for name, table in BASE.items()}
     for name, table in tables.items():
@@ -44,7 +57,7 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def write(folder):
+def write(folder, toml):
     """Writes a study file and returns its path."""
 
     def write_file(name="demo.toml", **tables):
@@ -55,18 +68,20 @@ def write(folder):
     return write_file
 
 
+@pytest.fixture(scope="session")
 def environment():
+    """The environment of a child that imports this source tree, wherever it runs."""
     paths = [str(REPOSITORY), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path), "COLUMNS": "200"}
 
 
 @pytest.fixture
-def search(folder):
+def search(folder, environment):
     """Runs ``python -m search`` to its end."""
 
     def run(*arguments, code=0, **extra):
         command = [sys.executable, "-W", "error", "-m", "search", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**environment(), **extra})
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**environment, **extra})
         assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
         if code == 1:
             assert len(done.stderr.splitlines()) == 1, done.stderr
@@ -77,23 +92,21 @@ def search(folder):
 
 
 @pytest.fixture
-def start(folder):
+def start(folder, environment):
     """Starts ``python -m search`` in a process group of its own, and sees to it that nothing of it outlives the test."""
     started = []
 
     def begin(*arguments):
         command = [sys.executable, "-m", "search", *map(str, arguments)]
         pipe = subprocess.PIPE
-        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment(), start_new_session=True)
+        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, start_new_session=True)
         started.append(process)
         return process
 
     yield begin
     for process in started:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.communicate()
 
 

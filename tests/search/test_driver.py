@@ -121,7 +121,12 @@ def test_the_pruner_prunes(drive):
 
 
 def test_several_directions(drive):
-    study = {"objective": '"objectives:two_values"', "direction": None, "directions": '["minimize", "minimize"]', "metric": None}
+    study = {
+        "objective": '"objectives:two_values"',
+        "direction": None,
+        "directions": '["minimize", "minimize"]',
+        "metric": None,
+    }
     study = drive(study=study)
     assert all(trial.values == [trial.params["x"], -trial.params["x"]] for trial in study.trials)
 
@@ -172,5 +177,3 @@ def test_a_reached_budget_starts_no_worker(drive, monkeypatch):
     monkeypatch.setattr(InlineExecutor, "start", lambda *_: pytest.fail("started"))
     drive(study, trials=2)
     assert len(study.trials) == 2
-
-

@@ -15,5 +15,7 @@ def test_a_default_stands_in_for_unset_and_empty(environ, expected):
 
 
 def test_an_unset_variable_is_named():
-    with pytest.raises(StudyFileError, match=r"^x.toml: objective.data\[0\]: the environment variable A must be set; got \"\$\{A\}\""):
+    with pytest.raises(
+        StudyFileError, match=r"^x.toml: objective.data\[0\]: the environment variable A must be set; got \"\$\{A\}\""
+    ):
         expand({"data": ["${A}"]}, {}, "x.toml: objective")

@@ -5,7 +5,11 @@ from search.space import check_value, continuous, describe_distribution, grid_po
 
 
 def test_grid_points():
-    space = {"n": IntDistribution(1, 5, step=2), "c": CategoricalDistribution(["a", "b"]), "f": FloatDistribution(0, 0.3, step=0.1)}
+    space = {
+        "n": IntDistribution(1, 5, step=2),
+        "c": CategoricalDistribution(["a", "b"]),
+        "f": FloatDistribution(0, 0.3, step=0.1),
+    }
     points = list(grid_points(space))
     assert len(points) == 3 * 2 * 4
     assert points[0] == {"n": 1, "c": "a", "f": 0.0}
@@ -14,12 +18,21 @@ def test_grid_points():
 
 
 def test_continuous():
-    assert continuous({"a": FloatDistribution(0, 1), "b": FloatDistribution(0, 1, step=0.5), "c": IntDistribution(0, 1)}) == ["a"]
+    assert continuous({"a": FloatDistribution(0, 1), "b": FloatDistribution(0, 1, step=0.5), "c": IntDistribution(0, 1)}) == [
+        "a"
+    ]
 
 
 @pytest.mark.parametrize(
     ("value", "rule"),
-    [(4, None), (20, None), (3, "must lie in [4, 20]"), (6, "must be 4 plus"), (4.0, "must be a whole number"), (True, "must be a whole")],
+    [
+        (4, None),
+        (20, None),
+        (3, "must lie in [4, 20]"),
+        (6, "must be 4 plus"),
+        (4.0, "must be a whole number"),
+        (True, "must be a whole"),
+    ],
 )
 def test_check_value_of_an_int(value, rule):
     found = check_value("n", value, {"n": IntDistribution(4, 20, step=4)})
@@ -33,6 +46,11 @@ def test_check_value_of_choices_tells_true_from_one():
 
 
 def test_describe_distribution_reads_like_the_file():
-    assert describe_distribution(FloatDistribution(1e-4, 1e-2, log=True)) == {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}
+    assert describe_distribution(FloatDistribution(1e-4, 1e-2, log=True)) == {
+        "type": "float",
+        "low": 1e-4,
+        "high": 1e-2,
+        "log": True,
+    }
     assert describe_distribution(IntDistribution(4, 20, step=4)) == {"type": "int", "low": 4, "high": 20, "step": 4}
     assert describe_distribution(CategoricalDistribution([1, "a"])) == {"type": "categorical", "choices": [1, "a"]}

@@ -70,31 +70,58 @@ def test_several_directions_have_no_pruner_unless_asked_for(write):
         ({"space": {"x": None}}, "space: must have at least 1 entries; got {"),
         ({"space": {"x": "3"}}, "space.x: must be a table; got 3."),
         ({"space": {"x": "{ low = 1, high = 2 }"}}, "space.x: type is required; got { low = 1, high = 2 }."),
-        ({"space": {"x": '{ type = "flaot", low = 1, high = 2 }'}}, 'space.x.type: unknown type; got "flaot". Did you mean "float"?'),
-        ({"space": {"x": '{ type = "float", low = 2.0, high = 1.0 }'}}, "space.x: low must be <= high; got low = 2.0, high = 1.0. Swap"),
+        (
+            {"space": {"x": '{ type = "flaot", low = 1, high = 2 }'}},
+            'space.x.type: unknown type; got "flaot". Did you mean "float"?',
+        ),
+        (
+            {"space": {"x": '{ type = "float", low = 2.0, high = 1.0 }'}},
+            "space.x: low must be <= high; got low = 2.0, high = 1.0. Swap",
+        ),
         (
             {"space": {"x": '{ type = "float", low = 0.0, high = 1.0, log = true }'}},
             "space.x: low must be > 0 when log = true; got 0.0. Raise low, or remove log.",
         ),
         ({"space": {"x": '{ type = "float", low = 1.0, high = inf }'}}, "space.x.high: must be a finite number; got inf."),
         ({"space": {"x": '{ type = "float", low = 1.0 }'}}, "space.x.high: the key is required"),
-        ({"space": {"x": '{ type = "float", low = 1.0, hihg = 2.0 }'}}, 'space.x.hihg: unknown key; got 2.0. Did you mean "high"?'),
+        (
+            {"space": {"x": '{ type = "float", low = 1.0, hihg = 2.0 }'}},
+            'space.x.hihg: unknown key; got 2.0. Did you mean "high"?',
+        ),
         ({"space": {"x": '{ type = "int", low = 1.5, high = 2 }'}}, "space.x.low: must be a whole number; got 1.5."),
-        ({"space": {"x": '{ type = "int", low = 0, high = 8, log = true }'}}, "space.x: low must be >= 1 when log = true; got 0."),
-        ({"space": {"x": '{ type = "int", low = 1, high = 8, step = 2 }'}}, "space.x: high must be low plus a multiple of step; got"),
+        (
+            {"space": {"x": '{ type = "int", low = 0, high = 8, log = true }'}},
+            "space.x: low must be >= 1 when log = true; got 0.",
+        ),
+        (
+            {"space": {"x": '{ type = "int", low = 1, high = 8, step = 2 }'}},
+            "space.x: high must be low plus a multiple of step; got",
+        ),
         ({"space": {"x": '{ type = "categorical", choices = [] }'}}, "space.x: choices must name at least one value; got []."),
-        ({"space": {"x": '{ type = "categorical", choices = [1, 2, 1] }'}}, "space.x: choices must differ from each other; got [1, 2, 1]."),
+        (
+            {"space": {"x": '{ type = "categorical", choices = [1, 2, 1] }'}},
+            "space.x: choices must differ from each other; got [1, 2, 1].",
+        ),
         ({"sampler": {"name": '"tpee"'}}, 'sampler.name: unknown sampler; got "tpee". Did you mean "tpe"?'),
-        ({"sampler": {"name": '"tpe"', "n_startup": "3"}}, 'sampler.n_startup: unknown option; got 3. Did you mean "n_startup_trials"?'),
+        (
+            {"sampler": {"name": '"tpe"', "n_startup": "3"}},
+            'sampler.n_startup: unknown option; got 3. Did you mean "n_startup_trials"?',
+        ),
         ({"sampler": {"name": '"tpe"', "n_startup_trials": '"3"'}}, 'sampler.n_startup_trials: must be of type int; got "3".'),
         ({"sampler": {"name": '"random"', "seed": "3"}}, "sampler.seed: unknown option; got 3. It takes none."),
-        ({"sampler": {"name": '"grid"'}}, "sampler.name: grid needs a list of values for every parameter; got x, a float without step."),
+        (
+            {"sampler": {"name": '"grid"'}},
+            "sampler.name: grid needs a list of values for every parameter; got x, a float without step.",
+        ),
         ({"sampler": {"name": '"nsgaii"', "population_size": "1"}}, "sampler: nsgaii does not accept these options; got"),
         ({"sampler": {}}, "sampler.name: the key is required"),
         ({"pruner": {"name": '"meidan"'}}, 'pruner.name: unknown pruner; got "meidan". Did you mean "median"?'),
         ({"pruner": {"name": '"percentile"'}}, "pruner.percentile: the option is required; got nothing. Add it."),
         ({"pruner": {"name": '"threshold"'}}, "pruner: threshold does not accept these options; got"),
-        ({"pruner": {"name": '"median"', "n_startup_trials": "8"}}, "pruner.n_startup_trials: median can never prune: it waits for"),
+        (
+            {"pruner": {"name": '"median"', "n_startup_trials": "8"}},
+            "pruner.n_startup_trials: median can never prune: it waits for",
+        ),
         ({"enqueue": "[[enqueue]]\ny = 1"}, "enqueue[0].y: is not in [space]; got 1. Known: x."),
         ({"enqueue": "[[enqueue]]\nx = 11"}, "enqueue[0].x: must lie in [-10.0, 10.0]; got 11. Change it, or widen space.x."),
         ({"enqueue": '[[enqueue]]\nx = "1"'}, 'enqueue[0].x: must be a number; got "1". Write a number.'),
@@ -106,7 +133,9 @@ def test_each_broken_rule_is_one_line(write, tables, expected):
 
 
 def test_a_pruner_for_several_directions_can_never_fire(write):
-    path = write(study={"direction": None, "directions": '["maximize", "minimize"]', "metric": None}, pruner={"name": '"median"'})
+    path = write(
+        study={"direction": None, "directions": '["maximize", "minimize"]', "metric": None}, pruner={"name": '"median"'}
+    )
     assert "no pruner can ever prune" in message(path)
 
 

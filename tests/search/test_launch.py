@@ -1,0 +1,238 @@
+"""Launches with real processes: what is killed, interrupted and resumed."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import psutil
+import pytest
+from optuna.trial import TrialState
+
+SLOW = {"study": {"objective": '"objectives:Parabola"', "trials": "8"}, "objective": {"pause": "0.05"}}
+
+
+def results(study):
+    kept = [trial for trial in study.trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    return [(t.params, t.user_attrs["seed"], t.values, t.intermediate_values, t.state) for t in kept]
+
+
+def rows(query):
+    """Asks the database itself, without a lock or a cache between."""
+    if not Path("demo.db").exists():
+        return []
+    try:
+        with sqlite3.connect("file:demo.db?mode=ro", uri=True) as connection:
+            return connection.execute(query).fetchall()
+    except sqlite3.OperationalError:  # the tables are being made
+        return []
+
+
+def reports_of(number):
+    query = "SELECT COUNT(*) FROM trial_intermediate_values JOIN trials USING (trial_id) WHERE number = {}"
+    return (rows(query.format(number)) or [(0,)])[0][0]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, toml, environment):
+    """What SLOW gives when nothing happens to it."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    shutil.copy(Path(__file__).with_name("objectives.py"), folder)
+    (folder / "demo.toml").write_text(toml(**SLOW))
+    command = [sys.executable, "-m", "search", "launch", "demo.toml"]
+    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, timeout=60)
+    return results(optuna.load_study(study_name="demo", storage=f"sqlite:///{folder}/demo.db"))
+
+
+def test_a_launch_from_the_file_to_the_next_commands(write, search, read_study, undisturbed):
+    write(**SLOW)
+    done = search("launch", "demo.toml")
+    lines = done.stdout.splitlines()
+    assert len([line for line in lines if line.startswith("trial ")]) == 8
+    assert "8/8 trials" in lines[7]
+    assert lines[-4] == "Budget reached: 8/8 trials."
+    assert lines[-3].startswith("Best trial ")
+    assert lines[-2:] == [
+        "Look at it:  search dashboard demo.toml",
+        "Export it:   search export demo.toml -o best.toml",
+    ]
+    assert sorted(path.name for path in Path().glob("demo*")) == ["demo.db", "demo.toml", "demo.worker-0.log"], (
+        "no -wal is left"
+    )
+    study = read_study()
+    assert results(study) == undisturbed, "the same file and seed give the same study"
+    assert study.metric_names == ["score"]
+    assert study.user_attrs["study_file"]["space"] == {"x": {"type": "float", "low": -10.0, "high": 10.0}}
+    assert {trial.user_attrs["pid"] for trial in study.trials} != {os.getpid()}
+
+    again = search("launch", "demo.toml")
+    assert again.stdout.splitlines()[0] == "Budget reached: 8/8 trials."
+    assert search("launch", "demo.toml", "--quiet").stdout == ""
+    assert len(read_study().trials) == 8
+
+
+def test_the_driver_killed_in_the_middle_of_a_trial(write, search, start, wait_for, read_study, undisturbed):
+    write(**SLOW)
+    for number in (1, 4):
+        driver = start("launch", "demo.toml")
+        wait_for(lambda: reports_of(number) >= 2)  # noqa: B023
+        workers = psutil.Process(driver.pid).children(recursive=True)
+        driver.kill()
+        driver.wait()
+        wait_for(lambda: not any(psutil.pid_exists(w.pid) and w.status() != "zombie" for w in workers))  # noqa: B023
+    done = search("launch", "demo.toml")
+    assert "Lost by a driver that died, and taken up again: trials" in done.stdout
+    study = read_study()
+    assert {trial.state for trial in study.trials} <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
+    lost = [trial for trial in study.trials if trial.state is TrialState.FAIL]
+    assert len(lost) == 2
+    for trial in lost:
+        assert trial.user_attrs["failure"] == "the driver died while this trial was running"
+        retries = [other for other in study.trials if other.user_attrs.get("retry_of") == trial.number]
+        assert [retry.params for retry in retries] == [trial.params]
+    assert results(study) == undisturbed, "killed twice and resumed, the study is what it would have been"
+    assert rows("PRAGMA integrity_check") == [("ok",)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_interrupt_ends_trials_at_their_next_report(write, start, search, wait_for, read_study, undisturbed, number):
+    write(**SLOW)
+    driver = start("launch", "demo.toml")
+    wait_for(lambda: reports_of(2) >= 1)
+    if number == signal.SIGINT:
+        os.killpg(driver.pid, number)  # as a terminal does: the workers get it too
+    else:
+        driver.send_signal(number)
+    out, err = driver.communicate(timeout=20)
+    assert driver.returncode == 130
+    assert err == ""
+    assert "To go on: search launch demo.toml" in out
+    study = read_study()
+    assert [trial.state.name for trial in study.trials[2:]] == ["FAIL", "WAITING"]
+    assert study.trials[2].user_attrs["failure"] == "interrupted"
+    search("launch", "demo.toml")
+    assert results(read_study()) == undisturbed
+
+
+def test_the_second_interrupt_ends_at_once(write, start, wait_for, read_study):
+    write(study={"objective": '"objectives:deaf"', "trials": "3"})
+    driver = start("launch", "demo.toml")
+    wait_for(lambda: Path("deaf").exists())
+    os.killpg(driver.pid, signal.SIGINT)
+    time.sleep(0.5)
+    assert driver.poll() is None, "the first one waits for a report"
+    os.killpg(driver.pid, signal.SIGINT)
+    assert driver.wait(timeout=10) == 130
+    assert [trial.state.name for trial in read_study().trials] == ["FAIL", "WAITING"]
+
+
+def test_an_objective_that_catches_everything_is_still_interrupted(write, start, wait_for):
+    write(study={"objective": '"objectives:swallow"', "trials": "3"})
+    driver = start("launch", "demo.toml")
+    wait_for(lambda: reports_of(0) >= 2)
+    os.killpg(driver.pid, signal.SIGINT)
+    assert driver.wait(timeout=10) == 130
+
+
+def test_an_interrupt_at_any_moment_leaves_a_study_that_can_be_resumed(write, start, search, read_study, undisturbed):
+    write(**SLOW)
+    for delay in (0.7, 1.0, 1.3):
+        driver = start("launch", "demo.toml")
+        time.sleep(delay)
+        os.killpg(driver.pid, signal.SIGINT)
+        _, err = driver.communicate(timeout=20)
+        assert driver.returncode in (0, 130, -signal.SIGINT), err
+        assert "Traceback" not in err
+    search("launch", "demo.toml")
+    assert results(read_study()) == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [
+        ("kill", "the worker process was killed by SIGKILL (the kernel does that when memory runs out)"),
+        ("exit", "the worker process ended with exit code 7"),
+    ],
+)
+def test_a_worker_that_dies_is_replaced(write, search, read_study, mode, reason):
+    write(study={"objective": '"objectives:misbehave"', "trials": "3"}, objective={"mode": f'"{mode}"'})
+    search("launch", "demo.toml")
+    study = read_study()
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    assert study.trials[1].user_attrs["failure"] == reason
+
+
+def test_several_workers_share_the_budget(write, search, read_study):
+    write(study={"objective": '"objectives:Parabola"', "trials": "12"}, objective={"pause": "0.05"})
+    search("launch", "demo.toml", "--workers", 2)
+    trials = read_study().trials
+    assert [trial.state.is_finished() for trial in trials] == [True] * 12
+    assert len({trial.user_attrs["pid"] for trial in trials}) == 2
+
+
+@pytest.mark.parametrize(
+    ("tables", "expected"),
+    [
+        ({"study": {"objective": '"nowhere:f"'}}, 'objective nowhere:f could not start: no module named "nowhere"'),
+        (
+            {"objective": {"kind": '"own"'}},
+            "objectives:NoStart could not start: data: the folder must exist; got /none. Create it.",
+        ),
+        ({"objective": {"kind": '"exit"'}}, "worker 0: must start; got: the worker process ended with exit code 3"),
+        (
+            {"objective": {"kind": '"${SURELY_UNSET}"'}},
+            "demo.toml: objective.kind: the environment variable SURELY_UNSET must be set",
+        ),
+    ],
+)
+def test_an_objective_that_cannot_start_ends_the_launch(write, search, tables, expected):
+    write(**{**tables, "study": {"objective": '"objectives:NoStart"', **tables.get("study", {})}})
+    done = search("launch", "demo.toml", code=1)
+    assert expected in done.stderr
+    assert rows("SELECT * FROM trials") == [], "no trial is wasted"
+    if "SURELY" not in expected:
+        assert "Details: demo.worker-0.log" in done.stderr
+
+
+def test_failures_in_a_row_end_the_launch(write, search):
+    write(study={"objective": '"objectives:misbehave"'}, objective={"mode": '"raise"', "bad": "[0, 1, 2, 3]"})
+    done = search("launch", "demo.toml", code=1)
+    assert "3 trials in a row failed, the last one (trial 2) because: OwnError: the disk is full" in done.stderr
+    assert "Traceback" in Path("demo.worker-0.log").read_text()
+
+
+def test_a_second_driver_is_refused(write, start, search, wait_for):
+    write(study={"objective": '"objectives:deaf"'})
+    driver = start("launch", "demo.toml")
+    wait_for(lambda: Path("deaf").exists())
+    done = search("launch", "demo.toml", code=1)
+    assert f"one driver at a time; got one at work, process {driver.pid} on" in done.stderr
+    search("status", "demo.toml")
+
+
+def test_what_workers_print_goes_to_the_log(write, search):
+    Path("noisy.py").write_text(
+        "import os\nos.system('echo from C')\ndef f(trial):\n    print('from Python')\n    return 1.0\n"
+    )
+    write(study={"objective": '"noisy:f"', "trials": "1"})
+    done = search("launch", "demo.toml")
+    assert "from" not in done.stdout + done.stderr
+    assert Path("demo.worker-0.log").read_text() == "from C\nfrom Python\n"
+
+
+def test_the_same_objective_runs_with_plain_optuna():
+    import objectives
+
+    study = optuna.create_study(direction="maximize")
+
+    def with_seed(trial):
+        trial.set_user_attr("seed", 0)
+        return objectives.Parabola()(trial)
+
+    study.optimize(with_seed, n_trials=3)
+    assert len(study.trials[0].intermediate_values) == 4

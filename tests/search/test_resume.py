@@ -1,0 +1,123 @@
+import dataclasses
+import os
+
+import optuna
+import psutil
+import pytest
+from optuna.trial import TrialState
+
+from search.errors import StudyError
+from search.resume import DRIVER_KEY, OWNER_KEY, Owner, check_same, claim, describe, release, retry_lost
+from search.study_file import load
+
+
+@pytest.fixture
+def study():
+    return optuna.create_study(study_name="demo", direction="maximize")
+
+
+def dead():
+    """An owner whose process id lives, but is another process by now."""
+    return dataclasses.replace(Owner.current(), started=1.0)
+
+
+def parent():
+    """An owner that lives and is not this process."""
+    return Owner(Owner.current().host, os.getppid(), psutil.Process(os.getppid()).create_time())
+
+
+def test_owners():
+    assert Owner.current().may_live()
+    assert parent().may_live()
+    assert not dead().may_live()
+    assert not Owner(Owner.current().host, 2**22 + 1, 1.0).may_live()
+    assert dataclasses.replace(dead(), host="elsewhere").may_live(), "another machine's processes cannot be seen"
+    assert Owner.from_attr(dataclasses.asdict(dead())) == dead()
+    assert Owner.from_attr(None) is None
+
+
+def test_one_driver_at_a_time(study):
+    study.set_user_attr(DRIVER_KEY, dataclasses.asdict(parent()))
+    with pytest.raises(StudyError, match=f"got one at work, process {os.getppid()} on .* End it first \\(kill"):
+        claim(study)
+    study.set_user_attr(DRIVER_KEY, dataclasses.asdict(dead()))
+    assert claim(study) == Owner.current()
+    release(study)
+    assert study.user_attrs[DRIVER_KEY] is None
+
+
+def test_a_driver_elsewhere_is_taken_over_only_when_told(study):
+    study.set_user_attr(DRIVER_KEY, {"host": "elsewhere", "pid": 1, "started": 1.0})
+    with pytest.raises(StudyError, match="--take-over"):
+        claim(study)
+    claim(study, take_over=True)
+
+
+def test_lost_trials_are_taken_up_again_and_living_ones_left_alone(study):
+    space = {"x": optuna.distributions.FloatDistribution(0, 1)}
+    for owner in (dead(), parent(), None):
+        trial = study.ask(fixed_distributions=space)
+        trial.set_user_attr("seed", trial.number)
+        if owner:
+            trial.set_user_attr(OWNER_KEY, dataclasses.asdict(owner))
+    assert retry_lost(study) == [0, 2]
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "RUNNING", "FAIL", "WAITING", "WAITING"]
+    for lost, retry in ((0, 3), (2, 4)):
+        attrs = study.trials[retry].user_attrs
+        assert (attrs["retry_of"], attrs["seed"]) == (lost, lost)
+        assert study.trials[retry].system_attrs["fixed_params"] == study.trials[lost].params
+
+
+def test_a_kill_between_retry_and_failure_loses_and_doubles_nothing(study):
+    trial = study.ask(fixed_distributions={"x": optuna.distributions.FloatDistribution(0, 1)})
+    study.enqueue_trial(trial.params, user_attrs={"retry_of": 0})
+    assert retry_lost(study) == [0]
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"space": {"x": '{ type = "float", low = 0.0, high = 10.0 }'}}, "space.x: must stay as it was"),
+        (
+            {"space": {"y": '{ type = "int", low = 0, high = 1 }'}},
+            'space.y: must stay as it was in study "demo", nothing; got { type',
+        ),
+        (
+            {"objective": {"steps": "5"}},
+            'objective.steps: must stay as it was in study "demo", 4; got 5. Give the study a new name',
+        ),
+        ({"objective": {"steps": None}}, 'objective.steps: must stay as it was in study "demo", 4; got nothing.'),
+        (
+            {"study": {"direction": '"minimize"'}},
+            'study.directions: must stay as it was in study "demo", ["maximize"]; got ["minimize"]',
+        ),
+        ({"study": {"seed": "1"}}, 'study.seed: must stay as it was in study "demo", 0; got 1.'),
+        ({"study": {"objective": '"objectives:Parabola"'}}, "study.objective: must stay as it was"),
+    ],
+)
+def test_a_file_that_asks_for_another_study_is_refused(study, write, change, expected):
+    base = {"objective": {"steps": "4"}}
+    check_same(study, load(write(**base)))
+    tables = {**base, **{name: {**base.get(name, {}), **table} for name, table in change.items()}}
+    with pytest.raises(StudyError) as caught:
+        check_same(study, load(write(**tables)))
+    assert str(caught.value).startswith(f"demo.toml: {expected}")
+
+
+def test_how_the_search_goes_about_it_may_change(study, write):
+    check_same(study, load(write()))
+    spec = load(write(study={"trials": "99", "timeout": "5"}, sampler={"name": '"random"'}, enqueue="[[enqueue]]\nx = 1"))
+    check_same(study, spec)
+    assert study.user_attrs["study_file"] == describe(spec)
+
+
+def test_a_study_of_plain_optuna_is_taken_on_if_its_direction_fits(write):
+    with pytest.raises(StudyError, match=r"study\.directions"):
+        check_same(optuna.create_study(direction="minimize"), load(write()))
+
+
+def test_secrets_of_the_environment_stay_out(study, write, monkeypatch):
+    monkeypatch.setenv("TOKEN", "secret")
+    check_same(study, load(write(objective={"token": '"${TOKEN}"'})))
+    assert "secret" not in str(study.user_attrs)
