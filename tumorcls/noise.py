@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Image = NDArray[np.float32]
 
 MIN_GHOST_SHIFT, MAX_GHOST_SHIFT = 0.1, 0.5
-"""Ghosts lie this far from the object, as a fraction of the image: motion with a period of 10 down to 2 phase-encoding steps."""
+"""Ghosts lie this far from the object, as a fraction of the image: motion with a period of 10 to 2 phase-encoding steps."""
 
 BIAS_ORDER = 3
 """Order of the bias field's polynomial: TorchIO's default, and enough for the smooth fields of Van Leemput et al. 1999."""
@@ -65,7 +65,8 @@ def salt_pepper(image: Image, intensity: float, generator: np.random.Generator) 
     """Turns a fraction of the pixels black or white with equal chance: dead and saturated samples."""
     fraction = _sigma("salt_pepper", intensity)
     u = generator.random((*image.shape[:2], 1), dtype=np.float32)
-    return np.where(u < fraction / 2, np.float32(0), np.where(u >= 1 - fraction / 2, np.float32(1), image))
+    noisy: Image = np.where(u < fraction / 2, np.float32(0), np.where(u >= 1 - fraction / 2, np.float32(1), image))
+    return noisy
 
 
 def speckle(image: Image, intensity: float, generator: np.random.Generator) -> Image:
@@ -83,20 +84,21 @@ def rician(image: Image, intensity: float, generator: np.random.Generator) -> Im
     real, imaginary = image + sigma * _normal(image, generator), sigma * _normal(image, generator)
     if sigma == 0:
         return image  # sqrt(x^2) is not always x in float32
-    return np.sqrt(real**2 + imaginary**2)
+    return np.hypot(real, imaginary)
 
 
 def ghosting(image: Image, intensity: float, generator: np.random.Generator) -> Image:
     """Moves a share of the signal to two ghosts, one on either side along the phase-encoding axis: periodic motion.
 
     Weighting the phase-encoding lines k by 1 - a + a cos(2 pi k d / n) turns the image x into (1 - a) x plus a / 2 of x shifted
-    by d and by -d, around the edge. The axis is drawn, and d uniformly from `MIN_GHOST_SHIFT` to `MAX_GHOST_SHIFT` of its length.
+    by d and by -d, around the edge. The axis is drawn, and d uniformly from `MIN_GHOST_SHIFT` to `MAX_GHOST_SHIFT` of its n
+    pixels.
     """
     share = _sigma("ghosting", intensity)
     axis = int(generator.integers(2))
     shift = round(float(generator.uniform(MIN_GHOST_SHIFT, MAX_GHOST_SHIFT)) * image.shape[axis])
-    ghosts = np.roll(image, shift, axis) + np.roll(image, -shift, axis)
-    return image + share * (ghosts / 2 - image)
+    ghosts: Image = (np.roll(image, shift, axis) + np.roll(image, -shift, axis)) / np.float32(2)
+    return image + share * (ghosts - image)
 
 
 def bias_field(image: Image, intensity: float, generator: np.random.Generator) -> Image:
@@ -104,7 +106,8 @@ def bias_field(image: Image, intensity: float, generator: np.random.Generator) -
     basis = bias_basis(*image.shape[:2])
     coefficients = generator.uniform(-1, 1, len(basis)).astype(np.float32)
     field = np.exp(_sigma("bias_field", intensity) * np.tensordot(coefficients, basis, axes=1))
-    return image * field[:, :, None]
+    noisy: Image = image * field[:, :, None]
+    return noisy
 
 
 def bias_basis(height: int, width: int) -> NDArray[np.float32]:
@@ -152,7 +155,7 @@ NOISES: Mapping[str, Noise] = MappingProxyType(
             bias_field,
             0.50,
             "largest coefficient of the polynomial in the exponent",
-            "Van Leemput et al. 1999, sec. II (log-polynomial field); TorchIO's RandomBiasField: coefficients up to 0.5, order 3",
+            "Van Leemput et al. 1999 (log-polynomial field); TorchIO's RandomBiasField: coefficients up to 0.5, order 3",
         ),
     }
 )

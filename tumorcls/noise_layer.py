@@ -75,7 +75,7 @@ class RandomNoise(keras.layers.Layer):
         return ops.clip(images, 0.0, WHITE)
 
     def _draw_strengths(self, batch: Any) -> dict[str, KerasTensor]:
-        """Returns each noise's physical parameter for each image, shape (batch, 1, 1, 1), 0 where it is not the image's noise."""
+        """Returns each noise's physical parameter, (batch, 1, 1, 1): for every image 0 but for the noise that it drew."""
         u = self._uniform((3, batch, 1, 1, 1))
         kind = ops.floor(u[0] * len(self.noises))
         intensity = ops.where(u[1] < self.clean_share, 0.0, (1.0 - u[2]) * self.max_intensity)
