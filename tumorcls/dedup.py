@@ -1,72 +1,147 @@
 """Which images show the same picture? Exact copies and near duplicates, in groups that do not chain.
 
 Near duplicates are found in two steps: perceptual hashes within a Hamming distance name the candidates, and the correlation of
-their thumbnails decides. `docs/deduplication.md` says how the thresholds were chosen.
+their aligned thumbnails decides (`tumorcls.near`). `docs/deduplication.md` says how the thresholds were chosen.
 """
 
-from dataclasses import dataclass
+import hashlib
+import os
+import tempfile
+import zipfile
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from tumorcls.hamming import pairs_within
+from tumorcls.errors import DataError
+from tumorcls.hamming import pairs_between, pairs_within
 from tumorcls.manifest import Manifest
+from tumorcls.near import Views, similarity, views
+from tumorcls.orientation import MIRRORED, QUARTER_TURNED, UPRIGHT, hash_blocks, turn, turned_hashes
 
 Ids = npt.NDArray[np.int64]
 
+MAX_DISTANCE = 10
+"""Bits of the perceptual hash in which candidates may differ (inclusive). Distances of this hash are nearly always even."""
 
-@dataclass(frozen=True)
-class NearRule:
-    """When two images count as near duplicates; the reasons are in `docs/deduplication.md`."""
+MIN_SIMILARITY = 0.92
+"""Correlation of aligned thumbnails from which two images are one picture (inclusive)."""
 
-    max_distance: int = 8
-    min_correlation: float = 0.96
+_ROUND = 4096
+_VERSION = 2  # raised when the same manifest would be grouped otherwise, so that old caches are not used
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Group numbers of the entries of a manifest, each (n,) int64; a group's number is the index of its first member.
+    """Group numbers of the n entries of a manifest, each (n,) int64; a group's number is the index of its first member.
 
-    `bytes` and `pixels` join exact copies, `images` joins exact copies and near duplicates, `split` also joins the images of one
-    patient: what must stay on one side of a split.
+    `files` joins byte-for-byte copies, `pixels` files that decode to equal pixels, `images` these and near duplicates. `split`
+    also joins the images of one patient: what must stay on one side of a split.
     """
 
-    bytes: Ids
+    files: Ids
     pixels: Ids
     images: Ids
     split: Ids
 
 
-def find_groups(manifest: Manifest, rule: NearRule = NearRule(), flips: bool = False) -> Groups:
+def find_groups(
+    manifest: Manifest, cache_dir: Path | None = None, *, flips: bool = True, quarter_turns: bool = False
+) -> Groups:
     """Groups the images of a scanned manifest.
 
     Args:
         manifest: From `tumorcls.manifest.scan`.
-        rule: When two images count as near duplicates.
-        flips: Whether mirror images and quarter turns count as the same picture.
+        cache_dir: Where the result is kept for the next call with an equal manifest; None keeps nothing.
+        flips: Whether mirror images, left to right and upside down, count as the same picture.
+        quarter_turns: Whether pictures turned by 90 degrees do, mirrored or not.
+
+    Raises:
+        DataError: The cache cannot be written.
     """
-    n = len(manifest.entries)
-    same_bytes = first_of_equal([entry.sha256 for entry in manifest.entries])
-    same_pixels = first_of_equal([entry.pixel_sha256 for entry in manifest.entries])
-    hashes = np.array([entry.phash for entry in manifest.entries], dtype=np.uint64)
-    pairs = pairs_within(hashes, rule.max_distance)
-    near = pairs[correlation(manifest.thumbs, pairs) >= rule.min_correlation]
-    exact = np.column_stack([np.arange(n), same_pixels])
-    images = connect(n, np.concatenate([exact, near]))
-    patients = first_of_equal(
-        [(entry.source, entry.patient) if entry.patient else i for i, entry in enumerate(manifest.entries)]
-    )
-    split = connect(n, np.concatenate([np.column_stack([np.arange(n), images]), np.column_stack([np.arange(n), patients])]))
-    return Groups(same_bytes, same_pixels, images, split)
+    if cache_dir is None:
+        return _group(manifest, flips, quarter_turns)
+    key = f"{_VERSION}\n{manifest.sha256}\n{MAX_DISTANCE}\n{MIN_SIMILARITY}\n{flips}\n{quarter_turns}"
+    store = cache_dir / f"groups-{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
+    groups = _load(store)
+    if groups is None:
+        groups = _group(manifest, flips, quarter_turns)
+        _store(store, groups)
+    return groups
 
 
-def first_of_equal(keys: list[object] | list[str]) -> Ids:
+def _group(manifest: Manifest, flips: bool, quarter_turns: bool) -> Groups:
+    entries = manifest.entries
+    files = first_of_equal([entry.sha256 for entry in entries])
+    pixels = first_of_equal([entry.pixel_sha256 for entry in entries])
+    hashes = np.array([entry.phash for entry in entries], dtype=np.uint64)
+    images = join_near(hashes, manifest.thumbs, pixels, flips=flips, quarter_turns=quarter_turns)
+    patients = first_of_equal([(entry.source, entry.patient) if entry.patient else i for i, entry in enumerate(entries)])
+    return Groups(files, pixels, images, connect(np.concatenate([_links(images), _links(patients)]), len(entries)))
+
+
+def join_near(
+    hashes: npt.NDArray[np.uint64],
+    thumbs: npt.NDArray[np.uint8],
+    pixels: Ids,
+    *,
+    flips: bool = True,
+    quarter_turns: bool = False,
+) -> Ids:
+    """Joins groups of exact copies whose images show one picture.
+
+    Args:
+        hashes: (n,) perceptual hashes.
+        thumbs: uint8 (n, side, side) thumbnails.
+        pixels: (n,) group of exact copies of each image, numbered by its first member.
+        flips: As in `find_groups`.
+        quarter_turns: As in `find_groups`.
+
+    Returns:
+        (n,) group of each image, numbered by its first member.
+    """
+    first, number = np.unique(pixels, return_inverse=True)
+    hashes, thumbs = hashes[first], thumbs[first]
+    upright = views(thumbs)
+    orientations = (MIRRORED if flips else ()) + (QUARTER_TURNED if quarter_turns else ())
+    groups = _join_alike(np.arange(len(first)), upright, upright, pairs_within(hashes, MAX_DISTANCE))
+    if orientations:
+        low = hash_blocks(thumbs)
+        hashes = turned_hashes(low, UPRIGHT)
+        for orientation in orientations:
+            pairs = pairs_between(hashes, turned_hashes(low, orientation), MAX_DISTANCE)
+            if orientation in MIRRORED:  # undoes itself, so the pair (i, turned j) is the pair (j, turned i)
+                pairs = pairs[pairs[:, 0] < pairs[:, 1]]
+            mirrored = Views(turn(upright.coarse, orientation), turn(upright.detail, orientation))
+            groups = _join_alike(groups, upright, mirrored, pairs)
+    return first[groups][number]
+
+
+def _join_alike(groups: Ids, left: Views, right: Views, pairs: npt.NDArray[np.int64]) -> Ids:
+    """Joins the groups of those candidate pairs that are alike enough."""
+    for start in range(0, len(pairs), _ROUND):
+        some = pairs[start : start + _ROUND]
+        # What earlier rounds joined need not be compared again; most mirrored copies drop out so.
+        some = some[groups[some[:, 0]] != groups[some[:, 1]]]
+        alike = some[similarity(left, right, some) >= MIN_SIMILARITY]
+        groups = connect(np.concatenate([_links(groups), alike]), len(groups))
+    return groups
+
+
+def first_of_equal(keys: Sequence[Hashable]) -> Ids:
     """Numbers each key by the index of its first occurrence."""
-    first: dict[object, int] = {}
+    first: dict[Hashable, int] = {}
     return np.array([first.setdefault(key, i) for i, key in enumerate(keys)], dtype=np.int64)
 
 
-def connect(n: int, pairs: npt.NDArray[np.int64]) -> Ids:
+def _links(groups: Ids) -> Ids:
+    """Returns pairs that connect each image with the first of its group."""
+    return np.column_stack([groups, np.arange(len(groups))])
+
+
+def connect(pairs: Ids, n: int) -> Ids:
     """Numbers the connected components of n nodes, each by its lowest member."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -77,14 +152,21 @@ def connect(n: int, pairs: npt.NDArray[np.int64]) -> Ids:
     return first[inverse].astype(np.int64)
 
 
-def correlation(thumbs: npt.NDArray[np.uint8], pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """Returns the correlation of each pair's thumbnails, (pairs,) in [-1, 1]; 0 where one is constant."""
-    flat = thumbs.reshape(len(thumbs), -1).astype(np.float32)
-    flat -= flat.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(flat, axis=1, keepdims=True)
-    flat /= np.where(length > 0, length, 1)
-    result = np.empty(len(pairs), np.float32)
-    for start in range(0, len(pairs), 8192):
-        chunk = pairs[start : start + 8192]
-        result[start : start + 8192] = np.einsum("ij,ij->i", flat[chunk[:, 0]], flat[chunk[:, 1]])
-    return result
+def _load(store: Path) -> Groups | None:
+    try:
+        with np.load(store, allow_pickle=False) as file:
+            return Groups(**{field.name: file[field.name] for field in fields(Groups)})
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # none yet, or damaged: computed again
+        return None
+
+
+def _store(store: Path, groups: Groups) -> None:
+    try:
+        descriptor, name = tempfile.mkstemp(dir=store.parent, prefix=f".{store.stem}-", suffix=".tmp")
+        with os.fdopen(descriptor, "wb") as file:
+            np.savez(file, **{field.name: getattr(groups, field.name) for field in fields(Groups)})
+        Path(name).replace(store)
+    except OSError as error:
+        raise DataError(
+            f"{store.parent}: the cache must be writable; got {error.strerror or error}. Choose another."
+        ) from error

@@ -155,7 +155,7 @@ def load_images(paths: Sequence[Path], size: int, cache_dir: Path, key: str) -> 
         except OSError as error:
             need = int(np.prod(shape)) / 1e6
             raise DataError(
-                f"{cache_dir}: {need:,.0f} MB must be writable here; got {error.strerror or error}. Free space or choose another."
+                f"{cache_dir}: {need:,.0f} MB must be writable here; got {error.strerror or error}. Free some."
             ) from error
     stored: Pixels = np.load(target, mmap_mode="r")
     return stored
@@ -173,7 +173,7 @@ def _read_all(paths: Sequence[Path], size: int) -> Iterator[Pixels]:
 
 
 def _write_array(target: Path, shape: tuple[int, ...], images: Iterator[Pixels]) -> None:
-    # Written as a stream, not through a memory map: on a full disk a write fails with an error, a mapped page kills the process.
+    # Written as a stream, not through a memory map: on a full disk a write fails, a mapped page kills the process.
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=".tmp")
     temporary = Path(name)
     try:

@@ -29,4 +29,5 @@ def to_uint8(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     if high <= low:
         return np.zeros(values.shape, np.uint8)
     scaled = np.clip((values - low) / (high - low), 0.0, 1.0) * 255.0
-    return np.rint(scaled).astype(np.uint8)
+    result: npt.NDArray[np.uint8] = np.rint(scaled).astype(np.uint8)
+    return result

@@ -64,7 +64,8 @@ class Unreadable:
 class Manifest:
     """All images of a scan, sorted by source and name, and the files that could not be read.
 
-    `thumbs` is uint8 (number of entries, THUMB, THUMB) grey, in the order of `entries`; empty for a manifest read from its table.
+    `thumbs` is uint8 (number of entries, THUMB, THUMB) grey, in the order of `entries`; empty for a manifest read from its
+    table.
     """
 
     entries: tuple[Entry, ...]
@@ -113,12 +114,24 @@ def _to_text(column: str, value: object) -> str:
     return f"{value:016x}" if column == "phash" else "" if value is None else str(value)
 
 
+_SPLITS: dict[str, OfficialSplit | None] = {"": None, "train": "train", "test": "test"}
+
+
 def _entry_of(row: dict[str, str]) -> Entry:
-    split: OfficialSplit | None = {"": None, "train": "train", "test": "test"}[row["official_split"]]  # type: ignore[assignment]
+    split = _SPLITS[row["official_split"]]
     return Entry(
-        *(row["source"], row["name"], row["label"], split, row["patient"] or None),
-        *(int(row["width"]), int(row["height"]), int(row["channels"])),
-        *(row["sha256"], row["pixel_sha256"], int(row["phash"], 16), row["folder"]),
+        source=row["source"],
+        name=row["name"],
+        label=row["label"],
+        official_split=split,
+        patient=row["patient"] or None,
+        width=int(row["width"]),
+        height=int(row["height"]),
+        channels=int(row["channels"]),
+        sha256=row["sha256"],
+        pixel_sha256=row["pixel_sha256"],
+        phash=int(row["phash"], 16),
+        folder=row["folder"],
     )
 
 
@@ -151,8 +164,18 @@ def _entry(row: Row, name: str, found: Fingerprint) -> Entry:
     assert label is not None  # a layout whose rows have no label has files that state it
     folder = row.path.as_posix().removesuffix(f"/{name}")
     return Entry(
-        *(row.source, name, label, row.official_split, row.patient or found.patient),
-        *(found.width, found.height, found.channels, found.sha256, found.pixel_sha256, found.phash, folder),
+        source=row.source,
+        name=name,
+        label=label,
+        official_split=row.official_split,
+        patient=row.patient or found.patient,
+        width=found.width,
+        height=found.height,
+        channels=found.channels,
+        sha256=found.sha256,
+        pixel_sha256=found.pixel_sha256,
+        phash=found.phash,
+        folder=folder,
     )
 
 

@@ -55,7 +55,7 @@ def read_mat(data: bytes, where: str, max_pixels: int) -> MatSlice:
             codes = np.asarray(struct["PID"][()]).ravel()
     except (OSError, KeyError, ValueError, RuntimeError, IndexError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{where}: must be a MATLAB v7.3 file with cjdata/image, cjdata/label and cjdata/PID; got {error}. Download it again."
+            f"{where}: must be MATLAB v7.3 with cjdata/image, cjdata/label and cjdata/PID; got {error}. Download it again."
         ) from error
     if number not in LABELS:
         raise DataError(f"{where}: cjdata/label must be one of {sorted(LABELS)}; got {number}. Download the file again.")

@@ -28,11 +28,13 @@ class SplitSettings(BaseModel):
         validation: Share of validation images, of those outside an official test part. In [0, 1).
         test: Share of test images, unused with `official_test`. In [0, 1).
         seed: Fixes which groups go to which part.
-        official_test: Whether the data sets' own test folders are the test part. Images elsewhere that have a copy there are left out.
-        duplicates: ``group`` keeps all copies, on one side; ``keep-best`` keeps of each group the image with most pixels; ``drop``
-            keeps none of an image that occurs more than once.
+        official_test: Whether the data sets' own test folders are the test part. Images elsewhere that have a copy there are
+            left out.
+        duplicates: ``group`` keeps all copies, on one side; ``keep-best`` keeps of each group the image with most pixels;
+            ``drop`` keeps none of an image that occurs more than once.
         conflicts: Whether groups whose labels disagree are left out (of an official test part they are not).
-        flips: Whether mirror images and quarter turns count as copies.
+        flips: Whether mirror images count as copies. Both public sets hold thousands (`docs/deduplication.md`).
+        quarter_turns: Whether pictures turned by 90 degrees do too.
         binary: Whether labels are tumour and no tumour only; images of untyped tumours are used then, and left out otherwise.
     """
 
@@ -44,7 +46,8 @@ class SplitSettings(BaseModel):
     official_test: bool = False
     duplicates: Literal["group", "keep-best", "drop"] = "group"
     conflicts: Literal["leave-out", "keep"] = "leave-out"
-    flips: bool = False
+    flips: bool = True
+    quarter_turns: bool = False
     binary: bool = False
 
     @model_validator(mode="after")
@@ -105,7 +108,7 @@ def prepare(folders: Sequence[str | Path], settings: SplitSettings, cache_dir: P
         DataError: A folder has no known layout, no image is readable, or a part would be empty.
     """
     manifest = scan(folders, cache_dir)
-    groups = find_groups(manifest, flips=settings.flips)
+    groups = find_groups(manifest, cache_dir, flips=settings.flips, quarter_turns=settings.quarter_turns)
     return divide(manifest, groups, settings)
 
 

@@ -1,6 +1,6 @@
 """Which files were already fingerprinted? One file of records a scanned folder, keyed by path, size and modification time.
 
-The records are replaced as a whole, so scans at work at once never see half of them; the later one wins and nothing is lost but time.
+The records are replaced as a whole, so scans at work at once never see half of them: the later one wins.
 """
 
 import hashlib

@@ -54,5 +54,5 @@ def _members(groups: npt.NDArray[np.int64], strata: Sequence[Hashable]) -> npt.N
     number: dict[Hashable, int] = {}
     stratum_index = [number.setdefault(stratum, len(number)) for stratum in strata]
     counts = np.zeros((len(distinct), len(number)))
-    np.add.at(counts, (group_index, stratum_index), 1)
+    np.add.at(counts, (group_index, np.array(stratum_index, dtype=np.intp)), 1)
     return counts

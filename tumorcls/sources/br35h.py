@@ -1,7 +1,8 @@
 """Kaggle ``ahmedhamada0/brain-tumor-detection`` (Br35H): tumour or no tumour, without the type.
 
-``{yes,no}/``. ``no`` gives no-tumour images. ``yes`` shows tumours of unknown type: they are listed, so that their copies in other
-sets are found, but serve as training data only where a study asks for binary labels. ``pred/`` has no labels and is passed over.
+``{yes,no}/``. ``no`` gives no-tumour images. ``yes`` shows tumours of unknown type: they are listed, so that their copies in
+other sets are found, but serve as training data only where a study asks for binary labels. ``pred/`` has no labels and is
+passed over.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """figshare 1512427 (Cheng, 2017): 3,064 slices of 233 patients as MATLAB v7.3 files, the origin of much of the other sets.
 
-``*.mat``, in the folder itself or in ``brainTumorDataPublic_*/``. Label and patient stand inside each file (`tumorcls.matlab`), so
-a row names neither. ``cvind.mat``, the published folds, is no slice and is passed over.
+``*.mat``, in the folder itself or in ``brainTumorDataPublic_*/``. Label and patient stand inside each file (`tumorcls.matlab`),
+so a row names neither. ``cvind.mat``, the published folds, is no slice and is passed over.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,8 @@
 """Kaggle ``masoudnickparvar/brain-tumor-mri-dataset``: figshare, SARTAJ and Br35H merged by its author.
 
-``{Training,Testing}/{glioma,meningioma,notumor,pituitary}/``. Its no-tumour class comes from Br35H alone, so class and origin are
-confounded, and much of it is SARTAJ again. Other sets split into Training and Testing with folders of known classes read alike.
+``{Training,Testing}/{glioma,meningioma,notumor,pituitary}/``. Its no-tumour class comes from Br35H alone, so class and origin
+are confounded, and much of it is SARTAJ again. Other sets split into Training and Testing, with folders of known classes, read
+alike.
 """
 
 from collections.abc import Iterator

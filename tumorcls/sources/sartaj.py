@@ -1,7 +1,7 @@
 """Kaggle ``sartajbhuvaji/brain-tumor-classification-mri``: the original slices, mostly 512x512.
 
-``{Training,Testing}/{glioma_tumor,meningioma_tumor,no_tumor,pituitary_tumor}/``; file names hold blanks and brackets. The glioma
-labels are disputed by the author of the Nickparvar set, and most Testing images have a twin in Training.
+``{Training,Testing}/{glioma_tumor,meningioma_tumor,no_tumor,pituitary_tumor}/``; file names hold blanks and brackets. The
+glioma labels are disputed by the author of the Nickparvar set, and most Testing images have a twin in Training.
 """
 
 from collections.abc import Iterator
