@@ -39,8 +39,9 @@ class Asker:
     @property
     def exhausted(self) -> bool:
         """True once every point of a grid has been handed out."""
-        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        return self._spec.sampler.name == "grid" and not self._queue and not waiting
+        if self._spec.sampler.name != "grid" or self._queue:
+            return False
+        return not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
     def ask(self) -> optuna.Trial:
         """Returns the next trial, its parameters drawn and its seed set."""

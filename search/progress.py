@@ -145,7 +145,7 @@ class LineView(View):
         running = self.board.running.get(worker)
         took = f" in {clock(time.monotonic() - running.started)}" if running else ""
         super().trial_finished(worker, number, outcome)
-        self._print(f"trial {number} {_ending(outcome, self.board)}{took} | {self.board.summary()}")
+        self._print(f"trial {number} {_ending(outcome, self.board)}{took}{self._context()}")
 
     def interrupted(self, times: int, running: int) -> None:
         """Keeps the notice for the next tick."""
@@ -156,6 +156,9 @@ class LineView(View):
         if self._notice:
             self._print(self._notice)
             self._notice = ""
+
+    def _context(self) -> str:
+        return f" | {self.board.summary()}"
 
     def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -173,11 +176,15 @@ class LiveView(LineView):
         """Gives the terminal back."""
         self._live.stop()
 
+    def _context(self) -> str:
+        return ""  # the summary is right below
+
     def _render(self) -> RenderableType:
         table = Table(box=None, pad_edge=False, header_style="dim")
         for column in ("worker", "trial", "step", self.board.metric, "time", "parameters"):
             table.add_column(column, overflow="ellipsis", no_wrap=True)
-        for worker, running in sorted(self.board.running.items()):
+        # A copy: this runs in rich's thread while the driver's adds and removes trials.
+        for worker, running in sorted(self.board.running.copy().items()):
             table.add_row(
                 str(worker),
                 str(running.number),

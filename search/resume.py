@@ -75,8 +75,8 @@ def claim(study: optuna.Study, *, take_over: bool = False) -> Owner:
     """
     me = Owner.current()
     other = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
-    if other is not None and other != me and other.may_live() and not take_over:
-        here = other.host == me.host
+    here = other is not None and other.host == me.host
+    if other is not None and other != me and other.may_live() and not (take_over and not here):
         remedy = f"End it first (kill {other.pid})" if here else "End it first, or add --take-over if it is gone"
         raise StudyError(
             f'study "{study.study_name}": one driver at a time; got one at work, process {other.pid} on {other.host}. {remedy}.'
@@ -94,18 +94,21 @@ def check_same(study: optuna.Study, spec: StudySpec) -> None:
     """Refuses a file that asks for another study under the same name; keeps the file's content with the study.
 
     What a trial's value depends on must stay: objective, settings, space, directions and seed. How the search goes about it
-    may change: budget, sampler, pruner, enqueued configs.
+    may change: budget, sampler, pruner, enqueued configs. Nothing binds before there is something to compare with: a mistake
+    in the settings that let every trial fail can be mended in place.
 
     Raises:
         StudyError: The study was made from a file that differs.
     """
     now = describe(spec)
     before = study.user_attrs.get(FILE_KEY)
-    if before is not None:
-        for key in ("objective", "directions", "seed", "space", "settings"):
+    _compare(spec, "directions", [direction.name.lower() for direction in study.directions], now["directions"])
+    if before is not None:  # else a study of plain Optuna, taken on as it is
+        states = {trial.state for trial in study.get_trials(deepcopy=False)}
+        bound = ["seed", "space"] if states else []
+        bound += ["objective", "settings"] if states & {TrialState.COMPLETE, TrialState.PRUNED} else []
+        for key in bound:
             _compare(spec, key, before.get(key), now[key])
-    else:  # a study made with plain Optuna is taken on as it is
-        _compare(spec, "directions", [direction.name.lower() for direction in study.directions], now["directions"])
     if before != now:
         study.set_user_attr(FILE_KEY, now)
 

@@ -12,25 +12,23 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 _BROKEN = "broken_rule"
 
-# pydantic's error types -> the rule in the words of a study file; `{...}` are filled from the error's context.
-_RULES = {
-    "missing": "the key is required",
-    "string_type": "must be a string",
-    "string_too_short": "must not be empty",
-    "string_pattern_mismatch": "must match {pattern}",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "finite_number": "must be a finite number",
-    "bool_type": "must be true or false",
-    "list_type": "must be an array",
-    "dict_type": "must be a table",
-    "model_type": "must be a table",
-    "model_attributes_type": "must be a table",
-    "literal_error": "must be {expected}",
-    "greater_than": "must be > {gt}",
-    "greater_than_equal": "must be >= {ge}",
-    "too_short": "must have at least {min_length} entries",
+# pydantic's error types -> the rule in the words of a study file, and the remedy; `{...}` are filled from the error's context.
+_RULES: Mapping[str, tuple[str, str]] = {
+    "string_type": ("must be a string", 'Write "...".'),
+    "string_too_short": ("must not be empty", "Write a name, or remove the key."),
+    "int_type": ("must be a whole number", "Write one, without quotes or a point."),
+    "int_from_float": ("must be a whole number", "Write one, without quotes or a point."),
+    "float_type": ("must be a number", "Write one, without quotes."),
+    "finite_number": ("must be a finite number", "Write one."),
+    "bool_type": ("must be true or false", "Write one of them, without quotes."),
+    "list_type": ("must be an array", "Write [...]."),
+    "dict_type": ("must be a table", "Write { key = value }."),
+    "model_type": ("must be a table", "Write { key = value }."),
+    "model_attributes_type": ("must be a table", "Write { key = value }."),
+    "literal_error": ("must be {expected}", "Write one of them."),
+    "greater_than": ("must be > {gt}", "Raise it."),
+    "greater_than_equal": ("must be >= {ge}", "Raise it."),
+    "too_short": ("must not be empty", "Add an entry."),
 }
 
 
@@ -97,8 +95,8 @@ def _line(detail: ErrorDetails, known_keys: Mapping[tuple[str, ...], Iterable[st
         return f'{where}.type: unknown type; got "{context["tag"]}". {suggest(context["tag"], ("float", "int", "categorical"))}'
     if kind == "missing":
         return f"{where}: the key is required; got nothing. Add it."
-    rule = _RULES.get(kind, detail["msg"]).format_map(_Blanks(context))
-    return f"{where}: {rule}; got {show(detail['input'])}."
+    rule, remedy = _RULES.get(kind, (detail["msg"], "Change it."))
+    return f"{where}: {rule.format_map(_Blanks(context))}; got {show(detail['input'])}. {remedy}"
 
 
 def phrase(error: PydanticCustomError, where: str) -> str:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from search.progress import clock, format_params
+from search.resume import DRIVER_KEY, Owner
 
 _STYLES = {TrialState.COMPLETE: "green", TrialState.PRUNED: "yellow", TrialState.FAIL: "red", TrialState.RUNNING: "cyan"}
 
@@ -26,6 +27,11 @@ def print_status(study: optuna.Study, *, budget: int, rows: int | None, console:
     counts = Counter(trial.state for trial in trials)
     states = " · ".join(f"{counts[state]} {state.name.lower()}" for state in TrialState if counts[state])
     _line(console, f"{study.study_name}: {finished_count(study)}/{budget} trials finished" + (f" ({states})" if states else ""))
+    driver = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
+    if driver is not None and driver.may_live():
+        _line(console, f"A driver is at work: process {driver.pid} on {driver.host}.")
+    elif counts[TrialState.RUNNING]:
+        _line(console, "No driver is at work: what is still running was lost, and the next launch takes it up again.")
     if best := describe_best(study):
         _line(console, best)
     shown = trials if rows is None else trials[-rows:]

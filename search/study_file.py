@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from optuna.distributions import BaseDistribution
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from search import pruners, samplers
@@ -105,14 +105,25 @@ def parse_duration(value: Any) -> Any:
     return float(value)
 
 
+def _check_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):  # it becomes part of file names
+        raise broken("must be letters, digits, dots, dashes and underscores", got=show(name), remedy="Change the others.")
+    return name
+
+
+def _check_target(target: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", target):
+        raise broken("must be module:attribute", got=show(target), remedy='Write it as "package.module:Objective".')
+    return target
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class _Study(_Table):
-    # The name is part of the worker logs' file names.
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    objective: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")]
+    name: Annotated[str, AfterValidator(_check_name)]
+    objective: Annotated[str, AfterValidator(_check_target)]
     storage: Annotated[str, Field(min_length=1)] | None = None
     direction: Direction | None = None
     directions: Annotated[list[Direction], Field(min_length=1)] | None = None

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
-SLOW = {"study": {"objective": '"objectives:Parabola"', "trials": "8"}, "objective": {"pause": "0.05"}}
+SLOW = {"study": {"objective": '"objectives:Parabola"', "trials": "6"}, "objective": {"pause": "0.04"}}
 
 
 def results(study):
@@ -53,9 +53,9 @@ def test_a_launch_from_the_file_to_the_next_commands(write, search, read_study, 
     write(**SLOW)
     done = search("launch", "demo.toml")
     lines = done.stdout.splitlines()
-    assert len([line for line in lines if line.startswith("trial ")]) == 8
-    assert "8/8 trials" in lines[7]
-    assert lines[-4] == "Budget reached: 8/8 trials."
+    assert len([line for line in lines if line.startswith("trial ")]) == 6
+    assert "6/6 trials" in lines[5]
+    assert lines[-4] == "Budget reached: 6/6 trials."
     assert lines[-3].startswith("Best trial ")
     assert lines[-2:] == [
         "Look at it:  search dashboard demo.toml",
@@ -71,9 +71,9 @@ def test_a_launch_from_the_file_to_the_next_commands(write, search, read_study, 
     assert {trial.user_attrs["pid"] for trial in study.trials} != {os.getpid()}
 
     again = search("launch", "demo.toml")
-    assert again.stdout.splitlines()[0] == "Budget reached: 8/8 trials."
+    assert again.stdout.splitlines()[0] == "Budget reached: 6/6 trials."
     assert search("launch", "demo.toml", "--quiet").stdout == ""
-    assert len(read_study().trials) == 8
+    assert len(read_study().trials) == 6
 
 
 def test_the_driver_killed_in_the_middle_of_a_trial(write, search, start, wait_for, read_study, undisturbed):
@@ -213,6 +213,18 @@ def test_a_second_driver_is_refused(write, start, search, wait_for):
     done = search("launch", "demo.toml", code=1)
     assert f"one driver at a time; got one at work, process {driver.pid} on" in done.stderr
     search("status", "demo.toml")
+
+
+def test_a_storage_that_breaks_in_the_middle_says_so_in_one_line(write, start, wait_for):
+    write(**SLOW)
+    driver = start("launch", "demo.toml")
+    wait_for(lambda: reports_of(1) >= 1)
+    with sqlite3.connect("demo.db") as connection:
+        connection.execute("DROP TABLE trial_intermediate_values")
+    _, err = driver.communicate(timeout=20)
+    assert driver.returncode == 1
+    assert err.startswith("error: sqlite:///demo.db: the storage must be readable and writable; got: no such table")
+    assert len(err.splitlines()) == 1
 
 
 def test_what_workers_print_goes_to_the_log(write, search):

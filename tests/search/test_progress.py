@@ -51,7 +51,8 @@ def test_what_is_shown(board, terminal):
     view.tick()
     view.close()
     text = out.file.getvalue()
-    assert "trial 2 failed: KeyError: [x] in 00:00 | 1/4 trials" in text
+    assert "trial 2 failed: KeyError: [x] in 00:00" in text
+    assert "1/4 trials · 0 pruned · 2 failed" in text
     assert "stopping: each running trial ends at its next report" in text
     if terminal:
         assert "x=0.1235" in text

@@ -46,6 +46,12 @@ def test_one_driver_at_a_time(study):
     assert study.user_attrs[DRIVER_KEY] is None
 
 
+def test_a_living_driver_here_is_never_taken_over(study):
+    study.set_user_attr(DRIVER_KEY, dataclasses.asdict(parent()))
+    with pytest.raises(StudyError, match="End it first"):
+        claim(study, take_over=True)
+
+
 def test_a_driver_elsewhere_is_taken_over_only_when_told(study):
     study.set_user_attr(DRIVER_KEY, {"host": "elsewhere", "pid": 1, "started": 1.0})
     with pytest.raises(StudyError, match="--take-over"):
@@ -99,14 +105,25 @@ def test_a_kill_between_retry_and_failure_loses_and_doubles_nothing(study):
 def test_a_file_that_asks_for_another_study_is_refused(study, write, change, expected):
     base = {"objective": {"steps": "4"}}
     check_same(study, load(write(**base)))
+    study.add_trial(optuna.trial.create_trial(value=1.0))
     tables = {**base, **{name: {**base.get(name, {}), **table} for name, table in change.items()}}
     with pytest.raises(StudyError) as caught:
         check_same(study, load(write(**tables)))
     assert str(caught.value).startswith(f"demo.toml: {expected}")
 
 
+def test_a_mistake_can_be_mended_while_no_trial_has_finished(study, write):
+    check_same(study, load(write(objective={"stpes": "4"})))
+    check_same(study, load(write(space={"x": '{ type = "float", low = 0.0, high = 1.0 }'}, objective={"steps": "4"})))
+    study.tell(study.ask(), state=TrialState.FAIL)
+    check_same(study, load(write(space={"x": '{ type = "float", low = 0.0, high = 1.0 }'}, objective={"steps": "5"})))
+    with pytest.raises(StudyError, match=r"space\.x: must stay as it was"):
+        check_same(study, load(write()))
+
+
 def test_how_the_search_goes_about_it_may_change(study, write):
     check_same(study, load(write()))
+    study.add_trial(optuna.trial.create_trial(value=1.0))
     spec = load(write(study={"trials": "99", "timeout": "5"}, sampler={"name": '"random"'}, enqueue="[[enqueue]]\nx = 1"))
     check_same(study, spec)
     assert study.user_attrs["study_file"] == describe(spec)

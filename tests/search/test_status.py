@@ -1,8 +1,11 @@
+import dataclasses
 import io
+import os
 
 import optuna
 from rich.console import Console
 
+from search.resume import Owner
 from search.status import print_status
 
 
@@ -37,6 +40,14 @@ def test_counts_best_and_table():
     assert lines[3].split()[:3] == ["0", "complete", "0"]
     assert "read [1] failed" in lines[5]
     assert lines[6].split() == ["3", "waiting", "x=0.25", "retry", "of", "2"]
+
+
+def test_whether_a_driver_is_at_work():
+    study = make(1)
+    study.ask()
+    assert printed(study)[1].startswith("No driver is at work: what is still running was lost")
+    study.set_user_attr("driver", dataclasses.asdict(Owner.current()))
+    assert printed(study)[1].startswith(f"A driver is at work: process {os.getpid()} on ")
 
 
 def test_the_last_trials_unless_all_are_asked_for():

@@ -68,7 +68,7 @@ def test_one_value(result):
 
 @pytest.mark.parametrize("result", [None, float("nan"), "1.0", (1.0, 2.0), [], [None], object()])
 def test_what_is_no_value(result):
-    with pytest.raises(Exception, match="^the objective must return one number; got ") as caught:
+    with pytest.raises(Exception, match=r"^the objective must return one number; got ") as caught:
         as_values(result, 1)
     assert "\n" not in str(caught.value)
 
