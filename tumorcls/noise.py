@@ -84,7 +84,8 @@ def rician(image: Image, intensity: float, generator: np.random.Generator) -> Im
     real, imaginary = image + sigma * _normal(image, generator), sigma * _normal(image, generator)
     if sigma == 0:
         return image  # sqrt(x^2) is not always x in float32
-    return np.hypot(real, imaginary)
+    magnitude: Image = np.sqrt(real**2 + imaginary**2)
+    return magnitude
 
 
 def ghosting(image: Image, intensity: float, generator: np.random.Generator) -> Image:

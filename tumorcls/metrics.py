@@ -1,0 +1,112 @@
+"""How good are predictions? Measures from confusion matrices, many matrices at a time, and from probabilities.
+
+A matrix has shape (..., k, k): rows are true classes, columns predicted ones. The leading axes let one call measure every
+resample of a bootstrap. Counts may be weighted.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+CALIBRATION_BINS = 15
+"""Bins of the expected calibration error: Guo et al. 2017, "On Calibration of Modern Neural Networks", sec. 5."""
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Predictions of one range of confidence: how many, how sure on average, and what share of them is right."""
+
+    count: int
+    confidence: float
+    accuracy: float
+
+
+def confusion_matrix(labels: Labels, predicted: Labels, classes: int) -> NDArray[np.int64]:
+    """Returns counts of shape (classes, classes)."""
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def accuracy(confusion: Floats | NDArray[np.int64]) -> Floats:
+    """Returns the share of right predictions, shape (...)."""
+    return _ratio(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum((-2, -1)))
+
+
+def recall(confusion: Floats | NDArray[np.int64]) -> Floats:
+    """Returns each class's recall, shape (..., k); NaN where no image has the class."""
+    return _ratio(_right(confusion), confusion.sum(-1))
+
+
+def precision(confusion: Floats | NDArray[np.int64]) -> Floats:
+    """Returns each class's precision, shape (..., k); NaN where no image was given the class."""
+    return _ratio(_right(confusion), confusion.sum(-2))
+
+
+def f1(confusion: Floats | NDArray[np.int64]) -> Floats:
+    """Returns each class's F1, shape (..., k); NaN where no image has the class nor was given it."""
+    return _ratio(2 * _right(confusion), confusion.sum(-1) + confusion.sum(-2))
+
+
+def macro_f1(confusion: Floats | NDArray[np.int64]) -> Floats:
+    """Returns the mean F1 of the classes that occur as a label or as a prediction, shape (...), as scikit-learn does."""
+    return np.asarray(np.nanmean(f1(confusion), axis=-1))
+
+
+def balanced_accuracy(confusion: Floats | NDArray[np.int64]) -> Floats:
+    """Returns the mean recall of the classes that occur as a label, shape (...), as scikit-learn does."""
+    return np.asarray(np.nanmean(recall(confusion), axis=-1))
+
+
+def roc_auc(labels: Labels, probabilities: Floats) -> list[float | None]:
+    """Returns each class's area under the ROC curve, one against the rest; None where all or no images have the class.
+
+    Args:
+        labels: (n,) class indices.
+        probabilities: (n, k).
+    """
+    from sklearn.metrics import roc_auc_score
+
+    areas: list[float | None] = []
+    for index in range(probabilities.shape[1]):
+        is_class = labels == index
+        defined = 0 < is_class.sum() < len(labels)
+        areas.append(float(roc_auc_score(is_class, probabilities[:, index])) if defined else None)
+    return areas
+
+
+def calibration_sums(labels: Labels, probabilities: Floats) -> Floats:
+    """Returns what each image adds to its bin of confidence: shape (n, `CALIBRATION_BINS`, 3), count, confidence, right or not.
+
+    Bins are equally wide and closed above, (0, 1/15] to (14/15, 1].
+    """
+    confidence = probabilities.max(axis=1)
+    place = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
+    sums = np.zeros((len(labels), CALIBRATION_BINS, 3))
+    right = probabilities.argmax(axis=1) == labels
+    sums[np.arange(len(labels)), place] = np.stack([np.ones(len(labels)), confidence, right], axis=1)
+    return sums
+
+
+def calibration_error(sums: Floats) -> Floats:
+    """Returns the expected calibration error, shape (...), from sums over images, shape (..., bins, 3)."""
+    gaps = np.abs(sums[..., 1] - sums[..., 2]).sum(-1)
+    return _ratio(gaps, sums[..., 0].sum(-1))
+
+
+def calibration_bins(sums: Floats) -> list[Bin]:
+    """Returns the bins that hold images, from sums over images, shape (bins, 3)."""
+    return [Bin(int(count), float(sure / count), float(right / count)) for count, sure, right in sums if count > 0]
+
+
+def _right(confusion: Floats | NDArray[np.int64]) -> Floats:
+    return np.asarray(np.diagonal(confusion, axis1=-2, axis2=-1), dtype=np.float64)
+
+
+def _ratio(above: Floats | NDArray[np.int64], below: Floats | NDArray[np.int64]) -> Floats:
+    """Divides; NaN where `below` is 0."""
+    result = np.full(np.shape(below), np.nan)
+    np.divide(above, below, out=result, where=np.asarray(below) > 0)
+    return result
