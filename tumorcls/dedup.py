@@ -5,8 +5,6 @@ their aligned thumbnails decides (`tumorcls.near`). `docs/deduplication.md` says
 """
 
 import hashlib
-import os
-import tempfile
 import zipfile
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields
@@ -15,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tumorcls.atomic import replacing
 from tumorcls.errors import DataError
 from tumorcls.hamming import pairs_between, pairs_within
 from tumorcls.manifest import Manifest
@@ -26,7 +25,7 @@ Ids = npt.NDArray[np.int64]
 MAX_DISTANCE = 10
 """Bits of the perceptual hash in which candidates may differ (inclusive). Distances of this hash are nearly always even."""
 
-MIN_SIMILARITY = 0.92
+MIN_SIMILARITY = 0.94
 """Correlation of aligned thumbnails from which two images are one picture (inclusive)."""
 
 _ROUND = 4096
@@ -162,10 +161,8 @@ def _load(store: Path) -> Groups | None:
 
 def _store(store: Path, groups: Groups) -> None:
     try:
-        descriptor, name = tempfile.mkstemp(dir=store.parent, prefix=f".{store.stem}-", suffix=".tmp")
-        with os.fdopen(descriptor, "wb") as file:
+        with replacing(store) as file:
             np.savez(file, **{field.name: getattr(groups, field.name) for field in fields(Groups)})
-        Path(name).replace(store)
     except OSError as error:
         raise DataError(
             f"{store.parent}: the cache must be writable; got {error.strerror or error}. Choose another."

@@ -8,7 +8,6 @@ import hashlib
 import io
 import os
 import struct
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from tumorcls.atomic import replacing
 from tumorcls.errors import DataError
 from tumorcls.intensity import to_uint8
 from tumorcls.matlab import read_mat
@@ -174,15 +174,7 @@ def _read_all(paths: Sequence[Path], size: int) -> Iterator[Pixels]:
 
 def _write_array(target: Path, shape: tuple[int, ...], images: Iterator[Pixels]) -> None:
     # Written as a stream, not through a memory map: on a full disk a write fails, a mapped page kills the process.
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call,unused-ignore]
-            for image in images:
-                file.write(np.ascontiguousarray(image).data)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(target) as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for image in images:
+            file.write(np.ascontiguousarray(image).data)

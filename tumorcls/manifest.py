@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tumorcls import scan_cache
+from tumorcls.atomic import replace_text
 from tumorcls.errors import DataError
 from tumorcls.fingerprint import THUMB, Fingerprint, fingerprint
 from tumorcls.scan_cache import Record, Stamp
@@ -90,9 +91,7 @@ class Manifest:
         for entry in self.entries:
             writer.writerow([_to_text(column.name, getattr(entry, column.name)) for column in fields(Entry)])
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(text.getvalue(), encoding="utf-8")
-        temporary.replace(path)
+        replace_text(path, text.getvalue())
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":

@@ -66,6 +66,8 @@ class PreparedData:
         parts: (n,) names: "train", "validation", "test" or "left_out".
         groups: (n,) int64; images with equal numbers are copies or show one patient, and are in one part (or left out).
         split_sha256: Hash of the manifest's hash and of `parts` and `groups`.
+        copies: Which images are copies of one another, more finely than `groups`.
+        moved_out: How many images are left out because they have a copy in the official test part; 0 unless it is honoured.
         classes: Class names in the order of their indices.
     """
 
@@ -73,6 +75,8 @@ class PreparedData:
     parts: npt.NDArray[np.str_]
     groups: npt.NDArray[np.int64]
     split_sha256: str
+    copies: Groups
+    moved_out: int = 0
     classes: tuple[str, ...] = CLASSES
 
     def indices(self, part: str) -> npt.NDArray[np.int64]:
@@ -122,11 +126,14 @@ def divide(manifest: Manifest, groups: Groups, settings: SplitSettings) -> Prepa
     parts = np.full(len(entries), "left_out", dtype="<U10")
     free = _usable(entries, groups, settings)
     fractions = {"train": 1 - settings.validation - settings.test, "validation": settings.validation, "test": settings.test}
+    moved_out = 0
     if settings.official_test:
         official = np.array([entry.official_split == "test" for entry in entries])
         fractions = {"train": 1 - settings.validation, "validation": settings.validation}
         parts[official & _has_class(entries, settings)] = "test"
-        free &= ~np.isin(groups.split, groups.split[official])
+        twins = np.isin(groups.split, groups.split[official]) & ~official
+        moved_out = int((free & twins).sum())
+        free &= ~(twins | official)
     strata = [(entries[i].label, entries[i].source) for i in np.flatnonzero(free)]
     if free.any():
         parts[free] = split_groups(groups.split[free], strata, fractions, settings.seed)
@@ -137,7 +144,8 @@ def divide(manifest: Manifest, groups: Groups, settings: SplitSettings) -> Prepa
             )
     digest = hashlib.sha256(manifest.sha256.encode())
     digest.update("\n".join(parts).encode() + groups.split.astype("<i8").tobytes())
-    return PreparedData(manifest, parts, groups.split, digest.hexdigest(), BINARY_CLASSES if settings.binary else CLASSES)
+    classes = BINARY_CLASSES if settings.binary else CLASSES
+    return PreparedData(manifest, parts, groups.split, digest.hexdigest(), groups, moved_out, classes)
 
 
 def _has_class(entries: tuple[Entry, ...], settings: SplitSettings) -> npt.NDArray[np.bool_]:

@@ -4,8 +4,6 @@ The records are replaced as a whole, so scans at work at once never see half of 
 """
 
 import hashlib
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tumorcls.atomic import replacing
 from tumorcls.errors import DataError
 from tumorcls.fingerprint import THUMB, VERSION, Fingerprint
 
@@ -102,20 +101,10 @@ def store(path: Path, records: Mapping[str, Record]) -> None:
         )
         texts.append(("", found.label or "", found.patient or ""))
         thumbs[i] = found.thumb
-    arrays = {"names": np.array(list(records), dtype=np.str_), "fields": fields, "texts": np.array(texts, dtype=np.str_)}
+    names, reasons = np.array(list(records), dtype=np.str_), np.array(texts, dtype=np.str_)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, {**arrays, "thumbs": thumbs})
+        with replacing(path) as file:
+            np.savez(file, names=names, fields=fields, texts=reasons, thumbs=thumbs)
     except OSError as error:
         raise DataError(f"{path.parent}: the cache must be writable; got {error.strerror or error}. Choose another.") from error
-
-
-def _replace(path: Path, arrays: dict[str, npt.NDArray[np.generic]]) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type,unused-ignore]
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -1,0 +1,32 @@
+"""How is a file written so that nobody ever sees half of it? Beside its place, then moved there."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Opens a new file that takes the place of `path` when the block ends, and vanishes when it fails.
+
+    Several processes may replace the same file at once: each writes one of its own, and the last to end wins.
+
+    Raises:
+        OSError: The folder is missing or not writable, or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replaces a file by text in UTF-8; see `replacing`."""
+    with replacing(path) as file:
+        file.write(text.encode())

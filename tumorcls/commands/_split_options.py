@@ -1,0 +1,70 @@
+"""The options that `tumorcls prepare` and `tumorcls audit` share: which folders, and how to split them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from tumorcls.prepare import SplitSettings
+
+_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
+    click.argument("folders", nargs=-1, required=True, metavar="DIR..."),
+    click.option("--validation", type=float, default=0.15, show_default=True, help="Share of validation images."),
+    click.option("--test", type=float, default=0.15, show_default=True, help="Share of test images."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Fixes which groups go where."),
+    click.option("--official-test", is_flag=True, help="Use the data sets' own test folders; training twins move out."),
+    click.option(
+        "--duplicates",
+        type=click.Choice(["group", "keep-best", "drop"]),
+        default="group",
+        show_default=True,
+        help="Keep copies on one side, keep the largest only, or keep none of what occurs twice.",
+    ),
+    click.option(
+        "--conflicts",
+        type=click.Choice(["leave-out", "keep"]),
+        default="leave-out",
+        show_default=True,
+        help="What to do with copies whose labels differ.",
+    ),
+    click.option("--flips/--no-flips", default=True, show_default=True, help="Whether mirror images are copies."),
+    click.option("--quarter-turns", is_flag=True, help="Pictures turned by 90 degrees are copies too."),
+    click.option("--binary", is_flag=True, help="Tumour or no tumour: uses images of untyped tumours."),
+    click.option("--cache-dir", type=click.Path(path_type=Path), help="Where fingerprints are kept."),
+)
+
+
+def split_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds DIR..., the options of `SplitSettings` and ``--cache-dir`` to a command."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def settings_of(values: dict[str, Any]) -> "SplitSettings":
+    """Validates the options.
+
+    Raises:
+        ConfigError: A share is out of range.
+    """
+    from pydantic import ValidationError
+
+    from tumorcls.errors import ConfigError
+    from tumorcls.prepare import SplitSettings
+
+    try:
+        return SplitSettings(**values)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        option = "--" + str(problem["loc"][0]).replace("_", "-") if problem["loc"] else "--validation and --test"
+        rule = problem["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{option}: {rule}; got {problem['input']!r}. Choose another share.") from None
+
+
+def cache_of(cache_dir: Path | None) -> Path:
+    """Returns the folder asked for, or the user's cache folder."""
+    from tumorcls.config import cache_folder
+
+    return cache_dir or cache_folder()

@@ -1,0 +1,46 @@
+"""`tumorcls audit`: copies, leaks, conflicts and confounding of data folders, in the terminal and as a page."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tumorcls.commands._split_options import cache_of, settings_of, split_options
+
+
+@click.command("audit", short_help="Report copies, leaks and label conflicts of data folders.")
+@split_options
+@click.option(
+    "--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Also write the report with pictures here."
+)
+def command(folders: tuple[str, ...], cache_dir: Path | None, page: Path | None, **options: Any) -> None:
+    """Examines data folders: counts, copies, twins across the official split, label conflicts, confounding.
+
+    DIR is a data set as it was downloaded, a folder of class folders, or phantoms:N[:SEED] for generated images.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from tumorcls.audit import audit
+    from tumorcls.audit_page import write_page
+    from tumorcls.prepare import prepare
+
+    settings = settings_of(options)
+    data = prepare(folders, settings, cache_of(cache_dir))
+    report = audit(data, settings)
+    console = Console()
+    for table in report.tables():
+        console.print()
+        console.print(Text(table.title, style="bold"))
+        console.print(Text(table.note, style="dim"))
+        if table.rows:
+            view = Table(box=None, pad_edge=False, header_style="dim")
+            for k, name in enumerate(table.header):
+                view.add_column(Text(name), justify="right" if k else "left", overflow="fold")
+            for row in table.rows:
+                view.add_row(*(Text(cell) for cell in row), style="bold" if row[0] == "all" else "")
+            console.print(view)
+    if page is not None:
+        write_page(report, data, page)
+        console.print(f"\nwrote {page}", markup=False, highlight=False)

@@ -1,0 +1,21 @@
+"""`tumorcls fetch`: downloads a public data set and checks it."""
+
+import click
+
+
+@click.command("fetch", short_help="Download a public data set from Kaggle and check it.")
+@click.argument("name")
+def command(name: str) -> None:
+    """Downloads NAME (sartaj, nickparvar or br35h) from Kaggle, and compares it with what was published.
+
+    Needs the extra: pip install "tumorcls[kaggle]". figshare 1512427 is downloaded by hand from its page,
+    https://doi.org/10.6084/m9.figshare.1512427; unpack its archives into one folder.
+    """
+    from tumorcls.fetch import fetch
+
+    found = fetch(name)
+    click.echo(f"{found.images:,} images in {found.folder}")
+    click.echo(f"sha256 of the files: {found.files_sha256}")
+    for difference in found.differences:
+        click.echo(f"differs from what was published: {difference}")
+    click.echo(f'next: tumorcls prepare "{found.folder}"')

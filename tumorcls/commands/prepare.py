@@ -1,0 +1,41 @@
+"""`tumorcls prepare`: writes the manifest and the split of data folders."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tumorcls.commands._split_options import cache_of, settings_of, split_options
+
+
+@click.command("prepare", short_help="Write manifest and split of data folders.")
+@split_options
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("data"),
+    show_default=True,
+    help="Folder to write manifest and split to.",
+)
+def command(folders: tuple[str, ...], cache_dir: Path | None, out: Path, **options: Any) -> None:
+    """Scans, de-duplicates and splits data folders, and writes manifest.csv, split.csv and summary.json.
+
+    DIR is a data set as it was downloaded, a folder of class folders, or phantoms:N[:SEED] for generated images. Pictures are
+    only read.
+    """
+    from rich.console import Console
+
+    from tumorcls.prepare import prepare
+    from tumorcls.split_files import write_split_files
+
+    settings = settings_of(options)
+    data = prepare(folders, settings, cache_of(cache_dir))
+    write_split_files(data, settings, out)
+    console = Console()
+    for part in ("train", "validation", "test", "left_out"):
+        console.print(f"{part:<11}{len(data.indices(part)):>7,} images")
+    if data.moved_out:
+        console.print(f"{data.moved_out:,} of those left out have a copy in the official test part")
+    for bad in data.manifest.unreadable:
+        console.print(f"left out: {bad.reason}", markup=False, highlight=False)
+    console.print(f"wrote {out}/manifest.csv, split.csv and summary.json", markup=False, highlight=False)
