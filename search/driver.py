@@ -80,7 +80,7 @@ class Driver:
         with self._heed_signals():
             try:
                 reason = self._run()
-            except ObjectiveError:
+            except (ObjectiveError, WorkerError):
                 self._give_back_running("the launch ended before this trial did")
                 raise
             finally:

@@ -7,7 +7,8 @@ import pytest
 
 from search import pruners, samplers, study_file
 
-PAGE = Path(__file__).parents[2].joinpath("docs", "study-files.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "study-files.md").read_text(encoding="utf-8")
 
 
 def test_the_example_loads(folder):
@@ -28,3 +29,18 @@ def test_the_errors_are_real(write):
     with pytest.raises(study_file.StudyFileError) as caught:
         study_file.load(path)
     assert f"error: {caught.value}\n" in PAGE
+
+
+def test_your_own_model(search):
+    """The page's files are written, its commands typed, its last lines run."""
+    page = (DOCS / "search-your-own-model.md").read_text(encoding="utf-8")
+    module, plain = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    Path("objective.py").write_text(module)
+    Path("wave.toml").write_text(re.search(r"```toml\n(.*?)```", page, re.DOTALL)[1])
+    commands = re.search(r"```console\n(.*?)```", page, re.DOTALL)[1].splitlines()
+    for command in commands[:3]:
+        search(*command.split()[1:])
+    assert "height" in Path("best.toml").read_text()
+    scope = {"__name__": "notebook"}
+    exec(module + plain, scope)
+    assert len(scope["study"].trials) == 15
