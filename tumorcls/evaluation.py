@@ -1,7 +1,5 @@
 """What an evaluation holds, and how it is written and read."""
 
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -10,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tumorcls.bootstrap import Estimate
 from tumorcls.errors import DataError
+from tumorcls.files import write_whole
 from tumorcls.metrics import Bin
 
 DISCLAIMER = "Research and education only. Not a medical device: never use it for diagnosis or any other clinical decision."
@@ -181,28 +180,12 @@ class Evaluation:
             ) from None
 
     def write(self, path: Path) -> None:
-        """Writes JSON to a temporary file, then moves it."""
-        write_text(path, self.to_json())
+        """Writes it as JSON.
+
+        Raises:
+            DataError: The folder cannot be written or the disk is full.
+        """
+        write_whole(path, self.to_json())
 
 
 _ADAPTER: TypeAdapter[Evaluation] = TypeAdapter(Evaluation)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all.
-
-    Raises:
-        DataError: The folder cannot be written or the disk is full.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise DataError(f"{path}: must be writable; got {error.strerror or error}. Choose another place.") from error

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
 from tumorcls.bootstrap import Estimate
-from tumorcls.evaluation import DISCLAIMER, Evaluation, Mistake, Relative, Scores, write_text
+from tumorcls.evaluation import DISCLAIMER, Evaluation, Mistake, Relative, Scores
 from tumorcls.evaluation_charts import (
     confusion_matrices,
     recall_curves,
@@ -21,6 +21,7 @@ from tumorcls.evaluation_charts import (
     robustness_curves,
     title_of,
 )
+from tumorcls.files import write_whole
 from tumorcls.noise import NOISES
 from tumorcls.severity import SEVERITIES, corrupt
 
@@ -36,7 +37,7 @@ def write_page(
     Raises:
         DataError: The folder cannot be written or the disk is full.
     """
-    write_text(path, render_page(evaluation, images, reference))
+    write_whole(path, render_page(evaluation, images, reference))
 
 
 def render_page(evaluation: Evaluation, images: NDArray[np.uint8] | None = None, reference: Evaluation | None = None) -> str:

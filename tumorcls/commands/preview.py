@@ -1,0 +1,38 @@
+"""`tumorcls preview`: what noise and augmentation do to images, as a PNG sheet."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("preview", short_help="Show every noise at every severity, and what training sees.")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="PNG file to write.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="Exported config whose noise and augmentation to show; the defaults without it.",
+)
+@click.option("--noise-intensity", type=click.FloatRange(0, 1), help="Largest intensity in training, instead of the config's.")
+@click.option("--draws", type=click.IntRange(1, 60), default=6, show_default=True, help="Training views of each image.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Fixes noise and views.")
+def command(
+    images: tuple[Path, ...], output: Path, config_file: Path | None, noise_intensity: float | None, draws: int, seed: int
+) -> None:
+    """Draws a sheet for a few images: each noise at its five severities, and augmented and noisy views as in training."""
+    from tumorcls.backend import select_backend
+    from tumorcls.config import TrainConfig
+    from tumorcls.files import write_whole
+    from tumorcls.images import read_image
+
+    config = TrainConfig(data=("preview",)) if config_file is None else TrainConfig.read(config_file)
+    if noise_intensity is not None:
+        config = config.model_copy(update={"noise_intensity": noise_intensity})
+    pixels = [read_image(path) for path in images]
+    select_backend()
+    from tumorcls.preview import draw_sheet, encode_png
+
+    sheet = draw_sheet(pixels, [path.name for path in images], config, draws=draws, seed=seed)
+    write_whole(output, encode_png(sheet))
+    click.echo(f"wrote {output}: {sheet.width} x {sheet.height} pixels")
