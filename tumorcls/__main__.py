@@ -1,0 +1,5 @@
+"""`python -m tumorcls`: the same as the command `tumorcls`."""
+
+from tumorcls.cli import main
+
+main()

@@ -1,0 +1,60 @@
+"""The command `tumorcls`: loads each command when it is asked for, and prints an expected error as one line."""
+
+import importlib
+import sys
+
+import click
+
+from tumorcls import DISCLAIMER
+from tumorcls.errors import TumorclsError
+
+COMMANDS = {
+    "audit": "Show copies, leaks, label conflicts and confounding in data folders.",
+    "evaluate": "Measure a model on the test part, clean and under noise.",
+    "fetch": "Get a public data set from Kaggle.",
+    "phantoms": "Write generated brain-like images in the layout of the Kaggle sets.",
+    "predict": "Print a model's probabilities for images.",
+    "prepare": "Write the manifest and the leak-free split of data folders.",
+    "preview": "Draw every noise at every severity, and what training sees.",
+    "train": "Train a model from an exported config.",
+}
+"""Commands and their help; each is `tumorcls.commands.NAME.command`."""
+
+
+class _LazyCommands(click.Group):
+    """Imports a command's module only when it runs, so that help does not wait for a backend."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"tumorcls.commands.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.command(cls=_LazyCommands, help=f"Brain-tumour MRI classification that has to work on noisy scans.\n\n{DISCLAIMER}")
+@click.version_option(package_name="tumorcls")
+def cli() -> None:
+    """Entry of the group; the commands do the work."""
+
+
+def main() -> None:
+    """Runs a command. Exit codes: 0 done, 1 the user's mistake in one line, 130 interrupted, a traceback for a bug."""
+    try:
+        cli.main(prog_name="tumorcls", standalone_mode=False)
+    except TumorclsError as error:
+        click.echo(f"tumorcls: {error}", err=True)
+        sys.exit(1)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "tumorcls"
+        click.echo(f"tumorcls: {error.format_message()} Try {command} --help.", err=True)
+        sys.exit(1)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("tumorcls: interrupted", err=True)
+        sys.exit(130)

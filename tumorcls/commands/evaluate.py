@@ -1,0 +1,108 @@
+"""`tumorcls evaluate`: a model on the test part, clean and under noise."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tumorcls import DISCLAIMER
+
+if TYPE_CHECKING:
+    from tumorcls.evaluation import Evaluation
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command("evaluate")
+@click.argument("model_file", metavar="MODEL.keras", type=_FILE, default=Path("model.keras"))
+@click.option("-o", "--output", type=_FILE, help="Write the evaluation as JSON.")
+@click.option("--html", type=_FILE, help="Write it as one page with plots that opens offline.")
+@click.option("--reference", type=_FILE, help="JSON of another model's evaluation; errors are given relative to it.")
+@click.option("--clean-only", is_flag=True, help="Leave the noise out.")
+def command(model_file: Path, output: Path | None, html: Path | None, reference: Path | None, clean_only: bool) -> None:
+    """Measure a model on the test part of the data that it was trained on. For research and education only.
+
+    Intervals are 95% bootstrap intervals over groups of near-duplicates, not over images. The split must be the one of the
+    training: if files were added or changed since, the command says so and stops.
+    """
+    from tumorcls.backend import select_backend
+    from tumorcls.config import cache_folder
+    from tumorcls.dataset import load_part, prepare_data
+    from tumorcls.errors import DataError
+
+    select_backend()
+    from tumorcls.evaluate import evaluate_model
+    from tumorcls.evaluation import Evaluation
+    from tumorcls.evaluation_page import write_page
+    from tumorcls.saved_model import load_model
+    from tumorcls.validation import CORRUPTION_SEED
+
+    model = load_model(model_file)
+    against = Evaluation.from_json(_read(reference), where=str(reference)) if reference else None
+    prepared = prepare_data(model.config, cache_folder())
+    trained_on = model.provenance["split_sha256"]
+    if prepared.split_sha256 != trained_on:
+        raise DataError(
+            f"{', '.join(model.config.data)}: the split must be the one of the training ({trained_on[:12]}); "
+            f"got {prepared.split_sha256[:12]}. Restore the files, or train again."
+        )
+    test = load_part(prepared, "test", model.config.image_size, cache_folder())
+    noises = () if clean_only else model.config.measured_noises
+    evaluation = evaluate_model(
+        model.predict,
+        test.images,
+        test.labels,
+        test.groups,
+        test.keys,
+        noises,
+        name=model_file.stem,
+        classes=model.classes,
+        noise_seed=CORRUPTION_SEED,
+        provenance={"manifest_sha256": prepared.manifest.sha256, "split_sha256": prepared.split_sha256},
+        on_condition=lambda noise, severity: click.echo(f"  {noise} {severity}/5", err=True),
+    )
+    if against is not None:
+        from tumorcls.relative import relative_to
+
+        evaluation = relative_to(evaluation, against)
+    _print(evaluation)
+    if output:
+        evaluation.write(output)
+        click.echo(f"Wrote {output}.")
+    if html:
+        write_page(html, evaluation, test.images, against)
+        click.echo(f"Wrote {html}.")
+    click.echo(DISCLAIMER)
+
+
+def _read(path: Path) -> str:
+    from tumorcls.errors import DataError
+
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: must be a readable JSON file; {error}. Evaluate the reference model with -o.") from None
+
+
+def _print(evaluation: "Evaluation") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    clean = evaluation.clean
+    by_class = Table("class", "precision", "recall", "F1", "images", title=f"{evaluation.name} on the test part, clean")
+    confusion = Table("true \\ predicted", *evaluation.classes, title="Confusion matrix")
+    for index, name in enumerate(evaluation.classes):
+        row = clean.confusion[index]
+        columns = (clean.precision[index], clean.recall[index], clean.f1[index])
+        by_class.add_row(name, *(str(column) for column in columns), str(sum(row)))
+        confusion.add_row(name, *map(str, row))
+    console.print(by_class)
+    console.print(f"accuracy {clean.accuracy}   macro-F1 {clean.macro_f1}   calibration error {clean.calibration_error}")
+    console.print(confusion)
+    if evaluation.noisy:
+        noisy = Table("noise", *(f"severity {condition.severity}" for condition in evaluation.under(evaluation.noises[0])))
+        noisy.title = "Macro-F1 under noise"
+        for noise in evaluation.noises:
+            noisy.add_row(noise, *(str(condition.scores.macro_f1) for condition in evaluation.under(noise)))
+        console.print(noisy)

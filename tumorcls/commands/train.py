@@ -1,0 +1,50 @@
+"""`tumorcls train`: a model from an exported config."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tumorcls import DISCLAIMER
+
+
+@click.command("train")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), required=True, help="File from `search export`.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("model.keras"), show_default=True)
+@click.option("--seed", type=int, help="Seed of the run. Default: that of the exported trial, else 0.")
+def command(config_file: Path, output: Path, seed: int | None) -> None:
+    """Train a model from exactly what a config file says, and save it with its label order inside.
+
+    With the trial's own seed this is the trial over again; its scores, if the file names them, should come back.
+    """
+    from tumorcls.backend import select_backend
+    from tumorcls.config import TrainConfig, cache_folder, read_config_file
+    from tumorcls.objective import package_versions
+
+    document = read_config_file(config_file)
+    config = TrainConfig.parse(document["config"], where=str(config_file))
+    exported: dict[str, Any] = document.get("provenance", {})
+    select_backend()
+    from tumorcls.saved_model import SavedModel
+    from tumorcls.train import Epoch, Trainer
+    from tumorcls.validation import describe_scores
+
+    if config.weights == "none":
+        click.echo('weights = "none": the network begins with RANDOM weights, so expect far less than with ImageNet\'s.')
+    trainer = Trainer.open(config, cache_folder())
+    chosen_seed = seed if seed is not None else int(exported.get("seed", 0))
+
+    def on_epoch_end(epoch: Epoch) -> None:
+        click.echo(f"epoch {epoch.number + 1}/{config.epochs}  loss {epoch.loss:.3f}  {describe_scores(epoch.scores)}")
+
+    fitted = trainer.fit(config, chosen_seed, on_epoch_end)
+    provenance = {
+        "exported": exported,
+        "seed": chosen_seed,
+        "manifest_sha256": trainer.prepared.manifest.sha256,
+        "split_sha256": trainer.prepared.split_sha256,
+        "validation": dict(fitted.last.scores),
+        **package_versions(),
+    }
+    SavedModel(fitted.classifier(), config.classes, config, provenance).save(output)
+    click.echo(f"Saved {output}. Next: tumorcls evaluate {output}\n{DISCLAIMER}")

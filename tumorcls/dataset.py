@@ -1,0 +1,89 @@
+"""The images and labels of a config's parts, decoded once and shared by all processes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorcls.array_cache import content_key
+from tumorcls.config import TrainConfig
+from tumorcls.errors import DataError
+from tumorcls.images import load_images
+from tumorcls.prepare import PreparedData, prepare
+
+Part = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One part of a data set.
+
+    Attributes:
+        images: uint8, shape (n, size, size, 3), RGB, a read-only memory map.
+        labels: int64, shape (n,), indices into `classes`.
+        groups: int64, shape (n,); images of one group show the same patient or are near-duplicates.
+        classes: Class names in the order of their indices.
+        keys: Content hash of each image; corruptions are drawn from it.
+        key: Content hash of the whole, for caches.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    classes: tuple[str, ...]
+    keys: tuple[str, ...]
+    key: str
+
+    def targets(self, label_smoothing: float = 0.0) -> NDArray[np.float32]:
+        """Returns one-hot rows, shape (n, classes), smoothed towards the uniform distribution (Szegedy et al., 2016)."""
+        one_hot = np.eye(len(self.classes), dtype=np.float32)[self.labels]
+        return one_hot * np.float32(1 - label_smoothing) + np.float32(label_smoothing / len(self.classes))
+
+    def class_counts(self) -> dict[str, int]:
+        """Returns the number of images of each class."""
+        return dict(zip(self.classes, np.bincount(self.labels, minlength=len(self.classes)).tolist(), strict=True))
+
+
+def prepare_data(config: TrainConfig, cache: Path) -> PreparedData:
+    """Scans, groups and splits the folders of a config; opens no image that it has seen before.
+
+    Raises:
+        DataError: A folder is missing or its layout is not known.
+    """
+    return prepare(config.data, config.split, cache)
+
+
+def load_part(prepared: PreparedData, part: Part, image_size: int, cache: Path) -> ImageSet:
+    """Loads one part; the files of the other parts are not opened.
+
+    Raises:
+        DataError: The part is empty or lacks a class.
+    """
+    indices = prepared.indices(part)
+    labels = prepared.labels(indices)
+    missing = [name for index, name in enumerate(prepared.classes) if index not in labels]
+    if missing:
+        raise DataError(
+            f"{part} part: every class must have images; none of {', '.join(missing)} among {len(indices)}. "
+            "Add images, or give the part a larger fraction in [objective.split]."
+        )
+    entries = [prepared.manifest.entries[i] for i in indices]
+    keys = tuple(entry.pixel_sha256 for entry in entries)
+    key = content_key(pixels=keys, size=image_size)
+    images = load_images(prepared.paths(indices), image_size, cache / "images", key)
+    return ImageSet(images, labels, prepared.groups[indices], prepared.classes, keys, key)
+
+
+def stratified_subset(labels: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Returns at most `size` sorted indices with the classes' shares kept; the same ones each time."""
+    if size >= len(labels):
+        return np.arange(len(labels))
+    rng = np.random.default_rng(0)
+    shuffled = rng.permutation(len(labels))
+    rank_in_class: NDArray[Any] = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = shuffled[labels[shuffled] == label]
+        rank_in_class[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return np.sort(np.argsort(rank_in_class, kind="stable")[:size])

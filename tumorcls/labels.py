@@ -1,0 +1,48 @@
+"""The four classes in their fixed order: the only place that turns a name into an index.
+
+The order is alphabetical and never follows the order of folders on a disk. A model saved by this package carries it inside.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+CLASSES: tuple[str, ...] = ("glioma", "meningioma", "no_tumor", "pituitary")
+"""Class names; a label's index is its position here."""
+
+NUM_CLASSES = len(CLASSES)
+
+# What the public data sets call the classes, reduced to lower-case letters (see `class_of_folder`).
+_ALIASES: Mapping[str, str] = MappingProxyType(
+    {
+        "glioma": "glioma",
+        "gliomatumor": "glioma",
+        "meningioma": "meningioma",
+        "meningiomatumor": "meningioma",
+        "no": "no_tumor",
+        "notumor": "no_tumor",
+        "none": "no_tumor",
+        "normal": "no_tumor",
+        "healthy": "no_tumor",
+        "pituitary": "pituitary",
+        "pituitarytumor": "pituitary",
+    }
+)
+
+
+def class_of_folder(name: str) -> str | None:
+    """Returns the class that a data set's folder name stands for, or None where it is not known.
+
+    Case, digits, blanks and punctuation do not matter and British spelling is accepted:
+    ``"Pituitary_Tumour"`` -> ``"pituitary"``.
+    """
+    letters = "".join(c for c in name.lower() if c.isalpha()).replace("tumour", "tumor")
+    return _ALIASES.get(letters)
+
+
+def index_of(label: str) -> int:
+    """Returns the index of a class name.
+
+    Raises:
+        ValueError: `label` is not one of `CLASSES`.
+    """
+    return CLASSES.index(label)

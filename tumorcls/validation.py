@@ -1,0 +1,87 @@
+"""How well a program does on validation images, clean and under noise, while it trains and at its end."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorcls.array_cache import ArrayCache, content_key
+from tumorcls.config import NoiseName, TrainConfig
+from tumorcls.dataset import ImageSet, stratified_subset
+from tumorcls.features import Features
+from tumorcls.metrics import accuracy, confusion_matrix, macro_f1
+from tumorcls.program import Program
+from tumorcls.severity import SEVERITY_LEVELS, corrupt
+
+EPOCH_SEVERITIES = (3,)
+"""Severities measured after each epoch; all five are at the end of a trial."""
+
+CORRUPTION_SEED = 0
+"""Fixes the noise of every validation and test image, for every trial, model and worker."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Validation images, and where their corrupted copies are kept."""
+
+    images: ImageSet
+    cache: ArrayCache
+
+    def measure(self, program: Program, config: TrainConfig, *, final: bool) -> dict[str, float]:
+        """Measures a program on clean and on corrupted images.
+
+        Args:
+            program: In the state to be measured.
+            config: Names the noises and the size of the subset.
+            final: All images at all severities; otherwise a fixed subset at `EPOCH_SEVERITIES`, to save time.
+
+        Returns:
+            `accuracy` and `clean_f1` on clean images; `f1_NOISE` for each noise, the mean over severities; `noisy_f1`, the mean
+            over noises; `robust_f1`, the mean of clean and noisy; `worst_f1`, that of the worst noise. All F1 are macro-averaged.
+        """
+        labels = self.images.labels
+        clean = self._confusion(program, self.images.images, self.images.key, labels)
+        chosen = np.arange(len(labels)) if final else stratified_subset(labels, config.noisy_images)
+        severities = SEVERITY_LEVELS if final else EPOCH_SEVERITIES
+        by_noise = {
+            noise: float(np.mean([self._noisy_f1(program, noise, severity, chosen) for severity in severities]))
+            for noise in config.measured_noises
+        }
+        noisy_f1 = float(np.mean(list(by_noise.values())))
+        clean_f1 = float(macro_f1(clean))
+        return {
+            "accuracy": float(accuracy(clean)),
+            "clean_f1": clean_f1,
+            **{f"f1_{noise}": value for noise, value in by_noise.items()},
+            "noisy_f1": noisy_f1,
+            "robust_f1": (clean_f1 + noisy_f1) / 2,
+            "worst_f1": min(by_noise.values()),
+        }
+
+    def _noisy_f1(self, program: Program, noise: NoiseName, severity: int, chosen: NDArray[np.int64]) -> float:
+        content = {"images": self.images.key, "noise": noise, "severity": severity, "seed": CORRUPTION_SEED}
+        key = content_key(rows=chosen.tolist(), **content)
+        keys = [self.images.keys[i] for i in chosen]
+
+        def fill(array: NDArray[np.uint8]) -> None:
+            array[:] = corrupt(self.images.images[chosen], noise, severity, CORRUPTION_SEED, keys)
+
+        shape = (len(chosen), *self.images.images.shape[1:])
+        corrupted = self.cache.get(key, shape, np.uint8, fill)
+        return float(macro_f1(self._confusion(program, corrupted, key, self.images.labels[chosen])))
+
+    def _confusion(
+        self, program: Program, images: NDArray[np.uint8], key: str, labels: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        inputs: NDArray[Any] = images
+        if program.takes_activations:
+            inputs = Features(program, self.cache).of_images(images, key)
+        return confusion_matrix(labels, program.predict_logits(inputs).argmax(axis=1), len(self.images.classes))
+
+
+def describe_scores(scores: Mapping[str, float]) -> str:
+    """Returns the scores that a person follows while a model trains, in one line."""
+    names = ("clean_f1", "noisy_f1", "accuracy")
+    return "  ".join(f"{name} {scores[name]:.3f}" for name in names)
