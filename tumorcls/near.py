@@ -94,8 +94,8 @@ def _one_way(still: Views, still_ids: Ids, moved: Views, moved_ids: Ids) -> Floa
     for i, (index, motion) in enumerate(zip(moved_ids.tolist(), motions, strict=True)):
         cv2.warpAffine(moved.detail[index], motion, (THUMB, THUMB), dst=warped[i], flags=flags, borderMode=cv2.BORDER_REPLICATE)
     inner = slice(_MARGIN, -_MARGIN)
-    a = still.detail[still_ids][:, inner, inner].reshape(len(still_ids), -1)
-    b = warped[:, inner, inner].reshape(len(still_ids), -1)
+    a = still.detail[still_ids][:, inner, inner].reshape(len(still_ids), (THUMB - 2 * _MARGIN) ** 2)
+    b = warped[:, inner, inner].reshape(len(still_ids), (THUMB - 2 * _MARGIN) ** 2)
     a = a - a.mean(axis=1, keepdims=True)
     b = b - b.mean(axis=1, keepdims=True)
     norm = np.sqrt(np.einsum("ij,ij->i", a, a) * np.einsum("ij,ij->i", b, b))
@@ -111,7 +111,7 @@ def _motions(still: Floats, moved: Floats, moved_ids: Ids) -> npt.NDArray[np.flo
     distinct, where = np.unique(moved_ids, return_inverse=True)
     basis = _basis(moved[distinct])
     gram = np.einsum("nkp,nlp->nkl", basis, basis, optimize=True) + 1e-3 * np.eye(basis.shape[1], dtype=np.float32)
-    target = still.reshape(len(still), -1)
+    target = still.reshape(len(still), _COARSE**2)
     moment = np.matmul(basis[where], target[:, :, None])
     _, gain, shift_x, shift_y, scale_x, scale_y, turn = np.linalg.solve(gram[where], moment)[:, :, 0].astype(np.float64).T
     # Without a positive gain the pictures have nothing in common; an infinite one leaves the motion at zero.
@@ -132,4 +132,4 @@ def _basis(coarse: Floats) -> Floats:
     y, x = np.meshgrid(radius, radius, indexing="ij")
     dy, dx = np.gradient(coarse, axis=(1, 2))
     parts = [np.ones_like(coarse), coarse, dx, dy, dx * x, dy * y, dx * y - dy * x]
-    return np.stack(parts, axis=1).reshape(len(coarse), len(parts), -1).astype(np.float32)
+    return np.stack(parts, axis=1).reshape(len(coarse), len(parts), _COARSE**2).astype(np.float32)

@@ -36,7 +36,7 @@ def split_groups(
     missing = shares[:, None] * (counts.sum(axis=0) * scale)[None, :]
     scaled = counts * scale
     # Deviations matter in proportion to the wanted share, or the small parts would fill up first.
-    weight = 1 / shares
+    weight = 1 / np.maximum(shares, 1e-6)
     part_of_group = np.empty(len(counts), np.int64)
     for group in order:
         # Change of sum((missing - group)^2) is |group|^2 - 2 missing.group; the first part is the same for all but its weight.
