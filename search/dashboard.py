@@ -5,7 +5,7 @@ from collections.abc import Callable
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-import optuna_dashboard  # type: ignore[import-untyped]
+import optuna_dashboard
 from optuna.artifacts import FileSystemArtifactStore
 
 from search.errors import DashboardError

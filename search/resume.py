@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import optuna
-import psutil  # type: ignore[import-untyped]
+import psutil
 from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import StudyError

@@ -139,6 +139,7 @@ def test_an_objective_that_catches_everything_is_still_interrupted(write, start,
     assert driver.wait(timeout=10) == 130
 
 
+@pytest.mark.slow
 def test_an_interrupt_at_any_moment_leaves_a_study_that_can_be_resumed(write, start, search, read_study, undisturbed):
     write(**SLOW)
     for delay in (0.7, 1.0, 1.3):
