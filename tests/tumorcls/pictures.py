@@ -1,0 +1,43 @@
+"""Small pictures and data folders for the tests of the data path."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from tumorcls.images import Pixels
+
+
+def blob(seed: int, size: int = 96) -> npt.NDArray[np.uint8]:
+    """Draws a grey head with seeded contents: pictures of different seeds are strangers."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[-1:1:size * 1j, -1:1:size * 1j]
+    head = (x / rng.uniform(0.6, 0.8)) ** 2 + (y / rng.uniform(0.7, 0.9)) ** 2 < 1
+    texture = cv2.GaussianBlur(rng.normal(0, 1, (size, size)), (0, 0), size / 16)
+    values = 70 + 170 * texture / np.abs(texture).max()
+    return np.where(head, values, 0).clip(0, 255).astype(np.uint8)
+
+
+def write(path: Path, image: npt.NDArray[np.generic], quality: int = 95) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done, encoded = cv2.imencode(path.suffix, image, [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix == ".jpg" else [])
+    assert done
+    path.write_bytes(encoded.tobytes())
+    return path
+
+
+def colour(grey: npt.NDArray[np.uint8]) -> Pixels:
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def kaggle_folder(root: Path, per_class: int = 4, *, sartaj: bool = False, seed: int = 0) -> Path:
+    """Writes {Training,Testing}/class/*.png with different pictures."""
+    names = ("glioma", "meningioma", "no", "pituitary") if sartaj else ("glioma", "meningioma", "notumor", "pituitary")
+    number = seed * 100_000
+    for split in ("Training", "Testing"):
+        for name in names:
+            for i in range(per_class):
+                write(root / split / (f"{name}_tumor" if sartaj else name) / f"image ({i}).png", blob(number))
+                number += 1
+    return root

@@ -1,0 +1,139 @@
+import hashlib
+import os
+from pathlib import Path
+
+import imagehash
+import pytest
+from PIL import Image
+
+from tests.tumorcls.pictures import blob, colour, kaggle_folder, write
+from tumorcls import manifest as module
+from tumorcls.errors import DataError
+from tumorcls.fingerprint import fingerprint
+from tumorcls.manifest import Manifest, scan
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return kaggle_folder(tmp_path / "set", 2)
+
+
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    names: list[str] = []
+
+    def watch(path: Path) -> object:
+        names.append(path.name)
+        return fingerprint(path)
+
+    monkeypatch.setattr(module, "fingerprint", watch)
+    return names
+
+
+def test_an_entry_says_what_the_file_is(folder: Path, tmp_path: Path) -> None:
+    entry = next(e for e in scan([folder], tmp_path / "c").entries if e.name == "Training/pituitary/image (1).png")
+    assert entry.path == folder / entry.name
+    assert (entry.label, entry.source, entry.official_split, entry.patient) == ("pituitary", "nickparvar", "train", None)
+    assert (entry.width, entry.height, entry.channels) == (96, 96, 1)
+    assert entry.sha256 == hashlib.sha256(entry.path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("quality", [20, 60, 95])
+@pytest.mark.parametrize("in_colour", [False, True])
+def test_the_perceptual_hash_is_imagehash_phash(tmp_path: Path, quality: int, in_colour: bool) -> None:
+    for seed in range(10):
+        picture = blob(seed, 130)
+        path = write(tmp_path / f"{seed}.jpg", colour(picture) if in_colour else picture, quality)
+        with Image.open(path) as image:
+            assert f"{fingerprint(path).phash:016x}" == str(imagehash.phash(image))
+
+
+def test_equal_pixels_in_other_files_have_equal_pixel_hashes(tmp_path: Path) -> None:
+    grey = blob(1)
+    paths = [write(tmp_path / "a.png", grey), write(tmp_path / "b.png", colour(grey)), write(tmp_path / "c.bmp", grey)]
+    prints = [fingerprint(path) for path in paths]
+    assert len({found.sha256 for found in prints}) == 3
+    assert len({found.pixel_sha256 for found in prints}) == 1
+
+
+def test_a_second_scan_opens_nothing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = scan([folder], tmp_path / "c")
+    names = opened(monkeypatch)
+    second = scan([folder], tmp_path / "c")
+    assert names == []
+    assert second == first
+    assert second.sha256 == first.sha256
+    assert (second.thumbs == first.thumbs).all()
+
+
+def test_only_what_changed_is_opened_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = scan([folder], tmp_path / "c")
+    write(folder / "Training" / "glioma" / "image (0).png", blob(777))
+    write(folder / "Training" / "glioma" / "new.png", blob(778))
+    (folder / "Testing" / "glioma" / "image (1).png").unlink()
+    touched = folder / "Testing" / "notumor" / "image (0).png"
+    os.utime(touched, ns=(1, 1))
+    names = opened(monkeypatch)
+    after = scan([folder], tmp_path / "c")
+    assert sorted(names) == ["image (0).png", "image (0).png", "new.png"]
+    assert len(after.entries) == len(before.entries)
+    assert after.sha256 != before.sha256
+    names.clear()
+    assert scan([folder], tmp_path / "c") == after
+    assert names == []
+
+
+def test_a_damaged_cache_is_made_anew(folder: Path, tmp_path: Path) -> None:
+    first = scan([folder], tmp_path / "c")
+    for file in (tmp_path / "c").iterdir():
+        file.write_bytes(b"damaged")
+    assert scan([folder], tmp_path / "c") == first
+
+
+def test_the_hash_does_not_depend_on_place_or_order(tmp_path: Path) -> None:
+    a, b = kaggle_folder(tmp_path / "a", 1), kaggle_folder(tmp_path / "b", 1, sartaj=True, seed=1)
+    here = scan([a, b], tmp_path / "c")
+    moved = kaggle_folder(tmp_path / "elsewhere" / "a", 1)
+    assert scan([b, moved], tmp_path / "d").sha256 == here.sha256
+
+
+def test_unreadable_files_are_listed_and_left_out(folder: Path, tmp_path: Path) -> None:
+    bad = folder / "Training" / "glioma"
+    (bad / "empty.jpg").write_bytes(b"")
+    (bad / "text.jpg").write_text("not an image")
+    write(bad / "cut.jpg", blob(5))
+    (bad / "cut.jpg").write_bytes((bad / "cut.jpg").read_bytes()[:600])
+    (bad / "dangling.png").symlink_to(tmp_path / "nowhere.png")
+    for _ in range(2):  # the second time from the cache
+        manifest = scan([folder], tmp_path / "c")
+        assert [item.path.name for item in manifest.unreadable] == ["cut.jpg", "dangling.png", "empty.jpg", "text.jpg"]
+        assert all("\n" not in item.reason for item in manifest.unreadable)
+        assert len(manifest.entries) == 16
+
+
+def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "set" / "glioma").mkdir(parents=True)
+    (tmp_path / "set" / "glioma" / "a.png").write_bytes(b"x")
+    with pytest.raises(DataError, match="at least one image must be readable"):
+        scan([tmp_path / "set"], tmp_path / "c")
+
+
+def test_a_folder_given_twice_is_an_error(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="given once"):
+        scan([folder, folder / ".." / folder.name], tmp_path / "c")
+
+
+def test_the_table_on_disk_reads_back(folder: Path, tmp_path: Path) -> None:
+    manifest = scan([folder], tmp_path / "c")
+    manifest.write(tmp_path / "out" / "manifest.csv")
+    again = Manifest.read(tmp_path / "out" / "manifest.csv")
+    assert again.entries == manifest.entries
+    assert again.sha256 == manifest.sha256
+
+
+@pytest.mark.parametrize("text", ["nothing,of,ours\n1,2,3\n", "source,name\na,b\n"])
+def test_another_table_is_an_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "m.csv").write_text(text)
+    with pytest.raises(DataError, match="must be a manifest table"):
+        Manifest.read(tmp_path / "m.csv")
+    with pytest.raises(DataError, match="must be readable"):
+        Manifest.read(tmp_path / "none.csv")
