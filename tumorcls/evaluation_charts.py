@@ -23,7 +23,7 @@ def title_of(name: str) -> str:
 
 def robustness_curves(evaluation: Evaluation, reference: Evaluation | None) -> go.Figure:
     """Macro-F1 by severity for each noise, with its 95% band, next to the reference's."""
-    figure = _grid([title_of(noise) for noise in evaluation.noises], shared_y=True)
+    figure = _grid([title_of(noise) for noise in evaluation.noises])
     for place, noise in enumerate(evaluation.noises):
         severities, scores = _curve(evaluation, noise)
         estimates = [score.macro_f1 for score in scores]
@@ -40,7 +40,7 @@ def robustness_curves(evaluation: Evaluation, reference: Evaluation | None) -> g
 
 def recall_curves(evaluation: Evaluation) -> go.Figure:
     """Recall of each class by severity for each noise."""
-    figure = _grid([title_of(noise) for noise in evaluation.noises], shared_y=True)
+    figure = _grid([title_of(noise) for noise in evaluation.noises])
     for place, noise in enumerate(evaluation.noises):
         severities, scores = _curve(evaluation, noise)
         for index, name in enumerate(evaluation.classes):
@@ -52,7 +52,7 @@ def recall_curves(evaluation: Evaluation) -> go.Figure:
 def confusion_matrices(evaluation: Evaluation) -> go.Figure:
     """Confusion matrices, clean and under each noise at its hardest severity: shares of the true class, with the counts."""
     shown = _clean_and_hardest(evaluation)
-    figure = _grid([name for name, _ in shown], shared_y=True)
+    figure = _grid([name for name, _ in shown])
     names = [title_of(name) for name in evaluation.classes]
     for place, (_, scores) in enumerate(shown):
         shares = [[count / max(sum(row), 1) for count in row] for row in scores.confusion]
@@ -131,10 +131,10 @@ def _add_line(
     )
 
 
-def _grid(titles: list[str], shared_y: bool) -> go.Figure:
+def _grid(titles: list[str]) -> go.Figure:
     rows = _rows(len(titles))
     figure = make_subplots(
-        rows, min(_COLUMNS, len(titles)), subplot_titles=titles, shared_yaxes=shared_y, vertical_spacing=0.24 / rows
+        rows, min(_COLUMNS, len(titles)), subplot_titles=titles, shared_yaxes=True, vertical_spacing=0.24 / rows
     )
     return figure.update_layout(template="plotly_white", margin={"l": 60, "r": 20, "t": 50, "b": 50})
 

@@ -1,7 +1,7 @@
 """An evaluation as one HTML page that needs no network: charts, tables, and the worst mistakes as pictures."""
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -61,32 +61,28 @@ def render_page(evaluation: Evaluation, images: NDArray[np.uint8] | None = None,
     )
 
 
-def _figures(evaluation: Evaluation, reference: Evaluation | None) -> list[_Figure]:
-    noisy: list[_Figure] = [
-        (
+def _figures(evaluation: Evaluation, reference: Evaluation | None) -> Iterator[_Figure]:
+    if evaluation.noisy:
+        yield (
             "Robustness",
             "Macro-F1 as the noise grows. Bands are 95% intervals by group.",
             robustness_curves(evaluation, reference),
-        ),
-        (
+        )
+        yield (
             "Recall of each class under noise",
             "Where one line rises while others fall, the model calls everything by that class.",
             recall_curves(evaluation),
-        ),
-    ]
-    plain: list[_Figure] = [
-        (
-            "Confusion matrices",
-            "Rows are the true class, columns the predicted one; numbers count images.",
-            confusion_matrices(evaluation),
-        ),
-        (
-            "Reliability",
-            "Below the dotted line the model is surer than it is right; larger marks hold more images.",
-            reliability_diagram(evaluation),
-        ),
-    ]
-    return (noisy if evaluation.noisy else []) + plain
+        )
+    yield (
+        "Confusion matrices",
+        "Rows are the true class, columns the predicted one; numbers count images.",
+        confusion_matrices(evaluation),
+    )
+    yield (
+        "Reliability",
+        "Below the dotted line the model is surer than it is right; larger marks hold more images.",
+        reliability_diagram(evaluation),
+    )
 
 
 def _chart_section(title: str, text: str, figure: go.Figure) -> str:
