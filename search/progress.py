@@ -136,9 +136,18 @@ class View:
 
 
 class LineView(View):
-    """One line for each trial that ends: for logs and pipes."""
+    """One line for each trial that starts or ends: for logs and pipes."""
 
     _notice = ""
+
+    def open(self) -> None:
+        """Says that the workers, which take a while to build their objective, are being started."""
+        self._print(f"starting | {self.board.summary()}")
+
+    def trial_started(self, worker: int, number: int, params: Mapping[str, Any]) -> None:
+        """Prints the trial's parameters."""
+        super().trial_started(worker, number, params)
+        self._print(f"trial {number} started: {format_params(params)}")
 
     def trial_finished(self, worker: int, number: int, outcome: Outcome) -> None:
         """Prints how the trial ended."""
@@ -175,6 +184,10 @@ class LiveView(LineView):
     def close(self) -> None:
         """Gives the terminal back."""
         self._live.stop()
+
+    def trial_started(self, worker: int, number: int, params: Mapping[str, Any]) -> None:
+        """Leaves the line out: the table has a row for every running trial."""
+        View.trial_started(self, worker, number, params)
 
     def _context(self) -> str:
         return ""  # the summary is right below

@@ -54,13 +54,13 @@ class ArrayCache:
                     if not path.exists():
                         self._write(path, shape, dtype, fill)
             os.utime(path)  # last use, for `_shrink`
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         except OSError as error:
             raise DataError(
                 f"{self.folder}: the cache must be writable and have room; {error.strerror or error}. "
                 "Free some space, or name another folder in TUMORCLS_CACHE."
             ) from None
-        assert array.shape == shape and array.dtype == np.dtype(dtype), "a key must name its content"
+        assert (array.shape, array.dtype) == (shape, np.dtype(dtype)), "a key must name its content"
         return array
 
     def _write(self, path: Path, shape: tuple[int, ...], dtype: DTypeLike, fill: Callable[[NDArray[Any]], None]) -> None:

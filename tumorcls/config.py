@@ -47,8 +47,8 @@ class TrainConfig(BaseModel):
     """`imagenet` (downloaded by Keras), `none` (random), or the path of a weights file without top."""
     trainable_from: TrainableFrom = "all"
     """First part of the network that is trained; all before it is frozen and runs in inference mode."""
-    batch_norm: Literal["train", "freeze"] = "train"
-    """Whether trainable blocks update their BatchNormalization statistics, or keep the pretrained ones."""
+    batch_norm: Literal["train", "freeze"] = "freeze"
+    """Whether trainable blocks keep their pretrained BatchNormalization statistics, which does better on few images, or not."""
 
     # Training
     epochs: Annotated[int, Field(ge=1, le=1000)] = 20
@@ -96,7 +96,7 @@ class TrainConfig(BaseModel):
     @model_validator(mode="after")
     def _freezing_needs_weights_to_keep(self) -> Self:
         if self.batch_norm == "freeze" and self.weights == "none":
-            raise ValueError('batch_norm = "freeze" keeps pretrained statistics, and weights = "none" has none')
+            raise ValueError('weights = "none" has no statistics to keep: it needs batch_norm = "train"; got "freeze"')
         return self
 
     @property

@@ -1,8 +1,8 @@
 """Activations of the frozen part of the network, computed once and shared by all trials, workers and studies.
 
 Most of a short fine-tuning run recomputes layers that never change. Here each augmented and noisy view of the training images,
-and each clean or corrupted validation image, goes through the frozen part once; the result is kept as float16, keyed by all that
-it depends on: the frozen weights, the images, and how the view was drawn.
+and each clean or corrupted validation image, goes through the frozen part once; the result is kept as float16, keyed by all
+that it depends on: the frozen weights, the images, and how the view was drawn.
 """
 
 from collections.abc import Callable

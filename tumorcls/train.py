@@ -88,8 +88,8 @@ class Trainer:
 
         Args:
             config: What to do.
-            seed: Fixes the head's first weights, the order of images and every random draw, whatever ran before in this process.
-                Cached views are the exception: all trials share them.
+            seed: Fixes the head's first weights, the order of images and every random draw, whatever ran before in this
+                process. Cached views are the exception: all trials share them.
             on_epoch_end: Called after each epoch; what it raises ends the run.
 
         Returns:

@@ -39,7 +39,7 @@ class Validation:
 
         Returns:
             `accuracy` and `clean_f1` on clean images; `f1_NOISE` for each noise, the mean over severities; `noisy_f1`, the mean
-            over noises; `robust_f1`, the mean of clean and noisy; `worst_f1`, that of the worst noise. All F1 are macro-averaged.
+            over noises; `robust_f1`, the mean of clean and noisy; `worst_f1`, that of the worst noise. All are macro-averaged.
         """
         labels = self.images.labels
         clean = self._confusion(program, self.images.images, self.images.key, labels)

@@ -62,9 +62,9 @@ def command(model_file: Path, output: Path | None, html: Path | None, reference:
         on_condition=lambda noise, severity: click.echo(f"  {noise} {severity}/5", err=True),
     )
     if against is not None:
-        from tumorcls.relative import relative_to
+        from tumorcls.robustness import compare
 
-        evaluation = relative_to(evaluation, against)
+        evaluation = compare(evaluation, against)
     _print(evaluation)
     if output:
         evaluation.write(output)

@@ -1,0 +1,36 @@
+# Two commands do all the set-up themselves: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.PHONY: demo test lint clean
+
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,dev]'
+	touch $@
+
+# A real study in a folder of its own. Run it twice, and the second time finds the study done and only shows it.
+demo: $(INSTALLED)
+	mkdir -p demo
+	cd demo && ../$(BIN)/search launch ../studies/quickstart.toml
+	cd demo && ../$(BIN)/search status ../studies/quickstart.toml
+	cd demo && ../$(BIN)/search export ../studies/quickstart.toml -o best.toml
+	@echo
+	@echo 'The study is demo/quickstart.db, its best config demo/best.toml. Next, in the folder demo:'
+	@echo '  ../$(BIN)/search dashboard ../studies/quickstart.toml      look at every trial in the browser'
+	@echo '  ../$(BIN)/tumorcls train --config best.toml                train the best config'
+	@echo '  ../$(BIN)/tumorcls evaluate model.keras --html test.html   measure it, clean and under noise'
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info
