@@ -12,7 +12,7 @@ from tumorcls.images import Pixels
 def blob(seed: int, size: int = 96) -> npt.NDArray[np.uint8]:
     """Draws a grey head with seeded contents: pictures of different seeds are strangers."""
     rng = np.random.default_rng(seed)
-    y, x = np.mgrid[-1:1:size * 1j, -1:1:size * 1j]
+    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     head = (x / rng.uniform(0.6, 0.8)) ** 2 + (y / rng.uniform(0.7, 0.9)) ** 2 < 1
     texture = cv2.GaussianBlur(rng.normal(0, 1, (size, size)), (0, 0), size / 16)
     values = 70 + 170 * texture / np.abs(texture).max()

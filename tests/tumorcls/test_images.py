@@ -66,7 +66,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str, share: float) 
 def test_a_jpeg_without_its_end_marker_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jpg", blob(3, 128))
     path.write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(DataError, match="end marker|truncated"):
+    with pytest.raises(DataError, match="truncated"):
         read_image(path)
 
 
@@ -93,9 +93,10 @@ def test_a_huge_header_is_refused_before_decoding(tmp_path: Path, side: int) -> 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
     path = tmp_path / "bomb.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
-    with warnings.catch_warnings(), pytest.raises(DataError, match=f"at most {MAX_PIXELS:,} pixels"):
+    with warnings.catch_warnings():
         warnings.simplefilter("error")
-        read_image(path)
+        with pytest.raises(DataError, match=f"at most {MAX_PIXELS:,} pixels"):
+            read_image(path)
 
 
 def test_fit_square_keeps_the_aspect_ratio_and_pads_with_black() -> None:
