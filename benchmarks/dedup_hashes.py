@@ -1,8 +1,7 @@
 """How long do 100,000 hashes take to pair, and how much memory?
 
-Half are random, half lie within 10 bits of one of the others, so that there is something to find. Multi-index hashing (Norouzi et
-al., CVPR 2012) is timed beside the exhaustive search that the package uses: eleven substrings of five or six bits, exact at a
-distance of 10.
+Half are random, half lie within 10 bits of one of the others, so that there is something to find. What multi-index hashing
+(Norouzi et al., CVPR 2012) would compare is counted beside: eleven substrings of five or six bits, exact at a distance of 10.
 
     python benchmarks/dedup_hashes.py
 """

@@ -1,7 +1,7 @@
 """How many planted copies does the grouping find, and how many strangers does it join?
 
 500 pictures and 300 copies of them: re-encoded at JPEG quality 40, resized by half and back, cropped by 2% on every side,
-brightness changed by 10% up or down, mild noise (standard deviation 6 of 255), mirrored. Every other pair is a pair of strangers.
+brightness changed by 10% up or down, mild noise (standard deviation 6 of 255), mirrored. All other pairs are strangers.
 
     python benchmarks/dedup_planted.py                       # phantoms
     python benchmarks/dedup_planted.py --images DIR [DIR...] # real pictures, one of each group of copies
@@ -49,7 +49,8 @@ def _brightness(image: Grey, rng: np.random.Generator) -> Grey:
 
 
 def _noise(image: Grey, rng: np.random.Generator) -> Grey:
-    return np.clip(image + rng.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
+    noisy: Grey = np.clip(image + rng.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
+    return noisy
 
 
 CHANGES: dict[str, Change] = {
@@ -65,7 +66,7 @@ CHANGES: dict[str, Change] = {
 def _phantoms(count: int, rng: np.random.Generator, size: int) -> list[Grey]:
     from tumorcls.phantom import render
 
-    return [render(CLASSES[i % len(CLASSES)], rng, size) for i in range(count)]
+    return [np.asarray(render(CLASSES[i % len(CLASSES)], rng, size), dtype=np.uint8) for i in range(count)]
 
 
 def _real(folders: list[str], count: int, rng: np.random.Generator, cache: Path) -> list[Grey]:

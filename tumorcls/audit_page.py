@@ -16,7 +16,7 @@ from tumorcls.prepare import PreparedData
 
 _SIDE = 112  # of a picture, in pixels
 _QUALITY = 72
-_PER_CLASS, _PER_CONFLICT, _CONFLICTS, _PER_GROUP, _GROUPS, _TWINS = 16, 8, 24, 8, 6, 8
+_PER_CLASS, _PER_CONFLICT, _CONFLICTS, _PER_GROUP, _GROUPS, _TWINS = 18, 8, 24, 8, 6, 8
 
 _STYLE = """
 :root { --ink: #1c2430; --soft: #5b6675; --line: #e2e6eb; --paper: #fff; --wash: #f5f7f9; --mark: #2f6f8f; --warn: #a4402c; }
@@ -141,12 +141,12 @@ def _twins(data: PreparedData) -> str:
 
 
 def _class_sheets(data: PreparedData) -> str:
-    """Shows examples of each class, of every source alike, one of a group only."""
-    first = np.flatnonzero(data.copies.images == np.arange(len(data.copies.images)))
+    """Shows random examples of each class, one of a group only."""
+    order = np.random.default_rng(0).permutation(len(data.copies.images))
+    one_of_each = order[np.sort(np.unique(data.copies.images[order], return_index=True)[1])].tolist()
     sheets = "<h2>Examples of each class</h2><p>Drawn at random, each from another group.</p>"
     for label in sorted({entry.label for entry in data.manifest.entries}):
-        ours = [i for i in first.tolist() if data.manifest.entries[i].label == label]
-        chosen = np.random.default_rng(0).permutation(ours)[:_PER_CLASS].tolist()
+        chosen = [i for i in one_of_each if data.manifest.entries[i].label == label][:_PER_CLASS]
         sheets += f"<h3>{html.escape(label)}</h3>{_strip(data, chosen, names=False)}"
     return sheets
 
