@@ -1,5 +1,6 @@
 """How training images become noisy inside the compiled program: the noises of `tumorcls.noise`, a batch at a time."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,12 +67,8 @@ class RandomNoise(keras.layers.Layer):
             images = self._add_ghosts(images, strength["ghosting"])
         if "bias_field" in strength:
             images = self._multiply_field(images, strength["bias_field"])
-        if strength.keys() & {"gaussian", "speckle", "rician"}:
-            images = self._add_normal(images, strength)
-        if "salt_pepper" in strength:
-            half = strength["salt_pepper"] / 2.0
-            u = self._uniform(ops.shape(images[..., :1]))
-            images = ops.where(u < half, 0.0, ops.where(u >= 1.0 - half, WHITE, images))
+        if strength.keys() & {"gaussian", "speckle", "rician", "salt_pepper"}:
+            images = self._add_pixel_noise(images, strength)
         return ops.clip(images, 0.0, WHITE)
 
     def _draw_strengths(self, batch: Any) -> dict[str, KerasTensor]:
@@ -84,16 +81,24 @@ class RandomNoise(keras.layers.Layer):
             for i, name in enumerate(self.noises)
         }
 
-    def _add_normal(self, images: KerasTensor, strength: dict[str, KerasTensor]) -> KerasTensor:
-        """Adds Gaussian, speckle and Rician noise, which share one field of normal numbers."""
+    def _add_pixel_noise(self, images: KerasTensor, strength: dict[str, KerasTensor]) -> KerasTensor:
+        """Adds the noises that treat every pixel alone, from one field of normal numbers, as images * factor + addend.
+
+        An image has one noise only, so the noises can share the field, and the planes cost a third of what images would.
+        """
         shape = ops.shape(images[..., :1])
         field = keras.random.normal(shape, dtype="float32", seed=self.seed_generator)
-        additive = [strength[name] for name in ("gaussian", "rician") if name in strength]
-        noisy = images
-        if additive:
-            noisy = noisy + WHITE * sum(additive) * field
-        if "speckle" in strength:
-            noisy = noisy + images * (strength["speckle"] * field)
+        factor, addend = 1.0 + strength.get("speckle", 0.0) * field, ops.zeros_like(field)
+        for name in ("gaussian", "rician"):
+            if name in strength:
+                addend = addend + (WHITE * strength[name]) * field
+        if "salt_pepper" in strength:
+            # A share s / 2 of normal numbers lies below sqrt(2) erfinv(s - 1): minus infinity where s is 0.
+            threshold = math.sqrt(2.0) * ops.erfinv(strength["salt_pepper"] - 1.0)
+            salt = field > -threshold
+            factor = ops.where(ops.logical_or(salt, field < threshold), 0.0, factor)
+            addend = ops.where(salt, WHITE, addend)
+        noisy = images * factor + addend
         if "rician" in strength:
             second = WHITE * strength["rician"] * keras.random.normal(shape, dtype="float32", seed=self.seed_generator)
             noisy = ops.where(strength["rician"] > 0.0, ops.sqrt(ops.square(noisy) + ops.square(second)), noisy)

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from tumorcls.augment import RandomAugment
+from tumorcls.augment import RandomAugment, _gather, _resample
 
 
 def make(seed=0, **ranges):
@@ -81,20 +81,18 @@ def test_what_comes_in_from_outside_is_black(images):
     assert shifted.max() == 255
 
 
-def test_the_map_agrees_with_keras_s_own(images):
+def test_both_ways_to_resample_agree(images):
     layer = make(rotation=30.0, width_shift=0.2, height_shift=0.1, flip=0.5)
-    rows, columns = (keras.ops.convert_to_numpy(place) for place in layer._draw_places(keras.ops.convert_to_tensor(images)))
-    layer.seed_generator.state.assign(np.array([0, 0], np.uint32))
-    coefficients = np.stack(
-        [
-            *(columns[:, 0, 1] - columns[:, 0, 0], columns[:, 1, 0] - columns[:, 0, 0], columns[:, 0, 0]),
-            *(rows[:, 0, 1] - rows[:, 0, 0], rows[:, 1, 0] - rows[:, 0, 0], rows[:, 0, 0]),
-            *np.zeros((2, len(images))),
-        ],
-        axis=1,
-    )
-    expected = keras.ops.image.affine_transform(images, coefficients, fill_mode="constant", data_format="channels_last")
-    np.testing.assert_allclose(apply(layer, images), keras.ops.convert_to_numpy(expected), atol=0.05)
+    maps = layer._draw_maps(keras.ops.convert_to_tensor(images))
+    kernel, gathered = (keras.ops.convert_to_numpy(way(images, maps)) for way in (_resample, _gather))
+    np.testing.assert_allclose(gathered, kernel, atol=0.05)
+
+
+def test_gathering_changes_no_bit_where_it_need_not(images):
+    maps = np.tile(np.array([1, 0, 0, 0, 1, 0], np.float32), (len(images), 1))
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(_gather(images, maps)), images)
+    maps[:, [0, 2]] = -1, images.shape[2] - 1
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(_gather(images, maps)), images[:, :, ::-1])
 
 
 def test_each_image_and_each_call_is_drawn_anew_and_the_state_brings_it_back(images):
