@@ -45,7 +45,8 @@ def _crop(image: Grey, _: np.random.Generator) -> Grey:
 
 def _brightness(image: Grey, rng: np.random.Generator) -> Grey:
     factor = 0.9 if rng.random() < 0.5 else 1.1
-    return np.clip(image * factor, 0, 255).astype(np.uint8)
+    changed: Grey = np.clip(image * factor, 0, 255).astype(np.uint8)
+    return changed
 
 
 def _noise(image: Grey, rng: np.random.Generator) -> Grey:
