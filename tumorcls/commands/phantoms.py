@@ -1,0 +1,18 @@
+"""`tumorcls phantoms`: generated images in the layout of a Kaggle set."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("phantoms")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--images", type=click.IntRange(min=4), default=400, show_default=True, help="How many in all.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--size", type=click.IntRange(32, 1024), default=192, show_default=True, help="Width and height in pixels.")
+def command(folder: Path, images: int, seed: int, size: int) -> None:
+    """Write generated brain-like images of the four classes, to try things on."""
+    from tumorcls.phantom import write_dataset
+
+    write_dataset(folder, images, seed, size)
+    click.echo(f"Wrote {images} images to {folder}/Training. They are drawings, not scans of people.")
