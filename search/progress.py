@@ -142,7 +142,8 @@ class LineView(View):
 
     def open(self) -> None:
         """Says that the workers, which take a while to build their objective, are being started."""
-        self._print(f"starting | {self.board.summary()}")
+        if self.board.complete + self.board.pruned < self.board.budget:
+            self._print(f"starting | {self.board.summary()}")
 
     def trial_started(self, worker: int, number: int, params: Mapping[str, Any]) -> None:
         """Prints the trial's parameters."""

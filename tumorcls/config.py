@@ -54,6 +54,8 @@ class TrainConfig(BaseModel):
     epochs: Annotated[int, Field(ge=1, le=1000)] = 20
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 32
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-3
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Whether the learning rate falls to 0 along a half cosine, an equal step each epoch, or stays."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
     """Rate of the dropout before the last dense layer."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0

@@ -103,9 +103,12 @@ class Program:
             metric.reset_state()
         kernel = keras.initializers.GlorotUniform(seed=next(children) >> 1)(self._head.kernel.shape)
         self._head.kernel.assign(kernel)
-        self._optimizer.learning_rate = config.learning_rate
         self._dropout.rate.assign(config.dropout)
         self.set_view_recipe(config)
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Sets Adam's learning rate for the steps that follow."""
+        self._optimizer.learning_rate = learning_rate
 
     def set_view_recipe(self, config: TrainConfig) -> None:
         """Sets how training images are augmented and how much noise they get."""

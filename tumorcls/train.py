@@ -1,5 +1,6 @@
 """One training run: `Trainer.fit` takes a config and a seed, and reports each epoch."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,6 +116,7 @@ class Trainer:
             inputs = train.images
             if config.cached_views:
                 inputs = features.training_view(config, train, number % config.cached_views)  # type: ignore[assignment]
+            program.set_learning_rate(learning_rate_at(config, number))
             loss = program.train_epoch(inputs, targets, order_rng.permutation(len(targets)), config.batch_size)
             trained = perf_counter()
             scores = validation.measure(program, config, final=number == config.epochs - 1)
@@ -124,3 +126,14 @@ class Trainer:
             on_epoch_end(epoch)
         assert epoch is not None, "a config has at least one epoch"
         return Fitted(program, config, epoch, Seconds(training, validating, perf_counter() - started))
+
+
+def learning_rate_at(config: TrainConfig, epoch: int) -> float:
+    """Returns the learning rate of a zero-based epoch.
+
+    ``cosine`` begins at `config.learning_rate` and would reach 0 after the last epoch (Loshchilov and Hutter, SGDR, ICLR 2017,
+    without restarts). A run's value is its last epoch's, and small last steps make that one less of a lottery.
+    """
+    if config.schedule == "constant":
+        return config.learning_rate
+    return config.learning_rate * (1 + math.cos(math.pi * epoch / config.epochs)) / 2

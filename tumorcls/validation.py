@@ -72,9 +72,7 @@ class Validation:
         corrupted = self.cache.get(key, shape, np.uint8, fill)
         return float(macro_f1(self._confusion(program, corrupted, key, self.images.labels[chosen])))
 
-    def _confusion(
-        self, program: Program, images: NDArray[np.uint8], key: str, labels: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
+    def _confusion(self, program: Program, images: NDArray[np.uint8], key: str, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         inputs: NDArray[Any] = images
         if program.takes_activations:
             inputs = Features(program, self.cache).of_images(images, key)
