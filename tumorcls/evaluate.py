@@ -1,7 +1,7 @@
 """How does a model do on test images, clean and under noise? Predictions in, an `Evaluation` with intervals out."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 
 import numpy as np
@@ -11,15 +11,15 @@ from tumorcls import metrics
 from tumorcls.bootstrap import Resamples, draw_resamples, estimate
 from tumorcls.errors import DataError
 from tumorcls.evaluation import Condition, Evaluation, Mistake, Scores, Summary
-from tumorcls.labels import CLASSES, NUM_CLASSES
+from tumorcls.labels import CLASSES
 from tumorcls.metrics import Floats, Labels
 from tumorcls.severity import SEVERITY_LEVELS, corrupt
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
-"""uint8 images (n, h, w, 3) in [0, 255] -> probabilities (n, 4), rows that add up to 1."""
+"""uint8 images (n, h, w, 3) in [0, 255] -> probabilities (n, k), rows that add up to 1."""
 
 Probabilities = Mapping[tuple[str, int], Floats]
-"""Probabilities (n, 4) by noise and severity."""
+"""Probabilities (n, k) by noise and severity."""
 
 RESAMPLES = 1000
 MISTAKES = 12
@@ -37,6 +37,7 @@ def evaluate_model(
     noises: Sequence[str],
     *,
     name: str = "model",
+    classes: Sequence[str] = CLASSES,
     severities: Sequence[int] = SEVERITY_LEVELS,
     noise_seed: int = 0,
     resamples: int = RESAMPLES,
@@ -53,6 +54,7 @@ def evaluate_model(
         keys: What identifies each image's content; decides its noise.
         noises: Names from `tumorcls.noise.NOISES`; none measures clean images only.
         name: Of the model, for people.
+        classes: Names of its k classes, in the order of its probabilities.
         severities: From 1 to 5.
         noise_seed: Seed of the corruptions and of the bootstrap.
         resamples: Number of bootstrap resamples behind every interval.
@@ -60,14 +62,14 @@ def evaluate_model(
         on_condition: Called with noise and severity before each is measured, for a progress display.
 
     Raises:
-        DataError: There is no image, or the model returned something other than (n, 4) finite probabilities.
+        DataError: There is no image, or the model returned something other than (n, k) finite probabilities.
     """
-    clean = _predict_all(predict, [images])
+    clean = _predict_all(predict, [images], len(classes))
     noisy: dict[tuple[str, int], Floats] = {}
     for noise, severity in product(dict.fromkeys(noises), sorted(set(severities))):
         if on_condition is not None:
             on_condition(noise, severity)
-        noisy[noise, severity] = _predict_all(predict, _corrupted(images, noise, severity, noise_seed, keys))
+        noisy[noise, severity] = _predict_all(predict, _corrupted(images, noise, severity, noise_seed, keys), len(classes))
     return measure(
         clean,
         noisy,
@@ -75,6 +77,7 @@ def evaluate_model(
         groups,
         keys,
         name=name,
+        classes=classes,
         noise_seed=noise_seed,
         resamples=resamples,
         provenance=provenance,
@@ -89,6 +92,7 @@ def measure(
     keys: Sequence[str],
     *,
     name: str = "model",
+    classes: Sequence[str] = CLASSES,
     noise_seed: int = 0,
     resamples: int = RESAMPLES,
     provenance: Mapping[str, str] | None = None,
@@ -96,12 +100,13 @@ def measure(
     """Measures predictions that were already made; see `evaluate_model`.
 
     Args:
-        clean: Probabilities (n, 4) for images as they are.
+        clean: Probabilities (n, k) for images as they are.
         noisy: The same under each noise and severity.
         labels: See `evaluate_model`, as for all that follows.
         groups: Images of one group are resampled together.
         keys: What identifies each image's content.
         name: Of the model.
+        classes: Names of its classes.
         noise_seed: With which `noisy` was made; also of the bootstrap.
         resamples: Number of bootstrap resamples.
         provenance: Kept with the result.
@@ -115,7 +120,7 @@ def measure(
         f1_samples.append(samples)
     return Evaluation(
         name=name,
-        classes=CLASSES,
+        classes=tuple(classes),
         labels=tuple(labels.tolist()),
         groups=tuple(groups.tolist()),
         test_set_sha256=_fingerprint(labels, groups, keys),
@@ -129,15 +134,15 @@ def measure(
     )
 
 
-def _predict_all(predict: Predict, chunks: Sequence[NDArray[np.uint8]] | Iterator[NDArray[np.uint8]]) -> Floats:
+def _predict_all(predict: Predict, chunks: Iterable[NDArray[np.uint8]], classes: int) -> Floats:
     parts = []
     for chunk in chunks:
         if not len(chunk):
             raise DataError("test images: there must be at least one; got none. Give the test part a larger share.")
         part = np.asarray(predict(chunk), dtype=np.float64)
-        if part.shape != (len(chunk), NUM_CLASSES) or not np.isfinite(part).all():
+        if part.shape != (len(chunk), classes) or not np.isfinite(part).all():
             raise DataError(
-                f"predictions: must be ({len(chunk)}, {NUM_CLASSES}) finite probabilities; "
+                f"predictions: must be ({len(chunk)}, {classes}) finite probabilities; "
                 f"got {part.shape} with {np.count_nonzero(~np.isfinite(part))} not finite. Train the model again."
             )
         parts.append(part)
@@ -154,10 +159,10 @@ def _corrupted(
 
 def _score(labels: Labels, probabilities: Floats, resamples: Resamples) -> tuple[Scores, Floats]:
     """Returns the scores, and the macro-F1 of the test set and of each resample, shape (1 + resamples,)."""
-    predicted = probabilities.argmax(axis=1)
-    counts = metrics.confusion_matrix(labels, predicted, NUM_CLASSES)
-    cells = np.eye(NUM_CLASSES**2)[labels * NUM_CLASSES + predicted]
-    confusion = resamples.sums(cells).reshape(-1, NUM_CLASSES, NUM_CLASSES)
+    predicted, classes = probabilities.argmax(axis=1), probabilities.shape[1]
+    counts = metrics.confusion_matrix(labels, predicted, classes)
+    cells = np.eye(classes**2)[labels * classes + predicted]
+    confusion = resamples.sums(cells).reshape(-1, classes, classes)
     sums = metrics.calibration_sums(labels, probabilities)
     macro_f1, resampled_f1 = metrics.macro_f1(counts), metrics.macro_f1(confusion)
     recall, resampled_recall = metrics.recall(counts), metrics.recall(confusion)
@@ -168,7 +173,7 @@ def _score(labels: Labels, probabilities: Floats, resamples: Resamples) -> tuple
         calibration_error=estimate(
             metrics.calibration_error(sums.sum(axis=0)), metrics.calibration_error(resamples.sums(sums))
         ),
-        recall=tuple(estimate(recall[i], resampled_recall[:, i]) for i in range(NUM_CLASSES)),
+        recall=tuple(estimate(recall[i], resampled_recall[:, i]) for i in range(classes)),
         precision=_optional(metrics.precision(counts)),
         f1=_optional(metrics.f1(counts)),
         roc_auc=tuple(metrics.roc_auc(labels, probabilities)),

@@ -11,8 +11,6 @@ from tumorcls.errors import DataError
 from tumorcls.files import write_whole
 from tumorcls.metrics import Bin
 
-DISCLAIMER = "Research and education only. Not a medical device: never use it for diagnosis or any other clinical decision."
-
 _Value = TypeVar("_Value")
 PerClass = tuple[_Value, ...]
 """One value per class, in the order of `tumorcls.labels.CLASSES`."""

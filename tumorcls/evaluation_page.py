@@ -12,8 +12,9 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
+from tumorcls import DISCLAIMER
 from tumorcls.bootstrap import Estimate
-from tumorcls.evaluation import DISCLAIMER, Evaluation, Mistake, Relative, Scores
+from tumorcls.evaluation import Evaluation, Mistake, Relative, Scores
 from tumorcls.evaluation_charts import (
     confusion_matrices,
     recall_curves,

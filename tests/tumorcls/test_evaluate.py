@@ -173,3 +173,10 @@ def test_all_but_the_model_takes_a_few_seconds_for_400_images():
         ("gaussian", "salt_pepper", "speckle"),
     )
     assert time.perf_counter() - start < 60  # five minutes are allowed with the model; this takes 5 s on two idle cores
+
+
+def test_a_model_may_have_other_classes():
+    labels = np.array([0, 1, 1, 0])
+    found = measure(np.eye(2)[labels], {}, labels, np.arange(4), list("abcd"), classes=("tumour", "none"))
+    assert found.classes == ("tumour", "none")
+    assert found.clean.confusion == ((2, 0), (0, 2))

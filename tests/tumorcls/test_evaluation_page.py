@@ -4,8 +4,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from tumorcls import DISCLAIMER
 from tumorcls.evaluate import measure
-from tumorcls.evaluation import DISCLAIMER
 from tumorcls.evaluation_page import render_page, write_page
 from tumorcls.robustness import compare
 
