@@ -6,7 +6,7 @@ Input everywhere: RGB images of shape (n, size, size, 3), uint8 or float32 in [0
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -14,6 +14,8 @@ from keras import KerasTensor
 
 from tumorcls.config import TrainableFrom
 from tumorcls.errors import WeightsError
+from tumorcls.labels import CLASSES
+from tumorcls.phantom import render
 
 FROZEN_OUTPUT: dict[TrainableFrom, str] = {
     "block2": "block1a_project_bn",
@@ -27,6 +29,10 @@ FROZEN_OUTPUT: dict[TrainableFrom, str] = {
 """Last layer of the frozen part for each place where training may begin; the block's output, never inside a block."""
 
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+SHORT_RUN_MOMENTUM = 0.9
+"""Of BatchNormalization's moving statistics. EfficientNet's 0.99 still holds a third of its first values after 100 steps, which
+is all that a short run on a small set has."""
+
 _RANDOM_WEIGHTS_SEED = 0
 
 
@@ -46,7 +52,9 @@ def build_backbone(image_size: int, weights: str) -> keras.Model:
     build = _efficientnet(image_size)
     if weights == "none":
         keras.utils.set_random_seed(_RANDOM_WEIGHTS_SEED)
-        return build(weights=None)
+        backbone = build(weights=None)
+        _calibrate(backbone, image_size)
+        return backbone
     if weights == "imagenet":
         try:
             return build(weights="imagenet")
@@ -81,6 +89,26 @@ def _efficientnet(image_size: int) -> Any:
     return build
 
 
+def _calibrate(backbone: keras.Model, image_size: int) -> None:
+    """Gives BatchNormalization statistics to random weights, so that activations do not fade away on their way to the top.
+
+    One pass over fixed phantoms in training mode, after which each layer normalises what it gets from the one before
+    (a data-dependent initialisation; Mishkin and Matas, All you need is a good init, ICLR 2016). Without it the features of a
+    frozen random network are all but constant.
+    """
+    slices = [
+        render(CLASSES[i % len(CLASSES)], np.random.default_rng([_RANDOM_WEIGHTS_SEED, i]), image_size) for i in range(64)
+    ]
+    images = np.repeat(np.stack(slices)[..., None], 3, axis=-1).astype(np.float32)
+    layers = [layer for layer in backbone.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    backbone(images, training=True)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+
+
 def _square_keras_variance(backbone: keras.Model) -> None:
     """Makes Keras's own ImageNet file, loaded by path, normalise as it does when Keras loads it.
 
@@ -113,11 +141,18 @@ def split_backbone(backbone: keras.Model, trainable_from: TrainableFrom) -> tupl
     return frozen, keras.Model(cut, backbone.output, name="trained")
 
 
-def freeze_batch_norm(model: keras.Model) -> None:
-    """Keeps BatchNormalization layers in inference mode, as Keras's transfer-learning guide advises for small data."""
+def set_batch_norm(model: keras.Model, mode: Literal["train", "freeze"]) -> None:
+    """Decides what BatchNormalization layers do in training.
+
+    Args:
+        model: Whose layers are set.
+        mode: ``freeze`` keeps them in inference mode, as Keras's transfer-learning guide advises for small data. ``train`` lets
+            them follow the data, with a momentum of `SHORT_RUN_MOMENTUM`.
+    """
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
+            layer.trainable = mode == "train"
+            layer.momentum = SHORT_RUN_MOMENTUM
 
 
 def build_classifier(backbone: keras.Model, head: keras.layers.Dense, dropout: float) -> keras.Model:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tumorcls.augment import RandomAugment
 from tumorcls.config import NoiseName, TrainableFrom, TrainConfig
 from tumorcls.layers import VariableDropout
-from tumorcls.model import build_backbone, build_classifier, freeze_batch_norm, split_backbone, weights_sha256
+from tumorcls.model import build_backbone, build_classifier, set_batch_norm, split_backbone, weights_sha256
 from tumorcls.noise_layer import RandomNoise
 
 PREDICT_BATCH = 64
@@ -62,8 +62,7 @@ class Program:
         """
         self.backbone = build_backbone(config.image_size, config.weights)
         self.frozen, self._trained = split_backbone(self.backbone, config.trainable_from)
-        if config.batch_norm == "freeze":
-            freeze_batch_norm(self._trained)
+        set_batch_norm(self._trained, config.batch_norm)
         self.takes_activations = config.cached_views > 0
         self._augment = RandomAugment(name="augment")
         self._noise = RandomNoise(noises=config.noises, clean_share=config.clean_share, name="noise")
