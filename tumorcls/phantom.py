@@ -154,9 +154,10 @@ def materialise(spec: str, cache_dir: Path) -> Path:
     try:
         write_dataset(partial, images, seed)
         os.rename(partial, folder)
-    except OSError:
-        if not folder.is_dir():  # another process was first, with the same files
-            raise
+    except OSError as error:
+        if not folder.is_dir():  # else another process was first, with the same files
+            reason = error.strerror or error
+            raise DataError(f"{folder}: must be free for generated images; {reason}. Remove what is there.") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder

@@ -1,4 +1,5 @@
 import multiprocessing
+import shutil
 
 import cv2
 import numpy as np
@@ -101,6 +102,15 @@ def test_an_unwritable_place_is_one_line(tmp_path):
         materialise("phantoms:8", tmp_path / "file")
     with pytest.raises(DataError, match="must be writable"):
         write_dataset(tmp_path / "file", 4, 0, 32)
+
+
+def test_a_file_where_the_folder_belongs_is_one_line_and_leaves_nothing_behind(tmp_path):
+    folder = materialise("phantoms:4", tmp_path)
+    shutil.rmtree(folder)
+    folder.write_text("")
+    with pytest.raises(DataError, match="must be free for generated images; Not a directory"):
+        materialise("phantoms:4", tmp_path)
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_the_command_writes_a_folder(tmp_path):
