@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from tumorcls.errors import DataError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
@@ -30,3 +32,18 @@ def replace_text(path: Path, text: str) -> None:
     """Replaces a file by text in UTF-8; see `replacing`."""
     with replacing(path) as file:
         file.write(text.encode())
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes what a person asked for (text as UTF-8), with its folder where that is missing; see `replacing`.
+
+    Raises:
+        DataError: The folder cannot be written or the disk is full.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(data)
+    except OSError as error:
+        raise DataError(f"{path}: must be writable; got {error.strerror or error}. Choose another place.") from error

@@ -8,9 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tumorcls.atomic import replace_text
+from tumorcls.atomic import write_whole
 from tumorcls.audit import Audit, Conflict, Table
-from tumorcls.errors import DataError
 from tumorcls.images import fit_square, read_image
 from tumorcls.prepare import PreparedData
 
@@ -49,12 +48,7 @@ def write_page(audit: Audit, data: PreparedData, path: Path) -> None:
     Raises:
         DataError: The page cannot be written, or an image has vanished since the scan.
     """
-    text = render(audit, data)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(path, text)
-    except OSError as error:
-        raise DataError(f"{path}: the page must be writable; got {error.strerror or error}. Choose another place.") from error
+    write_whole(path, render(audit, data))
 
 
 def render(audit: Audit, data: PreparedData) -> str:

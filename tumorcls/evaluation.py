@@ -6,9 +6,9 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from tumorcls.atomic import write_whole
 from tumorcls.bootstrap import Estimate
 from tumorcls.errors import DataError
-from tumorcls.files import write_whole
 from tumorcls.metrics import Bin
 
 _Value = TypeVar("_Value")

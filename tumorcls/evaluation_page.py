@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
 from tumorcls import DISCLAIMER
+from tumorcls.atomic import write_whole
 from tumorcls.bootstrap import Estimate
 from tumorcls.evaluation import Evaluation, Mistake, Relative, Scores
 from tumorcls.evaluation_charts import (
@@ -22,7 +23,6 @@ from tumorcls.evaluation_charts import (
     robustness_curves,
     title_of,
 )
-from tumorcls.files import write_whole
 from tumorcls.noise import NOISES
 from tumorcls.severity import SEVERITIES, corrupt
 

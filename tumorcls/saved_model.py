@@ -57,14 +57,15 @@ class SavedModel:
         partial = path.with_name(f".{path.stem}.{os.getpid()}.keras")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.network.save(partial)
-            with zipfile.ZipFile(partial, "a") as archive:
-                archive.writestr(_CARD, json.dumps(card, indent=1))
-            partial.replace(path)
+            try:
+                self.network.save(partial)
+                with zipfile.ZipFile(partial, "a") as archive:
+                    archive.writestr(_CARD, json.dumps(card, indent=1, default=str))
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
         except OSError as error:
             raise DataError(f"{path}: must be writable; {error.strerror or error}. Choose another path.") from None
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def load_model(path: Path) -> SavedModel:

@@ -62,3 +62,9 @@ def make_config(settings):
 def shared_cache(tmp_path_factory):
     """Returns a cache folder for all tests that only read what others may have made."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def nobodys_cache(monkeypatch, shared_cache):
+    """Keeps tests away from the user's own cache; one that needs an empty cache sets another."""
+    monkeypatch.setenv("TUMORCLS_CACHE", str(shared_cache))

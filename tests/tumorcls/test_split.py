@@ -20,7 +20,7 @@ def test_no_group_ever_straddles(data: st.DataObject) -> None:
     shares = {"train": 1 - validation - test, "validation": validation, "test": test}
     parts = split_groups(groups, strata, shares, data.draw(st.integers(0, 1000)))
     assert len(parts) == n
-    assert {part for part in parts.tolist()} <= {name for name, share in shares.items() if share > 0}
+    assert set(parts.tolist()) <= {name for name, share in shares.items() if share > 0}
     for group in set(groups.tolist()):
         assert len(set(parts[groups == group].tolist())) == 1
 

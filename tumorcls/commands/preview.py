@@ -21,9 +21,9 @@ def command(
     images: tuple[Path, ...], output: Path, config_file: Path | None, noise_intensity: float | None, draws: int, seed: int
 ) -> None:
     """Draws a sheet for a few images: each noise at its five severities, and augmented and noisy views as in training."""
+    from tumorcls.atomic import write_whole
     from tumorcls.backend import select_backend
     from tumorcls.config import TrainConfig
-    from tumorcls.files import write_whole
     from tumorcls.images import read_image
 
     config = TrainConfig(data=("preview",)) if config_file is None else TrainConfig.read(config_file)

@@ -1,7 +1,7 @@
 import pytest
 
+from tumorcls.atomic import write_whole
 from tumorcls.errors import DataError
-from tumorcls.files import write_whole
 
 
 def test_makes_the_folder_and_replaces_what_was_there(tmp_path):

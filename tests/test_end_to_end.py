@@ -1,0 +1,120 @@
+"""From a study file to a prediction, through the commands that a person types."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import optuna
+import pytest
+import tomli_w
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def type_in(tmp_path, monkeypatch):
+    """Returns a function that runs a command line of ours in an empty folder."""
+    monkeypatch.setenv("TUMORCLS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+
+    def run(line, code=0):
+        command, *arguments = line.split()
+        done = subprocess.run(
+            [sys.executable, "-m", command, *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env=os.environ,
+            timeout=500,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    return run
+
+
+def small_study(tmp_path, **objective):
+    """Writes the quickstart with fewer and smaller trials."""
+    study = tomllib.loads((REPOSITORY / "studies" / "quickstart.toml").read_text())
+    study["study"]["trials"] = 3
+    study["space"]["epochs"] = {"type": "int", "low": 2, "high": 4, "step": 2}
+    study["enqueue"] = [{"epochs": 2}]
+    study["pruner"]["n_startup_trials"] = 1
+    study["objective"] |= {"data": "phantoms:96", "image_size": 32, "trainable_from": "head", "noisy_images": 8} | objective
+    (tmp_path / "study.toml").write_text(tomli_w.dumps(study))
+
+
+@pytest.mark.slow
+def test_launch_status_export_train_evaluate_predict(type_in, tmp_path):
+    small_study(tmp_path)
+    launched = type_in("search launch study.toml")
+    assert "Budget reached: 3/3 trials." in launched.stdout
+    assert "quickstart" in type_in("search status study.toml").stdout
+    study = optuna.load_study(study_name="quickstart", storage=f"sqlite:///{tmp_path}/quickstart.db")
+    assert len(study.trials) == 3
+    assert all(trial.intermediate_values and trial.duration for trial in study.trials)
+    type_in("search export study.toml -o best.toml")
+    exported = tomllib.loads((tmp_path / "best.toml").read_text())
+    assert exported["config"] == study.best_trial.user_attrs["config"]
+    assert exported["provenance"]["trial"] == study.best_trial.number
+    assert len(exported["provenance"]["recorded"]["manifest_sha256"]) == 64
+    trained = type_in("tumorcls train --config best.toml -o model.keras").stdout
+    assert f"clean_f1 {study.best_trial.user_attrs['clean_f1']:.3f}" in trained.splitlines()[-3], "the trial over again"
+    type_in("tumorcls evaluate model.keras --html test.html")
+    assert (tmp_path / "test.html").stat().st_size > 1_000_000
+    picture = next((tmp_path / "cache").rglob("p (1).jpg"))
+    (tmp_path / "scan.jpg").write_bytes(picture.read_bytes())
+    assert "pituitary 0." in type_in("tumorcls predict scan.jpg").stdout
+
+
+@pytest.mark.slow
+def test_the_same_file_and_seed_give_the_same_study(type_in, tmp_path):
+    small_study(tmp_path)
+    results = []
+    for name in ("a", "b"):
+        type_in(f"search launch study.toml --quiet --storage sqlite:///{name}.db")
+        study = optuna.load_study(study_name="quickstart", storage=f"sqlite:///{tmp_path}/{name}.db")
+        results.append([(trial.params, trial.value, trial.intermediate_values) for trial in study.trials])
+    assert results[0] == results[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changed", "rule"),
+    [
+        ({"data": "/nowhere"}, "must exist"),
+        ({"weights": "imagnet"}, "does not exist"),
+        ({"dropuot": 0.5}, "Did you mean dropout?"),
+    ],
+)
+def test_what_is_wrong_with_the_objective_is_one_line(type_in, tmp_path, changed, rule):
+    small_study(tmp_path, **changed)
+    done = type_in("search launch study.toml", code=1)
+    assert len(done.stderr.splitlines()) == 1
+    assert rule in done.stderr
+
+
+@pytest.mark.slow
+def test_no_backend_is_one_line_that_names_the_extra(type_in, tmp_path, monkeypatch):
+    small_study(tmp_path)
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    import importlib.util
+
+    if importlib.util.find_spec("jax"):
+        pytest.skip("JAX is installed here")
+    done = type_in("search launch study.toml", code=1)
+    assert "tumorcls[jax]" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_studies_that_ship_are_valid(monkeypatch):
+    from search.study_file import load
+    from tumorcls.config import TrainConfig
+
+    monkeypatch.delenv("TUMORCLS_DATA", raising=False)
+    monkeypatch.delenv("TUMORCLS_WEIGHTS", raising=False)
+    for path in sorted((REPOSITORY / "studies").glob("*.toml")):
+        spec = load(path)
+        TrainConfig.parse({**spec.settings, **spec.enqueue[0]}, where=str(path))

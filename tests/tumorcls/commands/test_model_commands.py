@@ -1,0 +1,110 @@
+"""`train`, `evaluate` and `predict`, one after the other as a person would type them."""
+
+import json
+
+import cv2
+import numpy as np
+import optuna
+import pytest
+import tomli_w
+from click.testing import CliRunner
+
+from tumorcls import DISCLAIMER
+from tumorcls.commands import evaluate, predict, train
+from tumorcls.errors import ConfigError, DataError
+from tumorcls.objective import BrainTumourObjective
+
+
+@pytest.fixture(scope="module")
+def workplace(settings, make_config, tmp_path_factory):
+    """Returns a folder with an exported config and the model that was trained from it, and what training printed."""
+    folder = tmp_path_factory.mktemp("work")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUMORCLS_CACHE", str(folder / "cache"))
+        config = make_config().model_dump(mode="json")
+        (folder / "best.toml").write_text(tomli_w.dumps({"config": config, "provenance": {"seed": 12}}))
+        done = CliRunner().invoke(
+            train.command, ["--config", str(folder / "best.toml"), "-o", str(folder / "model.keras")], catch_exceptions=False
+        )
+        yield folder, done
+
+
+def run(command, *arguments):
+    return CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def test_train_says_what_it_does(workplace, pretrained):
+    folder, done = workplace
+    assert done.exit_code == 0
+    assert "epoch 2/2  loss " in done.output
+    assert f"Next: tumorcls evaluate {folder / 'model.keras'}" in done.output
+    assert DISCLAIMER in done.output
+    assert ("RANDOM" in done.output) == (pretrained["weights"] == "none")
+
+
+def test_training_an_exported_trial_gives_its_scores_again(workplace, settings):
+    folder, done = workplace
+    trial = optuna.create_study().ask({"epochs": optuna.distributions.IntDistribution(2, 2)})
+    trial.set_user_attr("seed", 12)
+    BrainTumourObjective(**settings)(trial)
+    last = [line for line in done.output.splitlines() if line.startswith("epoch 2/2")][0]
+    assert f"clean_f1 {trial.user_attrs['clean_f1']:.3f}" in last
+    assert f"accuracy {trial.user_attrs['accuracy']:.3f}" in last
+
+
+def test_evaluate_prints_and_writes_the_test_part(workplace):
+    folder, _ = workplace
+    done = run(evaluate.command, folder / "model.keras", "-o", folder / "test.json", "--html", folder / "test.html")
+    assert done.exit_code == 0
+    for word in (
+        "precision",
+        "recall",
+        "Confusion matrix",
+        "accuracy",
+        "glioma",
+        "no_tumor",
+        "Macro-F1 under noise",
+        DISCLAIMER,
+    ):
+        assert word in done.output
+    written = json.loads((folder / "test.json").read_text())
+    assert np.sum(written["clean"]["confusion"]) == len(written["labels"])
+    assert len(written["noisy"]) == 15
+    assert "plotly" in (folder / "test.html").read_text()[:5_000_000].lower()
+    again = run(evaluate.command, folder / "model.keras", "--reference", folder / "test.json", "--clean-only")
+    assert again.exit_code == 0
+
+
+def test_evaluate_wants_the_split_of_the_training(workplace, images):
+    folder, _ = workplace
+    added = next((images / "Training").iterdir()) / "new.jpg"
+    picture = np.random.default_rng(5).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    added.write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
+    try:
+        with pytest.raises(DataError, match="split must be the one of the training"):
+            run(evaluate.command, folder / "model.keras")
+    finally:
+        added.unlink()
+
+
+def test_predict_answers_for_good_images_and_names_bad_ones(workplace, images, tmp_path):
+    folder, _ = workplace
+    good = next(images.rglob("*.jpg"))
+    cut, text = tmp_path / "cut.jpg", tmp_path / "text.jpg"
+    cut.write_bytes(good.read_bytes()[:-200])
+    text.write_text("no picture")
+    done = run(predict.command, "-m", folder / "model.keras", cut, good, text)
+    assert done.exit_code == 1
+    assert len([line for line in done.stderr.splitlines() if line.startswith("tumorcls: ")]) == 2
+    answer = next(line for line in done.stdout.splitlines() if line.startswith(str(good)))
+    shares = [float(word) for word in answer.removeprefix(str(good)).split() if word[0].isdigit()]
+    assert len(shares) == 4
+    assert sum(shares) == pytest.approx(1, abs=0.003)
+    assert shares == sorted(shares, reverse=True)
+    assert DISCLAIMER in done.stdout
+    assert run(predict.command, "-m", folder / "model.keras", good).exit_code == 0
+
+
+def test_a_config_that_is_none_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="readable TOML"):
+        run(train.command, "--config", tmp_path / "missing.toml")

@@ -1,0 +1,117 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+
+from tumorcls.errors import TumorclsError
+from tumorcls.objective import BrainTumourObjective, suggest
+from tumorcls.prepare import SplitSettings, prepare
+
+PARAMS = {"epochs": 2, "learning_rate": 0.01, "dropout": 0.2, "batch_size": 16, "noise_intensity": 0.5}
+
+
+@pytest.fixture(scope="module")
+def objective(settings, shared_cache):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUMORCLS_CACHE", str(shared_cache))
+        yield BrainTumourObjective(**settings)
+
+
+@pytest.fixture
+def quiet_study():
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna.create_study(direction="maximize")
+
+
+def test_plain_optuna_runs_it_and_every_epoch_is_on_record(objective, quiet_study):
+    quiet_study.enqueue_trial({**PARAMS, "epochs": 4, "batch_size": 16})
+    quiet_study.optimize(objective, n_trials=1)
+    trial = quiet_study.best_trial
+    assert trial.params["epochs"] == 4
+    assert set(trial.params) == set(PARAMS)
+    assert list(trial.intermediate_values) == [0, 1, 2, 3]
+    assert trial.value == trial.intermediate_values[3] == pytest.approx(trial.user_attrs["robust_f1"], abs=1e-6)
+    assert trial.user_attrs["config"]["learning_rate"] == trial.params["learning_rate"]
+    assert trial.user_attrs["config"]["weights"] == objective._settings["weights"]
+    assert sum(trial.user_attrs["train_images"].values()) > 20
+    assert len(trial.user_attrs["provenance"]["split_sha256"]) == 64
+    assert "keras" in trial.user_attrs["provenance"]
+    assert 0 < trial.user_attrs["validation_share_of_time"] < 1
+
+
+def test_the_same_seed_gives_the_same_value(objective, quiet_study):
+    for _ in range(2):
+        quiet_study.add_trial(
+            optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING, system_attrs={"fixed_params": {**PARAMS, "epochs": 4}},
+                                      user_attrs={"seed": 11})
+        )  # fmt: skip
+    quiet_study.optimize(objective, n_trials=2)
+    first, second = quiet_study.trials
+    assert first.user_attrs["training_seed"] == second.user_attrs["training_seed"] == 11
+    assert first.intermediate_values == second.intermediate_values
+
+
+def test_a_pruner_ends_a_trial(objective):
+    class Always(optuna.pruners.BasePruner):
+        def prune(self, study, trial):
+            return trial.last_step == 1
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(direction="maximize", pruner=Always())
+    study.enqueue_trial({**PARAMS, "epochs": 8})
+    study.optimize(objective, n_trials=1)
+    assert study.trials[0].state is optuna.trial.TrialState.PRUNED
+    assert list(study.trials[0].intermediate_values) == [0, 1]
+
+
+def test_a_trial_that_brings_its_parameters_is_taken_as_it_is(objective):
+    trial = optuna.trial.FixedTrial({**PARAMS, "epochs": 4})
+    assert suggest(trial) == {**PARAMS, "epochs": 4}
+
+
+@pytest.mark.parametrize(
+    ("changed", "rule"),
+    [({"data": "/nowhere"}, "must exist"), ({"epohcs": 3}, "Did you mean epochs?"), ({"weights": "no.h5"}, "does not exist")],
+)
+def test_what_is_wrong_shows_before_the_first_trial(settings, changed, rule, monkeypatch, tmp_path):
+    monkeypatch.setenv("TUMORCLS_CACHE", str(tmp_path))
+    with pytest.raises(TumorclsError) as caught:
+        BrainTumourObjective(**{**settings, **changed})
+    assert rule in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_part_of_a_search_opens_a_test_image(settings, images, tmp_path):
+    # Another process, whose opened files are on record from its first import on; test images are then even gone.
+    data = tmp_path / "sartaj"
+    for path in images.rglob("*.jpg"):
+        copy = data / path.relative_to(images)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    split = SplitSettings(**settings["split"])
+    prepared = prepare([data], split, tmp_path / "cache")
+    parts = {part: {str(path) for path in prepared.paths(prepared.indices(part))} for part in ("train", "validation", "test")}
+    assert len(parts["test"]) >= 12
+    code = (
+        "import sys, json\nopened = []\n"
+        "sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == 'open' else None)\n"
+        "import optuna\nfrom tumorcls.objective import BrainTumourObjective\n"
+        "settings, params = map(json.loads, sys.argv[1:])\n"
+        "objective = BrainTumourObjective(**settings)\n"
+        "print(objective(optuna.trial.FixedTrial(params)))\n"
+        "print(json.dumps([path for path in opened if path.endswith('.jpg')]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps({**settings, "data": [str(data)]}), json.dumps({**PARAMS, "epochs": 4})],
+        env={**os.environ, "TUMORCLS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    opened = set(json.loads(done.stdout.splitlines()[-1]))
+    assert opened >= parts["train"] | parts["validation"], "the hook sees what is opened"
+    assert not opened & parts["test"]

@@ -1,0 +1,77 @@
+import subprocess
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from tumorcls.errors import DataError, ModelError
+from tumorcls.labels import CLASSES
+from tumorcls.model import build_backbone, build_classifier
+from tumorcls.saved_model import SavedModel, load_model
+
+
+@pytest.fixture(scope="module")
+def model(make_config):
+    backbone = build_backbone(32, "none")
+    head = keras.layers.Dense(4)
+    head.build((None, 1280))
+    return SavedModel(build_classifier(backbone, head, 0.3), CLASSES, make_config(), {"seed": 3, "split_sha256": "abc"})
+
+
+@pytest.fixture(scope="module")
+def saved(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    model.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3)).astype(np.uint8)
+
+
+def test_a_model_comes_back_as_it_was(model, saved, pictures):
+    loaded = load_model(saved)
+    assert loaded.classes == CLASSES
+    assert loaded.config == model.config
+    assert loaded.provenance == {"seed": 3, "split_sha256": "abc"}
+    probabilities = loaded.predict(pictures, batch_size=2)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(probabilities, model.predict(pictures), rtol=1e-5)
+    assert [path.name for path in saved.parent.iterdir()] == ["model.keras"], "nothing temporary is left"
+
+
+def test_keras_alone_can_load_it(saved):
+    code = (
+        "import sys, keras\nmodel = keras.saving.load_model(sys.argv[1])\n"
+        "assert 'tumorcls' not in sys.modules\nprint(model.output_shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(saved)], capture_output=True, text=True, check=True, cwd="/")
+    assert done.stdout.strip() == "(None, 4)"
+
+
+def test_what_is_no_model_of_ours_is_one_line(saved, tmp_path):
+    plain = tmp_path / "plain.keras"
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(plain)
+    text = tmp_path / "text.keras"
+    text.write_text("a model, honestly")
+    cut = tmp_path / "cut.keras"
+    cut.write_bytes(saved.read_bytes()[:5000])
+    empty = tmp_path / "empty.keras"
+    with zipfile.ZipFile(empty, "w") as archive:
+        archive.writestr("tumorcls.json", "{}")
+    for path in (plain, text, cut, empty, tmp_path / "missing.keras", tmp_path):
+        with pytest.raises(ModelError) as caught:
+            load_model(path)
+        assert str(caught.value).startswith(f"{path}: ")
+        assert "\n" not in str(caught.value)
+
+
+def test_a_place_that_cannot_hold_it_is_one_line(model, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="must be writable"):
+        model.save(tmp_path / "file" / "model.keras")
+    with pytest.raises(DataError, match=r"must end in \.keras"):
+        model.save(tmp_path / "model.h5")
