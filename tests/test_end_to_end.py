@@ -1,5 +1,6 @@
 """From a study file to a prediction, through the commands that a person types."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -100,8 +101,6 @@ def test_what_is_wrong_with_the_objective_is_one_line(type_in, tmp_path, changed
 def test_no_backend_is_one_line_that_names_the_extra(type_in, tmp_path, monkeypatch):
     small_study(tmp_path)
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    import importlib.util
-
     if importlib.util.find_spec("jax"):
         pytest.skip("JAX is installed here")
     done = type_in("search launch study.toml", code=1)

@@ -45,10 +45,7 @@ def test_plain_optuna_runs_it_and_every_epoch_is_on_record(objective, quiet_stud
 
 def test_the_same_seed_gives_the_same_value(objective, quiet_study):
     for _ in range(2):
-        quiet_study.add_trial(
-            optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING, system_attrs={"fixed_params": {**PARAMS, "epochs": 4}},
-                                      user_attrs={"seed": 11})
-        )  # fmt: skip
+        quiet_study.enqueue_trial({**PARAMS, "epochs": 4}, user_attrs={"seed": 11})
     quiet_study.optimize(objective, n_trials=2)
     first, second = quiet_study.trials
     assert first.user_attrs["training_seed"] == second.user_attrs["training_seed"] == 11

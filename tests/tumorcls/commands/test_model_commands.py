@@ -43,11 +43,11 @@ def test_train_says_what_it_does(workplace, pretrained):
 
 
 def test_training_an_exported_trial_gives_its_scores_again(workplace, settings):
-    folder, done = workplace
+    _, done = workplace
     trial = optuna.create_study().ask({"epochs": optuna.distributions.IntDistribution(2, 2)})
     trial.set_user_attr("seed", 12)
     BrainTumourObjective(**settings)(trial)
-    last = [line for line in done.output.splitlines() if line.startswith("epoch 2/2")][0]
+    last = next(line for line in done.output.splitlines() if line.startswith("epoch 2/2"))
     assert f"clean_f1 {trial.user_attrs['clean_f1']:.3f}" in last
     assert f"accuracy {trial.user_attrs['accuracy']:.3f}" in last
 
