@@ -17,25 +17,25 @@ class Trial(Protocol):
     """The part of `optuna.Trial` that the objective uses; `search` and Optuna both give one."""
 
     @property
-    def number(self) -> int: ...  # noqa: D102
+    def number(self) -> int: ...
 
     @property
-    def params(self) -> dict[str, Any]: ...  # noqa: D102
+    def params(self) -> dict[str, Any]: ...
 
     @property
-    def user_attrs(self) -> dict[str, Any]: ...  # noqa: D102
+    def user_attrs(self) -> dict[str, Any]: ...
 
-    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> float: ...  # noqa: D102
+    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> float: ...
 
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int: ...  # noqa: D102
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int: ...
 
-    def suggest_categorical(self, name: str, choices: Any) -> Any: ...  # noqa: D102
+    def suggest_categorical(self, name: str, choices: Any) -> Any: ...
 
-    def report(self, value: float, step: int) -> None: ...  # noqa: D102
+    def report(self, value: float, step: int) -> None: ...
 
-    def should_prune(self) -> bool: ...  # noqa: D102
+    def should_prune(self) -> bool: ...
 
-    def set_user_attr(self, key: str, value: Any) -> None: ...  # noqa: D102
+    def set_user_attr(self, key: str, value: Any) -> None: ...
 
 
 class BrainTumourObjective:
