@@ -84,6 +84,10 @@ def _read(path: Path) -> str:
         raise DataError(f"{path}: must be a readable JSON file; {error}. Evaluate the reference model with -o.") from None
 
 
+def _share(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.3f}"
+
+
 def _print(evaluation: "Evaluation") -> None:
     from rich.console import Console
     from rich.table import Table
@@ -94,8 +98,7 @@ def _print(evaluation: "Evaluation") -> None:
     confusion = Table("true \\ predicted", *evaluation.classes, title="Confusion matrix")
     for index, name in enumerate(evaluation.classes):
         row = clean.confusion[index]
-        columns = (clean.precision[index], clean.recall[index], clean.f1[index])
-        by_class.add_row(name, *(str(column) for column in columns), str(sum(row)))
+        by_class.add_row(name, _share(clean.precision[index]), str(clean.recall[index]), _share(clean.f1[index]), str(sum(row)))
         confusion.add_row(name, *map(str, row))
     console.print(by_class)
     console.print(f"accuracy {clean.accuracy}   macro-F1 {clean.macro_f1}   calibration error {clean.calibration_error}")
