@@ -7,7 +7,7 @@ their aligned thumbnails decides (`tumorcls.near`). `docs/deduplication.md` says
 import hashlib
 import zipfile
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from tumorcls.errors import DataError
 from tumorcls.hamming import pairs_between, pairs_within
 from tumorcls.manifest import Manifest
 from tumorcls.near import Views, similarity, views
-from tumorcls.orientation import MIRRORED, QUARTER_TURNED, UPRIGHT, hash_blocks, turn, turned_hashes
+from tumorcls.orientation import MIRRORED, QUARTER_TURNED, UPRIGHT, hash_blocks, turned_hashes
 
 Ids = npt.NDArray[np.int64]
 
@@ -113,8 +113,7 @@ def join_near(
             pairs = pairs_between(hashes, turned_hashes(low, orientation), MAX_DISTANCE)
             if orientation in MIRRORED:  # undoes itself, so the pair (i, turned j) is the pair (j, turned i)
                 pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-            mirrored = Views(turn(upright.coarse, orientation), turn(upright.detail, orientation))
-            groups = _join_alike(groups, upright, mirrored, pairs)
+            groups = _join_alike(groups, upright, replace(upright, orientation=orientation), pairs)
     return first[groups][number]
 
 

@@ -106,7 +106,7 @@ def _to_rgb(image: Image.Image) -> Pixels:
         image = image.convert("RGBA")
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, image)
-    return np.array(image.convert("RGB"), dtype=np.uint8)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def fit_square(image: Pixels, size: int) -> Pixels:
