@@ -1,4 +1,4 @@
-"""The command ``search``: launch, status, dashboard and export, one function each.
+"""The command ``search``: one function for each of its commands.
 
 Everything heavy is imported inside the functions, so that ``search --help`` answers at once.
 """
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from search.study_file import StudySpec
 
 _STUDY = click.argument("study", metavar="STUDY.toml", type=click.Path(path_type=Path))
+_ANY_STUDY = click.argument("study", metavar="STUDY.toml|URL#NAME")
 _STORAGE = click.option("--storage", metavar="URL", help="Storage instead of the study file's, such as sqlite:///other.db.")
 _INTERRUPTED = 130  # what a shell reports for a command ended by ^C
 
@@ -127,17 +128,46 @@ def export(study: Path, output: Path | None, trial: int | None, storage: str | N
         click.echo(f"wrote {output}")
 
 
+@cli.command()
+@_ANY_STUDY
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default="report.html", show_default=True, help="File to write."
+)
+@_STORAGE
+def report(study: str, output: Path, storage: str | None) -> None:
+    """Write a study as one HTML page that needs no network.
+
+    STUDY is a study file, or the URL of a storage and the name of any Optuna study in it: sqlite:///other.db#name.
+    """
+    from search.export import write
+    from search.reference import open_reference
+    from search.report.page import render
+    from search.storage import close, storage_errors
+
+    _quiet_optuna()
+    opened = open_reference(study, storage)
+    with storage_errors(opened.url):
+        document = render(opened.study)
+    close(opened.study)
+    write(document, output)
+    click.echo(f"wrote {output}")
+
+
 def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
 def _load(path: Path) -> "StudySpec":
-    import optuna
-
     from search.study_file import load
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # its lines for each trial would tear the live view
+    _quiet_optuna()
     return load(path)
+
+
+def _quiet_optuna() -> None:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # its lines for each trial would tear the live view
 
 
 def _seconds(text: str) -> float:

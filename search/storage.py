@@ -23,20 +23,30 @@ _BUSY_TIMEOUT_S = 30.0
 _SQLITE_HEADER = b"SQLite format 3\x00"  # https://www.sqlite.org/fileformat.html, section 1.3
 
 
-def open_study(url: str, name: str) -> optuna.Study:
-    """Opens a study that is there.
+def open_study(url: str, name: str | None) -> optuna.Study:
+    """Opens a study that is there; without a name, the only one of the storage.
 
     Raises:
         StorageError: The storage cannot be opened.
-        StudyError: There is no such storage or study.
+        StudyError: There is no such storage or study, or it takes a name to choose one.
     """
     path = sqlite_path(url)
     if path is not None and not path.exists():
         raise StudyError(f"{hide_password(url)}: the study must have been launched; got no such file. Run search launch first.")
     with storage_errors(url), _open(url) as storage:
-        if name not in optuna.get_all_study_names(storage):
+        names = optuna.get_all_study_names(storage)
+        if name is None:
+            name = _only(names, hide_password(url))
+        if name not in names:
             raise StudyError(f'{hide_password(url)}: holds no study "{name}". Run search launch first, or check --storage.')
         return optuna.load_study(study_name=name, storage=storage)
+
+
+def _only(names: Sequence[str], url: str) -> str:
+    if len(names) == 1:
+        return names[0]
+    got = ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "") if names else "none"
+    raise StudyError(f"{url}: needs the name of one of its {len(names)} studies; got {got}. Add it after a #: {url}#NAME.")
 
 
 def create_study(url: str, name: str, directions: Sequence[Direction], metrics: Sequence[str]) -> optuna.Study:

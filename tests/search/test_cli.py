@@ -78,6 +78,8 @@ def test_the_public_names():
         (("status", "demo.toml"), "the study must have been launched; got no such file. Run search launch first."),
         (("export", "demo.toml"), "the study must have been launched"),
         (("dashboard", "demo.toml"), "the study must have been launched"),
+        (("report", "demo.toml"), "the study must have been launched"),
+        (("report", "sqlite:///none.db#demo"), "the study must have been launched"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_1(write, monkeypatch, capsys, arguments, expected):
@@ -104,6 +106,16 @@ def test_export_prints_or_writes(launched, search):
     assert document["provenance"]["study"] == "demo"
     assert search("export", "demo.toml", "-o", "best.toml").stdout == "wrote best.toml\n"
     assert tomllib.loads(Path("best.toml").read_text()) == document
+
+
+@pytest.mark.parametrize("study", ["demo.toml", "sqlite:///demo.db#demo"])
+def test_report_of_a_study_file_and_of_a_url(launched, monkeypatch, capsys, study):
+    monkeypatch.setattr(sys, "argv", ["search", "report", study, "-o", "page.html"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert not caught.value.code
+    assert capsys.readouterr().out == "wrote page.html\n"
+    assert "<h1>Study demo</h1>" in Path("page.html").read_text()
 
 
 def test_another_storage(write, search):

@@ -1,0 +1,45 @@
+import optuna
+import pytest
+
+from search.errors import StudyError
+from search.reference import open_reference
+
+URL = "sqlite:///any.db"
+
+
+@pytest.fixture
+def studies():
+    for name in ("one", "two # 2"):
+        optuna.create_study(storage=URL, study_name=name)
+
+
+def test_a_study_file(write, studies):
+    path = write(study={"name": '"one"', "storage": f'"{URL}"'})
+    opened = open_reference(str(path))
+    assert (opened.study.study_name, opened.url, opened.spec.path) == ("one", URL, path)
+    assert open_reference(str(path), storage="sqlite:///./any.db").url == "sqlite:///./any.db"
+
+
+@pytest.mark.parametrize("name", ["one", "two # 2"])
+def test_a_url_and_a_name(studies, name):
+    opened = open_reference(f"{URL}#{name}")
+    assert (opened.study.study_name, opened.url, opened.spec) == (name, URL, None)
+
+
+def test_the_only_study_of_a_storage_needs_no_name(studies):
+    optuna.delete_study(storage=URL, study_name="two # 2")
+    assert open_reference(URL).study.study_name == "one"
+
+
+@pytest.mark.parametrize(
+    ("text", "storage", "message"),
+    [
+        (URL, None, "sqlite:///any.db: needs the name of one of its 2 studies; got one, two # 2. Add it after a #"),
+        (f"{URL}#three", None, 'holds no study "three"'),
+        ("sqlite:///none.db#one", None, "got no such file"),
+        (f"{URL}#one", URL, "--storage goes with a study file"),
+    ],
+)
+def test_what_cannot_be_opened(studies, text, storage, message):
+    with pytest.raises(StudyError, match=message):
+        open_reference(text, storage)
