@@ -129,7 +129,7 @@ def measure(
         clean=clean_scores,
         noisy=tuple(conditions),
         summary=_summarise(clean_f1, conditions, f1_samples) if conditions else None,
-        mistakes=tuple(_find_mistakes(clean, noisy, labels, keys)),
+        mistakes=tuple(_find_mistakes(clean, noisy, labels, groups, keys)),
         provenance=dict(provenance or {}),
     )
 
@@ -201,8 +201,13 @@ def _summarise(clean_f1: Floats, conditions: Sequence[Condition], f1_samples: Se
     return Summary(noisy_f1, robust_f1, worst_f1, worst)
 
 
-def _find_mistakes(clean: Floats, noisy: Probabilities, labels: Labels, keys: Sequence[str]) -> list[Mistake]:
-    """Returns the surest mistakes on clean images, then those under noise on images that were right when clean."""
+def _find_mistakes(
+    clean: Floats, noisy: Probabilities, labels: Labels, groups: NDArray[np.int64], keys: Sequence[str]
+) -> list[Mistake]:
+    """Returns the surest mistakes on clean images, then those under noise on images that were right when clean.
+
+    One of each group of near-duplicates, or a single hard picture would fill the sheet.
+    """
 
     def mistakes(probabilities: Floats, among: NDArray[np.bool_], noise: str | None, severity: int) -> list[Mistake]:
         predicted = probabilities.argmax(axis=1)
@@ -213,14 +218,14 @@ def _find_mistakes(clean: Floats, noisy: Probabilities, labels: Labels, keys: Se
         ]
 
     def surest(found: list[Mistake]) -> list[Mistake]:
-        return sorted(found, key=lambda mistake: -mistake.confidence)
+        by_group: dict[int, Mistake] = {}
+        for mistake in sorted(found, key=lambda mistake: -mistake.confidence):
+            by_group.setdefault(int(groups[mistake.image]), mistake)
+        return list(by_group.values())[:MISTAKES]
 
-    on_clean = surest(mistakes(clean, np.ones(len(labels), dtype=np.bool_), None, 0))
     right = clean.argmax(axis=1) == labels
-    under_noise: dict[int, Mistake] = {}  # one per image, or a single hard image would fill the sheet
-    for mistake in surest([m for (noise, severity), p in noisy.items() for m in mistakes(p, right, noise, severity)]):
-        under_noise.setdefault(mistake.image, mistake)
-    return on_clean[:MISTAKES] + list(under_noise.values())[:MISTAKES]
+    under_noise = [m for (noise, severity), p in noisy.items() for m in mistakes(p, right, noise, severity)]
+    return surest(mistakes(clean, np.ones(len(labels), dtype=np.bool_), None, 0)) + surest(under_noise)
 
 
 def _fingerprint(labels: Labels, groups: NDArray[np.int64], keys: Sequence[str]) -> str:
