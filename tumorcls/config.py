@@ -80,8 +80,8 @@ class TrainConfig(BaseModel):
     # Validation
     score: Score = "robust_f1"
     """What a trial returns: macro-F1 on clean validation images, on noisy ones, the mean of both, or the worst noise's."""
-    measured_noises: tuple[NoiseName, ...] = Field(default=SEED_NOISES, min_length=1)
-    """Noises under which validation images are measured, whatever the model was trained with."""
+    measured_noises: tuple[NoiseName, ...] = SEED_NOISES
+    """Noises under which validation images are measured, whatever the model was trained with; may be none for `clean_f1`."""
     noisy_images: Annotated[int, Field(ge=1)] = 128
     """Validation images (a fixed, stratified subset) on which robustness is measured after each epoch."""
 
@@ -99,6 +99,12 @@ class TrainConfig(BaseModel):
     def _freezing_needs_weights_to_keep(self) -> Self:
         if self.batch_norm == "freeze" and self.weights == "none":
             raise ValueError('weights = "none" has no statistics to keep: it needs batch_norm = "train"; got "freeze"')
+        return self
+
+    @model_validator(mode="after")
+    def _noisy_scores_need_noise(self) -> Self:
+        if not self.measured_noises and self.score != "clean_f1":
+            raise ValueError(f'score = "{self.score}" needs at least one of measured_noises; got none')
         return self
 
     @property

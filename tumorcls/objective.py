@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import math
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import optuna
@@ -89,6 +90,7 @@ class BrainTumourObjective:
         fitted = self._trainer.fit(config, seed, on_epoch_end)
         for name, score in fitted.last.scores.items():
             trial.set_user_attr(name, round(score, 6))
+        trial.set_user_attr("seconds", {part: round(seconds, 3) for part, seconds in asdict(fitted.seconds).items()})
         trial.set_user_attr("validation_share_of_time", round(fitted.seconds.validation / fitted.seconds.total, 4))
         return fitted.last.scores[config.score]
 

@@ -40,9 +40,14 @@ class Validation:
         Returns:
             `accuracy` and `clean_f1` on clean images; `f1_NOISE` for each noise, the mean over severities; `noisy_f1`, the mean
             over noises; `robust_f1`, the mean of clean and noisy; `worst_f1`, that of the worst noise. All are macro-averaged.
+            Where no noise is measured, only the first two.
         """
         labels = self.images.labels
         clean = self._confusion(program, self.images.images, self.images.key, labels)
+        clean_f1 = float(macro_f1(clean))
+        clean_scores = {"accuracy": float(accuracy(clean)), "clean_f1": clean_f1}
+        if not config.measured_noises:
+            return clean_scores
         chosen = np.arange(len(labels)) if final else stratified_subset(labels, config.noisy_images)
         severities = SEVERITY_LEVELS if final else EPOCH_SEVERITIES
         by_noise = {
@@ -50,10 +55,8 @@ class Validation:
             for noise in config.measured_noises
         }
         noisy_f1 = float(np.mean(list(by_noise.values())))
-        clean_f1 = float(macro_f1(clean))
         return {
-            "accuracy": float(accuracy(clean)),
-            "clean_f1": clean_f1,
+            **clean_scores,
             **{f"f1_{noise}": value for noise, value in by_noise.items()},
             "noisy_f1": noisy_f1,
             "robust_f1": (clean_f1 + noisy_f1) / 2,
@@ -82,4 +85,4 @@ class Validation:
 def describe_scores(scores: Mapping[str, float]) -> str:
     """Returns the scores that a person follows while a model trains, in one line."""
     names = ("clean_f1", "noisy_f1", "accuracy")
-    return "  ".join(f"{name} {scores[name]:.3f}" for name in names)
+    return "  ".join(f"{name} {scores[name]:.3f}" for name in names if name in scores)

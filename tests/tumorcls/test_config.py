@@ -24,6 +24,7 @@ WHERE = "studies/x.toml"
         ({"dropuot": 0.5}, "dropuot", "Did you mean dropout?"),
         ({"qqq": 1}, "qqq", "Known settings: data,"),
         ({"weights": "none"}, "config", 'it needs batch_norm = "train"'),
+        ({"measured_noises": []}, "config", 'score = "robust_f1" needs at least one of measured_noises'),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_says_where_and_what(changed, place, rest):

@@ -41,6 +41,8 @@ def test_plain_optuna_runs_it_and_every_epoch_is_on_record(objective, quiet_stud
     assert len(trial.user_attrs["provenance"]["split_sha256"]) == 64
     assert "keras" in trial.user_attrs["provenance"]
     assert 0 < trial.user_attrs["validation_share_of_time"] < 1
+    seconds = trial.user_attrs["seconds"]
+    assert 0 < seconds["training"] + seconds["validation"] <= seconds["total"] + 0.01
 
 
 def test_the_same_seed_gives_the_same_value(objective, quiet_study):

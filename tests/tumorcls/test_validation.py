@@ -7,7 +7,7 @@ import pytest
 from tumorcls.array_cache import ArrayCache
 from tumorcls.config import TrainConfig
 from tumorcls.dataset import ImageSet
-from tumorcls.validation import EPOCH_SEVERITIES, Validation
+from tumorcls.validation import EPOCH_SEVERITIES, Validation, describe_scores
 
 CONFIG = TrainConfig.parse({"data": "x", "noisy_images": 8}, where="test")
 
@@ -52,6 +52,15 @@ def test_scores_are_what_a_hand_count_gives(tmp_path, final):
     assert scores["robust_f1"] == pytest.approx(0.55)
     noisy = [rows for clean, rows in program.asked if not clean]
     assert noisy == ([16] * 15 if final else [8] * 3 * len(EPOCH_SEVERITIES))
+
+
+def test_without_noises_only_clean_images_are_looked_at(tmp_path):
+    program = FakeProgram()
+    config = CONFIG.model_copy(update={"measured_noises": (), "score": "clean_f1"})
+    scores = Validation(image_set(), ArrayCache(tmp_path)).measure(program, config, final=True)
+    assert scores == {"accuracy": 1.0, "clean_f1": 1.0}
+    assert program.asked == [(True, 16)]
+    assert describe_scores(scores) == "clean_f1 1.000  accuracy 1.000"
 
 
 def test_noise_is_the_same_in_another_process(tmp_path):

@@ -1,0 +1,104 @@
+"""This project's part: the study file for the driver, the cache that it finds warm, and what its storage tells.
+
+python -m benchmarks.trial_speed.ours prepare WORK OUTPUT
+python -m benchmarks.trial_speed.ours fill WORK OUTPUT
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import tomli_w
+
+from benchmarks.trial_speed.records import TrialRecord
+from benchmarks.trial_speed.scenarios import NOISE_LEVELS, SPACE, Work
+
+STUDY = "trial-speed"
+
+
+def write_study(work: Work, folder: Path) -> tuple[Path, str]:
+    """Writes a study file into a folder.
+
+    Returns:
+        The file and the URL of its storage.
+    """
+    url = f"sqlite:///{folder}/search.db"
+    document = {
+        "study": {
+            "name": STUDY,
+            "objective": "tumorcls.objective:BrainTumourObjective",
+            "storage": url,
+            "direction": "maximize",
+            "metric": "clean_f1",
+            "trials": work.trials,
+            "seed": work.seed,
+        },
+        "space": {name: {"type": "float", **options} for name, options in SPACE.items()},
+        "sampler": {"name": "tpe"},
+        "pruner": {"name": "none"},
+        "objective": work.settings(),
+    }
+    path = folder / "study.toml"
+    path.write_bytes(tomli_w.dumps(document).encode())
+    return path, url
+
+
+def read_trials(url: str) -> list[TrialRecord]:
+    """Reads what the driver wrote of each trial."""
+    trials = optuna.load_study(study_name=STUDY, storage=url).get_trials(states=[optuna.trial.TrialState.COMPLETE])
+    records = []
+    for trial in trials:
+        assert trial.datetime_complete is not None
+        assert trial.value is not None
+        seconds = trial.user_attrs["seconds"]
+        steps_s = seconds["training"] + seconds["validation"]
+        records.append(TrialRecord(trial.datetime_complete.timestamp(), len(trial.intermediate_values), steps_s, trial.value))
+    return records
+
+
+def prepare(work: Work, output: Path) -> None:
+    """Decodes the images and writes random weights down, so that nobody's clock runs meanwhile."""
+    from tumorcls.config import TrainConfig, cache_folder
+    from tumorcls.model import build_backbone
+    from tumorcls.train import Trainer
+
+    config = TrainConfig.parse(work.settings(), where="benchmark")
+    trainer = Trainer.open(config, cache_folder())
+    counts = {part: len(trainer.images(part, config.image_size).labels) for part in ("train", "validation")}
+    weights = work.weights
+    if weights == "none":
+        weights = str(output.with_suffix(".weights.h5"))
+        build_backbone(config.image_size, "none").save_weights(weights)
+    output.write_text(json.dumps({"weights": weights, "images": counts}))
+
+
+def fill(work: Work, output: Path) -> None:
+    """Fills the cache with all that trials of the space can ask for, which the first trials of a study do otherwise."""
+    from tumorcls.array_cache import ArrayCache
+    from tumorcls.config import TrainConfig, cache_folder
+    from tumorcls.features import Features
+    from tumorcls.train import Trainer
+
+    started = time.time()
+    config = TrainConfig.parse(work.settings(), where="benchmark")
+    trainer = Trainer.open(config, cache_folder())
+    train, validation = (trainer.images(part, config.image_size) for part in ("train", "validation"))
+    features = Features(trainer.programs.get(config), ArrayCache(cache_folder() / "arrays"))
+    used_views = min(config.cached_views, config.epochs)
+    for level in NOISE_LEVELS:
+        for view in range(used_views):
+            features.training_view(config.model_copy(update={"noise_intensity": level}), train, view)
+    if used_views:
+        features.of_images(validation.images, validation.key)
+    output.write_text(json.dumps({"seconds": time.time() - started, "views": used_views * len(NOISE_LEVELS)}))
+
+
+def main() -> None:
+    command, work, output = sys.argv[1:]
+    {"prepare": prepare, "fill": fill}[command](Work.read(Path(work)), Path(output))
+
+
+if __name__ == "__main__":
+    main()
