@@ -153,6 +153,34 @@ def report(study: str, output: Path, storage: str | None) -> None:
     click.echo(f"wrote {output}")
 
 
+@cli.command()
+@click.argument("studies", nargs=-1, metavar="[LABEL=]STUDY[,STUDY...]...")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Page to write, with the curves.")
+def compare(studies: tuple[str, ...], output: Path | None) -> None:
+    """Compare what studies found, and how soon.
+
+    Each STUDY is a study file or sqlite:///other.db#name. Studies that differ only in their seed go under one label:
+
+        search compare tpe=a.toml,b.toml,c.toml random=d.toml,e.toml,f.toml -o compare.html
+    """
+    from search.export import write
+    from search.reference import open_labelled
+    from search.report.comparison import compare as compare_studies
+    from search.report.comparison_page import print_table, render
+    from search.storage import close
+
+    _quiet_optuna()
+    labelled = open_labelled(studies)
+    comparison = compare_studies(labelled)
+    for _, group in labelled:
+        for study in group:
+            close(study)
+    print_table(comparison)
+    if output is not None:
+        write(render(comparison), output)
+        click.echo(f"wrote {output}")
+
+
 def _say(line: str) -> None:
     click.echo(line, err=True)
 

@@ -1,5 +1,6 @@
 """What a person may call a study: a study file, or the URL of a storage with ``#NAME``, for studies that no file describes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,17 @@ class Opened:
     spec: StudySpec | None
 
 
+def split_label(argument: str) -> tuple[str | None, list[str]]:
+    """Returns the label of ``LABEL=STUDY,STUDY``, None where there is none, and the studies.
+
+    What holds a slash or a colon before its first ``=`` is a path or a URL, not a label.
+    """
+    label, equals, studies = argument.partition("=")
+    if not equals or not label or {"/", ":"} & set(label):
+        return None, [argument]
+    return label, [study for study in studies.split(",") if study]
+
+
 def open_reference(text: str, storage: str | None = None) -> Opened:
     """Opens the study that `text` means.
 
@@ -43,3 +55,25 @@ def open_reference(text: str, storage: str | None = None) -> Opened:
     if storage is not None:
         raise StudyError(f"{hide_password(url)}: --storage goes with a study file; got a storage's URL. Remove one of them.")
     return Opened(open_study(url, name or None), url, None)
+
+
+def open_labelled(arguments: Sequence[str]) -> list[tuple[str, list[optuna.Study]]]:
+    """Opens the sides of a comparison: ``STUDY``, or ``LABEL=STUDY,STUDY``. A study without a label is called by its name.
+
+    Raises:
+        SearchError: A study cannot be opened, there are fewer than two sides, or two have one label.
+    """
+    sides: list[tuple[str, list[optuna.Study]]] = []
+    for argument in arguments:
+        label, texts = split_label(argument)
+        if not texts:
+            raise StudyError(f"{argument}: a label needs studies; got none. Write {label}=STUDY,STUDY.")
+        studies = [open_reference(text).study for text in texts]
+        sides.append((label or studies[0].study_name, studies))
+    if len(sides) < 2:
+        raise StudyError(f"compare: needs at least two studies or labels; got {len(sides)}. Name another one.")
+    labels = [label for label, _ in sides]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise StudyError(f"{twice}: each study or label must have its own name; got it twice. Write LABEL=STUDY for one.")
+    return sides

@@ -38,6 +38,14 @@ def cards(shown: Iterable[tuple[str, str]]) -> str:
     return f'<div class="cards">{"".join(each)}</div>'
 
 
+def time_unit(seconds: float) -> tuple[str, float]:
+    """Returns the unit in which so many seconds are best read, and its length in seconds."""
+    for unit, length in (("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * length:
+            return unit, length
+    return "seconds", 1.0
+
+
 _PAGE = Template("""<!doctype html>
 <html lang="en">
 <head>

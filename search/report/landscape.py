@@ -66,7 +66,8 @@ class Axis:
         if self.choices:
             return [float(at) for at in range(len(self.choices))]
         distinct = sorted(set(places))
-        if len(distinct) <= _TICKS:
+        apart = (distinct[-1] - distinct[0]) / (2 * _TICKS)
+        if len(distinct) <= _TICKS and all(high - low >= apart for low, high in pairwise(distinct)):
             return distinct
         return [float(place) for place in np.linspace(distinct[0], distinct[-1], _TICKS)]
 

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.progress import clock
 from search.report import figures, landscape
 from search.report.facts import TOP, Facts, Failure, Goal, gather, snapshot
-from search.report.html import cards, chart, page, section, table
+from search.report.html import cards, chart, page, section, table, time_unit
 from search.report.importances import FEW, Importances
 
 _FAILURES, _NUMBERS = 20, 12
@@ -120,10 +120,8 @@ def _head(facts: Facts, trial: FrozenTrial, at: int) -> list[str]:
 
 
 def _time(seconds: float) -> str:
-    for unit, length in (("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} seconds"
+    unit, length = time_unit(seconds)
+    return f"{seconds / length:.0f} {unit}" if length == 1 else f"{seconds / length:.1f} {unit}"
 
 
 def _shown(value: object) -> str:

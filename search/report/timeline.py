@@ -2,7 +2,7 @@
 
 import datetime
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
@@ -50,10 +50,7 @@ def lay_out(trials: Sequence[FrozenTrial]) -> Timeline:
     ends = _ends(started)
     lanes = {trial.number: trial.user_attrs["worker"] for trial in started} if named else _pack(started, ends)
     spans = [Span(trial, lanes[trial.number], trial.datetime_start, ends[trial.number]) for trial in started]  # type: ignore[arg-type]
-    launches = defaultdict(list)
-    for span in spans:
-        launches[str(span.trial.user_attrs.get(OWNER_KEY))].append(span)
-    walls = [(_wall_s(launch), len({span.lane for span in launch})) for launch in launches.values()]
+    walls = [(_wall_s(launch), len({span.lane for span in launch})) for launch in _launches(spans)]
     busy_s = sum((span.end - span.start).total_seconds() for span in spans)
     available_s = sum(wall * count for wall, count in walls)
     return Timeline(
@@ -64,6 +61,24 @@ def lay_out(trials: Sequence[FrozenTrial]) -> Timeline:
         busy_s=busy_s,
         idle_s=max(0.0, available_s - busy_s),
     )
+
+
+def working_seconds(timeline: Timeline) -> dict[int, float]:
+    """Returns when each trial ended, in seconds of wall time since the study began, without what lies between launches."""
+    ended: dict[int, float] = {}
+    before = 0.0
+    for launch in sorted(_launches(timeline.spans), key=lambda launch: min(span.start for span in launch)):
+        began = min(span.start for span in launch)
+        ended |= {span.trial.number: before + (span.end - began).total_seconds() for span in launch}
+        before += _wall_s(launch)
+    return ended
+
+
+def _launches(spans: Iterable[Span]) -> list[list[Span]]:
+    launches = defaultdict(list)
+    for span in spans:
+        launches[str(span.trial.user_attrs.get(OWNER_KEY))].append(span)
+    return list(launches.values())
 
 
 def _wall_s(spans: Sequence[Span]) -> float:

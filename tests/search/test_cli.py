@@ -80,6 +80,8 @@ def test_the_public_names():
         (("dashboard", "demo.toml"), "the study must have been launched"),
         (("report", "demo.toml"), "the study must have been launched"),
         (("report", "sqlite:///none.db#demo"), "the study must have been launched"),
+        (("compare", "demo.toml"), "the study must have been launched"),
+        (("compare",), "compare: needs at least two studies or labels; got 0."),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_1(write, monkeypatch, capsys, arguments, expected):
@@ -116,6 +118,17 @@ def test_report_of_a_study_file_and_of_a_url(launched, monkeypatch, capsys, stud
     assert not caught.value.code
     assert capsys.readouterr().out == "wrote page.html\n"
     assert "<h1>Study demo</h1>" in Path("page.html").read_text()
+
+
+def test_compare_prints_a_table_and_writes_a_page(launched, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["search", "compare", "demo.toml", "twice=demo.toml,demo.toml", "-o", "page.html"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert not caught.value.code
+    out = capsys.readouterr().out
+    assert "twice" in out
+    assert out.endswith("wrote page.html\n")
+    assert "<h1>demo against twice</h1>" in Path("page.html").read_text()
 
 
 def test_another_storage(write, search):

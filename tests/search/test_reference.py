@@ -2,7 +2,7 @@ import optuna
 import pytest
 
 from search.errors import StudyError
-from search.reference import open_reference
+from search.reference import open_labelled, open_reference
 
 URL = "sqlite:///any.db"
 
@@ -43,3 +43,27 @@ def test_the_only_study_of_a_storage_needs_no_name(studies):
 def test_what_cannot_be_opened(studies, text, storage, message):
     with pytest.raises(StudyError, match=message):
         open_reference(text, storage)
+
+
+def test_sides_of_a_comparison(studies):
+    one, two = f"{URL}#one", f"{URL}#two # 2"
+    sides = open_labelled([f"both={one},{two}", one])
+    assert [(label, [study.study_name for study in group]) for label, group in sides] == [
+        ("both", ["one", "two # 2"]),
+        ("one", ["one"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "compare: needs at least two studies or labels; got 0"),
+        ((f"a={URL}#one",), "got 1"),
+        (("a=", f"{URL}#one"), "a=: a label needs studies; got none. Write a=STUDY,STUDY."),
+        ((f"{URL}#one", f"{URL}#one"), "one: each study or label must have its own name; got it twice"),
+        ((f"{URL}#one", "sqlite:///a=b.db"), "got no such file"),
+    ],
+)
+def test_sides_that_cannot_be_opened(studies, arguments, message):
+    with pytest.raises(StudyError, match=message):
+        open_labelled(arguments)
