@@ -102,7 +102,7 @@ def dashboard(study: Path, host: str, port: int, storage: str | None) -> None:
     from search.dashboard import serve
 
     spec = _load(study)
-    serve(storage or spec.storage, spec.name, host, port, lambda address: click.echo(f"{address}  (^C ends it)"))
+    serve(storage or spec.storage, spec, host, port, lambda address: click.echo(f"{address}  (^C ends it)"))
 
 
 @cli.command()

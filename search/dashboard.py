@@ -8,16 +8,19 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import optuna_dashboard
 from optuna.artifacts import FileSystemArtifactStore
 
+from search.artifacts import artifact_folder
+from search.dashboard_note import save_charts, save_note
 from search.errors import DashboardError
-from search.storage import folder, open_study, storage_errors
+from search.storage import open_study, storage_errors
+from search.study_file import StudySpec
 
 
-def serve(url: str, name: str, host: str, port: int, ready: Callable[[str], None]) -> None:
+def serve(url: str, spec: StudySpec, host: str, port: int, ready: Callable[[str], None]) -> None:
     """Serves the dashboard until ^C.
 
     Args:
         url: The storage.
-        name: The study that the printed address leads to; the dashboard shows all studies of the storage.
+        spec: The study that gets note and charts, and that the printed address leads to; all of the storage are shown.
         host: The address to listen on.
         port: The port; 0 takes a free one.
         ready: Is called with the address once it answers.
@@ -26,11 +29,13 @@ def serve(url: str, name: str, host: str, port: int, ready: Callable[[str], None
         DashboardError: The address cannot be listened on.
         SearchError: The study cannot be opened.
     """
-    study = open_study(url, name)
-    artifacts = folder(url) / f"{name}.artifacts"
-    store = FileSystemArtifactStore(artifacts) if artifacts.is_dir() else None
+    study = open_study(url, spec.name)
+    artifacts = artifact_folder(url)
     with storage_errors(url):
-        app = optuna_dashboard.wsgi(study._storage, artifact_store=store)
+        save_note(study, spec)
+        save_charts(study)
+        artifacts.mkdir(exist_ok=True)  # a trial may leave its first one while the dashboard is open
+        app = optuna_dashboard.wsgi(study._storage, artifact_store=FileSystemArtifactStore(artifacts))
     try:
         server = make_server(host, port, app, server_class=_Server, handler_class=_QuietHandler)
     except OSError as error:

@@ -6,16 +6,18 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Literal
 
 import optuna
 from optuna.trial import TrialState
 
+from search.artifacts import keep
 from search.asking import Asker
 from search.errors import ObjectiveError, WorkerError
 from search.executors import Executor
-from search.messages import Answer, Died, FromWorker, NotReady, Outcome, Ready, Report, RunTrial, UserAttr
+from search.messages import Answer, Artifact, Died, FromWorker, NotReady, Outcome, Ready, Report, RunTrial, UserAttr
 from search.progress import View
 from search.resume import OWNER_KEY, Owner, fail, give_back
 from search.study_file import StudySpec
@@ -50,10 +52,18 @@ class Driver:
         executor: Runs the workers.
         owner: This process.
         view: Is told what happens.
+        artifacts: The folder that takes the files of trials; None lets them go.
     """
 
     def __init__(
-        self, study: optuna.Study, spec: StudySpec, limits: Limits, executor: Executor, owner: Owner, view: View
+        self,
+        study: optuna.Study,
+        spec: StudySpec,
+        limits: Limits,
+        executor: Executor,
+        owner: Owner,
+        view: View,
+        artifacts: Path | None = None,
     ) -> None:
         self._study = study
         self._spec = spec
@@ -61,6 +71,7 @@ class Driver:
         self._executor = executor
         self._owner = owner
         self._view = view
+        self._artifacts = artifacts
         self._asker = Asker(study, spec)
         self._starting: set[int] = set()
         self._idle: set[int] = set()
@@ -150,6 +161,9 @@ class Driver:
                 self._heed_report(worker, message)
             case UserAttr(_, key, value):
                 self._running[worker].set_user_attr(key, value)
+            case Artifact():
+                if self._artifacts is not None:
+                    keep(message, self._running[worker], self._artifacts)
             case Outcome():
                 self._idle.add(worker)
                 self._heed_outcome(worker, message)

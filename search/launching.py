@@ -9,6 +9,7 @@ import optuna
 from rich.console import Console
 
 from search import pruners, storage
+from search.artifacts import artifact_folder
 from search.driver import Driver, EndReason, Limits
 from search.errors import ObjectiveError, WorkerError
 from search.executors.local import LocalExecutor
@@ -81,7 +82,7 @@ def launch(
         study.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
         view = make_view(Board.of(study, limits.trials), console or Console(), quiet=quiet)
         executor = LocalExecutor(lambda worker: _setup(spec, settings, url, worker, workers))
-        driver = Driver(study, spec, limits, executor, owner, view)
+        driver = Driver(study, spec, limits, executor, owner, view, artifact_folder(url))
         view.open()
         try:
             reason = driver.run()

@@ -1,7 +1,7 @@
 """What driver and worker say to each other.
 
     driver -> worker    RunTrial, Answer, Stop
-    worker -> driver    Ready | NotReady, then for each trial any number of Report and UserAttr, then one Outcome
+    worker -> driver    Ready | NotReady, then for each trial any number of Report, UserAttr and Artifact, then one Outcome
 
 A worker answers `RunTrial` with exactly one `Outcome` unless it dies; `Died` is what an executor says in its place.
 Each `Report` is answered by one `Answer`, so that neither side runs ahead of the other.
@@ -66,6 +66,15 @@ class UserAttr:
 
 
 @dataclass(frozen=True)
+class Artifact:
+    """A file that the objective wants to be kept with the trial; `filename` has no folder."""
+
+    number: int
+    filename: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a trial ended.
 
@@ -92,4 +101,4 @@ class Died:
 
 
 ToWorker = RunTrial | Answer | Stop
-FromWorker = Ready | NotReady | Report | UserAttr | Outcome | Died
+FromWorker = Ready | NotReady | Report | UserAttr | Artifact | Outcome | Died

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import ObjectiveError, one_line
-from search.messages import Answer, NotReady, Outcome, Ready, Report, RunTrial, Stop, UserAttr
+from search.messages import Answer, Artifact, NotReady, Outcome, Ready, Report, RunTrial, Stop, UserAttr
 from search.rules import suggest
 from search.worker_trial import Interrupted, WorkerTrial
 
@@ -115,8 +115,8 @@ def run_trial(objective: Callable[[WorkerTrial], Any], task: RunTrial, connectio
         # Anything else means that the driver is gone or going: stop rather than train on for nobody.
         return answer if isinstance(answer, Answer) else Answer(stop=True)
 
-    def tell(attribute: UserAttr) -> None:
-        connection.send(attribute)
+    def tell(message: UserAttr | Artifact) -> None:
+        connection.send(message)
 
     try:
         result = objective(WorkerTrial(task, ask, tell))

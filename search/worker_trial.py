@@ -9,9 +9,13 @@ import json
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from search.messages import Answer, Report, RunTrial, UserAttr
+from search.messages import Answer, Artifact, Report, RunTrial, UserAttr
+
+MAX_ARTIFACT_BYTES = 16 * 2**20
+"""The driver holds an artifact in memory, and serves no other worker while it writes it."""
 
 
 class Interrupted(BaseException):
@@ -24,10 +28,10 @@ class WorkerTrial:
     Args:
         task: What the driver sent.
         ask: Sends a report to the driver and returns its answer.
-        tell: Sends a user attribute to the driver.
+        tell: Sends a user attribute or an artifact to the driver.
     """
 
-    def __init__(self, task: RunTrial, ask: Callable[[Report], Answer], tell: Callable[[UserAttr], None]) -> None:
+    def __init__(self, task: RunTrial, ask: Callable[[Report], Answer], tell: Callable[[UserAttr | Artifact], None]) -> None:
         self.number = task.number
         self.params: dict[str, Any] = dict(task.params)
         self.user_attrs: dict[str, Any] = dict(task.user_attrs)
@@ -119,6 +123,25 @@ class WorkerTrial:
         json.dumps(value)
         self.user_attrs[key] = value
         self._tell(UserAttr(self.number, key, value))
+
+    def upload_artifact(self, filename: str, content: bytes) -> None:
+        """Keeps a file with the trial; optuna-dashboard shows images on the trial's page. `optuna.Trial` has no such method.
+
+        Args:
+            filename: Its name without a folder; the ending tells what it is.
+            content: At most `MAX_ARTIFACT_BYTES`.
+
+        Raises:
+            ValueError: The name has a folder or none is left, or the content is too large.
+        """
+        if not filename or Path(filename).name != filename:
+            raise ValueError(f"upload_artifact: the name must be a file's, without a folder; got {filename!r}.")
+        if len(content) > MAX_ARTIFACT_BYTES:
+            raise ValueError(
+                f"upload_artifact: {filename} must have at most {MAX_ARTIFACT_BYTES:,} bytes; got {len(content):,}. "
+                "Write it to a folder of yours, and keep its path with set_user_attr."
+            )
+        self._tell(Artifact(self.number, filename, content))
 
     def _look_up(self, name: str, method: str) -> Any:
         if name not in self.params:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -9,7 +10,7 @@ import optuna
 
 from tumorcls.backend import select_backend
 from tumorcls.config import TrainConfig, cache_folder
-from tumorcls.errors import TumorclsError
+from tumorcls.errors import ConfigError, TumorclsError
 
 PACKAGES = ("tumorcls", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy", "optuna")
 
@@ -49,15 +50,19 @@ class BrainTumourObjective:
     where each trial is asked for the five hyperparameters of `suggest`. No part of it opens a test image.
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, artifacts: bool = True, **settings: Any) -> None:
         """Checks the settings, prepares the data and loads a backend, so that what is wrong shows before the first trial.
 
         Args:
+            artifacts: Whether a finished trial leaves pictures where its study keeps files, as one of `search` does.
             **settings: Fields of `TrainConfig`; `data` at least.
 
         Raises:
             TumorclsError: A setting, the data, the weights or the backend is not what it must be.
         """
+        if not isinstance(artifacts, bool):
+            raise ConfigError(f"[objective]: artifacts: must be true or false; got {artifacts!r}. Write one of them.")
+        self._artifacts = artifacts
         self._settings = settings
         config = TrainConfig.parse(settings, where="[objective]")
         select_backend()
@@ -79,8 +84,10 @@ class BrainTumourObjective:
         config = TrainConfig.parse({**self._settings, **params}, where=f"trial {trial.number}")
         seed = int(trial.user_attrs.get("seed", trial.number))
         self._describe(trial, config, seed)
+        epochs: list[Any] = []
 
         def on_epoch_end(epoch: Any) -> None:
+            epochs.append(epoch)
             if not math.isfinite(epoch.loss):
                 raise TrainingDivergedError(f"epoch {epoch.number}: the training loss must stay finite; got {epoch.loss}.")
             trial.report(epoch.scores[config.score], step=epoch.number)
@@ -92,7 +99,17 @@ class BrainTumourObjective:
             trial.set_user_attr(name, round(score, 6))
         trial.set_user_attr("seconds", {part: round(seconds, 3) for part, seconds in asdict(fitted.seconds).items()})
         trial.set_user_attr("validation_share_of_time", round(fitted.seconds.validation / fitted.seconds.total, 4))
+        self._leave_pictures(trial, epochs, config)
         return fitted.last.scores[config.score]
+
+    def _leave_pictures(self, trial: Trial, epochs: Sequence[Any], config: TrainConfig) -> None:
+        upload = getattr(trial, "upload_artifact", None)  # a trial of plain Optuna has nowhere to put them
+        if not self._artifacts or upload is None:
+            return
+        from tumorcls.trial_pictures import pictures
+
+        for name, content in pictures(epochs, config.classes).items():
+            upload(name, content)
 
     def _describe(self, trial: Trial, config: TrainConfig, seed: int) -> None:
         prepared = self._trainer.prepared

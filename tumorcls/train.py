@@ -15,7 +15,7 @@ from tumorcls.dataset import ImageSet, load_part, prepare_data
 from tumorcls.features import Features
 from tumorcls.prepare import PreparedData
 from tumorcls.program import Program, ProgramCache
-from tumorcls.validation import Validation
+from tumorcls.validation import Measured, Validation
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,17 @@ class Epoch:
     Attributes:
         number: Counted from 0.
         loss: Mean training loss (categorical cross-entropy).
-        scores: See `Validation.measure`; of the last epoch on all images and severities, before on a subset.
+        measured: Of the last epoch on all images and severities, before on a subset.
     """
 
     number: int
     loss: float
-    scores: Mapping[str, float]
+    measured: Measured
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        """The scores by name; see `Measured`."""
+        return self.measured.scores
 
 
 @dataclass(frozen=True)
@@ -119,10 +124,10 @@ class Trainer:
             program.set_learning_rate(learning_rate_at(config, number))
             loss = program.train_epoch(inputs, targets, order_rng.permutation(len(targets)), config.batch_size)
             trained = perf_counter()
-            scores = validation.measure(program, config, final=number == config.epochs - 1)
+            measured = validation.measure(program, config, final=number == config.epochs - 1)
             training += trained - begun
             validating += perf_counter() - trained
-            epoch = Epoch(number, loss, scores)
+            epoch = Epoch(number, loss, measured)
             on_epoch_end(epoch)
         assert epoch is not None, "a config has at least one epoch"
         return Fitted(program, config, epoch, Seconds(training, validating, perf_counter() - started))

@@ -23,45 +23,58 @@ CORRUPTION_SEED = 0
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What was measured of a program.
+
+    Attributes:
+        scores: `accuracy` and `clean_f1` on clean images; `f1_NOISE` for each noise, the mean over severities; `noisy_f1`, the
+            mean over noises; `robust_f1`, the mean of clean and noisy; `worst_f1`, that of the worst noise. All are
+            macro-averaged. Where no noise is measured, only the first two.
+        confusion: int64 (classes, classes), counts of clean images; rows are the true class.
+        noisy_f1: For each noise, the macro-F1 at each severity that was measured, the mildest first.
+    """
+
+    scores: Mapping[str, float]
+    confusion: NDArray[np.int64]
+    noisy_f1: Mapping[NoiseName, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
 class Validation:
     """Validation images, and where their corrupted copies are kept."""
 
     images: ImageSet
     cache: ArrayCache
 
-    def measure(self, program: Program, config: TrainConfig, *, final: bool) -> dict[str, float]:
+    def measure(self, program: Program, config: TrainConfig, *, final: bool) -> Measured:
         """Measures a program on clean and on corrupted images.
 
         Args:
             program: In the state to be measured.
             config: Names the noises and the size of the subset.
             final: All images at all severities; otherwise a fixed subset at `EPOCH_SEVERITIES`, to save time.
-
-        Returns:
-            `accuracy` and `clean_f1` on clean images; `f1_NOISE` for each noise, the mean over severities; `noisy_f1`, the mean
-            over noises; `robust_f1`, the mean of clean and noisy; `worst_f1`, that of the worst noise. All are macro-averaged.
-            Where no noise is measured, only the first two.
         """
         labels = self.images.labels
         clean = self._confusion(program, self.images.images, self.images.key, labels)
         clean_f1 = float(macro_f1(clean))
         clean_scores = {"accuracy": float(accuracy(clean)), "clean_f1": clean_f1}
         if not config.measured_noises:
-            return clean_scores
+            return Measured(clean_scores, clean, {})
         chosen = np.arange(len(labels)) if final else stratified_subset(labels, config.noisy_images)
         severities = SEVERITY_LEVELS if final else EPOCH_SEVERITIES
-        by_noise = {
-            noise: float(np.mean([self._noisy_f1(program, noise, severity, chosen) for severity in severities]))
+        curves = {
+            noise: tuple(self._noisy_f1(program, noise, severity, chosen) for severity in severities)
             for noise in config.measured_noises
         }
+        by_noise = {noise: float(np.mean(curve)) for noise, curve in curves.items()}
         noisy_f1 = float(np.mean(list(by_noise.values())))
-        return {
-            **clean_scores,
+        noisy_scores = {
             **{f"f1_{noise}": value for noise, value in by_noise.items()},
             "noisy_f1": noisy_f1,
             "robust_f1": (clean_f1 + noisy_f1) / 2,
             "worst_f1": min(by_noise.values()),
         }
+        return Measured({**clean_scores, **noisy_scores}, clean, curves)
 
     def _noisy_f1(self, program: Program, noise: NoiseName, severity: int, chosen: NDArray[np.int64]) -> float:
         content = {"images": self.images.key, "noise": noise, "severity": severity, "seed": CORRUPTION_SEED}

@@ -107,8 +107,8 @@ class Facts:
         return goal.loss_of(self.baseline) - goal.loss_of(self.best[0])
 
 
-def gather(study: optuna.Study) -> Facts:
-    """Returns the facts about a study, whoever made it.
+def gather(study: optuna.Study, *, importances: bool = True) -> Facts:
+    """Returns the facts about a study, whoever made it; importances take seconds and can be left out.
 
     Raises:
         StudyError: It has no trial to tell of: none has ended.
@@ -131,7 +131,7 @@ def gather(study: optuna.Study) -> Facts:
         ranked=tuple(ranked),
         best=best,
         baseline=find_baseline(study),
-        importances=tuple(measure(study, ranked, goal.index, goal.maximize) for goal in goals),
+        importances=tuple(measure(study, ranked, goal.index, goal.maximize) if importances else None for goal in goals),
         pruning=estimate_pruning(trials),
         timeline=lay_out(trials),
         failures=_failures(trials),

@@ -86,3 +86,9 @@ def deaf(trial):
     Path("deaf").touch()
     time.sleep(600)
     return 1.0
+
+
+def leave_files(trial, size=10, name="curve.svg"):
+    trial.upload_artifact(name, b"x" * size)
+    trial.upload_artifact("table.csv", f"trial,{trial.number}\n".encode())
+    return float(trial.number)

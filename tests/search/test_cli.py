@@ -159,7 +159,6 @@ def test_the_optuna_command_reads_the_study(launched):
 
 
 def test_the_dashboard_answers(launched, start, search):
-    Path("demo.artifacts").mkdir()
     server = start("dashboard", "demo.toml", "--port", 0)
     address = server.stdout.readline().split()[0]
     assert address.startswith("http://127.0.0.1:")
@@ -171,8 +170,12 @@ def test_the_dashboard_answers(launched, start, search):
 
     studies = get("/api/studies")["study_summaries" if "study_summaries" in get("/api/studies") else "studies"]
     assert [study["study_name"] for study in studies] == ["demo"]
+    assert Path("demo.artifacts").is_dir()
     number = address.rpartition("/")[2]
-    assert len(get(f"/api/studies/{number}?after=0")["trials"]) == 4
+    shown = get(f"/api/studies/{number}?after=0")
+    assert len(shown["trials"]) == 4
+    assert "| x | -10 to 10 |" in shown["note"]["body"]
+    assert {chart["id"] for chart in shown["plotly_graph_objects"]} == {"workers", "best-so-far-and-baseline"}
     port = root.rpartition(":")[2]
     taken = search("dashboard", "demo.toml", "--port", port, code=1)
     assert f"127.0.0.1:{port}: must be free to listen on; got: Address already in use." in taken.stderr

@@ -54,6 +54,22 @@ def test_the_same_seed_gives_the_same_value(objective, quiet_study):
     assert first.intermediate_values == second.intermediate_values
 
 
+@pytest.mark.parametrize("artifacts", [True, False])
+def test_a_trial_that_can_keep_files_gets_pictures(objective, artifacts, monkeypatch):
+    class Keeper(optuna.trial.FixedTrial):
+        def upload_artifact(self, filename, content):
+            files[filename] = content
+
+    files = {}
+    monkeypatch.setattr(objective, "_artifacts", artifacts)
+    objective(Keeper({**PARAMS, "epochs": 4}))
+    if artifacts:
+        assert set(files) == {"training-curve.svg", "confusion-matrix.svg", "robustness-curve.svg"}
+        assert all(content.startswith(b"<svg ") for content in files.values())
+    else:
+        assert files == {}
+
+
 def test_a_pruner_ends_a_trial(objective):
     class Always(optuna.pruners.BasePruner):
         def prune(self, study, trial):
@@ -74,7 +90,12 @@ def test_a_trial_that_brings_its_parameters_is_taken_as_it_is(objective):
 
 @pytest.mark.parametrize(
     ("changed", "rule"),
-    [({"data": "/nowhere"}, "must exist"), ({"epohcs": 3}, "Did you mean epochs?"), ({"weights": "no.h5"}, "does not exist")],
+    [
+        ({"artifacts": "no"}, "artifacts: must be true or false; got 'no'"),
+        ({"data": "/nowhere"}, "must exist"),
+        ({"epohcs": 3}, "Did you mean epochs?"),
+        ({"weights": "no.h5"}, "does not exist"),
+    ],
 )
 def test_what_is_wrong_shows_before_the_first_trial(settings, changed, rule, monkeypatch, tmp_path):
     monkeypatch.setenv("TUMORCLS_CACHE", str(tmp_path))

@@ -44,7 +44,7 @@ def corrupted_bytes(folder):
 @pytest.mark.parametrize("final", [False, True])
 def test_scores_are_what_a_hand_count_gives(tmp_path, final):
     program = FakeProgram()
-    scores = Validation(image_set(), ArrayCache(tmp_path)).measure(program, CONFIG, final=final)
+    scores = Validation(image_set(), ArrayCache(tmp_path)).measure(program, CONFIG, final=final).scores
     # All noisy images are called class 0: precision 1/4 and recall 1 make its F1 .4, the others' are 0, the mean is .1.
     assert scores["accuracy"] == scores["clean_f1"] == 1.0
     for name in ("f1_gaussian", "f1_salt_pepper", "f1_speckle", "noisy_f1", "worst_f1"):
@@ -57,7 +57,7 @@ def test_scores_are_what_a_hand_count_gives(tmp_path, final):
 def test_without_noises_only_clean_images_are_looked_at(tmp_path):
     program = FakeProgram()
     config = CONFIG.model_copy(update={"measured_noises": (), "score": "clean_f1"})
-    scores = Validation(image_set(), ArrayCache(tmp_path)).measure(program, config, final=True)
+    scores = Validation(image_set(), ArrayCache(tmp_path)).measure(program, config, final=True).scores
     assert scores == {"accuracy": 1.0, "clean_f1": 1.0}
     assert program.asked == [(True, 16)]
     assert describe_scores(scores) == "clean_f1 1.000  accuracy 1.000"
