@@ -10,6 +10,7 @@ from tumorcls.errors import TumorclsError
 
 COMMANDS = {
     "audit": "Show copies, leaks, label conflicts and confounding in data folders.",
+    "card": "Write a model card: what the model is, how it was found, how it did, and what it is not for.",
     "evaluate": "Measure a model on the test part, clean and under noise.",
     "fetch": "Get a public data set from Kaggle.",
     "phantoms": "Write generated brain-like images in the layout of the Kaggle sets.",

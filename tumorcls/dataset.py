@@ -13,7 +13,8 @@ from tumorcls.errors import DataError
 from tumorcls.images import load_images
 from tumorcls.prepare import PreparedData, prepare
 
-Part = Literal["train", "validation", "test"]
+Part = Literal["train", "validation", "development", "test"]
+"""``development`` is train and validation together: what a final model is trained on."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,16 @@ def prepare_data(config: TrainConfig, cache: Path) -> PreparedData:
     return prepare(config.data, config.split, cache)
 
 
+_DEVELOPMENT = ("train", "validation")
+
+
 def load_part(prepared: PreparedData, part: Part, image_size: int, cache: Path) -> ImageSet:
     """Loads one part; the files of the other parts are not opened.
 
     Raises:
         DataError: The part is empty or lacks a class.
     """
-    indices = prepared.indices(part)
+    indices = np.sort(np.concatenate([prepared.indices(p) for p in (_DEVELOPMENT if part == "development" else (part,))]))
     labels = prepared.labels(indices)
     missing = [name for index, name in enumerate(prepared.classes) if index not in labels]
     if missing:

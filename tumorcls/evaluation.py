@@ -177,6 +177,20 @@ class Evaluation:
                 f"{where}: must be JSON written by `tumorcls evaluate`; {place}: {first['msg']}. Evaluate the model again."
             ) from None
 
+    @classmethod
+    def read(cls, path: Path) -> "Evaluation":
+        """Reads a file that `write` wrote.
+
+        Raises:
+            DataError: The file cannot be read or is no evaluation.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise DataError(f"{path}: must be a readable JSON file; {reason}. Write one with `tumorcls evaluate -o`.") from None
+        return cls.from_json(text, where=str(path))
+
     def write(self, path: Path) -> None:
         """Writes it as JSON.
 

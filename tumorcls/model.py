@@ -155,13 +155,14 @@ def set_batch_norm(model: keras.Model, mode: Literal["train", "freeze"]) -> None
             layer.momentum = SHORT_RUN_MOMENTUM
 
 
-def build_classifier(backbone: keras.Model, head: keras.layers.Dense, dropout: float) -> keras.Model:
+def build_classifier(backbone: keras.Model, head: keras.layers.Dense, dropout: float, temperature: float = 1.0) -> keras.Model:
     """Builds the model that is saved: plain Keras layers only, so that Keras alone can load it.
 
     Args:
         backbone: From `build_backbone`, trained.
         head: The trained dense layer from 1280 features to logits.
         dropout: Rate between them, in force only if the model is trained further.
+        temperature: Divides the logits (see `tumorcls.calibration`); the dense layer's weights take it in.
 
     Returns:
         A model from images in [0, 255] to probabilities of shape (n, classes).
@@ -169,7 +170,7 @@ def build_classifier(backbone: keras.Model, head: keras.layers.Dense, dropout: f
     features = keras.layers.Dropout(dropout, name="dropout")(backbone.output)
     dense = keras.layers.Dense(head.units, name="logits")
     logits = dense(features)
-    dense.set_weights(head.get_weights())
+    dense.set_weights([weight / np.float32(temperature) for weight in head.get_weights()])
     return keras.Model(backbone.input, keras.layers.Softmax(name="probabilities")(logits), name="tumorcls")
 
 

@@ -160,9 +160,9 @@ class Program:
         assert self.frozen is not None
         return _predict(self.frozen, images)
 
-    def classifier(self, dropout: float) -> keras.Model:
+    def classifier(self, dropout: float, temperature: float) -> keras.Model:
         """Returns the trained network as a plain Keras model from images to probabilities."""
-        return build_classifier(self.backbone, self._head, dropout)
+        return build_classifier(self.backbone, self._head, dropout, temperature)
 
 
 class ProgramCache:

@@ -4,7 +4,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorcls.calibration import Calibration
 from tumorcls.config import TrainConfig
 from tumorcls.errors import DataError, ModelError
+from tumorcls.model import weights_sha256
 
 _CARD = "tumorcls.json"  # a member of the .keras archive that Keras leaves alone
 _FORMAT = 1
@@ -28,12 +30,19 @@ class SavedModel:
         classes: Class names in the order of the probabilities.
         config: What it was trained with.
         provenance: Data and split hashes, seed, versions, scores.
+        calibration: How sure it may say it is; its temperature is already in the network's last weights.
     """
 
     network: keras.Model
     classes: tuple[str, ...]
     config: TrainConfig
     provenance: Mapping[str, Any]
+    calibration: Calibration
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all weights: names the model in an evaluation and on its card."""
+        return weights_sha256(self.network)
 
     def predict(self, images: NDArray[np.uint8], batch_size: int = 64) -> NDArray[np.float32]:
         """Returns probabilities of shape (n, len(classes)) for uint8 RGB images of shape (n, size, size, 3)."""
@@ -53,6 +62,7 @@ class SavedModel:
             "classes": self.classes,
             "config": self.config.model_dump(mode="json"),
             "provenance": dict(self.provenance),
+            "calibration": asdict(self.calibration),
         }
         partial = path.with_name(f".{path.stem}.{os.getpid()}.keras")
         try:
@@ -81,7 +91,7 @@ def load_model(path: Path) -> SavedModel:
             card = json.loads(archive.read(_CARD))
         network = keras.saving.load_model(path, compile=False, safe_mode=True)
         config = TrainConfig.parse(card["config"], where=str(path))
-        return SavedModel(network, tuple(card["classes"]), config, card["provenance"])
+        return SavedModel(network, tuple(card["classes"]), config, card["provenance"], Calibration(**card["calibration"]))
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise ModelError(f"{path}: must be a model saved by `tumorcls train`; {reason}. Train it again.") from None

@@ -10,8 +10,9 @@ import keras
 import numpy as np
 
 from tumorcls.array_cache import ArrayCache
+from tumorcls.calibration import MAX_ERROR, Calibration, calibrate
 from tumorcls.config import TrainConfig
-from tumorcls.dataset import ImageSet, load_part, prepare_data
+from tumorcls.dataset import ImageSet, Part, load_part, prepare_data
 from tumorcls.features import Features
 from tumorcls.prepare import PreparedData
 from tumorcls.program import Program, ProgramCache
@@ -25,17 +26,18 @@ class Epoch:
     Attributes:
         number: Counted from 0.
         loss: Mean training loss (categorical cross-entropy).
-        measured: Of the last epoch on all images and severities, before on a subset.
+        measured: Of the last epoch on all images and severities, before on a subset; None in a final run, which has trained on
+            the validation images.
     """
 
     number: int
     loss: float
-    measured: Measured
+    measured: Measured | None
 
     @property
     def scores(self) -> Mapping[str, float]:
-        """The scores by name; see `Measured`."""
-        return self.measured.scores
+        """The scores by name (see `Measured`); none in a final run."""
+        return self.measured.scores if self.measured else {}
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,9 @@ class Fitted:
     last: Epoch
     seconds: Seconds
 
-    def classifier(self) -> keras.Model:
-        """Returns the trained network as a plain Keras model from images in [0, 255] to probabilities."""
-        return self.program.classifier(self.config.dropout)
+    def classifier(self, temperature: float = 1.0) -> keras.Model:
+        """Returns the trained network as a plain Keras model from images in [0, 255] to calibrated probabilities."""
+        return self.program.classifier(self.config.dropout, temperature)
 
 
 @dataclass
@@ -71,7 +73,7 @@ class Trainer:
     prepared: PreparedData
     cache: Path
     programs: ProgramCache = field(default_factory=ProgramCache)
-    _parts: dict[tuple[str, int], ImageSet] = field(default_factory=dict)
+    _parts: dict[tuple[Part, int], ImageSet] = field(default_factory=dict)
 
     @classmethod
     def open(cls, config: TrainConfig, cache: Path) -> "Trainer":
@@ -82,14 +84,14 @@ class Trainer:
         """
         return cls(prepare_data(config, cache), cache)
 
-    def images(self, part: str, image_size: int) -> ImageSet:
-        """Returns the train or the validation part, decoded once."""
-        assert part in ("train", "validation"), "a search never opens a test image"
+    def images(self, part: Part, image_size: int) -> ImageSet:
+        """Returns the train, the validation or the development part, decoded once."""
+        assert part != "test", "a search never opens a test image"
         if (part, image_size) not in self._parts:
-            self._parts[part, image_size] = load_part(self.prepared, part, image_size, self.cache)  # type: ignore[arg-type]
+            self._parts[part, image_size] = load_part(self.prepared, part, image_size, self.cache)
         return self._parts[part, image_size]
 
-    def fit(self, config: TrainConfig, seed: int, on_epoch_end: Callable[[Epoch], None]) -> Fitted:
+    def fit(self, config: TrainConfig, seed: int, on_epoch_end: Callable[[Epoch], None], *, final: bool = False) -> Fitted:
         """Trains one model.
 
         Args:
@@ -97,6 +99,7 @@ class Trainer:
             seed: Fixes the head's first weights, the order of images and every random draw, whatever ran before in this
                 process. Cached views are the exception: all trials share them.
             on_epoch_end: Called after each epoch; what it raises ends the run.
+            final: Train on the development part, validation images too; nothing is left to measure.
 
         Returns:
             The trained state and the last epoch.
@@ -106,11 +109,10 @@ class Trainer:
             WeightsError: The weights cannot be had.
         """
         started = perf_counter()
-        train = self.images("train", config.image_size)
-        cache = ArrayCache(self.cache / "arrays")
-        validation = Validation(self.images("validation", config.image_size), cache)
+        train = self.images("development" if final else "train", config.image_size)
+        validation = None if final else self._validation(config)
         program = self.programs.get(config)
-        features = Features(program, cache)
+        features = Features(program, self._arrays)
         order_rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
         targets = train.targets(config.label_smoothing)
         program.reset(config, seed)
@@ -124,13 +126,25 @@ class Trainer:
             program.set_learning_rate(learning_rate_at(config, number))
             loss = program.train_epoch(inputs, targets, order_rng.permutation(len(targets)), config.batch_size)
             trained = perf_counter()
-            measured = validation.measure(program, config, final=number == config.epochs - 1)
+            measured = validation.measure(program, config, final=number == config.epochs - 1) if validation else None
             training += trained - begun
             validating += perf_counter() - trained
             epoch = Epoch(number, loss, measured)
             on_epoch_end(epoch)
         assert epoch is not None, "a config has at least one epoch"
         return Fitted(program, config, epoch, Seconds(training, validating, perf_counter() - started))
+
+    def calibrate(self, fitted: Fitted, max_error: float = MAX_ERROR) -> Calibration:
+        """Chooses temperature and threshold of a run just fitted (not a final one) on clean validation images."""
+        validation = self._validation(fitted.config)
+        return calibrate(validation.clean_logits(fitted.program), validation.images.labels, max_error)
+
+    @property
+    def _arrays(self) -> ArrayCache:
+        return ArrayCache(self.cache / "arrays")
+
+    def _validation(self, config: TrainConfig) -> Validation:
+        return Validation(self.images("validation", config.image_size), self._arrays)
 
 
 def learning_rate_at(config: TrainConfig, epoch: int) -> float:

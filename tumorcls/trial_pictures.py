@@ -32,6 +32,7 @@ def pictures(epochs: Sequence[Epoch], classes: Sequence[str]) -> dict[str, bytes
         classes: The class names.
     """
     last = epochs[-1].measured
+    assert last is not None, "a trial is no final run"
     drawn = {"training-curve.svg": _training(epochs), "confusion-matrix.svg": _confusion(last, classes)}
     if last.noisy_f1:
         drawn["robustness-curve.svg"] = _robustness(last)

@@ -55,7 +55,7 @@ class Validation:
             final: All images at all severities; otherwise a fixed subset at `EPOCH_SEVERITIES`, to save time.
         """
         labels = self.images.labels
-        clean = self._confusion(program, self.images.images, self.images.key, labels)
+        clean = confusion_matrix(labels, self.clean_logits(program).argmax(axis=1), len(self.images.classes))
         clean_f1 = float(macro_f1(clean))
         clean_scores = {"accuracy": float(accuracy(clean)), "clean_f1": clean_f1}
         if not config.measured_noises:
@@ -76,6 +76,10 @@ class Validation:
         }
         return Measured({**clean_scores, **noisy_scores}, clean, curves)
 
+    def clean_logits(self, program: Program) -> NDArray[np.float32]:
+        """Returns logits (n, classes) for the images as they are."""
+        return self._logits(program, self.images.images, self.images.key)
+
     def _noisy_f1(self, program: Program, noise: NoiseName, severity: int, chosen: NDArray[np.int64]) -> float:
         content = {"images": self.images.key, "noise": noise, "severity": severity, "seed": CORRUPTION_SEED}
         key = content_key(rows=chosen.tolist(), **content)
@@ -86,16 +90,17 @@ class Validation:
 
         shape = (len(chosen), *self.images.images.shape[1:])
         corrupted = self.cache.get(key, shape, np.uint8, fill)
-        return float(macro_f1(self._confusion(program, corrupted, key, self.images.labels[chosen])))
+        predicted = self._logits(program, corrupted, key).argmax(axis=1)
+        return float(macro_f1(confusion_matrix(self.images.labels[chosen], predicted, len(self.images.classes))))
 
-    def _confusion(self, program: Program, images: NDArray[np.uint8], key: str, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _logits(self, program: Program, images: NDArray[np.uint8], key: str) -> NDArray[np.float32]:
         inputs: NDArray[Any] = images
         if program.takes_activations:
             inputs = Features(program, self.cache).of_images(images, key)
-        return confusion_matrix(labels, program.predict_logits(inputs).argmax(axis=1), len(self.images.classes))
+        return program.predict_logits(inputs)
 
 
 def describe_scores(scores: Mapping[str, float]) -> str:
-    """Returns the scores that a person follows while a model trains, in one line."""
+    """Returns the scores that a person follows while a model trains, in one line; a final run has none."""
     names = ("clean_f1", "noisy_f1", "accuracy")
     return "  ".join(f"{name} {scores[name]:.3f}" for name in names if name in scores)

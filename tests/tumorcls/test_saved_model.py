@@ -6,10 +6,13 @@ import keras
 import numpy as np
 import pytest
 
+from tumorcls.calibration import Calibration
 from tumorcls.errors import DataError, ModelError
 from tumorcls.labels import CLASSES
 from tumorcls.model import build_backbone, build_classifier
 from tumorcls.saved_model import SavedModel, load_model
+
+CALIBRATION = Calibration(temperature=1.5, threshold=0.6, max_error=0.05, coverage=0.9, error=0.04, images=50)
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +20,8 @@ def model(make_config):
     backbone = build_backbone(32, "none")
     head = keras.layers.Dense(4)
     head.build((None, 1280))
-    return SavedModel(build_classifier(backbone, head, 0.3), CLASSES, make_config(), {"seed": 3, "split_sha256": "abc"})
+    provenance = {"seed": 3, "split_sha256": "abc"}
+    return SavedModel(build_classifier(backbone, head, 0.3), CLASSES, make_config(), provenance, CALIBRATION)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +41,8 @@ def test_a_model_comes_back_as_it_was(model, saved, pictures):
     assert loaded.classes == CLASSES
     assert loaded.config == model.config
     assert loaded.provenance == {"seed": 3, "split_sha256": "abc"}
+    assert loaded.calibration == CALIBRATION
+    assert loaded.sha256 == model.sha256
     probabilities = loaded.predict(pictures, batch_size=2)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(probabilities, model.predict(pictures), rtol=1e-5)

@@ -47,6 +47,26 @@ def test_a_model_that_was_trained_predicts_what_the_program_does(trainer, make_c
     logits = fitted.program.predict_logits(images.images)
     softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(np.asarray(fitted.classifier()(images.images)), softmax, rtol=1e-3, atol=1e-5)
+    cooler = np.exp(logits / 3) / np.exp(logits / 3).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(np.asarray(fitted.classifier(3.0)(images.images)), cooler, rtol=1e-3, atol=1e-5)
+
+
+def test_calibration_is_of_the_validation_images(trainer, make_config):
+    fitted = trainer.fit(make_config(), 0, lambda epoch: None)
+    found = trainer.calibrate(fitted, max_error=1.0)
+    assert found.images == len(trainer.images("validation", 32).labels)
+    assert (found.threshold, found.coverage) == (0.0, 1.0)
+    assert found.error == pytest.approx(1 - fitted.last.scores["accuracy"])
+
+
+def test_a_final_run_trains_on_validation_images_too_and_measures_nothing(trainer, make_config):
+    epochs = []
+    parts = {part: trainer.images(part, 32) for part in ("train", "validation", "development")}
+    assert sorted(parts["development"].keys) == sorted(parts["train"].keys + parts["validation"].keys)
+    trained = trainer.fit(make_config(), 0, lambda epoch: None).last.loss
+    fitted = trainer.fit(make_config(), 0, epochs.append, final=True)
+    assert [epoch.scores for epoch in epochs] == [{}, {}]
+    assert fitted.last.loss != trained
 
 
 @pytest.mark.slow

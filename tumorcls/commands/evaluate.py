@@ -38,7 +38,7 @@ def command(model_file: Path, output: Path | None, html: Path | None, reference:
     from tumorcls.validation import CORRUPTION_SEED
 
     model = load_model(model_file)
-    against = Evaluation.from_json(_read(reference), where=str(reference)) if reference else None
+    against = Evaluation.read(reference) if reference else None
     prepared = prepare_data(model.config, cache_folder())
     trained_on = model.provenance["split_sha256"]
     if prepared.split_sha256 != trained_on:
@@ -58,7 +58,11 @@ def command(model_file: Path, output: Path | None, html: Path | None, reference:
         name=model_file.stem,
         classes=model.classes,
         noise_seed=CORRUPTION_SEED,
-        provenance={"manifest_sha256": prepared.manifest.sha256, "split_sha256": prepared.split_sha256},
+        provenance={
+            "model_sha256": model.sha256,
+            "manifest_sha256": prepared.manifest.sha256,
+            "split_sha256": prepared.split_sha256,
+        },
         on_condition=lambda noise, severity: click.echo(f"  {noise} {severity}/5", err=True),
     )
     if against is not None:
@@ -73,15 +77,6 @@ def command(model_file: Path, output: Path | None, html: Path | None, reference:
         write_page(html, evaluation, test.images, against)
         click.echo(f"Wrote {html}.")
     click.echo(DISCLAIMER)
-
-
-def _read(path: Path) -> str:
-    from tumorcls.errors import DataError
-
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: must be a readable JSON file; {error}. Evaluate the reference model with -o.") from None
 
 
 def _share(value: float | None) -> str:

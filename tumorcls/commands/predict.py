@@ -1,41 +1,68 @@
-"""`tumorcls predict`: a model's probabilities for image files."""
+"""`tumorcls predict`: a model's answers for image files."""
 
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tumorcls import DISCLAIMER
 
+if TYPE_CHECKING:
+    from tumorcls.prediction import Prediction
+
+_FILE = click.Path(path_type=Path)
+
 
 @click.command("predict")
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-m", "--model", "model_file", type=click.Path(path_type=Path), default=Path("model.keras"), show_default=True)
-def command(images: tuple[Path, ...], model_file: Path) -> None:
-    """Print the probability of each class for each image. For research and education only, never for diagnosis.
+@click.argument("images", nargs=-1, required=True, type=_FILE)
+@click.option("-m", "--model", "model_file", type=_FILE, default=Path("model.keras"), show_default=True)
+@click.option("--format", "form", type=click.Choice(["text", "csv", "json"]), default="text", show_default=True)
+@click.option("-o", "--output", type=_FILE, help="File to write instead of printing.")
+@click.option("--overlay", type=_FILE, help="Folder for pictures of what spoke for each answer (class activation maps).")
+@click.option("--threshold", type=click.FloatRange(0, 1), help='Confidence below which the answer is "uncertain".')
+def command(
+    images: tuple[Path, ...], model_file: Path, form: str, output: Path | None, overlay: Path | None, threshold: float | None
+) -> None:
+    """Answer for image files and folders. For research and education only, never for diagnosis.
 
-    An image that cannot be read gets its error on its own line; the others are answered all the same, and the exit code is 1.
+    Prints the class, or "uncertain" where the model is less sure than the threshold that its validation images chose, and the
+    calibrated probability of each class. An image that cannot be read gets its error on its own line; the others are answered
+    all the same, and the exit code is 1.
     """
-    import numpy as np
-
     from tumorcls.backend import select_backend
-    from tumorcls.errors import DataError
-    from tumorcls.images import fit_square, read_image
 
     select_backend()
+    from tumorcls.activation_map import Explainer
+    from tumorcls.atomic import write_whole
+    from tumorcls.prediction import as_csv, as_json, as_text, find_images, predict_files
     from tumorcls.saved_model import load_model
 
     model = load_model(model_file)
-    failed = False
-    for path in images:
-        try:
-            image = fit_square(read_image(path), model.config.image_size)
-        except DataError as error:
-            click.echo(f"tumorcls: {error}", err=True)
-            failed = True
-            continue
-        probabilities = model.predict(np.asarray(image)[None])[0]
-        ranked = sorted(zip(model.classes, probabilities.tolist(), strict=True), key=lambda pair: -pair[1])
-        click.echo(f"{path}: " + "  ".join(f"{name} {probability:.3f}" for name, probability in ranked))
-    click.echo(DISCLAIMER)
-    if failed:
+    chosen = model.calibration.threshold if threshold is None else threshold
+    paths = list(find_images(images))
+    predictions = predict_files(Explainer(model.network), paths, model.classes, model.config.image_size, chosen)
+    answers = list(_drawn(predictions, overlay))
+    text = {"text": as_text, "csv": as_csv, "json": as_json}[form](answers, model.classes)
+    for answer in answers:
+        if answer.error is not None:
+            click.echo(f"tumorcls: {answer.error}", err=True)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        write_whole(output, text)
+        click.echo(f"Wrote {output}. {DISCLAIMER}")
+    if any(answer.error is not None for answer in answers):
         raise SystemExit(1)
+
+
+def _drawn(predictions: Iterable["Prediction"], folder: Path | None) -> Iterator["Prediction"]:
+    """Draws each answer where a folder is given; passes it on without its pictures, of which there may be thousands."""
+    from tumorcls.answer_picture import draw_answer
+    from tumorcls.atomic import write_whole
+
+    for number, prediction in enumerate(predictions):
+        if folder is not None and prediction.image is not None and prediction.activation is not None:
+            write_whole(folder / f"{number:04d}-{prediction.path.stem}.png", draw_answer(prediction))
+        yield replace(prediction, image=None, activation=None)

@@ -1,21 +1,34 @@
 """`tumorcls train`: a model from an exported config."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tumorcls import DISCLAIMER
 
+if TYPE_CHECKING:
+    from tumorcls.calibration import Calibration
+
 
 @click.command("train")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), required=True, help="File from `search export`.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("model.keras"), show_default=True)
+@click.option("--final", is_flag=True, help="Train once more on training and validation images together, and save that model.")
+@click.option(
+    "--max-error",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    help='Share of wrong answers accepted; less sure answers become "uncertain".',
+)
 @click.option("--seed", type=int, help="Seed of the run. Default: that of the exported trial, else 0.")
-def command(config_file: Path, output: Path, seed: int | None) -> None:
+def command(config_file: Path, output: Path, final: bool, max_error: float, seed: int | None) -> None:
     """Train a model from exactly what a config file says, and save it with its label order inside.
 
-    With the trial's own seed this is the trial over again; its scores, if the file names them, should come back.
+    With the trial's own seed this is the trial over again; its scores, if the file names them, should come back. Its validation
+    images then choose the temperature of its probabilities and the confidence below which it answers "uncertain"; with --final
+    the second model, which has trained on these images, takes both over.
     """
     from tumorcls.backend import select_backend
     from tumorcls.config import TrainConfig, cache_folder, read_config_file
@@ -38,13 +51,28 @@ def command(config_file: Path, output: Path, seed: int | None) -> None:
         click.echo(f"epoch {epoch.number + 1}/{config.epochs}  loss {epoch.loss:.3f}  {describe_scores(epoch.scores)}")
 
     fitted = trainer.fit(config, chosen_seed, on_epoch_end)
+    calibration = trainer.calibrate(fitted, max_error)
+    click.echo(_describe(calibration))
+    scores = dict(fitted.last.scores)
+    if final:
+        click.echo("Once more, on training and validation images.")
+        fitted = trainer.fit(config, chosen_seed, on_epoch_end, final=True)
     provenance = {
         "exported": exported,
         "seed": chosen_seed,
         "manifest_sha256": trainer.prepared.manifest.sha256,
         "split_sha256": trainer.prepared.split_sha256,
-        "validation": dict(fitted.last.scores),
+        "validation": scores,
+        "trained_on": "training and validation images" if final else "training images",
         **package_versions(),
     }
-    SavedModel(fitted.classifier(), config.classes, config, provenance).save(output)
+    network = fitted.classifier(calibration.temperature)
+    SavedModel(network, config.classes, config, provenance, calibration).save(output)
     click.echo(f"Saved {output}. Next: tumorcls evaluate {output}\n{DISCLAIMER}")
+
+
+def _describe(calibration: "Calibration") -> str:
+    return (
+        f"On {calibration.images} validation images: temperature {calibration.temperature:.2f}; above confidence "
+        f"{calibration.threshold:.3f}, {calibration.coverage:.1%} get an answer and {calibration.error:.1%} of these are wrong."
+    )

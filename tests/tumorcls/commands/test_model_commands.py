@@ -1,6 +1,7 @@
 """`train`, `evaluate` and `predict`, one after the other as a person would type them."""
 
 import json
+import zipfile
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ import tomli_w
 from click.testing import CliRunner
 
 from tumorcls import DISCLAIMER
-from tumorcls.commands import evaluate, predict, train
+from tumorcls.commands import card, evaluate, predict, train
 from tumorcls.errors import ConfigError, DataError
 from tumorcls.objective import BrainTumourObjective
 
@@ -87,6 +88,53 @@ def test_evaluate_wants_the_split_of_the_training(workplace, images):
         added.unlink()
 
 
+def test_train_chooses_temperature_and_threshold(workplace):
+    folder, done = workplace
+    assert "validation images: temperature " in done.output
+    document = json.loads(zipfile.ZipFile(folder / "model.keras").read("tumorcls.json"))
+    calibration = document["calibration"]
+    assert f"above confidence {calibration['threshold']:.3f}" in done.output
+    assert calibration["max_error"] == 0.05
+
+
+def test_a_final_model_takes_the_calibration_over(workplace):
+    folder, _ = workplace
+    done = run(train.command, "--config", folder / "best.toml", "-o", folder / "final.keras", "--final")
+    assert done.exit_code == 0
+    assert "Once more, on training and validation images." in done.output
+    first, final = (json.loads(zipfile.ZipFile(folder / f"{name}.keras").read("tumorcls.json")) for name in ("model", "final"))
+    assert final["calibration"] == first["calibration"]
+    assert final["provenance"]["validation"] == first["provenance"]["validation"]
+    assert final["provenance"]["trained_on"] == "training and validation images"
+
+
+def test_a_card_is_written_from_model_and_evaluation(workplace):
+    folder, _ = workplace
+    assert run(evaluate.command, folder / "model.keras", "-o", folder / "own.json", "--clean-only").exit_code == 0
+    done = run(
+        card.command, folder / "model.keras", folder / "own.json", "-o", folder / "card.md", "--html", folder / "card.html"
+    )
+    assert done.exit_code == 0
+    scores = json.loads((folder / "own.json").read_text())["clean"]["macro_f1"]
+    text = f"{scores['value']:.3f} ({scores['low']:.3f} to {scores['high']:.3f})"
+    assert f"| macro-F1 | {text} |" in (folder / "card.md").read_text()
+    assert text in (folder / "card.html").read_text()
+    with pytest.raises(DataError, match="readable JSON"):
+        run(card.command, folder / "model.keras", folder / "none.json")
+
+
+def test_predict_writes_tables_and_pictures_of_a_folder(workplace, images, tmp_path):
+    folder, _ = workplace
+    source = next((images / "Training").iterdir())
+    options = ["-m", folder / "model.keras", "--threshold", "1", "--format", "csv"]
+    done = run(predict.command, source, *options, "-o", tmp_path / "answers.csv", "--overlay", tmp_path / "maps")
+    assert done.exit_code == 0
+    assert DISCLAIMER in done.output
+    rows = (tmp_path / "answers.csv").read_text().splitlines()
+    assert len(rows) - 1 == len(list(source.iterdir())) == len(list((tmp_path / "maps").glob("*.png")))
+    assert all(",uncertain," in row for row in rows[1:])
+
+
 def test_predict_answers_for_good_images_and_names_bad_ones(workplace, images, tmp_path):
     folder, _ = workplace
     good = next(images.rglob("*.jpg"))
@@ -97,7 +145,7 @@ def test_predict_answers_for_good_images_and_names_bad_ones(workplace, images, t
     assert done.exit_code == 1
     assert len([line for line in done.stderr.splitlines() if line.startswith("tumorcls: ")]) == 2
     answer = next(line for line in done.stdout.splitlines() if line.startswith(str(good)))
-    shares = [float(word) for word in answer.removeprefix(str(good)).split() if word[0].isdigit()]
+    shares = [float(word.strip("()")) for word in answer.removeprefix(str(good)).split() if word[0].isdigit()]
     assert len(shares) == 4
     assert sum(shares) == pytest.approx(1, abs=0.003)
     assert shares == sorted(shares, reverse=True)

@@ -1,0 +1,70 @@
+"""Where does a model look? Class activation maps, laid over the image.
+
+Between the last convolution and the logits there are only global average pooling and one dense layer. For such a network
+Grad-CAM (Selvaraju et al. 2017, "Grad-CAM", sec. 3) is class activation mapping (Zhou et al. 2016, "Learning Deep Features for
+Discriminative Localization") up to a constant: the gradient of a logit is the dense layer's weight. So no gradient is needed,
+and the maps are the same on every backend.
+
+A map shows what spoke for a class. It does not outline a tumour.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorcls.errors import ModelError
+
+_LAST_CONVOLUTION, _DENSE = "top_activation", "logits"
+_OPACITY = 0.45  # of the warmest colour
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Probabilities (n, k), and for each image the map of its likeliest class, (n, h, w) in [0, 1] at the size of the grid."""
+
+    probabilities: NDArray[np.float32]
+    maps: NDArray[np.float32]
+
+
+class Explainer:
+    """Answers and class activation maps in one pass through a saved network."""
+
+    def __init__(self, network: keras.Model) -> None:
+        """Finds the network's last convolution.
+
+        Raises:
+            ModelError: The network has another structure than those that `tumorcls train` saves.
+        """
+        try:
+            features = network.get_layer(_LAST_CONVOLUTION).output
+            self._kernel = np.asarray(keras.ops.convert_to_numpy(network.get_layer(_DENSE).kernel))
+        except ValueError as error:
+            raise ModelError(f"model: must have the layers of tumorcls; {error} Train it again.") from None
+        self._network = keras.Model(network.input, [features, network.output])
+
+    def explain(self, images: NDArray[np.uint8]) -> Explained:
+        """Answers for uint8 RGB images (n, size, size, 3) in [0, 255]."""
+        features, probabilities = (np.asarray(output) for output in self._network.predict_on_batch(images))
+        weights = self._kernel[:, probabilities.argmax(axis=1)]  # (channels, n)
+        maps = np.maximum(np.einsum("nhwc,cn->nhw", features, weights), 0)
+        peaks = maps.max(axis=(1, 2), keepdims=True)
+        return Explained(probabilities, (maps / np.where(peaks > 0, peaks, 1)).astype(np.float32))
+
+
+def overlay(image: NDArray[np.uint8], activation: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Lays a map over its image: the warmer the colour, the more spoke for the class.
+
+    Args:
+        image: uint8 (size, size, 3), RGB.
+        activation: (h, w) in [0, 1].
+
+    Returns:
+        uint8 (size, size, 3), RGB.
+    """
+    large = cv2.resize(activation, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    colours = cv2.applyColorMap((255 * large).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    share = (_OPACITY * large)[..., None]
+    return ((1 - share) * image + share * colours).round().astype(np.uint8)

@@ -1,0 +1,38 @@
+"""`tumorcls card`: a model's papers."""
+
+from pathlib import Path
+
+import click
+
+from tumorcls import DISCLAIMER
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command("card")
+@click.argument("model_file", metavar="MODEL.keras", type=_FILE)
+@click.argument("evaluation_file", metavar="EVALUATION.json", type=_FILE)
+@click.option("-o", "--output", type=_FILE, default=Path("card.md"), show_default=True, help="Markdown file to write.")
+@click.option("--html", type=_FILE, help="Write it as a page too, which opens offline.")
+def command(model_file: Path, evaluation_file: Path, output: Path, html: Path | None) -> None:
+    """Write a model card from a model and the JSON that `tumorcls evaluate MODEL.keras -o` wrote of it.
+
+    It names data and split by their hashes, the search, every setting, clean and noisy results with intervals for each class,
+    calibration, what the model is for, and what it is not for.
+    """
+    from tumorcls.atomic import write_whole
+    from tumorcls.backend import select_backend
+    from tumorcls.evaluation import Evaluation
+
+    select_backend()
+    from tumorcls.model_card import render_page, write_card
+    from tumorcls.saved_model import load_model
+
+    model = load_model(model_file)
+    card = write_card(model, Evaluation.read(evaluation_file), model_file.stem)
+    write_whole(output, card)
+    click.echo(f"Wrote {output}.")
+    if html:
+        write_whole(html, render_page(card, model_file.stem))
+        click.echo(f"Wrote {html}.")
+    click.echo(DISCLAIMER)

@@ -1,0 +1,130 @@
+"""What does a model say of image files? One answer a file, or why there is none."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorcls import DISCLAIMER
+from tumorcls.errors import DataError
+from tumorcls.images import IMAGE_SUFFIXES, fit_square, read_image
+
+if TYPE_CHECKING:
+    from tumorcls.activation_map import Explainer
+
+UNCERTAIN = "uncertain"
+"""The answer where the model is less sure than its threshold."""
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one file.
+
+    Attributes:
+        path: The file.
+        answer: A class name, or `UNCERTAIN`; None where the file could not be read.
+        probabilities: Of each class, by name; empty where the file could not be read.
+        error: Why it could not be read, in one line.
+        image: uint8 (size, size, 3), what the network saw; None where the file could not be read.
+        activation: The class activation map of the likeliest class, (h, w) in [0, 1].
+    """
+
+    path: Path
+    answer: str | None
+    probabilities: dict[str, float]
+    error: str | None = None
+    image: NDArray[np.uint8] | None = None
+    activation: NDArray[np.float32] | None = None
+
+
+def find_images(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yields files as they are and, sorted, the image files in and below folders.
+
+    Raises:
+        DataError: A folder holds no image file.
+    """
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+        if not found:
+            raise DataError(f"{path}: a folder must hold image files ({', '.join(sorted(IMAGE_SUFFIXES))}); got none.")
+        yield from found
+
+
+def predict_files(
+    explainer: "Explainer", paths: Iterable[Path], classes: Sequence[str], image_size: int, threshold: float
+) -> Iterator[Prediction]:
+    """Answers for files in their order, in batches of bounded memory; a file that cannot be read stops nothing.
+
+    Args:
+        explainer: Of the model.
+        paths: Image files.
+        classes: Class names in the order of the model's probabilities.
+        image_size: Side of the model's input in pixels.
+        threshold: Confidence below which the answer is `UNCERTAIN`.
+    """
+    remaining = iter(paths)
+    while batch := list(islice(remaining, _BATCH)):
+        read = [_read(path, image_size) for path in batch]
+        images = [image for image in read if isinstance(image, np.ndarray)]
+        explained = explainer.explain(np.stack(images)) if images else None
+        row = 0
+        for path, image in zip(batch, read, strict=True):
+            if isinstance(image, str):
+                yield Prediction(path, None, {}, image)
+                continue
+            assert explained is not None
+            shares = explained.probabilities[row]
+            answer = classes[int(shares.argmax())] if shares.max() >= threshold else UNCERTAIN
+            by_name = dict(zip(classes, shares.tolist(), strict=True))
+            yield Prediction(path, answer, by_name, image=image, activation=explained.maps[row])
+            row += 1
+
+
+def as_text(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
+    """Returns a line for each answer, the likeliest class first."""
+    lines = []
+    for prediction in predictions:
+        ranked = sorted(prediction.probabilities.items(), key=lambda pair: -pair[1])
+        shares = "  ".join(f"{name} {share:.3f}" for name, share in ranked)
+        if prediction.error is None:
+            lines.append(f"{prediction.path}: {prediction.answer}  ({shares})")
+    return "\n".join([*lines, DISCLAIMER, ""])
+
+
+def as_csv(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
+    """Returns a table with the columns file, answer, one for each class, error and note, the disclaimer."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "answer", *classes, "error", "note"])
+    for one in predictions:
+        shares = [f"{one.probabilities[name]:.6f}" if one.probabilities else "" for name in classes]
+        writer.writerow([one.path, one.answer or "", *shares, one.error or "", DISCLAIMER])
+    return text.getvalue()
+
+
+def as_json(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
+    """Returns an object with the classes, the disclaimer and the list of answers."""
+    answers = [
+        {"file": str(one.path), "answer": one.answer, "probabilities": one.probabilities, "error": one.error}
+        for one in predictions
+    ]
+    return json.dumps({"note": DISCLAIMER, "classes": list(classes), "predictions": answers}, indent=1) + "\n"
+
+
+def _read(path: Path, image_size: int) -> NDArray[np.uint8] | str:
+    try:
+        return fit_square(read_image(path), image_size)
+    except DataError as error:
+        return str(error)
