@@ -1,11 +1,13 @@
 """What the next trial is: a lost one taken up again, a config of the file's queue, or a draw of the sampler."""
 
+import copy
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search import samplers
 from search.resume import RETRY_KEY
@@ -35,6 +37,8 @@ class Asker:
             queue += samplers.grid(spec.space, spec.seed)
         tried = [trial.user_attrs.get(QUEUED_KEY) for trial in study.get_trials(deepcopy=False)]
         self._queue = deque(entry for entry in queue if entry not in tried)
+        self._seen = 0
+        self._retries: list[int] = []  # among the first `_seen` trials, ascending
 
     @property
     def exhausted(self) -> bool:
@@ -43,28 +47,63 @@ class Asker:
             return False
         return not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
-    def ask(self) -> optuna.Trial:
-        """Returns the next trial, its parameters drawn and its seed set."""
+    def ask(self, attrs: Mapping[str, Any]) -> optuna.Trial:
+        """Returns the next trial, its parameters drawn and its seed set.
+
+        This is `Study.ask` in as few transactions as it can be, since they are what a driver's time goes into: the trials are
+        read once, and a new trial is stored together with its attributes.
+
+        Args:
+            attrs: User attributes that the trial gets at once.
+        """
         trials = self._study.get_trials(deepcopy=False)
-        if self._queue and not any(trial.state is TrialState.WAITING for trial in trials):
-            # One at a time: a retry of an earlier trial then always comes before the next config of the queue.
-            entry = self._queue.popleft()
-            self._study.enqueue_trial(entry, user_attrs={QUEUED_KEY: entry})
-            trials = self._study.get_trials(deepcopy=False)
-        number = next((trial.number for trial in trials if trial.state is TrialState.WAITING), len(trials))
-        place = place_of(number, trials)
+        waiting = next((trial for trial in trials if trial.state is TrialState.WAITING), None)
+        number = len(trials) if waiting is None else waiting.number
+        place = place_of(number, trials, self._count_retries(trials))
+        # A study object of its own: the sampler is this trial's, and no trials cached for an earlier one are in it.
+        study = copy.copy(self._study)
         sampler = self._spec.sampler
-        self._study.sampler = samplers.make(sampler.name, sampler.options, study_seed=self._spec.seed, place=place)
-        trial = self._study.ask(fixed_distributions=dict(self._spec.space))
-        if "seed" not in trial.user_attrs:
-            trial.set_user_attr("seed", derive(self._spec.seed, Stream.TRIAL, place))
+        study.sampler = samplers.make(sampler.name, sampler.options, study_seed=self._spec.seed, place=place)
+        attrs = {"seed": derive(self._spec.seed, Stream.TRIAL, place), **attrs}
+        trial = optuna.Trial(study, self._create(attrs) if waiting is None else self._wake(waiting, attrs))
+        for name, distribution in self._spec.space.items():
+            trial._suggest(name, distribution)
         return trial
 
+    def _create(self, attrs: dict[str, Any]) -> int:
+        fixed: dict[str, Any] = {}
+        if self._queue:
+            entry = self._queue.popleft()
+            attrs |= {QUEUED_KEY: entry}
+            fixed = {"fixed_params": entry}
+        template = create_trial(state=TrialState.RUNNING, user_attrs=attrs, system_attrs=fixed)
+        return self._study._storage.create_new_trial(self._study._study_id, template)
 
-def place_of(number: int, trials: Sequence[FrozenTrial]) -> int:
-    """Returns the place of a trial: its number less the retries before it; that of a retry is the place of its first try."""
+    def _wake(self, waiting: FrozenTrial, attrs: dict[str, Any]) -> int:
+        """Starts a trial that was enqueued; a retry keeps the seed of its first try."""
+        self._study._storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
+        for key, value in attrs.items():
+            if key != "seed" or key not in waiting.user_attrs:
+                self._study._storage.set_trial_user_attr(waiting._trial_id, key, value)
+        return waiting._trial_id
+
+    def _count_retries(self, trials: Sequence[FrozenTrial]) -> Sequence[int]:
+        """Returns the numbers of all retries, looking only at the trials that are new."""
+        self._retries += [trial.number for trial in trials[self._seen :] if RETRY_KEY in trial.user_attrs]
+        self._seen = len(trials)
+        return self._retries
+
+
+def place_of(number: int, trials: Sequence[FrozenTrial], retries: Sequence[int]) -> int:
+    """Returns the place of a trial: its number less the retries before it; that of a retry is the place of its first try.
+
+    Args:
+        number: Of the trial, which need not be there yet.
+        trials: All trials of the study.
+        retries: The numbers of those that are retries, ascending.
+    """
     attrs: dict[str, Any] = trials[number].user_attrs if number < len(trials) else {}
     while RETRY_KEY in attrs:
         number = attrs[RETRY_KEY]
         attrs = trials[number].user_attrs
-    return number - sum(RETRY_KEY in trial.user_attrs for trial in trials[:number])
+    return number - bisect_left(retries, number)

@@ -141,10 +141,8 @@ class Driver:
             self._executor.start(worker)
 
     def _hand_trial_to(self, worker: int) -> None:
-        trial = self._asker.ask()
-        # The owner is written at once: a launch that finds the trial RUNNING must be able to tell whether it is lost.
-        trial.set_user_attr(OWNER_KEY, asdict(self._owner))
-        trial.set_user_attr("worker", worker)
+        # The owner is there from the start: a launch that finds the trial RUNNING must be able to tell whether it is lost.
+        trial = self._asker.ask({OWNER_KEY: asdict(self._owner), "worker": worker})
         self._running[worker] = trial
         self._view.trial_started(worker, trial.number, trial.params)
         task = RunTrial(trial.number, trial.params, _shown_to_objective(trial), len(self._study.directions))
@@ -180,9 +178,9 @@ class Driver:
     def _heed_outcome(self, worker: int, outcome: Outcome) -> None:
         trial = self._running.pop(worker)
         if outcome.state == "complete":
-            self._study.tell(trial, list(outcome.values))
+            trial.study.tell(trial, list(outcome.values))
         elif outcome.state == "pruned":
-            self._study.tell(trial, state=TrialState.PRUNED)
+            trial.study.tell(trial, state=TrialState.PRUNED)
         elif outcome.state == "interrupted":
             self._give_back(trial, "interrupted")
         else:

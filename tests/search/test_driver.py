@@ -69,7 +69,7 @@ def test_a_lost_trial_changes_nothing_after_it(drive, sampler):
         # What a kill leaves behind: a trial asked for, and RUNNING.
         from search.asking import Asker
 
-        lost = Asker(study, load("demo.toml")).ask()
+        lost = Asker(study, load("demo.toml")).ask({})
         give_back(study, study.trials[lost.number], "killed")
         drive(study, trials=budget, study={"trials": "14"}, **tables)
     assert len(study.trials) == len(whole.trials) + 4
