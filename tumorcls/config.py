@@ -14,6 +14,7 @@ from tumorcls.labels import CLASSES
 from tumorcls.prepare import BINARY_CLASSES, SplitSettings
 
 TrainableFrom = Literal["all", "block2", "block3", "block4", "block5", "block6", "block7", "head"]
+OptimizerName = Literal["adam", "adamw", "sgd"]
 NoiseName = Literal["gaussian", "salt_pepper", "speckle", "rician", "ghosting", "bias_field"]
 Score = Literal["clean_f1", "noisy_f1", "robust_f1", "worst_f1"]
 
@@ -53,6 +54,8 @@ class TrainConfig(BaseModel):
     # Training
     epochs: Annotated[int, Field(ge=1, le=1000)] = 20
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 32
+    optimizer: OptimizerName = "adam"
+    """Adam; AdamW, with Keras's weight decay of 0.004; or stochastic gradient descent with Nesterov momentum of 0.9."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-3
     schedule: Literal["cosine", "constant"] = "cosine"
     """Whether the learning rate falls to 0 along a half cosine, an equal step each epoch, or stays."""

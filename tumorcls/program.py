@@ -5,6 +5,7 @@ dropout, noise, augmentation) is a variable of the program, and a new trial only
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,16 @@ from keras import KerasTensor, ops
 from numpy.typing import NDArray
 
 from tumorcls.augment import RandomAugment
-from tumorcls.config import NoiseName, TrainableFrom, TrainConfig
+from tumorcls.config import NoiseName, OptimizerName, TrainableFrom, TrainConfig
 from tumorcls.layers import VariableDropout
 from tumorcls.model import build_backbone, build_classifier, set_batch_norm, split_backbone, weights_sha256
 from tumorcls.noise_layer import RandomNoise
+
+_OPTIMIZERS: dict[OptimizerName, Callable[[], keras.optimizers.Optimizer]] = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "sgd": lambda: keras.optimizers.SGD(momentum=0.9, nesterov=True),
+}
 
 PREDICT_BATCH = 64
 """Images or activations in one inference batch; fixed, so that results do not depend on a trial's batch size."""
@@ -31,6 +38,7 @@ class Structure:
     weights: str
     trainable_from: TrainableFrom
     batch_norm: str
+    optimizer: OptimizerName
     noises: tuple[NoiseName, ...]
     clean_share: float
     classes: int
@@ -44,6 +52,7 @@ class Structure:
             weights=config.weights,
             trainable_from=config.trainable_from,
             batch_norm=config.batch_norm,
+            optimizer=config.optimizer,
             noises=config.noises,
             clean_share=config.clean_share,
             classes=len(config.classes),
@@ -70,7 +79,7 @@ class Program:
         self._head = keras.layers.Dense(len(config.classes), name="logits")
         self.extractor = None if self.frozen is None else _ViewExtractor(self._augment, self._noise, self.frozen)
         self._model = self._build_model(config.image_size)
-        self._optimizer = keras.optimizers.Adam()
+        self._optimizer = _OPTIMIZERS[config.optimizer]()
         self._optimizer.build(self._model.trainable_variables)
         self._model.compile(self._optimizer, loss=keras.losses.CategoricalCrossentropy(from_logits=True))
         self._variables: list[Any] = [*self._model.variables, *self._optimizer.variables]
@@ -106,7 +115,7 @@ class Program:
         self.set_view_recipe(config)
 
     def set_learning_rate(self, learning_rate: float) -> None:
-        """Sets Adam's learning rate for the steps that follow."""
+        """Sets the optimizer's learning rate for the steps that follow."""
         self._optimizer.learning_rate = learning_rate
 
     def set_view_recipe(self, config: TrainConfig) -> None:

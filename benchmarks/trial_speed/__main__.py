@@ -29,7 +29,7 @@ from benchmarks.trial_speed.records import Contender, Sample, TrialRecord
 from benchmarks.trial_speed.scenarios import SCENARIOS, Scenario, Work
 
 RESULTS = Path(__file__).parents[1] / "results"
-PEERS = ("optuna_keras", "optuna_keras_no_xla", "keras_tuner_random", "keras_tuner_hyperband")
+PEERS = ("optuna_keras", "keras_tuner_random", "keras_tuner_hyperband")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,8 +3,7 @@
     python -m benchmarks.trial_speed.peers NAME WORK OUTPUT
 
 They augment with Keras's own layers, get noise from this project's layer, since Keras has no such one, and freeze as Keras's
-guide to fine-tuning EfficientNet does: up to a block's output, and BatchNormalization everywhere. Keras compiles with XLA where
-it can, which on a CPU takes longer than it saves in short trials; `optuna_keras_no_xla` is a user who knows and turns it off.
+guide to fine-tuning EfficientNet does: up to a block's output, and BatchNormalization everywhere.
 """
 
 import json
@@ -29,24 +28,22 @@ from tumorcls.noise_layer import RandomNoise
 from tumorcls.train import Trainer
 
 MONITOR = "val_macro_f1"
-NO_XLA = "optuna_keras_no_xla"
 
 
 @dataclass(frozen=True)
 class Peer:
-    """What the peers share: the work, the data in memory, the list that their trials go to, and how they compile."""
+    """What the peers share: the work, the data in memory, and the list that their trials go to."""
 
     work: Work
     train: tuple[Any, Any]
     validation: tuple[Any, Any]
     trials: list[TrialRecord]
-    jit_compile: bool | str
 
     @classmethod
-    def of(cls, work: Work, jit_compile: bool | str) -> "Peer":
+    def of(cls, work: Work) -> "Peer":
         trainer = Trainer.open(_config(work), cache_folder())
         train, validation = (trainer.images(part, work.scenario.image_size) for part in ("train", "validation"))
-        return cls(work, (train.images[:], train.targets()), (validation.images[:], validation.targets()), [], jit_compile)
+        return cls(work, (train.images[:], train.targets()), (validation.images[:], validation.targets()), [])
 
     def build(self, params: dict[str, float]) -> keras.Model:
         """Builds and compiles the model of one trial."""
@@ -66,7 +63,6 @@ class Peer:
             optimizer=keras.optimizers.Adam(params["learning_rate"]),
             loss="categorical_crossentropy",
             metrics=[keras.metrics.F1Score(average="macro", name="macro_f1")],
-            jit_compile=self.jit_compile,
         )
         return model
 
@@ -207,7 +203,6 @@ def run_keras_tuner(peer: Peer, folder: Path, make: Callable[..., keras_tuner.Tu
 
 RUNS: dict[str, Callable[[Peer, Path], float]] = {
     "optuna_keras": run_optuna,
-    NO_XLA: run_optuna,
     "keras_tuner_random": lambda peer, folder: run_keras_tuner(
         peer, folder, keras_tuner.RandomSearch, max_trials=peer.work.trials
     ),
@@ -219,7 +214,7 @@ RUNS: dict[str, Callable[[Peer, Path], float]] = {
 
 def main() -> None:
     name, work, output = sys.argv[1:]
-    peer = Peer.of(Work.read(Path(work)), jit_compile=False if name == NO_XLA else "auto")
+    peer = Peer.of(Work.read(Path(work)))
     with tempfile.TemporaryDirectory() as folder:
         started = RUNS[name](peer, Path(folder))
     assert peer.trials, "KerasTuner swallows what a trial raises; see the log above"

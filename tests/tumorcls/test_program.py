@@ -18,7 +18,8 @@ def run(program, config, seed):
         inputs = np.random.default_rng(2).normal(0, 1, (20, *shape)).astype(np.float16)
     else:
         inputs = np.random.default_rng(2).integers(0, 256, (20, config.image_size, config.image_size, 3)).astype(np.uint8)
-    targets = np.eye(4, dtype=np.float32)[np.arange(20) % 4]
+    smoothing = config.label_smoothing
+    targets = np.eye(4, dtype=np.float32)[np.arange(20) % 4] * (1 - smoothing) + smoothing / 4
     program.reset(config, seed)
     program.set_learning_rate(config.learning_rate)
     losses = [program.train_epoch(inputs, targets, ORDER, config.batch_size) for _ in range(2)]
@@ -44,6 +45,16 @@ def test_a_reset_program_gives_bit_for_bit_what_a_fresh_one_gives(program, make_
             np.testing.assert_array_equal(losses, fresh[index][0])
             np.testing.assert_array_equal(logits, fresh[index][1])
     assert len({tuple(losses) for losses, _ in fresh}) == 3, "the configs do differ"
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_so_does_one_with_another_optimizer_and_smoothed_labels(program, make_config, optimizer):
+    plain, smoothed = (make_config(optimizer=optimizer, label_smoothing=smoothing) for smoothing in (0.0, 0.2))
+    other = Program(plain)
+    fresh, changed, again = (run(other, config, 1)[1] for config in (plain, smoothed, plain))
+    np.testing.assert_array_equal(again, fresh)
+    assert (changed != fresh).any()
+    assert (run(program, make_config(), 1)[1] != fresh).any(), "Adam takes other steps"
 
 
 @pytest.mark.slow
@@ -107,5 +118,5 @@ def test_programs_are_shared_by_structure_and_the_oldest_goes_first(make_config)
     programs = ProgramCache(capacity=1)
     first = programs.get(make_config(dropout=0.1))
     assert programs.get(make_config(dropout=0.5, learning_rate=0.5, epochs=9, noise_intensity=0.0)) is first
-    assert programs.get(make_config(clean_share=0.5)) is not first
+    assert programs.get(make_config(optimizer="sgd")) is not first
     assert programs.get(make_config()) is not first
