@@ -109,8 +109,9 @@ def dashboard(study: Path, host: str, port: int, storage: str | None) -> None:
 @_STUDY
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write instead of printing.")
 @click.option("--trial", type=click.IntRange(min=0), help="A trial's number instead of the best trial.")
+@click.option("--by", metavar="METRIC", help="With several directions: the metric whose best is taken, or compromise.")
 @_STORAGE
-def export(study: Path, output: Path | None, trial: int | None, storage: str | None) -> None:
+def export(study: Path, output: Path | None, trial: int | None, by: str | None, storage: str | None) -> None:
     """Write the best trial as a TOML config with its provenance."""
     from search.export import export_trial, write
     from search.storage import close, open_study, storage_errors
@@ -119,7 +120,7 @@ def export(study: Path, output: Path | None, trial: int | None, storage: str | N
     url = storage or spec.storage
     opened = open_study(url, spec.name)
     with storage_errors(url):
-        document = export_trial(opened, spec, url, trial)
+        document = export_trial(opened, spec, url, trial, by)
     close(opened)
     if output is None:
         click.echo(document, nl=False)

@@ -4,12 +4,15 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import tomli_w
+from numpy.typing import NDArray
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import StorageError, StudyError
@@ -21,11 +24,14 @@ from search.study_file import StudySpec
 CONFIG_KEY = "config"
 """Trial user attribute, a table: every value needed to train, where the objective knows more than settings and parameters."""
 
+COMPROMISE = "compromise"
+"""Chooses the trial of the Pareto front that is nearest to the ideal point, each direction scaled to the front's extent."""
+
 PROVENANCE_KEY = "provenance"
 """Trial user attribute, a table: what the objective wants known about its values, such as the hash of its data."""
 
 
-def export_trial(study: optuna.Study, spec: StudySpec, url: str, number: int | None) -> str:
+def export_trial(study: optuna.Study, spec: StudySpec, url: str, number: int | None = None, by: str | None = None) -> str:
     """Returns a COMPLETE trial as TOML: the tables ``config`` and ``provenance``.
 
     Args:
@@ -33,12 +39,16 @@ def export_trial(study: optuna.Study, spec: StudySpec, url: str, number: int | N
         spec: The study's file.
         url: The storage; its password is left out.
         number: The trial; None for the best one.
+        by: How to choose from the Pareto front of several directions: the name of a metric, whose best is taken, or
+            `COMPROMISE`.
 
     Raises:
         StudyError: There is no such trial, or not one best trial.
     """
-    trial = _choose(study, number)
+    trial = _choose(study, number, by)
     document = {"config": _config(trial, spec), "provenance": _provenance(study, trial, spec, url)}
+    if by is not None:
+        document["provenance"]["chosen_by"] = by
     header = f"# Trial {trial.number} of study {study.study_name}, written by search export.\n\n"
     return header + tomli_w.dumps(_without_none(document))
 
@@ -62,7 +72,7 @@ def write(document: str, path: Path) -> None:
         raise StorageError(f"{path}: must be writable; got: {error.strerror}. Choose another file with -o.") from None
 
 
-def _choose(study: optuna.Study, number: int | None) -> FrozenTrial:
+def _choose(study: optuna.Study, number: int | None, by: str | None) -> FrozenTrial:
     where = f'study "{study.study_name}"'
     if number is not None:
         trials = study.get_trials(deepcopy=False)
@@ -75,10 +85,25 @@ def _choose(study: optuna.Study, number: int | None) -> FrozenTrial:
     best = best_trials(study)
     if not best:
         raise StudyError(f"{where}: must have a COMPLETE trial; got none. Run search launch until one is.")
-    if len(best) > 1:
+    names = value_names(study)
+    if by is not None and by not in (*names, COMPROMISE):
+        raise StudyError(f"{where}: --by must be one of {', '.join([*names, COMPROMISE])}; got {by}. Write one of them.")
+    if len(best) > 1 and by is None:
         front = ", ".join(str(trial.number) for trial in best)
-        raise StudyError(f"{where}: several directions have no single best trial; got the Pareto front {front}. Add --trial.")
-    return best[0]
+        raise StudyError(
+            f"{where}: several directions have no single best trial; got the Pareto front {front}. "
+            f"Add --by {' | '.join([*names, COMPROMISE])}, or --trial."
+        )
+    losses = _losses(study, best)
+    return best[int((losses if by is None or by == COMPROMISE else losses[:, [names.index(by)]]).sum(axis=1).argmin())]
+
+
+def _losses(study: optuna.Study, front: Sequence[FrozenTrial]) -> NDArray[np.float64]:
+    """Returns how far each trial of a front is from the best in each direction, squared, in units of the front's extent."""
+    signs = [-1.0 if direction is StudyDirection.MAXIMIZE else 1.0 for direction in study.directions]
+    values = np.array([trial.values for trial in front]) * signs
+    extent = np.ptp(values, axis=0)
+    return np.asarray(np.square((values - values.min(axis=0)) / np.where(extent > 0, extent, 1)))
 
 
 def _config(trial: FrozenTrial, spec: StudySpec) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class WorkerTrial:
         self.number = task.number
         self.params: dict[str, Any] = dict(task.params)
         self.user_attrs: dict[str, Any] = dict(task.user_attrs)
-        self._directions = task.directions
+        self.directions = task.directions
         self._ask = ask
         self._tell = tell
         self._answer = Answer()
@@ -88,7 +88,7 @@ class WorkerTrial:
             ValueError: `step` is negative.
             NotImplementedError: The study has several directions; Optuna has no intermediate values there.
         """
-        if self._directions > 1:
+        if self.directions > 1:
             raise NotImplementedError("Trial.report is not supported for multi-objective optimization.")
         try:
             number = float(value)
@@ -110,7 +110,7 @@ class WorkerTrial:
 
     def should_prune(self) -> bool:
         """Returns whether the study's pruner gave this trial up at its last report; False before the first one."""
-        if self._directions > 1:
+        if self.directions > 1:
             raise NotImplementedError("Trial.should_prune is not supported for multi-objective optimization.")
         return self._answer.prune
 

@@ -62,12 +62,32 @@ def test_launch_status_export_train_evaluate_predict(type_in, tmp_path):
     assert exported["provenance"]["trial"] == study.best_trial.number
     assert len(exported["provenance"]["recorded"]["manifest_sha256"]) == 64
     trained = type_in("tumorcls train --config best.toml -o model.keras").stdout
-    assert f"clean_f1 {study.best_trial.user_attrs['clean_f1']:.3f}" in trained.splitlines()[-3], "the trial over again"
-    type_in("tumorcls evaluate model.keras --html test.html")
+    assert f"clean_f1 {study.best_trial.user_attrs['clean_f1']:.3f}" in trained.splitlines()[-4], "the trial over again"
+    type_in("tumorcls evaluate model.keras -o test.json --html test.html")
     assert (tmp_path / "test.html").stat().st_size > 1_000_000
+    type_in("tumorcls card model.keras test.json -o card.md --html card.html")
+    assert exported["provenance"]["study_file_sha256"] in (tmp_path / "card.md").read_text()
     picture = next((tmp_path / "cache").rglob("p (1).jpg"))
     (tmp_path / "scan.jpg").write_bytes(picture.read_bytes())
     assert "pituitary 0." in type_in("tumorcls predict scan.jpg").stdout
+
+
+@pytest.mark.slow
+def test_two_directions_give_a_front_and_a_rule_chooses_from_it(type_in, tmp_path):
+    small_study(tmp_path, score=["clean_f1", "noisy_f1"])
+    study = tomllib.loads((tmp_path / "study.toml").read_text())
+    del study["study"]["direction"], study["study"]["metric"]
+    study["study"] |= {"directions": ["maximize", "maximize"], "metrics": ["clean_f1", "noisy_f1"]}
+    (tmp_path / "study.toml").write_text(tomli_w.dumps(study))
+    assert "no pruner can ever prune" in type_in("search launch study.toml", code=1).stderr
+    del study["pruner"]
+    (tmp_path / "study.toml").write_text(tomli_w.dumps(study))
+    type_in("search launch study.toml")
+    assert "Pareto front, " in type_in("search status study.toml").stdout
+    type_in("search export study.toml --by compromise -o best.toml")
+    exported = tomllib.loads((tmp_path / "best.toml").read_text())
+    assert exported["config"]["score"] == ["clean_f1", "noisy_f1"]
+    assert exported["provenance"]["chosen_by"] == "compromise"
 
 
 @pytest.mark.slow

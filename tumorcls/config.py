@@ -81,14 +81,17 @@ class TrainConfig(BaseModel):
     """
 
     # Validation
-    score: Score = "robust_f1"
-    """What a trial returns: macro-F1 on clean validation images, on noisy ones, the mean of both, or the worst noise's."""
+    score: tuple[Score, ...] = Field(default=("robust_f1",), min_length=1)
+    """What a trial returns: macro-F1 on clean validation images, on noisy ones, the mean of both, or the worst noise's.
+
+    Several make one value for each direction of the study, in their order; such a study has nothing to prune by.
+    """
     measured_noises: tuple[NoiseName, ...] = SEED_NOISES
     """Noises under which validation images are measured, whatever the model was trained with; may be none for `clean_f1`."""
     noisy_images: Annotated[int, Field(ge=1)] = 128
     """Validation images (a fixed, stratified subset) on which robustness is measured after each epoch."""
 
-    @field_validator("data", mode="before")
+    @field_validator("data", "score", mode="before")
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
@@ -106,8 +109,9 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="after")
     def _noisy_scores_need_noise(self) -> Self:
-        if not self.measured_noises and self.score != "clean_f1":
-            raise ValueError(f'score = "{self.score}" needs at least one of measured_noises; got none')
+        noisy = [score for score in self.score if score != "clean_f1"]
+        if not self.measured_noises and noisy:
+            raise ValueError(f'score = "{noisy[0]}" needs at least one of measured_noises; got none')
         return self
 
     @property

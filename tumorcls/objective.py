@@ -73,15 +73,17 @@ class BrainTumourObjective:
             self._trainer.images(part, config.image_size)
         self._trainer.programs.get(config)
 
-    def __call__(self, trial: Trial) -> float:
-        """Trains one model and returns its validation score, in [0, 1].
+    def __call__(self, trial: Trial) -> float | tuple[float, ...]:
+        """Trains one model and returns its validation score, in [0, 1]; of several scores one value each.
 
         Raises:
+            ConfigError: There are more or fewer scores than the study has directions.
             optuna.TrialPruned: The pruner gave this trial up.
             TumorclsError: A hyperparameter is out of range, or the data or the cache cannot be read any more.
         """
         params = dict(trial.params) or suggest(trial)
         config = TrainConfig.parse({**self._settings, **params}, where=f"trial {trial.number}")
+        _check_directions(trial, config)
         seed = int(trial.user_attrs.get("seed", trial.number))
         self._describe(trial, config, seed)
         epochs: list[Any] = []
@@ -90,7 +92,9 @@ class BrainTumourObjective:
             epochs.append(epoch)
             if not math.isfinite(epoch.loss):
                 raise TrainingDivergedError(f"epoch {epoch.number}: the training loss must stay finite; got {epoch.loss}.")
-            trial.report(epoch.scores[config.score], step=epoch.number)
+            if len(config.score) > 1:
+                return  # Optuna keeps no intermediate values of several directions, and prunes nothing there
+            trial.report(epoch.scores[config.score[0]], step=epoch.number)
             if epoch.number < config.epochs - 1 and trial.should_prune():
                 raise optuna.TrialPruned
 
@@ -100,7 +104,8 @@ class BrainTumourObjective:
         trial.set_user_attr("seconds", {part: round(seconds, 3) for part, seconds in asdict(fitted.seconds).items()})
         trial.set_user_attr("validation_share_of_time", round(fitted.seconds.validation / fitted.seconds.total, 4))
         self._leave_pictures(trial, epochs, config)
-        return fitted.last.scores[config.score]
+        values = tuple(fitted.last.scores[name] for name in config.score)
+        return values if len(values) > 1 else values[0]
 
     def _leave_pictures(self, trial: Trial, epochs: Sequence[Any], config: TrainConfig) -> None:
         upload = getattr(trial, "upload_artifact", None)  # a trial of plain Optuna has nowhere to put them
@@ -119,6 +124,17 @@ class BrainTumourObjective:
             trial.set_user_attr(f"{part}_images", self._trainer.images(part, config.image_size).class_counts())
         provenance = {"manifest_sha256": prepared.manifest.sha256, "split_sha256": prepared.split_sha256, **package_versions()}
         trial.set_user_attr("provenance", provenance)
+
+
+def _check_directions(trial: Trial, config: TrainConfig) -> None:
+    """Tells before the training what Optuna would tell after it; a trial that does not know its study passes."""
+    study = getattr(trial, "study", None)
+    wanted = len(study.directions) if study is not None else getattr(trial, "directions", len(config.score))
+    if wanted != len(config.score):
+        raise ConfigError(
+            f"[objective]: score: must name one score for each of the study's {wanted} directions; "
+            f"got {', '.join(config.score)}. Change score, or directions in [study]."
+        )
 
 
 class TrainingDivergedError(TumorclsError):

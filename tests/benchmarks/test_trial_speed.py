@@ -47,4 +47,4 @@ def test_the_study_file_is_one_that_search_and_the_classifier_take(tmp_path):
     path, url = write_study(WORK, tmp_path)
     spec = load(path)
     assert (spec.trials, spec.storage) == (3, url)
-    assert TrainConfig.parse(tomllib.loads(path.read_text())["objective"], where="test").score == "clean_f1"
+    assert TrainConfig.parse(tomllib.loads(path.read_text())["objective"], where="test").score == ("clean_f1",)

@@ -27,8 +27,8 @@ def study():
     return study
 
 
-def exported(study, path, number=None):
-    return tomllib.loads(export_trial(study, load(path), URL, number))
+def exported(study, path, number=None, by=None):
+    return tomllib.loads(export_trial(study, load(path), URL, number, by))
 
 
 def test_the_best_trial_with_its_provenance(study, write):
@@ -90,6 +90,22 @@ def test_a_pareto_front_needs_a_choice(write):
         exported(study, write())
     provenance = exported(study, write(), 1)["provenance"]
     assert (provenance["value_0"], provenance["value_1"]) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(("by", "number"), [("value_0", 0), ("value_1", 2), ("compromise", 1)])
+def test_a_rule_chooses_from_the_front_and_is_on_record(write, by, number):
+    study = optuna.create_study(directions=["minimize", "maximize"])
+    for values in ((0, 100), (0.3, 170), (1, 200), (1, 0)):  # the last one is dominated
+        study.add_trial(optuna.trial.create_trial(values=values))
+    provenance = exported(study, write(), by=by)["provenance"]
+    assert (provenance["trial"], provenance["chosen_by"]) == (number, by)
+
+
+def test_a_rule_that_is_none_is_refused(write):
+    study = optuna.create_study(directions=["minimize", "minimize"])
+    study.add_trial(optuna.trial.create_trial(values=(0, 1)))
+    with pytest.raises(StudyError, match=r"--by must be one of value_0, value_1, compromise; got luck"):
+        exported(study, write(), by="luck")
 
 
 def test_a_file_is_written_whole_or_not_at_all(folder):

@@ -54,6 +54,19 @@ def test_the_same_seed_gives_the_same_value(objective, quiet_study):
     assert first.intermediate_values == second.intermediate_values
 
 
+def test_several_scores_make_several_values_and_no_reports(settings, objective):
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(directions=["maximize", "maximize"])
+    both = BrainTumourObjective(**settings, score=["clean_f1", "noisy_f1"])
+    study.enqueue_trial({**PARAMS, "epochs": 4})
+    study.optimize(both, n_trials=1)
+    [trial] = study.trials
+    assert trial.values == pytest.approx([trial.user_attrs["clean_f1"], trial.user_attrs["noisy_f1"]], abs=1e-6)
+    assert trial.intermediate_values == {}
+    with pytest.raises(TumorclsError, match="one score for each of the study's 2 directions; got robust_f1"):
+        objective(study.ask())
+
+
 @pytest.mark.parametrize("artifacts", [True, False])
 def test_a_trial_that_can_keep_files_gets_pictures(objective, artifacts, monkeypatch):
     class Keeper(optuna.trial.FixedTrial):

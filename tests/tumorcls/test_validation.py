@@ -56,7 +56,7 @@ def test_scores_are_what_a_hand_count_gives(tmp_path, final):
 
 def test_without_noises_only_clean_images_are_looked_at(tmp_path):
     program = FakeProgram()
-    config = CONFIG.model_copy(update={"measured_noises": (), "score": "clean_f1"})
+    config = CONFIG.model_copy(update={"measured_noises": (), "score": ("clean_f1",)})
     scores = Validation(image_set(), ArrayCache(tmp_path)).measure(program, config, final=True).scores
     assert scores == {"accuracy": 1.0, "clean_f1": 1.0}
     assert program.asked == [(True, 16)]
