@@ -42,8 +42,8 @@ class Asker:
 
     @property
     def exhausted(self) -> bool:
-        """True once every point of a grid has been handed out."""
-        if self._spec.sampler.name != "grid" or self._queue:
+        """True once every config of a grid, or of the queue alone, has been handed out."""
+        if self._spec.sampler.name not in samplers.FINITE or self._queue:
             return False
         return not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 

@@ -94,6 +94,33 @@ def status(study: Path, show_all: bool, storage: str | None) -> None:
 
 @cli.command()
 @_STUDY
+@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="So many of the best configs.")
+@click.option("--seeds", type=click.IntRange(min=2), default=5, show_default=True, help="So many runs of each.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Trials that run at the same time.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors and the ranking.")
+@_STORAGE
+def finalists(study: Path, top: int, seeds: int, workers: int, quiet: bool, storage: str | None) -> int:
+    """Train the best configs and the baseline again with several seeds, and rank them.
+
+    They become a study of their own in the same storage, NAME-finalists. ^C stops cleanly; the same command goes on.
+    """
+    from search.finalists import run_finalists
+    from search.finalists_ranking import print_ranking
+    from search.storage import close
+
+    spec = _load(study)
+    launched, ranking = run_finalists(spec, top=top, seeds=seeds, workers=workers, url=storage, quiet=quiet)
+    if ranking.finalists:
+        print_ranking(ranking)
+    close(launched.study)
+    if launched.reason != "interrupted":
+        return 0
+    click.echo(f"Interrupted. To go on: search finalists {study} --top {top} --seeds {seeds}")
+    return _INTERRUPTED
+
+
+@cli.command()
+@_STUDY
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 takes a free one.")
 @_STORAGE
@@ -112,16 +139,20 @@ def dashboard(study: Path, host: str, port: int, storage: str | None) -> None:
 @click.option("--by", metavar="METRIC", help="With several directions: the metric whose best is taken, or compromise.")
 @_STORAGE
 def export(study: Path, output: Path | None, trial: int | None, by: str | None, storage: str | None) -> None:
-    """Write the best trial as a TOML config with its provenance."""
+    """Write the best trial as a TOML config with its provenance: the winner of the finalists, where there is one."""
     from search.export import export_trial, write
+    from search.finalists import load_ranking
     from search.storage import close, open_study, storage_errors
 
     spec = _load(study)
     url = storage or spec.storage
     opened = open_study(url, spec.name)
     with storage_errors(url):
-        document = export_trial(opened, spec, url, trial, by)
+        ranking = load_ranking(opened) if trial is None and by is None else None
+        document = export_trial(opened, spec, url, trial, by, ranking)
     close(opened)
+    if ranking is not None and ranking.winner is not None:
+        _say(f"trial {ranking.winner.number}, the winner of {ranking.study}: {ranking.describe_choice()}")
     if output is None:
         click.echo(document, nl=False)
     else:
@@ -220,7 +251,7 @@ def _print_end(launched: "Launched", arguments: str) -> None:
     ends: dict[str, str] = {
         "budget": f"Budget reached: {done}.",
         "timeout": f"Time is up: {done}. To go on: {again}",
-        "grid": f"Every point of the grid was tried: {done}.",
+        "grid": f"Every config was tried: {done}.",
         "interrupted": f"Interrupted: {done}. To go on: {again}",
     }
     if launched.retried:

@@ -11,8 +11,9 @@ import optuna_dashboard
 from optuna.trial import FrozenTrial, TrialState
 
 from search.export import PROVENANCE_KEY
+from search.goals import Goal, find_baseline, goals_of
 from search.progress import format_params
-from search.report.facts import Goal, find_baseline, gather, goals_of
+from search.report.facts import gather
 from search.report.figures import best_so_far, timeline
 from search.resume import describe
 from search.study_file import StudySpec

@@ -16,6 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import StorageError, StudyError
+from search.finalists_ranking import Ranking
 from search.settings import expand
 from search.status import best_trials, value_names
 from search.storage import hide_password
@@ -31,26 +32,44 @@ PROVENANCE_KEY = "provenance"
 """Trial user attribute, a table: what the objective wants known about its values, such as the hash of its data."""
 
 
-def export_trial(study: optuna.Study, spec: StudySpec, url: str, number: int | None = None, by: str | None = None) -> str:
+def export_trial(
+    study: optuna.Study,
+    spec: StudySpec,
+    url: str,
+    number: int | None = None,
+    by: str | None = None,
+    ranking: Ranking | None = None,
+) -> str:
     """Returns a COMPLETE trial as TOML: the tables ``config`` and ``provenance``.
 
     Args:
         study: The study.
         spec: The study's file.
         url: The storage; its password is left out.
-        number: The trial; None for the best one.
+        number: The trial; None for the winner of the finalists, or else the best one.
         by: How to choose from the Pareto front of several directions: the name of a metric, whose best is taken, or
             `COMPROMISE`.
+        ranking: The study's finalists, whose winner is taken unless `number` or `by` says otherwise.
 
     Raises:
         StudyError: There is no such trial, or not one best trial.
     """
-    trial = _choose(study, number, by)
+    winner = ranking.winner if ranking is not None and number is None and by is None else None
+    trial = _choose(study, winner.number if winner is not None else number, by)
     document = {"config": _config(trial, spec), "provenance": _provenance(study, trial, spec, url)}
     if by is not None:
         document["provenance"]["chosen_by"] = by
-    header = f"# Trial {trial.number} of study {study.study_name}, written by search export.\n\n"
-    return header + tomli_w.dumps(_without_none(document))
+    header = f"# Trial {trial.number} of study {study.study_name}, written by search export.\n"
+    if ranking is not None and winner is not None:
+        header += f"# The winner of {ranking.study}: {ranking.describe_choice()}\n"
+        document["provenance"]["finalists"] = {
+            "study": ranking.study,
+            "mean": winner.score.mean,
+            "half_interval_95": winner.score.half,
+            "seeds": list(winner.values),
+            "values": list(winner.values.values()),
+        }
+    return f"{header}\n" + tomli_w.dumps(_without_none(document))
 
 
 def write(document: str, path: Path) -> None:

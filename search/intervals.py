@@ -22,6 +22,10 @@ class Interval:
         """As it is shown: ``0.842 ± 0.012``."""
         return f"{self.mean:.4g}" if self.half is None else f"{self.mean:.4g} ± {self.half:.2g}"
 
+    def signed(self) -> str:
+        """As a difference is shown: ``+0.012 ± 0.008``."""
+        return f"+{self}" if self.mean > 0 else str(self)
+
 
 def mean_interval(values: Sequence[float]) -> Interval:
     """Returns the mean of at least one value with Student's t interval."""

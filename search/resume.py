@@ -27,6 +27,11 @@ OWNER_KEY = "owner"
 RETRY_KEY = "retry_of"
 """Trial user attribute: the number of the lost trial that this one takes up again."""
 
+FINALIST_KEY = "finalist"
+"""Trial user attribute in a study of finalists: the trial of the search whose config it runs again."""
+
+_KEPT = ("seed", "enqueued", FINALIST_KEY)  # by the retry of a trial
+
 _CLOCK_TOLERANCE_S = 2.0
 
 
@@ -149,7 +154,7 @@ def give_back(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:
     """
     retried = any(other.user_attrs.get(RETRY_KEY) == trial.number for other in study.get_trials(deepcopy=False))
     if not retried:
-        kept: dict[str, Any] = {key: trial.user_attrs[key] for key in ("seed", "enqueued") if key in trial.user_attrs}
+        kept: dict[str, Any] = {key: trial.user_attrs[key] for key in _KEPT if key in trial.user_attrs}
         # A trial killed while it was drawn has part of its parameters; its seed draws the others as it would have.
         params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
         study.enqueue_trial(params, user_attrs={**kept, RETRY_KEY: trial.number})

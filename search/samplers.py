@@ -5,7 +5,8 @@ trial at `place` is fixed by the study's seed, the place and the trials in the s
 launched again goes on with what it would have drawn anyway (one worker; with several, given the order told).
 
 ``grid`` is no sampler of Optuna's: its points are configs, tried in a seeded order as `[[enqueue]]` entries are. Optuna's own
-`GridSampler` gives points to trial numbers, so that a point whose trial failed is lost.
+`GridSampler` gives points to trial numbers, so that a point whose trial failed is lost. ``none`` draws nothing: only what is
+enqueued is tried.
 """
 
 import random
@@ -55,9 +56,14 @@ _KINDS: Mapping[str, _Kind] = MappingProxyType(
         ),
         "nsgaii": _Kind(optuna.samplers.NSGAIISampler),
         "cmaes": _Kind(optuna.samplers.CmaEsSampler, {"warn_independent_sampling": False}, ("cmaes",), one_direction=True),
+        "none": _Kind(optuna.samplers.RandomSampler),
         "gp": _Kind(optuna.samplers.GPSampler, {"warn_independent_sampling": False}, ("torch", "scipy")),
     }
 )
+
+
+FINITE = ("grid", "none")
+"""Samplers that come to an end, and so need whole configs in the queue."""
 
 
 def check(name: str, options: Mapping[str, Any], space: Mapping[str, BaseDistribution], directions: int) -> None:

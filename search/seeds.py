@@ -11,6 +11,7 @@ class Stream(IntEnum):
     SAMPLER = 0
     TRIAL = 1
     GRID = 2
+    FINALIST = 3
 
 
 def derive(study_seed: int, stream: Stream, place: int = 0) -> int:

@@ -192,7 +192,7 @@ def _spec(path: Path, content: bytes, file: _StudyFile) -> StudySpec:
     sampler = file.sampler.choice() if file.sampler else Choice("tpe", {})
     # Without a [pruner], Optuna's own default; it cannot work with several directions.
     pruner = file.pruner.choice() if file.pruner else Choice("median" if len(directions) == 1 else "none", {})
-    _check_enqueue(path, file.enqueue, space, whole=sampler.name == "grid")
+    _check_enqueue(path, file.enqueue, space, whole=sampler.name if sampler.name in samplers.FINITE else None)
     try:
         where = "sampler"
         samplers.check(sampler.name, sampler.options, space, len(directions))
@@ -221,7 +221,11 @@ def _spec(path: Path, content: bytes, file: _StudyFile) -> StudySpec:
     )
 
 
-def _check_enqueue(path: Path, entries: list[dict[str, Any]], space: Mapping[str, BaseDistribution], *, whole: bool) -> None:
+def _check_enqueue(
+    path: Path, entries: list[dict[str, Any]], space: Mapping[str, BaseDistribution], *, whole: str | None
+) -> None:
+    if whole == "none" and not entries:
+        raise StudyFileError(f"{path}: sampler.name: none tries [[enqueue]] alone; got no entry. Add one, or another sampler.")
     for at, entry in enumerate(entries):
         where = f"{path}: enqueue[{at}]"
         if not entry:
@@ -233,4 +237,4 @@ def _check_enqueue(path: Path, entries: list[dict[str, Any]], space: Mapping[str
                 rule, remedy = problem
                 raise StudyFileError(f"{where}.{name}: {rule}; got {show(value)}. {remedy}")
         if whole and (missing := [name for name in space if name not in entry]):
-            raise StudyFileError(f"{where}: the grid sampler needs whole configs; got none for {missing[0]}. Add it.")
+            raise StudyFileError(f"{where}: the {whole} sampler needs whole configs; got none for {missing[0]}. Add it.")

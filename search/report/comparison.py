@@ -10,8 +10,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import StudyError
 from search.export import PROVENANCE_KEY
+from search.goals import Goal, goals_of, rank
 from search.intervals import Interval, difference_interval, mean_interval
-from search.report.facts import Goal, goals_of, rank
 from search.report.timeline import lay_out, working_seconds
 
 UNNAMED = "value"

@@ -72,7 +72,7 @@ def _table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 
 
 def _row(side: Side) -> list[str]:
-    gain = "" if side.gain is None else f"{'+' if side.gain.mean > 0 else ''}{side.gain}"
+    gain = "" if side.gain is None else side.gain.signed()
     reached = [f"{side.trials_to_target:g}", clock(side.seconds_to_target)]
     return [side.label, str(len(side.runs)), str(side.best), gain, *reached]
 

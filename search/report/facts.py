@@ -1,50 +1,23 @@
 """What does a report say in numbers? Everything that is on the page, computed once and drawn elsewhere."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import optuna
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.asking import QUEUED_KEY
 from search.errors import StudyError
+from search.goals import Goal, find_baseline, goals_of, rank
 from search.report.importances import Importances, measure
 from search.report.pruning import Pruning, estimate_pruning
 from search.report.timeline import Timeline, lay_out
-from search.resume import FILE_KEY, RETRY_KEY
-from search.status import value_names
 
 TOP = 10
 """So many configs are shown of the best."""
 
 NO_REASON = "no reason on record"
 """Stands for the reason of a failed trial of plain Optuna, which keeps none."""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """One direction of a study.
-
-    Attributes:
-        name: The metric's.
-        index: Its place among a trial's values.
-        maximize: Whether more is better.
-    """
-
-    name: str
-    index: int
-    maximize: bool
-
-    def of(self, trial: FrozenTrial) -> float:
-        """Returns a COMPLETE trial's value in this direction."""
-        return float(trial.values[self.index])
-
-    def loss_of(self, trial: FrozenTrial) -> float:
-        """Returns the value with its sign such that less is better."""
-        return -self.of(trial) if self.maximize else self.of(trial)
 
 
 @dataclass(frozen=True)
@@ -147,39 +120,6 @@ def snapshot(study: optuna.Study) -> optuna.Study:
     if study.metric_names:
         copy._storage.set_study_system_attr(copy._study_id, "study:metric_names", study.metric_names)
     return copy
-
-
-def goals_of(study: optuna.Study) -> tuple[Goal, ...]:
-    """Returns the directions of a study with their names."""
-    pairs = zip(value_names(study), study.directions, strict=True)
-    return tuple(Goal(name, at, direction is StudyDirection.MAXIMIZE) for at, (name, direction) in enumerate(pairs))
-
-
-def rank(trials: Sequence[FrozenTrial], goals: Sequence[Goal]) -> list[FrozenTrial]:
-    """Returns the COMPLETE trials that are feasible and finite, the best first; by number with several directions."""
-    sound = [
-        trial
-        for trial in trials
-        if trial.state is TrialState.COMPLETE
-        and all(map(math.isfinite, trial.values))
-        and all(value <= 0 for value in trial.constraints.values())
-    ]
-    return sorted(sound, key=goals[0].loss_of) if len(goals) == 1 else sound
-
-
-def find_baseline(study: optuna.Study) -> FrozenTrial | None:
-    """Returns the trial of the config that was enqueued first, or its retry where that completed.
-
-    A study of this driver names its queue; in one of plain Optuna it is the first trial whose parameters were given.
-    """
-    trials = study.get_trials(deepcopy=False)
-    queue = study.user_attrs.get(FILE_KEY, {}).get("enqueue")
-    if queue is None:
-        given = (trial for trial in trials if "fixed_params" in trial.system_attrs and RETRY_KEY not in trial.user_attrs)
-        return next(given, None)
-    tries = [trial for trial in trials if queue and trial.user_attrs.get(QUEUED_KEY) == queue[0]]
-    complete = (trial for trial in tries if trial.state is TrialState.COMPLETE)
-    return next(complete, tries[-1] if tries else None)
 
 
 def _failures(trials: Sequence[FrozenTrial]) -> tuple[Failure, ...]:

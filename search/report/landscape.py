@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
-from search.report.facts import Facts, Goal
+from search.goals import Goal
+from search.report.facts import Facts
 from search.report.figures import hover, sensible_range, style
 
 _BINS = 16

@@ -6,9 +6,10 @@ from html import escape
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from search.goals import Goal
 from search.progress import clock
 from search.report import figures, landscape
-from search.report.facts import TOP, Facts, Failure, Goal, gather, snapshot
+from search.report.facts import TOP, Facts, Failure, gather, snapshot
 from search.report.html import cards, chart, page, section, table, time_unit
 from search.report.importances import FEW, Importances
 

@@ -1,6 +1,7 @@
 """Objectives that behave and misbehave; each test finds this file in its current folder, as a user's own would be."""
 
 import os
+import random
 import signal
 import time
 from pathlib import Path
@@ -92,3 +93,8 @@ def leave_files(trial, size=10, name="curve.svg"):
     trial.upload_artifact(name, b"x" * size)
     trial.upload_artifact("table.csv", f"trial,{trial.number}\n".encode())
     return float(trial.number)
+
+
+def noisy(trial):
+    """Better where x is larger, but for noise of the seed that is worth up to 4."""
+    return trial.suggest_float("x", -10.0, 10.0) + 4.0 * random.Random(trial.user_attrs["seed"]).random()

@@ -81,6 +81,8 @@ def test_the_public_names():
         (("report", "demo.toml"), "the study must have been launched"),
         (("report", "sqlite:///none.db#demo"), "the study must have been launched"),
         (("compare", "demo.toml"), "the study must have been launched"),
+        (("finalists", "demo.toml"), "the study must have been launched"),
+        (("finalists", "demo.toml", "--seeds", "1"), "1 is not in the range x>=2."),
         (("compare",), "compare: needs at least two studies or labels; got 0."),
     ],
 )

@@ -112,6 +112,12 @@ def test_a_grid_is_tried_whole_and_once(drive):
     assert sorted(trial.params["x"] for trial in study.trials) == [-4, -2, 0, 2, 4]
 
 
+def test_without_a_sampler_the_queue_alone_is_tried(drive):
+    study = drive(trials=100, sampler={"name": '"none"'}, enqueue="[[enqueue]]\nx = 1\n[[enqueue]]\nx = 3")
+    assert study.user_attrs["reason"] == "grid"
+    assert [trial.params["x"] for trial in study.trials] == [1, 3]
+
+
 def test_the_pruner_prunes(drive):
     study = drive(study={"trials": "20"}, pruner={"name": '"median"', "n_startup_trials": "1"})
     pruned = [trial for trial in study.trials if trial.state is TrialState.PRUNED]

@@ -150,6 +150,14 @@ def test_a_grid_cannot_complete_an_enqueued_config(write):
     assert message(path) == "enqueue[0]: the grid sampler needs whole configs; got none for y. Add it."
 
 
+def test_without_a_sampler_there_must_be_whole_configs(write):
+    space = {"y": '{ type = "int", low = 1, high = 3 }'}
+    path = write(sampler={"name": '"none"'})
+    assert message(path) == "sampler.name: none tries [[enqueue]] alone; got no entry. Add one, or another sampler."
+    path = write(space=space, sampler={"name": '"none"'}, enqueue="[[enqueue]]\nx = 2.0")
+    assert message(path) == "enqueue[0]: the none sampler needs whole configs; got none for y. Add it."
+
+
 def test_toml_errors_name_line_and_column(folder):
     (folder / "broken.toml").write_text("[study]\nname = \n")
     assert "line 2, column 8" in message("broken.toml")

@@ -1,0 +1,116 @@
+"""The best configs of a study once more, each with several seeds, as a study of its own beside the first.
+
+A search takes the maximum of many noisy values, so that its best one holds luck. The linked study, ``NAME-finalists``, runs
+the best configs and the baseline through the same driver, without pruning. All get the same new seeds, so that they can be
+compared in pairs.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search import storage
+from search.errors import StudyError
+from search.finalists_ranking import Ranking, rank_finalists
+from search.goals import find_baseline, goals_of, rank
+from search.launching import Launched, launch
+from search.resume import FINALIST_KEY, check_same
+from search.seeds import Stream, derive
+from search.study_file import Choice, StudySpec
+
+_SUFFIX = "-finalists"
+_PENDING = (TrialState.WAITING, TrialState.RUNNING)
+
+
+def run_finalists(
+    spec: StudySpec, *, top: int, seeds: int, workers: int = 1, url: str | None = None, quiet: bool = False
+) -> tuple[Launched, Ranking]:
+    """Runs what is missing of the finalists of a study.
+
+    Args:
+        spec: The study's file.
+        top: How many of the best configs.
+        seeds: How often each is trained.
+        workers: How many worker processes run at the same time.
+        url: The storage instead of the file's.
+        quiet: Show no progress.
+
+    Returns:
+        How the launch went, and the ranking so far.
+
+    Raises:
+        SearchError: In one line, what the user can mend.
+    """
+    url = url or spec.storage
+    source = storage.open_study(url, spec.name)
+    with storage.storage_errors(url):
+        check_same(source, spec)
+        chosen = choose(source, top)
+    linked = storage.create_study(url, spec.name + _SUFFIX, spec.directions, spec.metrics)
+    with storage.storage_errors(url):
+        _enqueue_missing(linked, chosen, [derive(spec.seed, Stream.FINALIST, at) for at in range(seeds)])
+        budget = len(linked.get_trials(deepcopy=False, states=(*_PENDING, TrialState.COMPLETE)))
+    storage.close(linked)
+    again = dataclasses.replace(
+        spec,
+        name=spec.name + _SUFFIX,
+        trials=budget,
+        timeout_s=None,
+        sampler=Choice("none", {}),
+        pruner=Choice("none", {}),
+        enqueue=(),
+    )
+    launched = launch(again, workers=workers, url=url, quiet=quiet)
+    with storage.storage_errors(url):
+        return launched, rank_finalists(source, launched.study)
+
+
+def load_ranking(source: optuna.Study) -> Ranking | None:
+    """Returns the ranking of a study's finalists; None where there are none yet, or some are still to be run."""
+    name = source.study_name + _SUFFIX
+    if name not in optuna.get_all_study_names(source._storage):
+        return None
+    linked = optuna.load_study(study_name=name, storage=source._storage)
+    if linked.get_trials(deepcopy=False, states=_PENDING):
+        return None
+    return rank_finalists(source, linked)
+
+
+def choose(source: optuna.Study, top: int) -> list[FrozenTrial]:
+    """Returns the trials whose configs are run again: the best `top` different ones, and the baseline.
+
+    Raises:
+        StudyError: The study has several directions, or no COMPLETE trial.
+    """
+    goals = goals_of(source)
+    where = f'study "{source.study_name}"'
+    if len(goals) > 1:
+        raise StudyError(f"{where}: finalists need a single direction; got {len(goals)}. Choose from the front: search report.")
+    ranked = rank(source.get_trials(deepcopy=False), goals)
+    if not ranked:
+        raise StudyError(f"{where}: must have a COMPLETE trial; got none. Run search launch until one is.")
+    different = {_identity(trial.params): trial for trial in reversed(ranked)}
+    chosen = sorted(different.values(), key=lambda trial: (goals[0].loss_of(trial), trial.number))[:top]
+    baseline = find_baseline(source)
+    there = [_identity(trial.params) for trial in chosen]
+    if baseline is not None and baseline.params and _identity(baseline.params) not in there:
+        chosen.append(baseline)
+    return chosen
+
+
+def _enqueue_missing(linked: optuna.Study, chosen: list[FrozenTrial], seeds: list[int]) -> None:
+    """Enqueues the pairs of config and seed that are missing, all configs with one seed before the next seed."""
+    alive = [trial for trial in linked.get_trials(deepcopy=False) if trial.state is not TrialState.FAIL]
+    there = {(trial.user_attrs.get(FINALIST_KEY), trial.user_attrs.get("seed")) for trial in alive}
+    for seed in seeds:
+        for trial in chosen:
+            if (trial.number, seed) not in there:
+                linked.enqueue_trial(trial.params, user_attrs={FINALIST_KEY: trial.number, "seed": seed})
+
+
+def _identity(params: Mapping[str, Any]) -> str:
+    return json.dumps(params, sort_keys=True)
