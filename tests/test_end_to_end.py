@@ -43,7 +43,7 @@ def small_study(tmp_path, **objective):
     study["space"]["epochs"] = {"type": "int", "low": 2, "high": 4, "step": 2}
     study["enqueue"] = [{"epochs": 2}]
     study["pruner"]["n_startup_trials"] = 1
-    study["objective"] |= {"data": "phantoms:96", "image_size": 32, "trainable_from": "head", "noisy_images": 8} | objective
+    study["objective"] |= {"data": "phantoms:96", "image_size": 32, "trainable_from": "head", "noisy_images": 16} | objective
     (tmp_path / "study.toml").write_text(tomli_w.dumps(study))
 
 

@@ -88,8 +88,8 @@ class TrainConfig(BaseModel):
     """
     measured_noises: tuple[NoiseName, ...] = SEED_NOISES
     """Noises under which validation images are measured, whatever the model was trained with; may be none for `clean_f1`."""
-    noisy_images: Annotated[int, Field(ge=1)] = 128
-    """Validation images (a fixed, stratified subset) on which robustness is measured after each epoch."""
+    noisy_images: Annotated[int, Field(ge=1)] = 256
+    """Validation images (a fixed, stratified subset) on which robustness is measured at a run's end; half after each epoch."""
 
     @field_validator("data", "score", mode="before")
     @classmethod

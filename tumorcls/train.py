@@ -26,7 +26,7 @@ class Epoch:
     Attributes:
         number: Counted from 0.
         loss: Mean training loss (categorical cross-entropy).
-        measured: Of the last epoch on all images and severities, before on a subset; None in a final run, which has trained on
+        measured: See `Validation.measure`, more of it in the last epoch; None in a final run, which has trained on
             the validation images.
     """
 

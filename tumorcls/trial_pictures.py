@@ -28,7 +28,7 @@ def pictures(epochs: Sequence[Epoch], classes: Sequence[str]) -> dict[str, bytes
     """Returns a finished trial's pictures by file name.
 
     Args:
-        epochs: All epochs; the last one was measured on all images and severities.
+        epochs: All epochs; the last one was measured at all severities.
         classes: The class names.
     """
     last = epochs[-1].measured

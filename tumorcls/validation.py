@@ -1,5 +1,6 @@
 """How well a program does on validation images, clean and under noise, while it trains and at its end."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,8 @@ class Validation:
         Args:
             program: In the state to be measured.
             config: Names the noises and the size of the subset.
-            final: All images at all severities; otherwise a fixed subset at `EPOCH_SEVERITIES`, to save time.
+            final: Noise on a fixed subset of `config.noisy_images` at all severities; otherwise on half of it at
+                `EPOCH_SEVERITIES`. Each image is measured many times there, and that must not outweigh the training.
         """
         labels = self.images.labels
         clean = confusion_matrix(labels, self.clean_logits(program).argmax(axis=1), len(self.images.classes))
@@ -60,7 +62,7 @@ class Validation:
         clean_scores = {"accuracy": float(accuracy(clean)), "clean_f1": clean_f1}
         if not config.measured_noises:
             return Measured(clean_scores, clean, {})
-        chosen = np.arange(len(labels)) if final else stratified_subset(labels, config.noisy_images)
+        chosen = stratified_subset(labels, config.noisy_images if final else math.ceil(config.noisy_images / 2))
         severities = SEVERITY_LEVELS if final else EPOCH_SEVERITIES
         curves = {
             noise: tuple(self._noisy_f1(program, noise, severity, chosen) for severity in severities)

@@ -47,7 +47,7 @@ def settings(images, pretrained):
         "epochs": 2,
         "batch_size": 8,
         "learning_rate": 0.01,
-        "noisy_images": 8,
+        "noisy_images": 16,
         **pretrained,
     }
 

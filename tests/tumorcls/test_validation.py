@@ -9,7 +9,7 @@ from tumorcls.config import TrainConfig
 from tumorcls.dataset import ImageSet
 from tumorcls.validation import EPOCH_SEVERITIES, Validation, describe_scores
 
-CONFIG = TrainConfig.parse({"data": "x", "noisy_images": 8}, where="test")
+CONFIG = TrainConfig.parse({"data": "x", "noisy_images": 16}, where="test")
 
 
 def image_set():
