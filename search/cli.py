@@ -174,14 +174,15 @@ def report(study: str, output: Path, storage: str | None) -> None:
     from search.export import write
     from search.reference import open_reference
     from search.report.page import render
+    from search.snapshot import snapshot
     from search.storage import close, storage_errors
 
     _quiet_optuna()
     opened = open_reference(study, storage)
     with storage_errors(opened.url):
-        document = render(opened.study)
+        taken = snapshot(opened.study)
     close(opened.study)
-    write(document, output)
+    write(render(taken), output)
     click.echo(f"wrote {output}")
 
 
@@ -196,17 +197,12 @@ def compare(studies: tuple[str, ...], output: Path | None) -> None:
         search compare tpe=a.toml,b.toml,c.toml random=d.toml,e.toml,f.toml -o compare.html
     """
     from search.export import write
-    from search.reference import open_labelled
+    from search.reference import read_labelled
     from search.report.comparison import compare as compare_studies
     from search.report.comparison_page import print_table, render
-    from search.storage import close
 
     _quiet_optuna()
-    labelled = open_labelled(studies)
-    comparison = compare_studies(labelled)
-    for _, group in labelled:
-        for study in group:
-            close(study)
+    comparison = compare_studies(read_labelled(studies))
     print_table(comparison)
     if output is not None:
         write(render(comparison), output)

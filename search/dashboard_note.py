@@ -16,6 +16,7 @@ from search.progress import format_params
 from search.report.facts import gather
 from search.report.figures import best_so_far, timeline
 from search.resume import describe
+from search.snapshot import snapshot
 from search.study_file import StudySpec
 
 MARK = "*Written by `search dashboard`. Delete this line, and the note is left as it is.*"
@@ -36,7 +37,7 @@ def save_charts(study: optuna.Study) -> None:
     """Writes the charts: best so far with the baseline, and what the workers did. Nothing before a trial has ended."""
     if not any(trial.state.is_finished() for trial in study.get_trials(deepcopy=False)):
         return
-    facts = gather(study, importances=False)
+    facts = gather(snapshot(study), importances=False)
     charts = {"Workers": timeline(facts)}
     if len(facts.goals) == 1 and facts.ranked:
         charts["Best so far and baseline"] = best_so_far(facts, facts.goals[0])

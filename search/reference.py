@@ -7,7 +7,8 @@ from pathlib import Path
 import optuna
 
 from search.errors import StudyError
-from search.storage import hide_password, open_study
+from search.snapshot import snapshot
+from search.storage import close, hide_password, open_study, storage_errors
 from search.study_file import StudySpec, load
 
 
@@ -57,8 +58,8 @@ def open_reference(text: str, storage: str | None = None) -> Opened:
     return Opened(open_study(url, name or None), url, None)
 
 
-def open_labelled(arguments: Sequence[str]) -> list[tuple[str, list[optuna.Study]]]:
-    """Opens the sides of a comparison: ``STUDY``, or ``LABEL=STUDY,STUDY``. A study without a label is called by its name.
+def read_labelled(arguments: Sequence[str]) -> list[tuple[str, list[optuna.Study]]]:
+    """Reads the sides of a comparison: ``STUDY``, or ``LABEL=STUDY,STUDY``. A study without a label is called by its name.
 
     Raises:
         SearchError: A study cannot be opened, there are fewer than two sides, or two have one label.
@@ -68,7 +69,7 @@ def open_labelled(arguments: Sequence[str]) -> list[tuple[str, list[optuna.Study
         label, texts = split_label(argument)
         if not texts:
             raise StudyError(f"{argument}: a label needs studies; got none. Write {label}=STUDY,STUDY.")
-        studies = [open_reference(text).study for text in texts]
+        studies = [_read(text) for text in texts]
         sides.append((label or studies[0].study_name, studies))
     if len(sides) < 2:
         raise StudyError(f"compare: needs at least two studies or labels; got {len(sides)}. Name another one.")
@@ -77,3 +78,11 @@ def open_labelled(arguments: Sequence[str]) -> list[tuple[str, list[optuna.Study
     if twice is not None:
         raise StudyError(f"{twice}: each study or label must have its own name; got it twice. Write LABEL=STUDY for one.")
     return sides
+
+
+def _read(text: str) -> optuna.Study:
+    opened = open_reference(text)
+    with storage_errors(opened.url):
+        taken = snapshot(opened.study)
+    close(opened.study)
+    return taken

@@ -81,12 +81,15 @@ class Facts:
 
 
 def gather(study: optuna.Study, *, importances: bool = True) -> Facts:
-    """Returns the facts about a study, whoever made it; importances take seconds and can be left out.
+    """Returns the facts about a study, whoever made it.
+
+    Args:
+        study: The study; a snapshot where it may still go on.
+        importances: Whether to compute them, which takes seconds.
 
     Raises:
         StudyError: It has no trial to tell of: none has ended.
     """
-    study = snapshot(study)
     trials = study.get_trials(deepcopy=False)
     if not any(trial.state.is_finished() for trial in trials):
         raise StudyError(
@@ -109,17 +112,6 @@ def gather(study: optuna.Study, *, importances: bool = True) -> Facts:
         timeline=lay_out(trials),
         failures=_failures(trials),
     )
-
-
-def snapshot(study: optuna.Study) -> optuna.Study:
-    """Returns a copy in memory: a study that goes on while its page is made would contradict itself."""
-    copy = optuna.create_study(study_name=study.study_name, directions=study.directions)
-    copy.add_trials(study.get_trials(deepcopy=False))
-    for key, value in study.user_attrs.items():
-        copy.set_user_attr(key, value)
-    if study.metric_names:
-        copy._storage.set_study_system_attr(copy._study_id, "study:metric_names", study.metric_names)
-    return copy
 
 
 def _failures(trials: Sequence[FrozenTrial]) -> tuple[Failure, ...]:

@@ -1,5 +1,6 @@
 """How did the search go? Best so far, importances, intermediate values, workers, Pareto front, as Plotly figures."""
 
+import math
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 
@@ -45,9 +46,9 @@ def sensible_range(values: Sequence[float], maximize: bool) -> tuple[float, floa
 
     An outlier lies farther than three interquartile ranges beyond the quartile on the side of the worse values.
     """
-    if len(values) < 8:
+    ordered = sorted(filter(math.isfinite, values))
+    if len(ordered) < 8:
         return None
-    ordered = sorted(values)
     low, high = ordered[len(ordered) // 4], ordered[3 * len(ordered) // 4]
     fence = 3 * (high - low)
     inside = [value for value in ordered if (value >= low - fence if maximize else value <= high + fence)]

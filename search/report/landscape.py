@@ -21,7 +21,7 @@ _BINS = 16
 """Cells of a contour along an axis with more values than that."""
 
 _SHADES = 6
-_TICKS = 5
+_TICKS, _CHOICES = 5, 12  # named on an axis at most
 _SCALE = "Blues"
 _UNUSED = -0.12  # height of a parameter that a trial does not have
 _JITTER = 0.012  # keeps lines through the same choice apart
@@ -65,7 +65,7 @@ class Axis:
     def ticks(self, places: Iterable[float]) -> list[float]:
         """Returns the places to be named, given those of the trials."""
         if self.choices:
-            return [float(at) for at in range(len(self.choices))]
+            return [float(at) for at in range(0, len(self.choices), -(-len(self.choices) // _CHOICES))]
         distinct = sorted(set(places))
         apart = (distinct[-1] - distinct[0]) / (2 * _TICKS)
         if len(distinct) <= _TICKS and all(high - low >= apart for low, high in pairwise(distinct)):

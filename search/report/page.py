@@ -9,20 +9,22 @@ from optuna.trial import FrozenTrial, TrialState
 from search.goals import Goal
 from search.progress import clock
 from search.report import figures, landscape
-from search.report.facts import TOP, Facts, Failure, gather, snapshot
+from search.report.facts import TOP, Facts, Failure, gather
 from search.report.html import cards, chart, page, section, table, time_unit
 from search.report.importances import FEW, Importances
 
-_FAILURES, _NUMBERS = 20, 12
+_FAILURES, _NUMBERS, _AXES = 20, 12, 10
 
 
 def render(study: optuna.Study) -> str:
     """Returns the report of a study, whoever made it, as an HTML page that needs no network.
 
+    Args:
+        study: The study; a snapshot where it may still go on.
+
     Raises:
         StudyError: No trial has ended yet.
     """
-    study = snapshot(study)
     facts = gather(study)
     return page(f"Study {facts.name}", _sections(study, facts))
 
@@ -143,7 +145,10 @@ def _space(study: optuna.Study, facts: Facts, goal: Goal, found: Importances | N
     text = (
         "One line for each COMPLETE trial; the best tenth is blue, the darker the better. Where blue lines meet is what works."
     )
-    yield section(f"Parallel coordinates{of}", text, chart(landscape.parallel_coordinates(facts, goal, order)))
+    if len(order) > _AXES:
+        text += f" The {_AXES} parameters that matter most of {len(order)}."
+    drawn = landscape.parallel_coordinates(facts, goal, order[:_AXES])
+    yield section(f"Parallel coordinates{of}", text, chart(drawn))
     first = order[:2]
     text = (
         "The value against the parameter that matters most."

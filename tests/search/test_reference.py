@@ -2,7 +2,7 @@ import optuna
 import pytest
 
 from search.errors import StudyError
-from search.reference import open_labelled, open_reference
+from search.reference import open_reference, read_labelled
 
 URL = "sqlite:///any.db"
 
@@ -47,7 +47,7 @@ def test_what_cannot_be_opened(studies, text, storage, message):
 
 def test_sides_of_a_comparison(studies):
     one, two = f"{URL}#one", f"{URL}#two # 2"
-    sides = open_labelled([f"both={one},{two}", one])
+    sides = read_labelled([f"both={one},{two}", one])
     assert [(label, [study.study_name for study in group]) for label, group in sides] == [
         ("both", ["one", "two # 2"]),
         ("one", ["one"]),
@@ -66,4 +66,4 @@ def test_sides_of_a_comparison(studies):
 )
 def test_sides_that_cannot_be_opened(studies, arguments, message):
     with pytest.raises(StudyError, match=message):
-        open_labelled(arguments)
+        read_labelled(arguments)
