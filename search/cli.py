@@ -88,7 +88,7 @@ def status(study: Path, show_all: bool, storage: str | None) -> None:
     url = storage or spec.storage
     opened = open_study(url, spec.name)
     with storage_errors(url):
-        print_status(opened, budget=spec.trials, rows=None if show_all else 20)
+        print_status(opened, budget=spec.policy.trials, rows=None if show_all else 20)
     close(opened)
 
 
@@ -230,7 +230,7 @@ def _seconds(text: str) -> float:
     from pydantic_core import PydanticCustomError
 
     from search.rules import phrase
-    from search.study_file import parse_duration
+    from search.units import parse_duration
 
     try:
         return float(parse_duration(text))
@@ -247,6 +247,9 @@ def _print_end(launched: "Launched", arguments: str) -> None:
     ends: dict[str, str] = {
         "budget": f"Budget reached: {done}.",
         "timeout": f"Time is up: {done}. To go on: {again}",
+        "reports": f"All reports are used up (max_reports): {done}. To go on, raise it, and: {again}",
+        "device_time": f"All device time is used up (max_device_time): {done}. To go on, raise it, and: {again}",
+        "patience": f"No better trial for a while (patience): {done}. To go on, raise it, and: {again}",
         "grid": f"Every config was tried: {done}.",
         "interrupted": f"Interrupted: {done}. To go on: {again}",
     }

@@ -52,7 +52,7 @@ def _lines(study: optuna.Study, spec: StudySpec) -> Iterator[str]:
     file = describe(spec)
     goals = goals_of(study)
     yield f"## {study.study_name}\n"
-    yield f"{'; '.join(map(_goal, goals))}, of `{spec.target}`. Budget {spec.trials} trials, seed {spec.seed}."
+    yield f"{'; '.join(map(_goal, goals))}, of `{spec.target}`. Budget {spec.policy.trials} trials, seed {spec.seed}."
     yield f"Sampler {_choice(file['sampler'])}; pruner {_choice(file['pruner'])}.\n"
     yield "| parameter | values |\n|---|---|"
     yield from (f"| {name} | {_cell(_values(table))} |" for name, table in file["space"].items())

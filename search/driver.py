@@ -5,41 +5,25 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
-from typing import Literal
 
 import optuna
 from optuna.trial import TrialState
 
 from search.artifacts import keep
 from search.asking import Asker
+from search.budget import EndReason, Spent
+from search.crew import Crew, Member
 from search.errors import ObjectiveError, WorkerError
-from search.executors import Executor
+from search.faults import judge, tell_complete, tell_infeasible
 from search.messages import Answer, Artifact, Died, FromWorker, NotReady, Outcome, Ready, Report, RunTrial, UserAttr
 from search.progress import View
-from search.resume import OWNER_KEY, Owner, fail, give_back
+from search.resume import OWNER_KEY, RETRIES_KEY, Owner, fail, give_back
 from search.study_file import StudySpec
 
-_TICK_S = 0.25  # how long ^C and the clock of the live view may go unnoticed
-
-EndReason = Literal["budget", "timeout", "grid", "interrupted"]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When a launch ends.
-
-    Attributes:
-        trials: The budget of COMPLETE and PRUNED trials, over all launches.
-        timeout_s: No trial starts later than so many seconds after the launch; those that run are finished.
-        workers: How many trials run at the same time.
-    """
-
-    trials: int
-    timeout_s: float | None
-    workers: int
+_TICK_S = 0.25  # how long ^C, a silent worker and the clock of the live view may go unnoticed
 
 
 class Driver:
@@ -47,42 +31,30 @@ class Driver:
 
     Args:
         study: The study, claimed by this process.
-        spec: The study's file.
-        limits: When to end.
-        executor: Runs the workers.
+        spec: The study's file, with the budgets of this launch.
+        crew: The workers.
         owner: This process.
         view: Is told what happens.
         artifacts: The folder that takes the files of trials; None lets them go.
     """
 
     def __init__(
-        self,
-        study: optuna.Study,
-        spec: StudySpec,
-        limits: Limits,
-        executor: Executor,
-        owner: Owner,
-        view: View,
-        artifacts: Path | None = None,
+        self, study: optuna.Study, spec: StudySpec, crew: Crew, owner: Owner, view: View, artifacts: Path | None = None
     ) -> None:
         self._study = study
         self._spec = spec
-        self._limits = limits
-        self._executor = executor
+        self._policy = spec.policy
+        self._crew = crew
         self._owner = owner
         self._view = view
         self._artifacts = artifacts
         self._asker = Asker(study, spec)
-        self._starting: set[int] = set()
-        self._idle: set[int] = set()
-        self._running: dict[int, optuna.Trial] = {}
-        self._finished = sum(trial.state in _FINISHED for trial in study.get_trials(deepcopy=False))
+        self._spent = Spent.of(study)
         self._failures_in_a_row = 0
         self._interrupts = 0
-        self._started_at = time.monotonic()
 
     def run(self) -> EndReason:
-        """Runs trials until the budget, the wall time, the grid or the user's patience is used up.
+        """Runs trials until a budget, the grid or the user's patience is used up.
 
         Raises:
             ObjectiveError: The objective cannot start, or failed too often in a row.
@@ -95,8 +67,7 @@ class Driver:
                 self._give_back_running("the launch ended before this trial did")
                 raise
             finally:
-                # Whoever is still at work is at work for nobody; a worker that is still starting hears nothing yet.
-                self._executor.stop(at_once=bool(self._running or self._starting or self._interrupts))
+                self._crew.stop(at_once=self._interrupts > 0)
         return reason
 
     def _run(self) -> EndReason:
@@ -107,124 +78,124 @@ class Driver:
             reason = self._end_reason()
             if reason is None:
                 self._hand_out()
-            elif not self._running:
+            elif not self._crew.running:
                 return reason
-            for worker, message in self._executor.receive(_TICK_S):
+            for worker, message in self._crew.receive(_TICK_S):
                 self._heed(worker, message)
+            for worker, silence in self._crew.kill_silent():
+                self._heed_death(worker, Died(silence))
             self._view.tick()
 
     def _end_reason(self) -> EndReason | None:
         """Why no further trial is to start, or None where one is."""
         if self._interrupts:
             return "interrupted"
-        if self._finished + len(self._running) >= self._limits.trials:
-            return "budget"
-        if self._limits.timeout_s is not None and time.monotonic() - self._started_at >= self._limits.timeout_s:
-            return "timeout"
-        if self._asker.exhausted:
-            return "grid"
-        return None
+        used_up = self._spent.used_up(self._policy, len(self._crew.running), self._crew.seconds_at_work())
+        return "grid" if used_up is None and self._asker.exhausted else used_up
 
     def _hand_out(self) -> None:
         """Gives every idle worker a trial, and starts workers where there is work for more of them."""
-        wanted = self._limits.trials - self._finished - len(self._running)
-        for worker in sorted(self._idle)[:wanted]:
-            if self._asker.exhausted:
+        for worker, why in self._crew.worn_out().items():
+            self._crew.dismiss(worker)
+            self._view.worker_replaced(worker, why)
+        for worker in self._crew.in_state("idle"):
+            if self._end_reason() is not None:
                 return
-            self._idle.discard(worker)
             self._hand_trial_to(worker)
-            wanted -= 1
-        present = self._starting | self._idle | self._running.keys()
-        absent = (worker for worker in range(self._limits.workers) if worker not in present)
-        for worker, _ in zip(absent, range(wanted - len(self._starting) - len(self._idle)), strict=False):
-            self._starting.add(worker)
-            self._executor.start(worker)
+        self._crew.start(self._policy.trials - self._spent.finished - len(self._crew.running))
 
     def _hand_trial_to(self, worker: int) -> None:
         # The owner is there from the start: a launch that finds the trial RUNNING must be able to tell whether it is lost.
         trial = self._asker.ask({OWNER_KEY: asdict(self._owner), "worker": worker})
-        self._running[worker] = trial
         self._view.trial_started(worker, trial.number, trial.params)
         task = RunTrial(trial.number, trial.params, _shown_to_objective(trial), len(self._study.directions))
-        self._executor.send(worker, task)
+        self._crew.give(worker, trial, task)
 
     def _heed(self, worker: int, message: FromWorker) -> None:
         match message:
             case Ready():
-                self._starting.discard(worker)
-                self._idle.add(worker)
+                self._crew.ready(worker)
             case NotReady(reason):
                 raise ObjectiveError(reason)
             case Report():
                 self._heed_report(worker, message)
             case UserAttr(_, key, value):
-                self._running[worker].set_user_attr(key, value)
+                self._crew.running[worker].set_user_attr(key, value)
             case Artifact():
                 if self._artifacts is not None:
-                    keep(message, self._running[worker], self._artifacts)
+                    keep(message, self._crew.running[worker], self._artifacts)
             case Outcome():
-                self._idle.add(worker)
                 self._heed_outcome(worker, message)
-            case Died(reason):
-                self._heed_death(worker, reason)
+            case Died():
+                self._heed_death(worker, message)
 
     def _heed_report(self, worker: int, report: Report) -> None:
-        trial = self._running[worker]
+        trial = self._crew.running[worker]
         trial.report(report.value, report.step)
+        self._spent.reports += 1
         self._view.reported(worker, report.step, report.value)
         stop = self._interrupts > 0
-        self._executor.send(worker, Answer(prune=not stop and trial.should_prune(), stop=stop))
+        self._crew.answer(worker, Answer(prune=not stop and trial.should_prune(), stop=stop))
 
     def _heed_outcome(self, worker: int, outcome: Outcome) -> None:
-        trial = self._running.pop(worker)
-        if outcome.state == "complete":
-            trial.study.tell(trial, list(outcome.values))
-        elif outcome.state == "pruned":
-            trial.study.tell(trial, state=TrialState.PRUNED)
+        trial = self._crew.running[worker]
+        member = self._crew.end(worker, outcome)
+        if outcome.state == "failed":
+            outcome = self._settle(trial, outcome, died=False, fresh=member.served == 0)
         elif outcome.state == "interrupted":
-            self._give_back(trial, "interrupted")
+            give_back(self._study, trial.number, "interrupted")
+        elif outcome.state == "complete":
+            tell_complete(trial, outcome, self._spec.sampler.name)
+        else:
+            trial.study.tell(trial, state=TrialState.PRUNED)
+        self._count(worker, member, outcome)
+
+    def _heed_death(self, worker: int, death: Died) -> None:
+        member = self._crew.lose(worker)
+        if member is None:
+            return
+        if member.state == "starting" and not self._interrupts:
+            raise WorkerError(f"worker {worker}: must start; got: {death.reason}")
+        if member.trial is None:
+            return
+        outcome = Outcome(member.trial.number, "failed", reason=death.reason, out_of_memory=death.out_of_memory)
+        if self._interrupts:
+            give_back(self._study, outcome.number, "interrupted")
+            outcome = replace(outcome, state="interrupted")
+        else:
+            outcome = self._settle(member.trial, outcome, died=True, fresh=member.served == 0)
+        self._count(worker, member, outcome)
+
+    def _settle(self, trial: optuna.Trial, outcome: Outcome, *, died: bool, fresh: bool) -> Outcome:
+        """Records a trial that failed; returns its outcome as it was settled."""
+        retries = trial.user_attrs.get(RETRIES_KEY, 0)
+        settled = judge(outcome, died=died, fresh=fresh, retries=retries, max_retries=self._policy.max_retries)
+        if settled == "retry":
+            give_back(self._study, trial.number, outcome.reason, outcome.traceback, blamed=True)
+        elif settled == "infeasible":
+            tell_infeasible(trial, outcome, self._spec.sampler.name)
         else:
             fail(self._study, trial.number, outcome.reason, outcome.traceback)
-        self._view.trial_finished(worker, trial.number, outcome)
-        self._count(outcome)
+        return replace(outcome, state=settled)
 
-    def _heed_death(self, worker: int, reason: str) -> None:
-        self._idle.discard(worker)
-        if worker in self._starting:
-            self._starting.discard(worker)
-            if self._interrupts:
-                return
-            raise WorkerError(f"worker {worker}: must start; got: {reason}")
-        trial = self._running.pop(worker, None)
-        if trial is None:
-            return
-        if self._interrupts:
-            self._give_back(trial, "interrupted")
-            return
-        outcome = Outcome(trial.number, "failed", reason=reason)
-        fail(self._study, trial.number, reason)
-        self._view.trial_finished(worker, trial.number, outcome)
-        self._count(outcome)
-
-    def _count(self, outcome: Outcome) -> None:
+    def _count(self, worker: int, member: Member, outcome: Outcome) -> None:
+        self._view.trial_finished(worker, outcome.number, outcome)
+        counts = outcome.state in ("complete", "pruned", "infeasible")
+        self._spent.add(time.monotonic() - member.started_at, counts=counts, values=outcome.values)
         if outcome.state in ("complete", "pruned"):
-            self._finished += 1
             self._failures_in_a_row = 0
         elif outcome.state == "failed":
             self._failures_in_a_row += 1
-            if self._failures_in_a_row >= self._spec.max_failures:
+            if self._failures_in_a_row >= self._policy.max_failures:
                 raise ObjectiveError(
                     f"objective {self._spec.target}: {self._failures_in_a_row} trials in a row failed, "
                     f"the last one (trial {outcome.number}) because: {outcome.reason}"
                 )
 
     def _give_back_running(self, reason: str) -> None:
-        for worker in list(self._running):
-            trial = self._running.pop(worker)
-            self._give_back(trial, reason)
-
-    def _give_back(self, trial: optuna.Trial, reason: str) -> None:
-        give_back(self._study, self._study.get_trials(deepcopy=False)[trial.number], reason)
+        for worker, trial in self._crew.running.items():
+            self._crew.lose(worker)
+            give_back(self._study, trial.number, reason)
 
     @contextlib.contextmanager
     def _heed_signals(self) -> Iterator[None]:
@@ -235,7 +206,7 @@ class Driver:
 
         def count(_number: int, _frame: FrameType | None) -> None:
             self._interrupts += 1
-            self._view.interrupted(self._interrupts, len(self._running))
+            self._view.interrupted(self._interrupts, len(self._crew.running))
 
         before = {number: signal.signal(number, count) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -243,9 +214,6 @@ class Driver:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def _shown_to_objective(trial: optuna.Trial) -> dict[str, object]:

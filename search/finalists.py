@@ -58,8 +58,9 @@ def run_finalists(
     again = dataclasses.replace(
         spec,
         name=spec.name + _SUFFIX,
-        trials=budget,
-        timeout_s=None,
+        policy=dataclasses.replace(
+            spec.policy, trials=budget, timeout_s=None, max_reports=None, max_device_time_s=None, patience=None
+        ),
         sampler=Choice("none", {}),
         pruner=Choice("none", {}),
         enqueue=(),

@@ -1,8 +1,7 @@
 """One launch of a study: opens it, puts right what an earlier launch left, drives it, and lets go of it."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
@@ -10,7 +9,10 @@ from rich.console import Console
 
 from search import pruners, storage
 from search.artifacts import artifact_folder
-from search.driver import Driver, EndReason, Limits
+from search.budget import EndReason
+from search.crew import Crew
+from search.devices import check_places, environ_of, visible_devices
+from search.driver import Driver
 from search.errors import ObjectiveError, WorkerError
 from search.executors.local import LocalExecutor
 from search.progress import Board, make_view
@@ -18,14 +20,6 @@ from search.resume import check_same, claim, release, retry_lost
 from search.settings import expand
 from search.study_file import StudySpec
 from search.worker import WorkerSetup
-
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
 
 
 @dataclass(frozen=True)
@@ -73,16 +67,24 @@ def launch(
     """
     url = url or spec.storage
     settings = expand(spec.settings, os.environ, f"{spec.path}: objective")
+    policy = replace(spec.policy, trials=trials or spec.policy.trials, timeout_s=timeout_s or spec.policy.timeout_s)
+    spec = replace(spec, policy=policy)
+    devices = visible_devices(os.environ)
+    check_places(workers, devices, policy.workers_per_device)
     study = storage.create_study(url, spec.name, spec.directions, spec.metrics)
-    limits = Limits(trials or spec.trials, timeout_s or spec.timeout_s, workers)
+
+    def set_up(worker: int) -> WorkerSetup:
+        environ = environ_of(worker, workers, devices, policy.workers_per_device, os.environ)
+        return WorkerSetup(spec.target, settings, log_path(spec, url, worker), environ)
+
     with storage.storage_errors(url):
         check_same(study, spec)
         owner = claim(study, take_over=take_over)
         retried = tuple(retry_lost(study))
         study.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
-        view = make_view(Board.of(study, limits.trials), console or Console(), quiet=quiet)
-        executor = LocalExecutor(lambda worker: _setup(spec, settings, url, worker, workers))
-        driver = Driver(study, spec, limits, executor, owner, view, artifact_folder(url))
+        view = make_view(Board.of(study, policy.trials), console or Console(), quiet=quiet)
+        crew = Crew(LocalExecutor(set_up), workers, policy)
+        driver = Driver(study, spec, crew, owner, view, artifact_folder(url))
         view.open()
         try:
             reason = driver.run()
@@ -91,19 +93,9 @@ def launch(
         finally:
             view.close()
             release(study)
-    return Launched(study, reason, limits.trials, retried)
+    return Launched(study, reason, policy.trials, retried)
 
 
 def log_path(spec: StudySpec, url: str, worker: int, workers: int = 1) -> Path:
     """Returns the file that takes what a worker prints; with several workers, ``*`` stands for their numbers in messages."""
     return storage.folder(url) / f"{spec.name}.worker-{worker if workers == 1 else '*'}.log"
-
-
-def _setup(spec: StudySpec, settings: Mapping[str, object], url: str, worker: int, workers: int) -> WorkerSetup:
-    # TensorFlow's start-up chatter hides what matters in the log.
-    environ = {} if "TF_CPP_MIN_LOG_LEVEL" in os.environ else {"TF_CPP_MIN_LOG_LEVEL": "2"}
-    if workers > 1:
-        # Each library would start a thread for each core in each worker, and all would be slower for it.
-        share = str(max(1, (os.cpu_count() or 1) // workers))
-        environ |= {name: share for name in _THREAD_VARIABLES if name not in os.environ}
-    return WorkerSetup(spec.target, settings, storage.folder(url) / f"{spec.name}.worker-{worker}.log", environ)

@@ -32,7 +32,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Stop:
-    """No more trials: leave."""
+    """No more trials: leave. The worker's log tells `reason`, if there is one."""
+
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,24 +82,30 @@ class Outcome:
 
     Attributes:
         number: The trial.
-        state: `interrupted` where the driver asked the trial to stop.
+        state: `interrupted` where the driver asked the trial to stop. Of a trial that failed, the driver may say `retry`, where
+            it is tried again, or `infeasible`, where its config needs more memory than there is.
         values: One for each direction; empty unless complete.
         reason: Why it failed, in one line; empty unless failed.
         traceback: Where it failed; empty where there is none.
+        out_of_memory: It failed because memory ran out, the host's or a device's.
+        memory: Bytes that the worker's process has in use after the trial; 0 where that is not known.
     """
 
     number: int
-    state: Literal["complete", "pruned", "failed", "interrupted"]
+    state: Literal["complete", "pruned", "failed", "retry", "infeasible", "interrupted"]
     values: tuple[float, ...] = ()
     reason: str = ""
     traceback: str = field(default="", repr=False)
+    out_of_memory: bool = False
+    memory: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
 class Died:
-    """The worker is gone; `reason` names the signal or the exit code."""
+    """The worker is gone; `reason` names the signal or the exit code. `out_of_memory` is True where the kernel says so."""
 
     reason: str
+    out_of_memory: bool = False
 
 
 ToWorker = RunTrial | Answer | Stop

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from search.faults import is_infeasible
 from search.messages import Outcome
 
 
@@ -33,7 +34,7 @@ class Board:
         metric: The name of the value, as shown.
         budget: COMPLETE and PRUNED trials wanted in total.
         directions: Of the study.
-        complete: COMPLETE trials; likewise `pruned` and `failed`, over all launches.
+        complete: COMPLETE trials; likewise `pruned`, `failed` and `infeasible`, over all launches.
         best: Number and value of the best trial; None before the first, and with several directions.
         finished_here: COMPLETE and PRUNED trials of this launch.
         running: The trial of each worker.
@@ -45,6 +46,7 @@ class Board:
     complete: int = 0
     pruned: int = 0
     failed: int = 0
+    infeasible: int = 0
     best: tuple[int, float] | None = None
     finished_here: int = 0
     started: float = field(default_factory=time.monotonic)
@@ -55,10 +57,12 @@ class Board:
         """Returns the board of a study as it is in the storage."""
         board = cls((study.metric_names or ["value"])[0], budget, study.directions)
         for trial in study.get_trials(deepcopy=False):
-            if trial.state is TrialState.COMPLETE:
+            if is_infeasible(trial):
+                board.infeasible += 1
+            elif trial.state is TrialState.COMPLETE:
                 board.complete += 1
                 board._consider(trial.number, tuple(trial.values))
-            board.pruned += trial.state is TrialState.PRUNED
+            board.pruned += trial.state is TrialState.PRUNED and not is_infeasible(trial)
             board.failed += trial.state is TrialState.FAIL
         return board
 
@@ -68,14 +72,20 @@ class Board:
             self.complete += 1
             self._consider(outcome.number, outcome.values)
         self.pruned += outcome.state == "pruned"
-        self.failed += outcome.state in ("failed", "interrupted")
-        self.finished_here += outcome.state in ("complete", "pruned")
+        self.infeasible += outcome.state == "infeasible"
+        self.failed += outcome.state in ("failed", "retry", "interrupted")
+        self.finished_here += outcome.state in ("complete", "pruned", "infeasible")
+
+    @property
+    def finished(self) -> int:
+        """The trials that count against the budget."""
+        return self.complete + self.pruned + self.infeasible
 
     def seconds_left(self) -> float | None:
         """Returns the estimated time to the end of the budget, from the trials of this launch; None before the first."""
         if not self.finished_here:
             return None
-        left = max(0, self.budget - self.complete - self.pruned)
+        left = max(0, self.budget - self.finished)
         return (time.monotonic() - self.started) / self.finished_here * left
 
     def summary(self) -> str:
@@ -85,9 +95,10 @@ class Board:
             best = f"{len(self.directions)} directions"
         left = self.seconds_left()
         parts = [
-            f"{self.complete + self.pruned}/{self.budget} trials",
+            f"{self.finished}/{self.budget} trials",
             f"{self.pruned} pruned",
             f"{self.failed} failed",
+            *([f"{self.infeasible} infeasible"] if self.infeasible else []),
             f"best {best}",
             f"{clock(time.monotonic() - self.started)} elapsed",
             f"{'--:--' if left is None else clock(left)} left",
@@ -131,6 +142,9 @@ class View:
         self.board.running.pop(worker, None)
         self.board.add(outcome)
 
+    def worker_replaced(self, worker: int, why: str) -> None:
+        """A worker leaves between two trials, and a fresh one takes its place."""
+
     def interrupted(self, times: int, running: int) -> None:
         """The user pressed ^C for the first or a later time. Runs inside a signal handler: no I/O."""
 
@@ -142,7 +156,7 @@ class LineView(View):
 
     def open(self) -> None:
         """Says that the workers, which take a while to build their objective, are being started."""
-        if self.board.complete + self.board.pruned < self.board.budget:
+        if self.board.finished < self.board.budget:
             self._print(f"starting | {self.board.summary()}")
 
     def trial_started(self, worker: int, number: int, params: Mapping[str, Any]) -> None:
@@ -156,6 +170,10 @@ class LineView(View):
         took = f" in {clock(time.monotonic() - running.started)}" if running else ""
         super().trial_finished(worker, number, outcome)
         self._print(f"trial {number} {_ending(outcome, self.board)}{took}{self._context()}")
+
+    def worker_replaced(self, worker: int, why: str) -> None:
+        """Prints why."""
+        self._print(f"worker {worker} is replaced: {why}")
 
     def interrupted(self, times: int, running: int) -> None:
         """Keeps the notice for the next tick."""
@@ -233,7 +251,8 @@ def _ending(outcome: Outcome, board: Board) -> str:
     if outcome.state == "complete":
         names = " ".join(f"{value:.6g}" for value in outcome.values)
         return f"complete, {board.metric} {names}" if len(outcome.values) == 1 else f"complete, values {names}"
-    return f"failed: {outcome.reason}" if outcome.state == "failed" else outcome.state
+    ended = {"failed": "failed", "retry": "failed, and is tried again", "infeasible": "infeasible"}.get(outcome.state)
+    return f"{ended}: {outcome.reason}" if ended else outcome.state
 
 
 def _stopping(times: int, running: int) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import optuna
 import psutil
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from search.errors import StudyError
 from search.rules import show
@@ -25,7 +25,10 @@ OWNER_KEY = "owner"
 """Trial user attribute: the `Owner` that asked for the trial."""
 
 RETRY_KEY = "retry_of"
-"""Trial user attribute: the number of the lost trial that this one takes up again."""
+"""Trial user attribute: the number of the first try of the config that this one takes up again."""
+
+RETRIES_KEY = "retries"
+"""Trial user attribute: how often this config was tried again because of a fault that may have been its own."""
 
 FINALIST_KEY = "finalist"
 """Trial user attribute in a study of finalists: the trial of the search whose config it runs again."""
@@ -141,24 +144,36 @@ def retry_lost(study: optuna.Study) -> list[int]:
         owner = Owner.from_attr(trial.user_attrs.get(OWNER_KEY))
         if owner is not None and owner != Owner.current() and owner.may_live() and owner.host == socket.gethostname():
             continue
-        give_back(study, trial, "the driver died while this trial was running")
+        give_back(study, trial.number, "the driver died while this trial was running")
         lost.append(trial.number)
     return lost
 
 
-def give_back(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:
-    """Fails a trial that is not to blame, and enqueues its parameters with its seed.
+def give_back(study: optuna.Study, number: int, reason: str, traceback: str = "", *, blamed: bool = False) -> None:
+    """Fails a trial that deserves another try, and enqueues its parameters with its seed.
 
     The retry comes first: a kill between the two leaves a RUNNING trial, which the next launch finds, sees its retry, and only
     fails.
+
+    Args:
+        study: The study.
+        number: The trial.
+        reason: Why it ended.
+        traceback: Where it ended, if anybody knows.
+        blamed: The retry counts: it may have been the config's own fault.
     """
-    retried = any(other.user_attrs.get(RETRY_KEY) == trial.number for other in study.get_trials(deepcopy=False))
-    if not retried:
+    trials = study.get_trials(deepcopy=False)
+    trial = trials[number]
+    first = trial.user_attrs.get(RETRY_KEY, number)
+    if not any(other.user_attrs.get(RETRY_KEY) == first for other in trials[number + 1 :]):
         kept: dict[str, Any] = {key: trial.user_attrs[key] for key in _KEPT if key in trial.user_attrs}
+        retries = trial.user_attrs.get(RETRIES_KEY, 0) + blamed
+        if retries:
+            kept[RETRIES_KEY] = retries
         # A trial killed while it was drawn has part of its parameters; its seed draws the others as it would have.
         params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-        study.enqueue_trial(params, user_attrs={**kept, RETRY_KEY: trial.number})
-    fail(study, trial.number, reason)
+        study.enqueue_trial(params, user_attrs={**kept, RETRY_KEY: first})
+    fail(study, number, reason, traceback)
 
 
 def fail(study: optuna.Study, number: int, reason: str, traceback: str = "") -> None:

@@ -7,6 +7,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
+from search.faults import is_infeasible
 from search.progress import clock, format_params
 from search.resume import DRIVER_KEY, Owner
 
@@ -47,8 +48,9 @@ def finished_count(study: optuna.Study) -> int:
 
 
 def best_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Returns the best COMPLETE trial, or the Pareto front in several directions; empty where none is COMPLETE."""
-    if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+    """Returns the best COMPLETE trial, or the Pareto front in several directions; empty where none is COMPLETE and feasible."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if all(is_infeasible(trial) for trial in complete):
         return []
     return study.best_trials if len(study.directions) > 1 else [study.best_trial]
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from optuna.distributions import BaseDistribution
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from search import pruners, samplers
 from search.errors import StudyFileError, one_line
+from search.policy import Policy, PolicyKeys
 from search.rules import broken, explain, phrase, show, suggest
 from search.space import CategoricalParam, FloatParam, IntParam, Param, check_value
 
@@ -43,10 +44,8 @@ class StudySpec:
         storage: The storage's URL.
         directions: One, or several for a study with several values.
         metrics: The names of the values; empty where the file gives none.
-        trials: The budget: COMPLETE and PRUNED trials in total, over all launches.
-        timeout_s: Wall time of one launch in seconds; None for no limit.
+        policy: Budgets, and what is done about faults.
         seed: Fixes the parameters drawn and every trial's own seed.
-        max_failures: So many failed trials in a row end a launch.
         space: The distributions by parameter, in the order of the file.
         sampler: What draws parameters.
         pruner: What gives trials up.
@@ -61,10 +60,8 @@ class StudySpec:
     storage: str
     directions: tuple[Direction, ...]
     metrics: tuple[str, ...]
-    trials: int
-    timeout_s: float | None
+    policy: Policy
     seed: int
-    max_failures: int
     space: Mapping[str, BaseDistribution]
     sampler: Choice
     pruner: Choice
@@ -91,20 +88,6 @@ def load(path: str | Path) -> StudySpec:
     return _spec(path, content, file)
 
 
-def parse_duration(value: Any) -> Any:
-    """Returns seconds for ``"90s"``, ``"20m"``, ``"8h"``, ``"2d"`` or a number of seconds.
-
-    Raises:
-        PydanticCustomError: It is none of these, or not positive.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value) if isinstance(value, str) else None
-    if match:
-        value = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise broken("must be a positive time", got=show(value), remedy='Write "90s", "20m", "8h" or a number of seconds.')
-    return float(value)
-
-
 def _check_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):  # it becomes part of file names
         raise broken("must be letters, digits, dots, dashes and underscores", got=show(name), remedy="Change the others.")
@@ -121,7 +104,7 @@ class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class _Study(_Table):
+class _Study(PolicyKeys):
     name: Annotated[str, AfterValidator(_check_name)]
     objective: Annotated[str, AfterValidator(_check_target)]
     storage: Annotated[str, Field(min_length=1)] | None = None
@@ -129,10 +112,7 @@ class _Study(_Table):
     directions: Annotated[list[Direction], Field(min_length=1)] | None = None
     metric: Annotated[str, Field(min_length=1)] | None = None
     metrics: list[Annotated[str, Field(min_length=1)]] | None = None
-    trials: Annotated[int, Field(ge=1)]
-    timeout: Annotated[float, BeforeValidator(parse_duration)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
-    max_failures: Annotated[int, Field(ge=1)] = 3
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -209,10 +189,8 @@ def _spec(path: Path, content: bytes, file: _StudyFile) -> StudySpec:
         storage=study.storage or f"sqlite:///{study.name}.db",
         directions=directions,
         metrics=tuple(study.metrics or ([study.metric] if study.metric else [])),
-        trials=study.trials,
-        timeout_s=study.timeout,
+        policy=study.policy(),
         seed=study.seed,
-        max_failures=study.max_failures,
         space=space,
         sampler=sampler,
         pruner=pruner,

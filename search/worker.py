@@ -1,10 +1,11 @@
 """The child: builds the objective once, then runs trials until it is told to stop.
 
-Nothing heavy is imported up here, because `main` must set the environment (threads, device, log level) before NumPy, Optuna
-or a backend reads it.
+Nothing heavy is imported up here, so that a worker that only waits costs little; what its environment says (threads, device,
+log level) was set before the process began.
 """
 
 import builtins
+import faulthandler
 import importlib
 import inspect
 import math
@@ -14,15 +15,19 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from search.errors import ObjectiveError, one_line
+from search.memory import is_out_of_memory, memory_in_use
 from search.messages import Answer, Artifact, NotReady, Outcome, Ready, Report, RunTrial, Stop, UserAttr
 from search.rules import suggest
 from search.worker_trial import Interrupted, WorkerTrial
+
+TRACE_SIGNAL = signal.SIGUSR1
+"""Makes a worker write the stack of its threads to its log."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class WorkerSetup:
         target: The objective, as ``module:attribute``.
         settings: The objective's own settings, passed on as keyword arguments.
         log: The file that takes what the worker prints; None leaves stdout and stderr as they are.
-        environ: Variables set before anything is imported.
+        environ: Variables that the process is started with.
     """
 
     target: str
@@ -49,9 +54,9 @@ def main(connection: Connection, setup: WorkerSetup) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     _leave_with_the_parent()
-    os.environ.update(setup.environ)
     if setup.log is not None:
         _print_to(setup.log)
+    faulthandler.register(TRACE_SIGNAL)  # a worker that hangs is made to say where, before it is killed
     # A study finds the `objective.py` beside it, as pytest and `python -m` would.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -68,7 +73,10 @@ def serve(connection: Connection, setup: WorkerSetup) -> None:
         return
     connection.send(Ready())
     while isinstance(task := _receive(connection), RunTrial):
-        connection.send(run_trial(objective, task, connection))
+        outcome = run_trial(objective, task, connection)
+        connection.send(replace(outcome, memory=memory_in_use()))
+    if isinstance(task, Stop) and task.reason:
+        print(f"leaving: {task.reason}")
 
 
 def build_objective(target: str, settings: Mapping[str, Any]) -> Callable[[WorkerTrial], Any]:
@@ -129,7 +137,8 @@ def run_trial(objective: Callable[[WorkerTrial], Any], task: RunTrial, connectio
         return Outcome(task.number, "failed", reason=str(error))
     except (Exception, SystemExit) as error:  # a trial may raise anything, and the next trial may still be fine
         traceback.print_exc()
-        return Outcome(task.number, "failed", reason=describe(error, always_type=True), traceback=traceback.format_exc())
+        reason = describe(error, always_type=True)
+        return Outcome(task.number, "failed", (), reason, traceback.format_exc(), out_of_memory=is_out_of_memory(error))
     return Outcome(task.number, "complete", values)
 
 

@@ -1,4 +1,4 @@
-"""The four calls that the driver needs from whatever runs its workers."""
+"""The five calls that the driver needs from whatever runs its workers."""
 
 from typing import Protocol
 
@@ -19,6 +19,9 @@ class Executor(Protocol):
 
         A worker that is gone says `Died` once, after everything it had said before.
         """
+
+    def kill(self, worker: int) -> None:
+        """Ends a worker that hangs, at once and for good; it says nothing more, not even `Died`."""
 
     def stop(self, *, at_once: bool = False) -> None:
         """Ends all workers: after the message they work on, or at once."""

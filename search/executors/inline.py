@@ -48,6 +48,10 @@ class InlineExecutor:
                 said.append((worker, Died("the worker thread ended")))
         return said
 
+    def kill(self, worker: int) -> None:
+        """Hangs up on a thread, which ends when its objective next speaks."""
+        self._threads.pop(worker)[1].close()
+
     def stop(self, *, at_once: bool = False) -> None:
         """Asks the threads to end; one that is inside an objective ends at its next report."""
         for thread, connection in self._threads.values():

@@ -2,18 +2,21 @@
 
 import contextlib
 import multiprocessing
+import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pickle import UnpicklingError
 
+from search.memory import OomKills
 from search.messages import Died, FromWorker, Stop, ToWorker
-from search.worker import WorkerSetup, main
+from search.worker import TRACE_SIGNAL, WorkerSetup, main
 
 _SECONDS_TO_LEAVE = 5.0
+_SECONDS_TO_TRACE = 0.2
 
 
 class LocalExecutor:
@@ -29,12 +32,14 @@ class LocalExecutor:
         self._setup = setup
         self._context = multiprocessing.get_context("spawn")
         self._children: dict[int, tuple[SpawnProcess, Connection]] = {}
+        self._oom_kills = OomKills()
 
     def start(self, worker: int) -> None:
         """Starts a worker process."""
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=main, args=(theirs, self._setup(worker)), name=f"worker-{worker}")
-        with _signals_blocked():
+        setup = self._setup(worker)
+        process = self._context.Process(target=main, args=(theirs, setup), name=f"worker-{worker}")
+        with _signals_blocked(), _environment(setup.environ):
             process.start()
         theirs.close()  # so that the pipe ends when the child does
         self._children[worker] = (process, ours)
@@ -62,6 +67,14 @@ class LocalExecutor:
                 said.append((worker, self._bury(worker)))
         return said
 
+    def kill(self, worker: int) -> None:
+        """Ends a process that hangs; where it hangs is then in its log."""
+        process = self._children[worker][0]
+        if process.is_alive() and process.pid is not None:
+            os.kill(process.pid, TRACE_SIGNAL)
+            process.join(_SECONDS_TO_TRACE)
+        self._bury(worker)
+
     def stop(self, *, at_once: bool = False) -> None:
         """Ends all processes; one that does not leave within a few seconds is killed."""
         if at_once:
@@ -80,10 +93,12 @@ class LocalExecutor:
         if process.is_alive():
             process.kill()
         process.join()
-        reason = _cause(process.exitcode)
+        assert process.exitcode is not None
+        out_of_memory = process.exitcode == -signal.SIGKILL and self._oom_kills.account()
+        reason = _cause(process.exitcode, out_of_memory=out_of_memory)
         process.close()
         connection.close()
-        return Died(reason)
+        return Died(reason, out_of_memory)
 
 
 def _read(connection: Connection) -> Iterator[FromWorker]:
@@ -95,16 +110,15 @@ def _read(connection: Connection) -> Iterator[FromWorker]:
         connection.close()
 
 
-def _cause(exit_code: int | None) -> str:
-    assert exit_code is not None
+def _cause(exit_code: int, *, out_of_memory: bool) -> str:
     if exit_code >= 0:
         return f"the worker process ended with exit code {exit_code}"
     try:
         name = signal.Signals(-exit_code).name
     except ValueError:
         name = f"signal {-exit_code}"
-    hint = " (the kernel does that when memory runs out)" if exit_code == -signal.SIGKILL else ""
-    return f"the worker process was killed by {name}{hint}"
+    hint = " (out of memory?)" if exit_code == -signal.SIGKILL else ""
+    return f"the worker process was killed by {name}{': the host ran out of memory' if out_of_memory else hint}"
 
 
 @contextlib.contextmanager
@@ -116,3 +130,18 @@ def _signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Lets a child be born with these variables: a library may read them before the child's first line of Python."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -46,5 +46,5 @@ def test_peers_are_compared_and_the_cache_pays_off_after_so_many_trials():
 def test_the_study_file_is_one_that_search_and_the_classifier_take(tmp_path):
     path, url = write_study(WORK, tmp_path)
     spec = load(path)
-    assert (spec.trials, spec.storage) == (3, url)
+    assert (spec.policy.trials, spec.storage) == (3, url)
     assert TrainConfig.parse(tomllib.loads(path.read_text())["objective"], where="test").score == ("clean_f1",)

@@ -72,6 +72,35 @@ class NoStart:
         return 0.0
 
 
+def run_out(trial, above=0.0, leaks=False):
+    """Runs out of memory where `x` is above a bound; with `leaks`, only in a worker that ran something before."""
+    x = trial.suggest_float("x", -10.0, 10.0)
+    _TRIALS_HERE.append(trial.number)
+    if x > above and not (leaks and len(_TRIALS_HERE) == 1):
+        raise MemoryError("cannot allocate 3 TiB")
+    return x
+
+
+_TRIALS_HERE: list[int] = []
+
+
+def grow(trial, mib):
+    """Keeps so many MiB of each trial."""
+    _KEPT.append(b"x" * (mib << 20))
+    trial.set_user_attr("pid", os.getpid())
+    return float(trial.number)
+
+
+_KEPT: list[bytes] = []
+
+
+def hang(trial, bad=(1,)):
+    if trial.number in bad:
+        trial.report(0.0, 0)
+        time.sleep(600)
+    return 1.0
+
+
 def swallow(trial):
     """Reports for ever, and catches every exception that it can."""
     for step in range(10_000):

@@ -7,7 +7,8 @@ import pytest
 from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta
 
 from search.artifacts import artifact_folder
-from search.driver import Driver, Limits
+from search.crew import Crew
+from search.driver import Driver
 from search.executors.inline import InlineExecutor
 from search.messages import Artifact, RunTrial
 from search.progress import Board, View
@@ -24,7 +25,7 @@ def drive(write):
         study = optuna.create_study(direction="maximize")
         executor = InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings))
         view = View(Board.of(study, 2), None)
-        Driver(study, spec, Limits(2, None, 1), executor, Owner.current(), view, folder).run()
+        Driver(study, spec, Crew(executor, 1, spec.policy), Owner.current(), view, folder).run()
         return study
 
     return run

@@ -1,11 +1,14 @@
 """The driver with workers in threads: what is recorded of each trial. Processes and signals are in test_launch.py."""
 
+from dataclasses import replace
+
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from search import pruners
-from search.driver import Driver, Limits
+from search.crew import Crew
+from search.driver import Driver
 from search.errors import ObjectiveError
 from search.executors.inline import InlineExecutor
 from search.progress import Board, View
@@ -21,9 +24,9 @@ def drive(write):
         study = resumed or optuna.create_study(directions=list(spec.directions))
         study.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
         executor = InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings))
-        limits = Limits(trials or spec.trials, timeout_s, workers)
-        view = View(Board.of(study, limits.trials), None)
-        driver = Driver(study, spec, limits, executor, Owner.current(), view)
+        policy = replace(spec.policy, trials=trials or spec.policy.trials, timeout_s=timeout_s or spec.policy.timeout_s)
+        view = View(Board.of(study, policy.trials), None)
+        driver = Driver(study, replace(spec, policy=policy), Crew(executor, workers, policy), Owner.current(), view)
         study.set_user_attr("reason", None)
         study.set_user_attr("reason", driver.run())
         return study
@@ -70,7 +73,7 @@ def test_a_lost_trial_changes_nothing_after_it(drive, sampler):
         from search.asking import Asker
 
         lost = Asker(study, load("demo.toml")).ask({})
-        give_back(study, study.trials[lost.number], "killed")
+        give_back(study, lost.number, "killed")
         drive(study, trials=budget, study={"trials": "14"}, **tables)
     assert len(study.trials) == len(whole.trials) + 4
     assert results(study) == results(whole)
@@ -163,6 +166,11 @@ def test_failures_in_a_row_end_the_launch(drive):
         drive(study, study={"objective": '"objectives:misbehave"'}, objective=settings)
     states = [trial.state.name for trial in study.trials]
     assert states == ["COMPLETE", "FAIL", "FAIL", "COMPLETE", "FAIL", "FAIL", "FAIL"]
+
+
+def test_a_failure_that_is_tried_again_does_not_count_in_a_row(drive):
+    study = {"objective": '"objectives:run_out"', "trials": "12", "max_failures": "1", "max_retries": "3"}
+    drive(study=study, objective={"above": "0.0"}, sampler={"name": '"random"'})
 
 
 def test_the_budget_holds_with_several_workers(drive):

@@ -96,7 +96,7 @@ def test_a_lost_run_stays_the_same_finalist(run):
     linked = run({})
     linked.enqueue_trial({"x": 1.0}, user_attrs={FINALIST_KEY: 7, "seed": 3})
     linked.ask(SPACE)
-    give_back(linked, linked.trials[0], "killed")
+    give_back(linked, 0, "killed")
     assert (linked.trials[1].user_attrs[FINALIST_KEY], linked.trials[1].user_attrs["seed"]) == (7, 3)
 
 

@@ -158,7 +158,7 @@ def test_an_interrupt_at_any_moment_leaves_a_study_that_can_be_resumed(write, st
 @pytest.mark.parametrize(
     ("mode", "reason"),
     [
-        ("kill", "the worker process was killed by SIGKILL (the kernel does that when memory runs out)"),
+        ("kill", "the worker process was killed by SIGKILL (out of memory?)"),
         ("exit", "the worker process ended with exit code 7"),
     ],
 )
@@ -168,6 +168,78 @@ def test_a_worker_that_dies_is_replaced(write, search, read_study, mode, reason)
     study = read_study()
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
     assert study.trials[1].user_attrs["failure"] == reason
+    retry = study.trials[2]
+    assert (retry.user_attrs["retry_of"], retry.user_attrs["seed"]) == (1, study.trials[1].user_attrs["seed"])
+    assert retry.params == study.trials[1].params
+
+
+def test_a_worker_that_hangs_is_killed_and_says_where(write, search, read_study):
+    study = {"objective": '"objectives:hang"', "trials": "3", "report_timeout": "1", "max_retries": "1"}
+    write(study=study, objective={"bad": "[1, 2]"})
+    out = search("launch", "demo.toml").stdout
+    trials = read_study().trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "FAIL", "COMPLETE", "COMPLETE"]
+    reason = "no report for 1 s (report_timeout); the worker was killed"
+    assert [trial.user_attrs.get("failure") for trial in trials] == [None, reason, reason, None, None]
+    assert [trial.user_attrs.get("retry_of") for trial in trials] == [None, None, 1, None, None], "tried again once"
+    assert f"trial 1 failed, and is tried again: {reason}" in out
+    assert f"trial 2 failed: {reason}" in out
+    assert "objectives.py" in Path("demo.worker-0.log").read_text(), "the stack of the worker that hung"
+
+
+def test_a_config_that_needs_too_much_memory_is_infeasible(write, search, read_study):
+    write(study={"objective": '"objectives:run_out"', "trials": "8"}, objective={"above": "0.0"})
+    out = search("launch", "demo.toml").stdout
+    trials = read_study().trials
+    assert {trial.state.name for trial in trials} == {"COMPLETE", "PRUNED", "FAIL"}
+    tried_twice = {trial.user_attrs["retry_of"]: trial for trial in trials if "retry_of" in trial.user_attrs}
+    for trial in trials:
+        assert (trial.user_attrs.get("failure") is not None) == (trial.params["x"] > 0)
+        if trial.state is TrialState.FAIL:
+            assert tried_twice[trial.number].constraints == {"memory": 1.0}, "first in a used worker, then in a fresh one"
+    assert "worker 0 is replaced: memory ran out in it" in out
+    assert "infeasible: MemoryError: cannot allocate 3 TiB" in out
+    assert "infeasible · " in out
+
+
+def test_memory_that_ran_out_in_a_used_worker_is_not_held_against_the_config(write, search, read_study):
+    write(study={"objective": '"objectives:run_out"', "trials": "6"}, objective={"leaks": "true", "above": "-11.0"})
+    search("launch", "demo.toml")
+    assert {trial.state.name for trial in read_study().trials} == {"COMPLETE", "FAIL"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "mib", "pids", "why"),
+    [
+        ({"worker_trials": "2"}, 0, 3, "2 trials run (worker_trials)"),
+        ({"worker_memory": '"400MB"'}, 250, 3, "in use after a trial, more than worker_memory = 400 MB"),
+    ],
+)
+def test_a_worker_is_replaced_between_trials(write, search, read_study, keys, mib, pids, why):
+    write(study={"objective": '"objectives:grow"', "trials": "6", **keys}, objective={"mib": str(mib)})
+    out = search("launch", "demo.toml").stdout
+    trials = read_study().trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 6
+    assert len({trial.user_attrs["pid"] for trial in trials}) == pids
+    assert len([line for line in out.splitlines() if line.startswith("worker 0 is replaced: ") and why in line]) == pids - 1
+    assert Path("demo.worker-0.log").read_text().count("leaving: ") == pids - 1
+
+
+@pytest.mark.parametrize(
+    ("keys", "trials", "says"),
+    [
+        ({"max_reports": "9"}, 3, "All reports are used up (max_reports): 3/50 trials. To go on, raise it"),
+        ({"max_device_time": '"0.5s"'}, None, "All device time is used up (max_device_time): "),
+        ({"patience": "3"}, None, "No better trial for a while (patience): "),
+    ],
+)
+def test_budgets_hold_over_launches(write, search, read_study, keys, trials, says):
+    write(study={"objective": '"objectives:Parabola"', "trials": "50", **keys}, objective={"pause": "0.03"})
+    assert says in search("launch", "demo.toml").stdout
+    done = len(read_study().trials)
+    assert done == trials or (trials is None and done < 50)
+    assert says in search("launch", "demo.toml").stdout
+    assert len(read_study().trials) == done, "there is nothing left to use"
 
 
 def test_several_workers_share_the_budget(write, search, read_study):

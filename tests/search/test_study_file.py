@@ -3,7 +3,8 @@ import dataclasses
 import pytest
 
 from search.errors import StudyFileError
-from search.study_file import load, parse_duration
+from search.policy import Policy
+from search.study_file import load
 
 
 def message(path):
@@ -26,7 +27,8 @@ def test_a_whole_file(write):
             objective={"data": '"${DATA}"'},
         )
     )
-    assert (spec.name, spec.trials, spec.timeout_s, spec.seed, spec.max_failures) == ("demo", 8, 1200.0, 7, 3)
+    assert (spec.name, spec.seed) == ("demo", 7)
+    assert spec.policy == Policy(trials=8, timeout_s=1200.0)
     assert spec.directions == ("maximize",)
     assert spec.metrics == ("score",)
     assert list(spec.space) == ["x", "n", "c"]
@@ -40,7 +42,7 @@ def test_a_whole_file(write):
 def test_defaults(write):
     spec = load(write())
     assert spec.storage == "sqlite:///demo.db"
-    assert (spec.sampler.name, spec.pruner.name, spec.seed, spec.timeout_s) == ("tpe", "median", 0, None)
+    assert (spec.sampler.name, spec.pruner.name, spec.seed, spec.policy.timeout_s) == ("tpe", "median", 0, None)
 
 
 def test_several_directions_have_no_pruner_unless_asked_for(write):
@@ -168,8 +170,3 @@ def test_files_that_cannot_be_read(folder):
     assert message(".").startswith("the study file must be readable")
     (folder / "binary.toml").write_bytes(b"\xff\xfe")
     assert "UTF-8" in message("binary.toml")
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("20m", 1200), ("8h", 28800), ("1.5 h", 5400), (7, 7), ("7", 7)])
-def test_durations(text, seconds):
-    assert parse_duration(text) == seconds

@@ -70,7 +70,7 @@ def test_a_killed_worker_is_said_to_have_died_once_and_last(make):
     time.sleep(0.5)
     os.kill(pid_of(executor), signal.SIGKILL)
     said = listen(executor, Died)
-    assert said[-1] == (0, Died("the worker process was killed by SIGKILL (the kernel does that when memory runs out)"))
+    assert said[-1] == (0, Died("the worker process was killed by SIGKILL (out of memory?)"))
     assert [type(message) for _, message in said[:-1]] == [Report], "what it had said before is not lost"
     assert executor.receive(0) == []
 
@@ -84,6 +84,33 @@ def test_a_worker_that_cannot_start_says_so_and_leaves(make):
     assert "Traceback" in Path("0.log").read_text()
 
 
+def test_a_worker_that_hangs_is_killed_and_leaves_its_stack(make):
+    executor = make("objectives:deaf")
+    executor.start(0)
+    listen(executor, Ready)
+    executor.send(0, RunTrial(0, {}, {}))
+    while not Path("deaf").exists():
+        time.sleep(0.02)
+    pid = pid_of(executor)
+    executor.kill(0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert executor.receive(0.1) == []
+    assert "in deaf" in Path("0.log").read_text()
+    executor.start(0)
+    assert listen(executor, Ready) == [(0, Ready())]
+
+
+def test_a_kill_for_want_of_memory_is_told_apart(make, monkeypatch):
+    executor = make("objectives:parabola")
+    executor.start(0)
+    listen(executor, Ready)
+    monkeypatch.setattr(executor._oom_kills, "account", lambda: True)
+    os.kill(pid_of(executor), signal.SIGKILL)
+    death = Died("the worker process was killed by SIGKILL: the host ran out of memory", out_of_memory=True)
+    assert listen(executor, Died) == [(0, death)]
+
+
 def test_the_environment_is_set_before_the_objective_is_imported(make):
     Path("reads.py").write_text("import os\nMARK = os.environ['MARK']\ndef f(trial):\n    return float(MARK)\n")
     executor = make("reads:f")
@@ -91,3 +118,4 @@ def test_the_environment_is_set_before_the_objective_is_imported(make):
     listen(executor, Ready)
     executor.send(7, RunTrial(0, {}, {}))
     assert listen(executor, Outcome)[-1] == (7, Outcome(0, "complete", (7.0,)))
+    assert "MARK" not in os.environ, "the driver's own is left as it was"

@@ -1,0 +1,101 @@
+"""What a study has used of its budgets, and which one is used up."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Self
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from search.faults import is_infeasible
+from search.policy import Policy
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+"""The states of a trial that counts against the budget."""
+
+EndReason = Literal["budget", "timeout", "reports", "device_time", "patience", "grid", "interrupted"]
+
+
+@dataclass
+class Spent:
+    """What a study has used, kept up to date without reading its trials again.
+
+    Attributes:
+        directions: Of the study.
+        finished: COMPLETE and PRUNED trials.
+        reports: Intermediate values, of all trials.
+        trial_seconds: How long all trials ran.
+        since_better: Finished trials since the last one that was better than all before it, or that no other one dominates.
+    """
+
+    directions: Sequence[StudyDirection]
+    finished: int = 0
+    reports: int = 0
+    trial_seconds: float = 0.0
+    since_better: int = 0
+    _started_at: float = field(default_factory=time.monotonic)
+    _front: list[tuple[float, ...]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, study: optuna.Study) -> Self:
+        """Returns what the trials in the storage have used."""
+        spent = cls(study.directions)
+        ended = [trial for trial in study.get_trials(deepcopy=False) if trial.datetime_complete is not None]
+        for trial in sorted(ended, key=_end_of):
+            spent.reports += len(trial.intermediate_values)
+            seconds = trial.duration.total_seconds() if trial.duration else 0.0
+            complete = trial.state is TrialState.COMPLETE and not is_infeasible(trial)
+            spent.add(seconds, counts=trial.state in FINISHED, values=tuple(trial.values) if complete else ())
+        return spent
+
+    def add(self, seconds: float, *, counts: bool, values: Sequence[float]) -> None:
+        """Adds a trial that has ended.
+
+        Args:
+            seconds: How long it ran.
+            counts: It counts against the budget of trials.
+            values: What it returned; empty where it is not complete.
+        """
+        self.trial_seconds += seconds
+        self.finished += counts
+        self.since_better = 0 if values and self._is_better(values) else self.since_better + counts
+
+    def used_up(self, policy: Policy, running: int, running_seconds: float) -> EndReason | None:
+        """Returns the budget that lets no further trial start, or None.
+
+        Args:
+            policy: The budgets.
+            running: How many trials run at the moment.
+            running_seconds: The sum of the times that they have taken so far.
+        """
+        device_time_s = (self.trial_seconds + running_seconds) / policy.workers_per_device
+        if self.finished + running >= policy.trials:
+            return "budget"
+        if _reached(time.monotonic() - self._started_at, policy.timeout_s):
+            return "timeout"
+        if _reached(self.reports, policy.max_reports):
+            return "reports"
+        if _reached(device_time_s, policy.max_device_time_s):
+            return "device_time"
+        return "patience" if _reached(self.since_better, policy.patience) else None
+
+    def _is_better(self, values: Sequence[float]) -> bool:
+        """Whether no earlier trial is at least as good in all directions; keeps the front of those that are not dominated."""
+        signs = [1 if direction is StudyDirection.MINIMIZE else -1 for direction in self.directions]
+        losses = tuple(sign * value for sign, value in zip(signs, values, strict=True))
+        if any(all(a <= b for a, b in zip(other, losses, strict=True)) for other in self._front):
+            return False
+        self._front = [other for other in self._front if not all(a <= b for a, b in zip(losses, other, strict=True))]
+        self._front.append(losses)
+        return True
+
+
+def _reached(used: float, limit: float | None) -> bool:
+    return limit is not None and used >= limit
+
+
+def _end_of(trial: FrozenTrial) -> float:
+    assert trial.datetime_complete is not None
+    return trial.datetime_complete.timestamp()

@@ -1,0 +1,86 @@
+"""Which device each worker may see, and the environment that says so to every backend.
+
+Only environment variables are used, set before the worker's process begins: whatever backend its objective imports finds one
+device and a share of its memory.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+
+from search.errors import WorkerError
+
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_SHARED_MEMORY = 0.9  # of a device, split among its workers; the rest is for contexts, which no backend counts
+
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+
+def visible_devices(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Returns the GPUs that may be used, as ``CUDA_VISIBLE_DEVICES`` names them; none on a machine without.
+
+    That variable counts where it is set, else what ``nvidia-smi -L`` lists. GPUs are named by their UUID, since ``nvidia-smi``
+    and CUDA number them differently; of a GPU in MIG mode, its instances are listed.
+    """
+    if _VISIBLE in environ:
+        names = [name.strip() for name in environ[_VISIBLE].split(",")]
+        return tuple(name for name in names if name and name != "-1")
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):  # no driver, or one that does not answer
+        return ()
+    devices: list[str] = []
+    for kind, name in re.findall(r"UUID: ((?:GPU|MIG)-)([^)\s]+)", listed):
+        if kind == "MIG-" and devices and devices[-1].startswith("GPU-"):
+            devices.pop()  # the GPU that this instance is a part of; it cannot be used as a whole
+        devices.append(kind + name)
+    return tuple(devices)
+
+
+def check_places(workers: int, devices: tuple[str, ...], per_device: int) -> None:
+    """Refuses more workers than the devices have places for.
+
+    Raises:
+        WorkerError: There are devices, and too few.
+    """
+    places = len(devices) * per_device
+    if devices and workers > places:
+        raise WorkerError(
+            f"--workers: must be at most {places}, {len(devices)} GPU{'s' if len(devices) > 1 else ''} with "
+            f"study.workers_per_device = {per_device}; got {workers}. Raise study.workers_per_device, or set {_VISIBLE}= to "
+            "use no GPU."
+        )
+
+
+def environ_of(
+    worker: int, workers: int, devices: tuple[str, ...], per_device: int, environ: Mapping[str, str]
+) -> dict[str, str]:
+    """Returns the variables that a worker is started with; what the user has set in `environ` stays, but for the device.
+
+    Args:
+        worker: Its number.
+        workers: How many there are.
+        devices: All GPUs; worker and device are paired in turn.
+        per_device: How many workers share a GPU.
+        environ: The driver's environment.
+    """
+    chosen = {"TF_CPP_MIN_LOG_LEVEL": "2"}  # TensorFlow's start-up chatter hides what matters in the log
+    if workers > 1:
+        # Each library would start a thread for each core in each worker, and all would be slower for it.
+        share = str(max(1, len(os.sched_getaffinity(0)) // workers))
+        chosen |= dict.fromkeys(_THREAD_VARIABLES, share)
+    if devices and per_device > 1:
+        # JAX takes three quarters of a device when it starts, TensorFlow all of it.
+        chosen |= {
+            "XLA_PYTHON_CLIENT_MEM_FRACTION": f"{_SHARED_MEMORY / per_device:.2f}",
+            "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        }
+    own = {name: value for name, value in chosen.items() if name not in environ}
+    return own | ({_VISIBLE: devices[worker % len(devices)]} if devices else {})

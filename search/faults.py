@@ -1,0 +1,65 @@
+"""What becomes of a trial that did not end well: it is tried again, is infeasible, or has failed."""
+
+from typing import Literal
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from search.messages import Outcome
+
+MEMORY_CONSTRAINT = "memory"
+"""Optuna's name of the constraint that a config breaks which needs more memory than there is: 1 is broken, -1 is kept."""
+
+# These learn from COMPLETE trials alone. TPE learns from PRUNED ones too, and the others know no constraints.
+_LEARN_FROM_COMPLETE = frozenset({"gp", "nsgaii", "nsgaiii"})
+
+
+def judge(
+    outcome: Outcome, *, died: bool, fresh: bool, retries: int, max_retries: int
+) -> Literal["retry", "infeasible", "failed"]:
+    """Returns what becomes of a trial that failed.
+
+    A death or a hang may be an accident, and memory may have run out because of what the worker had run before, or because of
+    its neighbours: all of these are worth another try. What the objective itself raised or returned would come again.
+
+    Args:
+        outcome: How it failed.
+        died: The worker died, or hung and was killed.
+        fresh: It was the worker's first trial.
+        retries: How often this config was tried again already.
+        max_retries: How often it may be.
+    """
+    accident = died or (outcome.out_of_memory and not fresh)
+    if accident and retries < max_retries:
+        return "retry"
+    return "infeasible" if outcome.out_of_memory else "failed"
+
+
+def tell_infeasible(trial: optuna.Trial, outcome: Outcome, sampler: str) -> None:
+    """Tells the sampler that this config cannot run, so that it keeps away from there.
+
+    The trial becomes PRUNED and breaks a constraint. For samplers that learn from COMPLETE trials alone it becomes COMPLETE
+    with the worst values there are; Optuna takes no trial that breaks a constraint for the best one.
+    """
+    trial.set_user_attr("failure", outcome.reason)
+    if outcome.traceback:
+        trial.set_user_attr("traceback", outcome.traceback)
+    trial.set_constraint(MEMORY_CONSTRAINT, 1.0)
+    if sampler in _LEARN_FROM_COMPLETE:
+        worst = {StudyDirection.MINIMIZE: float("inf"), StudyDirection.MAXIMIZE: float("-inf")}
+        trial.study.tell(trial, [worst[direction] for direction in trial.study.directions])
+    else:
+        trial.study.tell(trial, state=TrialState.PRUNED)
+
+
+def tell_complete(trial: optuna.Trial, outcome: Outcome, sampler: str) -> None:
+    """Tells what a trial returned."""
+    if sampler == "gp":  # Optuna's wants the same constraints of all trials
+        trial.set_constraint(MEMORY_CONSTRAINT, -1.0)
+    trial.study.tell(trial, list(outcome.values))
+
+
+def is_infeasible(trial: FrozenTrial) -> bool:
+    """Returns whether a trial breaks a constraint."""
+    return any(value > 0 for value in trial.constraints.values())

@@ -1,0 +1,74 @@
+"""The keys of `[study]` that say how its trials are run: budgets, faults, and how long a worker lives."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from search.units import parse_duration, parse_size
+
+_Seconds = Annotated[float, BeforeValidator(parse_duration)]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How trials are run. None stands for no limit.
+
+    Attributes:
+        trials: The budget: COMPLETE and PRUNED trials, over all launches.
+        timeout_s: Wall time of one launch in seconds.
+        max_reports: Reports, which mostly are epochs, of all trials over all launches.
+        max_device_time_s: Seconds that trials ran, over all launches; a trial that shares its device counts for its share.
+        patience: So many finished trials in a row without a better one end a launch.
+        max_failures: So many failed trials in a row end a launch; one that is tried again has not failed yet.
+        max_retries: How often a trial is tried again after its worker died or hung, or ran out of memory.
+        report_timeout_s: A worker that has been silent for so many seconds, in a trial, hangs and is killed.
+        worker_memory: A worker that uses more bytes after a trial is started anew.
+        worker_trials: A worker that has run so many trials is started anew.
+        workers_per_device: How many workers share a GPU.
+    """
+
+    trials: int
+    timeout_s: float | None = None
+    max_reports: int | None = None
+    max_device_time_s: float | None = None
+    patience: int | None = None
+    max_failures: int = 3
+    max_retries: int = 1
+    report_timeout_s: float | None = None
+    worker_memory: int | None = None
+    worker_trials: int | None = None
+    workers_per_device: int = 1
+
+
+class PolicyKeys(BaseModel):
+    """The keys as the file writes them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    trials: Annotated[int, Field(ge=1)]
+    timeout: _Seconds | None = None
+    max_reports: Annotated[int, Field(ge=1)] | None = None
+    max_device_time: _Seconds | None = None
+    patience: Annotated[int, Field(ge=1)] | None = None
+    max_failures: Annotated[int, Field(ge=1)] = 3
+    max_retries: Annotated[int, Field(ge=0)] = 1
+    report_timeout: _Seconds | None = None
+    worker_memory: Annotated[int, BeforeValidator(parse_size)] | None = None
+    worker_trials: Annotated[int, Field(ge=1)] | None = None
+    workers_per_device: Annotated[int, Field(ge=1)] = 1
+
+    def policy(self) -> Policy:
+        """Returns the policy that these keys ask for."""
+        return Policy(
+            trials=self.trials,
+            timeout_s=self.timeout,
+            max_reports=self.max_reports,
+            max_device_time_s=self.max_device_time,
+            patience=self.patience,
+            max_failures=self.max_failures,
+            max_retries=self.max_retries,
+            report_timeout_s=self.report_timeout,
+            worker_memory=self.worker_memory,
+            worker_trials=self.worker_trials,
+            workers_per_device=self.workers_per_device,
+        )

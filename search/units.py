@@ -1,0 +1,41 @@
+"""Times and sizes as a study file writes them: ``"20m"``, ``"4GB"``."""
+
+import re
+from typing import Any
+
+from search.rules import broken, show
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_BYTES = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
+
+
+def parse_duration(value: Any) -> Any:
+    """Returns seconds for ``"90s"``, ``"20m"``, ``"8h"``, ``"2d"`` or a number of seconds.
+
+    Raises:
+        PydanticCustomError: It is none of these, or not positive.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value) if isinstance(value, str) else None
+    if match:
+        value = float(match[1]) * _SECONDS[match[2]]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise broken("must be a positive time", got=show(value), remedy='Write "90s", "20m", "8h" or a number of seconds.')
+    return float(value)
+
+
+def parse_size(value: Any) -> Any:
+    """Returns bytes for ``"800MB"``, ``"4GB"``, ``"4GiB"``.
+
+    Raises:
+        PydanticCustomError: It is none of these, or not positive.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([MG]i?B)\s*", value) if isinstance(value, str) else None
+    size = round(float(match[1]) * _BYTES[match[2]]) if match else 0
+    if size <= 0:
+        raise broken("must be a positive size with its unit", got=show(value), remedy='Write "800MB", "4GB" or "4GiB".')
+    return size
+
+
+def format_size(size: int) -> str:
+    """Returns bytes as ``"4.2 GB"`` or ``"812 MB"``."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
