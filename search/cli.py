@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from search.errors import SearchError, one_line
+from search.keras_tuner.commands import import_keras_tuner
 
 if TYPE_CHECKING:
     from search.launching import Launched
+    from search.reference import Opened
     from search.study_file import StudySpec
 
 _STUDY = click.argument("study", metavar="STUDY.toml", type=click.Path(path_type=Path))
@@ -45,7 +47,11 @@ def main() -> None:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
 def cli() -> None:
-    """Search hyperparameters: launch a study, look at it, export its best config."""
+    """Search hyperparameters: launch a study, look at it, export its best config.
+
+    Commands that only read take a study file, or the URL of a storage and the name of any Optuna study in it:
+    sqlite:///other.db#name.
+    """
 
 
 @cli.command()
@@ -75,21 +81,22 @@ def launch(
     return _INTERRUPTED if launched.reason == "interrupted" else 0
 
 
+cli.add_command(import_keras_tuner)
+
+
 @cli.command()
-@_STUDY
+@_ANY_STUDY
 @click.option("--all", "show_all", is_flag=True, help="Every trial instead of the last 20.")
 @_STORAGE
-def status(study: Path, show_all: bool, storage: str | None) -> None:
+def status(study: str, show_all: bool, storage: str | None) -> None:
     """Print a study as a table."""
     from search.status import print_status
-    from search.storage import close, open_study, storage_errors
+    from search.storage import close, storage_errors
 
-    spec = _load(study)
-    url = storage or spec.storage
-    opened = open_study(url, spec.name)
-    with storage_errors(url):
-        print_status(opened, budget=spec.policy.trials, rows=None if show_all else 20)
-    close(opened)
+    opened = _open(study, storage)
+    with storage_errors(opened.url):
+        print_status(opened.study, budget=opened.spec.policy.trials if opened.spec else None, rows=None if show_all else 20)
+    close(opened.study)
 
 
 @cli.command()
@@ -120,37 +127,34 @@ def finalists(study: Path, top: int, seeds: int, workers: int, quiet: bool, stor
 
 
 @cli.command()
-@_STUDY
+@_ANY_STUDY
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 takes a free one.")
 @_STORAGE
-def dashboard(study: Path, host: str, port: int, storage: str | None) -> None:
+def dashboard(study: str, host: str, port: int, storage: str | None) -> None:
     """Serve optuna-dashboard for a study until ^C."""
     from search.dashboard import serve
 
-    spec = _load(study)
-    serve(storage or spec.storage, spec, host, port, lambda address: click.echo(f"{address}  (^C ends it)"))
+    serve(_open(study, storage), host, port, lambda address: click.echo(f"{address}  (^C ends it)"))
 
 
 @cli.command()
-@_STUDY
+@_ANY_STUDY
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write instead of printing.")
 @click.option("--trial", type=click.IntRange(min=0), help="A trial's number instead of the best trial.")
 @click.option("--by", metavar="METRIC", help="With several directions: the metric whose best is taken, or compromise.")
 @_STORAGE
-def export(study: Path, output: Path | None, trial: int | None, by: str | None, storage: str | None) -> None:
+def export(study: str, output: Path | None, trial: int | None, by: str | None, storage: str | None) -> None:
     """Write the best trial as a TOML config with its provenance: the winner of the finalists, where there is one."""
     from search.export import export_trial, write
     from search.finalists import load_ranking
-    from search.storage import close, open_study, storage_errors
+    from search.storage import close, storage_errors
 
-    spec = _load(study)
-    url = storage or spec.storage
-    opened = open_study(url, spec.name)
-    with storage_errors(url):
-        ranking = load_ranking(opened) if trial is None and by is None else None
-        document = export_trial(opened, spec, url, trial, by, ranking)
-    close(opened)
+    opened = _open(study, storage)
+    with storage_errors(opened.url):
+        ranking = load_ranking(opened.study) if trial is None and by is None else None
+        document = export_trial(opened.study, opened.spec, opened.url, trial, by, ranking)
+    close(opened.study)
     if ranking is not None and ranking.winner is not None:
         _say(f"trial {ranking.winner.number}, the winner of {ranking.study}: {ranking.describe_choice()}")
     if output is None:
@@ -167,18 +171,13 @@ def export(study: Path, output: Path | None, trial: int | None, by: str | None, 
 )
 @_STORAGE
 def report(study: str, output: Path, storage: str | None) -> None:
-    """Write a study as one HTML page that needs no network.
-
-    STUDY is a study file, or the URL of a storage and the name of any Optuna study in it: sqlite:///other.db#name.
-    """
+    """Write a study as one HTML page that needs no network."""
     from search.export import write
-    from search.reference import open_reference
     from search.report.page import render
     from search.snapshot import snapshot
     from search.storage import close, storage_errors
 
-    _quiet_optuna()
-    opened = open_reference(study, storage)
+    opened = _open(study, storage)
     with storage_errors(opened.url):
         taken = snapshot(opened.study)
     close(opened.study)
@@ -218,6 +217,13 @@ def _load(path: Path) -> "StudySpec":
 
     _quiet_optuna()
     return load(path)
+
+
+def _open(study: str, storage: str | None) -> "Opened":
+    from search.reference import open_reference
+
+    _quiet_optuna()
+    return open_reference(study, storage)
 
 
 def _quiet_optuna() -> None:

@@ -11,28 +11,29 @@ from optuna.artifacts import FileSystemArtifactStore
 from search.artifacts import artifact_folder
 from search.dashboard_note import save_charts, save_note
 from search.errors import DashboardError
-from search.storage import open_study, storage_errors
-from search.study_file import StudySpec
+from search.reference import Opened
+from search.storage import storage_errors
 
 
-def serve(url: str, spec: StudySpec, host: str, port: int, ready: Callable[[str], None]) -> None:
+def serve(opened: Opened, host: str, port: int, ready: Callable[[str], None]) -> None:
     """Serves the dashboard until ^C.
 
     Args:
-        url: The storage.
-        spec: The study that gets note and charts, and that the printed address leads to; all of the storage are shown.
+        opened: The study that gets charts and, where it has a file, a note, and that the printed address leads to; all of the
+            storage are shown.
         host: The address to listen on.
         port: The port; 0 takes a free one.
         ready: Is called with the address once it answers.
 
     Raises:
         DashboardError: The address cannot be listened on.
-        SearchError: The study cannot be opened.
+        StorageError: The storage cannot be written.
     """
-    study = open_study(url, spec.name)
-    artifacts = artifact_folder(url)
-    with storage_errors(url):
-        save_note(study, spec)
+    study = opened.study
+    artifacts = artifact_folder(opened.url)
+    with storage_errors(opened.url):
+        if opened.spec is not None:
+            save_note(study, opened.spec)
         save_charts(study)
         artifacts.mkdir(exist_ok=True)  # a trial may leave its first one while the dashboard is open
         app = optuna_dashboard.wsgi(study._storage, artifact_store=FileSystemArtifactStore(artifacts))

@@ -6,7 +6,8 @@
     ├── StudyError          the study in the storage is not there, is busy, or is not the file's
     ├── ObjectiveError      the objective could not start, or failed too often in a row
     ├── WorkerError         a worker process could not start
-    └── DashboardError      the dashboard could not be served
+    ├── DashboardError      the dashboard could not be served
+    └── ProjectError        a KerasTuner project or HyperModel cannot be read, or does not say enough
 
 Every message is one line and reads *where: rule; what was received. Remedy.*
 """
@@ -38,6 +39,10 @@ class WorkerError(SearchError):
 
 class DashboardError(SearchError):
     """The dashboard could not be served."""
+
+
+class ProjectError(SearchError):
+    """A KerasTuner project or HyperModel cannot be read, or does not say enough."""
 
 
 def one_line(text: object) -> str:

@@ -34,7 +34,7 @@ PROVENANCE_KEY = "provenance"
 
 def export_trial(
     study: optuna.Study,
-    spec: StudySpec,
+    spec: StudySpec | None,
     url: str,
     number: int | None = None,
     by: str | None = None,
@@ -44,7 +44,7 @@ def export_trial(
 
     Args:
         study: The study.
-        spec: The study's file.
+        spec: The study's file; None where a URL named the study, whose parameters then are the config.
         url: The storage; its password is left out.
         number: The trial; None for the winner of the finalists, or else the best one.
         by: How to choose from the Pareto front of several directions: the name of a metric, whose best is taken, or
@@ -125,15 +125,15 @@ def _losses(study: optuna.Study, front: Sequence[FrozenTrial]) -> NDArray[np.flo
     return np.asarray(np.square((values - values.min(axis=0)) / np.where(extent > 0, extent, 1)))
 
 
-def _config(trial: FrozenTrial, spec: StudySpec) -> dict[str, Any]:
+def _config(trial: FrozenTrial, spec: StudySpec | None) -> dict[str, Any]:
     recorded = trial.user_attrs.get(CONFIG_KEY)
     if isinstance(recorded, Mapping):
         return dict(recorded)
-    settings = expand(spec.settings, os.environ, f"{spec.path}: objective")
+    settings = expand(spec.settings, os.environ, f"{spec.path}: objective") if spec else {}
     return {**settings, **trial.params}
 
 
-def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec, url: str) -> dict[str, Any]:
+def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec | None, url: str) -> dict[str, Any]:
     recorded = trial.user_attrs.get(PROVENANCE_KEY)
     return {
         "study": study.study_name,
@@ -142,10 +142,8 @@ def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec, url: s
         "metrics": value_names(study),
         "seed": trial.user_attrs.get("seed"),
         "params": trial.params,
-        "objective": spec.target,
         "storage": hide_password(url),
-        "study_file": str(spec.path),
-        "study_file_sha256": spec.sha256,
+        **({"objective": spec.target, "study_file": str(spec.path), "study_file_sha256": spec.sha256} if spec else {}),
         **_commit(),
         "python": platform.python_version(),
         "optuna": optuna.__version__,

@@ -14,12 +14,12 @@ from search.resume import DRIVER_KEY, Owner
 _STYLES = {TrialState.COMPLETE: "green", TrialState.PRUNED: "yellow", TrialState.FAIL: "red", TrialState.RUNNING: "cyan"}
 
 
-def print_status(study: optuna.Study, *, budget: int, rows: int | None, console: Console | None = None) -> None:
+def print_status(study: optuna.Study, *, budget: int | None, rows: int | None, console: Console | None = None) -> None:
     """Prints the study.
 
     Args:
         study: The study.
-        budget: COMPLETE and PRUNED trials wanted in total.
+        budget: COMPLETE and PRUNED trials wanted in total; None where no study file says.
         rows: So many of the last trials; None for all.
         console: Where to; stdout by default.
     """
@@ -27,7 +27,8 @@ def print_status(study: optuna.Study, *, budget: int, rows: int | None, console:
     trials = study.get_trials(deepcopy=False)
     counts = Counter(trial.state for trial in trials)
     states = " · ".join(f"{counts[state]} {state.name.lower()}" for state in TrialState if counts[state])
-    _line(console, f"{study.study_name}: {finished_count(study)}/{budget} trials finished" + (f" ({states})" if states else ""))
+    done = f"{finished_count(study)}{f'/{budget}' if budget is not None else ''} trials finished"
+    _line(console, f"{study.study_name}: {done}" + (f" ({states})" if states else ""))
     driver = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
     if driver is not None and driver.may_live():
         _line(console, f"A driver is at work: process {driver.pid} on {driver.host}.")

@@ -57,7 +57,7 @@ def create_study(url: str, name: str, directions: Sequence[Direction], metrics: 
     """
     with storage_errors(url), _open(url) as storage:
         study = optuna.create_study(storage=storage, study_name=name, directions=list(directions), load_if_exists=True)
-        if metrics and study.metric_names != list(metrics):
+        if len(metrics) == len(study.directions) and study.metric_names != list(metrics):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 study.set_metric_names(list(metrics))

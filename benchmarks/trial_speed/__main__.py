@@ -9,7 +9,7 @@ turn where it freezes a part); and measure clean validation images after each ep
 whole, but every epoch is reported and the question asked. Hyperband's trials are shorter, and count as the share that they are
 of a whole one. The clock of this project starts with its command, the peers' when all is imported and the data in memory.
 
-Needs the extra `benchmarks`, and for `block7` and `head` SARTAJ in the folder TUMORCLS_DATA and weights (TUMORCLS_WEIGHTS names
+Needs the extra `tuner`, and for `block7` and `head` SARTAJ in the folder TUMORCLS_DATA and weights (TUMORCLS_WEIGHTS names
 a file where Keras cannot download them). Results go to `benchmarks/results/trial_speed_SCENARIO.{txt,json,html}`.
 """
 

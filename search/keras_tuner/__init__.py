@@ -1,0 +1,1 @@
+"""KerasTuner's projects as studies; reading them needs nothing of KerasTuner."""

@@ -1,0 +1,58 @@
+"""The commands of ``search`` that have to do with KerasTuner."""
+
+from pathlib import Path
+
+import click
+
+from search.errors import StudyError
+
+
+@click.command("import-keras-tuner")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--storage", metavar="URL", help="Storage to import into; sqlite:///NAME.db by default.")
+@click.option("--study", "name", metavar="NAME", help="The study's name; the folder's by default.")
+@click.option(
+    "--objective",
+    "objectives",
+    metavar="NAME:min|max",
+    multiple=True,
+    help="Metric to take as the value; several times for several values. Found from the scores by default.",
+)
+def import_keras_tuner(folder: Path, storage: str | None, name: str | None, objectives: tuple[str, ...]) -> None:
+    """Import a KerasTuner project as a study.
+
+    DIR holds oracle.json and the folders trial_*. Nothing in it is run. Importing it again adds what is new since.
+    """
+    import optuna
+
+    from search.keras_tuner.importing import import_project
+    from search.keras_tuner.objective import find_objective, parse_objective
+    from search.keras_tuner.project import read_project
+    from search.status import describe_best
+    from search.storage import close, create_study, hide_password, storage_errors
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    project = read_project(folder)
+    wanted = [parse_objective(text) for text in objectives] or [find_objective(project)]
+    name = name or folder.resolve().name
+    url = storage or f"sqlite:///{name}.db"
+    directions = [objective.direction for objective in wanted]
+    study = create_study(url, name, directions, [objective.name for objective in wanted])
+    with storage_errors(url):
+        there = [direction.name.lower() for direction in study.directions]
+        if there != directions:
+            raise StudyError(
+                f'{hide_password(url)}: study "{name}" must {" and ".join(directions)}; '
+                f"got one that does {' and '.join(there)}. Add --study with another name."
+            )
+        imported = import_project(project, study, wanted)
+        best = describe_best(study)
+    close(study)
+    states = ", ".join(f"{count} {state.name.lower()}" for state, count in imported.added.items())
+    rest = [f"{imported.known} known"] * bool(imported.known) + [f"{imported.finished} finished since"] * bool(
+        imported.finished
+    )
+    click.echo(f"{project.tuner}, {len(project.trials)} trials: {'; '.join([f'{states} added'] * bool(states) + rest)}.")
+    if best:
+        click.echo(best)
+    click.echo(f"Look at it:  search dashboard '{hide_password(url)}#{name}'")

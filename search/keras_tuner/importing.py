@@ -1,0 +1,186 @@
+"""A KerasTuner project -> an Optuna study: each trial as KerasTuner has it, and none twice."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from search.errors import StudyError, one_line
+from search.keras_tuner.objective import Objective, values_of
+from search.keras_tuner.project import Project, TrialFile
+from search.keras_tuner.space import space_of
+from search.keras_tuner.times import Times, times_of
+from search.resume import RETRY_KEY, claim, release
+
+TRIAL_KEY = "trial_id"
+"""Trial user attribute: KerasTuner's name of the trial."""
+
+STATUS_KEY = "status"
+"""Trial user attribute: KerasTuner's status of the trial when it was imported."""
+
+_STATES = {
+    "COMPLETED": TrialState.COMPLETE,
+    "STOPPED": TrialState.PRUNED,
+    "FAILED": TrialState.FAIL,
+    "INVALID": TrialState.FAIL,
+    "RUNNING": TrialState.RUNNING,
+    "IDLE": TrialState.RUNNING,
+}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did.
+
+    Attributes:
+        added: The states of the trials that the study did not have.
+        finished: How many trials were still running at an earlier import, and are not now.
+        known: How many the study had already.
+    """
+
+    added: Counter[TrialState]
+    finished: int
+    known: int
+
+
+def import_project(project: Project, study: optuna.Study, objectives: Sequence[Objective]) -> Imported:
+    """Adds a project's trials to a study that has the directions of `objectives`.
+
+    Parameters are those that were active. What a trial has beside the space, such as Hyperband's ``tuner/epochs``, are user
+    attributes: no one searches over them.
+
+    Raises:
+        StudyError: A driver is at work on the study, or it holds trials of another project.
+    """
+    claim(study)
+    try:
+        return _import(project, study, objectives)
+    finally:
+        release(study)
+
+
+def _import(project: Project, study: optuna.Study, objectives: Sequence[Objective]) -> Imported:
+    space, times = _space(project), times_of(project)
+    before = {trial.user_attrs[TRIAL_KEY]: trial for trial in study.get_trials() if TRIAL_KEY in trial.user_attrs}
+    added: Counter[TrialState] = Counter()
+    finished = known = 0
+    for file in project.trials:
+        trial = _frozen(file, space, objectives, times[file.trial_id])
+        earlier = before.get(file.trial_id)
+        if earlier is not None and earlier.state is TrialState.RUNNING and trial.state is not TrialState.RUNNING:
+            _finish(study, earlier, trial)
+            finished += 1
+        elif earlier is not None and not _was_retried(earlier, file):
+            _check_same(project, study, earlier, trial)
+            known += 1
+        else:
+            if earlier is not None:
+                trial.set_user_attr(RETRY_KEY, earlier.number)
+            _add(project, study, trial)
+            added[trial.state] += 1
+    return Imported(added, finished, known)
+
+
+def _space(project: Project) -> dict[str, BaseDistribution]:
+    declared = [*project.oracle.hyperparameters.space]
+    seen: dict[str, list[Any]] = {}
+    for trial in project.trials:
+        declared += trial.hyperparameters.space
+        for name, value in _params(trial).items():
+            seen.setdefault(name, []).append(value)
+    return space_of(declared, seen)
+
+
+def _params(trial: TrialFile) -> dict[str, Any]:
+    """The values of the active hyperparameters."""
+    values = trial.hyperparameters.values
+    active = [parameter.name for parameter in trial.hyperparameters.space if parameter.active(values)]
+    return {name: values[name] for name in dict.fromkeys(active) if values.get(name) is not None}
+
+
+def _frozen(
+    file: TrialFile, space: Mapping[str, BaseDistribution], objectives: Sequence[Objective], times: Times
+) -> FrozenTrial:
+    params = _params(file)
+    state, values = _STATES[file.status], None
+    attrs = _user_attrs(file, times)
+    if state is TrialState.COMPLETE:
+        values = values_of(file, objectives)
+        if values is None:
+            state = TrialState.FAIL
+            attrs["failure"] = f"no value of {', '.join(objective.name for objective in objectives)}"
+    return FrozenTrial(
+        number=-1,  # the storage counts
+        trial_id=-1,
+        state=state,
+        value=None,
+        values=values,
+        datetime_start=times.start,
+        datetime_complete=None if state is TrialState.RUNNING else times.end,
+        params=params,
+        distributions={name: space[name] for name in params},
+        user_attrs=attrs,
+        system_attrs={},
+        intermediate_values=_steps(file, objectives),
+    )
+
+
+def _steps(file: TrialFile, objectives: Sequence[Objective]) -> dict[int, float]:
+    """The history of the objective; Optuna has none with several."""
+    metric = file.metrics.metrics.get(objectives[0].name) if len(objectives) == 1 else None
+    return {observation.step: observation.mean for observation in metric.observations} if metric is not None else {}
+
+
+def _user_attrs(file: TrialFile, times: Times) -> dict[str, Any]:
+    declared = {parameter.name for parameter in file.hyperparameters.space}
+    attrs: dict[str, Any] = {TRIAL_KEY: file.trial_id, STATUS_KEY: file.status}
+    attrs |= {name: value for name, value in file.hyperparameters.values.items() if name not in declared}
+    metrics = {name: metric.at(file.best_step) for name, metric in file.metrics.metrics.items()}
+    # JSON has no NaN, and neither has the dashboard.
+    attrs |= {"metrics": {name: value for name, value in metrics.items() if value is not None and math.isfinite(value)}}
+    if times.unknown:
+        attrs["unknown_times"] = list(times.unknown)
+    if file.message and (lines := file.message.strip().splitlines()):
+        attrs |= {"failure": one_line(lines[-1]), "traceback": file.message}
+    return attrs
+
+
+def _was_retried(earlier: FrozenTrial, file: TrialFile) -> bool:
+    """INVALID is what KerasTuner calls a trial that it may try again under the same id."""
+    return earlier.user_attrs.get(STATUS_KEY) == "INVALID" != file.status
+
+
+def _check_same(project: Project, study: optuna.Study, earlier: FrozenTrial, trial: FrozenTrial) -> None:
+    if earlier.params != trial.params or (earlier.values or []) != (trial.values or []):
+        raise StudyError(
+            f'{project.folder}: study "{study.study_name}" must hold trials of this project; got another trial_'
+            f"{earlier.user_attrs[TRIAL_KEY]} as its trial {earlier.number}. Add --study with another name."
+        )
+
+
+def _add(project: Project, study: optuna.Study, trial: FrozenTrial) -> None:
+    try:
+        study.add_trial(trial)
+    except ValueError as error:  # another distribution under the same name
+        raise StudyError(
+            f'{project.folder}: study "{study.study_name}" must have the same space; got: {one_line(error)}. '
+            "Add --study with another name."
+        ) from None
+
+
+def _finish(study: optuna.Study, earlier: FrozenTrial, now: FrozenTrial) -> None:
+    """Tells the end of a trial that was running when it was imported; its end is this moment for Optuna."""
+    storage = study._storage
+    for name, value in now.params.items():
+        distribution = now.distributions[name]
+        storage.set_trial_param(earlier._trial_id, name, distribution.to_internal_repr(value), distribution)
+    for key, attr in now.user_attrs.items():
+        storage.set_trial_user_attr(earlier._trial_id, key, attr)
+    for step, value in now.intermediate_values.items():
+        storage.set_trial_intermediate_value(earlier._trial_id, step, value)
+    storage.set_trial_state_values(earlier._trial_id, now.state, now.values)

@@ -1,0 +1,177 @@
+"""What KerasTuner's hyperparameters are in Optuna: one distribution for each, however it was declared."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Annotated, Any, Literal, TypeVar
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+
+from search.space import check_value
+
+Scalar = StrictBool | StrictInt | StrictFloat | StrictStr
+Sampling = Literal["linear", "log", "reverse_log"]
+_Number = TypeVar("_Number", int, float)
+
+
+def _flat(value: Any) -> Any:
+    """Keras writes ``{"class_name": ..., "config": {...}}``."""
+    if isinstance(value, Mapping) and isinstance(value.get("config"), Mapping):
+        return {"class_name": value.get("class_name"), **value["config"]}
+    return value
+
+
+class Parent(BaseModel):
+    """The condition that the hyperparameter `name` has one of `values`."""
+
+    model_config = ConfigDict(frozen=True)
+    class_name: Literal["Parent"]
+    name: str
+    values: list[Scalar]
+
+
+class _Declared(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    name: str
+    conditions: list[Annotated[Parent, BeforeValidator(_flat)]] = Field(default_factory=list)
+
+    def active(self, values: Mapping[str, Any]) -> bool:
+        """Returns whether its conditions hold where the hyperparameters have `values`."""
+        return all(parent.name in values and values[parent.name] in parent.values for parent in self.conditions)
+
+
+class Choice(_Declared):
+    """One of a few values, ordered or not: Optuna's categorical distribution knows no order."""
+
+    class_name: Literal["Choice"]
+    values: Annotated[list[Scalar], Field(min_length=1)]
+
+    def distribution(self) -> BaseDistribution:
+        """Returns the distribution in Optuna."""
+        return CategoricalDistribution(_distinct(self.values))
+
+
+class Boolean(_Declared):
+    """True or False."""
+
+    class_name: Literal["Boolean"]
+
+    def distribution(self) -> BaseDistribution:
+        """Returns the distribution in Optuna."""
+        return CategoricalDistribution((False, True))
+
+
+class Fixed(_Declared):
+    """One value, which nothing searches."""
+
+    class_name: Literal["Fixed"]
+    value: Scalar
+
+    def distribution(self) -> BaseDistribution:
+        """Returns the distribution in Optuna: one of one choice."""
+        return CategoricalDistribution((self.value,))
+
+
+class Int(_Declared):
+    """A whole number in [min_value, max_value]."""
+
+    class_name: Literal["Int"]
+    min_value: int
+    max_value: int
+    step: int | None = None
+    sampling: Sampling | None = None
+
+    def distribution(self) -> BaseDistribution:
+        """Returns the distribution in Optuna; see `Float.distribution` for what Optuna does not have."""
+        low, high, step = self.min_value, self.max_value, self.step
+        if self.sampling in ("log", "reverse_log"):
+            if step is not None:
+                return CategoricalDistribution(_distinct(map(int, _powers(low, high, step, self.sampling))))
+            return IntDistribution(low, high, log=self.sampling == "log")
+        step = step or 1
+        return IntDistribution(low, low + (high - low) // step * step, step=step)
+
+
+class Float(_Declared):
+    """A real number in [min_value, max_value]."""
+
+    class_name: Literal["Float"]
+    min_value: float
+    max_value: float
+    step: float | None = None
+    sampling: Sampling | None = None
+
+    def distribution(self) -> BaseDistribution:
+        """Returns the distribution in Optuna.
+
+        Optuna has no reverse logarithm, and no steps that multiply. The first becomes linear, of the same range; the second a
+        categorical distribution of the same values.
+        """
+        low, high, step = self.min_value, self.max_value, self.step
+        if step is None:
+            return FloatDistribution(low, high, log=self.sampling == "log")
+        if self.sampling in ("log", "reverse_log"):
+            return CategoricalDistribution(_distinct(_powers(low, high, step, self.sampling)))
+        # In decimals, as Optuna counts: in floats, ten steps of 0.1 do not reach 1.
+        first, width = Decimal(str(low)), Decimal(str(step))
+        return FloatDistribution(low, float(first + (Decimal(str(high)) - first) // width * width), step=step)
+
+
+HyperParameter = Annotated[
+    Annotated[Choice | Int | Float | Boolean | Fixed, Field(discriminator="class_name")], BeforeValidator(_flat)
+]
+
+
+def space_of(
+    declared: Iterable[Choice | Int | Float | Boolean | Fixed], seen: Mapping[str, Sequence[Any]]
+) -> dict[str, BaseDistribution]:
+    """Returns one distribution for each name, in the order of their first declaration.
+
+    KerasTuner tells hyperparameters apart by name *and* conditions, Optuna by name.
+
+    Args:
+        declared: The hyperparameters; a name may come several times.
+        seen: The values that trials have had, by name. KerasTuner checks neither defaults nor what an oracle or a user sets.
+    """
+    found: dict[str, list[BaseDistribution]] = {}
+    for parameter in declared:
+        found.setdefault(parameter.name, []).append(parameter.distribution())
+    return {name: _join(distributions, seen.get(name, ())) for name, distributions in found.items()}
+
+
+def _join(distributions: Sequence[BaseDistribution], values: Sequence[Any]) -> BaseDistribution:
+    """The distribution that holds all that the given ones hold, and `values`."""
+    first = distributions[0]
+    if all(other == first for other in distributions) and _holds(first, values):
+        return first
+    ranges = [dist for dist in distributions if isinstance(dist, FloatDistribution | IntDistribution)]
+    if len(ranges) < len(distributions) or not all(_is_number(value) for value in values):
+        choices = [choice for dist in distributions if isinstance(dist, CategoricalDistribution) for choice in dist.choices]
+        return CategoricalDistribution(_distinct([*choices, *values]))
+    low = min([*(dist.low for dist in ranges), *values])
+    high = max([*(dist.high for dist in ranges), *values])
+    log = all(dist.log for dist in ranges) and low > 0
+    whole = all(isinstance(dist, IntDistribution) for dist in ranges) and all(isinstance(value, int) for value in values)
+    if whole:
+        return IntDistribution(int(low), int(high), log=log)
+    return FloatDistribution(low, high, log=log)
+
+
+def _holds(distribution: BaseDistribution, values: Iterable[Any]) -> bool:
+    return all(check_value("", value, {"": distribution}) is None for value in values)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _powers(low: _Number, high: _Number, step: _Number, sampling: Sampling) -> list[float]:
+    """What KerasTuner draws where its steps multiply: `Numerical._get_value_by_index`."""
+    count = int(math.log(high / low, step) + 1e-8) + 1
+    rising = [low * math.pow(step, at) for at in range(count)]
+    return rising if sampling == "log" else [high + low - value for value in rising]
+
+
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    return list(dict.fromkeys(values))

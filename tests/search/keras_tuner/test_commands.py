@@ -1,0 +1,64 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from search.cli import cli
+from search.errors import SearchError
+from tests.search.keras_tuner.projects import metric, trial
+
+
+@pytest.fixture
+def search(folder):
+    """Runs a command in this process, and returns what it prints."""
+
+    def run(*arguments):
+        return CliRunner().invoke(cli, [str(argument) for argument in arguments], catch_exceptions=False).output
+
+    return run
+
+
+def test_an_imported_study_goes_through_every_command(search, write_project):
+    write_project(trial({"x": 0.5}, 0.25), trial({"x": 0.1}, 0.01), trial({"x": 0.3}, status="FAILED"))
+    assert search("import-keras-tuner", "project").splitlines() == [
+        "KerasTuner, 3 trials: 2 complete, 1 fail added.",
+        "Best trial 1: val_loss 0.01 with x=0.1",
+        "Look at it:  search dashboard 'sqlite:///project.db#project'",
+    ]
+    assert search("import-keras-tuner", "project").startswith("KerasTuner, 3 trials: 3 known.\n")
+    named = "sqlite:///project.db#project"
+    assert "project: 2 trials finished (2 complete · 1 fail)" in search("status", named)
+    exported = tomllib.loads(search("export", named))
+    assert exported["config"] == {"x": 0.1}
+    assert (exported["provenance"]["trial"], exported["provenance"]["val_loss"]) == (1, 0.01)
+    search("report", named)
+    assert "val_loss" in Path("report.html").read_text()
+
+
+def test_a_study_file_goes_on_from_an_imported_study(search, write, write_project, read_study):
+    write_project(trial({"x": 0.5}, 0.25), trial({"x": 0.1}, 0.01), name="demo")
+    search("import-keras-tuner", "demo")
+    path = write(study={"direction": '"minimize"'}, space={"x": '{ type = "float", low = -1.0, high = 1.0 }'})
+    search("launch", path, "--trials", "3")
+    assert [trial.user_attrs.get("trial_id") for trial in read_study().trials] == ["00", "01", None]
+
+
+def test_names_and_objectives(search, write_project, read_study):
+    history = {"val_loss": metric("min", 0.5), "accuracy": metric("max", 0.9)}
+    write_project(trial({"x": 0.1}, -0.4, history))
+    arguments = ("import-keras-tuner", "project", "--study", "both", "--storage", "sqlite:///demo.db")
+    with pytest.raises(SearchError, match="one metric must explain the scores of the trials; got none of val_loss, accuracy"):
+        search(*arguments)
+    search(*arguments, "--objective", "val_loss:min", "--objective", "accuracy:max")
+    study = read_study("both")
+    assert (study.metric_names, study.trials[0].values) == (["val_loss", "accuracy"], [0.5, 0.9])
+    with pytest.raises(SearchError, match='study "both" must minimize; got one that does minimize and maximize'):
+        search(*arguments, "--objective", "val_loss:min")
+
+
+def test_a_foreign_folder_is_one_line(search):
+    Path("photos").mkdir()
+    with pytest.raises(SearchError, match=r"^photos: a KerasTuner project must hold oracle.json; got none\."):
+        search("import-keras-tuner", "photos")
+    assert not Path("photos.db").exists()
