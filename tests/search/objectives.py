@@ -94,6 +94,21 @@ def grow(trial, mib):
 _KEPT: list[bytes] = []
 
 
+def chaos(trial):
+    """Every 10th trial kills its worker, every 15th hangs, every 20th raises."""
+    x = trial.suggest_float("x", -10.0, 10.0)
+    for step in range(3):
+        trial.report(x, step)
+        time.sleep(0.02)
+    if trial.number % 20 == 7:
+        raise OwnError("chaos")
+    if trial.number % 10 == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if trial.number % 15 == 13:
+        time.sleep(600)
+    return x
+
+
 def hang(trial, bad=(1,)):
     if trial.number in bad:
         trial.report(0.0, 0)

@@ -7,6 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search import pruners
+from search.asking import Asker
 from search.crew import Crew
 from search.driver import Driver
 from search.errors import ObjectiveError
@@ -70,8 +71,6 @@ def test_a_lost_trial_changes_nothing_after_it(drive, sampler):
     study = drive(trials=1, study={"trials": "14"}, **tables)
     for budget in (2, 5, 13, 14):
         # What a kill leaves behind: a trial asked for, and RUNNING.
-        from search.asking import Asker
-
         lost = Asker(study, load("demo.toml")).ask({})
         give_back(study, lost.number, "killed")
         drive(study, trials=budget, study={"trials": "14"}, **tables)
@@ -177,6 +176,23 @@ def test_the_budget_holds_with_several_workers(drive):
     study = drive(study={"trials": "25"}, workers=4)
     assert [trial.state.is_finished() for trial in study.trials] == [True] * 25
     assert {trial.user_attrs["worker"] for trial in study.trials} == {0, 1, 2, 3}
+
+
+def test_several_workers_draw_the_same_given_the_order_told(drive):
+    tables = {"pruner": {"name": '"none"'}, "sampler": {"name": '"tpe"', "n_startup_trials": "4"}}
+    study = drive(study={"trials": "24"}, objective={"pause": "0.002"}, workers=4, **tables)
+    asked = [(trial.datetime_start, "ask", trial) for trial in study.trials]
+    told = [(trial.datetime_complete, "tell", trial) for trial in study.trials]
+    events = sorted(asked + told, key=lambda event: event[0])
+    assert [what for _, what, _ in events] != ["ask", "tell"] * 24, "they did run side by side"
+    again = optuna.create_study(direction="maximize")
+    asker, running = Asker(again, load("demo.toml")), {}
+    for _, what, trial in events:
+        if what == "tell":
+            running[trial.number].study.tell(running[trial.number], trial.values)
+            continue
+        drawn = running[trial.number] = asker.ask({})
+        assert (drawn.params, drawn.user_attrs["seed"]) == (trial.params, trial.user_attrs["seed"])
 
 
 def test_no_trial_starts_after_the_timeout(drive):

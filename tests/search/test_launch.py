@@ -141,20 +141,6 @@ def test_an_objective_that_catches_everything_is_still_interrupted(write, start,
     assert driver.wait(timeout=10) == 130
 
 
-@pytest.mark.slow
-def test_an_interrupt_at_any_moment_leaves_a_study_that_can_be_resumed(write, start, search, read_study, undisturbed):
-    write(**SLOW)
-    for delay in (0.7, 1.0, 1.3):
-        driver = start("launch", "demo.toml")
-        time.sleep(delay)
-        os.killpg(driver.pid, signal.SIGINT)
-        _, err = driver.communicate(timeout=20)
-        assert driver.returncode in (0, 130, -signal.SIGINT), err
-        assert "Traceback" not in err
-    search("launch", "demo.toml")
-    assert results(read_study()) == undisturbed
-
-
 @pytest.mark.parametrize(
     ("mode", "reason"),
     [

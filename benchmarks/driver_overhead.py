@@ -1,0 +1,142 @@
+"""What does the driver cost? Next to plain `study.optimize`, with many workers, and in a long study.
+
+    python -m benchmarks.driver_overhead | tee benchmarks/results/driver_overhead.txt
+
+1. One worker, an objective that returns at once with five reports, random sampler, SQLite: time per trial against
+   `study.optimize` of the same objective in this process. Both write to a database that `search` has opened (WAL, synchronous =
+   NORMAL), so that the driver gains nothing from better settings; what Optuna's own settings cost is printed beside.
+2. Eight workers, an objective of 0.2 s with five reports: trials a second, while all eight have one, against 8 / 0.2 s.
+3. One worker, time per trial of a new study and of one that holds 5,000 trials, with and without a pruner that looks at them.
+
+Times are those in the storage, from the start of the first trial to the end of the last, so that they leave out the start of
+processes. What is compared takes turns, and medians are printed.
+"""
+
+import os
+import platform
+import sqlite3
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from search import storage
+from search.launching import launch
+from search.study_file import load
+
+_TRIALS, _ROUNDS, _LONG = 150, 3, 5_000
+_SECONDS, _WORKERS = 0.2, 8
+
+
+def at_once(trial: optuna.Trial, pause: float = 0.0) -> float:
+    x = trial.suggest_float("x", -10.0, 10.0)
+    for step in range(5):
+        time.sleep(pause)
+        trial.report(-x * x * (5 - step), step)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+    return -x * x
+
+
+def drive(folder: Path, name: str, trials: int, *, workers: int = 1, pause: float = 0.0, pruner: str = "none") -> optuna.Study:
+    path = folder / f"{name}.toml"
+    path.write_text(
+        f'[study]\nname = "{name}"\ntrials = {trials}\nobjective = "benchmarks.driver_overhead:at_once"\ndirection = "maximize"\n'
+        f'storage = "sqlite:///{folder / name}.db"\n[space]\nx = {{ type = "float", low = -10.0, high = 10.0 }}\n'
+        f'[sampler]\nname = "random"\n[pruner]\nname = "{pruner}"\n[objective]\npause = {pause}\n'
+    )
+    return launch(load(path), workers=workers, quiet=True).study
+
+
+def optimize(study: optuna.Study) -> optuna.Study:
+    study.sampler, study.pruner = optuna.samplers.RandomSampler(seed=0), optuna.pruners.NopPruner()
+    study.optimize(at_once, n_trials=_TRIALS)
+    return study
+
+
+def span(trials: list[FrozenTrial]) -> float:
+    """Seconds from the start of the first trial to the end of the last."""
+    return (max(t.datetime_complete for t in trials) - min(t.datetime_start for t in trials)).total_seconds()
+
+
+def milliseconds_a_trial(study: optuna.Study, last: int = _TRIALS) -> float:
+    return span(study.get_trials(deepcopy=False)[-last:]) / last * 1e3
+
+
+def overhead(folder: Path) -> None:
+    plain, driven, default = [], [], []
+    for turn in range(_ROUNDS):
+        wal = storage.create_study(f"sqlite:///{folder}/plain{turn}.db", "plain", ["maximize"], [])
+        plain.append(milliseconds_a_trial(optimize(wal)))
+        driven.append(milliseconds_a_trial(drive(folder, f"driven{turn}", _TRIALS)))
+        own = optuna.create_study(storage=f"sqlite:///{folder}/default{turn}.db", direction="maximize")
+        default.append(milliseconds_a_trial(optimize(own)))
+    ratio = median(a / b for a, b in zip(driven, plain, strict=True))
+    print(f"1. one worker, {_ROUNDS} x {_TRIALS} trials, 5 reports each, random sampler, SQLite, ms a trial")
+    print(f"   study.optimize {median(plain):.1f}, search launch {median(driven):.1f}: {ratio:.2f} times (bar: 1.3)")
+    print(f"   study.optimize with Optuna's own SQLite settings {median(default):.1f}")
+
+
+def throughput(folder: Path) -> None:
+    study = drive(folder, "many", 40 * _WORKERS, workers=_WORKERS, pause=_SECONDS / 5)
+    by_worker: dict[int, list[FrozenTrial]] = {}
+    for trial in study.get_trials(deepcopy=False):
+        by_worker.setdefault(trial.user_attrs["worker"], []).append(trial)
+    first = max(trials[0].datetime_complete for trials in by_worker.values())
+    last = min(trials[-1].datetime_complete for trials in by_worker.values())
+    ended = sum(first < trial.datetime_complete <= last for trials in by_worker.values() for trial in trials)
+    rate, ideal = ended / (last - first).total_seconds(), _WORKERS / _SECONDS
+    print(f"2. {_WORKERS} workers, {_SECONDS} s a trial, 5 reports each")
+    print(f"   {rate:.1f} of {ideal:.0f} trials a second: {rate / ideal:.0%} (bar: 90%)")
+
+
+def growth(folder: Path, pruner: str) -> None:
+    name = f"long-{pruner}"
+    study = drive(folder, name, _TRIALS, pruner=pruner)
+    before = milliseconds_a_trial(study)
+    storage.close(study)
+    fill(folder / f"{name}.db", _TRIALS, _LONG)
+    after = milliseconds_a_trial(drive(folder, name, _LONG + _TRIALS, pruner=pruner))
+    print(f"   pruner {pruner}: {before:.1f} ms a trial, then {after:.1f}: {after / before:.2f} times (bar: 2)")
+
+
+def fill(database: Path, there: int, wanted: int) -> None:
+    """Copies the first `there` trials of a database until it holds `wanted`."""
+    tables = {
+        "trial_params": "param_name, param_value, distribution_json",
+        "trial_values": "objective, value, value_type",
+        "trial_intermediate_values": "step, intermediate_value, intermediate_value_type",
+        "trial_user_attributes": "key, value_json",
+    }
+    numbers = f"WITH RECURSIVE n(i) AS (SELECT {there} UNION ALL SELECT i + 1 FROM n WHERE i < {wanted - 1})"
+    with sqlite3.connect(database) as connection:
+        connection.execute(
+            f"{numbers} INSERT INTO trials (trial_id, number, study_id, state, datetime_start, datetime_complete) "
+            f"SELECT i + 1, i, study_id, state, datetime_start, datetime_complete FROM n JOIN trials ON number = i % {there}"
+        )
+        for table, columns in tables.items():
+            connection.execute(
+                f"{numbers} INSERT INTO {table} (trial_id, {columns}) "
+                f"SELECT i + 1, {columns} FROM n JOIN {table} ON trial_id = i % {there} + 1"
+            )
+
+
+def main() -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("optuna", "sqlalchemy"))
+    machine = f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}"
+    print(f"{machine}, python {platform.python_version()}, {packages}, SQLite {sqlite3.sqlite_version}")
+    with tempfile.TemporaryDirectory() as folder:
+        overhead(Path(folder))
+        throughput(Path(folder))
+        print(f"3. one worker, {_TRIALS} trials of a new study and of one with {_LONG:,} trials, 5 reports each")
+        for pruner in ("none", "median"):
+            growth(Path(folder), pruner)
+
+
+if __name__ == "__main__":
+    main()
