@@ -44,11 +44,26 @@ def at_once(trial: optuna.Trial, pause: float = 0.0) -> float:
 
 def drive(folder: Path, name: str, trials: int, *, workers: int = 1, pause: float = 0.0, pruner: str = "none") -> optuna.Study:
     path = folder / f"{name}.toml"
-    path.write_text(
-        f'[study]\nname = "{name}"\ntrials = {trials}\nobjective = "benchmarks.driver_overhead:at_once"\ndirection = "maximize"\n'
-        f'storage = "sqlite:///{folder / name}.db"\n[space]\nx = {{ type = "float", low = -10.0, high = 10.0 }}\n'
-        f'[sampler]\nname = "random"\n[pruner]\nname = "{pruner}"\n[objective]\npause = {pause}\n'
-    )
+    path.write_text(f"""
+[study]
+name = "{name}"
+objective = "benchmarks.driver_overhead:at_once"
+direction = "maximize"
+trials = {trials}
+storage = "sqlite:///{folder / name}.db"
+
+[space]
+x = {{ type = "float", low = -10.0, high = 10.0 }}
+
+[sampler]
+name = "random"
+
+[pruner]
+name = "{pruner}"
+
+[objective]
+pause = {pause}
+""")
     return launch(load(path), workers=workers, quiet=True).study
 
 

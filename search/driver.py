@@ -17,7 +17,7 @@ from search.asking import Asker
 from search.budget import EndReason, Spent
 from search.crew import Crew, Member
 from search.errors import ObjectiveError, WorkerError
-from search.faults import judge, tell_complete, tell_infeasible
+from search.faults import judge, tell, tell_complete, tell_infeasible
 from search.messages import Answer, Artifact, Died, FromWorker, NotReady, Outcome, Ready, Report, RunTrial, UserAttr
 from search.progress import View
 from search.resume import OWNER_KEY, RETRIES_KEY, Owner, fail, give_back
@@ -147,7 +147,7 @@ class Driver:
         elif outcome.state == "complete":
             tell_complete(trial, outcome, self._spec.sampler.name)
         else:
-            trial.study.tell(trial, state=TrialState.PRUNED)
+            tell(trial, TrialState.PRUNED)
         self._count(worker, member, outcome)
 
     def _heed_death(self, worker: int, death: Died) -> None:

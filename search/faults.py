@@ -1,9 +1,11 @@
 """What becomes of a trial that did not end well: it is tried again, is infeasible, or has failed."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import optuna
 from optuna.study import StudyDirection
+from optuna.study._tell import _tell_with_warning
 from optuna.trial import FrozenTrial, TrialState
 
 from search.messages import Outcome
@@ -48,16 +50,21 @@ def tell_infeasible(trial: optuna.Trial, outcome: Outcome, sampler: str) -> None
     trial.set_constraint(MEMORY_CONSTRAINT, 1.0)
     if sampler in _LEARN_FROM_COMPLETE:
         worst = {StudyDirection.MINIMIZE: float("inf"), StudyDirection.MAXIMIZE: float("-inf")}
-        trial.study.tell(trial, [worst[direction] for direction in trial.study.directions])
+        tell(trial, TrialState.COMPLETE, [worst[direction] for direction in trial.study.directions])
     else:
-        trial.study.tell(trial, state=TrialState.PRUNED)
+        tell(trial, TrialState.PRUNED)
 
 
 def tell_complete(trial: optuna.Trial, outcome: Outcome, sampler: str) -> None:
-    """Tells what a trial returned."""
+    """Tells what a trial returned; `sampler` is the name of the one that drew it."""
     if sampler == "gp":  # Optuna's wants the same constraints of all trials
         trial.set_constraint(MEMORY_CONSTRAINT, -1.0)
-    trial.study.tell(trial, list(outcome.values))
+    tell(trial, TrialState.COMPLETE, outcome.values)
+
+
+def tell(trial: optuna.Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
+    """Tells how a trial ended, as `Study.optimize` does: `Study.tell` would read the trial once more, only to return it."""
+    _tell_with_warning(trial.study, trial, values, state)
 
 
 def is_infeasible(trial: FrozenTrial) -> bool:
