@@ -51,6 +51,8 @@ class Driver:
         self._asker = Asker(study, spec)
         self._spent = Spent.of(study)
         self._failures_in_a_row = 0
+        self._proven = False  # a worker of this launch has built the objective
+        self._failed_starts_in_a_row = 0
         self._interrupts = 0
 
     def run(self) -> EndReason:
@@ -58,7 +60,7 @@ class Driver:
 
         Raises:
             ObjectiveError: The objective cannot start, or failed too often in a row.
-            WorkerError: A worker died before it was ready.
+            WorkerError: A worker died before it was ready: the first one, or too many in a row.
         """
         with self._heed_signals():
             try:
@@ -114,9 +116,11 @@ class Driver:
     def _heed(self, worker: int, message: FromWorker) -> None:
         match message:
             case Ready():
+                self._proven, self._failed_starts_in_a_row = True, 0
                 self._crew.ready(worker)
             case NotReady(reason):
-                raise ObjectiveError(reason)
+                if not self._proven:  # else its `Died`, which follows, counts as a failed start
+                    raise ObjectiveError(reason)
             case Report():
                 self._heed_report(worker, message)
             case UserAttr(_, key, value):
@@ -155,7 +159,10 @@ class Driver:
         if member is None:
             return
         if member.state == "starting" and not self._interrupts:
-            raise WorkerError(f"worker {worker}: must start; got: {death.reason}")
+            # What has started before may start again, once its neighbours have given back some memory.
+            self._failed_starts_in_a_row += 1
+            if not self._proven or self._failed_starts_in_a_row >= self._policy.max_failures:
+                raise WorkerError(f"worker {worker}: must start; got: {death.reason}")
         if member.trial is None:
             return
         outcome = Outcome(member.trial.number, "failed", reason=death.reason, out_of_memory=death.out_of_memory)

@@ -13,8 +13,8 @@ from search.messages import Outcome
 MEMORY_CONSTRAINT = "memory"
 """Optuna's name of the constraint that a config breaks which needs more memory than there is: 1 is broken, -1 is kept."""
 
-# These learn from COMPLETE trials alone. TPE learns from PRUNED ones too, and the others know no constraints.
-_LEARN_FROM_COMPLETE = frozenset({"gp", "nsgaii", "nsgaiii"})
+# Like gp, these learn from COMPLETE trials alone. TPE learns from PRUNED ones too, and the others know no constraints.
+_GENETIC = frozenset({"nsgaii", "nsgaiii"})
 
 
 def judge(
@@ -48,7 +48,7 @@ def tell_infeasible(trial: optuna.Trial, outcome: Outcome, sampler: str) -> None
     if outcome.traceback:
         trial.set_user_attr("traceback", outcome.traceback)
     trial.set_constraint(MEMORY_CONSTRAINT, 1.0)
-    if sampler in _LEARN_FROM_COMPLETE:
+    if sampler in _GENETIC or (sampler == "gp" and _all_constrained(trial.study)):
         worst = {StudyDirection.MINIMIZE: float("inf"), StudyDirection.MAXIMIZE: float("-inf")}
         tell(trial, TrialState.COMPLETE, [worst[direction] for direction in trial.study.directions])
     else:
@@ -57,7 +57,7 @@ def tell_infeasible(trial: optuna.Trial, outcome: Outcome, sampler: str) -> None
 
 def tell_complete(trial: optuna.Trial, outcome: Outcome, sampler: str) -> None:
     """Tells what a trial returned; `sampler` is the name of the one that drew it."""
-    if sampler == "gp":  # Optuna's wants the same constraints of all trials
+    if sampler == "gp" and _all_constrained(trial.study):
         trial.set_constraint(MEMORY_CONSTRAINT, -1.0)
     tell(trial, TrialState.COMPLETE, outcome.values)
 
@@ -65,6 +65,12 @@ def tell_complete(trial: optuna.Trial, outcome: Outcome, sampler: str) -> None:
 def tell(trial: optuna.Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
     """Tells how a trial ended, as `Study.optimize` does: `Study.tell` would read the trial once more, only to return it."""
     _tell_with_warning(trial.study, trial, values, state)
+
+
+def _all_constrained(study: optuna.Study) -> bool:
+    """Whether GPSampler may get to see the constraint: it wants the same ones of all trials, those of another sampler too."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return all(MEMORY_CONSTRAINT in trial.constraints for trial in complete)
 
 
 def is_infeasible(trial: FrozenTrial) -> bool:

@@ -134,3 +134,14 @@ def read_study(folder):
         return optuna.load_study(study_name=name, storage=url)
 
     return read
+
+
+@pytest.fixture(scope="session")
+def results():
+    """Returns what must not depend on kills and retries: parameters, seeds, values, reports of the trials that finished."""
+
+    def read(study):
+        kept = [trial for trial in study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
+        return [(t.params, t.user_attrs["seed"], t.values, t.intermediate_values, t.state) for t in kept]
+
+    return read

@@ -116,6 +116,21 @@ def hang(trial, bad=(1,)):
     return 1.0
 
 
+class StartsTwice:
+    """Dies in its first trial; cannot be built as often after that as `fails` says."""
+
+    def __init__(self, fails):
+        starts = len(list(Path().glob("start-*")))
+        Path(f"start-{starts}").touch()
+        if 1 <= starts <= fails:
+            os._exit(3)
+
+    def __call__(self, trial):
+        if trial.number == 0:
+            os._exit(7)
+        return 1.0
+
+
 def swallow(trial):
     """Reports for ever, and catches every exception that it can."""
     for step in range(10_000):

@@ -156,7 +156,7 @@ def test_sixteen_readers_disturb_nobody(write, search, start, wait_for, read_stu
     assert finished() == 80
 
 
-def test_an_interrupt_at_ten_random_moments_leaves_a_study_that_can_be_resumed(write, start, search, read_study):
+def test_an_interrupt_at_ten_random_moments_leaves_a_study_that_can_be_resumed(write, start, search, read_study, results):
     write(study={"objective": '"objectives:Parabola"', "trials": "60"}, objective={"pause": "0.03"})
     search("launch", "demo.toml", "--storage", "sqlite:///undisturbed.db", "--quiet")
     moments = random.Random(0)
@@ -177,8 +177,3 @@ def test_an_interrupt_at_ten_random_moments_leaves_a_study_that_can_be_resumed(w
     search("launch", "demo.toml", "--quiet")
     whole = optuna.load_study(study_name="demo", storage="sqlite:///undisturbed.db")
     assert results(read_study()) == results(whole)
-
-
-def results(study):
-    kept = [trial for trial in study.trials if trial.state in FINISHED]
-    return [(t.params, t.user_attrs["seed"], t.values, t.intermediate_values, t.state) for t in kept]

@@ -35,12 +35,6 @@ def drive(write):
     return run
 
 
-def results(study):
-    """What must not depend on kills and retries: parameters, seeds, values, reports of the trials that finished."""
-    kept = [trial for trial in study.trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-    return [(t.params, t.user_attrs["seed"], t.values, t.intermediate_values, t.state) for t in kept]
-
-
 def test_everything_about_a_trial_is_recorded(drive):
     study = drive(study={"objective": '"objectives:Parabola"', "trials": "3"}, objective={"note": '"hello"'})
     assert study.user_attrs["reason"] == "budget"
@@ -56,7 +50,7 @@ def test_everything_about_a_trial_is_recorded(drive):
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "nsgaii"])
-def test_the_same_file_gives_the_same_study(drive, sampler):
+def test_the_same_file_gives_the_same_study(drive, sampler, results):
     tables = {"study": {"trials": "14"}, "sampler": {"name": f'"{sampler}"'}}
     first = results(drive(**tables))
     assert first == results(drive(**tables))
@@ -65,7 +59,7 @@ def test_the_same_file_gives_the_same_study(drive, sampler):
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
-def test_a_lost_trial_changes_nothing_after_it(drive, sampler):
+def test_a_lost_trial_changes_nothing_after_it(drive, sampler, results):
     tables = {"sampler": {"name": f'"{sampler}"'}, "enqueue": "[[enqueue]]\nx = 1\n[[enqueue]]\nx = 3"}
     whole = drive(study={"trials": "14"}, **tables)
     study = drive(trials=1, study={"trials": "14"}, **tables)
@@ -78,7 +72,7 @@ def test_a_lost_trial_changes_nothing_after_it(drive, sampler):
     assert results(study) == results(whole)
 
 
-def test_a_trial_killed_while_it_was_drawn_is_drawn_to_its_end(drive):
+def test_a_trial_killed_while_it_was_drawn_is_drawn_to_its_end(drive, results):
     tables = {"study": {"trials": "12"}, "space": {"y": '{ type = "float", low = 0.0, high = 1.0 }'}}
     whole = drive(**tables)
     study = drive(trials=11, **tables)

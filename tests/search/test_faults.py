@@ -83,4 +83,14 @@ def test_gp_gets_the_same_constraints_of_all_trials():
     study = optuna.create_study(direction="minimize")
     tell_complete(study.ask(), Outcome(0, "complete", (1.0,)), "gp")
     assert study.trials[0].constraints == {"memory": -1.0}
+    tell_infeasible(study.ask(), OUT_OF_MEMORY, "gp")
+    assert [trial.constraints for trial in study.trials] == [{"memory": -1.0}, {"memory": 1.0}]
     assert study.best_trial.number == 0
+
+
+def test_gp_gets_none_where_another_sampler_has_left_trials_without():
+    study = optuna.create_study(direction="minimize")
+    tell_complete(study.ask(), Outcome(0, "complete", (1.0,)), "tpe")
+    tell_complete(study.ask(), Outcome(1, "complete", (2.0,)), "gp")
+    tell_infeasible(study.ask(), OUT_OF_MEMORY, "gp")
+    assert [trial.constraints for trial in study.get_trials(states=(TrialState.COMPLETE,))] == [{}, {}]

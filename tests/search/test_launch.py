@@ -17,11 +17,6 @@ from optuna.trial import TrialState
 SLOW = {"study": {"objective": '"objectives:Parabola"', "trials": "6"}, "objective": {"pause": "0.04"}}
 
 
-def results(study):
-    kept = [trial for trial in study.trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-    return [(t.params, t.user_attrs["seed"], t.values, t.intermediate_values, t.state) for t in kept]
-
-
 def rows(query):
     """Asks the database itself, without a lock or a cache between."""
     if not Path("demo.db").exists():
@@ -39,7 +34,7 @@ def reports_of(number):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, toml, environment):
+def undisturbed(tmp_path_factory, toml, environment, results):
     """What SLOW gives when nothing happens to it."""
     folder = tmp_path_factory.mktemp("undisturbed")
     shutil.copy(Path(__file__).with_name("objectives.py"), folder)
@@ -49,7 +44,7 @@ def undisturbed(tmp_path_factory, toml, environment):
     return results(optuna.load_study(study_name="demo", storage=f"sqlite:///{folder}/demo.db"))
 
 
-def test_a_launch_from_the_file_to_the_next_commands(write, search, read_study, undisturbed):
+def test_a_launch_from_the_file_to_the_next_commands(write, search, read_study, undisturbed, results):
     write(**SLOW)
     done = search("launch", "demo.toml")
     lines = done.stdout.splitlines()
@@ -78,7 +73,7 @@ def test_a_launch_from_the_file_to_the_next_commands(write, search, read_study, 
     assert len(read_study().trials) == 6
 
 
-def test_the_driver_killed_in_the_middle_of_a_trial(write, search, start, wait_for, read_study, undisturbed):
+def test_the_driver_killed_in_the_middle_of_a_trial(write, search, start, wait_for, read_study, undisturbed, results):
     write(**SLOW)
     for number in (1, 4):
         driver = start("launch", "demo.toml")
@@ -102,7 +97,9 @@ def test_the_driver_killed_in_the_middle_of_a_trial(write, search, start, wait_f
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_interrupt_ends_trials_at_their_next_report(write, start, search, wait_for, read_study, undisturbed, number):
+def test_the_first_interrupt_ends_trials_at_their_next_report(
+    write, start, search, wait_for, read_study, undisturbed, number, results
+):
     write(**SLOW)
     driver = start("launch", "demo.toml")
     wait_for(lambda: reports_of(2) >= 1)
@@ -258,6 +255,18 @@ def test_an_objective_that_cannot_start_ends_the_launch(write, search, tables, e
     assert rows("SELECT * FROM trials") == [], "no trial is wasted"
     if "SURELY" not in expected:
         assert "Details: demo.worker-0.log" in done.stderr
+
+
+def test_a_worker_that_could_start_before_gets_another_chance(write, search, read_study):
+    write(study={"objective": '"objectives:StartsTwice"', "trials": "2"}, objective={"fails": "2"})
+    search("launch", "demo.toml")
+    assert [trial.state.name for trial in read_study().trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+
+
+def test_failed_starts_in_a_row_end_the_launch(write, search, read_study):
+    write(study={"objective": '"objectives:StartsTwice"', "trials": "2"}, objective={"fails": "3"})
+    done = search("launch", "demo.toml", code=1)
+    assert "worker 0: must start; got: the worker process ended with exit code 3" in done.stderr
 
 
 def test_failures_in_a_row_end_the_launch(write, search):
