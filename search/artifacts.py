@@ -7,12 +7,12 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from search.messages import Artifact
-from search.storage import folder, sqlite_path
+from search.storage import folder, storage_file
 
 
 def artifact_folder(url: str) -> Path:
     """Returns the folder of a storage's artifacts, which need not be there: one for all studies, as a dashboard shows all."""
-    path = sqlite_path(url)
+    path = storage_file(url)
     return path.with_suffix(".artifacts") if path is not None else folder(url) / "artifacts"
 
 

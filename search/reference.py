@@ -52,10 +52,18 @@ def open_reference(text: str, storage: str | None = None) -> Opened:
         spec = load(Path(text))
         url = storage or spec.storage
         return Opened(open_study(url, spec.name), url, spec)
-    url, _, name = text.partition("#")
+    url, name = split_name(text)
     if storage is not None:
         raise StudyError(f"{hide_password(url)}: --storage goes with a study file; got a storage's URL. Remove one of them.")
     return Opened(open_study(url, name or None), url, None)
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """Returns the URL and the name of ``URL#NAME``; a ``#`` before the URL's path is a password's."""
+    kind, _, rest = text.partition("://")
+    authority, slash, path = rest.partition("/")
+    path, _, name = path.partition("#")
+    return f"{kind}://{authority}{slash}{path}", name
 
 
 def read_labelled(arguments: Sequence[str]) -> list[tuple[str, list[optuna.Study]]]:

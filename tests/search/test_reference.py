@@ -2,7 +2,7 @@ import optuna
 import pytest
 
 from search.errors import StudyError
-from search.reference import open_reference, read_labelled
+from search.reference import open_reference, read_labelled, split_name
 
 URL = "sqlite:///any.db"
 
@@ -24,6 +24,18 @@ def test_a_study_file(write, studies):
 def test_a_url_and_a_name(studies, name):
     opened = open_reference(f"{URL}#{name}")
     assert (opened.study.study_name, opened.url, opened.spec) == (name, URL, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sqlite:////data/x.db#two # 2", ("sqlite:////data/x.db", "two # 2")),
+        ("postgresql://u:a#b@host/x#one", ("postgresql://u:a#b@host/x", "one")),
+        ("mysql://host/x", ("mysql://host/x", "")),
+    ],
+)
+def test_the_name_is_not_looked_for_in_a_password(text, expected):
+    assert split_name(text) == expected
 
 
 def test_the_only_study_of_a_storage_needs_no_name(studies):

@@ -1,4 +1,8 @@
+import os
+import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -40,14 +44,15 @@ def test_what_is_not_there():
     [
         ("sqlite:///none/demo.db", "the folder must exist; got no folder none"),
         ("sqlite:///objectives.py/demo.db", "the folder must exist"),
+        ("journal:///none/demo.log", "the folder must exist; got no folder none"),
         ("sqlite:///folder", "must be a file; got a folder"),
+        ("journal:///folder", "must be a file; got a folder"),
         ("sqlite:///objectives.py", "must be an SQLite database; got a file of another kind"),
         ("sqlite:///truncated.db", "malformed"),
-        ("sqlite:///:memory:", "the storage must be a file; got a database in memory"),
-        ("sqlite://", "the storage must be a file; got a database in memory"),
-        ("demo.db", "must be a URL such as sqlite:///"),
-        ("oracel://u:secret@host/x", "the kind of storage must be sqlite, postgresql or mysql"),
-        ("mysql://u:secret@host/x", "needs a driver that is not installed"),
+        (
+            "mysql+oracel://u:secret@host/x",
+            "the driver must be one that SQLAlchemy knows; got oracel. Leave it out: mysql://...",
+        ),
     ],
 )
 def test_storages_that_cannot_be(folder, url, rule):
@@ -62,29 +67,42 @@ def test_storages_that_cannot_be(folder, url, rule):
     assert "secret" not in str(caught.value)
 
 
-def test_a_locked_database_says_so(monkeypatch):
-    storage.close(create())
-    monkeypatch.setattr(storage, "_BUSY_TIMEOUT_S", 0.1)
-    with closing(sqlite3.connect("demo.db")) as other:
-        other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(StorageError, match=r"locked\. Another program holds it"):
-            create()
+@pytest.mark.parametrize(("kind", "module"), [("postgresql", "psycopg"), ("mysql", "pymysql"), ("mariadb", "pymysql")])
+def test_a_missing_driver_names_its_extra(monkeypatch, kind, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    extra = "postgresql" if kind == "postgresql" else "mysql"
+    with pytest.raises(StorageError, match=rf"needs a driver that is not installed; .* pip install 'tumorcls\[{extra}\]'\."):
+        create(f"{kind}://u:secret@host/x")
 
 
-def test_a_read_only_database_says_so(monkeypatch):
-    def refuse(*_):
-        raise sqlite3.OperationalError("attempt to write a readonly database")
-
-    monkeypatch.setattr(storage, "_prepare_sqlite", refuse)  # the tests may run as root, whom no permission stops
-    with pytest.raises(StorageError, match="Give yourself write permission"):
-        create()
+def write_much(study, url):
+    with storage.storage_errors(url):
+        for number in range(100):
+            study.set_user_attr(f"key {number}", "y" * 5000)
 
 
-def test_the_folder_of_a_storage():
-    assert storage.folder("sqlite:////data/x/demo.db") == Path("/data/x")
-    assert storage.folder("sqlite:///demo.db") == Path()
-    assert storage.folder("postgresql://u:p@host/x") == Path()
+@pytest.mark.parametrize("url", ["sqlite:///small/demo.db", "journal:///small/demo.log"])
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+def test_a_full_disk_says_so_and_spoils_nothing(small_disk, url):
+    study = create(url)
+    filler = small_disk / "filler"
+    filler.write_bytes(b"x" * shutil.disk_usage(small_disk).free)
+    with pytest.raises(StorageError, match="Free some disk space, and launch again"):
+        write_much(study, url)
+    storage.close(study)
+    filler.unlink()
+    again = storage.open_study(url, "demo")
+    again.set_user_attr("after", 1)
+    assert again.user_attrs["after"] == 1
+    storage.close(again)
 
 
-def test_passwords_are_hidden():
-    assert storage.hide_password("postgresql://u:secret@host/x") == "postgresql://u:***@host/x"
+@pytest.fixture
+def small_disk(folder):
+    disk = folder / "small"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("mount is not allowed here")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)

@@ -1,0 +1,129 @@
+"""PostgreSQL, MySQL and MariaDB: a server that may go away for a while, and what to do meanwhile."""
+
+import contextlib
+import functools
+import logging
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import sqlalchemy
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
+from sqlalchemy.exc import DBAPIError
+
+_CONNECT_TIMEOUT_S = 10
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+def engine_options(url: sqlalchemy.URL) -> dict[str, Any]:
+    """Returns what SQLAlchemy's engine is made with: a connection is tried before it is used, and replaced if it is dead."""
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if url.get_driver_name() == "psycopg" and "connect_timeout" not in url.query:  # its default is 130 s
+        options["connect_args"] = {"connect_timeout": _CONNECT_TIMEOUT_S}
+    return options
+
+
+class PatientStorage(_CachedStorage):
+    """A study's storage on a server that may go away for a while: waits, and goes on.
+
+    Connections are made between two transactions, and that is where it waits. A transaction that the server's end cuts in two
+    was undone by the server, and is made again. Only where the end hits a COMMIT can nobody know whether it was done: that
+    error is raised, since a trial must not be there twice.
+
+    Args:
+        backend: Optuna's storage, which is open.
+        shown: Its URL as it may be shown.
+        limit_s: How long one wait may take. After one that was in vain, or that ^C or SIGTERM ended, nothing waits any more.
+    """
+
+    def __init__(self, backend: RDBStorage, shown: str, limit_s: float) -> None:
+        super().__init__(backend)
+        self._shown = shown
+        self._limit_s = limit_s
+        sqlalchemy.event.listen(backend.engine, "do_connect", self._connect)
+
+    def _connect(self, dialect: sqlalchemy.Dialect, _record: object, args: list[Any], params: dict[str, Any]) -> Any:
+        assert dialect.dbapi is not None
+        try:
+            return dialect.connect(*args, **params)
+        except dialect.dbapi.OperationalError:
+            if self._limit_s <= 0:
+                raise
+        limit_s, self._limit_s = self._limit_s, 0.0
+        with _sleeper() as sleep:
+            _log.warning(f"{self._shown}: does not answer. Waiting for it, {limit_s / 60:.0f} minutes at most (^C ends this).")
+            connection = _retry(lambda: dialect.connect(*args, **params), dialect.dbapi.OperationalError, limit_s, sleep)
+        _log.warning(f"{self._shown}: answers again.")
+        self._limit_s = limit_s
+        return connection
+
+
+def _made_again(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(self: PatientStorage, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        except StorageInternalError as error:
+            if not _was_undone(error.__cause__):
+                raise
+        return method(self, *args, **kwargs)
+
+    return call
+
+
+for _name in (*BaseStorage.__abstractmethods__, "get_best_trial"):
+    setattr(PatientStorage, _name, _made_again(getattr(_CachedStorage, _name)))
+
+
+def _was_undone(error: BaseException | None) -> bool:
+    """Returns whether the connection was lost in a statement, so before the COMMIT, which is no statement to SQLAlchemy."""
+    return isinstance(error, DBAPIError) and error.connection_invalidated and error.statement is not None
+
+
+def _retry(connect: Callable[[], Any], error: type[Exception], limit_s: float, sleep: Callable[[float], bool]) -> Any:
+    until = time.monotonic() + limit_s
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        interrupted = sleep(pause_s)
+        try:
+            return connect()
+        except error:
+            if interrupted or time.monotonic() >= until:
+                raise
+        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+
+@contextlib.contextmanager
+def _sleeper() -> Iterator[Callable[[float], bool]]:
+    """Yields a function that sleeps for some seconds, and returns True at once where ^C or SIGTERM comes meanwhile.
+
+    The driver counts these signals and goes on, so that `time.sleep` would not end.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    in_main_thread = threading.current_thread() is threading.main_thread()  # signals reach no other
+    before = signal.set_wakeup_fd(writing) if in_main_thread else -1
+
+    def sleep(seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if select.select([reading], [], [], left)[0] and {signal.SIGINT, signal.SIGTERM} & set(os.read(reading, 64)):
+                return True
+        return False
+
+    try:
+        yield sleep
+    finally:
+        if in_main_thread:
+            signal.set_wakeup_fd(before)
+        os.close(reading)
+        os.close(writing)

@@ -1,0 +1,116 @@
+"""One suite over every kind of storage."""
+
+import json
+import math
+import os
+import urllib.request
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from search import storage
+from search.errors import StudyError
+from search.resume import DRIVER_KEY, OWNER_KEY, claim, fail, retry_lost
+
+SPACE = {"x": optuna.distributions.FloatDistribution(-10.0, 10.0)}
+
+
+@pytest.fixture
+def study(url):
+    made = storage.create_study(url, "demo", ["maximize"], ["score"])
+    yield made
+    storage.close(made)
+
+
+@pytest.fixture
+def reopen(url):
+    """Opens the study as another process would: nothing of what this one has cached."""
+    opened = []
+
+    def read(name="demo"):
+        opened.append(storage.open_study(url, name))
+        return opened[-1]
+
+    yield read
+    for one in opened:
+        storage.close(one)
+
+
+def test_a_study_is_found_again(study, reopen):
+    assert reopen().metric_names == ["score"]
+    with pytest.raises(StudyError, match='holds no study "other"'):
+        reopen("other")
+
+
+def test_what_trials_hold_comes_back(study, reopen):
+    trial = study.ask(fixed_distributions=SPACE)
+    trial.report(math.inf, 0)
+    trial.report(1e-300, 7)
+    trial.set_user_attr("note", "naïve → 🧠")
+    trial.set_user_attr("traceback", "x" * 60_000)
+    study.tell(trial, -math.inf)
+    found = reopen().trials[0]
+    assert found.params == trial.params
+    assert found.intermediate_values == {0: math.inf, 7: 1e-300}
+    assert (found.user_attrs["note"], len(found.user_attrs["traceback"])) == ("naïve → 🧠", 60_000)
+    assert found.value == -math.inf
+
+
+def test_a_driver_on_another_machine_keeps_its_study(study, reopen):
+    study.set_user_attr(DRIVER_KEY, {"host": "elsewhere", "pid": 1, "started": 1.0})
+    with pytest.raises(StudyError, match="got one at work, process 1 on elsewhere"):
+        claim(reopen())
+    claim(reopen(), take_over=True)
+    assert study.user_attrs[DRIVER_KEY]["pid"] == os.getpid()
+
+
+def test_what_a_driver_elsewhere_lost_is_taken_up(study, reopen):
+    trial = study.ask(fixed_distributions=SPACE)
+    trial.set_user_attr(OWNER_KEY, {"host": "elsewhere", "pid": 1, "started": 1.0})
+    assert retry_lost(reopen()) == [0]
+    lost, retry = reopen().trials
+    assert (lost.state, retry.state, retry.user_attrs["retry_of"]) == (TrialState.FAIL, TrialState.WAITING, 0)
+    assert reopen().ask(fixed_distributions=SPACE).params == trial.params
+
+
+def test_a_failure_keeps_its_reason(study, reopen):
+    fail(study, study.ask().number, "the disk is full", "Traceback")
+    assert reopen().trials[0].user_attrs == {"failure": "the disk is full", "traceback": "Traceback"}
+
+
+@pytest.mark.slow
+def test_a_launch_that_is_killed_and_resumed(folder, write, start, search, wait_for, url, reopen, assert_no_password):
+    path = write(study={"objective": '"objectives:gated"', "trials": "6", "storage": f'"{url}"'}, pruner={"name": '"none"'})
+    driver = start("launch", path, "--workers", "2")
+    wait_for((folder / "waiting").exists)
+    seen = reopen()
+    wait_for(lambda: len(seen.get_trials(states=(TrialState.RUNNING,))) == 2)
+    refused = search("launch", path, code=1)
+    assert "one driver at a time" in refused.stderr
+    driver.kill()
+    output, errors = driver.communicate()
+    (folder / "gate").touch()
+    resumed = search("launch", path, "--workers", "2", "--storage", url)
+    assert "taken up again: trials 0, 1." in resumed.stdout
+    assert "Budget reached: 6/6 trials." in resumed.stdout
+    trials = reopen().trials
+    assert [trial.number for trial in trials] == list(range(8))
+    assert [trial.state for trial in trials] == [TrialState.FAIL] * 2 + [TrialState.COMPLETE] * 6
+    assert {trial.user_attrs["failure"] for trial in trials[:2]} == {"the driver died while this trial was running"}
+    table, config = search("status", path), search("export", path)
+    assert "6/6 trials finished" in table.stdout
+    texts = [output, errors, *(text for done in (refused, resumed, table, config) for text in (done.stdout, done.stderr))]
+    kept = [file.read_bytes().decode(errors="replace") for file in folder.iterdir() if file.is_file() and file != folder / path]
+    assert_no_password(*texts, *kept, str(reopen().user_attrs), *(str(trial) for trial in trials))
+
+
+@pytest.mark.slow
+def test_the_dashboard_reads_it(write, start, study, url, assert_no_password):
+    study.add_trial(optuna.create_trial(value=1.0, params={"x": 1.0}, distributions=SPACE))
+    server = start("dashboard", write(study={"storage": f'"{url}"'}), "--port", "0")
+    address = server.stdout.readline().split()[0]
+    with urllib.request.urlopen(f"{address.partition('/dashboard')[0]}/api/studies/{study._study_id}?after=0") as answer:
+        body = answer.read().decode()
+    assert json.loads(body)["trials"][0]["params"][0]["param_external_value"] == "1.0"
+    assert_no_password(address, body)

@@ -1,0 +1,115 @@
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
+
+from search import storage
+from search.errors import StorageError
+from search.storage import journal
+
+URL = "journal:///demo.log"
+LOG = Path("demo.log")
+LOCK = Path("demo.log.lock")
+
+
+@pytest.fixture
+def study():
+    return storage.create_study(URL, "demo", ["maximize"], ["score"])
+
+
+def test_plain_optuna_reads_it_and_writes_it(study):
+    plain = optuna.load_study(study_name="demo", storage=optuna.storages.JournalStorage(JournalFileBackend("demo.log")))
+    plain.set_user_attr("theirs", 1)
+    study.set_user_attr("ours", 2)
+    assert plain.user_attrs == study.user_attrs == {"theirs": 1, "ours": 2}
+    assert not LOCK.exists()
+
+
+@pytest.mark.parametrize("torn", [b'{"op_c', b'{"op_code":2,"worker_id":"x","study_id":0,"user_at'])
+def test_a_record_that_a_power_failure_cut_is_left_out(study, torn):
+    study.set_user_attr("before", 1)
+    with LOG.open("ab") as file:
+        file.write(torn)
+    again = storage.create_study(URL, "demo", ["maximize"], ["score"])
+    again.set_user_attr("after", 2)
+    assert storage.open_study(URL, "demo").user_attrs == {"before": 1, "after": 2}
+
+
+@pytest.mark.parametrize("content", [b"my notes", b"my notes\nmore\n", b'{"a": 1}\n', b"SQLite format 3\x00\n\xff\n"])
+def test_a_file_of_another_kind_is_left_as_it_is(content):
+    LOG.write_bytes(content)
+    with pytest.raises(StorageError) as caught:
+        storage.create_study(URL, "demo", ["maximize"], [])
+    assert str(caught.value).startswith(f"{URL}: ")
+    assert "\n" not in str(caught.value)
+    assert LOG.read_bytes() == content
+
+
+def test_a_damaged_line_says_so(study):
+    study.set_user_attr("key", 1)
+    lines = LOG.read_bytes().splitlines(keepends=True)
+    LOG.write_bytes(lines[0] + b"{\n" + b"".join(lines[1:]))
+    with pytest.raises(StorageError, match=r"must be a sound journal of Optuna; got: .* Restore it from a copy"):
+        storage.open_study(URL, "demo")
+
+
+def test_a_lock_whose_holder_was_killed_is_taken_over_at_once(study, environment):
+    script = """
+import time
+from pathlib import Path
+from search.storage.journal import LocalLock
+LocalLock(Path("demo.log")).acquire()
+print("locked", flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment) as holder:
+        holder.stdout.readline()
+        writer = threading.Thread(target=study.set_user_attr, args=("key", 1), daemon=True)
+        writer.start()
+        writer.join(0.3)
+        assert writer.is_alive(), "a living holder is waited for"
+        holder.kill()
+        writer.join(5)
+    assert study.user_attrs == {"key": 1}
+    assert not LOCK.exists()
+
+
+@pytest.mark.parametrize("theirs", [JournalFileSymlinkLock, JournalFileOpenLock])
+def test_plain_optunas_lock_is_waited_for_and_broken_when_stale(study, theirs, monkeypatch):
+    lock = theirs("demo.log")
+    lock.acquire()
+    writer = threading.Thread(target=study.set_user_attr, args=("key", 1), daemon=True)
+    writer.start()
+    writer.join(0.3)
+    assert writer.is_alive()
+    lock.release()
+    writer.join(5)
+    assert study.user_attrs == {"key": 1}
+    theirs("demo.log").acquire()
+    monkeypatch.setattr(journal, "_FOREIGN_GRACE_S", 0.2)
+    study.set_user_attr("key", 2)
+    assert study.user_attrs == {"key": 2}
+
+
+@pytest.mark.slow
+def test_many_writers_lose_nothing(study, environment):
+    script = """
+import sys
+from search import storage
+study = storage.open_study("journal:///demo.log", "demo")
+for number in range(20):
+    study.set_user_attr(f"{sys.argv[1]} {number}", number)
+"""
+    writers = [subprocess.Popen([sys.executable, "-c", script, str(at)], env=environment) for at in range(3)]
+    assert [writer.wait() for writer in writers] == [0] * 3
+    assert len(study.user_attrs) == 60
+
+
+def test_a_network_file_system_gets_optunas_own_lock(monkeypatch):
+    monkeypatch.setattr(journal, "network_file_system", lambda path: "nfs4")
+    made = storage.create_study(URL, "demo", ["maximize"], [])
+    assert isinstance(made._storage._backend._lock._lock, JournalFileSymlinkLock)

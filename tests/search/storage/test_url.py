@@ -1,0 +1,86 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from search.errors import StorageError
+from search.storage import url as urls
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("sqlite:////data/x/demo.db", Path("/data/x")),
+        ("sqlite:///demo.db", Path()),
+        ("journal:///studies/demo.log", Path("studies")),
+        ("postgresql://u:p@host/x", Path()),
+    ],
+)
+def test_the_folder_of_a_storage(url, expected):
+    assert urls.folder(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "rule"),
+    [
+        ("demo.db", "must be a URL such as sqlite:///"),
+        ("sqlite:///:memory:", "the storage must be a file; got a database in memory"),
+        ("sqlite://", "the storage must be a file; got a database in memory"),
+        ("journal://", "the storage must be a file; got no path. Write journal:///NAME.log"),
+        ("oracel://u:secret@host/x", 'must be sqlite, journal, postgresql, mysql or mariadb; got "oracel"'),
+        ("postgres://u:secret@host/x", 'got "postgres"'),
+        ("postgresql://u:sec@ret@host/x", "an @ in a password must be written %40"),
+        ("postgresql://u:secret@host:port/x", "must be a URL such as sqlite:///"),
+        ("postgresql://u:1#secret", "must be a URL such as sqlite:///"),
+    ],
+)
+def test_urls_that_cannot_be(url, rule):
+    with pytest.raises(StorageError) as caught:
+        urls.parse(url)
+    assert rule in str(caught.value)
+    assert "sec" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "driver"),
+    [
+        ("postgresql://host/x", "postgresql+psycopg"),
+        ("mysql://host/x", "mysql+pymysql"),
+        ("mariadb://host/x", "mariadb+pymysql"),
+        ("postgresql+psycopg2://host/x", "postgresql+psycopg2"),
+        ("sqlite:///demo.db", "sqlite"),
+    ],
+)
+def test_the_driver_is_that_of_our_extra_unless_named(url, driver):
+    assert urls.with_driver(url).drivername == driver
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:secret@host/x", "postgresql://u:***@host/x"),
+        ("postgresql://u:sec%40ret@host:1/x", "postgresql://u:***@host:1/x"),
+        ("postgresql://host/x?user=u&password=secret", "postgresql://host/x?password=***&user=u"),
+        ("mysql://host/x?passwd=secret&ssl_key_PWD=secret", "mysql://host/x?passwd=***&ssl_key_PWD=***"),
+        ("postgresql://host/x?sslpassword=secret&password=s1&password=s2", "postgresql://host/x?password=***&sslpassword=***"),
+        ("sqlite:///demo.db", "sqlite:///demo.db"),
+    ],
+)
+def test_passwords_are_hidden(url, shown):
+    assert urls.hide_password(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://u:se%2Fcret@h/x", "mysql://h/x?password=se%2Fcret", "mysql://h/x?passwd=se/cret&passwd=b"]
+)
+@pytest.mark.parametrize("said", ["no 'se/cret' here", "no 'se%2Fcret' here"])
+def test_a_driver_that_repeats_the_password_is_silenced(url, said):
+    assert urls.hide_secrets(said, url) == "no '***' here"
+
+
+def test_the_urls_of_the_docs_are_urls():
+    page = (Path(__file__).parents[3] / "docs" / "storages.md").read_text(encoding="utf-8")
+    found = re.findall(r"`((?:sqlite|journal|postgresql|mysql)://[^` .]+(?:\.db|\.log|\.cnf)?)`", page)
+    assert len(found) >= 6
+    for url in found:
+        urls.parse(url)
