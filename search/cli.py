@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from search.errors import SearchError, one_line
-from search.keras_tuner.commands import import_keras_tuner
+from search.keras_tuner.commands import import_keras_tuner, space_from_keras_tuner
 
 if TYPE_CHECKING:
     from search.launching import Launched
@@ -82,6 +82,7 @@ def launch(
 
 
 cli.add_command(import_keras_tuner)
+cli.add_command(space_from_keras_tuner)
 
 
 @cli.command()

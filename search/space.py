@@ -1,7 +1,9 @@
 """What the `[space]` table may say, and the Optuna distributions that it stands for."""
 
 import itertools
+import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -122,6 +124,19 @@ def describe_distribution(distribution: BaseDistribution) -> dict[str, Any]:
     elif distribution.step is not None:
         table["step"] = distribution.step
     return table
+
+
+def write_space(space: Mapping[str, BaseDistribution]) -> str:
+    """Returns a space as the table ``[space]`` of a study file, TOML source."""
+    lines = ["[space]"]
+    for name, distribution in space.items():
+        quoted = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
+        # What JSON writes for a scalar or an array of scalars is TOML too.
+        table = [
+            f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in describe_distribution(distribution).items()
+        ]
+        lines.append(f"{quoted} = {{ {', '.join(table)} }}")
+    return "\n".join(lines) + "\n"
 
 
 def grid_points(space: Mapping[str, BaseDistribution]) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,6 @@ log level) was set before the process began.
 
 import builtins
 import faulthandler
-import importlib
 import inspect
 import math
 import os
@@ -24,6 +23,7 @@ from search.errors import ObjectiveError, one_line
 from search.memory import is_out_of_memory, memory_in_use
 from search.messages import Answer, Artifact, NotReady, Outcome, Ready, Report, RunTrial, Stop, UserAttr
 from search.rules import suggest
+from search.targets import find
 from search.worker_trial import Interrupted, WorkerTrial
 
 TRACE_SIGNAL = signal.SIGUSR1
@@ -88,19 +88,7 @@ def build_objective(target: str, settings: Mapping[str, Any]) -> Callable[[Worke
     Raises:
         ObjectiveError: There is no such module or attribute, or it does not take these settings.
     """
-    module_name, _, attribute = target.partition(":")
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there; something that it imports is not
-        raise ObjectiveError(
-            f'no module named "{error.name}". Check study.objective, and run from the folder that holds the module'
-        ) from None
-    for name in attribute.split("."):
-        if not hasattr(found, name):
-            raise ObjectiveError(f'{module_name} has no attribute "{attribute}". {suggest(name, _public(found))}')
-        found = getattr(found, name)
+    found = find(target, "study.objective")
     if not callable(found):
         raise ObjectiveError(f"{target} must be a class or a function; got {type(found).__name__}")
     arguments = () if inspect.isclass(found) else (None,)
@@ -193,10 +181,6 @@ def _check_settings(found: Callable[..., Any], arguments: tuple[Any, ...], setti
         signature.bind(*arguments, **settings)
     except TypeError as error:
         raise ObjectiveError(f"[objective] does not fit: {error}") from None
-
-
-def _public(holder: Any) -> list[str]:
-    return [name for name in dir(holder) if not name.startswith("_")]
 
 
 def _receive(connection: Connection) -> Any:

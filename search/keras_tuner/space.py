@@ -118,14 +118,11 @@ class Float(_Declared):
         return FloatDistribution(low, float(first + (Decimal(str(high)) - first) // width * width), step=step)
 
 
-HyperParameter = Annotated[
-    Annotated[Choice | Int | Float | Boolean | Fixed, Field(discriminator="class_name")], BeforeValidator(_flat)
-]
+Declared = Choice | Int | Float | Boolean | Fixed
+HyperParameter = Annotated[Annotated[Declared, Field(discriminator="class_name")], BeforeValidator(_flat)]
 
 
-def space_of(
-    declared: Iterable[Choice | Int | Float | Boolean | Fixed], seen: Mapping[str, Sequence[Any]]
-) -> dict[str, BaseDistribution]:
+def space_of(declared: Iterable[Declared], seen: Mapping[str, Sequence[Any]]) -> dict[str, BaseDistribution]:
     """Returns one distribution for each name, in the order of their first declaration.
 
     KerasTuner tells hyperparameters apart by name *and* conditions, Optuna by name.

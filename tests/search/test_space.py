@@ -1,7 +1,10 @@
+import tomllib
+
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import TypeAdapter
 
-from search.space import check_value, continuous, describe_distribution, grid_points
+from search.space import Param, check_value, continuous, describe_distribution, grid_points, write_space
 
 
 def test_grid_points():
@@ -54,3 +57,13 @@ def test_describe_distribution_reads_like_the_file():
     }
     assert describe_distribution(IntDistribution(4, 20, step=4)) == {"type": "int", "low": 4, "high": 20, "step": 4}
     assert describe_distribution(CategoricalDistribution([1, "a"])) == {"type": "categorical", "choices": [1, "a"]}
+
+
+def test_a_space_is_written_as_it_is_read(folder):
+    space = {
+        "x": FloatDistribution(1e-5, 1.0, log=True),
+        "cnn/units": IntDistribution(8, 32, step=8),
+        "a b": CategoricalDistribution(["ß", 'quo"te', True, 1.5, 3]),
+    }
+    tables = tomllib.loads(write_space(space))["space"]
+    assert {name: TypeAdapter(Param).validate_python(table).distribution() for name, table in tables.items()} == space

@@ -1,0 +1,135 @@
+"""Which space does a HyperModel have? Nothing says so: it is built with many values, to see what it asks for. Imports Keras."""
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import keras_tuner
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from search.errors import ProjectError
+from search.keras_tuner.hypermodel import as_hypermodel, load_data
+from search.keras_tuner.hyperparameters import parse
+from search.keras_tuner.space import Declared, Fixed
+from search.rules import show
+from search.worker import describe
+
+_MAX_BUILDS = 500
+
+
+@dataclass
+class Discovered:
+    """What was seen.
+
+    Attributes:
+        space: The distributions by parameter, in the order in which they were asked for.
+        fixed: The hyperparameters that are fixed.
+        builds: How often the model was built.
+        broken: The values with which it could not be built, and why.
+    """
+
+    space: dict[str, BaseDistribution] = field(default_factory=dict)
+    fixed: dict[str, Any] = field(default_factory=dict)
+    builds: int = 0
+    broken: list[tuple[Mapping[str, Any], str]] = field(default_factory=list)
+
+
+def discover(hypermodel: Any, data: str | Callable[[], Mapping[str, Any]] | None = None) -> Discovered:
+    """Builds a model with the defaults, and again with each choice and each end of a range, until it asks for nothing new.
+
+    KerasTuner itself only finds what conditional scopes hold before it searches, and the rest as trials happen on it.
+
+    Args:
+        hypermodel: As `HyperModelObjective` takes it.
+        data: As `HyperModelObjective` takes it, to see what `fit` asks for; it is stopped before the first step. None for a
+            `fit` that asks for nothing.
+
+    Raises:
+        ObjectiveError: An argument is not what it must be.
+        ProjectError: It cannot be built with its defaults, has one name for two ranges, or asks for ever more.
+    """
+    model = as_hypermodel(hypermodel)
+    arguments = None if data is None else load_data(data)
+    found = Discovered()
+    waiting: deque[dict[str, Any]] = deque([{}])
+    scopes: list[dict[str, Any]] = []
+    while waiting:
+        values = waiting.popleft()
+        if found.builds == _MAX_BUILDS:
+            raise ProjectError(f"{hypermodel}: {_MAX_BUILDS} builds must be enough to see its space; got more to try.")
+        found.builds += 1
+        try:
+            hp = _run(model, arguments, values)
+        except Exception as error:  # KerasTuner counts it as a failed trial, and so would we
+            told = describe(error, always_type=True)
+            if not values:
+                raise ProjectError(f"{hypermodel}: must build with its defaults; got: {told}.") from None
+            found.broken.append((values, told))
+            continue
+        for parameter in map(parse, hp.space):
+            scope = {parent.name: parent.values[0] for parent in parameter.conditions}
+            if not parameter.active(hp.values):
+                if scope not in scopes:
+                    scopes.append(scope)
+                    waiting.append({**values, **scope})
+            elif _add(found, parameter, str(hypermodel)):
+                waiting += [{**values, parameter.name: end} for end in _ends(found.space[parameter.name])]
+    return found
+
+
+def _run(
+    model: keras_tuner.HyperModel, arguments: Mapping[str, Any] | None, values: Mapping[str, Any]
+) -> keras_tuner.HyperParameters:
+    keras.utils.clear_session(free_memory=False)  # collecting garbage takes longer than building
+    hp = keras_tuner.HyperParameters()
+    hp.values = dict(values)
+    model.declare_hyperparameters(hp)
+    built = model.build(hp)
+    if arguments is not None:
+        with contextlib.suppress(_Stopped):
+            model.fit(hp, built, **{**arguments, "callbacks": [_Stop()]})
+    return hp
+
+
+def _add(found: Discovered, parameter: Declared, where: str) -> bool:
+    """Adds what was asked for; returns whether its values are still to be tried."""
+    if isinstance(parameter, Fixed):
+        found.fixed[parameter.name] = parameter.value
+        return False
+    distribution = parameter.distribution()
+    known = found.space.setdefault(parameter.name, distribution)
+    if known != distribution:
+        raise ProjectError(
+            f"{where}: {parameter.name} must mean the same wherever it is asked for; got {_short(known)} and "
+            f"{_short(distribution)}. Use two names, or hp.name_scope."
+        )
+    return known is distribution and not distribution.single()
+
+
+def _short(distribution: BaseDistribution) -> str:
+    if isinstance(distribution, CategoricalDistribution):
+        return show(list(distribution.choices))
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    return f"[{distribution.low}, {distribution.high}]"
+
+
+def _ends(distribution: BaseDistribution) -> Iterator[Any]:
+    if isinstance(distribution, CategoricalDistribution):
+        yield from distribution.choices
+    elif isinstance(distribution, IntDistribution | FloatDistribution):
+        yield from (distribution.low, distribution.high)
+
+
+class _Stopped(BaseException):
+    """Training would begin now. No `Exception`, so that no `fit` catches it."""
+
+
+class _Stop(keras.callbacks.Callback):
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        raise _Stopped
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        raise _Stopped  # a loop of one's own may call no other

@@ -1,0 +1,163 @@
+"""A KerasTuner HyperModel, or a function that builds a model, as an objective. Imports Keras."""
+
+import copy
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import keras
+import keras_tuner
+import optuna
+
+from search.errors import ObjectiveError
+from search.keras_tuner.hyperparameters import Suggests, TrialHyperParameters
+from search.rules import show, suggest
+from search.targets import find
+
+_GOALS: Mapping[str, Callable[[Sequence[float]], float]] = {"min": min, "max": max}
+
+
+class Trial(Suggests, Protocol):
+    """The part of `optuna.Trial` that the objective uses; `search` and Optuna both give one."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def user_attrs(self) -> dict[str, Any]: ...
+
+    def report(self, value: float, step: int) -> None: ...
+
+    def should_prune(self) -> bool: ...
+
+
+class HyperModelObjective:
+    """Builds and fits a HyperModel with the trial's hyperparameters, and returns the best epoch, as KerasTuner does.
+
+    Args:
+        hypermodel: A `keras_tuner.HyperModel`, its class, a function of `hp` that builds a model, or the ``module:attribute``
+            of one of them.
+        data: A function that returns the keyword arguments of `fit` as a mapping: what you would give to ``tuner.search``; or
+            its ``module:attribute``. It is called once.
+        monitor: The metric, such as ``val_accuracy``: of the training history, or of the dictionary that `fit` returns.
+        mode: ``"min"`` or ``"max"``: which epoch is the best one. It must agree with the study's direction.
+        fit: Further keyword arguments of `fit`, such as ``epochs``.
+        executions_per_trial: How often each trial trains; its value is the mean. Only the first execution can be pruned.
+
+    Raises:
+        ObjectiveError: An argument is not what it must be.
+    """
+
+    def __init__(
+        self,
+        *,
+        hypermodel: Any,
+        data: str | Callable[[], Mapping[str, Any]],
+        monitor: str,
+        mode: Literal["min", "max"],
+        fit: Mapping[str, Any] | None = None,
+        executions_per_trial: int = 1,
+    ) -> None:
+        if mode not in _GOALS:
+            raise ObjectiveError(f'objective.mode: must be "min" or "max"; got {show(mode)}. Write one of them')
+        if isinstance(executions_per_trial, bool) or not isinstance(executions_per_trial, int) or executions_per_trial < 1:
+            raise ObjectiveError(f"objective.executions_per_trial: must be >= 1; got {show(executions_per_trial)}. Raise it")
+        self._hypermodel = as_hypermodel(hypermodel)
+        self._arguments = {**(fit or {}), **load_data(data)}
+        self._monitor = monitor
+        self._best = _GOALS[mode]
+        self._executions = executions_per_trial
+
+    def __call__(self, trial: Trial) -> float:
+        """Trains, and returns the value of the best epoch, or what `fit` says it is.
+
+        Raises:
+            optuna.TrialPruned: The pruner gave this trial up.
+            ObjectiveError: `fit` returned no value.
+        """
+        values = [self._run(trial, execution) for execution in range(self._executions)]
+        return math.fsum(values) / len(values)
+
+    def _run(self, trial: Trial, execution: int) -> float:
+        keras.utils.clear_session()
+        keras.utils.set_random_seed((trial.user_attrs.get("seed", trial.number) + execution) % 2**32)
+        hp = TrialHyperParameters(trial)
+        self._hypermodel.declare_hyperparameters(hp)
+        model = self._hypermodel.build(hp)
+        # Callbacks have a state, and all trials are given the same.
+        callbacks = copy.deepcopy(list(self._arguments.get("callbacks") or []))
+        if execution == 0:
+            callbacks.append(_Report(trial, self._monitor))
+        return self._value(self._hypermodel.fit(hp, model, **{**self._arguments, "callbacks": callbacks}))
+
+    def _value(self, result: Any) -> float:
+        """What `keras_tuner.engine.tuner_utils.convert_to_metrics_dict` takes for the value of each kind of result."""
+        if isinstance(result, list) and result:
+            return math.fsum(map(self._value, result)) / len(result)
+        metrics = result.history if isinstance(result, keras.callbacks.History) else result
+        if isinstance(metrics, Mapping):
+            if self._monitor not in metrics:
+                raise ObjectiveError(
+                    f"objective.monitor: fit must return it; got {show(self._monitor)}. {suggest(self._monitor, metrics)}"
+                )
+            told = metrics[self._monitor]
+            return self._best_epoch(told) if metrics is not result else float(told)
+        try:
+            return float(result)
+        except (TypeError, ValueError):
+            kind = type(result).__name__
+            raise ObjectiveError(f"fit must return a History, a dictionary, a number or a list of these; got {kind}") from None
+
+    def _best_epoch(self, history: Sequence[Any]) -> float:
+        values = [float(value) for value in history]
+        return self._best([value for value in values if not math.isnan(value)] or values)
+
+
+class _Report(keras.callbacks.Callback):
+    """Tells the trial each epoch's value, and ends a pruned one, but not one that has ended."""
+
+    def __init__(self, trial: Trial, monitor: str) -> None:
+        super().__init__()
+        self._trial = trial
+        self._monitor = monitor
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        if not logs or self._monitor not in logs:  # a `fit` of one's own may find the value later
+            return
+        self._trial.report(float(logs[self._monitor]), epoch)
+        last = (self.params or {}).get("epochs")
+        if (last is None or epoch + 1 < last) and self._trial.should_prune():
+            raise optuna.TrialPruned
+
+
+def as_hypermodel(given: Any) -> keras_tuner.HyperModel:
+    """Returns what is given, or what ``module:attribute`` names, as a HyperModel.
+
+    Raises:
+        ObjectiveError: It is none, and no function either.
+    """
+    found = find(given, "objective.hypermodel") if isinstance(given, str) else given
+    if inspect.isclass(found) and issubclass(found, keras_tuner.HyperModel):
+        found = found()
+    if isinstance(found, keras_tuner.HyperModel):
+        return found
+    if inspect.isclass(found) or not callable(found):
+        kind = found.__name__ if inspect.isclass(found) else type(found).__name__
+        raise ObjectiveError(f"objective.hypermodel: must be a HyperModel or a function of hp; got {kind}")
+    hypermodel = keras_tuner.HyperModel()
+    hypermodel.build = found
+    return hypermodel
+
+
+def load_data(data: str | Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Returns the keyword arguments of `fit`.
+
+    Raises:
+        ObjectiveError: `data` names nothing, or what it returns is no mapping.
+    """
+    loaded = (find(data, "objective.data") if isinstance(data, str) else data)()
+    if not isinstance(loaded, Mapping):
+        kind = type(loaded).__name__
+        raise ObjectiveError(f'objective.data: must return the keyword arguments of fit, {{"x": ..., "y": ...}}; got {kind}')
+    return loaded
