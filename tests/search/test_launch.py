@@ -156,6 +156,7 @@ def test_a_worker_that_dies_is_replaced(write, search, read_study, mode, reason)
     assert retry.params == study.trials[1].params
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_killed_and_says_where(write, search, read_study):
     study = {"objective": '"objectives:hang"', "trials": "3", "report_timeout": "1", "max_retries": "1"}
     write(study=study, objective={"bad": "[1, 2]"})
@@ -191,6 +192,7 @@ def test_memory_that_ran_out_in_a_used_worker_is_not_held_against_the_config(wri
     assert {trial.state.name for trial in read_study().trials} == {"COMPLETE", "FAIL"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keys", "mib", "pids", "why"),
     [
