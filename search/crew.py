@@ -49,6 +49,7 @@ class Crew:
         self._size = size
         self._policy = policy
         self._members: dict[int, Member] = {}
+        self._listened_at = time.monotonic()
 
     @property
     def running(self) -> dict[int, optuna.Trial]:
@@ -87,8 +88,12 @@ class Crew:
 
     def receive(self, timeout_s: float) -> list[tuple[int, FromWorker]]:
         """Returns what workers said within `timeout_s` seconds."""
+        # What a worker says to a driver that waits for its storage, for minutes maybe, is heard now: only then was it silent.
+        deaf_s = time.monotonic() - self._listened_at
+        for worker, member in self._members.items():
+            self._members[worker] = replace(member, heard_at=member.heard_at + deaf_s)
         said = self._executor.receive(timeout_s)
-        now = time.monotonic()
+        self._listened_at = now = time.monotonic()
         for worker in {worker for worker, _ in said} & self._members.keys():
             self._members[worker] = replace(self._members[worker], heard_at=now)
         return said

@@ -36,6 +36,7 @@ FINALIST_KEY = "finalist"
 _KEPT = ("seed", "enqueued", FINALIST_KEY)  # by the retry of a trial
 
 _CLOCK_TOLERANCE_S = 2.0
+_LONGEST_TRACEBACK = 30_000  # characters; MySQL keeps 64 kB of an attribute
 
 
 @dataclass(frozen=True)
@@ -177,11 +178,11 @@ def give_back(study: optuna.Study, number: int, reason: str, traceback: str = ""
 
 
 def fail(study: optuna.Study, number: int, reason: str, traceback: str = "") -> None:
-    """Tells a trial FAIL, with its reason as user attributes ``failure`` and ``traceback``."""
+    """Tells a trial FAIL, with its reason as user attributes ``failure`` and ``traceback``, of which only the end is kept."""
     trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
     study._storage.set_trial_user_attr(trial_id, "failure", reason)
     if traceback:
-        study._storage.set_trial_user_attr(trial_id, "traceback", traceback)
+        study._storage.set_trial_user_attr(trial_id, "traceback", traceback[-_LONGEST_TRACEBACK:])
     study.tell(number, state=TrialState.FAIL)
 
 

@@ -11,6 +11,7 @@ _REMEDIES = (
     ("full", "Free some disk space, and launch again."),
     ("no space left", "Free some disk space, and launch again."),
     ("disk quota", "Free some disk space, and launch again."),
+    ("data too long", "Keep less in one attribute, or change the storage."),
     ("password", "Correct user and password in the URL."),
     ("access denied", "Correct user and password in the URL."),
     ("unknown database", "Create the database, or correct its name in the URL."),

@@ -74,9 +74,11 @@ def test_what_a_driver_elsewhere_lost_is_taken_up(study, reopen):
     assert reopen().ask(fixed_distributions=SPACE).params == trial.params
 
 
-def test_a_failure_keeps_its_reason(study, reopen):
-    fail(study, study.ask().number, "the disk is full", "Traceback")
-    assert reopen().trials[0].user_attrs == {"failure": "the disk is full", "traceback": "Traceback"}
+def test_a_failure_keeps_its_reason_and_the_end_of_its_traceback(study, reopen):
+    fail(study, study.ask().number, "the disk is full", "x\n" * 50_000 + "OSError: the disk is full")
+    attrs = reopen().trials[0].user_attrs
+    assert attrs["failure"] == "the disk is full"
+    assert attrs["traceback"].endswith("x\nOSError: the disk is full")
 
 
 @pytest.mark.slow

@@ -82,7 +82,6 @@ def write_much(study, url):
 
 
 @pytest.mark.parametrize("url", ["sqlite:///small/demo.db", "journal:///small/demo.log"])
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
 def test_a_full_disk_says_so_and_spoils_nothing(small_disk, url):
     study = create(url)
     filler = small_disk / "filler"
@@ -97,8 +96,21 @@ def test_a_full_disk_says_so_and_spoils_nothing(small_disk, url):
     storage.close(again)
 
 
+@pytest.mark.parametrize("url", ["sqlite:///small/demo.db", "journal:///small/demo.log"])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_read_only_disk_says_so(small_disk, url, there):
+    if there:
+        storage.close(create(url))
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(StorageError, match="Give yourself write permission to the file and its folder") as caught:
+        create(url)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.fixture
 def small_disk(folder):
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a file system")
     disk = folder / "small"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False)
