@@ -10,6 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from search.masking import mask_urls
+
 _BROKEN = "broken_rule"
 
 # pydantic's error types -> the rule in the words of a study file, and the remedy; `{...}` are filled from the error's context.
@@ -67,11 +69,11 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 
 def show(value: Any) -> str:
-    """Returns a value as a study file writes it: ``true``, ``"text"``, ``0.1``."""
+    """Returns a value as a study file writes it: ``true``, ``"text"``, ``0.1``; the password of a URL is masked."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return f'"{value}"'
+        return f'"{mask_urls(value)}"'
     if isinstance(value, list | tuple):
         return f"[{', '.join(show(item) for item in value)}]"
     if isinstance(value, Mapping):

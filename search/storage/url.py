@@ -1,6 +1,5 @@
 """What a storage's URL means: its kind, its driver, its file, and how it may be shown."""
 
-import re
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -8,6 +7,7 @@ import sqlalchemy
 from sqlalchemy.exc import ArgumentError
 
 from search.errors import StorageError
+from search.masking import MASK, SECRET_KEY
 
 EXTRAS = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 """The extra of this package that installs the driver of a database server."""
@@ -15,8 +15,6 @@ EXTRAS = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 _DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
 _KINDS = ("sqlite", "journal", *_DRIVERS)
 _FILES = ("sqlite", "journal")
-_SECRET = re.compile(r"pass|pwd|secret|token", re.IGNORECASE)
-_MASK = "***"
 
 
 def parse(url: str) -> sqlalchemy.URL:
@@ -74,13 +72,13 @@ def hide_password(url: str) -> str:
 def hide_secrets(text: str, url: str) -> str:
     """Returns what a database said, with every password of the URL masked, should it have repeated one."""
     parsed = parse(url)
-    values = [value for key, found in parsed.normalized_query.items() if _SECRET.search(key) for value in found]
+    values = [value for key, found in parsed.normalized_query.items() if SECRET_KEY.search(key) for value in found]
     for secret in filter(None, [parsed.password, *values]):
         for written in (secret, quote(secret, safe=""), quote_plus(secret)):
-            text = text.replace(written, _MASK)
+            text = text.replace(written, MASK)
     return text
 
 
 def _render(parsed: sqlalchemy.URL) -> str:
-    hidden = {key: _MASK for key in parsed.query if _SECRET.search(key)}
-    return parsed.update_query_dict(hidden).render_as_string(hide_password=True).replace(quote_plus(_MASK), _MASK)
+    hidden = {key: MASK for key in parsed.query if SECRET_KEY.search(key)}
+    return parsed.update_query_dict(hidden).render_as_string(hide_password=True).replace(quote_plus(MASK), MASK)
