@@ -1,0 +1,163 @@
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from search import study_file
+from search.errors import StudyError
+from search.keras_tuner.importing import import_project
+from search.keras_tuner.objective import parse_objective
+from search.keras_tuner.project import read_project
+from search.seeds import Stream, derive
+
+keras_tuner = pytest.importorskip("keras_tuner")
+pytestmark = [
+    pytest.mark.slow,
+    # KerasTuner 1.4 asks Python for the current thread in the old way.
+    pytest.mark.filterwarnings("ignore:currentThread:DeprecationWarning", "ignore:getName:DeprecationWarning"),
+]
+
+SPACE = {
+    "x": '{ type = "float", low = -10.0, high = 10.0 }',
+    "rate": '{ type = "float", low = 1e-4, high = 1e-1, log = true }',
+    "drop": '{ type = "float", low = 0.0, high = 1.0, step = 0.1 }',
+    "units": '{ type = "int", low = 8, high = 32, step = 8 }',
+    "batch": '{ type = "int", low = 1, high = 64, log = true }',
+    "kind": '{ type = "categorical", choices = ["b", "a"] }',
+    "flip": '{ type = "categorical", choices = [true, false] }',
+    "factor": '{ type = "categorical", choices = [1, 0.5] }',
+}
+
+
+@pytest.fixture
+def spec(write):
+    def load(**study):
+        return study_file.load(write(study={"objective": '"objectives:parabola"', **study}, space=SPACE))
+
+    return load
+
+
+def test_a_space_there(spec):
+    from search.keras_tuner import hyper_parameters
+
+    told = {parameter.name: parameter for parameter in hyper_parameters(spec().space).space}
+    assert list(told) == list(SPACE)
+    assert [type(parameter).__name__ for parameter in told.values()] == [
+        *["Float"] * 3,
+        *["Int"] * 2,
+        "Choice",
+        "Boolean",
+        "Choice",
+    ]
+    assert list(told["drop"].values) == pytest.approx([step / 10 for step in range(11)])
+    assert list(told["units"].values) == [8, 16, 24, 32]
+    assert (told["rate"].sampling, told["batch"].sampling) == ("log", "log")
+    assert (told["kind"].values, told["factor"].values) == (["b", "a"], [1.0, 0.5])
+
+
+def test_choices_of_several_types():
+    from search.keras_tuner import hyper_parameters
+
+    with pytest.raises(StudyError, match=r'space.k: KerasTuner.s choices are of one type; got \["a", 1\]\. Write all as text'):
+        hyper_parameters({"k": CategoricalDistribution(["a", 1])})
+
+
+def test_values_back():
+    from search.keras_tuner.tuner import params_of
+
+    space = {
+        "factor": CategoricalDistribution([1, 0.5]),
+        "flag": CategoricalDistribution([True]),
+        "n": IntDistribution(1, 3),
+        "f": FloatDistribution(0, 0.3, step=0.1),
+    }
+    values = {"factor": 1.0, "flag": 1, "n": 3, "f": 0.1 * 3, "tuner/epochs": 2}
+    params = params_of(values, space)
+    assert params == {"factor": 1, "flag": True, "n": 3, "f": 0.3}
+    assert [type(value) for value in params.values()] == [int, bool, int, float]
+
+
+ORACLES = {
+    "RandomSearchOracle": {"max_trials": 6},
+    "GridSearchOracle": {"max_trials": 6},
+    "BayesianOptimizationOracle": {"max_trials": 6, "num_initial_points": 6},
+    "HyperbandOracle": {"max_epochs": 3},
+}
+
+
+@pytest.mark.parametrize("oracle", ORACLES)
+def test_every_oracle_drives_an_objective(oracle, spec, folder):
+    from search.keras_tuner import study_tuner
+
+    reports = []
+    tuner = study_tuner(
+        spec(),
+        getattr(keras_tuner.oracles, oracle),
+        folder / "there",
+        epochs="units" if oracle == "HyperbandOracle" else None,
+        on_report=lambda trial, value, step: reports.append((trial, value, step)),
+        **ORACLES[oracle],
+    )
+    tuner.search(verbose=0)
+    done = tuner.oracle.trials
+    assert len(done) >= 5
+    assert [report[0] for report in reports] == [trial for trial in tuner.oracle.start_order for _ in range(4)]
+    for trial in done.values():
+        assert trial.score == pytest.approx(-((trial.hyperparameters.values["x"] - 2) ** 2), abs=1e-5)
+    assert tuner.oracle.get_best_trials()[0].score == max(trial.score for trial in done.values())
+
+    # And home again: the study has the space of the study file.
+    study = optuna.create_study(direction="maximize")
+    import_project(read_project(folder / "there"), study, [parse_objective("score:max")])
+    for trial in study.trials:
+        assert {name: spec().space[name] for name in trial.params if name not in ("factor", "flip")} == {
+            name: distribution for name, distribution in trial.distributions.items() if name not in ("factor", "flip")
+        }
+
+
+def test_hyperband_sets_the_epochs_and_keeps_the_seed(spec, folder):
+    from search.keras_tuner import ObjectiveTuner, hyper_parameters
+
+    seen = []
+
+    def objective(trial):
+        seen.append((trial.params["epochs"], trial.params["x"], trial.user_attrs["seed"]))
+        return trial.params["x"]
+
+    space = {"x": FloatDistribution(0, 1)}
+    oracle = keras_tuner.oracles.HyperbandOracle(
+        keras_tuner.Objective("value", "max"), max_epochs=3, seed=1, hyperparameters=hyper_parameters(space)
+    )
+    ObjectiveTuner(oracle, objective, space, epochs="epochs", seed=5, directory=str(folder), project_name="hb").search()
+    assert {epochs for epochs, _, _ in seen} == {1, 3}
+    seeds = {}
+    for _, x, seed in seen:
+        assert seeds.setdefault(x, seed) == seed
+    assert len(seeds) < len(seen)
+    assert seen[0][2] == derive(5, Stream.TRIAL, 0)
+
+
+def test_what_the_objective_gives_up_has_failed(folder):
+    from search.keras_tuner import ObjectiveTuner, hyper_parameters
+
+    def objective(trial):
+        raise optuna.TrialPruned
+
+    space = {"x": FloatDistribution(0, 1)}
+    oracle = keras_tuner.oracles.RandomSearchOracle(
+        keras_tuner.Objective("value", "max"), max_trials=1, hyperparameters=hyper_parameters(space)
+    )
+    ObjectiveTuner(oracle, objective, space, directory=str(folder), project_name="pruned").search()
+    assert [trial.status for trial in oracle.trials.values()] == ["FAILED"]
+
+
+def test_several_directions_are_refused(write, folder):
+    from search.keras_tuner import study_tuner
+
+    study = {
+        "direction": None,
+        "metric": None,
+        "directions": '["minimize", "maximize"]',
+        "objective": '"objectives:two_values"',
+    }
+    with pytest.raises(StudyError, match="KerasTuner has one value"):
+        study_tuner(study_file.load(write(study=study)), keras_tuner.oracles.RandomSearchOracle, folder / "there")
