@@ -151,8 +151,8 @@ def _user_attrs(file: TrialFile, times: Times) -> dict[str, Any]:
 
 
 def _was_retried(earlier: FrozenTrial, file: TrialFile) -> bool:
-    """INVALID is what KerasTuner calls a trial that it may try again under the same id."""
-    return earlier.user_attrs.get(STATUS_KEY) == "INVALID" != file.status
+    """KerasTuner tries an INVALID trial again under the same id; one that ran at an import may have been given up here since."""
+    return earlier.state is TrialState.FAIL and earlier.user_attrs.get(STATUS_KEY) != file.status
 
 
 def _check_same(project: Project, study: optuna.Study, earlier: FrozenTrial, trial: FrozenTrial) -> None:

@@ -1,5 +1,7 @@
 import json
 import os
+import shutil
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -37,3 +39,11 @@ def write_project(folder):
         return project
 
     return write
+
+
+@pytest.fixture
+def hypermodels(folder):
+    """Puts the module of HyperModels into the test's folder, as a user's own."""
+    shutil.copy(Path(__file__).with_name("hypermodels.py"), folder)
+    yield
+    sys.modules.pop("hypermodels", None)

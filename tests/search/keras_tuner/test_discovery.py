@@ -1,21 +1,10 @@
-import shutil
-import sys
-from pathlib import Path
-
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search.errors import ProjectError
 
 pytest.importorskip("keras_tuner")
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def hypermodels(folder):
-    shutil.copy(Path(__file__).with_name("hypermodels.py"), folder)
-    yield
-    sys.modules.pop("hypermodels", None)
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("hypermodels")]
 
 
 @pytest.fixture

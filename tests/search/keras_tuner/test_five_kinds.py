@@ -159,7 +159,8 @@ def test_a_search_that_was_killed_goes_on(study, folder):
 
 
 def test_the_best_epoch_of_a_keras_model(study, folder):
-    keras = pytest.importorskip("keras")
+    pytest.importorskip("tensorboard")  # KerasTuner imports it with TensorFlow
+    import keras
     import numpy as np
 
     def build(hp):

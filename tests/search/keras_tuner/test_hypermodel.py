@@ -1,7 +1,3 @@
-import shutil
-import sys
-from pathlib import Path
-
 import optuna
 import pytest
 from click.testing import CliRunner
@@ -13,17 +9,10 @@ from search.messages import Answer, RunTrial
 from search.worker_trial import WorkerTrial
 
 pytest.importorskip("keras_tuner")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("hypermodels")]
 
 WHOLE = {"num_layers": 2, "units_0": 8, "units_1": 16, "activation": "relu", "dropout": True, "rate": 0.01}
 IMAGES = {"data": "hypermodels:load_images", "monitor": "val_accuracy", "mode": "max", "fit": {"epochs": 2, "verbose": 0}}
-
-
-@pytest.fixture(autouse=True)
-def hypermodels(folder):
-    shutil.copy(Path(__file__).with_name("hypermodels.py"), folder)
-    yield
-    sys.modules.pop("hypermodels", None)
 
 
 @pytest.fixture

@@ -106,8 +106,11 @@ def test_again_adds_what_is_new(write_project, study):
     assert study.trials[1].user_attrs["status"] == "COMPLETED"
 
 
-def test_what_was_tried_again_under_one_id_is_a_retry(write_project, study):
-    load(write_project(trial({"x": 0.1}, 0.1), trial({"x": 0.2}, status="INVALID")), study)
+@pytest.mark.parametrize("status", ["INVALID", "RUNNING"])
+def test_what_was_tried_again_under_one_id_is_a_retry(write_project, study, status):
+    load(write_project(trial({"x": 0.1}, 0.1), trial({"x": 0.2}, status=status)), study)
+    if status == "RUNNING":  # a launch in between has given it up
+        study.tell(1, state=TrialState.FAIL)
     later = write_project(trial({"x": 0.1}, 0.1), trial({"x": 0.2}, 0.04))
     assert load(later, study) == Imported({TrialState.COMPLETE: 1}, 0, 1)
     assert study.trials[2].user_attrs[RETRY_KEY] == 1
