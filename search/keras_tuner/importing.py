@@ -151,7 +151,7 @@ def _user_attrs(file: TrialFile, times: Times) -> dict[str, Any]:
 
 
 def _was_retried(earlier: FrozenTrial, file: TrialFile) -> bool:
-    """KerasTuner tries an INVALID trial again under the same id; one that ran at an import may have been given up here since."""
+    """KerasTuner tries an INVALID trial again under the same id; one that ran at an import may be given up here since."""
     return earlier.state is TrialState.FAIL and earlier.user_attrs.get(STATUS_KEY) != file.status
 
 
