@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 import optuna
+from optuna.pruners import NopPruner
 from optuna.trial import TrialState
 
 from search.artifacts import keep
@@ -135,11 +136,15 @@ class Driver:
 
     def _heed_report(self, worker: int, report: Report) -> None:
         trial = self._crew.running[worker]
+        stop = self._interrupts > 0
+        foregone = stop or isinstance(self._study.pruner, NopPruner)
+        if foregone:  # the worker need not wait for the storage
+            self._crew.answer(worker, Answer(stop=stop))
         trial.report(report.value, report.step)
         self._spent.reports += 1
         self._view.reported(worker, report.step, report.value)
-        stop = self._interrupts > 0
-        self._crew.answer(worker, Answer(prune=not stop and trial.should_prune(), stop=stop))
+        if not foregone:
+            self._crew.answer(worker, Answer(prune=trial.should_prune()))
 
     def _heed_outcome(self, worker: int, outcome: Outcome) -> None:
         trial = self._crew.running[worker]
