@@ -10,6 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search import samplers
+from search.conditions import is_active
 from search.resume import RETRY_KEY
 from search.seeds import Stream, derive
 from search.study_file import StudySpec
@@ -34,7 +35,7 @@ class Asker:
         self._spec = spec
         queue = [dict(entry) for entry in spec.enqueue]
         if spec.sampler.name == "grid":
-            queue += samplers.grid(spec.space, spec.seed)
+            queue += samplers.grid(spec.space, spec.conditions, spec.seed)
         tried = [trial.user_attrs.get(QUEUED_KEY) for trial in study.get_trials(deepcopy=False)]
         self._queue = deque(entry for entry in queue if entry not in tried)
         self._seen = 0
@@ -66,8 +67,10 @@ class Asker:
         study.sampler = samplers.make(sampler.name, sampler.options, study_seed=self._spec.seed, place=place)
         attrs = {"seed": derive(self._spec.seed, Stream.TRIAL, place), **attrs}
         trial = optuna.Trial(study, self._create(attrs) if waiting is None else self._wake(waiting, attrs))
+        drawn: dict[str, Any] = {}
         for name, distribution in self._spec.space.items():
-            trial._suggest(name, distribution)
+            if is_active(name, drawn, self._spec.conditions):
+                drawn[name] = trial._suggest(name, distribution)
         return trial
 
     def _create(self, attrs: dict[str, Any]) -> int:

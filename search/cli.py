@@ -70,10 +70,13 @@ def launch(
     ^C ends each running trial at its next report; a second ^C ends at once. Launching again goes on where it stopped.
     """
     from search.launching import launch as run
+    from search.samplers import drawn_alone
     from search.storage import close, hide_password
 
     spec = _load(study)
     timeout_s = _seconds(timeout) if timeout else None
+    if not quiet and (note := drawn_alone(spec.sampler.name, spec.conditions)):
+        click.echo(note)
     launched = run(spec, trials=trials, timeout_s=timeout_s, workers=workers, url=storage, take_over=take_over, quiet=quiet)
     if not quiet:
         _print_end(launched, f"{study}{f' --storage {hide_password(storage)}' if storage else ''}")

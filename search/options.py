@@ -40,13 +40,13 @@ def check_options(factory: type, options: Mapping[str, Any], *, exclude: Iterabl
 
 
 def check_packages(name: str, packages: Iterable[str]) -> None:
-    """Raises the broken rule where a package that `name` needs is not installed."""
+    """Raises the broken rule where a package that `name` needs is not installed; the extra is called as what needs it."""
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
         raise broken(
             f"{name} needs the package {missing[0]}, which is not installed",
             got=show(name),
-            remedy=f"Run: pip install {' '.join(missing)}",
+            remedy=f"Run: pip install 'tumorcls[{name}]'",
             key="name",
         )
 

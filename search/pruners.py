@@ -29,7 +29,7 @@ _KINDS: Mapping[str, _Kind] = MappingProxyType(
         "hyperband": _Kind(optuna.pruners.HyperbandPruner),
         "patient": _Kind(optuna.pruners.PatientPruner),
         "threshold": _Kind(optuna.pruners.ThresholdPruner),
-        "wilcoxon": _Kind(optuna.pruners.WilcoxonPruner, ("scipy",)),
+        "wilcoxon": _Kind(optuna.pruners.WilcoxonPruner),
     }
 )
 

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from search.errors import StudyError
 from search.rules import show
-from search.space import describe_distribution
+from search.space import describe_space
 from search.study_file import StudySpec
 
 FILE_KEY = "study_file"
@@ -130,7 +130,7 @@ def describe(spec: StudySpec) -> dict[str, Any]:
         "objective": spec.target,
         "directions": list(spec.directions),
         "seed": spec.seed,
-        "space": {name: describe_distribution(distribution) for name, distribution in spec.space.items()},
+        "space": describe_space(spec.space, spec.conditions),
         "settings": _jsonable(spec.settings),
         "sampler": {"name": spec.sampler.name, **_jsonable(spec.sampler.options)},
         "pruner": {"name": spec.pruner.name, **_jsonable(spec.pruner.options)},

@@ -107,7 +107,8 @@ def phrase(error: PydanticCustomError, where: str) -> str:
 
 
 def _sentence(where: str, context: Mapping[str, Any]) -> str:
-    place = f"{where}.{context['key']}" if context["key"] else where
+    key = context["key"]
+    place = f"{where}{'' if key.startswith('[') else '.'}{key}" if key else where
     return f"{place}: {context['rule']}; got {context['got']}. {context['remedy']}".strip()
 
 

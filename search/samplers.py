@@ -11,7 +11,7 @@ enqueued is tried.
 
 import random
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -21,10 +21,11 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 
+from search.conditions import Condition, is_active
 from search.options import check_options, check_packages
 from search.rules import broken, show, suggest
 from search.seeds import Stream, derive
-from search.space import continuous, grid_points
+from search.space import continuous, values_of
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class _Kind:
         packages: What it needs beside Optuna, by import name.
         keeps_seed: All trials share one seed, because they are points of one sequence.
         one_direction: It cannot handle several directions.
+        models_shared: It models the parameters that all trials have, and draws the others at random.
     """
 
     factory: type[BaseSampler]
@@ -43,7 +45,10 @@ class _Kind:
     packages: tuple[str, ...] = ()
     keeps_seed: bool = False
     one_direction: bool = False
+    models_shared: bool = False
 
+
+_QUIET: Mapping[str, Any] = MappingProxyType({"warn_independent_sampling": False})  # `drawn_alone` says it once instead
 
 _KINDS: Mapping[str, _Kind] = MappingProxyType(
     {
@@ -51,13 +56,12 @@ _KINDS: Mapping[str, _Kind] = MappingProxyType(
         "tpe": _Kind(optuna.samplers.TPESampler, {"multivariate": True, "group": True}),
         "random": _Kind(optuna.samplers.RandomSampler),
         "grid": _Kind(optuna.samplers.RandomSampler),
-        "qmc": _Kind(
-            optuna.samplers.QMCSampler, {"scramble": True, "warn_independent_sampling": False}, ("scipy",), keeps_seed=True
-        ),
-        "nsgaii": _Kind(optuna.samplers.NSGAIISampler),
-        "cmaes": _Kind(optuna.samplers.CmaEsSampler, {"warn_independent_sampling": False}, ("cmaes",), one_direction=True),
+        "qmc": _Kind(optuna.samplers.QMCSampler, {"scramble": True, **_QUIET}, keeps_seed=True, models_shared=True),
+        "nsgaii": _Kind(optuna.samplers.NSGAIISampler, models_shared=True),
+        "nsgaiii": _Kind(optuna.samplers.NSGAIIISampler, models_shared=True),
+        "cmaes": _Kind(optuna.samplers.CmaEsSampler, _QUIET, ("cmaes",), one_direction=True, models_shared=True),
         "none": _Kind(optuna.samplers.RandomSampler),
-        "gp": _Kind(optuna.samplers.GPSampler, {"warn_independent_sampling": False}, ("torch", "scipy")),
+        "gp": _Kind(optuna.samplers.GPSampler, _QUIET, ("torch",), models_shared=True),
     }
 )
 
@@ -107,8 +111,33 @@ def make(name: str, options: Mapping[str, Any], *, study_seed: int, place: int) 
         return kind.factory(**{**kind.defaults, **options, "seed": seed})
 
 
-def grid(space: Mapping[str, BaseDistribution], study_seed: int) -> list[dict[str, Any]]:
-    """Returns all points of the grid in an order fixed by the seed, so that a budget below their number is a fair sample."""
-    points = list(grid_points(space))
+def grid(space: Mapping[str, BaseDistribution], conditions: Mapping[str, Condition], study_seed: int) -> list[dict[str, Any]]:
+    """Returns all points of the grid in an order fixed by the seed, so that a budget below their number is a fair sample.
+
+    Args:
+        space: Without continuous parameters, parents before their children.
+        conditions: A point holds the parameters whose condition it meets, and no others.
+        study_seed: The study's seed.
+    """
+    points: list[dict[str, Any]] = [{}]
+    for name, distribution in space.items():
+        points = [longer for point in points for longer in _extend(point, name, distribution, conditions)]
     random.Random(derive(study_seed, Stream.GRID)).shuffle(points)
     return points
+
+
+def drawn_alone(name: str, conditions: Mapping[str, Condition]) -> str:
+    """Returns which conditional parameters this sampler cannot model, as a sentence; empty where it can."""
+    if not conditions or not _KINDS[name].models_shared:
+        return ""
+    return f"{name} models the parameters that all trials have, and draws the others at random: {', '.join(conditions)}."
+
+
+def _extend(
+    point: dict[str, Any], name: str, distribution: BaseDistribution, conditions: Mapping[str, Condition]
+) -> Iterator[dict[str, Any]]:
+    if not is_active(name, point, conditions):
+        yield point
+        return
+    for value in values_of(distribution):
+        yield {**point, name: value}

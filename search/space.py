@@ -1,16 +1,16 @@
-"""What the `[space]` table may say, and the Optuna distributions that it stands for."""
+"""What the `[space]` table may say, and the Optuna distributions and conditions that it stands for."""
 
-import itertools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-from search.rules import broken, show
+from search.conditions import Condition, When
+from search.rules import broken, show, suggest
 
 _RULES = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -24,6 +24,7 @@ class FloatParam(BaseModel):
     high: FiniteFloat
     log: bool = False
     step: FiniteFloat | None = Field(None, gt=0)
+    when: When | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -50,6 +51,7 @@ class IntParam(BaseModel):
     high: int
     log: bool = False
     step: int = Field(1, ge=1)
+    when: When | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -72,6 +74,7 @@ class CategoricalParam(BaseModel):
     model_config = _RULES
     type: Literal["categorical"]
     choices: list[bool | int | float | str]
+    when: When | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -126,6 +129,39 @@ def describe_distribution(distribution: BaseDistribution) -> dict[str, Any]:
     return table
 
 
+def parents_first(space: Mapping[str, BaseDistribution], conditions: Mapping[str, Condition]) -> Mapping[str, BaseDistribution]:
+    """Returns the space in the order of the file, but each parent before its children.
+
+    Raises:
+        PydanticCustomError: A condition names no parameter of the space, one that depends on it in turn, a float, or a value
+            that its parent cannot have. The error's key is ``NAME.when``.
+    """
+    ordered: dict[str, BaseDistribution] = {}
+
+    def place(name: str, below: tuple[str, ...] = ()) -> None:
+        if name in below:
+            chain = " -> ".join([*below[below.index(name) :], name])
+            raise broken("conditions must not run in a circle", got=chain, remedy="Break it.", key=f"{below[-1]}.when")
+        if name in ordered:
+            return
+        if name in conditions:
+            _check_condition(name, conditions[name], space)
+            place(conditions[name].parent, (*below, name))
+        ordered[name] = space[name]
+
+    for name in space:
+        place(name)
+    return ordered
+
+
+def describe_space(space: Mapping[str, BaseDistribution], conditions: Mapping[str, Condition]) -> dict[str, dict[str, Any]]:
+    """Returns a space as a study file writes it, ready for JSON."""
+    tables = {name: describe_distribution(distribution) for name, distribution in space.items()}
+    for name, condition in conditions.items():
+        tables[name]["when"] = {"param": condition.parent, "in": list(condition.values)}
+    return tables
+
+
 def write_space(space: Mapping[str, BaseDistribution]) -> str:
     """Returns a space as the table ``[space]`` of a study file, TOML source."""
     lines = ["[space]"]
@@ -139,18 +175,13 @@ def write_space(space: Mapping[str, BaseDistribution]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def grid_points(space: Mapping[str, BaseDistribution]) -> Iterator[dict[str, Any]]:
-    """Yields every point of a space without continuous parameters, the last parameter changing fastest."""
-    axes = [[(name, value) for value in _values(distribution)] for name, distribution in space.items()]
-    return (dict(point) for point in itertools.product(*axes))
-
-
 def continuous(space: Mapping[str, BaseDistribution]) -> list[str]:
     """Returns the parameters that have no countable list of values: floats without a step."""
     return [name for name, dist in space.items() if isinstance(dist, FloatDistribution) and dist.step is None]
 
 
-def _values(distribution: BaseDistribution) -> list[Any]:
+def values_of(distribution: BaseDistribution) -> list[Any]:
+    """Returns every value of a distribution that is not continuous, in order."""
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)
     if isinstance(distribution, IntDistribution):
@@ -159,6 +190,19 @@ def _values(distribution: BaseDistribution) -> list[Any]:
     assert distribution.step is not None
     count = round((distribution.high - distribution.low) / distribution.step) + 1
     return [distribution.low + at * distribution.step for at in range(count)]
+
+
+def _check_condition(name: str, condition: Condition, space: Mapping[str, BaseDistribution]) -> None:
+    key, parent = f"{name}.when", condition.parent
+    if parent not in space:
+        raise broken("param must be in [space]", got=show(parent), remedy=suggest(parent, space), key=key)
+    if isinstance(space[parent], FloatDistribution):
+        # A float hardly ever has one exact value.
+        raise broken("param must be categorical or int", got=f"{parent}, a float", remedy="Make it one of them.", key=key)
+    for value in condition.values:
+        if problem := check_value(parent, value, space):
+            rule, remedy = problem
+            raise broken(f"{parent} {rule}", got=show(value), remedy=remedy, key=key)
 
 
 def _check_range(low: float, high: float) -> None:

@@ -16,10 +16,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticCustomError
 
 from search import pruners, samplers
+from search.conditions import Condition, When
 from search.errors import StudyFileError, one_line
 from search.policy import Policy, PolicyKeys
-from search.rules import broken, explain, phrase, show, suggest
-from search.space import CategoricalParam, FloatParam, IntParam, Param, check_value
+from search.queued import check_queue
+from search.rules import broken, explain, phrase, show
+from search.space import CategoricalParam, FloatParam, IntParam, Param, parents_first
 
 Direction = Literal["minimize", "maximize"]
 
@@ -46,7 +48,8 @@ class StudySpec:
         metrics: The names of the values; empty where the file gives none.
         policy: Budgets, and what is done about faults.
         seed: Fixes the parameters drawn and every trial's own seed.
-        space: The distributions by parameter, in the order of the file.
+        space: The distributions by parameter, in the order of the file, but the parent of a condition before its children.
+        conditions: The parameters that not every trial has, and when one has them.
         sampler: What draws parameters.
         pruner: What gives trials up.
         enqueue: Configs tried first, each naming the whole space or a part of it.
@@ -63,6 +66,7 @@ class StudySpec:
     policy: Policy
     seed: int
     space: Mapping[str, BaseDistribution]
+    conditions: Mapping[str, Condition]
     sampler: Choice
     pruner: Choice
     enqueue: tuple[Mapping[str, Any], ...]
@@ -147,12 +151,18 @@ class _StudyFile(_Table):
     objective: dict[str, Any] = Field(default_factory=dict)
 
 
+def _written(model: type[BaseModel]) -> tuple[str, ...]:
+    """The keys of a table as a file writes them."""
+    return tuple(field.alias or name for name, field in model.model_fields.items())
+
+
 _KNOWN_KEYS: Mapping[tuple[str, ...], tuple[str, ...]] = {
-    (): tuple(_StudyFile.model_fields),
-    ("study",): tuple(_Study.model_fields),
-    ("space", "*", "float"): tuple(FloatParam.model_fields),
-    ("space", "*", "int"): tuple(IntParam.model_fields),
-    ("space", "*", "categorical"): tuple(CategoricalParam.model_fields),
+    (): _written(_StudyFile),
+    ("study",): _written(_Study),
+    ("space", "*", "float"): _written(FloatParam),
+    ("space", "*", "int"): _written(IntParam),
+    ("space", "*", "categorical"): _written(CategoricalParam),
+    **{("space", "*", kind, "when"): _written(When) for kind in ("float", "int", "categorical")},
 }
 
 
@@ -167,18 +177,21 @@ def _read(path: Path) -> bytes:
 
 def _spec(path: Path, content: bytes, file: _StudyFile) -> StudySpec:
     study = file.study
-    space = {name: param.distribution() for name, param in file.space.items()}
     directions = tuple(study.directions or ([study.direction] if study.direction else []))
     sampler = file.sampler.choice() if file.sampler else Choice("tpe", {})
     # Without a [pruner], Optuna's own default; it cannot work with several directions.
     pruner = file.pruner.choice() if file.pruner else Choice("median" if len(directions) == 1 else "none", {})
-    _check_enqueue(path, file.enqueue, space, whole=sampler.name if sampler.name in samplers.FINITE else None)
+    conditions = {name: param.when.condition() for name, param in file.space.items() if param.when is not None}
     try:
+        where = "space"
+        space = parents_first({name: param.distribution() for name, param in file.space.items()}, conditions)
         where = "sampler"
         samplers.check(sampler.name, sampler.options, space, len(directions))
         where = "pruner"
         if file.pruner:
             pruners.check(pruner.name, pruner.options, len(directions), study.trials)
+        where = "enqueue"
+        check_queue(file.enqueue, space, conditions, whole=sampler.name if sampler.name in samplers.FINITE else None)
     except PydanticCustomError as error:
         raise StudyFileError(f"{path}: {phrase(error, where)}") from None
     return StudySpec(
@@ -192,27 +205,9 @@ def _spec(path: Path, content: bytes, file: _StudyFile) -> StudySpec:
         policy=study.policy(),
         seed=study.seed,
         space=space,
+        conditions=conditions,
         sampler=sampler,
         pruner=pruner,
         enqueue=tuple(file.enqueue),
         settings=file.objective,
     )
-
-
-def _check_enqueue(
-    path: Path, entries: list[dict[str, Any]], space: Mapping[str, BaseDistribution], *, whole: str | None
-) -> None:
-    if whole == "none" and not entries:
-        raise StudyFileError(f"{path}: sampler.name: none tries [[enqueue]] alone; got no entry. Add one, or another sampler.")
-    for at, entry in enumerate(entries):
-        where = f"{path}: enqueue[{at}]"
-        if not entry:
-            raise StudyFileError(f"{where}: must name at least one parameter; got an empty table. Remove it.")
-        for name, value in entry.items():
-            if name not in space:
-                raise StudyFileError(f"{where}.{name}: is not in [space]; got {show(value)}. {suggest(name, space)}")
-            if problem := check_value(name, value, space):
-                rule, remedy = problem
-                raise StudyFileError(f"{where}.{name}: {rule}; got {show(value)}. {remedy}")
-        if whole and (missing := [name for name in space if name not in entry]):
-            raise StudyFileError(f"{where}: the {whole} sampler needs whole configs; got none for {missing[0]}. Add it.")

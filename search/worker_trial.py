@@ -146,7 +146,10 @@ class WorkerTrial:
     def _look_up(self, name: str, method: str) -> Any:
         if name not in self.params:
             known: Mapping[str, Any] = self.params
-            raise ValueError(f"trial.{method}({name!r}): not in [space], which has {sorted(known)}. Add it to the study file.")
+            raise ValueError(
+                f"trial.{method}({name!r}): not in [space], or its `when` does not hold; this trial has {sorted(known)}. "
+                "Add it to the study file, or ask for it only when it is there."
+            )
         return self.params[name]
 
     @staticmethod

@@ -136,6 +136,8 @@ def study_tuner(
     """
     if len(spec.directions) != 1:
         raise StudyError(f"{spec.path}: KerasTuner has one value; got {show(list(spec.directions))}. Choose one of them.")
+    for name, condition in spec.conditions.items():
+        raise StudyError(f"{spec.path}: space.{name}.when: KerasTuner draws every parameter; got {condition}. Remove it.")
     space = {name: distribution for name, distribution in spec.space.items() if name != epochs}
     metric = spec.metrics[0] if spec.metrics else "value"
     made = oracle(

@@ -165,3 +165,10 @@ def leave_files(trial, size=10, name="curve.svg"):
 def noisy(trial):
     """Better where x is larger, but for noise of the seed that is worth up to 4."""
     return trial.suggest_float("x", -10.0, 10.0) + 4.0 * random.Random(trial.user_attrs["seed"]).random()
+
+
+def conditional(trial):
+    """Better with sgd and much momentum, which is asked for only where it is."""
+    trial.set_user_attr("seen", sorted(trial.params))
+    optimizer = trial.suggest_categorical("optimizer", ["adam", "sgd", "rmsprop"])
+    return trial.suggest_int("momentum", 7, 9) / 10 if optimizer == "sgd" else 0.0

@@ -7,7 +7,7 @@ from search import options, samplers
 from search.rules import phrase
 
 SPACE = {"x": FloatDistribution(0, 1), "n": IntDistribution(1, 8)}
-NAMES = ("tpe", "random", "qmc", "nsgaii")  # cmaes and gp need packages that are no dependency
+NAMES = ("tpe", "random", "qmc", "nsgaii", "nsgaiii")  # cmaes and gp need packages that are no dependency
 
 
 def draw(name, seed, count, options=None):
@@ -43,14 +43,14 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(options.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(PydanticCustomError) as caught:
         samplers.check("cmaes", {}, SPACE, 1)
-    line = 'sampler.name: cmaes needs the package cmaes, which is not installed; got "cmaes". Run: pip install cmaes'
-    assert phrase(caught.value, "sampler") == line
+    line = 'sampler.name: cmaes needs the package cmaes, which is not installed; got "cmaes". Run: pip install '
+    assert phrase(caught.value, "sampler") == line + "'tumorcls[cmaes]'"
 
 
 def test_the_grid_is_shuffled_by_the_seed_and_complete():
     space = {"n": IntDistribution(1, 4), "c": CategoricalDistribution(["a", "b"])}
-    points = samplers.grid(space, 0)
-    assert points == samplers.grid(space, 0) != samplers.grid(space, 1)
+    points = samplers.grid(space, {}, 0)
+    assert points == samplers.grid(space, {}, 0) != samplers.grid(space, {}, 1)
     assert len({(point["n"], point["c"]) for point in points}) == 8
 
 

@@ -4,20 +4,13 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import TypeAdapter
 
-from search.space import Param, check_value, continuous, describe_distribution, grid_points, write_space
+from search.space import Param, check_value, continuous, describe_distribution, values_of, write_space
 
 
-def test_grid_points():
-    space = {
-        "n": IntDistribution(1, 5, step=2),
-        "c": CategoricalDistribution(["a", "b"]),
-        "f": FloatDistribution(0, 0.3, step=0.1),
-    }
-    points = list(grid_points(space))
-    assert len(points) == 3 * 2 * 4
-    assert points[0] == {"n": 1, "c": "a", "f": 0.0}
-    assert points[-1] == {"n": 5, "c": "b", "f": pytest.approx(0.3)}
-    assert len({tuple(point.values()) for point in points}) == len(points)
+def test_values_of():
+    assert values_of(IntDistribution(1, 5, step=2)) == [1, 3, 5]
+    assert values_of(CategoricalDistribution(["b", "a"])) == ["b", "a"]
+    assert values_of(FloatDistribution(0, 0.3, step=0.1)) == pytest.approx([0, 0.1, 0.2, 0.3])
 
 
 def test_continuous():

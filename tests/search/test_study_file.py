@@ -155,7 +155,7 @@ def test_a_grid_cannot_complete_an_enqueued_config(write):
 def test_without_a_sampler_there_must_be_whole_configs(write):
     space = {"y": '{ type = "int", low = 1, high = 3 }'}
     path = write(sampler={"name": '"none"'})
-    assert message(path) == "sampler.name: none tries [[enqueue]] alone; got no entry. Add one, or another sampler."
+    assert message(path) == "enqueue: the sampler none tries it alone; got no entry. Add one, or take another sampler."
     path = write(space=space, sampler={"name": '"none"'}, enqueue="[[enqueue]]\nx = 2.0")
     assert message(path) == "enqueue[0]: the none sampler needs whole configs; got none for y. Add it."
 

@@ -27,7 +27,10 @@ def test_suggest_answers_from_what_the_driver_sampled():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda trial: trial.suggest_float("y", 0, 1), "not in \\[space\\], which has \\['b', 'n', 'x'\\]"),
+        (
+            lambda trial: trial.suggest_float("y", 0, 1),
+            "not in \\[space\\], or its `when` does not hold; this trial has \\['b', 'n', 'x'\\]",
+        ),
         (lambda trial: trial.suggest_float("x", 0, 0.4), "expects a value in \\[0, 0.4\\]; got 0.5"),
         (lambda trial: trial.suggest_float("x", 0, 1, step=0.2), "expects 0 plus a multiple of 0.2; got 0.5"),
         (lambda trial: trial.suggest_float("b", 0, 1), "expects a float; got True"),
