@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -10,44 +9,32 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 
-from search.options import check_options, check_packages
+from search.options import check_options
+from search.pruner_reach import Reach, check_reach
 from search.rules import broken, show, suggest
 
-
-@dataclass(frozen=True)
-class _Kind:
-    factory: type[BasePruner]
-    packages: tuple[str, ...] = ()
-
-
-_KINDS: Mapping[str, _Kind] = MappingProxyType(
+_KINDS: Mapping[str, type[BasePruner]] = MappingProxyType(
     {
-        "none": _Kind(optuna.pruners.NopPruner),
-        "median": _Kind(optuna.pruners.MedianPruner),
-        "percentile": _Kind(optuna.pruners.PercentilePruner),
-        "successive_halving": _Kind(optuna.pruners.SuccessiveHalvingPruner),
-        "hyperband": _Kind(optuna.pruners.HyperbandPruner),
-        "patient": _Kind(optuna.pruners.PatientPruner),
-        "threshold": _Kind(optuna.pruners.ThresholdPruner),
-        "wilcoxon": _Kind(optuna.pruners.WilcoxonPruner),
+        "none": optuna.pruners.NopPruner,
+        "median": optuna.pruners.MedianPruner,
+        "percentile": optuna.pruners.PercentilePruner,
+        "successive_halving": optuna.pruners.SuccessiveHalvingPruner,
+        "hyperband": optuna.pruners.HyperbandPruner,
+        "patient": optuna.pruners.PatientPruner,
+        "threshold": optuna.pruners.ThresholdPruner,
+        "wilcoxon": optuna.pruners.WilcoxonPruner,
     }
 )
 
-# The startup option of Optuna's pruners: so many complete trials must be there before the first one can be pruned.
-_STARTUP = "n_startup_trials"
-_STARTUP_DEFAULTS: Mapping[str, int] = MappingProxyType({"median": 5, "percentile": 5, "wilcoxon": 1})
 
-
-def check(name: str, options: Mapping[str, Any], directions: int, budget: int) -> None:
+def check(name: str, options: Mapping[str, Any], directions: int, reach: Reach) -> None:
     """Raises the broken rule where `make` could not work, or where the pruner could never prune a trial."""
     if name not in _KINDS:
         raise broken("unknown pruner", got=show(name), remedy=suggest(name, _KINDS), key="name")
-    if name == "none" and not options:
-        return
-    kind = _KINDS[name]
     own = {key: value for key, value in options.items() if not (name == "patient" and key == "wrapped")}
-    check_options(kind.factory, own, exclude=("wrapped_pruner",), also=("wrapped",) if name == "patient" else ())
-    check_packages(name, kind.packages)
+    check_options(_KINDS[name], own, exclude=("wrapped_pruner",), also=("wrapped",) if name == "patient" else ())
+    if name == "none":
+        return
     if directions > 1:
         raise broken(
             "a study with several directions has no intermediate values, so that no pruner can ever prune",
@@ -55,21 +42,17 @@ def check(name: str, options: Mapping[str, Any], directions: int, budget: int) -
             remedy='Write name = "none", or search in one direction.',
             key="name",
         )
-    startup = options.get(_STARTUP, _STARTUP_DEFAULTS.get(name, 0))
-    if startup >= budget:
-        raise broken(
-            f"{name} can never prune: it waits for {_STARTUP} complete trials, which must be below study.trials = {budget}",
-            got=show(startup),
-            remedy=f'Lower {_STARTUP}, or write name = "none".',
-            key=_STARTUP,
-        )
     if name == "patient" and "wrapped" in options:
         inner_name, inner = _wrapped(options)
-        check(inner_name, inner, directions, budget)
+        check(inner_name, inner, directions, reach)
     try:
         make(name, options)
+        if name == "hyperband":  # checks nothing itself, and makes these only when the first trial is complete
+            shared = {key: value for key, value in own.items() if key != "max_resource"}
+            optuna.pruners.SuccessiveHalvingPruner(**{"min_resource": 1, **shared})
     except (TypeError, ValueError, FutureWarning) as error:
         raise broken(f"{name} does not accept these options", got=str(error), remedy="Change them.") from None
+    check_reach(name, _KINDS[name], own, reach)
 
 
 def make(name: str, options: Mapping[str, Any]) -> BasePruner:
@@ -82,7 +65,7 @@ def make(name: str, options: Mapping[str, Any]) -> BasePruner:
         warnings.simplefilter("ignore", ExperimentalWarning)  # chosen knowingly, by the study's author
         warnings.simplefilter("error", FutureWarning)  # a deprecated option: `check` turns it into one line
         if name != "patient":
-            return _KINDS[name].factory(**options)
+            return _KINDS[name](**options)
         own = {key: value for key, value in options.items() if key != "wrapped"}
         inner = make(*_wrapped(options)) if "wrapped" in options else None
         return optuna.pruners.PatientPruner(inner, **own)

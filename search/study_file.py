@@ -19,6 +19,7 @@ from search import pruners, samplers
 from search.conditions import Condition, When
 from search.errors import StudyFileError, one_line
 from search.policy import Policy, PolicyKeys
+from search.pruner_reach import reach_of
 from search.queued import check_queue
 from search.rules import broken, explain, phrase, show
 from search.space import CategoricalParam, FloatParam, IntParam, Param, parents_first
@@ -189,7 +190,8 @@ def _spec(path: Path, content: bytes, file: _StudyFile) -> StudySpec:
         samplers.check(sampler.name, sampler.options, space, len(directions))
         where = "pruner"
         if file.pruner:
-            pruners.check(pruner.name, pruner.options, len(directions), study.trials)
+            reach = reach_of(study.trials, space, file.objective)
+            pruners.check(pruner.name, pruner.options, len(directions), reach)
         where = "enqueue"
         check_queue(file.enqueue, space, conditions, whole=sampler.name if sampler.name in samplers.FINITE else None)
     except PydanticCustomError as error:

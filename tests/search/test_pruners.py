@@ -3,6 +3,7 @@ import pytest
 from pydantic_core import PydanticCustomError
 
 from search import pruners
+from search.pruner_reach import Reach
 from search.rules import phrase
 
 
@@ -21,7 +22,7 @@ from search.rules import phrase
     ],
 )
 def test_each_pruner_is_made(name, options, kind):
-    pruners.check(name, options, directions=1, budget=20)
+    pruners.check(name, options, directions=1, reach=Reach(20))
     assert isinstance(pruners.make(name, options), kind)
 
 
@@ -33,10 +34,17 @@ def test_each_pruner_is_made(name, options, kind):
         ("patient", {"patience": 2, "wraped": {}}, 'pruner.wraped: unknown option; got {  }. Did you mean "wrapped"?'),
         ("patient", {"patience": -1}, "pruner: patient does not accept these options; got patience cannot be negative"),
         ("median", {"n_startup_trials": 20}, "pruner.n_startup_trials: median can never prune: it waits for"),
+        (
+            "patient",
+            {"patience": 2, "wrapped": {"name": "median", "n_startup_trials": 20}},
+            "pruner.n_startup_trials: median",
+        ),
+        ("hyperband", {"reduction_factor": 1}, "pruner: hyperband does not accept these options; got"),
+        ("hyperband", {"min_resource": 0}, "pruner: hyperband does not accept these options; got"),
         ("none", {"n": 1}, "pruner.n: unknown option; got 1. It takes none."),
     ],
 )
 def test_broken_rules(name, options, expected):
     with pytest.raises(PydanticCustomError) as caught:
-        pruners.check(name, options, directions=1, budget=20)
+        pruners.check(name, options, directions=1, reach=Reach(20))
     assert phrase(caught.value, "pruner").startswith(expected)
