@@ -9,6 +9,9 @@ from tumorcls.errors import BackendError
 
 _MODULES = {"tensorflow": "tensorflow", "jax": "jax"}
 
+_MAX_COMPILED_BYTES = 2**30
+"""Of compiled programs on disk; one of the whole network takes a few MB."""
+
 
 def select_backend() -> str:
     """Makes sure that `import keras` will find a backend, and returns its name.
@@ -26,6 +29,8 @@ def select_backend() -> str:
     for name in [wanted] if wanted else list(_MODULES):
         if importlib.util.find_spec(_MODULES[name]) is not None:
             os.environ["KERAS_BACKEND"] = name
+            if name == "jax":
+                _keep_compiled_programs()
             return name
     missing = wanted or "tensorflow"
     extra = "jax" if missing == "jax" else "cpu"
@@ -33,6 +38,14 @@ def select_backend() -> str:
         f"Keras backend: {missing} must be installed; it is not. "
         f"Run `pip install 'tumorcls[{extra}]'`" + (", or [cuda] for an NVIDIA GPU." if extra == "cpu" else ".")
     )
+
+
+def _keep_compiled_programs() -> None:
+    """Lets JAX keep what it compiled in the cache folder: the next process that needs the same program reads it from there."""
+    from tumorcls.config import cache_folder
+
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "jax"))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(_MAX_COMPILED_BYTES))
 
 
 def _configured_backend() -> str | None:

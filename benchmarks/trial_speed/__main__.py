@@ -20,6 +20,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,8 @@ class Bench:
         return json.loads(output.read_text()), memory
 
 
-def compare(scenario: Scenario, arguments: argparse.Namespace, bench: Bench) -> report.Comparison:
-    """Runs all contenders of a scenario, one after another."""
+def compare(scenario: Scenario, arguments: argparse.Namespace, bench: Bench) -> Iterator[report.Comparison]:
+    """Runs all contenders of a scenario, one after another; yields what is known after each."""
     load_before = os.getloadavg()[0]
     frozen_batch_norm = arguments.weights != "none"
     work = Work(scenario, arguments.weights, frozen_batch_norm, arguments.trials, None, arguments.seed)
@@ -75,14 +76,16 @@ def compare(scenario: Scenario, arguments: argparse.Namespace, bench: Bench) -> 
     work = dataclasses.replace(work, weights=prepared["weights"])
     fill_s = None if scenario.trainable_from == "all" else bench.ours("fill", work)["seconds"]
     _say(scenario, f"cache filled in {fill_s:.0f} s" if fill_s else "images decoded")
-    contenders = [bench.search(work)]
-    _say(scenario, f"{report.OURS}: {len(contenders[0].trials)} trials in {contenders[0].wall_s():.0f} s")
+    first = bench.search(work)
+    comparison = report.Comparison(work, prepared["images"], (first,), fill_s, load_before)
+    _say(scenario, f"{report.OURS}: {len(first.trials)} trials in {first.wall_s():.0f} s")
+    yield comparison
     peer_work = dataclasses.replace(work, trials=arguments.peer_trials or arguments.trials, minutes=arguments.minutes)
     for name in arguments.peer or PEERS:
         peer = bench.peer(name, peer_work)
-        contenders.append(peer)
+        comparison = dataclasses.replace(comparison, contenders=(*comparison.contenders, peer))
         _say(scenario, f"{name}: {len(peer.trials)} trials in {peer.wall_s():.0f} s")
-    return report.Comparison(work, prepared["images"], contenders, fill_s, load_before)
+        yield comparison
 
 
 def main() -> None:
@@ -90,9 +93,9 @@ def main() -> None:
     for name in arguments.scenario or list(SCENARIOS):
         scenario = _adapted(SCENARIOS[name], arguments)
         with tempfile.TemporaryDirectory() as folder:
-            comparison = compare(scenario, arguments, Bench(Path(folder)))
+            for comparison in compare(scenario, arguments, Bench(Path(folder))):
+                report.write(comparison, arguments.output)
         print(report.table(comparison), flush=True)
-        report.write(comparison, arguments.output)
 
 
 def _adapted(scenario: Scenario, arguments: argparse.Namespace) -> Scenario:

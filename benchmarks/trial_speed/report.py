@@ -69,8 +69,8 @@ def table(comparison: Comparison) -> str:
     lines.append(
         f"bar: {scenario.bar:g} times; s outside: seconds a trial outside training steps and validation, from the second on"
     )
-    if comparison.fill_s is not None:
-        peers = [peer for peer in comparison.contenders if peer.name != OURS]
+    peers = [peer for peer in comparison.contenders if peer.name != OURS]
+    if comparison.fill_s is not None and peers:
         after = ", ".join(f"{comparison.paid_after(peer):.1f} ({peer.name})" for peer in peers)
         lines.append(f"filling the cache took {comparison.fill_s:.0f} s, which is paid for after so many trials: {after}")
     return "\n".join(lines)

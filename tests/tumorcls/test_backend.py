@@ -10,10 +10,13 @@ from tumorcls.backend import select_backend
 from tumorcls.cli import COMMANDS
 from tumorcls.errors import BackendError
 
+needs_jax = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
+
 
 @pytest.fixture
 def installed(monkeypatch, tmp_path):
     """Returns a function that sets which backends there are, with none chosen."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())  # what `select_backend` sets must not reach other tests
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
 
@@ -40,6 +43,46 @@ def test_tensorflow_is_taken_first_and_jax_where_it_is_alone(installed, monkeypa
     installed("jax")
     assert select_backend() == "jax"
     assert os.environ["KERAS_BACKEND"] == "jax"
+
+
+@needs_jax
+@pytest.mark.slow
+def test_jax_keeps_compiled_programs_for_the_next_process(tmp_path):
+    code = "from tumorcls.backend import select_backend\nselect_backend()\nimport jax\njax.jit(lambda x: x + 1)(1)"
+    kept = []
+    for _ in range(2):
+        run_on_jax(code, tmp_path)
+        kept.append({path.name for path in (tmp_path / "jax").glob("*-cache")})
+    assert len(kept[0]) > 0
+    assert kept[0] == kept[1]
+
+
+@needs_jax
+@pytest.mark.slow
+def test_jax_compiles_one_training_step_for_each_batch_size_and_one_prediction(tmp_path):
+    from tumorcls.model import build_backbone
+
+    weights = tmp_path / "random.weights.h5"
+    build_backbone(32, "none").save_weights(weights)  # random weights are drawn and calibrated slowly on JAX
+    code = (
+        "import sys\nfrom tumorcls.backend import select_backend\nselect_backend()\n"
+        "import numpy as np\nfrom tumorcls.config import TrainConfig\nfrom tumorcls.program import Program\n"
+        "config = TrainConfig.parse({'data': 'x', 'weights': sys.argv[1], 'trainable_from': 'head', 'image_size': 32}, '')\n"
+        "program = Program(config)\nprogram.reset(config, 0)\n"
+        "rows, targets = np.ones((30, 1280), np.float16), np.eye(4, dtype=np.float32)[np.arange(30) % 4]\n"
+        "for count, batch_size in ((30, 8), (28, 8), (25, 5)):\n"
+        "    program.train_epoch(rows, targets, np.arange(count), batch_size)\n"
+        "    program.predict_logits(rows[:count])\n"
+    )
+    run_on_jax(code, tmp_path, str(weights))
+    names = [path.name for path in (tmp_path / "jax").glob("*-cache")]
+    assert sum("train_step" in name for name in names) == 2
+    assert sum("predict_step" in name for name in names) == 1
+
+
+def run_on_jax(code, cache, *arguments):
+    environ = {"KERAS_BACKEND": "jax", "TUMORCLS_CACHE": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    subprocess.run([sys.executable, "-c", code, *arguments], env={**os.environ, **environ}, capture_output=True, check=True)
 
 
 def test_the_users_choice_counts(installed, monkeypatch, tmp_path):

@@ -122,9 +122,9 @@ def test_cached_activations_measure_as_the_whole_network_does(trainer, make_conf
     )
     np.testing.assert_allclose(from_cache, uncached, atol=2e-2 * np.abs(uncached).max())  # float16 keeps three digits
     validation = Validation(images, cache)
-    scores = validation.measure(program, config, final=False)
+    scores = validation.measure(program, config, final=False).scores
     assert 0.4 < scores["worst_f1"] < 0.9, "the head is neither right nor wrong about all"
-    assert scores == pytest.approx(validation.measure(whole_network, config, final=False), abs=1e-3)
+    assert scores == pytest.approx(validation.measure(whole_network, config, final=False).scores, abs=1e-3)
 
 
 def test_views_differ_and_are_shared_by_all_trials(trainer, make_config):
