@@ -26,6 +26,7 @@ from optuna.trial import FrozenTrial
 
 from search import storage
 from search.launching import launch
+from search.resume import OWNER_KEY, WORKER_KEY
 from search.study_file import load
 
 _TRIALS, _ROUNDS, _LONG = 150, 3, 5_000
@@ -105,7 +106,7 @@ def throughput(folder: Path, reports: int) -> None:
     study = drive(folder, f"many{reports}", 40 * _WORKERS, workers=_WORKERS, reports=reports, seconds=_SECONDS)
     by_worker: dict[int, list[FrozenTrial]] = {}
     for trial in study.get_trials(deepcopy=False):
-        by_worker.setdefault(trial.user_attrs["worker"], []).append(trial)
+        by_worker.setdefault(trial.user_attrs[OWNER_KEY][WORKER_KEY], []).append(trial)
     first = max(trials[0].datetime_complete for trials in by_worker.values())
     last = min(trials[-1].datetime_complete for trials in by_worker.values())
     ended = sum(first < trial.datetime_complete <= last for trials in by_worker.values() for trial in trials)

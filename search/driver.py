@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -109,7 +109,7 @@ class Driver:
 
     def _hand_trial_to(self, worker: int) -> None:
         # The owner is there from the start: a launch that finds the trial RUNNING must be able to tell whether it is lost.
-        trial = self._asker.ask({OWNER_KEY: asdict(self._owner), "worker": worker})
+        trial = self._asker.ask({OWNER_KEY: self._owner.as_attr(worker)})
         self._view.trial_started(worker, trial.number, trial.params)
         task = RunTrial(trial.number, trial.params, _shown_to_objective(trial), len(self._study.directions))
         self._crew.give(worker, trial, task)

@@ -22,7 +22,13 @@ DRIVER_KEY = "driver"
 """Study user attribute: the `Owner` that drives the study now, or None."""
 
 OWNER_KEY = "owner"
-"""Trial user attribute: the `Owner` that asked for the trial."""
+"""Trial user attribute: the `Owner` that asked for the trial, and which of its workers runs it.
+
+One attribute, not two: each costs a trial two statements in the storage.
+"""
+
+WORKER_KEY = "worker"
+"""In the owner of a trial: the number of the worker."""
 
 RETRY_KEY = "retry_of"
 """Trial user attribute: the number of the first try of the config that this one takes up again."""
@@ -61,7 +67,11 @@ class Owner:
     @classmethod
     def from_attr(cls, attr: Any) -> Self | None:
         """Returns the owner that a user attribute holds, or None where it holds none."""
-        return cls(**attr) if isinstance(attr, Mapping) else None
+        return cls(attr["host"], attr["pid"], attr["started"]) if isinstance(attr, Mapping) else None
+
+    def as_attr(self, worker: int) -> dict[str, Any]:
+        """Returns the user attribute of a trial that a worker of this driver runs."""
+        return {**asdict(self), WORKER_KEY: worker}
 
     def may_live(self) -> bool:
         """Returns False where the process is known to be gone; on another machine it cannot be known."""

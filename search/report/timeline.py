@@ -2,12 +2,13 @@
 
 import datetime
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.resume import OWNER_KEY
+from search.resume import OWNER_KEY, WORKER_KEY
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,10 @@ class Timeline:
 def lay_out(trials: Sequence[FrozenTrial]) -> Timeline:
     """Returns the timeline of the trials that were started."""
     started = [trial for trial in trials if trial.datetime_start and trial.state is not TrialState.WAITING]
-    named = bool(started) and all(isinstance(trial.user_attrs.get("worker"), int) for trial in started)
+    workers = {trial.number: worker for trial in started if (worker := _worker(trial)) is not None}
+    named = bool(started) and len(workers) == len(started)
     ends = _ends(started)
-    lanes = {trial.number: trial.user_attrs["worker"] for trial in started} if named else _pack(started, ends)
+    lanes = workers if named else _pack(started, ends)
     spans = [Span(trial, lanes[trial.number], trial.datetime_start, ends[trial.number]) for trial in started]  # type: ignore[arg-type]
     walls = [(_wall_s(launch), len({span.lane for span in launch})) for launch in _launches(spans)]
     busy_s = sum((span.end - span.start).total_seconds() for span in spans)
@@ -74,10 +76,21 @@ def working_seconds(timeline: Timeline) -> dict[int, float]:
     return ended
 
 
+def _owner(trial: FrozenTrial) -> dict[str, Any]:
+    owner = trial.user_attrs.get(OWNER_KEY)
+    return dict(owner) if isinstance(owner, Mapping) else {}
+
+
+def _worker(trial: FrozenTrial) -> int | None:
+    worker = _owner(trial).get(WORKER_KEY)
+    return worker if isinstance(worker, int) else None
+
+
 def _launches(spans: Iterable[Span]) -> list[list[Span]]:
     launches = defaultdict(list)
     for span in spans:
-        launches[str(span.trial.user_attrs.get(OWNER_KEY))].append(span)
+        driver = {key: value for key, value in _owner(span.trial).items() if key != WORKER_KEY}
+        launches[str(driver)].append(span)
     return list(launches.values())
 
 

@@ -96,5 +96,5 @@ def test_a_launch_deals_out_devices(write, search, read_study, nvidia_smi, monke
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert "must be at most 2" in search("launch", "demo.toml", "--workers", 3, code=1, PATH=os.environ["PATH"]).stderr
     search("launch", "demo.toml", "--workers", 2, PATH=os.environ["PATH"])
-    pairs = {(trial.user_attrs["worker"], trial.user_attrs["device"]) for trial in read_study().trials}
+    pairs = {(trial.user_attrs["owner"]["worker"], trial.user_attrs["device"]) for trial in read_study().trials}
     assert pairs == {(0, "GPU-aaaa-1"), (1, "GPU-bbbb-2")}

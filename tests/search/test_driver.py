@@ -45,7 +45,7 @@ def test_everything_about_a_trial_is_recorded(drive):
     assert trial.duration.total_seconds() > 0
     assert trial.user_attrs["note"] == "hello"
     assert trial.user_attrs["nth_in_worker"] == 3, "one worker lives for many trials"
-    assert trial.user_attrs["worker"] == 0
+    assert trial.user_attrs["owner"]["worker"] == 0
     assert 0 <= trial.user_attrs["seed"] < 2**31
 
 
@@ -169,7 +169,7 @@ def test_a_failure_that_is_tried_again_does_not_count_in_a_row(drive):
 def test_the_budget_holds_with_several_workers(drive):
     study = drive(study={"trials": "25"}, workers=4)
     assert [trial.state.is_finished() for trial in study.trials] == [True] * 25
-    assert {trial.user_attrs["worker"] for trial in study.trials} == {0, 1, 2, 3}
+    assert {trial.user_attrs["owner"]["worker"] for trial in study.trials} == {0, 1, 2, 3}
 
 
 def test_several_workers_draw_the_same_given_the_order_told(drive):

@@ -156,7 +156,9 @@ def test_settings_that_are_wrong(settings, message):
 
 def test_what_is_not_in_the_space_is_one_line(objective):
     trial = WorkerTrial(RunTrial(0, {"size": 7, "rate": 0.01}, {}), lambda report: Answer(), lambda message: None)
-    with pytest.raises(ValueError, match=r"trial.suggest_categorical\('flip'\): not in \[space\], .* has \['rate', 'size'\]. Add it"):
+    with pytest.raises(
+        ValueError, match=r"trial.suggest_categorical\('flip'\): not in \[space\], .* has \['rate', 'size'\]. Add it"
+    ):
         objective("TunedTraining")(trial)
 
 

@@ -13,6 +13,11 @@ SPACE = {
 }
 
 
+def by(worker):
+    """User attributes of a trial that this worker ran."""
+    return {"owner": {"worker": worker}}
+
+
 @pytest.fixture(scope="session")
 def add():
     """Adds a trial to a study: its state, value, reports and times are what the test says."""
@@ -63,17 +68,17 @@ def varied(database, add):
     for at, (rate, epochs, kind) in enumerate(zip(rates, (2, 4, 3, 2, 4, 3), "ababab", strict=True)):
         params = {"rate": rate, "epochs": epochs, "kind": kind}
         value = 0.5 + rate - 0.01 * epochs
-        attrs = {"worker": at % 2}
+        attrs = by(at % 2)
         system_attrs = {"fixed_params": params} if at == 0 else None
         reports = [value - 0.1 * (epochs - step) for step in range(epochs)]
         times = {"start": 20.0 * (at // 2), "seconds": 4.0 * epochs}
         add(study, value, params=params, reports=reports, user_attrs=attrs, system_attrs=system_attrs, **times)
     params = {"rate": 0.3, "epochs": 4, "kind": "b"}
-    add(study, 0.2, "PRUNED", params=params, reports=[0.1], start=60, seconds=4, user_attrs={"worker": 0})
-    add(study, 0.3, "PRUNED", params={**params, "epochs": 3}, reports=[0.1, 0.3], start=60, seconds=9, user_attrs={"worker": 1})
+    add(study, 0.2, "PRUNED", params=params, reports=[0.1], start=60, seconds=4, user_attrs=by(0))
+    add(study, 0.3, "PRUNED", params={**params, "epochs": 3}, reports=[0.1, 0.3], start=60, seconds=9, user_attrs=by(1))
     for number in (8, 9):
-        attrs = {"worker": number % 2, "failure": "<b>no memory</b>", "traceback": f"File 'x', line {number}"}
+        attrs = {**by(number % 2), "failure": "<b>no memory</b>", "traceback": f"File 'x', line {number}"}
         add(study, state="FAIL", params=params, start=70, seconds=1, user_attrs=attrs)
-    add(study, state="FAIL", params=params, start=72, seconds=1, user_attrs={"worker": 0})
-    add(study, state="RUNNING", params=params, reports=[0.4], start=74, user_attrs={"worker": 0})
+    add(study, state="FAIL", params=params, start=72, seconds=1, user_attrs=by(0))
+    add(study, state="RUNNING", params=params, reports=[0.4], start=74, user_attrs=by(0))
     return study

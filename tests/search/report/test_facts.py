@@ -30,7 +30,7 @@ STEPS = """SELECT t.number, t.state, COUNT(i.step), (julianday(t.datetime_comple
            FROM trials t LEFT JOIN trial_intermediate_values i ON i.trial_id = t.trial_id GROUP BY t.trial_id"""
 SPANS = """SELECT a.value_json, MIN(julianday(datetime_start)) * 86400, MAX(julianday(datetime_complete)) * 86400,
            SUM(julianday(datetime_complete) - julianday(datetime_start)) * 86400
-           FROM trials t JOIN trial_user_attributes a ON a.trial_id = t.trial_id AND a.key = 'worker'
+           FROM trials t JOIN trial_user_attributes a ON a.trial_id = t.trial_id AND a.key = 'owner'
            WHERE datetime_complete IS NOT NULL GROUP BY a.value_json"""
 
 
@@ -89,8 +89,8 @@ def test_workers_and_idle_time(facts, ask):
 
 def test_time_between_two_launches_is_not_idle(study, add):
     for pid, start in ((1, 0), (2, 1000)):
-        add(study, 1.0, start=start, user_attrs={"worker": 0, "owner": {"pid": pid}})
-        add(study, 1.0, start=start + 15, user_attrs={"worker": 0, "owner": {"pid": pid}})
+        add(study, 1.0, start=start, user_attrs={"owner": {"pid": pid, "worker": 0}})
+        add(study, 1.0, start=start + 15, user_attrs={"owner": {"pid": pid, "worker": 0}})
     line = gather(study).timeline
     assert (line.wall_s, line.busy_s, line.idle_s) == (50, 40, 10)
 

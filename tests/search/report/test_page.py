@@ -155,7 +155,7 @@ def test_two_thousand_trials_fit_into_ten_megabytes_and_thirty_seconds(add):
         trial = study.ask(space)
         for step in range(20):
             trial.report(trial.params["x"] + step, step)
-        trial.set_user_attr("worker", at % 8)
+        trial.set_user_attr("owner", {"worker": at % 8})
         trial.set_user_attr("config", {str(key): key for key in range(40)})
         study.tell(trial, trial.params["x"] + trial.params["y"] ** 2)
     before = time.process_time()
