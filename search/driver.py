@@ -54,7 +54,9 @@ class Driver:
         self._failures_in_a_row = 0
         self._proven = False  # a worker of this launch has built the objective
         self._failed_starts_in_a_row = 0
+        self._prunes = not isinstance(study.pruner, NopPruner)
         self._interrupts = 0
+        self._stopping = False  # each running trial has been told to end
 
     def run(self) -> EndReason:
         """Runs trials until a budget, the grid or the user's patience is used up.
@@ -78,6 +80,8 @@ class Driver:
             if self._interrupts > 1:
                 self._give_back_running("interrupted")
                 return "interrupted"
+            if self._interrupts and not self._stopping:
+                self._stop_running()
             reason = self._end_reason()
             if reason is None:
                 self._hand_out()
@@ -111,7 +115,8 @@ class Driver:
         # The owner is there from the start: a launch that finds the trial RUNNING must be able to tell whether it is lost.
         trial = self._asker.ask({OWNER_KEY: self._owner.as_attr(worker)})
         self._view.trial_started(worker, trial.number, trial.params)
-        task = RunTrial(trial.number, trial.params, _shown_to_objective(trial), len(self._study.directions))
+        shown = _shown_to_objective(trial)
+        task = RunTrial(trial.number, trial.params, shown, len(self._study.directions), answered=self._prunes)
         self._crew.give(worker, trial, task)
 
     def _heed(self, worker: int, message: FromWorker) -> None:
@@ -136,15 +141,17 @@ class Driver:
 
     def _heed_report(self, worker: int, report: Report) -> None:
         trial = self._crew.running[worker]
-        stop = self._interrupts > 0
-        foregone = stop or isinstance(self._study.pruner, NopPruner)
-        if foregone:  # the worker need not wait for the storage
-            self._crew.answer(worker, Answer(stop=stop))
         trial.report(report.value, report.step)
         self._spent.reports += 1
         self._view.reported(worker, report.step, report.value)
-        if not foregone:
+        if self._prunes and not self._stopping:
             self._crew.answer(worker, Answer(prune=trial.should_prune()))
+
+    def _stop_running(self) -> None:
+        """Has each running trial end at its next report."""
+        self._stopping = True
+        for worker in self._crew.running:
+            self._crew.answer(worker, Answer(stop=True))
 
     def _heed_outcome(self, worker: int, outcome: Outcome) -> None:
         trial = self._crew.running[worker]

@@ -4,7 +4,8 @@
     worker -> driver    Ready | NotReady, then for each trial any number of Report, UserAttr and Artifact, then one Outcome
 
 A worker answers `RunTrial` with exactly one `Outcome` unless it dies; `Died` is what an executor says in its place.
-Each `Report` is answered by one `Answer`, so that neither side runs ahead of the other.
+Where a pruner looks at reports, each is answered by one `Answer`, for which the worker waits; otherwise it waits for nobody. An
+`Answer` that says stop comes unasked, at any time, and at most once in a trial.
 """
 
 from collections.abc import Mapping
@@ -14,12 +15,13 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class RunTrial:
-    """Run the objective on these parameters."""
+    """Run the objective on these parameters; `answered` says whether each report will be answered."""
 
     number: int
     params: Mapping[str, Any]
     user_attrs: Mapping[str, Any]
     directions: int = 1
+    answered: bool = True
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def serve(connection: Connection, setup: WorkerSetup) -> None:
         connection.send(NotReady(f"objective {setup.target} could not start: {describe(error)}"))
         return
     connection.send(Ready())
-    while isinstance(task := _receive(connection), RunTrial):
+    while isinstance(task := _next_task(connection), RunTrial):
         outcome = run_trial(objective, task, connection)
         connection.send(replace(outcome, memory=memory_in_use()))
     if isinstance(task, Stop) and task.reason:
@@ -107,6 +107,8 @@ def run_trial(objective: Callable[[WorkerTrial], Any], task: RunTrial, connectio
 
     def ask(report: Report) -> Answer:
         connection.send(report)
+        if not task.answered and not connection.poll():
+            return Answer()
         answer = _receive(connection)
         # Anything else means that the driver is gone or going: stop rather than train on for nobody.
         return answer if isinstance(answer, Answer) else Answer(stop=True)
@@ -181,6 +183,13 @@ def _check_settings(found: Callable[..., Any], arguments: tuple[Any, ...], setti
         signature.bind(*arguments, **settings)
     except TypeError as error:
         raise ObjectiveError(f"[objective] does not fit: {error}") from None
+
+
+def _next_task(connection: Connection) -> Any:
+    """Returns the next message; one that would have stopped a trial which has ended since is void."""
+    while isinstance(message := _receive(connection), Answer):
+        pass
+    return message
 
 
 def _receive(connection: Connection) -> Any:

@@ -118,6 +118,16 @@ def test_the_first_interrupt_ends_trials_at_their_next_report(
     assert results(read_study()) == undisturbed
 
 
+def test_an_interrupt_reaches_workers_that_wait_for_no_answer(write, start, wait_for, read_study):
+    write(**SLOW, pruner={"name": '"none"'})
+    driver = start("launch", "demo.toml")
+    wait_for(lambda: reports_of(2) >= 1)
+    os.killpg(driver.pid, signal.SIGINT)
+    driver.communicate(timeout=20)
+    assert driver.returncode == 130
+    assert [trial.state.name for trial in read_study().trials[2:]] == ["FAIL", "WAITING"]
+
+
 def test_the_second_interrupt_ends_at_once(write, start, wait_for, read_study):
     write(study={"objective": '"objectives:deaf"', "trials": "3"})
     driver = start("launch", "demo.toml")

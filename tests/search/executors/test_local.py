@@ -53,6 +53,23 @@ def test_a_trial_from_start_to_stop(make):
         os.kill(pid, 0)
 
 
+def test_where_nobody_looks_at_reports_a_worker_waits_for_no_answer_and_still_stops(make):
+    executor = make("objectives:gated")
+    executor.start(0)
+    listen(executor, Ready)
+    Path("gate").touch()
+    executor.send(0, RunTrial(0, {"x": 1.0}, {"seed": 0}, answered=False))
+    assert listen(executor, Outcome)[-1] == (0, Outcome(0, "complete", (-1.0,)))
+    executor.send(0, Answer(stop=True))  # too late for that trial, and void for the next one
+    executor.send(0, RunTrial(1, {"x": 1.0}, {"seed": 0}, answered=False))
+    assert listen(executor, Outcome)[-1] == (0, Outcome(1, "complete", (-1.0,)))
+    Path("gate").unlink()
+    executor.send(0, RunTrial(2, {"x": 1.0}, {"seed": 0}, answered=False))
+    executor.send(0, Answer(stop=True))
+    Path("gate").touch()
+    assert listen(executor, Outcome)[-1] == (0, Outcome(2, "interrupted"))
+
+
 def test_an_interrupt_while_a_worker_is_born_does_not_reach_it(make):
     executor = make("objectives:parabola")
     executor.start(0)
