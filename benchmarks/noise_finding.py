@@ -3,7 +3,7 @@
     search launch studies/brain-mri.toml
     search export studies/brain-mri.toml --trial 0 -o notebook.toml
     search export studies/brain-mri.toml -o tuned.toml
-    python benchmarks/noise_finding.py notebook=notebook.toml tuned=tuned.toml
+    python -m benchmarks.noise_finding notebook=notebook.toml tuned=tuned.toml
 
 Each config is trained as it is and once more with `noise_intensity = 0`, all else equal, with every seed; then it is measured
 on the test part, clean and under each noise at five severities. A value is the mean over the seeds. Its 95% interval comes from
@@ -17,32 +17,25 @@ import os
 import platform
 import time
 from dataclasses import asdict, dataclass
-from itertools import product
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorcls.array_cache import ArrayCache, content_key
+from benchmarks.held_out import CLEAN, Condition, HeldOut
 from tumorcls.bootstrap import Estimate, Resamples, draw_resamples, estimate
 from tumorcls.config import TrainConfig, cache_folder
-from tumorcls.dataset import ImageSet, load_part
-from tumorcls.features import Features
+from tumorcls.dataset import ImageSet
 from tumorcls.metrics import confusion_matrix, macro_f1
 from tumorcls.objective import package_versions
-from tumorcls.severity import SEVERITY_LEVELS, corrupt
-from tumorcls.train import Fitted, Trainer
-from tumorcls.validation import CORRUPTION_SEED
+from tumorcls.severity import SEVERITY_LEVELS
+from tumorcls.train import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "noise_finding.json"
 RESAMPLES = 1000
-CLEAN = ("clean", 0)
-
 Floats = NDArray[np.float64]
-Condition = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -56,45 +49,30 @@ class Runs:
 
 
 class Bench:
-    """The test images, clean and corrupted, and what of them is shared by all runs."""
+    """The test images, and the resamples that all runs share."""
 
     def __init__(self, trainer: Trainer, config: TrainConfig) -> None:
         self.trainer = trainer
-        self.test: ImageSet = load_part(trainer.prepared, "test", config.image_size, trainer.cache)
-        self.cache = ArrayCache(trainer.cache / "arrays")
-        self.conditions: list[Condition] = [CLEAN, *product(config.measured_noises, SEVERITY_LEVELS)]
+        self.held_out = HeldOut(trainer, config)
+        self.test: ImageSet = self.held_out.images
         self.resamples: Resamples = draw_resamples(self.test.groups, RESAMPLES, seed=0)
 
     def run(self, config: TrainConfig, seeds: list[int], name: str) -> Runs:
-        f1: dict[Condition, list[Floats]] = {condition: [] for condition in self.conditions}
+        conditions = self.held_out.conditions
+        f1: dict[Condition, list[Floats]] = {condition: [] for condition in conditions}
         accuracy, seconds = [], []
         for seed in seeds:
             start = time.perf_counter()
             fitted = self.trainer.fit(config, seed, lambda epoch: None)
             seconds.append(time.perf_counter() - start)
-            for condition in self.conditions:
-                confusion = self._confusions(self._predict(fitted, condition))
+            for condition in conditions:
+                confusion = self._confusions(self.held_out.predict(fitted, condition))
                 f1[condition].append(np.asarray(macro_f1(confusion)))
                 if condition == CLEAN:
                     accuracy.append(np.trace(confusion, axis1=1, axis2=2) / confusion.sum(axis=(1, 2)))
-            clean, noisy = f1[CLEAN][-1][0], np.mean([f1[c][-1][0] for c in self.conditions[1:]])
+            clean, noisy = f1[CLEAN][-1][0], np.mean([f1[c][-1][0] for c in conditions[1:]])
             print(f"{name}, seed {seed}: clean {clean:.3f}, noisy {noisy:.3f}, {seconds[-1]:.0f} s", flush=True)
         return Runs(config, {c: np.stack(values) for c, values in f1.items()}, np.stack(accuracy), seconds)
-
-    def _predict(self, fitted: Fitted, condition: Condition) -> NDArray[np.int64]:
-        noise, severity = condition
-        images, key = self.test.images, content_key(images=self.test.key, noise=noise, severity=severity, seed=CORRUPTION_SEED)
-        if condition != CLEAN:
-            images = self.cache.get(
-                key,
-                images.shape,
-                np.uint8,
-                lambda out: np.copyto(out, corrupt(self.test.images, noise, severity, CORRUPTION_SEED, self.test.keys)),
-            )
-        inputs: NDArray[Any] = images
-        if fitted.program.takes_activations:
-            inputs = Features(fitted.program, self.cache).of_images(images, key)
-        return fitted.program.predict_logits(inputs).argmax(axis=1)
 
     def _confusions(self, predicted: NDArray[np.int64]) -> Floats:
         """Returns confusion matrices (1 + resamples, classes, classes): of the test part, then of each resample."""

@@ -1,0 +1,51 @@
+"""The test part, clean and corrupted, for benchmarks that measure many models on it."""
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorcls.array_cache import ArrayCache, content_key
+from tumorcls.config import TrainConfig
+from tumorcls.dataset import load_part
+from tumorcls.features import Features
+from tumorcls.severity import SEVERITY_LEVELS, corrupt
+from tumorcls.train import Fitted, Trainer
+from tumorcls.validation import CORRUPTION_SEED
+
+CLEAN = ("clean", 0)
+
+Condition = tuple[str, int]
+"""Noise and severity."""
+
+
+class HeldOut:
+    """Test images that share corruptions and frozen activations over all models.
+
+    Attributes:
+        images: The test part.
+        conditions: `CLEAN`, then each measured noise at each severity.
+    """
+
+    def __init__(self, trainer: Trainer, config: TrainConfig) -> None:
+        self.images = load_part(trainer.prepared, "test", config.image_size, trainer.cache)
+        self.conditions: list[Condition] = [CLEAN, *product(config.measured_noises, SEVERITY_LEVELS)]
+        self._cache = ArrayCache(trainer.cache / "arrays")
+
+    def predict(self, fitted: Fitted, condition: Condition) -> NDArray[np.int64]:
+        """Returns the class index that a model gives each image under a condition."""
+        noise, severity = condition
+        test = self.images
+        images, key = test.images, content_key(images=test.key, noise=noise, severity=severity, seed=CORRUPTION_SEED)
+        if condition != CLEAN:
+            images = self._cache.get(
+                key,
+                images.shape,
+                np.uint8,
+                lambda out: np.copyto(out, corrupt(test.images, noise, severity, CORRUPTION_SEED, test.keys)),
+            )
+        inputs: NDArray[Any] = images
+        if fitted.program.takes_activations:
+            inputs = Features(fitted.program, self._cache).of_images(images, key)
+        return fitted.program.predict_logits(inputs).argmax(axis=1)

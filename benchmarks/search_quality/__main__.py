@@ -1,0 +1,79 @@
+"""Who finds the better model in the same time? This project, plain Optuna, random search and KerasTuner, ten seeds each.
+
+    python -m benchmarks.search_quality                      # over an hour on two cores
+    python -m benchmarks.search_quality --data phantoms:400 --image-size 64 --seconds 20 --seeds 3 --output /tmp/try
+
+Everybody searches the same space with the same objective, EfficientNetB0's head on cached activations, so that dozens of
+trials fit into the time; scored by `robust_f1` on validation images of a leak-free split of SARTAJ and Nickparvar (in the
+folder TUMORCLS_DATA). The objective is built, and the cache is filled, before a clock starts. Each run has a process with one
+core; the runs of all contenders are mixed, so that whatever disturbs the machine disturbs everybody. A trial counts from when
+it ended; one that was pruned counts for nothing but its time.
+
+The area is the mean over the time of the best score so far, 0 before the first. The winner of each run is trained again with
+its seed and measured on the test part. Differences in area are paired by seed: Wilcoxon's signed-rank test, one-sided, with
+Holm's correction. Writes `search_quality.{txt,json,html}`, after each run too, and goes on from there when it is started again.
+"""
+
+import argparse
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from benchmarks.search_quality.contenders import CONTENDERS
+from benchmarks.search_quality.records import Run, Task
+from benchmarks.search_quality.report import Report, read_runs
+from benchmarks.search_quality.runs import fill_cache, search_all
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+def main() -> None:
+    arguments = _parse()
+    folder = Path(os.environ.get("TUMORCLS_DATA", "data"))
+    settings = {
+        "data": arguments.data or [str(folder / "sartaj"), str(folder / "nickparvar")],
+        "weights": arguments.weights,
+        "batch_norm": "train" if arguments.weights == "none" else "freeze",
+        "image_size": arguments.image_size,
+        "trainable_from": "head",
+        "views": 2,
+    }
+    task = Task(settings, arguments.seconds)
+    runs = read_runs(arguments.output / "search_quality.json", arguments.seconds)
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        report = Report(task, pool.submit(fill_cache, task).result(), runs)
+    there = {(run.contender, run.seed) for run in runs}
+    wanted = [(name, seed) for seed, name in product(range(arguments.seeds), arguments.contender or CONTENDERS)]
+
+    def done(run: Run) -> None:
+        nonlocal report
+        report = replace(report, runs=(*report.runs, run))
+        report.write(arguments.output)
+        print(f"{run.contender}, seed {run.seed}: {len(run.finished)} of {run.begun} trials finished", flush=True)
+
+    search_all(task, [pair for pair in wanted if pair not in there], done)
+    report.write(arguments.output)
+    print(report.table())
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.search_quality", description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=120.0, help="of each run")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--contender", action="append", choices=list(CONTENDERS), help="may be repeated; all of them otherwise")
+    parser.add_argument(
+        "--data", action="append", help="a folder or phantoms:N; may be repeated; SARTAJ and Nickparvar otherwise"
+    )
+    parser.add_argument("--image-size", type=int, default=150)
+    parser.add_argument("--weights", default=os.environ.get("TUMORCLS_WEIGHTS", "imagenet"), help="or `none`: random")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""The contenders: each runs one search of the same objective until its time is up."""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from benchmarks.search_quality.records import Finished, Task
+from search.crew import Crew
+from search.driver import Driver
+from search.executors.inline import InlineExecutor
+from search.progress import Board, View
+from search.pruners import make as make_pruner
+from search.resume import Owner
+from search.study_file import StudySpec, load
+from search.worker import WorkerSetup
+from tumorcls.objective import BrainTumourObjective
+
+OURS = "tumorcls"
+LEVELS = (0.0, 0.5, 1.0)
+EPOCHS = 16
+SPACE = f"""
+[space]
+epochs = {{ type = "int", low = 2, high = {EPOCHS}, step = 2 }}
+learning_rate = {{ type = "float", low = 1e-4, high = 1e-1, log = true }}
+dropout = {{ type = "float", low = 0.0, high = 0.6, step = 0.1 }}
+batch_size = {{ type = "categorical", choices = [16, 32, 64, 128] }}
+noise_intensity = {{ type = "float", low = 0.0, high = 1.0, step = 0.5 }}
+label_smoothing = {{ type = "float", low = 0.0, high = 0.3, step = 0.1 }}
+"""
+
+
+class _TimeIsUp(Exception):
+    """Ends a search of KerasTuner, which knows no limit of time."""
+
+
+@dataclass
+class Record:
+    """What the objective sees of the run that it is in."""
+
+    started: float = field(default_factory=time.perf_counter)
+    seconds: float = float("inf")
+    begun: int = 0
+    finished: list[Finished] = field(default_factory=list)
+
+
+record = Record()
+"""Of the run that this process is in."""
+
+
+@lru_cache(maxsize=1)
+def _build(settings: str) -> BrainTumourObjective:
+    return BrainTumourObjective(artifacts=False, **json.loads(settings))
+
+
+def build(settings: dict[str, Any]) -> BrainTumourObjective:
+    """Returns the one objective of this process."""
+    return _build(json.dumps(settings, sort_keys=True))
+
+
+def objective(trial: Any, **settings: Any) -> float:
+    """The objective of all contenders, built once in a process; what ends after the time is up does not count."""
+    trained = build(settings)
+    record.begun += 1
+    value = trained(trial)
+    assert isinstance(value, float)
+    ended = time.perf_counter() - record.started
+    if ended <= record.seconds:
+        seed = int(trial.user_attrs.get("seed", trial.number))
+        record.finished.append(Finished(ended, value, dict(trial.params), seed))
+    return value
+
+
+def search_ours(spec: StudySpec, folder: Path) -> None:
+    """A launch of this project, with the sampler and the pruner that a study file has where it names none."""
+    study = optuna.create_study(storage=f"sqlite:///{folder}/study.db", direction="maximize")
+    study.pruner = make_pruner(spec.pruner.name, spec.pruner.options)
+    executor = InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings))
+    Driver(study, spec, Crew(executor, 1, spec.policy), Owner.current(), View(Board.of(study, 1), None)).run()
+
+
+def search_optuna(sampler: Callable[[int], optuna.samplers.BaseSampler]) -> Callable[[StudySpec, Path], None]:
+    def run(spec: StudySpec, folder: Path) -> None:
+        study = optuna.create_study(
+            storage=f"sqlite:///{folder}/study.db",
+            direction="maximize",
+            sampler=sampler(spec.seed),
+            pruner=optuna.pruners.NopPruner(),
+        )
+
+        def ask(trial: optuna.Trial) -> float:
+            for name, distribution in spec.space.items():
+                trial._suggest(name, distribution)
+            return objective(trial, **spec.settings)
+
+        study.optimize(ask, timeout=spec.policy.timeout_s)
+
+    return run
+
+
+def end_in_time(_trial: Any) -> None:
+    if time.perf_counter() - record.started >= record.seconds:
+        raise _TimeIsUp
+
+
+def search_keras_tuner(oracle: str, **options: Any) -> Callable[[StudySpec, Path], None]:
+    def run(spec: StudySpec, folder: Path) -> None:
+        import keras_tuner
+
+        from search.keras_tuner import study_tuner
+
+        made = getattr(keras_tuner.oracles, f"{oracle}Oracle")
+        tuner = study_tuner(spec, made, folder / "project", overwrite=True, **options)
+        tuner.on_trial_begin = end_in_time
+        with contextlib.suppress(_TimeIsUp):
+            tuner.search(verbose=0)
+
+    return run
+
+
+CONTENDERS: dict[str, Callable[[StudySpec, Path], None]] = {
+    OURS: search_ours,
+    "optuna_tpe": search_optuna(lambda seed: optuna.samplers.TPESampler(seed=seed)),
+    "optuna_random": search_optuna(lambda seed: optuna.samplers.RandomSampler(seed=seed)),
+    "keras_tuner_random": search_keras_tuner("RandomSearch", max_trials=100_000),
+    "keras_tuner_bayesian": search_keras_tuner("BayesianOptimization", max_trials=100_000),
+    "keras_tuner_hyperband": search_keras_tuner(
+        "Hyperband", max_epochs=EPOCHS, factor=3, hyperband_iterations=10_000, epochs="epochs"
+    ),
+}
+
+
+def write_study(folder: Path, task: Task, seed: int) -> StudySpec:
+    path = folder / "study.toml"
+    settings = "\n".join(f"{key} = {json.dumps(value)}" for key, value in task.settings.items())
+    path.write_text(
+        f'[study]\nname = "quality"\nobjective = "benchmarks.search_quality.contenders:objective"\ndirection = "maximize"\n'
+        f'metric = "robust_f1"\ntrials = 100000\ntimeout = {task.seconds}\nseed = {seed}\n{SPACE}\n[objective]\n{settings}\n'
+    )
+    return load(path)

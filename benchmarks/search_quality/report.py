@@ -1,0 +1,131 @@
+"""All runs as a table, as JSON and as a plot."""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as go
+from scipy.stats import wilcoxon
+
+from benchmarks.search_quality.contenders import CONTENDERS, OURS
+from benchmarks.search_quality.records import Finished, Run, Task
+from tumorcls.objective import package_versions
+
+
+@dataclass(frozen=True)
+class Report:
+    """All runs of one task, to be told in three ways."""
+
+    task: Task
+    fill_s: float
+    runs: tuple[Run, ...]
+
+    def of(self, contender: str) -> list[Run]:
+        return sorted((run for run in self.runs if run.contender == contender), key=lambda run: run.seed)
+
+    def areas(self, contender: str) -> dict[int, float]:
+        """Returns the area of each run by its seed."""
+        times = np.linspace(0.0, self.task.seconds, 2001)
+        return {run.seed: float(run.best_by(times).mean()) if run.finished else 0.0 for run in self.of(contender)}
+
+    def p_values(self) -> dict[str, float]:
+        """Returns for each peer how likely its areas were, were ours no greater; corrected for their number."""
+        ours = self.areas(OURS)
+        found = {}
+        for peer in CONTENDERS:
+            theirs = self.areas(peer)
+            paired = sorted(ours.keys() & theirs.keys())
+            if peer != OURS and len(paired) > 1:
+                difference = [ours[seed] - theirs[seed] for seed in paired]
+                found[peer] = float(wilcoxon(difference, alternative="greater").pvalue)
+        corrected, highest = {}, 0.0
+        for rank, (peer, p) in enumerate(sorted(found.items(), key=lambda item: item[1])):
+            highest = max(highest, min(1.0, p * (len(found) - rank)))
+            corrected[peer] = highest
+        return corrected
+
+    def table(self) -> str:
+        lines = [
+            f"{self.task.seconds:g} s a run on one core, {' + '.join(self._data())} at {self.task.settings['image_size']} "
+            f"pixels, head; filling the cache took {self.fill_s:.0f} s",
+            f"{'':24}{'seeds':>6}{'trials':>8}{'finished':>9}{'area':>16}{'best robust F1':>16}{'test robust F1':>16}{'p':>8}",
+        ]
+        p_values = self.p_values()
+        for name in CONTENDERS:
+            if not (runs := [run for run in self.of(name) if run.finished]):
+                continue
+            area = list(self.areas(name).values())
+            best = [run.best().value for run in runs]
+            test = [run.test_score for run in runs if run.test_score is not None]
+            p = f"{p_values[name]:.3f}" if name in p_values else ""
+            begun, finished = np.mean([run.begun for run in runs]), np.mean([len(run.finished) for run in runs])
+            lines.append(
+                f"{name:24}{len(runs):6}{begun:8.1f}{finished:9.1f}{_spread(area):>16}{_spread(best):>16}{_spread(test):>16}{p:>8}"
+            )
+        lines.append("mean ± standard deviation over the seeds; p: of Wilcoxon's test that this project's area is greater")
+        return "\n".join(lines)
+
+    def _data(self) -> list[str]:
+        return [Path(source).name for source in self.task.settings["data"]]
+
+    def plot(self) -> go.Figure:
+        """The median of the best score so far, with the band between the quartiles."""
+        figure = go.Figure()
+        times = np.linspace(0.0, self.task.seconds, 400)
+        for number, name in enumerate(CONTENDERS):
+            if not (runs := [run for run in self.of(name) if run.finished]):
+                continue
+            curves = np.array([np.where((curve := run.best_by(times)) > 0, curve, np.nan) for run in runs])
+            enough = np.isfinite(curves).all(axis=0)
+            low, middle, high = np.percentile(curves[:, enough], (25, 50, 75), axis=1)
+            colour = f"hsl({number * 60}, 65%, 45%)"
+            band = f"hsla({number * 60}, 65%, 45%, 0.15)"
+            x = times[enough]
+            outline = {"x": np.concatenate([x, x[::-1]]), "y": np.concatenate([high, low[::-1]]), "line_width": 0}
+            figure.add_scatter(**outline, fill="toself", fillcolor=band, hoverinfo="skip", showlegend=False, legendgroup=name)
+            figure.add_scatter(x=x, y=middle, name=name, line_color=colour, legendgroup=name)
+        return figure.update_layout(
+            title="Best validation score against wall time: median and quartiles over seeds",
+            xaxis_title="seconds",
+            yaxis_title="robust F1",
+            template="plotly_white",
+        )
+
+    def write(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "search_quality"
+        machine = f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"
+        path.with_suffix(".txt").write_text(f"{self.table()}\n{machine}\n")
+        shown = {**self.task.settings, "weights": Path(self.task.settings["weights"]).name}
+        shown["data"] = self._data()
+        document = {
+            "machine": machine,
+            "versions": package_versions(),
+            "settings": shown,
+            "seconds": self.task.seconds,
+            "fill_s": self.fill_s,
+            "p_values": self.p_values(),
+            "runs": [{**asdict(run), "area": self.areas(run.contender)[run.seed]} for run in self.runs],
+        }
+        path.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
+        self.plot().write_html(path.with_suffix(".html"), include_plotlyjs="cdn")
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{np.mean(values):.4f} ± {np.std(values, ddof=1) if len(values) > 1 else 0.0:.4f}"
+
+
+def read_runs(path: Path, seconds: float) -> tuple[Run, ...]:
+    if not path.exists():
+        return ()
+    document = json.loads(path.read_text())
+    if document["seconds"] != seconds:
+        return ()
+    return tuple(
+        Run(run["contender"], run["seed"], run["begun"], [Finished(**trial) for trial in run["finished"]], run["test_score"])
+        for run in document["runs"]
+    )

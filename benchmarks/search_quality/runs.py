@@ -1,0 +1,73 @@
+"""One run of one contender, and all runs side by side."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+
+from benchmarks.search_quality import contenders
+from benchmarks.search_quality.records import Finished, Run, Task
+
+
+def run_one(task: Task, contender: str, seed: int) -> Run:
+    """Runs one search in this process, then measures its winner on the test part."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    contenders.build(task.settings)
+    with tempfile.TemporaryDirectory() as folder:
+        spec = contenders.write_study(Path(folder), task, seed)
+        contenders.record = record = contenders.Record(seconds=task.seconds)
+        contenders.CONTENDERS[contender](spec, Path(folder))
+        run = Run(contender, seed, record.begun, record.finished)
+    return replace(run, test_score=test_score(task, run.best())) if run.finished else run
+
+
+def test_score(task: Task, winner: Finished) -> float:
+    """Returns the robust F1 on the test part of a config trained again."""
+    from benchmarks.held_out import CLEAN, HeldOut
+    from tumorcls.config import TrainConfig
+    from tumorcls.metrics import confusion_matrix, macro_f1
+
+    trainer = contenders.build(task.settings)._trainer
+    config = TrainConfig.parse({**task.settings, **winner.params}, where="winner")
+    held_out = HeldOut(trainer, config)
+    fitted = trainer.fit(config, winner.seed, lambda epoch: None)
+    classes = len(held_out.images.classes)
+    f1 = {
+        condition: float(macro_f1(confusion_matrix(held_out.images.labels, held_out.predict(fitted, condition), classes)))
+        for condition in held_out.conditions
+    }
+    return float(f1[CLEAN] + np.mean([value for condition, value in f1.items() if condition != CLEAN])) / 2
+
+
+def fill_cache(task: Task) -> float:
+    """Trains once at each level of noise and measures it on the test part; returns the seconds that took."""
+    started = time.perf_counter()
+    params = {"epochs": 2, "learning_rate": 1e-3, "dropout": 0.0, "batch_size": 32, "label_smoothing": 0.0}
+    for level in contenders.LEVELS:
+        test_score(task, Finished(0.0, 0.0, {**params, "noise_intensity": level}, 0))
+    return time.perf_counter() - started
+
+
+def _use_core(cores: Any) -> None:
+    """Gives a process of the pool one core, before a backend counts them."""
+    os.sched_setaffinity(0, {cores.get()})
+
+
+def search_all(task: Task, wanted: Sequence[tuple[str, int]], done: Callable[[Run], None]) -> None:
+    """Runs searches in as many processes as there are cores, each with one core."""
+    available = sorted(os.sched_getaffinity(0))
+    context = get_context("spawn")
+    cores = context.Queue()
+    for core in available:
+        cores.put(core)
+    with ProcessPoolExecutor(len(available), context, initializer=_use_core, initargs=(cores,)) as pool:
+        for future in as_completed([pool.submit(run_one, task, contender, seed) for contender, seed in wanted]):
+            done(future.result())
