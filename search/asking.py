@@ -14,6 +14,7 @@ from search.conditions import is_active
 from search.resume import RETRY_KEY
 from search.seeds import Stream, derive
 from search.study_file import StudySpec
+from search.warm_start import is_warm
 
 QUEUED_KEY = "enqueued"
 """Trial user attribute: the entry of the file's queue that this trial tries."""
@@ -22,8 +23,8 @@ QUEUED_KEY = "enqueued"
 class Asker:
     """Asks Optuna for trials, so that each is fixed by the study's seed and what is in the storage.
 
-    A trial's *place* is its number less the retries before it. It replaces the number wherever a seed is derived, so that a
-    trial lost to a kill and taken up again shifts nothing that comes after it.
+    A trial's *place* is its number less the retries and the trials of a warm start before it. It replaces the number wherever a
+    seed is derived, so that a trial lost to a kill and taken up again, or one of another study, shifts nothing after it.
 
     Args:
         study: The study; this process is its only writer.
@@ -39,7 +40,7 @@ class Asker:
         tried = [trial.user_attrs.get(QUEUED_KEY) for trial in study.get_trials(deepcopy=False)]
         self._queue = deque(entry for entry in queue if entry not in tried)
         self._seen = 0
-        self._retries: list[int] = []  # among the first `_seen` trials, ascending
+        self._placeless: list[int] = []  # among the first `_seen` trials, ascending
 
     @property
     def exhausted(self) -> bool:
@@ -60,7 +61,7 @@ class Asker:
         trials = self._study.get_trials(deepcopy=False)
         waiting = next((trial for trial in trials if trial.state is TrialState.WAITING), None)
         number = len(trials) if waiting is None else waiting.number
-        place = place_of(number, trials, self._count_retries(trials))
+        place = place_of(number, trials, self._count_placeless(trials))
         # A study object of its own: the sampler is this trial's, and no trials cached for an earlier one are in it.
         study = copy.copy(self._study)
         sampler = self._spec.sampler
@@ -90,23 +91,23 @@ class Asker:
                 self._study._storage.set_trial_user_attr(waiting._trial_id, key, value)
         return waiting._trial_id
 
-    def _count_retries(self, trials: Sequence[FrozenTrial]) -> Sequence[int]:
-        """Returns the numbers of all retries, looking only at the trials that are new."""
-        self._retries += [trial.number for trial in trials[self._seen :] if RETRY_KEY in trial.user_attrs]
+    def _count_placeless(self, trials: Sequence[FrozenTrial]) -> Sequence[int]:
+        """Returns the numbers of all trials without a place of their own, looking only at those that are new."""
+        self._placeless += [trial.number for trial in trials[self._seen :] if RETRY_KEY in trial.user_attrs or is_warm(trial)]
         self._seen = len(trials)
-        return self._retries
+        return self._placeless
 
 
-def place_of(number: int, trials: Sequence[FrozenTrial], retries: Sequence[int]) -> int:
-    """Returns the place of a trial: its number less the retries before it; that of a retry is the place of its first try.
+def place_of(number: int, trials: Sequence[FrozenTrial], placeless: Sequence[int]) -> int:
+    """Returns the place of a trial: its number less the placeless ones before it; that of a retry is that of its first try.
 
     Args:
         number: Of the trial, which need not be there yet.
         trials: All trials of the study.
-        retries: The numbers of those that are retries, ascending.
+        placeless: The numbers of retries and of what a warm start brought, ascending.
     """
     attrs: dict[str, Any] = trials[number].user_attrs if number < len(trials) else {}
     while RETRY_KEY in attrs:
         number = attrs[RETRY_KEY]
         attrs = trials[number].user_attrs
-    return number - bisect_left(retries, number)
+    return number - bisect_left(placeless, number)

@@ -9,8 +9,8 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.faults import is_infeasible
 from search.policy import Policy
+from search.warm_start import is_result, is_warm
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 """The states of a trial that counts against the budget."""
@@ -44,10 +44,13 @@ class Spent:
         spent = cls(study.directions)
         ended = [trial for trial in study.get_trials(deepcopy=False) if trial.datetime_complete is not None]
         for trial in sorted(ended, key=_end_of):
+            values = tuple(trial.values) if trial.state is TrialState.COMPLETE and is_result(trial) else ()
+            if is_warm(trial):
+                spent.add(0.0, counts=False, values=values)
+                continue
             spent.reports += len(trial.intermediate_values)
             seconds = trial.duration.total_seconds() if trial.duration else 0.0
-            complete = trial.state is TrialState.COMPLETE and not is_infeasible(trial)
-            spent.add(seconds, counts=trial.state in FINISHED, values=tuple(trial.values) if complete else ())
+            spent.add(seconds, counts=trial.state in FINISHED, values=values)
         return spent
 
     def add(self, seconds: float, *, counts: bool, values: Sequence[float]) -> None:

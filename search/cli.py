@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from search.study_file import StudySpec
 
 _STUDY = click.argument("study", metavar="STUDY.toml", type=click.Path(path_type=Path))
-_ANY_STUDY = click.argument("study", metavar="STUDY.toml|URL#NAME")
+_ANY_STUDY = click.argument("study", metavar="STUDY.toml[#NAME]|URL#NAME")
 _STORAGE = click.option("--storage", metavar="URL", help="Storage instead of the study file's, such as sqlite:///other.db.")
 _INTERRUPTED = 130  # what a shell reports for a command ended by ^C
 
@@ -61,25 +61,51 @@ def cli() -> None:
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Trials that run at the same time.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--take-over", is_flag=True, help="Drive the study although a driver on another machine may be alive.")
+@click.option("--as", "name", metavar="NAME", help="Another name than the file's; other commands call it STUDY.toml#NAME.")
+@click.option(
+    "--warm-start", "source", metavar="STUDY", help="Learn from a study: its name in this storage, or STUDY.toml, or URL#NAME."
+)
 @_STORAGE
 def launch(
-    study: Path, trials: int | None, timeout: str | None, workers: int, quiet: bool, take_over: bool, storage: str | None
+    study: Path,
+    trials: int | None,
+    timeout: str | None,
+    workers: int,
+    quiet: bool,
+    take_over: bool,
+    name: str | None,
+    source: str | None,
+    storage: str | None,
 ) -> int:
     """Create or resume a study and run its trials.
 
     ^C ends each running trial at its next report; a second ^C ends at once. Launching again goes on where it stopped.
     """
     from search.launching import launch as run
+    from search.reference import open_source
     from search.samplers import drawn_alone
     from search.storage import close, hide_password
+    from search.study_file import renamed
 
     spec = _load(study)
+    if name is not None:
+        spec = renamed(spec, name, "--as")
     timeout_s = _seconds(timeout) if timeout else None
     if not quiet and (note := drawn_alone(spec.sampler.name, spec.conditions)):
         click.echo(note)
-    launched = run(spec, trials=trials, timeout_s=timeout_s, workers=workers, url=storage, take_over=take_over, quiet=quiet)
+    launched = run(
+        spec,
+        trials=trials,
+        timeout_s=timeout_s,
+        workers=workers,
+        url=storage,
+        take_over=take_over,
+        warm_start=open_source(source, storage or spec.storage) if source else None,
+        quiet=quiet,
+    )
     if not quiet:
-        _print_end(launched, f"{study}{f' --storage {hide_password(storage)}' if storage else ''}")
+        where = f" --storage {hide_password(storage)}" if storage else ""
+        _print_end(launched, f"{study}{f' --as {name}' if name else ''}{where}", f"{study}{f'#{name}' if name else ''}{where}")
     close(launched.study)
     return _INTERRUPTED if launched.reason == "interrupted" else 0
 
@@ -104,22 +130,24 @@ def status(study: str, show_all: bool, storage: str | None) -> None:
 
 
 @cli.command()
-@_STUDY
+@click.argument("study", metavar="STUDY.toml")
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="So many of the best configs.")
 @click.option("--seeds", type=click.IntRange(min=2), default=5, show_default=True, help="So many runs of each.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Trials that run at the same time.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors and the ranking.")
 @_STORAGE
-def finalists(study: Path, top: int, seeds: int, workers: int, quiet: bool, storage: str | None) -> int:
+def finalists(study: str, top: int, seeds: int, workers: int, quiet: bool, storage: str | None) -> int:
     """Train the best configs and the baseline again with several seeds, and rank them.
 
     They become a study of their own in the same storage, NAME-finalists. ^C stops cleanly; the same command goes on.
     """
     from search.finalists import run_finalists
     from search.finalists_ranking import print_ranking
+    from search.reference import load_named
     from search.storage import close
 
-    spec = _load(study)
+    _quiet_optuna()
+    spec = load_named(study)
     launched, ranking = run_finalists(spec, top=top, seeds=seeds, workers=workers, url=storage, quiet=quiet)
     if ranking.finalists:
         print_ranking(ranking)
@@ -248,8 +276,8 @@ def _seconds(text: str) -> float:
         raise SearchError(phrase(error, "--timeout")) from None
 
 
-def _print_end(launched: "Launched", arguments: str) -> None:
-    """Prints why the launch ended, the best trial and what to type next."""
+def _print_end(launched: "Launched", arguments: str, reference: str) -> None:
+    """Prints why the launch ended, the best trial and what to type next: after ``search launch``, and after other commands."""
     from search.status import describe_best, finished_count
 
     done = f"{finished_count(launched.study)}/{launched.budget} trials"
@@ -269,5 +297,5 @@ def _print_end(launched: "Launched", arguments: str) -> None:
     best = describe_best(launched.study)
     if best:
         click.echo(best)
-        click.echo(f"Look at it:  search dashboard {arguments}")
-        click.echo(f"Export it:   search export {arguments} -o best.toml")
+        click.echo(f"Look at it:  search dashboard {reference}")
+        click.echo(f"Export it:   search export {reference} -o best.toml")

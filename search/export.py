@@ -17,13 +17,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import StorageError, StudyError
 from search.finalists_ranking import Ranking
+from search.resume import CONFIG_KEY
 from search.settings import expand
 from search.status import best_trials, value_names
 from search.storage import hide_password
 from search.study_file import StudySpec
-
-CONFIG_KEY = "config"
-"""Trial user attribute, a table: every value needed to train, where the objective knows more than settings and parameters."""
+from search.warm_start import WARM_KEY
 
 COMPROMISE = "compromise"
 """Chooses the trial of the Pareto front that is nearest to the ideal point, each direction scaled to the front's extent."""
@@ -135,6 +134,7 @@ def _config(trial: FrozenTrial, spec: StudySpec | None) -> dict[str, Any]:
 
 def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec | None, url: str) -> dict[str, Any]:
     recorded = trial.user_attrs.get(PROVENANCE_KEY)
+    link = trial.user_attrs.get(WARM_KEY)
     return {
         "study": study.study_name,
         "trial": trial.number,
@@ -148,6 +148,7 @@ def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec | None,
         "python": platform.python_version(),
         "optuna": optuna.__version__,
         "finished": trial.datetime_complete,
+        **({WARM_KEY: {key: link[key] for key in ("study", "trial")}} if link else {}),
         **({"recorded": dict(recorded)} if isinstance(recorded, Mapping) else {}),
     }
 

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.asking import QUEUED_KEY
 from search.resume import FILE_KEY, RETRY_KEY
 from search.status import value_names
+from search.warm_start import is_result
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,11 @@ def goals_of(study: optuna.Study) -> tuple[Goal, ...]:
 
 
 def rank(trials: Sequence[FrozenTrial], goals: Sequence[Goal]) -> list[FrozenTrial]:
-    """Returns the COMPLETE trials that are feasible and finite, the best first; by number with several directions."""
+    """Returns the COMPLETE trials that are results and finite, the best first; by number with several directions."""
     sound = [
         trial
         for trial in trials
-        if trial.state is TrialState.COMPLETE
-        and all(map(math.isfinite, trial.values))
-        and all(value <= 0 for value in trial.constraints.values())
+        if trial.state is TrialState.COMPLETE and all(map(math.isfinite, trial.values)) and is_result(trial)
     ]
     return sorted(sound, key=goals[0].loss_of) if len(goals) == 1 else sound
 

@@ -13,12 +13,13 @@ from search.budget import EndReason
 from search.crew import Crew
 from search.devices import check_places, environ_of, visible_devices
 from search.driver import Driver
-from search.errors import ObjectiveError, WorkerError
+from search.errors import ObjectiveError, StudyError, WorkerError
 from search.executors.local import LocalExecutor
 from search.progress import Board, make_view
 from search.resume import check_same, claim, release, retry_lost
 from search.settings import expand
 from search.study_file import StudySpec
+from search.warm_start import warm_start as warm_start_from
 from search.worker import WorkerSetup
 
 
@@ -47,6 +48,7 @@ def launch(
     workers: int = 1,
     url: str | None = None,
     take_over: bool = False,
+    warm_start: optuna.Study | None = None,
     quiet: bool = False,
     console: Console | None = None,
 ) -> Launched:
@@ -59,6 +61,7 @@ def launch(
         workers: How many worker processes, and so trials, run at the same time.
         url: The storage instead of the file's.
         take_over: Drive the study even though a driver on another machine may be alive.
+        warm_start: A study whose trials the new one is to learn from.
         quiet: Show no progress.
         console: Where progress goes; stdout by default.
 
@@ -81,8 +84,11 @@ def launch(
         check_same(study, spec)
         owner = claim(study, take_over=take_over)
         retried = tuple(retry_lost(study))
+        console = console or Console()
+        if warm_start is not None:
+            _warm(study, spec, warm_start, None if quiet else console)
         study.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
-        view = make_view(Board.of(study, policy.trials), console or Console(), quiet=quiet)
+        view = make_view(Board.of(study, policy.trials), console, quiet=quiet)
         crew = Crew(LocalExecutor(set_up), workers, policy)
         driver = Driver(study, spec, crew, owner, view, artifact_folder(url))
         view.open()
@@ -94,6 +100,17 @@ def launch(
             view.close()
             release(study)
     return Launched(study, reason, policy.trials, retried)
+
+
+def _warm(study: optuna.Study, spec: StudySpec, source: optuna.Study, console: Console | None) -> None:
+    try:
+        taken = warm_start_from(study, spec, source)
+    except StudyError:
+        release(study)
+        raise
+    if taken is not None and console is not None:
+        for line in taken.lines():
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def log_path(spec: StudySpec, url: str, worker: int, workers: int = 1) -> Path:

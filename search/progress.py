@@ -15,6 +15,7 @@ from rich.text import Text
 
 from search.faults import is_infeasible
 from search.messages import Outcome
+from search.warm_start import is_result, is_warm
 
 
 @dataclass
@@ -57,11 +58,12 @@ class Board:
         """Returns the board of a study as it is in the storage."""
         board = cls((study.metric_names or ["value"])[0], budget, study.directions)
         for trial in study.get_trials(deepcopy=False):
-            if is_infeasible(trial):
-                board.infeasible += 1
-            elif trial.state is TrialState.COMPLETE:
-                board.complete += 1
+            if trial.state is TrialState.COMPLETE and is_result(trial):
                 board._consider(trial.number, tuple(trial.values))
+            if is_warm(trial):
+                continue
+            board.infeasible += is_infeasible(trial)
+            board.complete += trial.state is TrialState.COMPLETE and not is_infeasible(trial)
             board.pruned += trial.state is TrialState.PRUNED and not is_infeasible(trial)
             board.failed += trial.state is TrialState.FAIL
         return board

@@ -1,4 +1,4 @@
-"""What a person may call a study: a study file, or the URL of a storage with ``#NAME``, for studies that no file describes."""
+"""What a person may call a study: a study file, with ``#NAME`` where it has another name, or a storage's URL with ``#NAME``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import optuna
 from search.errors import StudyError
 from search.snapshot import snapshot
 from search.storage import close, hide_password, open_study, storage_errors
-from search.study_file import StudySpec, load
+from search.study_file import StudySpec, load, renamed
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,43 @@ def open_reference(text: str, storage: str | None = None) -> Opened:
     """Opens the study that `text` means.
 
     Args:
-        text: The path of a study file, or a storage's URL. A URL may end in ``#NAME``, and must where it holds several studies.
+        text: The path of a study file, or a storage's URL. Either may end in ``#NAME``; a URL must where there are several.
         storage: The storage instead of the study file's.
 
     Raises:
         SearchError: The file, the storage or the study is not there or not what it must be.
     """
     if "://" not in text:
-        spec = load(Path(text))
+        spec = load_named(text)
         url = storage or spec.storage
         return Opened(open_study(url, spec.name), url, spec)
     url, name = split_name(text)
     if storage is not None:
         raise StudyError(f"{hide_password(url)}: --storage goes with a study file; got a storage's URL. Remove one of them.")
     return Opened(open_study(url, name or None), url, None)
+
+
+def load_named(text: str) -> StudySpec:
+    """Reads ``STUDY.toml``, or ``STUDY.toml#NAME``: what ``search launch STUDY.toml --as NAME`` runs.
+
+    Raises:
+        StudyFileError: The file cannot be read, breaks a rule, or the name does.
+    """
+    path, mark, name = text.rpartition("#")
+    if not mark or Path(text).exists():
+        return load(Path(text))
+    return renamed(load(Path(path)), name, text)
+
+
+def open_source(text: str, url: str) -> optuna.Study:
+    """Opens the study that another one is to learn from: its name in the storage `url`, or a reference.
+
+    Raises:
+        SearchError: The file, the storage or the study is not there or not what it must be.
+    """
+    if "://" in text or Path(text.partition("#")[0]).suffix == ".toml":
+        return open_reference(text).study
+    return open_study(url, text)
 
 
 def split_name(text: str) -> tuple[str, str]:

@@ -39,6 +39,12 @@ RETRIES_KEY = "retries"
 FINALIST_KEY = "finalist"
 """Trial user attribute in a study of finalists: the trial of the search whose config it runs again."""
 
+CONFIG_KEY = "config"
+"""Trial user attribute, a table: every value needed to train, where the objective knows more than settings and parameters."""
+
+RUN_KEYS = (OWNER_KEY, RETRY_KEY, RETRIES_KEY, FINALIST_KEY, "enqueued")
+"""Trial user attributes that say how one study came to a trial, not what the trial was."""
+
 _KEPT = ("seed", "enqueued", FINALIST_KEY)  # by the retry of a trial
 
 _CLOCK_TOLERANCE_S = 2.0
@@ -214,7 +220,7 @@ def _shown(table: Mapping[str, Any], name: str) -> str:
 def _refuse(spec: StudySpec, where: str, before: str, now: str) -> None:
     raise StudyError(
         f'{spec.path}: {where}: must stay as it was in study "{spec.name}", {before}; got {now}. '
-        "Give the study a new name, or undo the change."
+        f"Undo the change, or add --as NAME to start another study (--warm-start {spec.name} has it learn from this one)."
     )
 
 

@@ -3,13 +3,15 @@
 from collections import Counter
 
 import optuna
+from optuna.study import StudyDirection
+from optuna.study._multi_objective import _get_pareto_front_trials_by_trials
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from search.faults import is_infeasible
 from search.progress import clock, format_params
 from search.resume import DRIVER_KEY, Owner
+from search.warm_start import WARM_KEY, is_result, is_warm
 
 _STYLES = {TrialState.COMPLETE: "green", TrialState.PRUNED: "yellow", TrialState.FAIL: "red", TrialState.RUNNING: "cyan"}
 
@@ -25,8 +27,10 @@ def print_status(study: optuna.Study, *, budget: int | None, rows: int | None, c
     """
     console = console or Console()
     trials = study.get_trials(deepcopy=False)
-    counts = Counter(trial.state for trial in trials)
+    counts = Counter(trial.state for trial in trials if not is_warm(trial))
     states = " · ".join(f"{counts[state]} {state.name.lower()}" for state in TrialState if counts[state])
+    if warm := len(trials) - counts.total():
+        states += f"{' · ' * bool(states)}{warm} of a warm start"
     done = f"{finished_count(study)}{f'/{budget}' if budget is not None else ''} trials finished"
     _line(console, f"{study.study_name}: {done}" + (f" ({states})" if states else ""))
     driver = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
@@ -44,16 +48,18 @@ def print_status(study: optuna.Study, *, budget: int | None, rows: int | None, c
 
 
 def finished_count(study: optuna.Study) -> int:
-    """Returns how many trials count against the budget: COMPLETE and PRUNED."""
-    return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+    """Returns how many trials count against the budget: COMPLETE and PRUNED, and run in this study."""
+    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    return sum(not is_warm(trial) for trial in finished)
 
 
 def best_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Returns the best COMPLETE trial, or the Pareto front in several directions; empty where none is COMPLETE and feasible."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if all(is_infeasible(trial) for trial in complete):
-        return []
-    return study.best_trials if len(study.directions) > 1 else [study.best_trial]
+    """Returns the best COMPLETE trial, or the Pareto front in several directions; empty where there is no result."""
+    results = [trial for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if is_result(trial)]
+    if len(study.directions) > 1:
+        return _get_pareto_front_trials_by_trials(results, study.directions)
+    best = max if study.direction is StudyDirection.MAXIMIZE else min
+    return [best(results, key=lambda trial: trial.values[0])] if results else []
 
 
 def value_names(study: optuna.Study) -> list[str]:
@@ -94,9 +100,11 @@ def _table(study: optuna.Study, trials: list[FrozenTrial]) -> Table:
 
 def _note(trial: FrozenTrial) -> str:
     attrs = trial.user_attrs
-    retry = f"retry of {attrs['retry_of']}" if "retry_of" in attrs else ""
+    link = attrs.get(WARM_KEY)
+    origin = f"trial {link['trial']} of {link['study']}" if link else ""
+    origin = f"retry of {attrs['retry_of']}" if "retry_of" in attrs else origin
     # A reason may hold square brackets, which rich would read as markup.
-    return str(attrs.get("failure", retry)).replace("[", r"\[")
+    return str(attrs.get("failure", origin)).replace("[", r"\[")
 
 
 def _line(console: Console, text: str) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -91,6 +91,18 @@ def load(path: str | Path) -> StudySpec:
     except ValidationError as error:
         raise StudyFileError(f"{path}: {explain(error, _KNOWN_KEYS)}") from None
     return _spec(path, content, file)
+
+
+def renamed(spec: StudySpec, name: str, where: str) -> StudySpec:
+    """Returns a file's study under another name, in the same storage; `where` is what gave the name.
+
+    Raises:
+        StudyFileError: A study cannot have that name.
+    """
+    try:
+        return replace(spec, name=_check_name(name))
+    except PydanticCustomError as error:
+        raise StudyFileError(phrase(error, where)) from None
 
 
 def _check_name(name: str) -> str:

@@ -13,6 +13,7 @@ from search.export import PROVENANCE_KEY
 from search.goals import Goal, goals_of, rank
 from search.intervals import Interval, difference_interval, mean_interval
 from search.report.timeline import lay_out, working_seconds
+from search.warm_start import is_warm
 
 UNNAMED = "value"
 """What a metric is called that has no name; it goes with any."""
@@ -135,7 +136,7 @@ def _way(goal: Goal) -> str:
 
 
 def _run(study: optuna.Study, goal: Goal) -> Run:
-    trials = study.get_trials(deepcopy=False)
+    trials = [trial for trial in study.get_trials(deepcopy=False) if not is_warm(trial)]
     ranked = rank(trials, [goal])
     if not ranked:
         raise StudyError(f'study "{study.study_name}": must have a COMPLETE trial; got none. Leave it out, or let it run.')

@@ -12,6 +12,8 @@ from search.goals import Goal, find_baseline, goals_of, rank
 from search.report.importances import Importances, measure
 from search.report.pruning import Pruning, estimate_pruning
 from search.report.timeline import Timeline, lay_out
+from search.status import best_trials
+from search.warm_start import is_warm
 
 TOP = 10
 """So many configs are shown of the best."""
@@ -97,9 +99,10 @@ def gather(study: optuna.Study, *, importances: bool = True) -> Facts:
         )
     goals = goals_of(study)
     ranked = rank(trials, goals)
+    own = [trial for trial in trials if not is_warm(trial)]
     best = tuple(ranked[:1])
     if len(goals) > 1 and ranked:
-        best = tuple(sorted(study.best_trials, key=lambda trial: trial.number))
+        best = tuple(sorted(best_trials(study), key=lambda trial: trial.number))
     return Facts(
         name=study.study_name,
         goals=goals,
@@ -108,8 +111,8 @@ def gather(study: optuna.Study, *, importances: bool = True) -> Facts:
         best=best,
         baseline=find_baseline(study),
         importances=tuple(measure(study, ranked, goal.index, goal.maximize) if importances else None for goal in goals),
-        pruning=estimate_pruning(trials),
-        timeline=lay_out(trials),
+        pruning=estimate_pruning(own),
+        timeline=lay_out(own),
         failures=_failures(trials),
     )
 

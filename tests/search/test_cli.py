@@ -68,7 +68,7 @@ def test_the_public_names():
     ("arguments", "expected"),
     [
         (("lunch",), "No such command 'lunch'. Did you mean 'launch'? Try search --help."),
-        (("launch", "--trails", "3"), "No such option '--trails'. Did you mean '--trials'?"),
+        (("launch", "--trails", "3"), "No such option '--trails'. (Did you mean one of: '--as', '--trials'?)"),
         (("launch",), "Missing argument 'STUDY.toml'."),
         (("launch", "none.toml"), "none.toml: the study file must exist"),
         (("launch", "demo.toml", "--trials", "0"), "0 is not in the range x>=1."),

@@ -91,7 +91,7 @@ def test_a_kill_between_retry_and_failure_loses_and_doubles_nothing(study):
         ),
         (
             {"objective": {"steps": "5"}},
-            'objective.steps: must stay as it was in study "demo", 4; got 5. Give the study a new name',
+            'objective.steps: must stay as it was in study "demo", 4; got 5. Undo the change, or add --as NAME',
         ),
         ({"objective": {"steps": None}}, 'objective.steps: must stay as it was in study "demo", 4; got nothing.'),
         (

@@ -1,0 +1,141 @@
+"""The COMPLETE trials of another study as a new study's first knowledge, as far as they fit its space.
+
+They are in the new study's storage from the start, each with a link to where it was run. They guide sampler and pruner, but
+they are not this study's own: they count against no budget, and no seed depends on how many there are. Where the values of
+two studies cannot be compared, because the configs they were measured with differ in more than what is searched, none of them
+is the best.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from search.conditions import is_active
+from search.errors import StudyError
+from search.faults import is_infeasible
+from search.resume import CONFIG_KEY, FILE_KEY, RUN_KEYS, describe
+from search.space import check_value
+from search.study_file import StudySpec
+
+WARM_KEY = "warm_start"
+"""Trial user attribute: the `study` and the `trial` that this one was taken from, and whether its value can be `compared`."""
+
+
+@dataclass
+class WarmStart:
+    """What was taken over.
+
+    Attributes:
+        source: The study that it came from.
+        taken: How many trials.
+        compared: How many of them have values that the new study's can be compared with.
+        unfit: Why other trials were not taken, and how many for that reason.
+        dropped: Parameters that are not in the new space, and how many of the trials taken had them.
+    """
+
+    source: str
+    taken: int = 0
+    compared: int = 0
+    unfit: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def lines(self) -> list[str]:
+        """Returns what a person must know of it."""
+        lines = [f"Warm start: {_trials(self.taken)} of {self.source} guide the search; they count against no budget."]
+        lines += [f"Left out, {_trials(count)}: {rule}." for rule, count in self.unfit.items()]
+        lines += [f"Left out of {_trials(count)}: {name}, which is not in [space]." for name, count in self.dropped.items()]
+        if rest := self.taken - self.compared:
+            lines.append(
+                f"Of {rest} the value cannot be compared, since other settings or parameters differ: none is the best."
+            )
+        return lines
+
+
+def is_warm(trial: FrozenTrial) -> bool:
+    """Returns whether a trial was run in another study."""
+    return WARM_KEY in trial.user_attrs
+
+
+def is_result(trial: FrozenTrial) -> bool:
+    """Returns whether a COMPLETE trial may be the best one: it is feasible, and its value means what the study's do."""
+    return not is_infeasible(trial) and (not is_warm(trial) or bool(trial.user_attrs[WARM_KEY]["compared"]))
+
+
+def warm_start(study: optuna.Study, spec: StudySpec, source: optuna.Study) -> WarmStart | None:
+    """Adds what fits of `source` to a study that has no trial of its own yet; a start that was killed is gone on with.
+
+    Args:
+        study: The new study.
+        spec: Its file.
+        source: The study to take from.
+
+    Returns:
+        What was taken over; None where that was done before, and the study has trials of its own by now.
+
+    Raises:
+        StudyError: The study was begun without, or the two have other directions.
+    """
+    there = study.get_trials(deepcopy=False)
+    where = f'study "{study.study_name}"'
+    if study.directions != source.directions:
+        got = ", ".join(direction.name.lower() for direction in source.directions)
+        raise StudyError(f'{where}: a warm start must have its directions; got {got} from "{source.study_name}".')
+    own = [trial for trial in there if not is_warm(trial)]
+    if own and len(own) == len(there):
+        raise StudyError(
+            f"{where}: must be new for a warm start; got {_trials(len(own))} of its own. Add --as with another name."
+        )
+    if own:
+        return None
+    known = {trial.user_attrs[WARM_KEY]["trial"] for trial in there}
+    summary = WarmStart(source.study_name)
+    for trial in source.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        if is_infeasible(trial):
+            continue
+        taken = _take(trial, source, spec, summary)
+        if taken is not None and trial.number not in known:
+            study.add_trial(taken)
+    return summary
+
+
+def _take(trial: FrozenTrial, source: optuna.Study, spec: StudySpec, summary: WarmStart) -> FrozenTrial | None:
+    """Returns a trial as the new study would have it, or None where it does not fit."""
+    file = source.user_attrs.get(FILE_KEY, {})
+    config = trial.user_attrs.get(CONFIG_KEY)
+    recorded = config if isinstance(config, Mapping) else {}
+    before = {**file.get("settings", {}), **trial.params}
+    params: dict[str, Any] = {}
+    for name, distribution in spec.space.items():
+        if not is_active(name, params, spec.conditions):
+            continue
+        if name not in before and name not in recorded:
+            summary.unfit[f"nothing says what {name} was"] += 1
+            return None
+        value: Any = before.get(name, recorded.get(name))
+        if problem := check_value(name, value, spec.space):
+            summary.unfit[f"{name} {problem[0]}"] += 1
+            return None
+        params[name] = float(value) if isinstance(distribution, FloatDistribution) else value
+    summary.dropped.update(name for name in trial.params if name not in spec.space)
+    now = {**describe(spec)["settings"], **params}
+    same = {**{key: recorded.get(key) for key in now}, **before} == now
+    comparable = same and file.get("objective") == spec.target and is_result(trial)
+    summary.taken += 1
+    summary.compared += comparable
+    kept = {key: value for key, value in trial.user_attrs.items() if key not in (*RUN_KEYS, WARM_KEY)}
+    return create_trial(
+        params=params,
+        distributions={name: spec.space[name] for name in params},
+        values=trial.values,
+        intermediate_values=trial.intermediate_values if comparable else {},
+        user_attrs={**kept, WARM_KEY: {"study": source.study_name, "trial": trial.number, "compared": comparable}},
+    )
+
+
+def _trials(count: int) -> str:
+    return f"{count} trial" + "s" * (count != 1)
