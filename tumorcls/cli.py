@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import warnings
 
 import click
 
@@ -47,6 +48,8 @@ def cli() -> None:
 
 def main() -> None:
     """Runs a command. Exit codes: 0 done, 1 the user's mistake in one line, 130 interrupted, a traceback for a bug."""
+    # Pillow's warning about large images; our own error about them is one line.
+    warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
     try:
         cli.main(prog_name="tumorcls", standalone_mode=False)
     except TumorclsError as error:

@@ -4,6 +4,7 @@ Everything that de-duplication needs is taken while the file is decoded once.
 """
 
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def fingerprint(path: Path) -> Fingerprint:
         OSError: The file cannot be read.
     """
     data = path.read_bytes()
-    decoded = decode(data, str(path))
+    decoded = decode(io.BytesIO(data), str(path))
     height, width = decoded.pixels.shape[:2]
     grey = Image.fromarray(decoded.pixels).convert("L")
     return Fingerprint(

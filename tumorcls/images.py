@@ -5,7 +5,6 @@ Pillow decodes, because it refuses a truncated file that OpenCV completes with g
 """
 
 import hashlib
-import io
 import os
 import struct
 import zlib
@@ -13,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -26,8 +26,8 @@ from tumorcls.matlab import read_mat
 
 Pixels = npt.NDArray[np.uint8]
 
-MAX_PIXELS = 50_000_000
-"""Larger images are refused from their header: no MR slice comes near, and a forged header could ask for all memory."""
+MAX_PIXELS = 4096 * 4096
+"""Larger images are refused from their header: MR slices end at 2048x2048, and a forged header could ask for all memory."""
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm"})
 
@@ -36,6 +36,7 @@ _BROKEN_FILE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError
 # Raised to make every stored array be built anew when decoding or resizing gives other pixels.
 _PIXELS_VERSION = 1
 _CHUNK = 256
+_STRIP_PIXELS = 2**20  # converted at once, so that an image with transparency is never in memory four times over
 
 
 @dataclass(frozen=True)
@@ -65,26 +66,28 @@ def read_image(path: Path) -> Pixels:
         DataError: The file is missing, empty, truncated, no image, or has more than `MAX_PIXELS` pixels.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            return decode(file, str(path)).pixels
     except OSError as error:
-        raise DataError(f"{path}: the file must be readable; got {error.strerror}.") from error
-    return decode(data, str(path)).pixels
+        raise DataError(f"{path}: the file must be readable; got {error.strerror or error}.") from error
 
 
-def decode(data: bytes, where: str) -> Decoded:
-    """Decodes the bytes of a file; `where` names it in errors. See `read_image`."""
-    if not data:
+def decode(file: BinaryIO, where: str) -> Decoded:
+    """Decodes an open file; `where` names it in errors. Of too large an image only the header is read. See `read_image`."""
+    if not file.read(1):
         raise DataError(f"{where}: an image must not be empty; got 0 bytes. Copy the file again.")
+    file.seek(0)
     if where.lower().endswith(".mat"):
-        mat = read_mat(data, where, MAX_PIXELS)
+        mat = read_mat(file, where, MAX_PIXELS)
         return Decoded(np.repeat(mat.image[:, :, None], 3, axis=2), 1, mat.label, mat.patient)
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with Image.open(file, formats=_FORMATS) as image:
             _check_size(image, where)
             image.load()
             channels = len(image.getbands())
-            upright = ImageOps.exif_transpose(image) if "exif" in image.info else image
-            return Decoded(_to_rgb(upright), channels)
+            if "exif" in image.info:
+                ImageOps.exif_transpose(image, in_place=True)
+            return Decoded(_to_rgb(image), channels)
     except UnidentifiedImageError as error:
         raise DataError(f"{where}: must be an image ({', '.join(_FORMATS)}); got something else.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -102,11 +105,18 @@ def _check_size(image: Image.Image, where: str) -> None:
 def _to_rgb(image: Image.Image) -> Pixels:
     if image.mode.startswith(("I", "F")):  # 16-bit and deeper: Pillow's own conversion would clip at 255
         return np.repeat(to_uint8(np.asarray(image))[:, :, None], 3, axis=2)
+    width, height = image.size
+    rgb = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        rgb[top : top + rows] = np.asarray(_on_black(image.crop((0, top, width, min(top + rows, height)))))
+    return rgb
+
+
+def _on_black(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(black, image)
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image.convert("RGBA"))
+    return image.convert("RGB")
 
 
 def fit_square(image: Pixels, size: int) -> Pixels:

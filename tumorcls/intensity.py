@@ -10,6 +10,9 @@ import numpy.typing as npt
 PERCENTILES = (0.5, 99.5)
 """Values at and below the first become 0, at and above the second 255: a few hot pixels do not darken the whole slice."""
 
+_SAMPLE = 2**22  # pixels; of a larger image, only every so many decide its percentiles
+_STRIP = 2**20  # pixels in float64 at once
+
 
 def to_uint8(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     """Scales values deeper than 8 bits to [0, 255].
@@ -22,12 +25,18 @@ def to_uint8(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     """
     if pixels.dtype == np.uint8:
         return pixels.astype(np.uint8, copy=False)
-    values = np.nan_to_num(pixels.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = np.percentile(values, PERCENTILES)
+    flat = pixels.reshape(-1)
+    low, high = np.percentile(_finite(flat[:: -(-max(flat.size, 1) // _SAMPLE)]), PERCENTILES)
+    strips = [slice(start, start + _STRIP) for start in range(0, flat.size, _STRIP)]
     if high <= low:  # nearly all pixels are alike, e.g. a few bright ones on black: percentiles would erase them
-        low, high = values.min(), values.max()
-    if high <= low:
-        return np.zeros(values.shape, np.uint8)
-    scaled = np.clip((values - low) / (high - low), 0.0, 1.0) * 255.0
-    result: npt.NDArray[np.uint8] = np.rint(scaled).astype(np.uint8)
-    return result
+        low = min(_finite(flat[strip]).min() for strip in strips)
+        high = max(_finite(flat[strip]).max() for strip in strips)
+    result = np.zeros(flat.size, np.uint8)
+    if high > low:
+        for strip in strips:
+            result[strip] = np.rint(np.clip((_finite(flat[strip]) - low) / (high - low), 0.0, 1.0) * 255.0)
+    return result.reshape(pixels.shape)
+
+
+def _finite(values: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+    return np.nan_to_num(values.astype(np.float64), copy=False, nan=0.0, posinf=0.0, neginf=0.0)

@@ -6,8 +6,8 @@ transposed; text is an array of uint16 character codes.
 Data set: Cheng, Jun (2017). "Brain tumor dataset". figshare. https://doi.org/10.6084/m9.figshare.1512427
 """
 
-import io
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -28,11 +28,11 @@ class MatSlice:
     patient: str
 
 
-def read_mat(data: bytes, where: str, max_pixels: int) -> MatSlice:
-    """Reads a slice from the bytes of a ``.mat`` file.
+def read_mat(file: BinaryIO, where: str, max_pixels: int) -> MatSlice:
+    """Reads a slice from an open ``.mat`` file.
 
     Args:
-        data: The file's content.
+        file: Open for reading, at its start.
         where: The file's name, for the message of an error.
         max_pixels: A larger image is refused before it is decoded.
 
@@ -42,8 +42,8 @@ def read_mat(data: bytes, where: str, max_pixels: int) -> MatSlice:
     import h5py
 
     try:
-        with h5py.File(io.BytesIO(data), "r") as file:
-            struct = file["cjdata"]
+        with h5py.File(file, "r") as content:
+            struct = content["cjdata"]
             shape = struct["image"].shape
             if len(shape) != 2 or 0 in shape:
                 raise DataError(f"{where}: cjdata/image must be a matrix; got shape {shape}. Download the file again.")

@@ -23,6 +23,7 @@ UNCERTAIN = "uncertain"
 """The answer where the model is less sure than its threshold."""
 
 _BATCH = 32
+_BATCH_PIXELS = 200_000  # eight images of 150x150: 32 of them would take 200 MB more
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def predict_files(
         threshold: Confidence below which the answer is `UNCERTAIN`.
     """
     remaining = iter(paths)
-    while batch := list(islice(remaining, _BATCH)):
+    batch_size = max(1, min(_BATCH, _BATCH_PIXELS // image_size**2))
+    while batch := list(islice(remaining, batch_size)):
         read = [_read(path, image_size) for path in batch]
         images = [image for image in read if isinstance(image, np.ndarray)]
         explained = explainer.explain(np.stack(images)) if images else None

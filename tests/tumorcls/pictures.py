@@ -1,5 +1,7 @@
 """Small pictures and data folders for the tests of the data path."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -24,6 +26,18 @@ def write(path: Path, image: npt.NDArray[np.generic], quality: int = 95) -> Path
     done, encoded = cv2.imencode(path.suffix, image, [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix == ".jpg" else [])
     assert done
     path.write_bytes(encoded.tobytes())
+    return path
+
+
+def png_header(folder: Path, side: int) -> Path:
+    """Writes a PNG that claims to be a square of so many pixels a side, and has none."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+    path = folder / f"claims-{side}.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
     return path
 
 

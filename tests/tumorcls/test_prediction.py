@@ -6,7 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
+from tests.tumorcls.pictures import png_header
 from tumorcls import DISCLAIMER
 from tumorcls.activation_map import Explained
 from tumorcls.answer_picture import draw_answer
@@ -60,6 +62,9 @@ def test_batches_are_bounded_and_empty_ones_never_run(tmp_path):
     found = list(predict_files(model, paths, CLASSES, 16, 0.0))
     assert len(found) == 80
     assert model.batches == [32, 8]
+    model.batches.clear()
+    list(predict_files(model, [good] * 9, CLASSES, 150, 0.0))
+    assert model.batches == [8, 1], "large images come in smaller batches"
 
 
 def test_folders_give_their_images_sorted_and_files_pass_as_they_are(tmp_path):
@@ -98,6 +103,29 @@ def test_what_is_no_slice_gets_an_answer(tmp_path, name, image):
     (tmp_path / name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
     [found] = predict_files(ByBrightness(), [tmp_path / name], CLASSES, 16, 0.0)
     assert found.answer in CLASSES
+
+
+@pytest.mark.parametrize("form", ["gif", "png", "webp"])
+def test_an_animation_is_its_first_picture(tmp_path, form):
+    frames = [Image.new("RGB", (40, 30), (value,) * 3) for value in (250, 10, 10)]
+    path = tmp_path / f"a.{form}"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=50, lossless=True)
+    with Image.open(path) as animation:
+        assert animation.n_frames > 1
+    [found] = predict_files(ByBrightness(), [path], CLASSES, 16, 0.0)
+    assert found.image.max() >= 240
+
+
+def test_what_is_no_image_is_a_line_each(tmp_path):
+    whole = write(tmp_path / "whole.png", 90).read_bytes()
+    contents = {"cut.png": whole[: len(whole) // 2], "text.jpg": b"no picture", "empty.png": b"", "half.gif": b"GIF89a\x01"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "folder.png").mkdir()
+    paths = [*(tmp_path / name for name in contents), tmp_path / "folder.png", Path("/dev/zero"), png_header(tmp_path, 20_000)]
+    found = list(predict_files(ByBrightness(), paths, CLASSES, 16, 0.0))
+    assert [one.answer for one in found] == [None] * len(paths)
+    assert all(one.error.startswith(f"{one.path}: ") and "\n" not in one.error for one in found)
 
 
 def test_the_picture_of_an_answer_shows_image_and_map(answers):

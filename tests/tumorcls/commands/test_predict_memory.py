@@ -1,0 +1,45 @@
+"""A whole `tumorcls predict` on images that are far too large, or as large as is accepted."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from tests.tumorcls.pictures import png_header, write
+from tumorcls.calibration import Calibration
+from tumorcls.labels import CLASSES
+from tumorcls.model import build_backbone, build_classifier
+from tumorcls.saved_model import SavedModel
+
+GIGABYTE = 10**9
+
+# A process of its own: a fork of the test's would count the test's memory too.
+MEASURE = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_stays_below_a_gigabyte(tmp_path, make_config):
+    head = keras.layers.Dense(4)
+    head.build((None, 1280))
+    network = build_classifier(build_backbone(150, "none"), head, 0.3)
+    config = make_config(image_size=150)
+    SavedModel(network, CLASSES, config, {}, Calibration(1.0, 0.0, 0.05, 1.0, 0.0, 1)).save(tmp_path / "model.keras")
+    huge = np.zeros((20_000, 20_000), np.uint8)
+    refused = [write(tmp_path / "huge.jpg", huge), write(tmp_path / "huge.png", huge), png_header(tmp_path, 11_000)]
+    largest = np.random.default_rng(0).integers(0, 2**16, (4096, 4096)).astype(np.uint16)
+    answered = [write(tmp_path / "deep.png", largest), write(tmp_path / "grey.jpg", (largest >> 8).astype(np.uint8))]
+    command = [sys.executable, "-m", "tumorcls", "predict", *map(str, [*refused, *answered])]
+    done = subprocess.run([sys.executable, "-c", MEASURE, *command], cwd=tmp_path, capture_output=True, text=True)
+    lines = [line for line in done.stderr.splitlines() if "tumorcls: " in line or "Warning" in line]
+    assert len(lines) == len(refused), done.stderr
+    assert all("at most 16,777,216 pixels" in line for line in lines)
+    assert len([line for line in done.stdout.splitlines() if str(tmp_path) in line]) == len(answered)
+    code, kilobytes = map(int, done.stdout.split()[-2:])
+    assert code == 1
+    assert kilobytes * 1024 < GIGABYTE
