@@ -14,6 +14,9 @@ from search.rules import broken, show
 EPOCHS = "epochs"
 """The parameter or setting that says how often a trial reports, in a study file that has one of this name."""
 
+RUNS = ("folds", "repeats")
+"""Settings of an objective that trains several times in a trial, and reports once for each time."""
+
 
 @dataclass(frozen=True)
 class Reach:
@@ -24,15 +27,21 @@ class Reach:
         reports: The most reports of a trial before its last one, when there is nothing left to save; None where the file does
             not tell.
         source: Where the file tells it.
+        by_epoch: Reports are a run's epochs, one after another, and no results that are independent of each other.
     """
 
     trials: int
     reports: int | None = None
     source: str = ""
+    by_epoch: bool = False
 
 
 def reach_of(trials: int, space: Mapping[str, BaseDistribution], settings: Mapping[str, Any]) -> Reach:
-    """Returns the reach in a study whose objective reports once an epoch, if its file speaks of epochs at all."""
+    """Returns the reach in a study whose objective reports once a run or an epoch, if its file speaks of them at all."""
+    for key in RUNS:
+        count = settings.get(key)
+        if isinstance(count, int) and count > 1:
+            return Reach(trials, count - 1, f"objective.{key} = {count}")
     if EPOCHS in space:
         distribution = space[EPOCHS]
         values = distribution.choices if isinstance(distribution, CategoricalDistribution) else ()
@@ -42,7 +51,7 @@ def reach_of(trials: int, space: Mapping[str, BaseDistribution], settings: Mappi
     else:
         values, where = (settings.get(EPOCHS),), f"objective.{EPOCHS}"
     counts = [value for value in values if isinstance(value, int) and not isinstance(value, bool)]
-    return Reach(trials, max(counts) - 1, f"{where} = {max(counts)}") if counts else Reach(trials)
+    return Reach(trials, max(counts) - 1, f"{where} = {max(counts)}", by_epoch=True) if counts else Reach(trials)
 
 
 def check_reach(name: str, kind: type[BasePruner], options: Mapping[str, Any], reach: Reach) -> None:
@@ -54,6 +63,10 @@ def check_reach(name: str, kind: type[BasePruner], options: Mapping[str, Any], r
         options: What the study file says; accepted by the class.
         reach: What there is to work with.
     """
+    if name == "wilcoxon" and reach.by_epoch:
+        rule = f"wilcoxon compares results that are independent of each other; {reach.source} makes a trial report its epochs"
+        remedy = "Set folds or repeats in [objective], or choose another pruner."
+        raise broken(rule, got=show(name), remedy=remedy, key="name")
     defaults = {key: parameter.default for key, parameter in inspect.signature(kind).parameters.items()}
     own = {**defaults, **options}
     option, wanted = _trials_before(name, own)

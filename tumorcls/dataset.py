@@ -12,6 +12,7 @@ from tumorcls.config import TrainConfig
 from tumorcls.errors import DataError
 from tumorcls.images import load_images
 from tumorcls.prepare import PreparedData, prepare
+from tumorcls.split import split_groups
 
 Part = Literal["train", "validation", "development", "test"]
 """``development`` is train and validation together: what a final model is trained on."""
@@ -42,9 +43,51 @@ class ImageSet:
         one_hot = np.eye(len(self.classes), dtype=np.float32)[self.labels]
         return one_hot * np.float32(1 - label_smoothing) + np.float32(label_smoothing / len(self.classes))
 
+    def rows(self, rows: NDArray[np.int64]) -> "ImageSet":
+        """Returns these rows as a set of their own, in memory."""
+        keys = tuple(self.keys[row] for row in rows)
+        key = content_key(pixels=keys, of=self.key)
+        return ImageSet(self.images[rows], self.labels[rows], self.groups[rows], self.classes, keys, key)
+
     def class_counts(self) -> dict[str, int]:
         """Returns the number of images of each class."""
         return dict(zip(self.classes, np.bincount(self.labels, minlength=len(self.classes)).tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One division of a set into images to train on and images to validate with; no group is on both sides.
+
+    Attributes:
+        train: int64, rows of the set.
+        validation: The other rows.
+    """
+
+    train: NDArray[np.int64]
+    validation: ImageSet
+
+
+def divide(images: ImageSet, count: int, seed: int) -> tuple[Fold, ...]:
+    """Divides a set into `count` folds of like size and like shares of the classes; each row validates in one of them.
+
+    Raises:
+        DataError: A class has too few groups for every fold to have it on both sides.
+    """
+    groups = [len(np.unique(images.groups[images.labels == label])) for label in range(len(images.classes))]
+    if min(groups) < count:
+        scarce = images.classes[int(np.argmin(groups))]
+        raise DataError(
+            f"folds: each class must have {count} groups of images; got {min(groups)} of {scarce}. Choose fewer folds."
+        )
+    names = [str(number) for number in range(count)]
+    fold_of = split_groups(images.groups, images.labels.tolist(), dict.fromkeys(names, 1 / count), seed)
+    folds = tuple(Fold(np.flatnonzero(fold_of != name), images.rows(np.flatnonzero(fold_of == name))) for name in names)
+    for number, fold in enumerate(folds):
+        if missing := [name for name, size in fold.validation.class_counts().items() if not size]:
+            raise DataError(
+                f"folds: fold {number} must have images of each class; got none of {missing[0]}. Choose fewer folds."
+            )
+    return folds
 
 
 def prepare_data(config: TrainConfig, cache: Path) -> PreparedData:

@@ -2,15 +2,20 @@
 
 import importlib.metadata
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Protocol
+from statistics import fmean, stdev
+from typing import Any, Literal, Protocol
 
+import numpy as np
 import optuna
 
 from tumorcls.backend import select_backend
 from tumorcls.config import TrainConfig, cache_folder
 from tumorcls.errors import ConfigError, TumorclsError
+
+_Part = Literal["train", "validation", "development"]
 
 PACKAGES = ("tumorcls", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy", "optuna")
 
@@ -50,11 +55,14 @@ class BrainTumourObjective:
     where each trial is asked for the five hyperparameters of `suggest`. No part of it opens a test image.
     """
 
-    def __init__(self, *, artifacts: bool = True, **settings: Any) -> None:
+    def __init__(self, *, artifacts: bool = True, repeats: int = 1, folds: int = 1, **settings: Any) -> None:
         """Checks the settings, prepares the data and loads a backend, so that what is wrong shows before the first trial.
 
         Args:
             artifacts: Whether a finished trial leaves pictures where its study keeps files, as one of `search` does.
+            repeats: So often a trial trains, each time with another seed; its value is the mean.
+            folds: With 2 or more: so many parts that training and validation images are divided into. A trial trains once for
+                each, which validates what it did not train on, and its value is the mean.
             **settings: Fields of `TrainConfig`; `data` at least.
 
         Raises:
@@ -63,14 +71,18 @@ class BrainTumourObjective:
         if not isinstance(artifacts, bool):
             raise ConfigError(f"[objective]: artifacts: must be true or false; got {artifacts!r}. Write one of them.")
         self._artifacts = artifacts
+        self._repeats, self._folds = _check_runs(repeats, folds)
         self._settings = settings
         config = TrainConfig.parse(settings, where="[objective]")
         select_backend()
         from tumorcls.train import Trainer  # imports Keras
 
         self._trainer = Trainer.open(config, cache_folder())
-        for part in ("train", "validation"):
+        self._parts: tuple[_Part, ...] = ("development",) if self._folds > 1 else ("train", "validation")
+        for part in self._parts:
             self._trainer.images(part, config.image_size)
+        if self._folds > 1:
+            self._trainer.folds(config, self._folds)
         self._trainer.programs.get(config)
 
     def __call__(self, trial: Trial) -> float | tuple[float, ...]:
@@ -86,26 +98,61 @@ class BrainTumourObjective:
         _check_directions(trial, config)
         seed = int(trial.user_attrs.get("seed", trial.number))
         self._describe(trial, config, seed)
+        runs = self._runs(config, seed)
+        scores: list[Mapping[str, float]] = []
+        seconds: Counter[str] = Counter()
         epochs: list[Any] = []
+
+        def report(value: float, step: int, steps: int) -> None:
+            if len(config.score) > 1:
+                return  # Optuna keeps no intermediate values of several directions, and prunes nothing there
+            trial.report(value, step=step)
+            if step < steps - 1 and trial.should_prune():
+                raise optuna.TrialPruned
 
         def on_epoch_end(epoch: Any) -> None:
             epochs.append(epoch)
             if not math.isfinite(epoch.loss):
                 raise TrainingDivergedError(f"epoch {epoch.number}: the training loss must stay finite; got {epoch.loss}.")
-            if len(config.score) > 1:
-                return  # Optuna keeps no intermediate values of several directions, and prunes nothing there
-            trial.report(epoch.scores[config.score[0]], step=epoch.number)
-            if epoch.number < config.epochs - 1 and trial.should_prune():
-                raise optuna.TrialPruned
+            if len(runs) == 1:
+                report(epoch.scores[config.score[0]], epoch.number, config.epochs)
 
-        fitted = self._trainer.fit(config, seed, on_epoch_end)
-        for name, score in fitted.last.scores.items():
-            trial.set_user_attr(name, round(score, 6))
-        trial.set_user_attr("seconds", {part: round(seconds, 3) for part, seconds in asdict(fitted.seconds).items()})
-        trial.set_user_attr("validation_share_of_time", round(fitted.seconds.validation / fitted.seconds.total, 4))
+        for number, (run_seed, fold) in enumerate(runs):
+            epochs.clear()
+            fitted = self._trainer.fit(config, run_seed, on_epoch_end, fold=fold)
+            scores.append(fitted.last.scores)
+            seconds.update(asdict(fitted.seconds))
+            if len(runs) > 1:
+                report(fitted.last.scores[config.score[0]], number, len(runs))
+        means = {name: fmean(score[name] for score in scores) for name in scores[0]}
+        self._record(trial, config, means, scores, seconds)
         self._leave_pictures(trial, epochs, config)
-        values = tuple(fitted.last.scores[name] for name in config.score)
+        values = tuple(means[name] for name in config.score)
         return values if len(values) > 1 else values[0]
+
+    def _runs(self, config: TrainConfig, seed: int) -> list[tuple[int, Any]]:
+        """Returns the seed and the fold of each run of a trial; None stands for the split's own train and validation."""
+        if self._folds > 1:
+            return [(seed, fold) for fold in self._trainer.folds(config, self._folds)]
+        more = np.random.SeedSequence(seed).generate_state(self._repeats)[1:] >> 1
+        return [(run_seed, None) for run_seed in (seed, *more.tolist())]
+
+    def _record(
+        self,
+        trial: Trial,
+        config: TrainConfig,
+        means: Mapping[str, float],
+        scores: Sequence[Mapping[str, float]],
+        seconds: Mapping[str, float],
+    ) -> None:
+        for name, mean in means.items():
+            trial.set_user_attr(name, round(mean, 6))
+        if len(scores) > 1:
+            for name in config.score:
+                trial.set_user_attr(f"{name}_of_runs", [round(score[name], 6) for score in scores])
+                trial.set_user_attr(f"{name}_stdev", round(stdev(score[name] for score in scores), 6))
+        trial.set_user_attr("seconds", {part: round(taken, 3) for part, taken in seconds.items()})
+        trial.set_user_attr("validation_share_of_time", round(seconds["validation"] / seconds["total"], 4))
 
     def _leave_pictures(self, trial: Trial, epochs: Sequence[Any], config: TrainConfig) -> None:
         upload = getattr(trial, "upload_artifact", None)  # a trial of plain Optuna has nowhere to put them
@@ -120,10 +167,19 @@ class BrainTumourObjective:
         prepared = self._trainer.prepared
         trial.set_user_attr("config", config.model_dump(mode="json"))
         trial.set_user_attr("training_seed", seed)
-        for part in ("train", "validation"):
+        for part in self._parts:
             trial.set_user_attr(f"{part}_images", self._trainer.images(part, config.image_size).class_counts())
         provenance = {"manifest_sha256": prepared.manifest.sha256, "split_sha256": prepared.split_sha256, **package_versions()}
         trial.set_user_attr("provenance", provenance)
+
+
+def _check_runs(repeats: int, folds: int) -> tuple[int, int]:
+    for name, count in (("repeats", repeats), ("folds", folds)):
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ConfigError(f"[objective]: {name}: must be a whole number >= 1; got {count!r}. Write 5, or leave it out.")
+    if repeats > 1 and folds > 1:
+        raise ConfigError(f"[objective]: repeats, folds: only one may be above 1; got {repeats} and {folds}. Remove one.")
+    return repeats, folds
 
 
 def _check_directions(trial: Trial, config: TrainConfig) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from tumorcls.array_cache import ArrayCache
 from tumorcls.calibration import MAX_ERROR, Calibration, calibrate
 from tumorcls.config import TrainConfig
-from tumorcls.dataset import ImageSet, Part, load_part, prepare_data
+from tumorcls.dataset import Fold, ImageSet, Part, divide, load_part, prepare_data
 from tumorcls.features import Features
 from tumorcls.prepare import PreparedData
 from tumorcls.program import Program, ProgramCache
@@ -74,6 +74,7 @@ class Trainer:
     cache: Path
     programs: ProgramCache = field(default_factory=ProgramCache)
     _parts: dict[tuple[Part, int], ImageSet] = field(default_factory=dict)
+    _folds: dict[tuple[int, int], tuple[Fold, ...]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, config: TrainConfig, cache: Path) -> "Trainer":
@@ -91,7 +92,26 @@ class Trainer:
             self._parts[part, image_size] = load_part(self.prepared, part, image_size, self.cache)
         return self._parts[part, image_size]
 
-    def fit(self, config: TrainConfig, seed: int, on_epoch_end: Callable[[Epoch], None], *, final: bool = False) -> Fitted:
+    def folds(self, config: TrainConfig, count: int) -> tuple[Fold, ...]:
+        """Returns the development part divided into `count` folds, by the seed of the split.
+
+        Raises:
+            DataError: A class has too few groups.
+        """
+        if (count, config.image_size) not in self._folds:
+            images = self.images("development", config.image_size)
+            self._folds[count, config.image_size] = divide(images, count, config.split.seed)
+        return self._folds[count, config.image_size]
+
+    def fit(
+        self,
+        config: TrainConfig,
+        seed: int,
+        on_epoch_end: Callable[[Epoch], None],
+        *,
+        fold: Fold | None = None,
+        final: bool = False,
+    ) -> Fitted:
         """Trains one model.
 
         Args:
@@ -99,6 +119,7 @@ class Trainer:
             seed: Fixes the head's first weights, the order of images and every random draw, whatever ran before in this
                 process. Cached views are the exception: all trials share them.
             on_epoch_end: Called after each epoch; what it raises ends the run.
+            fold: One of `folds` instead of the train and the validation part.
             final: Train on the development part, validation images too; nothing is left to measure.
 
         Returns:
@@ -109,8 +130,9 @@ class Trainer:
             WeightsError: The weights cannot be had.
         """
         started = perf_counter()
-        train = self.images("development" if final else "train", config.image_size)
-        validation = None if final else self._validation(config)
+        train = self.images("development" if final or fold else "train", config.image_size)
+        rows = fold.train if fold else np.arange(len(train.labels))
+        validation = None if final else self._validation(config, fold)
         program = self.programs.get(config)
         features = Features(program, self._arrays)
         order_rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
@@ -124,7 +146,7 @@ class Trainer:
             if config.cached_views:
                 inputs = features.training_view(config, train, number % config.cached_views)  # type: ignore[assignment]
             program.set_learning_rate(learning_rate_at(config, number))
-            loss = program.train_epoch(inputs, targets, order_rng.permutation(len(targets)), config.batch_size)
+            loss = program.train_epoch(inputs, targets, order_rng.permutation(rows), config.batch_size)
             trained = perf_counter()
             measured = validation.measure(program, config, final=number == config.epochs - 1) if validation else None
             training += trained - begun
@@ -143,8 +165,8 @@ class Trainer:
     def _arrays(self) -> ArrayCache:
         return ArrayCache(self.cache / "arrays")
 
-    def _validation(self, config: TrainConfig) -> Validation:
-        return Validation(self.images("validation", config.image_size), self._arrays)
+    def _validation(self, config: TrainConfig, fold: Fold | None = None) -> Validation:
+        return Validation(fold.validation if fold else self.images("validation", config.image_size), self._arrays)
 
 
 def learning_rate_at(config: TrainConfig, epoch: int) -> float:

@@ -23,6 +23,18 @@ def parabola(trial, steps=4, pause=0.0):
     return -((x - 2) ** 2) + (trial.user_attrs["seed"] % 1000) * 1e-9
 
 
+def folded(trial, folds):
+    """Each fold is harder or easier for all configs alike."""
+    x = trial.suggest_float("x", -10.0, 10.0)
+    results = []
+    for fold in range(folds):
+        results.append(-((x - 2) ** 2) + 100 * fold)
+        trial.report(results[-1], fold)
+        if fold < folds - 1 and trial.should_prune():
+            raise optuna.TrialPruned
+    return sum(results) / folds
+
+
 def gated(trial):
     """Lets the test act in the middle of a trial: says that it is there, and goes on once the file `gate` is."""
     Path("waiting").touch()

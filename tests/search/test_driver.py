@@ -122,6 +122,20 @@ def test_the_pruner_prunes(drive):
     assert len(study.trials) == 20, "a pruned trial counts against the budget"
 
 
+def test_wilcoxon_prunes_between_folds(drive):
+    study = drive(
+        study={"objective": '"objectives:folded"', "trials": "20"},
+        pruner={"name": '"wilcoxon"', "p_threshold": "0.1"},
+        objective={"folds": "6"},
+    )
+    pruned = [trial for trial in study.trials if trial.state is TrialState.PRUNED]
+    assert len(pruned) >= 5
+    assert {len(trial.intermediate_values) for trial in pruned} == {4}, "2 ** -4 is the first p below 0.1"
+    kept = [trial for trial in study.trials if trial.state is TrialState.COMPLETE]
+    assert {len(trial.intermediate_values) for trial in kept} == {6}
+    assert abs(study.best_params["x"] - 2) == min(abs(trial.params["x"] - 2) for trial in study.trials)
+
+
 def test_several_directions(drive):
     study = {
         "objective": '"objectives:two_values"',

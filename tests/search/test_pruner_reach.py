@@ -85,6 +85,8 @@ def test_a_hyperband_without_a_bracket():
 
 
 def test_a_pruner_that_believes_no_p_value():
+    with pytest.raises(PydanticCustomError, match=r"independent of each other; objective.epochs = 9 makes a trial report its"):
+        pruners.check("wilcoxon", {}, 1, reach_of(9, {}, {"epochs": 9}))
     with pytest.raises(PydanticCustomError, match="wilcoxon can never prune: it needs inf reports"):
         pruners.check("wilcoxon", {"p_threshold": 0.0}, 1, Reach(9, 99, "space.epochs = 100"))
 
@@ -92,10 +94,12 @@ def test_a_pruner_that_believes_no_p_value():
 @pytest.mark.parametrize(
     ("space", "settings", "expected"),
     [
-        ({"epochs": IntDistribution(4, 20, step=4)}, {}, Reach(9, 19, "space.epochs = 20")),
-        ({"epochs": CategoricalDistribution([5, 30, 10])}, {}, Reach(9, 29, "space.epochs = 30")),
-        ({}, {"epochs": 3}, Reach(9, 2, "objective.epochs = 3")),
-        ({"epochs": IntDistribution(1, 2)}, {"epochs": 30}, Reach(9, 1, "space.epochs = 2")),
+        ({"epochs": IntDistribution(4, 20, step=4)}, {}, Reach(9, 19, "space.epochs = 20", by_epoch=True)),
+        ({"epochs": CategoricalDistribution([5, 30, 10])}, {}, Reach(9, 29, "space.epochs = 30", by_epoch=True)),
+        ({}, {"epochs": 3}, Reach(9, 2, "objective.epochs = 3", by_epoch=True)),
+        ({"epochs": IntDistribution(1, 2)}, {"epochs": 30}, Reach(9, 1, "space.epochs = 2", by_epoch=True)),
+        ({"epochs": IntDistribution(1, 2)}, {"folds": 5}, Reach(9, 4, "objective.folds = 5")),
+        ({"epochs": IntDistribution(1, 2)}, {"repeats": 3, "folds": 1}, Reach(9, 2, "objective.repeats = 3")),
         ({}, {"epochs": "${EPOCHS}"}, Reach(9)),
         ({}, {"epochs": True}, Reach(9)),
         ({}, {}, Reach(9)),

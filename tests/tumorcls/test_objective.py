@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 
@@ -65,6 +66,58 @@ def test_several_scores_make_several_values_and_no_reports(settings, objective):
     assert trial.intermediate_values == {}
     with pytest.raises(TumorclsError, match="one score for each of the study's 2 directions; got robust_f1"):
         objective(study.ask())
+
+
+@pytest.mark.parametrize("runs", [{"repeats": 3}, {"folds": 3}])
+def test_a_trial_of_several_runs_has_their_mean_and_reports_each(settings, quiet_study, runs):
+    several = BrainTumourObjective(**settings, **runs)
+    quiet_study.enqueue_trial({**PARAMS, "epochs": 4}, user_attrs={"seed": 11})
+    quiet_study.optimize(several, n_trials=1)
+    [trial] = quiet_study.trials
+    reported = list(trial.intermediate_values.values())
+    assert len(reported) == 3
+    assert len(set(reported)) > 1, "they were not the same run"
+    assert trial.value == pytest.approx(np.mean(reported))
+    assert trial.user_attrs["robust_f1"] == pytest.approx(trial.value, abs=1e-6)
+    assert trial.user_attrs["robust_f1_of_runs"] == pytest.approx(reported, abs=1e-6)
+    assert trial.user_attrs["robust_f1_stdev"] == pytest.approx(np.std(reported, ddof=1), abs=1e-6)
+    assert set(trial.user_attrs["config"]) & {"repeats", "folds"} == set()
+
+
+def test_the_first_repeat_is_the_run_that_a_trial_without_makes(settings, objective, quiet_study):
+    for run in (objective, BrainTumourObjective(**settings, repeats=2)):
+        quiet_study.enqueue_trial({**PARAMS, "epochs": 4}, user_attrs={"seed": 11})
+        quiet_study.optimize(run, n_trials=1)
+    once, twice = quiet_study.trials
+    assert twice.intermediate_values[0] == once.value
+
+
+def test_a_pruner_decides_between_runs(settings, quiet_study):
+    class AfterTheSecond(optuna.pruners.BasePruner):
+        def prune(self, study, trial):
+            return trial.last_step == 1
+
+    quiet_study.pruner = AfterTheSecond()
+    quiet_study.enqueue_trial({**PARAMS, "epochs": 4})
+    quiet_study.optimize(BrainTumourObjective(**settings, repeats=4), n_trials=1)
+    [trial] = quiet_study.trials
+    assert trial.state is optuna.trial.TrialState.PRUNED
+    assert list(trial.intermediate_values) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("runs", "says"),
+    [
+        ({"repeats": 0}, "[objective]: repeats: must be a whole number >= 1; got 0."),
+        ({"folds": 2.0}, "[objective]: folds: must be a whole number >= 1; got 2.0."),
+        ({"folds": 2, "repeats": 2}, "[objective]: repeats, folds: only one may be above 1; got 2 and 2."),
+        ({"folds": 500}, "folds: each class must have 500 groups of images; got "),
+    ],
+)
+def test_runs_that_cannot_be(settings, runs, says):
+    with pytest.raises(TumorclsError) as caught:
+        BrainTumourObjective(**settings, **runs)
+    assert str(caught.value).startswith(says)
 
 
 @pytest.mark.parametrize("artifacts", [True, False])

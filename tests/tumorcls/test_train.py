@@ -172,6 +172,20 @@ def test_a_class_without_images_is_one_line(make_config, images, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_folds_divide_the_development_part_by_groups(trainer, make_config):
+    development = trainer.images("development", 32)
+    folds = trainer.folds(make_config(), 3)
+    held_out = [np.setdiff1d(np.arange(len(development.labels)), fold.train) for fold in folds]
+    assert sorted(np.concatenate(held_out).tolist()) == list(range(len(development.labels)))
+    for fold, rows in zip(folds, held_out, strict=True):
+        assert fold.validation.keys == tuple(development.keys[row] for row in rows)
+        assert not set(development.groups[fold.train].tolist()) & set(fold.validation.groups.tolist())
+        np.testing.assert_array_equal(fold.validation.images, development.images[rows])
+        expected = np.bincount(development.labels) / 3
+        np.testing.assert_allclose(list(fold.validation.class_counts().values()), expected, atol=0.25 * expected.max())
+    assert len({fold.validation.key for fold in folds}) == 3
+
+
 def test_a_subset_keeps_the_classes_shares_and_is_always_the_same():
     labels = np.repeat([0, 1, 2, 3], [40, 20, 20, 80])
     chosen = stratified_subset(labels, 16)
