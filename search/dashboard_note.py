@@ -12,12 +12,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.export import PROVENANCE_KEY
 from search.goals import Goal, find_baseline, goals_of
-from search.progress import format_params
 from search.report.facts import gather
 from search.report.figures import best_so_far, timeline
 from search.resume import describe
 from search.snapshot import snapshot
 from search.study_file import StudySpec
+from search.units import format_params
 
 MARK = "*Written by `search dashboard`. Delete this line, and the note is left as it is.*"
 

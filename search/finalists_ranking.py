@@ -11,8 +11,8 @@ from rich.table import Table
 
 from search.goals import Goal, find_baseline, goals_of, rank
 from search.intervals import Interval, mean_interval
-from search.progress import format_params
 from search.resume import FINALIST_KEY
+from search.units import format_params
 
 
 @dataclass(frozen=True)

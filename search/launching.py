@@ -9,13 +9,14 @@ from rich.console import Console
 
 from search import pruners, storage
 from search.artifacts import artifact_folder
+from search.board import Board
 from search.budget import EndReason
 from search.crew import Crew
 from search.devices import check_places, environ_of, visible_devices
 from search.driver import Driver
 from search.errors import ObjectiveError, StudyError, WorkerError
 from search.executors.local import LocalExecutor
-from search.progress import Board, make_view
+from search.progress import make_view
 from search.resume import check_same, claim, release, retry_lost
 from search.settings import expand
 from search.study_file import StudySpec

@@ -9,8 +9,8 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from search.progress import clock, format_params
 from search.resume import DRIVER_KEY, Owner
+from search.units import clock, format_params
 from search.warm_start import WARM_KEY, is_result, is_warm
 
 _STYLES = {TrialState.COMPLETE: "green", TrialState.PRUNED: "yellow", TrialState.FAIL: "red", TrialState.RUNNING: "cyan"}

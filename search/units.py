@@ -1,6 +1,7 @@
-"""Times and sizes as a study file writes them: ``"20m"``, ``"4GB"``."""
+"""Times, sizes and parameters as people write and read them: ``"20m"``, ``"4GB"``, ``05:30``, ``dropout=0.2``."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from search.rules import broken, show
@@ -39,3 +40,15 @@ def parse_size(value: Any) -> Any:
 def format_size(size: int) -> str:
     """Returns bytes as ``"4.2 GB"`` or ``"812 MB"``."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def clock(seconds: float) -> str:
+    """Returns ``mm:ss``, or ``h:mm:ss`` from one hour on."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute:02}:{second:02}"
+
+
+def format_params(params: Mapping[str, Any]) -> str:
+    """Returns ``name=value`` pairs, floats with four significant digits."""
+    return " ".join(f"{name}={f'{value:.4g}' if isinstance(value, float) else value}" for name, value in params.items())

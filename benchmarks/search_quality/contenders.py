@@ -12,10 +12,11 @@ from typing import Any
 import optuna
 
 from benchmarks.search_quality.records import Finished, Task
+from search.board import Board
 from search.crew import Crew
 from search.driver import Driver
 from search.executors.inline import InlineExecutor
-from search.progress import Board, View
+from search.progress import View
 from search.pruners import make as make_pruner
 from search.resume import Owner
 from search.study_file import StudySpec, load

@@ -8,10 +8,10 @@ import plotly.graph_objects as go
 from rich.console import Console
 from rich.table import Table
 
-from search.progress import clock
 from search.report.comparison import Comparison, Run, Side, value_at
 from search.report.figures import BLUE, GREEN, GREY, ORANGE, PINK, SKY, VERMILLION, style
 from search.report.html import chart, page, section, table, time_unit
+from search.units import clock
 
 _COLOURS = (BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY, GREY)
 

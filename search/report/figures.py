@@ -9,9 +9,9 @@ from optuna.trial import FrozenTrial, TrialState
 from plotly.subplots import make_subplots
 
 from search.goals import Goal
-from search.progress import clock, format_params
 from search.report.facts import Facts
 from search.report.importances import Importances
+from search.units import clock, format_params
 
 BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A929C"
 """Okabe & Ito 2008: told apart by colour-blind readers."""

@@ -7,11 +7,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.goals import Goal
-from search.progress import clock
 from search.report import figures, landscape
 from search.report.facts import TOP, Facts, Failure, gather
 from search.report.html import cards, chart, page, section, table, time_unit
 from search.report.importances import FEW, Importances
+from search.units import clock
 
 _FAILURES, _NUMBERS, _AXES = 20, 12, 10
 

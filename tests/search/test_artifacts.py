@@ -7,11 +7,12 @@ import pytest
 from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta
 
 from search.artifacts import artifact_folder
+from search.board import Board
 from search.crew import Crew
 from search.driver import Driver
 from search.executors.inline import InlineExecutor
 from search.messages import Artifact, RunTrial
-from search.progress import Board, View
+from search.progress import View
 from search.resume import Owner
 from search.study_file import load
 from search.worker import WorkerSetup

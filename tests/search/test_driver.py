@@ -8,11 +8,12 @@ from optuna.trial import TrialState
 
 from search import pruners
 from search.asking import Asker
+from search.board import Board
 from search.crew import Crew
 from search.driver import Driver
 from search.errors import ObjectiveError
 from search.executors.inline import InlineExecutor
-from search.progress import Board, View
+from search.progress import View
 from search.resume import Owner, give_back
 from search.study_file import load
 from search.worker import WorkerSetup

@@ -4,8 +4,10 @@ import optuna
 import pytest
 from rich.console import Console
 
+from search.board import Board
 from search.messages import Outcome
-from search.progress import Board, LineView, LiveView, View, clock, make_view
+from search.progress import LineView, LiveView, View, make_view
+from search.units import clock
 
 
 @pytest.fixture

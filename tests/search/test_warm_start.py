@@ -4,12 +4,12 @@ from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
 from search.asking import Asker
+from search.board import Board
 from search.budget import Spent
 from search.errors import StudyError
 from search.export import export_trial
 from search.faults import MEMORY_CONSTRAINT
 from search.goals import goals_of, rank
-from search.progress import Board
 from search.report.page import render
 from search.resume import check_same
 from search.status import best_trials, finished_count, print_status
