@@ -13,6 +13,7 @@ COMMANDS = {
     "audit": "Show copies, leaks, label conflicts and confounding in data folders.",
     "card": "Write a model card: what the model is, how it was found, how it did, and what it is not for.",
     "evaluate": "Measure a model on the test part, clean and under noise.",
+    "export-model": "Write a model as ONNX or TFLite, checked against the original.",
     "fetch": "Get a public data set from Kaggle.",
     "phantoms": "Write generated brain-like images in the layout of the Kaggle sets.",
     "predict": "Print a model's probabilities for images.",
@@ -20,7 +21,7 @@ COMMANDS = {
     "preview": "Draw every noise at every severity, and what training sees.",
     "train": "Train a model from an exported config.",
 }
-"""Commands and their help; each is `tumorcls.commands.NAME.command`."""
+"""Commands and their help; each is `tumorcls.commands.NAME.command`, with _ for -."""
 
 
 class _LazyCommands(click.Group):
@@ -32,7 +33,7 @@ class _LazyCommands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"tumorcls.commands.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"tumorcls.commands.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -5,7 +5,8 @@
     ├── DataError           a folder, an image, a manifest or a split is not what it must be
     ├── WeightsError        pretrained weights cannot be had
     ├── BackendError        no Keras backend is installed
-    └── ModelError          a file is not a model that tumorcls saved
+    ├── ModelError          a file is not a model that tumorcls saved
+    └── ExportError         a model cannot be written for other programs
 
 Every message reads *where: rule; what was received. Remedy.*
 """
@@ -33,3 +34,7 @@ class BackendError(TumorclsError):
 
 class ModelError(TumorclsError):
     """A file is not a model that tumorcls saved."""
+
+
+class ExportError(TumorclsError):
+    """A model cannot be written for other programs."""

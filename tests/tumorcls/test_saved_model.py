@@ -2,6 +2,7 @@ import subprocess
 import sys
 import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -68,11 +69,34 @@ def test_what_is_no_model_of_ours_is_one_line(saved, tmp_path):
     empty = tmp_path / "empty.keras"
     with zipfile.ZipFile(empty, "w") as archive:
         archive.writestr("tumorcls.json", "{}")
-    for path in (plain, text, cut, empty, tmp_path / "missing.keras", tmp_path):
+    junk = tmp_path / "junk.keras"
+    with zipfile.ZipFile(junk, "w") as archive:
+        archive.writestr("tumorcls.json", "{not JSON")
+        archive.writestr("config.json", b"\x00\xff")
+    older = tmp_path / "older.h5"
+    with h5py.File(older, "w") as file:
+        file["weights"] = 1
+    for path in (plain, text, cut, empty, junk, older, tmp_path / "missing.keras", tmp_path):
         with pytest.raises(ModelError) as caught:
             load_model(path)
         assert str(caught.value).startswith(f"{path}: ")
         assert "\n" not in str(caught.value)
+
+
+def test_code_inside_a_file_never_runs(saved, tmp_path):
+    # A Lambda layer is Python code that loading would run; here it would leave a file.
+    trace = tmp_path / "ran"
+    code = f"__import__('pathlib').Path({str(trace)!r}).touch()"
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(eval(f"lambda x: ({code}, x)[1]"), output_shape=(2,))])
+    path = tmp_path / "lambda.keras"
+    network.save(path)
+    with zipfile.ZipFile(saved) as ours, zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("tumorcls.json", ours.read("tumorcls.json"))
+    trace.unlink(missing_ok=True)  # building the network ran it
+    with pytest.raises(ModelError) as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+    assert not trace.exists()
 
 
 def test_a_place_that_cannot_hold_it_is_one_line(model, tmp_path):

@@ -1,0 +1,48 @@
+"""`tumorcls export-model`: a model for programs without Keras."""
+
+from pathlib import Path
+
+import click
+
+from tumorcls import DISCLAIMER
+
+_FILE = click.Path(path_type=Path)
+_COMPARED = 8
+
+
+@click.command("export-model")
+@click.argument("model_file", metavar="MODEL.keras", type=_FILE)
+@click.argument("images", nargs=-1, metavar="[IMAGE]...", type=_FILE)
+@click.option(
+    "-o", "--output", "outputs", type=_FILE, multiple=True, required=True, help="FILE.onnx or FILE.tflite; repeatable."
+)
+def command(model_file: Path, images: tuple[Path, ...], outputs: tuple[Path, ...]) -> None:
+    """Write a model as ONNX or TFLite, once the file has given the model's own answers.
+
+    The answers are compared on IMAGEs (files or folders), or on generated images. Where they differ nothing is written. The
+    file takes uint8 RGB images and gives calibrated probabilities; class names, threshold and disclaimer are inside. Needs the
+    extra [export].
+    """
+    from tumorcls.backend import select_backend
+    from tumorcls.phantom import render
+    from tumorcls.prediction import find_images
+
+    select_backend()
+    import numpy as np
+
+    from tumorcls.images import fit_square, read_image
+    from tumorcls.portable import export
+    from tumorcls.saved_model import load_model
+
+    model = load_model(model_file)
+    size = model.config.image_size
+    if images:
+        compared = np.stack([fit_square(read_image(path), size) for path in find_images(images)])
+    else:
+        names = [model.classes[at % len(model.classes)] for at in range(_COMPARED)]
+        drawn = [render(name, np.random.default_rng([0, at]), size) for at, name in enumerate(names)]
+        compared = np.repeat(np.stack(drawn)[..., None], 3, axis=-1)
+    for output in outputs:
+        difference = export(model, output, compared)
+        click.echo(f"Wrote {output}: over {len(compared)} images its probabilities differ by at most {difference:.1e}.")
+    click.echo(DISCLAIMER)
