@@ -36,7 +36,7 @@ _BROKEN_FILE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError
 # Raised to make every stored array be built anew when decoding or resizing gives other pixels.
 _PIXELS_VERSION = 1
 _CHUNK = 256
-_STRIP_PIXELS = 2**20  # converted at once, so that an image with transparency is never in memory four times over
+_STRIP_PIXELS = 2**20  # converted at once, so that an image is never in memory four times over
 
 
 @dataclass(frozen=True)
@@ -103,14 +103,30 @@ def _check_size(image: Image.Image, where: str) -> None:
 
 
 def _to_rgb(image: Image.Image) -> Pixels:
-    if image.mode.startswith(("I", "F")):  # 16-bit and deeper: Pillow's own conversion would clip at 255
-        return np.repeat(to_uint8(np.asarray(image))[:, :, None], 3, axis=2)
     width, height = image.size
+    if image.mode.startswith(("I", "F")):  # 16-bit and deeper: Pillow's own conversion would clip at 255
+        return np.repeat(to_uint8(_taken(image))[:, :, None], 3, axis=2)
     rgb = np.empty((height, width, 3), np.uint8)
+    for rows, strip in _strips(image):
+        rgb[rows] = np.asarray(_on_black(strip))
+    return rgb
+
+
+def _taken(image: Image.Image) -> npt.NDArray[np.generic]:
+    """Returns the image's values as they are stored, and frees the image: both at once would be 64 MB."""
+    values = np.empty((image.height, image.width), np.asarray(image.crop((0, 0, 1, 1))).dtype)
+    for rows, strip in _strips(image):
+        values[rows] = np.asarray(strip)
+    image.close()
+    return values
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    width, height = image.size
     rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):
-        rgb[top : top + rows] = np.asarray(_on_black(image.crop((0, top, width, min(top + rows, height)))))
-    return rgb
+        bottom = min(top + rows, height)
+        yield slice(top, bottom), image.crop((0, top, width, bottom))
 
 
 def _on_black(image: Image.Image) -> Image.Image:

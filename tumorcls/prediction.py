@@ -23,7 +23,7 @@ UNCERTAIN = "uncertain"
 """The answer where the model is less sure than its threshold."""
 
 _BATCH = 32
-_BATCH_PIXELS = 200_000  # eight images of 150x150: 32 of them would take 200 MB more
+_BATCH_PIXELS = 100_000  # four images of 150x150: 32 of them would take 230 MB more
 
 
 @dataclass(frozen=True)
