@@ -4,6 +4,8 @@ Magnetic resonance images carry no absolute unit: the same tissue is 300 on one 
 in a 16-bit file fill a sixteenth of its range. Values deeper than 8 bits are therefore scaled by their own percentiles.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -26,9 +28,7 @@ def to_uint8(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     if pixels.dtype == np.uint8:
         return pixels.astype(np.uint8, copy=False)
     flat = pixels.reshape(-1)
-    sample = flat[:: -(-max(flat.size, 1) // _SAMPLE)]
-    # Integers are all finite: partitioned as they are, they take a quarter of the memory.
-    low, high = np.percentile(sample if sample.dtype.kind in "iu" else _finite(sample), PERCENTILES)
+    low, high = _percentiles(flat[:: -(-max(flat.size, 1) // _SAMPLE)])
     strips = [slice(start, start + _STRIP) for start in range(0, flat.size, _STRIP)]
     if high <= low:  # nearly all pixels are alike, e.g. a few bright ones on black: percentiles would erase them
         low = min(_finite(flat[strip]).min() for strip in strips)
@@ -38,6 +38,12 @@ def to_uint8(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
         for strip in strips:
             result[strip] = np.rint(np.clip((_finite(flat[strip]) - low) / (high - low), 0.0, 1.0) * 255.0)
     return result.reshape(pixels.shape)
+
+
+def _percentiles(sample: npt.NDArray[Any]) -> tuple[float, float]:
+    finite = sample if sample.dtype.kind in "iu" else _finite(sample)  # integers as they are: a quarter of the memory
+    low, high = np.percentile(finite, PERCENTILES)
+    return float(low), float(high)
 
 
 def _finite(values: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:

@@ -64,7 +64,7 @@ def test_batches_are_bounded_and_empty_ones_never_run(tmp_path):
     assert model.batches == [32, 8]
     model.batches.clear()
     list(predict_files(model, [good] * 9, CLASSES, 150, 0.0))
-    assert model.batches == [8, 1], "large images come in smaller batches"
+    assert model.batches == [4, 4, 1], "large images come in smaller batches"
 
 
 def test_folders_give_their_images_sorted_and_files_pass_as_they_are(tmp_path):
