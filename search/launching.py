@@ -14,12 +14,13 @@ from search.budget import EndReason
 from search.crew import Crew
 from search.devices import check_places, environ_of, visible_devices
 from search.driver import Driver
-from search.errors import ObjectiveError, StudyError, WorkerError
+from search.errors import ObjectiveError, WorkerError
 from search.executors.local import LocalExecutor
-from search.progress import make_view
+from search.progress import View, make_view
 from search.resume import check_same, claim, release, retry_lost
 from search.settings import expand
 from search.study_file import StudySpec
+from search.warm_start import check_whole
 from search.warm_start import warm_start as warm_start_from
 from search.worker import WorkerSetup
 
@@ -84,31 +85,34 @@ def launch(
     with storage.storage_errors(url):
         check_same(study, spec)
         owner = claim(study, take_over=take_over)
-        retried = tuple(retry_lost(study))
-        console = console or Console()
-        if warm_start is not None:
-            _warm(study, spec, warm_start, None if quiet else console)
-        study.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
-        view = make_view(Board.of(study, policy.trials), console, quiet=quiet)
-        crew = Crew(LocalExecutor(set_up), workers, policy)
-        driver = Driver(study, spec, crew, owner, view, artifact_folder(url))
-        view.open()
         try:
-            reason = driver.run()
+            retried = tuple(retry_lost(study))
+            console = console or Console()
+            _warm(study, spec, warm_start, None if quiet else console)
+            study.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
+            view = make_view(Board.of(study, policy.trials), console, quiet=quiet)
+            crew = Crew(LocalExecutor(set_up), workers, policy)
+            reason = _drive(Driver(study, spec, crew, owner, view, artifact_folder(url)), view)
         except (ObjectiveError, WorkerError) as error:
             raise type(error)(f"{str(error).rstrip('.')}. Details: {log_path(spec, url, 0, workers)}") from None
         finally:
-            view.close()
             release(study)
     return Launched(study, reason, policy.trials, retried)
 
 
-def _warm(study: optuna.Study, spec: StudySpec, source: optuna.Study, console: Console | None) -> None:
+def _drive(driver: Driver, view: View) -> EndReason:
+    view.open()
     try:
-        taken = warm_start_from(study, spec, source)
-    except StudyError:
-        release(study)
-        raise
+        return driver.run()
+    finally:
+        view.close()
+
+
+def _warm(study: optuna.Study, spec: StudySpec, source: optuna.Study | None, console: Console | None) -> None:
+    if source is None:
+        check_whole(study)
+        return
+    taken = warm_start_from(study, spec, source)
     if taken is not None and console is not None:
         for line in taken.lines():
             console.print(line, highlight=False, markup=False, soft_wrap=True)

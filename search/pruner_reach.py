@@ -4,7 +4,7 @@ import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.pruners import BasePruner
@@ -27,13 +27,14 @@ class Reach:
         reports: The most reports of a trial before its last one, when there is nothing left to save; None where the file does
             not tell.
         source: Where the file tells it.
-        by_epoch: Reports are a run's epochs, one after another, and no results that are independent of each other.
+        each: What a report is: one of a run's epochs, which follow on each other, or one of several runs, which are independent
+            of each other; None where the file does not tell.
     """
 
     trials: int
     reports: int | None = None
     source: str = ""
-    by_epoch: bool = False
+    each: Literal["epoch", "run"] | None = None
 
 
 def reach_of(trials: int, space: Mapping[str, BaseDistribution], settings: Mapping[str, Any]) -> Reach:
@@ -41,7 +42,7 @@ def reach_of(trials: int, space: Mapping[str, BaseDistribution], settings: Mappi
     for key in RUNS:
         count = settings.get(key)
         if isinstance(count, int) and count > 1:
-            return Reach(trials, count - 1, f"objective.{key} = {count}")
+            return Reach(trials, count - 1, f"objective.{key} = {count}", "run")
     if EPOCHS in space:
         distribution = space[EPOCHS]
         values = distribution.choices if isinstance(distribution, CategoricalDistribution) else ()
@@ -51,7 +52,7 @@ def reach_of(trials: int, space: Mapping[str, BaseDistribution], settings: Mappi
     else:
         values, where = (settings.get(EPOCHS),), f"objective.{EPOCHS}"
     counts = [value for value in values if isinstance(value, int) and not isinstance(value, bool)]
-    return Reach(trials, max(counts) - 1, f"{where} = {max(counts)}", by_epoch=True) if counts else Reach(trials)
+    return Reach(trials, max(counts) - 1, f"{where} = {max(counts)}", "epoch") if counts else Reach(trials)
 
 
 def check_reach(name: str, kind: type[BasePruner], options: Mapping[str, Any], reach: Reach) -> None:
@@ -63,10 +64,7 @@ def check_reach(name: str, kind: type[BasePruner], options: Mapping[str, Any], r
         options: What the study file says; accepted by the class.
         reach: What there is to work with.
     """
-    if name == "wilcoxon" and reach.by_epoch:
-        rule = f"wilcoxon compares results that are independent of each other; {reach.source} makes a trial report its epochs"
-        remedy = "Set folds or repeats in [objective], or choose another pruner."
-        raise broken(rule, got=show(name), remedy=remedy, key="name")
+    _check_kind(name, reach)
     defaults = {key: parameter.default for key, parameter in inspect.signature(kind).parameters.items()}
     own = {**defaults, **options}
     option, wanted = _trials_before(name, own)
@@ -84,6 +82,19 @@ def check_reach(name: str, kind: type[BasePruner], options: Mapping[str, Any], r
         _refuse(
             name, option, own, f"it needs {needed} reports of a trial, and {reach.source} has {reach.reports} before the last"
         )
+
+
+def _check_kind(name: str, reach: Reach) -> None:
+    """Raises the broken rule where the pruner would read something into the reports that is not there."""
+    if name == "wilcoxon" and reach.each == "epoch":
+        rule = f"wilcoxon compares results that are independent of each other; {reach.source} makes a trial report its epochs"
+        remedy = "Set folds or repeats in [objective], or choose another pruner."
+        raise broken(rule, got=show(name), remedy=remedy, key="name")
+    if name == "patient" and reach.each == "run":
+        rule = (
+            f"patient waits for a run to improve; {reach.source} makes a trial report runs that are independent of each other"
+        )
+        raise broken(rule, got=show(name), remedy="Choose wilcoxon, or another pruner.", key="name")
 
 
 def _trials_before(name: str, options: Mapping[str, Any]) -> tuple[str, int]:

@@ -38,6 +38,7 @@ class _Kind:
         keeps_seed: All trials share one seed, because they are points of one sequence.
         one_direction: It cannot handle several directions.
         models_shared: It models the parameters that all trials have, and draws the others at random.
+        learns: From every trial with a value, whoever drew it. The others draw blindly, or build on their own trials alone.
     """
 
     factory: type[BaseSampler]
@@ -46,6 +47,7 @@ class _Kind:
     keeps_seed: bool = False
     one_direction: bool = False
     models_shared: bool = False
+    learns: bool = False
 
 
 _QUIET: Mapping[str, Any] = MappingProxyType({"warn_independent_sampling": False})  # `drawn_alone` says it once instead
@@ -53,7 +55,7 @@ _QUIET: Mapping[str, Any] = MappingProxyType({"warn_independent_sampling": False
 _KINDS: Mapping[str, _Kind] = MappingProxyType(
     {
         # Multivariate: parameters such as the learning rate and the batch size act together (Falkner et al. 2018, BOHB).
-        "tpe": _Kind(optuna.samplers.TPESampler, {"multivariate": True, "group": True}),
+        "tpe": _Kind(optuna.samplers.TPESampler, {"multivariate": True, "group": True}, learns=True),
         "random": _Kind(optuna.samplers.RandomSampler),
         "grid": _Kind(optuna.samplers.RandomSampler),
         "qmc": _Kind(optuna.samplers.QMCSampler, {"scramble": True, **_QUIET}, keeps_seed=True, models_shared=True),
@@ -61,7 +63,7 @@ _KINDS: Mapping[str, _Kind] = MappingProxyType(
         "nsgaiii": _Kind(optuna.samplers.NSGAIIISampler, models_shared=True),
         "cmaes": _Kind(optuna.samplers.CmaEsSampler, _QUIET, ("cmaes",), one_direction=True, models_shared=True),
         "none": _Kind(optuna.samplers.RandomSampler),
-        "gp": _Kind(optuna.samplers.GPSampler, _QUIET, ("torch",), models_shared=True),
+        "gp": _Kind(optuna.samplers.GPSampler, _QUIET, ("torch",), models_shared=True, learns=True),
     }
 )
 
@@ -131,6 +133,11 @@ def drawn_alone(name: str, conditions: Mapping[str, Condition]) -> str:
     if not conditions or not _KINDS[name].models_shared:
         return ""
     return f"{name} models the parameters that all trials have, and draws the others at random: {', '.join(conditions)}."
+
+
+def learns(name: str) -> bool:
+    """Returns whether this sampler learns from trials that another one drew, such as those of another study."""
+    return _KINDS[name].learns
 
 
 def _extend(

@@ -1,9 +1,9 @@
 """The COMPLETE trials of another study as a new study's first knowledge, as far as they fit its space.
 
 They are in the new study's storage from the start, each with a link to where it was run. They guide sampler and pruner, but
-they are not this study's own: they count against no budget, and no seed depends on how many there are. Where the values of
-two studies cannot be compared, because the configs they were measured with differ in more than what is searched, none of them
-is the best.
+they are not this study's own: they count against no budget, and no seed depends on how many there are. A start that was
+killed is gone on with by the same launch, and no other launch goes on without the rest of it. Where the values of two studies
+cannot be compared, because the configs they were measured with differ in more than what is searched, none of them is the best.
 """
 
 from collections import Counter
@@ -19,11 +19,13 @@ from search.conditions import is_active
 from search.errors import StudyError
 from search.faults import is_infeasible
 from search.resume import CONFIG_KEY, FILE_KEY, RUN_KEYS, describe
+from search.samplers import learns
 from search.space import check_value
 from search.study_file import StudySpec
 
 WARM_KEY = "warm_start"
-"""Trial user attribute: the `study` and the `trial` that this one was taken from, and whether its value can be `compared`."""
+"""User attribute. Of a trial: the `study` and the `trial` that it was taken from, and whether its value can be `compared`. Of a
+study: the `study` that it takes from, and whether `all` that fits is there."""
 
 
 @dataclass
@@ -32,6 +34,7 @@ class WarmStart:
 
     Attributes:
         source: The study that it came from.
+        sampler: The sampler of the new study, as its file calls it.
         taken: How many trials.
         compared: How many of them have values that the new study's can be compared with.
         unfit: Why other trials were not taken, and how many for that reason.
@@ -39,6 +42,7 @@ class WarmStart:
     """
 
     source: str
+    sampler: str
     taken: int = 0
     compared: int = 0
     unfit: Counter[str] = field(default_factory=Counter)
@@ -46,12 +50,14 @@ class WarmStart:
 
     def lines(self) -> list[str]:
         """Returns what a person must know of it."""
-        lines = [f"Warm start: {_trials(self.taken)} of {self.source} guide the search; they count against no budget."]
+        lines = [f"Warm start: {_trials(self.taken)} of {self.source} taken over; they count against no budget."]
+        if self.taken and not learns(self.sampler):
+            lines.append(f"{self.sampler} does not learn from them; tpe and gp would.")
         lines += [f"Left out, {_trials(count)}: {rule}." for rule, count in self.unfit.items()]
         lines += [f"Left out of {_trials(count)}: {name}, which is not in [space]." for name, count in self.dropped.items()]
         if rest := self.taken - self.compared:
             lines.append(
-                f"Of {rest} the value cannot be compared, since other settings or parameters differ: none is the best."
+                f"Of {rest} the value cannot be compared, since the objective, settings or parameters differ: none is the best."
             )
         return lines
 
@@ -75,32 +81,53 @@ def warm_start(study: optuna.Study, spec: StudySpec, source: optuna.Study) -> Wa
         source: The study to take from.
 
     Returns:
-        What was taken over; None where that was done before, and the study has trials of its own by now.
+        What was taken over; None where that was done at an earlier launch.
 
     Raises:
-        StudyError: The study was begun without, or the two have other directions.
+        StudyError: The study was begun without or from another one, or the two have other directions.
     """
-    there = study.get_trials(deepcopy=False)
-    where = f'study "{study.study_name}"'
-    if study.directions != source.directions:
-        got = ", ".join(direction.name.lower() for direction in source.directions)
-        raise StudyError(f'{where}: a warm start must have its directions; got {got} from "{source.study_name}".')
-    own = [trial for trial in there if not is_warm(trial)]
-    if own and len(own) == len(there):
-        raise StudyError(
-            f"{where}: must be new for a warm start; got {_trials(len(own))} of its own. Add --as with another name."
-        )
-    if own:
+    begun = study.user_attrs.get(WARM_KEY)
+    _check(study, source, begun)
+    if begun is not None and begun["all"]:
         return None
-    known = {trial.user_attrs[WARM_KEY]["trial"] for trial in there}
-    summary = WarmStart(source.study_name)
+    study.set_user_attr(WARM_KEY, {"study": source.study_name, "all": False})
+    known = {trial.user_attrs[WARM_KEY]["trial"] for trial in study.get_trials(deepcopy=False)}
+    summary = WarmStart(source.study_name, spec.sampler.name)
     for trial in source.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         if is_infeasible(trial):
             continue
         taken = _take(trial, source, spec, summary)
         if taken is not None and trial.number not in known:
             study.add_trial(taken)
+    study.set_user_attr(WARM_KEY, {"study": source.study_name, "all": True})
     return summary
+
+
+def check_whole(study: optuna.Study) -> None:
+    """Refuses a study whose warm start was killed: what it draws would depend on how far that had come.
+
+    Raises:
+        StudyError: The rest is missing.
+    """
+    begun = study.user_attrs.get(WARM_KEY)
+    if begun is not None and not begun["all"]:
+        raise StudyError(
+            f'study "{study.study_name}": its warm start must be whole; got a part, since the launch was killed. '
+            f'Add --warm-start again, with study "{begun["study"]}".'
+        )
+
+
+def _check(study: optuna.Study, source: optuna.Study, begun: Mapping[str, Any] | None) -> None:
+    where = f'study "{study.study_name}"'
+    if study.directions != source.directions:
+        got = ", ".join(direction.name.lower() for direction in source.directions)
+        raise StudyError(f'{where}: a warm start must have its directions; got {got} from "{source.study_name}".')
+    if begun is not None and begun["study"] != source.study_name:
+        raise StudyError(
+            f'{where}: must learn from one study, "{begun["study"]}"; got "{source.study_name}". Add --as with another name.'
+        )
+    if begun is None and (count := len(study.get_trials(deepcopy=False))):
+        raise StudyError(f"{where}: must be new for a warm start; got {_trials(count)} of its own. Add --as with another name.")
 
 
 def _take(trial: FrozenTrial, source: optuna.Study, spec: StudySpec, summary: WarmStart) -> FrozenTrial | None:

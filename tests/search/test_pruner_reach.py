@@ -85,21 +85,40 @@ def test_a_hyperband_without_a_bracket():
 
 
 def test_a_pruner_that_believes_no_p_value():
-    with pytest.raises(PydanticCustomError, match=r"independent of each other; objective.epochs = 9 makes a trial report its"):
-        pruners.check("wilcoxon", {}, 1, reach_of(9, {}, {"epochs": 9}))
     with pytest.raises(PydanticCustomError, match="wilcoxon can never prune: it needs inf reports"):
         pruners.check("wilcoxon", {"p_threshold": 0.0}, 1, Reach(9, 99, "space.epochs = 100"))
 
 
 @pytest.mark.parametrize(
+    ("name", "options", "settings", "says"),
+    [
+        ("wilcoxon", {}, {"epochs": 9}, "objective.epochs = 9 makes a trial report its epochs"),
+        ("patient", {"patience": 1}, {"folds": 9}, "objective.folds = 9 makes a trial report runs that are independent"),
+        (
+            "patient",
+            {"patience": 1, "wrapped": {"name": "wilcoxon"}},
+            {"repeats": 9, "epochs": 9},
+            "objective.repeats = 9 makes a trial report runs that are independent",
+        ),
+    ],
+)
+def test_a_pruner_that_takes_runs_for_epochs_or_epochs_for_runs(name, options, settings, says):
+    with pytest.raises(PydanticCustomError) as caught:
+        pruners.check(name, options, 1, reach_of(9, {}, settings))
+    line = phrase(caught.value, "pruner")
+    assert line.startswith(f"pruner.name: {name} ")
+    assert says in line
+
+
+@pytest.mark.parametrize(
     ("space", "settings", "expected"),
     [
-        ({"epochs": IntDistribution(4, 20, step=4)}, {}, Reach(9, 19, "space.epochs = 20", by_epoch=True)),
-        ({"epochs": CategoricalDistribution([5, 30, 10])}, {}, Reach(9, 29, "space.epochs = 30", by_epoch=True)),
-        ({}, {"epochs": 3}, Reach(9, 2, "objective.epochs = 3", by_epoch=True)),
-        ({"epochs": IntDistribution(1, 2)}, {"epochs": 30}, Reach(9, 1, "space.epochs = 2", by_epoch=True)),
-        ({"epochs": IntDistribution(1, 2)}, {"folds": 5}, Reach(9, 4, "objective.folds = 5")),
-        ({"epochs": IntDistribution(1, 2)}, {"repeats": 3, "folds": 1}, Reach(9, 2, "objective.repeats = 3")),
+        ({"epochs": IntDistribution(4, 20, step=4)}, {}, Reach(9, 19, "space.epochs = 20", "epoch")),
+        ({"epochs": CategoricalDistribution([5, 30, 10])}, {}, Reach(9, 29, "space.epochs = 30", "epoch")),
+        ({}, {"epochs": 3}, Reach(9, 2, "objective.epochs = 3", "epoch")),
+        ({"epochs": IntDistribution(1, 2)}, {"epochs": 30}, Reach(9, 1, "space.epochs = 2", "epoch")),
+        ({"epochs": IntDistribution(1, 2)}, {"folds": 5}, Reach(9, 4, "objective.folds = 5", "run")),
+        ({"epochs": IntDistribution(1, 2)}, {"repeats": 3, "folds": 1}, Reach(9, 2, "objective.repeats = 3", "run")),
         ({}, {"epochs": "${EPOCHS}"}, Reach(9)),
         ({}, {"epochs": True}, Reach(9)),
         ({}, {}, Reach(9)),

@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -7,12 +10,18 @@ from search import options, samplers
 from search.rules import phrase
 
 SPACE = {"x": FloatDistribution(0, 1), "n": IntDistribution(1, 8)}
-NAMES = ("tpe", "random", "qmc", "nsgaii", "nsgaiii")  # cmaes and gp need packages that are no dependency
+NAMES = ("tpe", "random", "qmc", "nsgaii", "nsgaiii", "cmaes", "gp")
+PACKAGES = {"cmaes": "cmaes", "gp": "torch"}  # of extras, which need not be installed
 
 
 def draw(name, seed, count, options=None):
     """Parameters of `count` trials, a fresh sampler for each, as the driver draws them."""
-    study = optuna.create_study(direction="maximize")
+    if name in PACKAGES:
+        pytest.importorskip(PACKAGES[name])
+    return drawn_in(optuna.create_study(direction="maximize"), name, seed, count, options)
+
+
+def drawn_in(study, name, seed, count, options=None):
     drawn = []
     for place in range(count):
         study.sampler = samplers.make(name, options or {}, study_seed=seed, place=place)
@@ -32,6 +41,28 @@ def test_the_seed_fixes_what_is_drawn(name):
 def test_trials_differ_although_the_sampler_is_made_anew(name):
     drawn = [params["x"] for params in draw(name, 0, 15)]
     assert len(set(drawn)) == 15
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_who_learns_from_the_trials_of_others(name):
+    if name in PACKAGES:
+        pytest.importorskip(PACKAGES[name])
+    drawn = []
+    for best in (0.1, 0.9):
+        study = optuna.create_study(direction="maximize")
+        for at in range(40):
+            params = {"x": at / 40, "n": 4}
+            study.add_trial(optuna.create_trial(params=params, distributions=SPACE, value=-abs(at / 40 - best)))
+        drawn.append(drawn_in(study, name, 0, 3))
+    assert (drawn[0][0] != drawn[1][0]) is samplers.learns(name)
+
+
+def test_every_sampler_of_the_documentation_is_tested():
+    page = (Path(__file__).parents[2] / "docs" / "study-files.md").read_text()
+    table = page.partition("## `[sampler]`")[2].partition("## `[pruner]`")[0]
+    named = [name for row in re.findall(r"^\| (`.+?`) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)]
+    named = [name for name in named if name != "name"]
+    assert sorted(named) == sorted([*NAMES, *samplers.FINITE])
 
 
 def test_tpe_finds_the_better_half_more_often_than_chance():

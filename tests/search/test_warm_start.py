@@ -1,3 +1,7 @@
+import signal
+import subprocess
+import sys
+
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
@@ -84,7 +88,7 @@ def test_what_does_not_fit_the_space_is_left_out_and_said(write, source):
     assert summary.compared == 0, "they had a parameter that the new ones have not"
     assert best_trials(study) == []
     text = "\n".join(summary.lines())
-    assert f"{len(inside)} trials of old guide the search" in text
+    assert f"{len(inside)} trials of old taken over" in text
     assert f"Left out, {6 - len(inside)} trials: x must lie in [0.0, 10.0]." in text
     assert f"Left out of {len(inside)} trials: y, which is not in [space]." in text
     assert f"Of {len(inside)} the value cannot be compared" in text
@@ -140,17 +144,53 @@ def test_trials_without_a_result_stay_behind(write, source):
     assert start(spec, old)[1].taken == 2
 
 
-def test_a_start_that_was_killed_is_gone_on_with(write, source):
-    spec = load(write())
-    old = source(spec)
-    whole, _ = start(spec, old)
-    study = optuna.create_study(direction="maximize")
-    study.add_trials(whole.trials[:2])
-    assert warm_start(study, spec, old).taken == 6
-    assert [trial.user_attrs[WARM_KEY]["trial"] for trial in study.trials] == [0, 1, 2, 3, 4, 5]
-    study.tell(Asker(study, spec).ask({}), 1.0)
-    assert warm_start(study, spec, old) is None
-    assert len(study.trials) == 7
+DIES = """
+import os, signal, sys
+import optuna
+
+def add_trial(study, trial, add=optuna.Study.add_trial):
+    add(study, trial)
+    if len(study.trials) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+optuna.Study.add_trial = add_trial
+from search.cli import cli
+cli(sys.argv[1:])
+"""
+
+
+def test_a_start_that_was_killed_is_gone_on_with(write, search, read_study, environment):
+    write(study={"trials": "4"})
+    search("launch", "demo.toml", "--quiet")
+    arguments = ("launch", "demo.toml", "--quiet", "--as", "new", "--trials", "1")
+    killed = subprocess.run([sys.executable, "-c", DIES, *arguments, "--warm-start", "demo"], env=environment)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(read_study("new").trials) == 2
+    refused = search(*arguments, code=1).stderr
+    assert 'study "new": its warm start must be whole; got a part, since the launch was killed. Add --warm-start' in refused
+    search(*arguments, "--warm-start", "demo")
+    assert [t.user_attrs.get(WARM_KEY, {}).get("trial") for t in read_study("new").trials] == [0, 1, 2, 3, None]
+    assert [t.params for t in read_study("new").trials[:4]] == [t.params for t in read_study("demo").trials]
+
+
+def test_it_is_done_once(write, source):
+    old = source(load(write(space={"x": '{ type = "float", low = -10.0, high = 10.0 }'})))
+    for low, high, count in ((-10.0, 10.0, 6), (20.0, 30.0, 0)):
+        spec = load(write(space={"x": f'{{ type = "float", low = {low}, high = {high} }}'}))
+        study, summary = start(spec, old)
+        assert summary.taken == count
+        study.tell(Asker(study, spec).ask({}), 1.0)
+        assert warm_start(study, spec, old) is None, "the same launch again goes on, whether anything fitted or not"
+        assert len(study.trials) == count + 1
+        with pytest.raises(StudyError, match='study "new": must learn from one study, "old"; got "other"'):
+            warm_start(study, spec, source(spec, 1, name="other"))
+
+
+@pytest.mark.parametrize(("sampler", "told"), [("tpe", False), ("random", True), ("nsgaii", True)])
+def test_a_sampler_that_does_not_learn_from_them_is_told(write, source, sampler, told):
+    spec = load(write(sampler={"name": f'"{sampler}"'}))
+    lines = start(spec, source(spec))[1].lines()
+    assert (f"{sampler} does not learn from them; tpe and gp would." in lines) is told
 
 
 def test_a_study_that_was_begun_without_is_refused(write, source):
@@ -202,13 +242,14 @@ def test_a_launch_under_another_name(write, search, read_study):
     assert "space.x: must stay as it was" in refused.stderr
     assert "add --as NAME to start another study (--warm-start demo has it learn from this one)" in refused.stderr
     done = search("launch", "demo.toml", "--as", "wider", "--warm-start", "demo")
-    assert done.stdout.startswith("Warm start: 3 trials of demo guide the search; they count against no budget.\n")
+    assert done.stdout.startswith("Warm start: 3 trials of demo taken over; they count against no budget.\n")
     assert "Budget reached: 4/4 trials." in done.stdout
     assert "search export demo.toml#wider -o best.toml" in done.stdout
     assert len(read_study("wider").trials) == 7
     assert len(read_study("demo").trials) == 3
     assert "wider: 4/4 trials finished" in search("status", "demo.toml#wider").stdout
-    assert 'study = "wider"' in search("export", "demo.toml#wider").stdout
+    exported = search("export", "demo.toml#wider").stdout
+    assert 'study = "wider"' in exported
     again = search("launch", "demo.toml", "--as", "wider", "--warm-start", "demo", "--trials", "5")
     assert "Warm start" not in again.stdout
     assert len(read_study("wider").trials) == 8

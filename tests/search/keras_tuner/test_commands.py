@@ -44,6 +44,17 @@ def test_a_study_file_goes_on_from_an_imported_study(search, write, write_projec
     assert [trial.user_attrs.get("trial_id") for trial in read_study().trials] == ["00", "01", None]
 
 
+def test_a_study_learns_from_an_imported_one(search, write, write_project, read_study):
+    write_project(trial({"x": 0.5}, 0.25), trial({"x": -0.5}, 0.01), trial({"x": 0.3}, status="FAILED"), name="old")
+    search("import-keras-tuner", "old")
+    path = write(study={"direction": '"minimize"'}, space={"x": '{ type = "float", low = 0.0, high = 1.0 }'})
+    shown = search("launch", path, "--trials", "1", "--warm-start", "sqlite:///old.db#old").splitlines()
+    assert shown[0] == "Warm start: 1 trial of old taken over; they count against no budget."
+    assert shown[1] == "Left out, 1 trial: x must lie in [0.0, 1.0]."
+    assert read_study().trials[0].params["x"] == 0.5
+    assert "Best trial 1:" in "".join(shown), "whether KerasTuner measured the same, nobody knows"
+
+
 def test_names_and_objectives(search, write_project, read_study):
     history = {"val_loss": metric("min", 0.5), "accuracy": metric("max", 0.9)}
     write_project(trial({"x": 0.1}, -0.4, history))
