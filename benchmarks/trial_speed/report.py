@@ -54,7 +54,7 @@ def table(comparison: Comparison) -> str:
     """Returns what a person reads."""
     scenario = comparison.work.scenario
     lines = [
-        f"{scenario.name}: {scenario.data} at {scenario.image_size} pixels, {comparison.images['train']} training and "
+        f"{scenario.name}: {Path(scenario.data).name} at {scenario.image_size} pixels, {comparison.images['train']} training and "
         f"{comparison.images['validation']} validation images, {scenario.epochs} epochs, from {scenario.trainable_from} on",
         _HEADER,
     ]
@@ -86,8 +86,8 @@ def document(comparison: Comparison) -> dict[str, Any]:
         "load_before": comparison.load_before,
         "load_after": os.getloadavg()[0],
         "versions": _versions(),
-        "scenario": asdict(work.scenario),
-        "settings": {**work.settings(), "data": work.scenario.data, "weights": Path(work.weights).name},
+        "scenario": {**asdict(work.scenario), "data": Path(work.scenario.data).name},
+        "settings": {**work.settings(), "data": Path(work.scenario.data).name, "weights": Path(work.weights).name},
         "seed": work.seed,
         "images": comparison.images,
         "fill_s": comparison.fill_s,
