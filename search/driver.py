@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 from search.artifacts import keep
 from search.asking import Asker
 from search.budget import EndReason, Spent
+from search.checkpoints import forget, of_trial
 from search.crew import Crew, Member
 from search.errors import ObjectiveError, WorkerError
 from search.faults import judge, tell, tell_complete, tell_infeasible
@@ -37,10 +38,19 @@ class Driver:
         owner: This process.
         view: Is told what happens.
         artifacts: The folder that takes the files of trials; None lets them go.
+        checkpoints: The folder of the study's checkpoints; None gives trials none.
     """
 
     def __init__(
-        self, study: optuna.Study, spec: StudySpec, crew: Crew, owner: Owner, view: View, artifacts: Path | None = None
+        self,
+        study: optuna.Study,
+        spec: StudySpec,
+        crew: Crew,
+        owner: Owner,
+        view: View,
+        *,
+        artifacts: Path | None = None,
+        checkpoints: Path | None = None,
     ) -> None:
         self._study = study
         self._spec = spec
@@ -49,6 +59,7 @@ class Driver:
         self._owner = owner
         self._view = view
         self._artifacts = artifacts
+        self._checkpoints = checkpoints
         self._asker = Asker(study, spec)
         self._spent = Spent.of(study)
         self._failures_in_a_row = 0
@@ -115,8 +126,14 @@ class Driver:
         # The owner is there from the start: a launch that finds the trial RUNNING must be able to tell whether it is lost.
         trial = self._asker.ask({OWNER_KEY: self._owner.as_attr(worker)})
         self._view.trial_started(worker, trial.number, trial.params)
-        shown = _shown_to_objective(trial)
-        task = RunTrial(trial.number, trial.params, shown, len(self._study.directions), answered=self._prunes)
+        task = RunTrial(
+            trial.number,
+            trial.params,
+            _shown_to_objective(trial),
+            len(self._study.directions),
+            answered=self._prunes,
+            checkpoints=of_trial(trial, self._checkpoints) if self._checkpoints else None,
+        )
         self._crew.give(worker, trial, task)
 
     def _heed(self, worker: int, message: FromWorker) -> None:
@@ -164,7 +181,7 @@ class Driver:
             tell_complete(trial, outcome, self._spec.sampler.name)
         else:
             tell(trial, TrialState.PRUNED)
-        self._count(worker, member, outcome)
+        self._count(worker, member, trial, outcome)
 
     def _heed_death(self, worker: int, death: Died) -> None:
         member = self._crew.lose(worker)
@@ -183,7 +200,7 @@ class Driver:
             outcome = replace(outcome, state="interrupted")
         else:
             outcome = self._settle(member.trial, outcome, died=True, fresh=member.served == 0)
-        self._count(worker, member, outcome)
+        self._count(worker, member, member.trial, outcome)
 
     def _settle(self, trial: optuna.Trial, outcome: Outcome, *, died: bool, fresh: bool) -> Outcome:
         """Records a trial that failed; returns its outcome as it was settled."""
@@ -197,7 +214,9 @@ class Driver:
             fail(self._study, trial.number, outcome.reason, outcome.traceback)
         return replace(outcome, state=settled)
 
-    def _count(self, worker: int, member: Member, outcome: Outcome) -> None:
+    def _count(self, worker: int, member: Member, trial: optuna.Trial, outcome: Outcome) -> None:
+        if self._checkpoints is not None and outcome.state not in ("retry", "interrupted"):
+            forget(trial, self._checkpoints)
         self._view.trial_finished(worker, outcome.number, outcome)
         counts = outcome.state in ("complete", "pruned", "infeasible")
         self._spent.add(time.monotonic() - member.started_at, counts=counts, values=outcome.values)

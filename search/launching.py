@@ -11,6 +11,7 @@ from search import pruners, storage
 from search.artifacts import artifact_folder
 from search.board import Board
 from search.budget import EndReason
+from search.checkpoints import checkpoint_folder
 from search.crew import Crew
 from search.devices import check_places, environ_of, visible_devices
 from search.driver import Driver
@@ -92,7 +93,8 @@ def launch(
             study.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
             view = make_view(Board.of(study, policy.trials), console, quiet=quiet)
             crew = Crew(LocalExecutor(set_up), workers, policy)
-            reason = _drive(Driver(study, spec, crew, owner, view, artifact_folder(url)), view)
+            kept = {"artifacts": artifact_folder(url), "checkpoints": checkpoint_folder(url, spec.name)}
+            reason = _drive(Driver(study, spec, crew, owner, view, **kept), view)
         except (ObjectiveError, WorkerError) as error:
             raise type(error)(f"{str(error).rstrip('.')}. Details: {log_path(spec, url, 0, workers)}") from None
         finally:

@@ -10,18 +10,25 @@ Where a pruner looks at reports, each is answered by one `Answer`, for which the
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 
 @dataclass(frozen=True)
 class RunTrial:
-    """Run the objective on these parameters; `answered` says whether each report will be answered."""
+    """Run the objective on these parameters.
+
+    Attributes:
+        answered: Whether each report will be answered.
+        checkpoints: A folder for what the objective needs to go on where an earlier try of this trial was lost.
+    """
 
     number: int
     params: Mapping[str, Any]
     user_attrs: Mapping[str, Any]
     directions: int = 1
     answered: bool = True
+    checkpoints: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ class WorkerTrial:
         self.params: dict[str, Any] = dict(task.params)
         self.user_attrs: dict[str, Any] = dict(task.user_attrs)
         self.directions = task.directions
+        self._checkpoints = task.checkpoints
         self._ask = ask
         self._tell = tell
         self._answer = Answer()
@@ -142,6 +143,15 @@ class WorkerTrial:
                 "Write it to a folder of yours, and keep its path with set_user_attr."
             )
         self._tell(Artifact(self.number, filename, content))
+
+    def checkpoint_folder(self) -> Path | None:
+        """Returns a folder that this trial finds again when it is tried again after a loss; `optuna.Trial` has no such method.
+
+        It is removed once the trial has ended for good. None where the driver keeps nothing.
+        """
+        if self._checkpoints is not None:
+            self._checkpoints.mkdir(parents=True, exist_ok=True)
+        return self._checkpoints
 
     def _look_up(self, name: str, method: str) -> Any:
         if name not in self.params:

@@ -55,11 +55,15 @@ class BrainTumourObjective:
     where each trial is asked for the five hyperparameters of `suggest`. No part of it opens a test image.
     """
 
-    def __init__(self, *, artifacts: bool = True, repeats: int = 1, folds: int = 1, **settings: Any) -> None:
+    def __init__(
+        self, *, artifacts: bool = True, checkpoints: bool = False, repeats: int = 1, folds: int = 1, **settings: Any
+    ) -> None:
         """Checks the settings, prepares the data and loads a backend, so that what is wrong shows before the first trial.
 
         Args:
             artifacts: Whether a finished trial leaves pictures where its study keeps files, as one of `search` does.
+            checkpoints: Whether the state after each epoch is kept while a trial runs, where its study keeps files, so that a
+                trial that is lost goes on from there when it is tried again.
             repeats: So often a trial trains, each time with another seed; its value is the mean.
             folds: With 2 or more: so many parts that training and validation images are divided into. A trial trains once for
                 each, which validates what it did not train on, and its value is the mean.
@@ -68,9 +72,11 @@ class BrainTumourObjective:
         Raises:
             TumorclsError: A setting, the data, the weights or the backend is not what it must be.
         """
-        if not isinstance(artifacts, bool):
-            raise ConfigError(f"[objective]: artifacts: must be true or false; got {artifacts!r}. Write one of them.")
+        for name, switch in (("artifacts", artifacts), ("checkpoints", checkpoints)):
+            if not isinstance(switch, bool):
+                raise ConfigError(f"[objective]: {name}: must be true or false; got {switch!r}. Write one of them.")
         self._artifacts = artifacts
+        self._checkpoints = checkpoints
         self._repeats, self._folds = _check_runs(repeats, folds)
         self._settings = settings
         config = TrainConfig.parse(settings, where="[objective]")
@@ -99,6 +105,8 @@ class BrainTumourObjective:
         seed = int(trial.user_attrs.get("seed", trial.number))
         self._describe(trial, config, seed)
         runs = self._runs(config, seed)
+        folder = getattr(trial, "checkpoint_folder", None)  # a trial of plain Optuna is never tried again
+        kept = folder() if self._checkpoints and folder is not None else None
         scores: list[Mapping[str, float]] = []
         seconds: Counter[str] = Counter()
         epochs: list[Any] = []
@@ -119,7 +127,7 @@ class BrainTumourObjective:
 
         for number, (run_seed, fold) in enumerate(runs):
             epochs.clear()
-            fitted = self._trainer.fit(config, run_seed, on_epoch_end, fold=fold)
+            fitted = self._trainer.fit(config, run_seed, on_epoch_end, fold=fold, checkpoints=kept)
             scores.append(fitted.last.scores)
             seconds.update(asdict(fitted.seconds))
             if len(runs) > 1:

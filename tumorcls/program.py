@@ -5,7 +5,7 @@ dropout, noise, augmentation) is a variable of the program, and a new trial only
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,6 +113,21 @@ class Program:
         self._head.kernel.assign(kernel)
         self._dropout.rate.assign(config.dropout)
         self.set_view_recipe(config)
+
+    def state(self) -> list[NDArray[Any]]:
+        """Returns all that training changes: weights, statistics, optimizer, random states."""
+        return [ops.convert_to_numpy(variable) for variable in self._variables]
+
+    def set_state(self, state: Sequence[NDArray[Any]]) -> None:
+        """Puts the program in a state that it, or another process's with the same structure, was in.
+
+        Raises:
+            ValueError: It is a state of another structure; nothing has changed then.
+        """
+        if [np.shape(value) for value in state] != [tuple(variable.shape) for variable in self._variables]:
+            raise ValueError("the state must be that of a program of the same structure")
+        for variable, value in zip(self._variables, state, strict=True):
+            variable.assign(value)
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Sets the optimizer's learning rate for the steps that follow."""

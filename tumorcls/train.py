@@ -1,7 +1,7 @@
 """One training run: `Trainer.fit` takes a config and a seed, and reports each epoch."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -11,33 +11,14 @@ import numpy as np
 
 from tumorcls.array_cache import ArrayCache
 from tumorcls.calibration import MAX_ERROR, Calibration, calibrate
+from tumorcls.checkpoint import Checkpoint
 from tumorcls.config import TrainConfig
 from tumorcls.dataset import Fold, ImageSet, Part, divide, load_part, prepare_data
+from tumorcls.epoch import Epoch
 from tumorcls.features import Features
 from tumorcls.prepare import PreparedData
 from tumorcls.program import Program, ProgramCache
-from tumorcls.validation import Measured, Validation
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch gave.
-
-    Attributes:
-        number: Counted from 0.
-        loss: Mean training loss (categorical cross-entropy).
-        measured: See `Validation.measure`, more of it in the last epoch; None in a final run, which has trained on
-            the validation images.
-    """
-
-    number: int
-    loss: float
-    measured: Measured | None
-
-    @property
-    def scores(self) -> Mapping[str, float]:
-        """The scores by name (see `Measured`); none in a final run."""
-        return self.measured.scores if self.measured else {}
+from tumorcls.validation import Validation
 
 
 @dataclass(frozen=True)
@@ -110,6 +91,7 @@ class Trainer:
         on_epoch_end: Callable[[Epoch], None],
         *,
         fold: Fold | None = None,
+        checkpoints: Path | None = None,
         final: bool = False,
     ) -> Fitted:
         """Trains one model.
@@ -120,6 +102,8 @@ class Trainer:
                 process. Cached views are the exception: all trials share them.
             on_epoch_end: Called after each epoch; what it raises ends the run.
             fold: One of `folds` instead of the train and the validation part.
+            checkpoints: A folder that takes the state after each epoch. Where the same run left one there, in this process or
+                another, it goes on from there, and gives what it would have given; the epochs before are reported again.
             final: Train on the development part, validation images too; nothing is left to measure.
 
         Returns:
@@ -138,9 +122,13 @@ class Trainer:
         order_rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
         targets = train.targets(config.label_smoothing)
         program.reset(config, seed)
-        epoch: Epoch | None = None
+        checkpoint = self._checkpoint(checkpoints, config, seed, train, validation)
+        epochs = checkpoint.restore(program) if checkpoint else []
+        for epoch in epochs:
+            order_rng.permutation(rows)
+            on_epoch_end(epoch)
         training = validating = 0.0
-        for number in range(config.epochs):
+        for number in range(len(epochs), config.epochs):
             begun = perf_counter()
             inputs = train.images
             if config.cached_views:
@@ -151,15 +139,23 @@ class Trainer:
             measured = validation.measure(program, config, final=number == config.epochs - 1) if validation else None
             training += trained - begun
             validating += perf_counter() - trained
-            epoch = Epoch(number, loss, measured)
-            on_epoch_end(epoch)
-        assert epoch is not None, "a config has at least one epoch"
-        return Fitted(program, config, epoch, Seconds(training, validating, perf_counter() - started))
+            epochs.append(Epoch(number, loss, measured))
+            if checkpoint:
+                checkpoint.write(program, epochs)
+            on_epoch_end(epochs[-1])
+        return Fitted(program, config, epochs[-1], Seconds(training, validating, perf_counter() - started))
 
     def calibrate(self, fitted: Fitted, max_error: float = MAX_ERROR) -> Calibration:
         """Chooses temperature and threshold of a run just fitted (not a final one) on clean validation images."""
         validation = self._validation(fitted.config)
         return calibrate(validation.clean_logits(fitted.program), validation.images.labels, max_error)
+
+    def _checkpoint(
+        self, folder: Path | None, config: TrainConfig, seed: int, train: ImageSet, validation: Validation | None
+    ) -> Checkpoint | None:
+        if folder is None:
+            return None
+        return Checkpoint.of(folder, config, seed, f"{train.key} {validation.images.key if validation else ''}")
 
     @property
     def _arrays(self) -> ArrayCache:

@@ -8,7 +8,7 @@ from html import escape
 
 import numpy as np
 
-from tumorcls.train import Epoch
+from tumorcls.epoch import Epoch
 from tumorcls.validation import Measured
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

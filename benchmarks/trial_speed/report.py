@@ -54,8 +54,8 @@ def table(comparison: Comparison) -> str:
     """Returns what a person reads."""
     scenario = comparison.work.scenario
     lines = [
-        f"{scenario.name}: {Path(scenario.data).name} at {scenario.image_size} pixels, {comparison.images['train']} training and "
-        f"{comparison.images['validation']} validation images, {scenario.epochs} epochs, from {scenario.trainable_from} on",
+        f"{scenario.name}: {Path(scenario.data).name} at {scenario.image_size} pixels, {comparison.images['train']} training "
+        f"and {comparison.images['validation']} validation images, {scenario.epochs} epochs, from {scenario.trainable_from} on",
         _HEADER,
     ]
     for contender in comparison.contenders:

@@ -26,7 +26,7 @@ def drive(write):
         study = optuna.create_study(direction="maximize")
         executor = InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings))
         view = View(Board.of(study, 2), None)
-        Driver(study, spec, Crew(executor, 1, spec.policy), Owner.current(), view, folder).run()
+        Driver(study, spec, Crew(executor, 1, spec.policy), Owner.current(), view, artifacts=folder).run()
         return study
 
     return run

@@ -4,8 +4,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from tumorcls.epoch import Epoch
 from tumorcls.labels import CLASSES
-from tumorcls.train import Epoch
 from tumorcls.trial_pictures import pictures
 from tumorcls.validation import Measured
 

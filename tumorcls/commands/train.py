@@ -38,8 +38,9 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
     config = TrainConfig.parse(document["config"], where=str(config_file))
     exported: dict[str, Any] = document.get("provenance", {})
     select_backend()
+    from tumorcls.epoch import Epoch
     from tumorcls.saved_model import SavedModel
-    from tumorcls.train import Epoch, Trainer
+    from tumorcls.train import Trainer
     from tumorcls.validation import describe_scores
 
     if config.weights == "none":

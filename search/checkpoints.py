@@ -1,0 +1,29 @@
+"""Where a trial keeps what it needs to go on after a loss: a folder that all tries of one config share, gone with the last."""
+
+import contextlib
+import shutil
+from pathlib import Path
+
+import optuna
+
+from search.resume import RETRY_KEY
+from search.storage import folder, storage_file
+
+
+def checkpoint_folder(url: str, study: str) -> Path:
+    """Returns the folder of a study's checkpoints, which need not be there."""
+    path = storage_file(url)
+    return (path.with_suffix(".checkpoints") if path is not None else folder(url) / "checkpoints") / study
+
+
+def of_trial(trial: optuna.Trial, base: Path) -> Path:
+    """Returns the folder of a trial, which is that of its first try; the objective makes it."""
+    return base / f"trial-{trial.user_attrs.get(RETRY_KEY, trial.number)}"
+
+
+def forget(trial: optuna.Trial, base: Path) -> None:
+    """Removes what a trial that has ended for good left, and the folders that are empty then."""
+    shutil.rmtree(of_trial(trial, base), ignore_errors=True)
+    for empty in (base, base.parent):
+        with contextlib.suppress(OSError):  # it is not there, or still holds something
+            empty.rmdir()
