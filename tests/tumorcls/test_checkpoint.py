@@ -56,22 +56,19 @@ def test_what_was_lost_goes_on_as_if_nothing_had_happened(fresh, make_config, tm
 
 
 def test_a_checkpoint_is_that_of_one_run(fresh, make_config, tmp_path):
-    config = make_config(epochs=2)
+    config = make_config(epochs=2, dropout=0.1)
     trainer = fresh(config)
-    trainer.fit(config, 5, lambda epoch: None, checkpoints=tmp_path)
     reported = []
-    for changed, seed in ((config, 6), (make_config(epochs=3), 5), (config, 5)):
+    for changed, seed in ((config, 5), (config, 6), (make_config(epochs=2, dropout=0.6), 5)):
         epochs = []
         with pytest.raises(Lost):
             trainer.fit(changed, seed, lose_after(1, epochs), checkpoints=tmp_path)
         reported.append(epochs[0].loss)
     assert len(list(tmp_path.glob("*.npz"))) == 3
-    assert len(set(reported)) == 3
+    assert len(set(reported)) == 3, "none went on from another's"
 
 
-@pytest.mark.parametrize(
-    "harm", [lambda content: content[: len(content) // 2], lambda content: b"", lambda content: b"no archive"]
-)
+@pytest.mark.parametrize("harm", [lambda content: content[:999], lambda content: b"", lambda content: b"no archive"])
 def test_a_checkpoint_that_cannot_be_read_is_done_without(fresh, make_config, tmp_path, capfd, harm):
     config = make_config(epochs=2)
     trainer = fresh(config)
