@@ -19,6 +19,7 @@ COMMANDS = {
     "predict": "Print a model's probabilities for images.",
     "prepare": "Write the manifest and the leak-free split of data folders.",
     "preview": "Draw every noise at every severity, and what training sees.",
+    "serve": "Open a page on which an image is dropped and answered, with noise to try.",
     "train": "Train a model from an exported config.",
 }
 """Commands and their help; each is `tumorcls.commands.NAME.command`, with _ for -."""
