@@ -3,7 +3,7 @@
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from tumorcls.array_cache import content_key
 from tumorcls.atomic import replacing
 from tumorcls.config import TrainConfig
 from tumorcls.epoch import Epoch
+from tumorcls.mistakes import Mistake
 from tumorcls.program import Program
 from tumorcls.validation import Measured
 
@@ -64,6 +65,7 @@ def _as_json(epoch: Epoch) -> dict[str, Any]:
         "scores": dict(measured.scores),
         "confusion": measured.confusion.tolist(),
         "noisy_f1": {noise: list(curve) for noise, curve in measured.noisy_f1.items()},
+        "mistakes": [asdict(mistake) for mistake in measured.mistakes],
     }
 
 
@@ -71,4 +73,5 @@ def _from_json(told: Mapping[str, Any]) -> Epoch:
     if "scores" not in told:
         return Epoch(told["number"], told["loss"], None)
     curves = {noise: tuple(curve) for noise, curve in told["noisy_f1"].items()}
-    return Epoch(told["number"], told["loss"], Measured(told["scores"], np.array(told["confusion"]), curves))
+    mistakes = tuple(Mistake(**mistake) for mistake in told["mistakes"])
+    return Epoch(told["number"], told["loss"], Measured(told["scores"], np.array(told["confusion"]), curves, mistakes))

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from tumorcls import metrics
 from tumorcls.bootstrap import Resamples, draw_resamples, estimate
 from tumorcls.errors import DataError
-from tumorcls.evaluation import Condition, Evaluation, Mistake, Scores, Summary
+from tumorcls.evaluation import Condition, Evaluation, Scores, Summary
 from tumorcls.labels import CLASSES
 from tumorcls.metrics import Floats, Labels
+from tumorcls.mistakes import Mistake, find_mistakes, surest
 from tumorcls.severity import SEVERITY_LEVELS, corrupt
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
@@ -22,8 +23,6 @@ Probabilities = Mapping[tuple[str, int], Floats]
 """Probabilities (n, k) by noise and severity."""
 
 RESAMPLES = 1000
-MISTAKES = 12
-"""Mistakes kept of the clean images, and as many of the noisy ones."""
 
 _CHUNK = 512  # images corrupted at a time: 100 MB at 150 x 150 where all at once might be many GB
 
@@ -204,28 +203,14 @@ def _summarise(clean_f1: Floats, conditions: Sequence[Condition], f1_samples: Se
 def _find_mistakes(
     clean: Floats, noisy: Probabilities, labels: Labels, groups: NDArray[np.int64], keys: Sequence[str]
 ) -> list[Mistake]:
-    """Returns the surest mistakes on clean images, then those under noise on images that were right when clean.
-
-    One of each group of near-duplicates, or a single hard picture would fill the sheet.
-    """
-
-    def mistakes(probabilities: Floats, among: NDArray[np.bool_], noise: str | None, severity: int) -> list[Mistake]:
-        predicted = probabilities.argmax(axis=1)
-        wrong = np.flatnonzero((predicted != labels) & among)
-        return [
-            Mistake(i, str(keys[i]), int(labels[i]), int(predicted[i]), float(probabilities[i].max()), noise, severity)
-            for i in wrong.tolist()
-        ]
-
-    def surest(found: list[Mistake]) -> list[Mistake]:
-        by_group: dict[int, Mistake] = {}
-        for mistake in sorted(found, key=lambda mistake: -mistake.confidence):
-            by_group.setdefault(int(groups[mistake.image]), mistake)
-        return list(by_group.values())[:MISTAKES]
-
+    """Returns the surest mistakes on clean images, then those under noise on images that were right when clean."""
     right = clean.argmax(axis=1) == labels
-    under_noise = [m for (noise, severity), p in noisy.items() for m in mistakes(p, right, noise, severity)]
-    return surest(mistakes(clean, np.ones(len(labels), dtype=np.bool_), None, 0)) + surest(under_noise)
+    under_noise = [
+        mistake
+        for (noise, severity), probabilities in noisy.items()
+        for mistake in find_mistakes(probabilities, labels, keys, among=right, noise=noise, severity=severity)
+    ]
+    return surest(find_mistakes(clean, labels, keys), groups) + surest(under_noise, groups)
 
 
 def _fingerprint(labels: Labels, groups: NDArray[np.int64], keys: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from tumorcls.atomic import write_whole
 from tumorcls.bootstrap import Estimate
 from tumorcls.errors import DataError
 from tumorcls.metrics import Bin
+from tumorcls.mistakes import Mistake
 
 _Value = TypeVar("_Value")
 PerClass = tuple[_Value, ...]
@@ -71,19 +72,6 @@ class Summary:
     robust_f1: Estimate
     worst_f1: Estimate
     worst_noise: str
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A wrong prediction; `noise` is None (and `severity` 0) on a clean image. Indices are those of the test set."""
-
-    image: int
-    key: str
-    label: int
-    predicted: int
-    confidence: float
-    noise: str | None = None
-    severity: int = 0
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 from tumorcls import DISCLAIMER
 from tumorcls.atomic import write_whole
 from tumorcls.bootstrap import Estimate
-from tumorcls.evaluation import Evaluation, Mistake, Relative, Scores
+from tumorcls.evaluation import Evaluation, Relative, Scores
 from tumorcls.evaluation_charts import (
     confusion_matrices,
     recall_curves,
@@ -23,6 +23,7 @@ from tumorcls.evaluation_charts import (
     robustness_curves,
     title_of,
 )
+from tumorcls.mistakes import Mistake
 from tumorcls.noise import NOISES
 from tumorcls.severity import SEVERITIES, corrupt
 

@@ -6,6 +6,7 @@ its evaluation; nothing is measured here.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from tumorcls import DISCLAIMER
@@ -86,13 +87,13 @@ def _search(model: SavedModel) -> Iterator[str]:
 
 
 def _training(config: TrainConfig, provenance: Mapping[str, Any]) -> Iterator[str]:
-    folders = ", ".join(f"`{folder}`" for folder in config.data)
+    folders = ", ".join(f"`{Path(folder).name}`" for folder in config.data)  # where they lay is nobody else's business
     yield (
         f"On the {provenance['trained_on']} of {folders}, with seed {provenance['seed']}. Near-duplicate images are on one "
         "side of the split."
     )
     hashes = [(_words(key), f"`{provenance[key]}`") for key in ("manifest_sha256", "split_sha256") if key in provenance]
-    settings = config.model_dump(mode="json")
+    settings = {**config.model_dump(mode="json"), "weights": Path(config.weights).name}
     yield _table(("setting", "value"), [*hashes, *((_words(key), _value(settings[key])) for key in _TRAINING)])
 
 

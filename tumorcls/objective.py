@@ -134,7 +134,7 @@ class BrainTumourObjective:
                 report(fitted.last.scores[config.score[0]], number, len(runs))
         means = {name: fmean(score[name] for score in scores) for name in scores[0]}
         self._record(trial, config, means, scores, seconds)
-        self._leave_pictures(trial, epochs, config)
+        self._leave_pictures(trial, epochs, fitted.validation)
         values = tuple(means[name] for name in config.score)
         return values if len(values) > 1 else values[0]
 
@@ -162,13 +162,13 @@ class BrainTumourObjective:
         trial.set_user_attr("seconds", {part: round(taken, 3) for part, taken in seconds.items()})
         trial.set_user_attr("validation_share_of_time", round(seconds["validation"] / seconds["total"], 4))
 
-    def _leave_pictures(self, trial: Trial, epochs: Sequence[Any], config: TrainConfig) -> None:
+    def _leave_pictures(self, trial: Trial, epochs: Sequence[Any], validation: Any) -> None:
         upload = getattr(trial, "upload_artifact", None)  # a trial of plain Optuna has nowhere to put them
         if not self._artifacts or upload is None:
             return
         from tumorcls.trial_pictures import pictures
 
-        for name, content in pictures(epochs, config.classes).items():
+        for name, content in pictures(epochs, validation).items():
             upload(name, content)
 
     def _describe(self, trial: Trial, config: TrainConfig, seed: int) -> None:

@@ -32,12 +32,21 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A finished run. `program` holds the trained state until the next `fit`."""
+    """A finished run.
+
+    Attributes:
+        program: Holds the trained state until the next `fit`.
+        config: What was done.
+        last: The last epoch.
+        seconds: Where the time went.
+        validation: What it was measured on; None in a final run.
+    """
 
     program: Program
     config: TrainConfig
     last: Epoch
     seconds: Seconds
+    validation: ImageSet | None
 
     def classifier(self, temperature: float = 1.0) -> keras.Model:
         """Returns the trained network as a plain Keras model from images in [0, 255] to calibrated probabilities."""
@@ -143,7 +152,8 @@ class Trainer:
             if checkpoint:
                 checkpoint.write(program, epochs)
             on_epoch_end(epochs[-1])
-        return Fitted(program, config, epochs[-1], Seconds(training, validating, perf_counter() - started))
+        seconds = Seconds(training, validating, perf_counter() - started)
+        return Fitted(program, config, epochs[-1], seconds, validation.images if validation else None)
 
     def calibrate(self, fitted: Fitted, max_error: float = MAX_ERROR) -> Calibration:
         """Chooses temperature and threshold of a run just fitted (not a final one) on clean validation images."""

@@ -1,6 +1,6 @@
-"""What can be seen of a trial? Training curve, confusion matrix and robustness curve, as SVG of a few kilobytes each.
+"""What can be seen of a trial? Training curve, confusion matrix and robustness curve as SVG, the worst mistakes as PNG.
 
-SVG is text, so that a worker needs no drawing library, and optuna-dashboard shows it on the trial's page.
+All are small, and optuna-dashboard shows them on the trial's page.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +8,9 @@ from html import escape
 
 import numpy as np
 
+from tumorcls.dataset import ImageSet
 from tumorcls.epoch import Epoch
+from tumorcls.mistake_sheet import draw_mistakes
 from tumorcls.validation import Measured
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -24,19 +26,22 @@ Line = Sequence[tuple[float, float]]
 """Points (x, y)."""
 
 
-def pictures(epochs: Sequence[Epoch], classes: Sequence[str]) -> dict[str, bytes]:
+def pictures(epochs: Sequence[Epoch], validation: ImageSet) -> dict[str, bytes]:
     """Returns a finished trial's pictures by file name.
 
     Args:
         epochs: All epochs; the last one was measured at all severities.
-        classes: The class names.
+        validation: What they were measured on.
     """
     last = epochs[-1].measured
     assert last is not None, "a trial is no final run"
-    drawn = {"training-curve.svg": _training(epochs), "confusion-matrix.svg": _confusion(last, classes)}
+    drawn = {"training-curve.svg": _training(epochs), "confusion-matrix.svg": _confusion(last, validation.classes)}
     if last.noisy_f1:
         drawn["robustness-curve.svg"] = _robustness(last)
-    return {name: picture.encode() for name, picture in drawn.items()}
+    files = {name: picture.encode() for name, picture in drawn.items()}
+    if last.mistakes:
+        files["worst-mistakes.png"] = draw_mistakes(last.mistakes, validation.images, validation.classes)
+    return files
 
 
 def _training(epochs: Sequence[Epoch]) -> str:

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorcls.array_cache import ArrayCache, content_key
+from tumorcls.calibration import softmax
 from tumorcls.config import NoiseName, TrainConfig
 from tumorcls.dataset import ImageSet, stratified_subset
 from tumorcls.features import Features
 from tumorcls.metrics import accuracy, confusion_matrix, macro_f1
+from tumorcls.mistakes import Mistake, find_mistakes, surest
 from tumorcls.program import Program
 from tumorcls.severity import SEVERITY_LEVELS, corrupt
 
@@ -33,11 +35,13 @@ class Measured:
             macro-averaged. Where no noise is measured, only the first two.
         confusion: int64 (classes, classes), counts of clean images; rows are the true class.
         noisy_f1: For each noise, the macro-F1 at each severity that was measured, the mildest first.
+        mistakes: The surest wrong answers to clean images, before calibration; none is kept before the last epoch.
     """
 
     scores: Mapping[str, float]
     confusion: NDArray[np.int64]
     noisy_f1: Mapping[NoiseName, tuple[float, ...]]
+    mistakes: tuple[Mistake, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,13 @@ class Validation:
                 `EPOCH_SEVERITIES`. Each image is measured many times there, and that must not outweigh the training.
         """
         labels = self.images.labels
-        clean = confusion_matrix(labels, self.clean_logits(program).argmax(axis=1), len(self.images.classes))
+        logits = self.clean_logits(program)
+        clean = confusion_matrix(labels, logits.argmax(axis=1), len(self.images.classes))
+        mistakes = self._surest_mistakes(logits) if final else ()
         clean_f1 = float(macro_f1(clean))
         clean_scores = {"accuracy": float(accuracy(clean)), "clean_f1": clean_f1}
         if not config.measured_noises:
-            return Measured(clean_scores, clean, {})
+            return Measured(clean_scores, clean, {}, mistakes)
         chosen = stratified_subset(labels, config.noisy_images if final else math.ceil(config.noisy_images / 2))
         severities = SEVERITY_LEVELS if final else EPOCH_SEVERITIES
         curves = {
@@ -76,11 +82,14 @@ class Validation:
             "robust_f1": (clean_f1 + noisy_f1) / 2,
             "worst_f1": min(by_noise.values()),
         }
-        return Measured({**clean_scores, **noisy_scores}, clean, curves)
+        return Measured({**clean_scores, **noisy_scores}, clean, curves, mistakes)
 
     def clean_logits(self, program: Program) -> NDArray[np.float32]:
         """Returns logits (n, classes) for the images as they are."""
         return self._logits(program, self.images.images, self.images.key)
+
+    def _surest_mistakes(self, logits: NDArray[np.float32]) -> tuple[Mistake, ...]:
+        return tuple(surest(find_mistakes(softmax(logits), self.images.labels, self.images.keys), self.images.groups))
 
     def _noisy_f1(self, program: Program, noise: NoiseName, severity: int, chosen: NDArray[np.int64]) -> float:
         content = {"images": self.images.key, "noise": noise, "severity": severity, "seed": CORRUPTION_SEED}
