@@ -6,11 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from tumorcls import DISCLAIMER
 from tumorcls.images import fit_square
 from tumorcls.mistakes import Mistake
 from tumorcls.preview import encode_png
 
-_SIDE, _GAP, _IN_A_ROW, _CAPTION, _HEADING = 120, 10, 6, 36, 28
+_SIDE, _GAP, _IN_A_ROW, _CAPTION, _HEADING = 120, 10, 6, 36, 46
 _PAPER, _INK, _FAINT = 255, 30, 95
 _TITLE = "Clean validation images that it was surest of and wrong about, one of each group of near-duplicates"
 
@@ -28,6 +29,7 @@ def draw_mistakes(mistakes: Sequence[Mistake], images: NDArray[np.uint8], classe
     sheet = Image.new("L", size, _PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
     pen.text((_GAP, 7), _TITLE, fill=_INK, font=font)
+    pen.text((_GAP, 23), DISCLAIMER, fill=_FAINT, font=font)
     for number, mistake in enumerate(mistakes):
         row, column = divmod(number, _IN_A_ROW)
         x, y = _GAP + column * (_SIDE + _GAP), _HEADING + row * (_SIDE + _CAPTION + _GAP)

@@ -77,5 +77,5 @@ def test_the_worst_mistakes_are_on_a_sheet_in_their_order():
     sheet = np.asarray(Image.open(io.BytesIO(content)))
     assert sheet.ndim == 2
     flat = [GREYS[i] for i in (3, 1, 2, 3, 3, 3)]
-    assert [sheet[28 + 60, 10 + 60 + column * 130] for column in range(6)] == flat
-    assert [sheet[28 + 166 + 60, 10 + 60 + column * 130] for column in range(3)] == [250, 250, 255], "two in the second row"
+    assert [sheet[46 + 60, 10 + 60 + column * 130] for column in range(6)] == flat
+    assert [sheet[46 + 166 + 60, 10 + 60 + column * 130] for column in range(3)] == [250, 250, 255], "two in the second row"
