@@ -101,9 +101,8 @@ def main() -> None:
     version = version.partition(" built")[0].strip()
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("optuna", "plotly"))
     load = os.getloadavg()[0]
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f}, python {platform.python_version()}, {versions}, {version}"
-    )
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f}"
+    print(f"{machine}, python {platform.python_version()}, {versions}, {version}")
     study = make_study()
     begun = time.perf_counter()
     html = render(study)
