@@ -1,4 +1,4 @@
-"""From a study file to a prediction, through the commands that a person types."""
+"""Whole studies of the classifier, launched as a person launches them. The way from there to a prediction: `test_readme.py`."""
 
 import importlib.util
 import os
@@ -45,31 +45,6 @@ def small_study(tmp_path, **objective):
     study["pruner"]["n_startup_trials"] = 1
     study["objective"] |= {"data": "phantoms:96", "image_size": 32, "trainable_from": "head", "noisy_images": 16} | objective
     (tmp_path / "study.toml").write_text(tomli_w.dumps(study))
-
-
-@pytest.mark.slow
-def test_launch_status_export_train_evaluate_predict(type_in, tmp_path):
-    small_study(tmp_path)
-    launched = type_in("search launch study.toml")
-    assert "Budget reached: 3/3 trials." in launched.stdout
-    assert "quickstart" in type_in("search status study.toml").stdout
-    study = optuna.load_study(study_name="quickstart", storage=f"sqlite:///{tmp_path}/quickstart.db")
-    assert len(study.trials) == 3
-    assert all(trial.intermediate_values and trial.duration for trial in study.trials)
-    type_in("search export study.toml -o best.toml")
-    exported = tomllib.loads((tmp_path / "best.toml").read_text())
-    assert exported["config"] == study.best_trial.user_attrs["config"]
-    assert exported["provenance"]["trial"] == study.best_trial.number
-    assert len(exported["provenance"]["recorded"]["manifest_sha256"]) == 64
-    trained = type_in("tumorcls train --config best.toml -o model.keras").stdout
-    assert f"clean_f1 {study.best_trial.user_attrs['clean_f1']:.3f}" in trained.splitlines()[-4], "the trial over again"
-    type_in("tumorcls evaluate model.keras -o test.json --html test.html")
-    assert (tmp_path / "test.html").stat().st_size > 1_000_000
-    type_in("tumorcls card model.keras test.json -o card.md --html card.html")
-    assert exported["provenance"]["study_file_sha256"] in (tmp_path / "card.md").read_text()
-    picture = next((tmp_path / "cache").rglob("p (1).jpg"))
-    (tmp_path / "scan.jpg").write_bytes(picture.read_bytes())
-    assert "pituitary 0." in type_in("tumorcls predict scan.jpg").stdout
 
 
 @pytest.mark.slow

@@ -1,25 +1,50 @@
-"""What the README tells people to type must exist. The commands themselves are run, in this order, by `test_end_to_end.py`."""
+"""The README can be followed to the letter: its commands are run, in its order, on phantoms and with small numbers."""
 
+import importlib.util
+import json
+import os
 import re
 import shlex
+import signal
+import subprocess
+import sys
+import tomllib
+import urllib.request
 from pathlib import Path
 
 import click
+import optuna
 import pytest
+import tomli_w
 
 from search.cli import cli as search
+from tumorcls import DISCLAIMER
 from tumorcls.cli import COMMANDS
 from tumorcls.cli import cli as tumorcls
+from tumorcls.phantom import write_dataset
 
 REPOSITORY = Path(__file__).parents[1]
 GROUPS = {"search": search, "tumorcls": tumorcls}
 README = (REPOSITORY / "README.md").read_text()
-BLOCKS = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL))
-LINES = [line.split("#")[0].strip() for line in BLOCKS.splitlines()]
+PAGES = {path.name: path.read_text() for path in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]}
 
 
-@pytest.mark.parametrize("line", [line for line in LINES if line.split(" ")[0] in GROUPS])
-def test_a_command_line_of_the_readme_is_one_that_we_take(line):
+def commands(page):
+    """Returns the lines of a page's `sh` blocks and, where they stand in between, the commands in its text that are whole."""
+    found = []
+    for block, inline in re.findall(r"```sh\n(.*?)```|(?<!`)`([^`\n]+)`(?!`)", page, flags=re.DOTALL):
+        lines = [line.split(" #")[0].strip() for line in block.splitlines()]
+        found += [line for line in lines if line]
+        if re.fullmatch(r"(search|tumorcls|optuna) [a-z-]+( [^A-Z .]\S*)+", inline):
+            found.append(inline)
+    return found
+
+
+COMMANDS_OF_PAGES = [(name, line) for name, page in PAGES.items() for line in commands(page)]
+
+
+@pytest.mark.parametrize(("page", "line"), [(page, line) for page, line in COMMANDS_OF_PAGES if line.split()[0] in GROUPS])
+def test_a_command_line_of_a_page_is_one_that_we_take(page, line):
     program, *arguments = shlex.split(line)
     group = GROUPS[program]
     context = click.Context(group)
@@ -27,14 +52,139 @@ def test_a_command_line_of_the_readme_is_one_that_we_take(line):
     command.make_context(name, list(rest), parent=context)  # raises for an unknown option or a missing argument
 
 
+@pytest.mark.parametrize(("page", "line"), [(page, line) for page, line in COMMANDS_OF_PAGES if line.startswith("python -m")])
+def test_a_module_that_a_page_runs_exists(page, line):
+    assert importlib.util.find_spec(line.split()[2])
+
+
 def test_every_command_is_in_the_readme_or_the_docs():
-    pages = README + "".join(path.read_text() for path in (REPOSITORY / "docs").glob("*.md"))
     named = [f"search {name}" for name in search.commands] + [f"tumorcls {name}" for name in COMMANDS]
-    assert [name for name in named if name not in pages] == []
+    assert [name for name in named if not any(name in page for page in PAGES.values())] == []
 
 
-def test_make_targets_and_files_of_the_readme_exist():
+def test_make_targets_extras_and_files_of_the_readme_exist():
     targets = re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE)
-    assert {line.split()[1] for line in LINES if line.startswith("make ")} <= set(targets)
+    assert {line.split()[1] for line in commands(README) if line.startswith("make ")} <= set(targets)
+    extras = (REPOSITORY / "setup.cfg").read_text().partition("[options.extras_require]")[2]
+    named = re.findall(r"pip install '.\[(.*?)\]'|extra `(\w+)`", README)
+    assert named
+    assert [name for pair in named for name in pair if name and f"\n{name} =" not in extras] == []
     links = re.findall(r"\]\((?!http)([^)#]+)", README) + re.findall(r"studies/[a-z-]+\.toml", README)
     assert [link for link in links if not (REPOSITORY / link).exists()] == []
+
+
+@pytest.fixture
+def desk(tmp_path):
+    """Returns a folder as a reader has it: the study file, with small numbers, a scan, and the sets under the home folder."""
+    write_dataset(tmp_path / "home" / "data" / "sartaj", images=96, seed=0, size=96)
+    scan = tmp_path / "home" / "data" / "sartaj" / "Training" / "pituitary_tumor" / "p (1).jpg"
+    folder = tmp_path / "desk"
+    (folder / "studies").mkdir(parents=True)
+    (folder / "scan.jpg").write_bytes(scan.read_bytes())
+    study = tomllib.loads((REPOSITORY / "studies" / "brain-mri.toml").read_text())
+    study["study"]["trials"] = 3
+    study["space"]["epochs"] = {"type": "int", "low": 2, "high": 4, "step": 2}
+    study["enqueue"][0]["epochs"] = 2
+    study["pruner"] |= {"n_startup_trials": 1, "n_warmup_steps": 1}
+    study["objective"] |= {"image_size": 32, "trainable_from": "head", "batch_norm": "train", "noisy_images": 16, "views": 1}
+    (folder / "studies" / "brain-mri.toml").write_text(tomli_w.dumps(study))
+    return folder
+
+
+class Reader:
+    """Types command lines into a shell, as they stand, and keeps what they print."""
+
+    def __init__(self, folder, home):
+        self.folder = folder
+        programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("TUMORCLS_")}
+        ours = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PATH": programs, "PYTHONPATH": str(REPOSITORY)}
+        self.environment = kept | ours | {"TUMORCLS_WEIGHTS": "none"}
+        self.printed = {}
+
+    def type_in(self, line):
+        if line.startswith("export "):
+            name = line.split()[1].partition("=")[0]
+            self.environment[name] = self._run(f'{line} && echo "${name}"').strip()
+        elif line.startswith(("search dashboard", "tumorcls serve")):
+            self.printed[line] = self._served(line)
+        else:
+            self.printed[line] = self._run(line)
+
+    def _start(self, line):
+        return subprocess.Popen(
+            ["bash", "-c", line],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def _run(self, line):
+        done = self._start(line)
+        out, err = done.communicate(timeout=400)
+        if line.startswith("tumorcls export-model") and importlib.util.find_spec("onnx") is None:
+            assert done.returncode == 1
+            return err
+        assert done.returncode == 0, f"{line}\n{out}{err}"
+        return out
+
+    def _served(self, line):
+        """Returns the page at the address that the command prints; ^C then ends it."""
+        server = self._start(f"exec {line}")
+        address = None
+        while address is None:
+            told = server.stdout.readline()
+            assert told, server.stderr.read()
+            address = re.search(r"http://\S+", told)
+        with urllib.request.urlopen(address[0]) as response:
+            page = response.read().decode()
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=60)
+        return page
+
+
+@pytest.mark.slow
+def test_the_readme_is_followed_to_the_letter(desk, tmp_path):
+    reader = Reader(desk, tmp_path / "home")
+    lines = commands(README)
+    for line in lines:
+        if line.split()[0] not in ("make", "pip"):  # these two install; CI types them
+            reader.type_in(line)
+    printed = {line.split()[1]: text for line, text in reader.printed.items()}
+    assert {"launch", "finalists", "train", "evaluate", "predict", "serve"} <= set(printed)
+
+    assert "Budget reached: 3/3 trials." in printed["launch"]
+    assert "brain-mri" in printed["status"]
+    storage = f"sqlite:///{desk}/brain-mri.db"
+    study = optuna.load_study(study_name="brain-mri", storage=storage)
+    assert len(study.trials) == 3
+    assert all(trial.intermediate_values and trial.duration for trial in study.trials)
+    assert all(str(trial.value)[:6] in printed["trials"] for trial in study.trials if trial.value is not None)
+
+    exported = tomllib.loads((desk / "best.toml").read_text())
+    assert exported["config"] == study.best_trial.user_attrs["config"]
+    assert exported["provenance"]["trial"] == study.best_trial.number
+    assert len(exported["provenance"]["recorded"]["manifest_sha256"]) == 64
+    finalists = optuna.load_study(study_name="brain-mri-finalists", storage=storage)
+    assert {trial.user_attrs["finalist"] for trial in finalists.trials} >= {0, study.best_trial.number}
+    trained = printed["train"].splitlines()[-4]
+    assert f"clean_f1 {study.best_trial.user_attrs['clean_f1']:.3f}" in trained, "the trial over again"
+
+    measured = json.loads((desk / "test.json").read_text())
+    assert exported["provenance"]["study_file_sha256"] in (desk / "card.md").read_text()
+    assert f"{measured['clean']['accuracy']['value']:.3f}" in (desk / "card.md").read_text()
+    assert "pituitary 0." in printed["predict"]
+    for page in ("test.html", "card.html", "report.html", "audit.html"):
+        assert (desk / page).read_text().rstrip().endswith("</html>")
+    for page in ((desk / "card.md").read_text(), (desk / "test.html").read_text(), printed["serve"], printed["predict"]):
+        assert DISCLAIMER in page
+    assert "<title>Optuna Dashboard</title>" in printed["dashboard"]
+    assert list((desk / "maps").iterdir())
+    assert (desk / "noise.png").read_bytes().startswith(b"\x89PNG")
+    if importlib.util.find_spec("onnx"):
+        assert (desk / "model.onnx").exists()
+        assert (desk / "model.tflite").exists()
+    else:
+        assert "pip install 'tumorcls[export]'" in printed["export-model"]
