@@ -148,10 +148,16 @@ def _confidence(model: SavedModel, evaluation: Evaluation) -> Iterator[str]:
         f"Its logits are divided by a temperature of {calibration.temperature:.2f}, fitted on {calibration.images} validation "
         f"images. Expected calibration error on the test part: {evaluation.clean.calibration_error}."
     )
+    asked = f"(at most {calibration.max_error:.1%} was asked for)."
+    if calibration.threshold == 0:
+        yield (
+            "`tumorcls predict` answers whatever the confidence: on the validation images "
+            f"{calibration.error:.1%} of all answers were wrong {asked}"
+        )
+        return
     yield (
         f'Below a confidence of {calibration.threshold:.3f} `tumorcls predict` answers "uncertain". On the validation images '
-        f"{calibration.coverage:.1%} got an answer and {calibration.error:.1%} of these were wrong "
-        f"(at most {calibration.max_error:.1%} was asked for)."
+        f"{calibration.coverage:.1%} got an answer and {calibration.error:.1%} of these were wrong {asked}"
     )
 
 

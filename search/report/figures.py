@@ -41,17 +41,19 @@ def hover(trial: FrozenTrial) -> str:
     return f"trial {trial.number}: {values or trial.state.name.lower()}<br>{format_params(trial.params).replace(' ', '<br>')}"
 
 
-def sensible_range(values: Sequence[float], maximize: bool) -> tuple[float, float] | None:
+def sensible_range(values: Sequence[float], maximize: bool, shown: Sequence[float] = ()) -> tuple[float, float] | None:
     """Returns a range that leaves the worst outliers out, so that they do not squeeze the rest; None where there are none.
 
-    An outlier lies farther than three interquartile ranges beyond the quartile on the side of the worse values.
+    An outlier lies farther than three interquartile ranges beyond the quartile on the side of the worse values. None of
+    `shown`, which are among the values, is left out.
     """
     ordered = sorted(filter(math.isfinite, values))
     if len(ordered) < 8:
         return None
     low, high = ordered[len(ordered) // 4], ordered[3 * len(ordered) // 4]
     fence = 3 * (high - low)
-    inside = [value for value in ordered if (value >= low - fence if maximize else value <= high + fence)]
+    worst = min([low - fence, *shown]) if maximize else max([high + fence, *shown])
+    inside = [value for value in ordered if (value >= worst if maximize else value <= worst)]
     if len(inside) == len(ordered) or inside[0] == inside[-1]:
         return None
     margin = (inside[-1] - inside[0]) * 0.05
@@ -68,15 +70,17 @@ def best_so_far(facts: Facts, goal: Goal) -> go.Figure:
     figure.add_scatter(
         x=x, y=y, mode="lines", name="best so far", line={"color": GREEN, "width": 2.5, "shape": "hv"}, hoverinfo="y"
     )
+    kept = []
     if facts.baseline is not None and facts.baseline in facts.ranked:
         value = goal.of(facts.baseline)
+        kept.append(value)
         figure.add_hline(y=value, line={"color": PINK, "dash": "dot", "width": 1.5})
         star = {"color": PINK, "symbol": "star", "size": 15, "line": {"color": "#000", "width": 1}}
         _add_trials(figure, [facts.baseline], [facts.baseline.number], [value], "baseline", star)
     margin = 0.5 + len(facts.trials) * 0.01
     whole = {"dtick": 1} if len(facts.trials) <= 20 else {}
     figure.update_xaxes(title="trial", range=[-margin, len(facts.trials) - 1 + margin], zeroline=False, **whole)
-    figure.update_yaxes(title=goal.name, range=sensible_range([goal.of(trial) for trial in trials], goal.maximize))
+    figure.update_yaxes(title=goal.name, range=sensible_range([goal.of(trial) for trial in trials], goal.maximize, kept))
     return style(figure, 400)
 
 

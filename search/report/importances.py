@@ -38,7 +38,7 @@ class Importances:
 
 
 def measure(study: optuna.Study, trials: Sequence[FrozenTrial], index: int, maximize: bool) -> Importances | None:
-    """Returns the importances for one direction, or None: too few trials, all of one value, or nothing that varies.
+    """Returns the importances for one direction, or None: too few trials, all of one value or config, or nothing that varies.
 
     Args:
         study: The study.
@@ -48,7 +48,7 @@ def measure(study: optuna.Study, trials: Sequence[FrozenTrial], index: int, maxi
     """
     values = {trial.values[index] for trial in trials}
     varied = any(not distribution.single() for trial in trials for distribution in trial.distributions.values())
-    if len(values) < 2 or not varied:
+    if len(values) < 2 or not varied or all(trial.params == trials[0].params for trial in trials):
         return None
     sign = -1.0 if maximize else 1.0
     # PED-ANOVA takes less for better; fANOVA does not care.

@@ -54,6 +54,14 @@ def test_numbers_are_those_of_model_and_evaluation(model, evaluation):
     assert DISCLAIMER in card
 
 
+def test_a_model_that_is_never_uncertain_says_so(model, evaluation):
+    calibration = Calibration(1.0, 0.0, 0.05, 1.0, 0.028, 120)
+    sure = SavedModel(model.network, model.classes, model.config, model.provenance, calibration)
+    card = write_card(sure, evaluation, "model")
+    assert "answers whatever the confidence: on the validation images 2.8% of all answers were wrong (at most 5.0%" in card
+    assert "uncertain" not in card
+
+
 def test_an_evaluation_of_another_model_is_refused(model, evaluation):
     other = SavedModel(model.network, model.classes, model.config, model.provenance, model.calibration)
     other.network.layers[-1].bias.assign([1, 2, 3, 4])

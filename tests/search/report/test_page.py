@@ -6,6 +6,8 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from search.report.facts import gather
+from search.report.figures import best_so_far
 from search.report.page import render
 
 
@@ -67,6 +69,25 @@ def test_the_curves_are_those_of_the_trials(html):
     assert inner["best"]["y"][:3] == pytest.approx([0.37, 0.47, 0.57])
     bars = {trace["name"]: trace for trace in traces(sections(html)["Workers"])}
     assert (bars["pruned"]["y"], bars["pruned"]["x"]) == ([0, 1], [4000, 9000])
+
+
+@pytest.mark.parametrize(("direction", "baseline", "outlier"), [("maximize", 0.5, 0.2), ("minimize", 1.3, 1.6)])
+def test_best_so_far_leaves_an_outlier_out_but_not_the_baseline(direction, baseline, outlier, add):
+    study = optuna.create_study(direction=direction)
+    add(study, baseline, system_attrs={"fixed_params": {"rate": 0.1}})
+    for number in range(10):
+        add(study, 0.9 + number / 1000)
+    add(study, outlier)
+    facts = gather(study)
+    low, high = best_so_far(facts, facts.goals[0]).layout.yaxis.range
+    assert low < baseline < high
+    assert not low < outlier < high
+
+
+def test_one_config_again_and_again(study, add):
+    for value in (0.5, 0.6, 0.7):
+        add(study, value)
+    assert "a parameter that varies" in sections(render(study))["What matters"]
 
 
 def test_reasons_are_text_and_no_markup(html):
