@@ -71,10 +71,10 @@ def render(audit: Audit, data: PreparedData) -> str:
 
 
 def _cards(overview: Table) -> str:
-    kinds = {"groups with conflicting labels": "bad", "groups on both sides of this split": "good"}
-    kinds["test images with a copy in training, random split"] = "bad"
+    neutral = ("images", "different pictures")  # all others count what should not be
+    kinds = {what: "" if what in neutral else "good" if figure in ("0", "0.0%") else "bad" for what, figure in overview.rows}
     cards = (
-        f'<div class="card {kinds.get(what, "")}"><b>{html.escape(figure)}</b><span>{html.escape(what)}</span></div>'
+        f'<div class="card {kinds[what]}"><b>{html.escape(figure)}</b><span>{html.escape(what)}</span></div>'
         for what, figure in overview.rows
         if "sha256" not in what  # whole in the footer
     )

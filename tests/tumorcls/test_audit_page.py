@@ -56,3 +56,12 @@ def test_an_unwritable_place_is_one_line(data: PreparedData, tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="must be writable"):
         write_page(audit(data, SETTINGS), data, tmp_path / "file" / "page.html")
+
+
+def test_a_figure_that_should_be_nothing_is_marked_when_it_is_not(data: PreparedData, tmp_path: Path) -> None:
+    write_page(audit(data, SETTINGS), data, tmp_path / "page.html")
+    cards = re.findall(r'card ([a-z]*)"><b>([^<]+)</b><span>([^<]+)<', (tmp_path / "page.html").read_text(encoding="utf-8"))
+    marks = {what: (mark, figure) for mark, figure, what in cards}
+    assert marks["images"][0] == marks["different pictures"][0] == ""
+    assert marks["unreadable files"] == marks["groups on both sides of this split"] == ("good", "0")
+    assert marks["groups with conflicting labels"] == ("bad", "1")
