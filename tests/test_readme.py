@@ -16,6 +16,7 @@ import click
 import optuna
 import pytest
 import tomli_w
+from PIL import Image
 
 from search.cli import cli as search
 from tumorcls import DISCLAIMER
@@ -71,6 +72,24 @@ def test_make_targets_extras_and_files_of_the_readme_exist():
     assert [name for pair in named for name in pair if name and f"\n{name} =" not in extras] == []
     links = re.findall(r"\]\((?!http)([^)#]+)", README) + re.findall(r"studies/[a-z-]+\.toml", README)
     assert [link for link in links if not (REPOSITORY / link).exists()] == []
+
+
+PICTURES = re.findall(r"!\[([^]]*)\]\(([^)]+)\)", README)
+
+
+@pytest.mark.parametrize(("text", "name"), PICTURES)
+def test_a_picture_of_the_readme_is_small_whole_and_described(text, name):
+    path = REPOSITORY / name
+    assert path.stat().st_size <= 40_000
+    with Image.open(path) as picture:
+        picture.load()
+        assert picture.width <= 900
+    assert len(text) > 40
+
+
+def test_all_pictures_are_shown():
+    kept = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "docs" / "pictures").glob("*.webp")}
+    assert kept == {name for _, name in PICTURES}
 
 
 @pytest.fixture
