@@ -73,7 +73,7 @@ class Spent:
             running: How many trials run at the moment.
             running_seconds: The sum of the times that they have taken so far.
         """
-        device_time_s = (self.trial_seconds + running_seconds) / policy.workers_per_device
+        device_time_s = (self.trial_seconds + running_seconds) * policy.device_share
         if self.finished + running >= policy.trials:
             return "budget"
         if _reached(time.monotonic() - self._started_at, policy.timeout_s):

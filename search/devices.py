@@ -11,7 +11,9 @@ from collections.abc import Mapping
 
 from search.errors import WorkerError
 
-_VISIBLE = "CUDA_VISIBLE_DEVICES"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""Names the GPUs that a process may see."""
+
 _SHARED_MEMORY = 0.9  # of a device, split among its workers; the rest is for contexts, which no backend counts
 
 _THREAD_VARIABLES = (
@@ -29,8 +31,8 @@ def visible_devices(environ: Mapping[str, str]) -> tuple[str, ...]:
     That variable counts where it is set, else what ``nvidia-smi -L`` lists. GPUs are named by their UUID, since ``nvidia-smi``
     and CUDA number them differently; of a GPU in MIG mode, its instances are listed.
     """
-    if _VISIBLE in environ:
-        names = [name.strip() for name in environ[_VISIBLE].split(",")]
+    if VISIBLE in environ:
+        names = [name.strip() for name in environ[VISIBLE].split(",")]
         return tuple(name for name in names if name and name != "-1")
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
@@ -54,7 +56,7 @@ def check_places(workers: int, devices: tuple[str, ...], per_device: int) -> Non
     if devices and workers > places:
         raise WorkerError(
             f"--workers: must be at most {places}, {len(devices)} GPU{'s' if len(devices) > 1 else ''} with "
-            f"study.workers_per_device = {per_device}; got {workers}. Raise study.workers_per_device, or set {_VISIBLE}= to "
+            f"study.workers_per_device = {per_device}; got {workers}. Raise study.workers_per_device, or set {VISIBLE}= to "
             "use no GPU."
         )
 
@@ -71,16 +73,30 @@ def environ_of(
         per_device: How many workers share a GPU.
         environ: The driver's environment.
     """
+    threads = len(os.sched_getaffinity(0)) // workers if workers > 1 else None
+    chosen = _shared(threads, 1 / per_device if devices else 1.0)
+    own = {name: value for name, value in chosen.items() if name not in environ}
+    return own | ({VISIBLE: devices[worker % len(devices)]} if devices else {})
+
+
+def environ_of_place(cpus: float, gpus: float) -> dict[str, str]:
+    """Returns the variables for a worker that an engine has given so many CPUs and GPUs, which may be fractions.
+
+    The engine says which GPUs they are; where it is to give none, the worker must see none.
+    """
+    return _shared(int(cpus), gpus or 1.0) | ({} if gpus else {VISIBLE: ""})
+
+
+def _shared(threads: int | None, of_device: float) -> dict[str, str]:
+    """Returns the variables for a worker with a number of threads, or all, and a part of a device."""
     chosen = {"TF_CPP_MIN_LOG_LEVEL": "2"}  # TensorFlow's start-up chatter hides what matters in the log
-    if workers > 1:
+    if threads is not None:
         # Each library would start a thread for each core in each worker, and all would be slower for it.
-        share = str(max(1, len(os.sched_getaffinity(0)) // workers))
-        chosen |= dict.fromkeys(_THREAD_VARIABLES, share)
-    if devices and per_device > 1:
+        chosen |= dict.fromkeys(_THREAD_VARIABLES, str(max(1, threads)))
+    if of_device < 1:
         # JAX takes three quarters of a device when it starts, TensorFlow all of it.
         chosen |= {
-            "XLA_PYTHON_CLIENT_MEM_FRACTION": f"{_SHARED_MEMORY / per_device:.2f}",
+            "XLA_PYTHON_CLIENT_MEM_FRACTION": f"{_SHARED_MEMORY * of_device:.2f}",
             "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         }
-    own = {name: value for name, value in chosen.items() if name not in environ}
-    return own | ({_VISIBLE: devices[worker % len(devices)]} if devices else {})
+    return chosen

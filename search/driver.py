@@ -198,6 +198,9 @@ class Driver:
         if self._interrupts:
             give_back(self._study, outcome.number, "interrupted")
             outcome = replace(outcome, state="interrupted")
+        elif death.node_lost:
+            give_back(self._study, outcome.number, death.reason)
+            outcome = replace(outcome, state="retry")
         else:
             outcome = self._settle(member.trial, outcome, died=True, fresh=member.served == 0)
         self._count(worker, member, member.trial, outcome)

@@ -1,6 +1,8 @@
 """One launch of a study: opens it, puts right what an earlier launch left, drives it, and lets go of it."""
 
+import contextlib
 import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,10 +15,12 @@ from search.board import Board
 from search.budget import EndReason
 from search.checkpoints import checkpoint_folder
 from search.crew import Crew
-from search.devices import check_places, environ_of, visible_devices
+from search.devices import check_places, environ_of, environ_of_place, visible_devices
 from search.driver import Driver
 from search.errors import ObjectiveError, WorkerError
+from search.executors import Executor
 from search.executors.local import LocalExecutor
+from search.executors.ray import RayExecutor, connected
 from search.progress import View, make_view
 from search.resume import check_same, claim, release, retry_lost
 from search.settings import expand
@@ -75,15 +79,12 @@ def launch(
     settings = expand(spec.settings, os.environ, f"{spec.path}: objective")
     policy = replace(spec.policy, trials=trials or spec.policy.trials, timeout_s=timeout_s or spec.policy.timeout_s)
     spec = replace(spec, policy=policy)
-    devices = visible_devices(os.environ)
-    check_places(workers, devices, policy.workers_per_device)
-    study = storage.create_study(url, spec.name, spec.directions, spec.metrics)
 
-    def set_up(worker: int) -> WorkerSetup:
-        environ = environ_of(worker, workers, devices, policy.workers_per_device, os.environ)
+    def set_up(worker: int, environ: Mapping[str, str]) -> WorkerSetup:
         return WorkerSetup(spec.target, settings, log_path(spec, url, worker), environ)
 
-    with storage.storage_errors(url):
+    with _executor(spec, workers, set_up) as executor, storage.storage_errors(url):
+        study = storage.create_study(url, spec.name, spec.directions, spec.metrics)
         check_same(study, spec)
         owner = claim(study, take_over=take_over)
         try:
@@ -92,7 +93,7 @@ def launch(
             _warm(study, spec, warm_start, None if quiet else console)
             study.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
             view = make_view(Board.of(study, policy.trials), console, quiet=quiet)
-            crew = Crew(LocalExecutor(set_up), workers, policy)
+            crew = Crew(executor, workers, policy)
             kept = {"artifacts": artifact_folder(url), "checkpoints": checkpoint_folder(url, spec.name)}
             reason = _drive(Driver(study, spec, crew, owner, view, **kept), view)
         except (ObjectiveError, WorkerError) as error:
@@ -100,6 +101,20 @@ def launch(
         finally:
             release(study)
     return Launched(study, reason, policy.trials, retried)
+
+
+@contextlib.contextmanager
+def _executor(spec: StudySpec, workers: int, set_up: Callable[[int, Mapping[str, str]], WorkerSetup]) -> Iterator[Executor]:
+    """Gives what runs the workers, and says to each through its environment what it may use."""
+    places = spec.policy.executor
+    if places is not None:
+        environ = environ_of_place(places.cpus_per_trial, places.gpus_per_trial)
+        with connected(places, str(spec.path)):
+            yield RayExecutor(lambda worker: set_up(worker, environ), places)
+        return
+    devices, per_device = visible_devices(os.environ), spec.policy.workers_per_device
+    check_places(workers, devices, per_device)
+    yield LocalExecutor(lambda worker: set_up(worker, environ_of(worker, workers, devices, per_device, os.environ)))
 
 
 def _drive(driver: Driver, view: View) -> EndReason:

@@ -111,10 +111,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Died:
-    """The worker is gone; `reason` names the signal or the exit code. `out_of_memory` is True where the kernel says so."""
+    """The worker is gone.
+
+    Attributes:
+        reason: Names the signal or the exit code.
+        out_of_memory: The kernel killed it for want of memory.
+        node_lost: It went with its node, so that what it ran cannot be to blame.
+    """
 
     reason: str
     out_of_memory: bool = False
+    node_lost: bool = False
 
 
 ToWorker = RunTrial | Answer | Stop

@@ -1,10 +1,12 @@
 """The keys of `[study]` that say how its trials are run: budgets, faults, and how long a worker lives."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from search.places import RayKeys, RayPlaces
+from search.rules import broken, show
 from search.units import parse_duration, parse_size
 
 _Seconds = Annotated[float, BeforeValidator(parse_duration)]
@@ -25,7 +27,8 @@ class Policy:
         report_timeout_s: A worker that has been silent for so many seconds, in a trial, hangs and is killed.
         worker_memory: A worker that uses more bytes after a trial is started anew.
         worker_trials: A worker that has run so many trials is started anew.
-        workers_per_device: How many workers share a GPU.
+        workers_per_device: How many workers share a GPU of this machine.
+        executor: The Ray cluster that runs the workers; None is this machine.
     """
 
     trials: int
@@ -39,6 +42,14 @@ class Policy:
     worker_memory: int | None = None
     worker_trials: int | None = None
     workers_per_device: int = 1
+    executor: RayPlaces | None = None
+
+    @property
+    def device_share(self) -> float:
+        """The part of a device that a trial takes; several devices count as many times."""
+        if self.executor is None:
+            return 1 / self.workers_per_device
+        return self.executor.gpus_per_trial or 1.0
 
 
 class PolicyKeys(BaseModel):
@@ -56,6 +67,15 @@ class PolicyKeys(BaseModel):
     worker_memory: Annotated[int, BeforeValidator(parse_size)] | None = None
     worker_trials: Annotated[int, Field(ge=1)] | None = None
     workers_per_device: Annotated[int, Field(ge=1)] = 1
+    executor: RayKeys | None = None
+
+    @model_validator(mode="after")
+    def _check_sharing(self) -> Self:
+        if self.executor is not None and self.workers_per_device > 1:
+            rule = "workers_per_device must not be given with an executor, which deals out devices itself"
+            remedy = f"Write executor.gpus_per_trial = {1 / self.workers_per_device:.2g} instead."
+            raise broken(rule, got=show(self.workers_per_device), remedy=remedy)
+        return self
 
     def policy(self) -> Policy:
         """Returns the policy that these keys ask for."""
@@ -71,4 +91,5 @@ class PolicyKeys(BaseModel):
             worker_memory=self.worker_memory,
             worker_trials=self.worker_trials,
             workers_per_device=self.workers_per_device,
+            executor=self.executor.places() if self.executor else None,
         )

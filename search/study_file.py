@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from search import pruners, samplers
 from search.conditions import Condition, When
 from search.errors import StudyFileError, one_line
+from search.places import RayKeys
 from search.policy import Policy, PolicyKeys
 from search.pruner_reach import reach_of
 from search.queued import check_queue
@@ -172,6 +173,7 @@ def _written(model: type[BaseModel]) -> tuple[str, ...]:
 _KNOWN_KEYS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     (): _written(_StudyFile),
     ("study",): _written(_Study),
+    ("study", "executor"): _written(RayKeys),
     ("space", "*", "float"): _written(FloatParam),
     ("space", "*", "int"): _written(IntParam),
     ("space", "*", "categorical"): _written(CategoricalParam),

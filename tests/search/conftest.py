@@ -96,10 +96,11 @@ def start(folder, environment):
     """Starts ``python -m search`` in a process group of its own, and sees to it that nothing of it outlives the test."""
     started = []
 
-    def begin(*arguments):
+    def begin(*arguments, **extra):
         command = [sys.executable, "-m", "search", *map(str, arguments)]
         pipe = subprocess.PIPE
-        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, start_new_session=True)
+        env = {**environment, **extra}
+        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env, start_new_session=True)
         started.append(process)
         return process
 

@@ -5,6 +5,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from search.budget import Spent
+from search.places import RayPlaces
 from search.policy import Policy
 
 SPACE = {"x": optuna.distributions.FloatDistribution(0, 1)}
@@ -46,6 +47,9 @@ def test_what_a_study_has_used(study):
         (Policy(trials=5, max_reports=13), None),
         (Policy(trials=5, max_device_time_s=45), "device_time"),
         (Policy(trials=5, max_device_time_s=45, workers_per_device=2), None),
+        (Policy(trials=5, max_device_time_s=45, executor=RayPlaces("auto", 0.5, 1)), None),
+        (Policy(trials=5, max_device_time_s=45, executor=RayPlaces("auto", 0, 1)), "device_time"),
+        (Policy(trials=5, max_device_time_s=90, executor=RayPlaces("auto", 2, 1)), "device_time"),
         (Policy(trials=5, patience=2), "patience"),
         (Policy(trials=5, patience=3), None),
     ],

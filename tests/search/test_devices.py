@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from search.devices import check_places, environ_of, visible_devices
+from search.devices import check_places, environ_of, environ_of_place, visible_devices
 from search.errors import WorkerError
 
 TWO = """\
@@ -65,6 +65,13 @@ def test_who_shares_a_device_shares_its_memory():
     shared = environ_of(0, 4, ("a", "b"), 2, {})
     assert (shared["XLA_PYTHON_CLIENT_MEM_FRACTION"], shared["TF_FORCE_GPU_ALLOW_GROWTH"]) == ("0.45", "true")
     assert "XLA_PYTHON_CLIENT_MEM_FRACTION" not in environ_of(0, 2, ("a", "b"), 1, {})
+
+
+def test_what_an_engine_deals_out():
+    whole = environ_of_place(4.0, 1.0)
+    assert (whole["OMP_NUM_THREADS"], "CUDA_VISIBLE_DEVICES" in whole) == ("4", False), "the engine names the GPU"
+    assert environ_of_place(0.5, 0.25)["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.23"
+    assert environ_of_place(0.5, 0.0)["CUDA_VISIBLE_DEVICES"] == "", "a trial that asked for none takes none"
 
 
 def test_what_the_user_set_stays():

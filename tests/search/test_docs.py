@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from search import pruners, samplers, study_file
+from search.places import RayKeys
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "study-files.md").read_text(encoding="utf-8")
@@ -16,7 +17,7 @@ def test_the_example_loads(folder):
     assert study_file.load("example.toml").enqueue == ({"epochs": 20, "learning_rate": 1e-3},)
 
 
-@pytest.mark.parametrize("name", [*samplers._KINDS, *pruners._KINDS, *study_file._Study.model_fields])
+@pytest.mark.parametrize("name", [*samplers._KINDS, *pruners._KINDS, *study_file._Study.model_fields, *RayKeys.model_fields])
 def test_every_name_is_documented(name):
     assert f"`{name}`" in PAGE
 

@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from search.errors import StudyFileError
+from search.places import RayPlaces
 from search.policy import Policy
 from search.study_file import load
 
@@ -43,6 +44,15 @@ def test_defaults(write):
     spec = load(write())
     assert spec.storage == "sqlite:///demo.db"
     assert (spec.sampler.name, spec.pruner.name, spec.seed, spec.policy.timeout_s) == ("tpe", "median", 0, None)
+    assert spec.policy.executor is None
+
+
+def test_an_executor(write):
+    spec = load(
+        write(study={"executor": '{ kind = "ray", address = "10.0.0.1:6379", gpus_per_trial = 0.5, cpus_per_trial = 4 }'})
+    )
+    assert spec.policy.executor == RayPlaces("10.0.0.1:6379", gpus_per_trial=0.5, cpus_per_trial=4)
+    assert load(write(study={"executor": '{ kind = "ray" }'})).policy.executor == RayPlaces("auto", 0, 1)
 
 
 def test_several_directions_have_no_pruner_unless_asked_for(write):
@@ -68,6 +78,28 @@ def test_several_directions_have_no_pruner_unless_asked_for(write):
         ({"study": {"directions": '["minimize"]'}}, "study: exactly one of direction and directions is required; got both."),
         ({"study": {"metric": None, "metrics": '["a", "b"]'}}, "study: one direction has one metric; got"),
         ({"study": {"timeout": '"soon"'}}, 'study.timeout: must be a positive time; got "soon". Write "90s"'),
+        (
+            {"study": {"executor": '{ kind = "slurm" }'}},
+            "study.executor.kind: must be 'ray'; got \"slurm\".",
+        ),
+        (
+            {"study": {"executor": '{ kind = "ray", adress = "auto" }'}},
+            'study.executor.adress: unknown key; got "auto". Did you mean "address"?',
+        ),
+        (
+            {"study": {"executor": '{ kind = "ray", address = "ray://head:10001" }'}},
+            'study.executor.address: must be "auto" or HOST:PORT; got "ray://head:10001".',
+        ),
+        (
+            {"study": {"executor": '{ kind = "ray", gpus_per_trial = 1.5 }'}},
+            "study.executor: a trial takes a part of one GPU or whole ones; got 1.5. Write a number up to 1, or a whole one.",
+        ),
+        ({"study": {"executor": '{ kind = "ray", cpus_per_trial = 0 }'}}, "study.executor.cpus_per_trial: must be > 0.0;"),
+        (
+            {"study": {"executor": '{ kind = "ray" }', "workers_per_device": "2"}},
+            "study: workers_per_device must not be given with an executor, which deals out devices itself; got 2. "
+            "Write executor.gpus_per_trial = 0.5 instead.",
+        ),
         ({"space": None}, "space: the key is required; got nothing. Add it."),
         ({"space": {"x": None}}, "space: must not be empty; got {"),
         ({"space": {"x": "3"}}, "space.x: must be a table; got 3."),
