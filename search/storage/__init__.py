@@ -17,7 +17,17 @@ from search.storage.remedies import remedy
 from search.storage.url import EXTRAS, folder, hide_password, hide_secrets, kind_of, storage_file, with_driver
 from search.study_file import Direction
 
-__all__ = ["close", "create_study", "folder", "hide_password", "open_study", "storage_errors", "storage_file"]
+__all__ = [
+    "close",
+    "create_study",
+    "folder",
+    "hide_password",
+    "open_study",
+    "shared",
+    "storage_errors",
+    "storage_file",
+    "turn",
+]
 
 _PATIENCE_S = 30 * 60.0  # a restart, an update, a switch that is replaced; nobody is there at night to launch again
 
@@ -66,6 +76,17 @@ def create_study(url: str, name: str, directions: Sequence[Direction], metrics: 
 def close(study: optuna.Study) -> None:
     """Closes the database's connections, so that SQLite folds its write-ahead log into the one file."""
     _close(study._storage)
+
+
+def shared(study: optuna.Study) -> server.PatientStorage | None:
+    """Returns the storage of a study that several drivers may write to, those of other machines too; None for any other."""
+    return study._storage if isinstance(study._storage, server.PatientStorage) else None
+
+
+def turn(study: optuna.Study) -> contextlib.AbstractContextManager[None]:
+    """Keeps the other drivers of a study, where there may be any, from adding trials to it for as long as it is entered."""
+    among = shared(study)
+    return contextlib.nullcontext() if among is None else among.turn(study._study_id)
 
 
 @contextlib.contextmanager
@@ -123,7 +144,8 @@ def _open_database(url: str, path: Path | None) -> optuna.storages.RDBStorage:
     complete = with_driver(url)
     options = sqlite.engine_options() if path is not None else server.engine_options(complete)
     try:
-        backend = optuna.storages.RDBStorage(complete.render_as_string(hide_password=False), engine_kwargs=options)
+        with contextlib.nullcontext() if path is not None else server.opening(complete, options):
+            backend = optuna.storages.RDBStorage(complete.render_as_string(hide_password=False), engine_kwargs=options)
     except NoSuchModuleError:
         raise StorageError(
             f"{hide_password(url)}: the driver must be one that SQLAlchemy knows; got {complete.get_driver_name()}. "
@@ -131,7 +153,7 @@ def _open_database(url: str, path: Path | None) -> optuna.storages.RDBStorage:
         ) from None
     except ImportError as error:
         raise StorageError(
-            f"{hide_password(url)}: needs a driver that is not installed; got: {one_line(error.__cause__)}. "
+            f"{hide_password(url)}: needs a driver that is not installed; got: {one_line(error)}. "
             f"Run: pip install 'tumorcls[{EXTRAS.get(complete.get_backend_name())}]'."
         ) from None
     except RuntimeError as error:  # Optuna's check of the tables' version

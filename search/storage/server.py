@@ -8,14 +8,19 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
+from optuna.storages._rdb.models import TrialHeartbeatModel
+from optuna.storages._rdb.storage import _create_scoped_session
 from sqlalchemy.exc import DBAPIError
+
+from search.storage import turns
+from search.storage.own_trials import OwnTrialsStorage
 
 _CONNECT_TIMEOUT_S = 10
 _FIRST_PAUSE_S = 0.5
@@ -32,7 +37,18 @@ def engine_options(url: sqlalchemy.URL) -> dict[str, Any]:
     return options
 
 
-class PatientStorage(_CachedStorage):
+@contextlib.contextmanager
+def opening(url: sqlalchemy.URL, options: dict[str, Any]) -> Iterator[None]:
+    """Lets only one process at a time make the tables: those of a job array all start at once."""
+    engine = sqlalchemy.create_engine(url, **options)
+    try:
+        with turns.turn(engine, turns.TABLES):
+            yield
+    finally:
+        engine.dispose()
+
+
+class PatientStorage(OwnTrialsStorage):
     """A study's storage on a server that may go away for a while: waits, and goes on.
 
     Connections are made between two transactions, and that is where it waits. A transaction that the server's end cuts in two
@@ -50,6 +66,18 @@ class PatientStorage(_CachedStorage):
         self._shown = shown
         self._limit_s = limit_s
         sqlalchemy.event.listen(backend.engine, "do_connect", self._connect)
+        turns.bound_silence(backend.engine)
+        backend.engine.dispose()  # the connections from before have no such bound
+
+    def turn(self, study_id: int) -> contextlib.AbstractContextManager[None]:
+        """Keeps other drivers of a study from asking for trials, and from giving any back, for as long as it is entered."""
+        return turns.turn(self._backend.engine, study_id)
+
+    def beats(self, trial_ids: Collection[int]) -> dict[int, datetime]:
+        """Returns the last heartbeat of each of these trials that has any, by the server's clock."""
+        with _create_scoped_session(self._backend.scoped_session) as session:
+            query = session.query(TrialHeartbeatModel.trial_id, TrialHeartbeatModel.heartbeat)
+            return {row[0]: row[1] for row in query.filter(TrialHeartbeatModel.trial_id.in_(trial_ids)).all()}
 
     def _connect(self, dialect: sqlalchemy.Dialect, _record: object, args: list[Any], params: dict[str, Any]) -> Any:
         assert dialect.dbapi is not None
@@ -80,8 +108,8 @@ def _made_again(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-for _name in (*BaseStorage.__abstractmethods__, "get_best_trial"):
-    setattr(PatientStorage, _name, _made_again(getattr(_CachedStorage, _name)))
+for _name in (*BaseStorage.__abstractmethods__, "get_best_trial", "record_heartbeat", "beats"):
+    setattr(PatientStorage, _name, _made_again(getattr(PatientStorage, _name)))
 
 
 def _was_undone(error: BaseException | None) -> bool:

@@ -1,0 +1,86 @@
+"""How the drivers of one study take turns: a lock that the database server keeps.
+
+Asking for a trial and giving one back look at all trials and then add one, which no single statement does. The lock belongs to
+a connection of its own, so that it ends with its holder, however that ends; a holder that vanished with its machine is silent,
+and `bound_silence` has the server hang up on it.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy.exc import DBAPIError
+
+_SILENCE_S = 60  # in the middle of a transaction; a driver's own take milliseconds
+_IDLE_S = 300  # MySQL has no limit for transactions alone; a driver at work writes every few seconds
+_LONGEST_WAIT_S = 3600
+
+_TAKE = {
+    "postgresql": "SELECT pg_advisory_xact_lock(:place, :study)",
+    "mysql": f"SELECT GET_LOCK(SHA1(CONCAT(DATABASE(), ' ', :place, ' ', :study)), {_LONGEST_WAIT_S})",
+}
+_RELEASE = {
+    "postgresql": "SELECT 1",  # the end of the transaction releases it
+    "mysql": "SELECT RELEASE_LOCK(SHA1(CONCAT(DATABASE(), ' ', :place, ' ', :study)))",
+}
+TABLES = 0
+"""Stands for no study: who makes the tables takes turns too."""
+
+_PLACE = 0x7E57  # sets these locks apart from those that another program may keep in the same database
+
+
+@contextlib.contextmanager
+def turn(engine: sqlalchemy.Engine, study_id: int) -> Iterator[None]:
+    """Waits until no other driver has its turn at a study, and keeps them out of the block below."""
+    family = _family(engine)
+    arguments = {"place": _PLACE, "study": study_id}
+    connection = _taken(engine, functools.partial(_execute, statement=_TAKE[family], arguments=arguments))
+    try:
+        yield
+    finally:
+        try:
+            _execute(connection, _RELEASE[family], arguments)
+            connection.rollback()
+        except DBAPIError:  # the connection was lost, and the lock with it
+            connection.invalidate()
+        connection.close()
+
+
+def bound_silence(engine: sqlalchemy.Engine) -> None:
+    """Has the server end what a vanished machine left open: its turn, and the rows that it had locked."""
+    statement = {
+        "postgresql": f"SET idle_in_transaction_session_timeout = '{_SILENCE_S}s'",
+        "mysql": f"SET SESSION wait_timeout = {_IDLE_S}",
+    }[_family(engine)]
+
+    def bound(connection: Any, _record: object) -> None:
+        with contextlib.closing(connection.cursor()) as cursor:
+            cursor.execute(statement)
+        connection.commit()  # PostgreSQL undoes a SET with its transaction
+
+    sqlalchemy.event.listen(engine, "connect", bound)
+
+
+def _taken(engine: sqlalchemy.Engine, take: Callable[[sqlalchemy.Connection], None]) -> sqlalchemy.Connection:
+    """Returns the connection that holds the lock; one that the server's end cut off while it waited is replaced."""
+    while True:
+        connection = engine.connect()
+        try:
+            take(connection)
+        except BaseException as error:
+            connection.invalidate()
+            connection.close()
+            if not (isinstance(error, DBAPIError) and error.connection_invalidated):
+                raise
+        else:
+            return connection
+
+
+def _execute(connection: sqlalchemy.Connection, statement: str, arguments: dict[str, int]) -> None:
+    connection.execute(sqlalchemy.text(statement), arguments)
+
+
+def _family(engine: sqlalchemy.Engine) -> str:
+    return "mysql" if engine.dialect.name == "mariadb" else engine.dialect.name
