@@ -3,13 +3,13 @@
 import copy
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search import samplers
+from search import samplers, storage
 from search.conditions import is_active
 from search.resume import RETRY_KEY
 from search.seeds import Stream, derive
@@ -27,7 +27,7 @@ class Asker:
     seed is derived, so that a trial lost to a kill and taken up again, or one of another study, shifts nothing after it.
 
     Args:
-        study: The study; this process is its only writer.
+        study: The study.
         spec: The study's file.
     """
 
@@ -49,25 +49,35 @@ class Asker:
             return False
         return not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
-    def ask(self, attrs: Mapping[str, Any]) -> optuna.Trial:
-        """Returns the next trial, its parameters drawn and its seed set.
+    def ask(
+        self, attrs: Mapping[str, Any], wanted: Callable[[Sequence[FrozenTrial]], bool] = lambda _: True
+    ) -> optuna.Trial | None:
+        """Returns the next trial, its parameters drawn and its seed set, or None where none is wanted.
 
         This is `Study.ask` in as few transactions as it can be, since they are what a driver's time goes into: the trials are
         read once, and a new trial is stored together with its attributes.
 
         Args:
             attrs: User attributes that the trial gets at once.
+            wanted: Is asked whether there is to be another trial, given those that there are. Until the new one is among
+                them, no other driver of the study asks for one.
         """
-        trials = self._study.get_trials(deepcopy=False)
-        waiting = next((trial for trial in trials if trial.state is TrialState.WAITING), None)
-        number = len(trials) if waiting is None else waiting.number
-        place = place_of(number, trials, self._count_placeless(trials))
+        with storage.turn(self._study):
+            trials = self._study.get_trials(deepcopy=False)
+            self._look_at(trials[self._seen :])
+            self._seen = len(trials)
+            if not wanted(trials):
+                return None
+            waiting = next((trial for trial in trials if trial.state is TrialState.WAITING), None)
+            place = place_of(len(trials) if waiting is None else waiting.number, trials, self._placeless)
+            attrs = {"seed": derive(self._spec.seed, Stream.TRIAL, place), **attrs}
+            trial_id = self._create(attrs) if waiting is None else self._wake(waiting, attrs)
+            self._seen += waiting is None  # our own has a place, and its entry has left the queue
         # A study object of its own: the sampler is this trial's, and no trials cached for an earlier one are in it.
         study = copy.copy(self._study)
         sampler = self._spec.sampler
         study.sampler = samplers.make(sampler.name, sampler.options, study_seed=self._spec.seed, place=place)
-        attrs = {"seed": derive(self._spec.seed, Stream.TRIAL, place), **attrs}
-        trial = optuna.Trial(study, self._create(attrs) if waiting is None else self._wake(waiting, attrs))
+        trial = optuna.Trial(study, trial_id)
         drawn: dict[str, Any] = {}
         for name, distribution in self._spec.space.items():
             if is_active(name, drawn, self._spec.conditions):
@@ -85,17 +95,19 @@ class Asker:
 
     def _wake(self, waiting: FrozenTrial, attrs: dict[str, Any]) -> int:
         """Starts a trial that was enqueued; a retry keeps the seed of its first try."""
-        self._study._storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
         for key, value in attrs.items():
             if key != "seed" or key not in waiting.user_attrs:
                 self._study._storage.set_trial_user_attr(waiting._trial_id, key, value)
+        self._study._storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
         return waiting._trial_id
 
-    def _count_placeless(self, trials: Sequence[FrozenTrial]) -> Sequence[int]:
-        """Returns the numbers of all trials without a place of their own, looking only at those that are new."""
-        self._placeless += [trial.number for trial in trials[self._seen :] if RETRY_KEY in trial.user_attrs or is_warm(trial)]
-        self._seen = len(trials)
-        return self._placeless
+    def _look_at(self, new: Sequence[FrozenTrial]) -> None:
+        """Notes which trials have no place of their own, and which entries of the queue other drivers have taken."""
+        self._placeless += [trial.number for trial in new if RETRY_KEY in trial.user_attrs or is_warm(trial)]
+        for trial in new:
+            entry = trial.user_attrs.get(QUEUED_KEY)
+            if entry is not None and entry in self._queue:
+                self._queue.remove(entry)
 
 
 def place_of(number: int, trials: Sequence[FrozenTrial], placeless: Sequence[int]) -> int:

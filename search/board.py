@@ -1,13 +1,13 @@
 """How a launch stands: trials by state, the best value, what each worker runs, the time that is left."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from search.faults import is_infeasible
 from search.messages import Outcome
@@ -56,16 +56,20 @@ class Board:
     def of(cls, study: optuna.Study, budget: int) -> "Board":
         """Returns the board of a study as it is in the storage."""
         board = cls((study.metric_names or ["value"])[0], budget, study.directions)
-        for trial in study.get_trials(deepcopy=False):
+        board.take_in(study.get_trials(deepcopy=False))
+        return board
+
+    def take_in(self, trials: Sequence[FrozenTrial]) -> None:
+        """Counts trials as they are in the storage."""
+        for trial in trials:
             if trial.state is TrialState.COMPLETE and is_result(trial):
-                board._consider(trial.number, tuple(trial.values))
+                self._consider(trial.number, tuple(trial.values))
             if is_warm(trial):
                 continue
-            board.infeasible += is_infeasible(trial)
-            board.complete += trial.state is TrialState.COMPLETE and not is_infeasible(trial)
-            board.pruned += trial.state is TrialState.PRUNED and not is_infeasible(trial)
-            board.failed += trial.state is TrialState.FAIL
-        return board
+            self.infeasible += is_infeasible(trial)
+            self.complete += trial.state is TrialState.COMPLETE and not is_infeasible(trial)
+            self.pruned += trial.state is TrialState.PRUNED and not is_infeasible(trial)
+            self.failed += trial.state is TrialState.FAIL
 
     def add(self, outcome: Outcome) -> None:
         """Counts a finished trial."""
@@ -74,7 +78,7 @@ class Board:
             self._consider(outcome.number, outcome.values)
         self.pruned += outcome.state == "pruned"
         self.infeasible += outcome.state == "infeasible"
-        self.failed += outcome.state in ("failed", "retry", "interrupted")
+        self.failed += outcome.state in ("failed", "retry", "interrupted", "lost")
         self.finished_here += outcome.state in ("complete", "pruned", "infeasible")
 
     @property

@@ -39,19 +39,22 @@ class Spent:
     _front: list[tuple[float, ...]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, study: optuna.Study) -> Self:
-        """Returns what the trials in the storage have used."""
+    def of(cls, study: optuna.Study, trials: Sequence[FrozenTrial] | None = None) -> Self:
+        """Returns what the trials in the storage, or those given, have used."""
         spent = cls(study.directions)
-        ended = [trial for trial in study.get_trials(deepcopy=False) if trial.datetime_complete is not None]
-        for trial in sorted(ended, key=_end_of):
+        spent.take_in(study.get_trials(deepcopy=False) if trials is None else trials)
+        return spent
+
+    def take_in(self, trials: Sequence[FrozenTrial]) -> None:
+        """Adds those of the trials that have ended."""
+        for trial in sorted((trial for trial in trials if trial.datetime_complete is not None), key=_end_of):
             values = tuple(trial.values) if trial.state is TrialState.COMPLETE and is_result(trial) else ()
             if is_warm(trial):
-                spent.add(0.0, counts=False, values=values)
+                self.add(0.0, counts=False, values=values)
                 continue
-            spent.reports += len(trial.intermediate_values)
+            self.reports += len(trial.intermediate_values)
             seconds = trial.duration.total_seconds() if trial.duration else 0.0
-            spent.add(seconds, counts=trial.state in FINISHED, values=values)
-        return spent
+            self.add(seconds, counts=trial.state in FINISHED, values=values)
 
     def add(self, seconds: float, *, counts: bool, values: Sequence[float]) -> None:
         """Adds a trial that has ended.
@@ -65,20 +68,21 @@ class Spent:
         self.finished += counts
         self.since_better = 0 if values and self._is_better(values) else self.since_better + counts
 
-    def used_up(self, policy: Policy, running: int, running_seconds: float) -> EndReason | None:
+    def used_up(self, policy: Policy, running: int, running_seconds: float, reports: int = 0) -> EndReason | None:
         """Returns the budget that lets no further trial start, or None.
 
         Args:
             policy: The budgets.
-            running: How many trials run at the moment.
-            running_seconds: The sum of the times that they have taken so far.
+            running: How many trials run at the moment, other drivers' too.
+            running_seconds: The sum of the times that they have taken so far, as far as that is known.
+            reports: What the trials of other drivers that run have reported.
         """
         device_time_s = (self.trial_seconds + running_seconds) * policy.device_share
         if self.finished + running >= policy.trials:
             return "budget"
         if _reached(time.monotonic() - self._started_at, policy.timeout_s):
             return "timeout"
-        if _reached(self.reports, policy.max_reports):
+        if _reached(self.reports + reports, policy.max_reports):
             return "reports"
         if _reached(device_time_s, policy.max_device_time_s):
             return "device_time"

@@ -1,17 +1,14 @@
-"""The only writer of a study: asks for trials, hands them to workers, turns what they say into Optuna's records."""
+"""The only writer of its trials: asks for them, hands them to workers, turns what they say into Optuna's records."""
 
-import contextlib
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
+from typing import Literal
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import NopPruner
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial
 
 from search.artifacts import keep
 from search.asking import Asker
@@ -19,26 +16,30 @@ from search.budget import EndReason, Spent
 from search.checkpoints import forget, of_trial
 from search.crew import Crew, Member
 from search.errors import ObjectiveError, WorkerError
-from search.faults import judge, tell, tell_complete, tell_infeasible
+from search.interrupts import interrupts_to
 from search.messages import Answer, Artifact, Died, FromWorker, NotReady, Outcome, Ready, Report, RunTrial, UserAttr
+from search.peers import Peers
 from search.progress import View
-from search.resume import OWNER_KEY, RETRIES_KEY, Owner, fail, give_back
+from search.resume import DRIVER_DIED, OWNER_KEY, Owner, give_back
+from search.settling import lost, settle
 from search.study_file import StudySpec
 
 _TICK_S = 0.25  # how long ^C, a silent worker and the clock of the live view may go unnoticed
 
 
 class Driver:
-    """Drives one launch of a study to its end.
+    """Drives a study to the end of its budget, alone or beside the drivers of other machines.
 
     Args:
-        study: The study, claimed by this process.
+        study: The study, claimed by this process or joined.
         spec: The study's file, with the budgets of this launch.
         crew: The workers.
         owner: This process.
         view: Is told what happens.
         artifacts: The folder that takes the files of trials; None lets them go.
         checkpoints: The folder of the study's checkpoints; None gives trials none.
+        waits: Whether it stays while other drivers run the last trials, which it would take up again if these were lost.
+        notice_s: How long what runs may take to reach its next report, once the driver was told to end; None for any time.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class Driver:
         *,
         artifacts: Path | None = None,
         checkpoints: Path | None = None,
+        waits: bool = True,
+        notice_s: float | None = None,
     ) -> None:
         self._study = study
         self._spec = spec
@@ -60,14 +63,20 @@ class Driver:
         self._view = view
         self._artifacts = artifacts
         self._checkpoints = checkpoints
+        self._waits = waits
+        self._notice_s = notice_s
         self._asker = Asker(study, spec)
-        self._spent = Spent.of(study)
+        trials = study.get_trials(deepcopy=False)
+        self._spent = Spent.of(study, trials)
+        self._peers = Peers(study, owner, trials)
+        self._peers.look(trials)
         self._failures_in_a_row = 0
         self._proven = False  # a worker of this launch has built the objective
         self._failed_starts_in_a_row = 0
         self._prunes = not isinstance(study.pruner, NopPruner)
         self._interrupts = 0
-        self._stopping = False  # each running trial has been told to end
+        self._stopping_since: float | None = None  # when each running trial was told to end
+        self._lost: set[int] = set()  # trials of ours that another driver has given back
 
     def run(self) -> EndReason:
         """Runs trials until a budget, the grid or the user's patience is used up.
@@ -76,7 +85,7 @@ class Driver:
             ObjectiveError: The objective cannot start, or failed too often in a row.
             WorkerError: A worker died before it was ready: the first one, or too many in a row.
         """
-        with self._heed_signals():
+        with interrupts_to(self._count_interrupt):
             try:
                 reason = self._run()
             except (ObjectiveError, WorkerError):
@@ -88,27 +97,54 @@ class Driver:
 
     def _run(self) -> EndReason:
         while True:
-            if self._interrupts > 1:
+            if self._interrupts > 1 or self._overdue():
                 self._give_back_running("interrupted")
                 return "interrupted"
-            if self._interrupts and not self._stopping:
+            if self._interrupts and self._stopping_since is None:
                 self._stop_running()
             reason = self._end_reason()
             if reason is None:
                 self._hand_out()
-            elif not self._crew.running:
+            elif not self._crew.running and not self._waits_for_others(reason):
                 return reason
             for worker, message in self._crew.receive(_TICK_S):
                 self._heed(worker, message)
             for worker, silence in self._crew.kill_silent():
                 self._heed_death(worker, Died(silence))
+            self._heed_peers()
             self._view.tick()
+
+    def _waits_for_others(self, reason: EndReason) -> bool:
+        """Whether what others run may yet be for this driver to take up: where it is lost, or fails."""
+        if not self._waits or reason not in ("budget", "grid"):
+            return False
+        if not self._peers.running:  # when last looked
+            self._take_in(self._peers.look_again(at_once=True))
+        return bool(self._peers.running)
+
+    def _heed_peers(self) -> None:
+        """Takes note of the other drivers, and takes up what those that are gone have left."""
+        self._take_in(self._peers.look_again())
+        if gone := [trial.number for trial in self._peers.beat(self._crew.running.values())]:
+            for number in gone:
+                give_back(self._study, number, DRIVER_DIED)
+            self._view.given_back(gone)
+
+    def _take_in(self, ended: Sequence[FrozenTrial]) -> None:
+        self._spent.take_in(ended)
+        self._view.ended_elsewhere(ended)
+
+    def _is_wanted(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether another trial is to start, given all that there are."""
+        self._take_in(self._peers.look(trials))
+        return self._end_reason() is None
 
     def _end_reason(self) -> EndReason | None:
         """Why no further trial is to start, or None where one is."""
         if self._interrupts:
             return "interrupted"
-        used_up = self._spent.used_up(self._policy, len(self._crew.running), self._crew.seconds_at_work())
+        running = len(self._crew.running) + self._peers.running
+        used_up = self._spent.used_up(self._policy, running, self._crew.seconds_at_work(), self._peers.reports)
         return "grid" if used_up is None and self._asker.exhausted else used_up
 
     def _hand_out(self) -> None:
@@ -117,14 +153,15 @@ class Driver:
             self._crew.dismiss(worker)
             self._view.worker_replaced(worker, why)
         for worker in self._crew.in_state("idle"):
-            if self._end_reason() is not None:
+            if self._end_reason() is not None or not self._hand_trial_to(worker):
                 return
-            self._hand_trial_to(worker)
-        self._crew.start(self._policy.trials - self._spent.finished - len(self._crew.running))
+        self._crew.start(self._policy.trials - self._spent.finished - len(self._crew.running) - self._peers.running)
 
-    def _hand_trial_to(self, worker: int) -> None:
+    def _hand_trial_to(self, worker: int) -> bool:
         # The owner is there from the start: a launch that finds the trial RUNNING must be able to tell whether it is lost.
-        trial = self._asker.ask({OWNER_KEY: self._owner.as_attr(worker)})
+        trial = self._asker.ask({OWNER_KEY: self._owner.as_attr(worker)}, self._is_wanted)
+        if trial is None:
+            return False
         self._view.trial_started(worker, trial.number, trial.params)
         task = RunTrial(
             trial.number,
@@ -135,6 +172,7 @@ class Driver:
             checkpoints=of_trial(trial, self._checkpoints) if self._checkpoints else None,
         )
         self._crew.give(worker, trial, task)
+        return True
 
     def _heed(self, worker: int, message: FromWorker) -> None:
         match message:
@@ -144,44 +182,56 @@ class Driver:
             case NotReady(reason):
                 if not self._proven:  # else its `Died`, which follows, counts as a failed start
                     raise ObjectiveError(reason)
-            case Report():
-                self._heed_report(worker, message)
-            case UserAttr(_, key, value):
-                self._crew.running[worker].set_user_attr(key, value)
-            case Artifact():
-                if self._artifacts is not None:
-                    keep(message, self._crew.running[worker], self._artifacts)
+            case Report() | UserAttr() | Artifact():
+                self._heed_record(worker, message)
             case Outcome():
                 self._heed_outcome(worker, message)
             case Died():
                 self._heed_death(worker, message)
 
-    def _heed_report(self, worker: int, report: Report) -> None:
+    def _heed_record(self, worker: int, message: Report | UserAttr | Artifact) -> None:
+        """Records what a trial said of itself; one that another driver has given back is told to end."""
         trial = self._crew.running[worker]
+        if trial.number in self._lost:
+            return
+        try:
+            match message:
+                case Report():
+                    self._heed_report(worker, trial, message)
+                case UserAttr(_, key, value):
+                    trial.set_user_attr(key, value)
+                case Artifact():
+                    if self._artifacts is not None:
+                        keep(message, trial, self._artifacts)
+        except UpdateFinishedTrialError:
+            self._lost.add(trial.number)
+            if self._stopping_since is None:
+                self._crew.answer(worker, Answer(stop=True))
+
+    def _heed_report(self, worker: int, trial: optuna.Trial, report: Report) -> None:
         trial.report(report.value, report.step)
         self._spent.reports += 1
         self._view.reported(worker, report.step, report.value)
-        if self._prunes and not self._stopping:
+        if self._prunes and self._stopping_since is None:
             self._crew.answer(worker, Answer(prune=trial.should_prune()))
 
     def _stop_running(self) -> None:
         """Has each running trial end at its next report."""
-        self._stopping = True
-        for worker in self._crew.running:
-            self._crew.answer(worker, Answer(stop=True))
+        self._stopping_since = time.monotonic()
+        for worker, trial in self._crew.running.items():
+            if trial.number not in self._lost:
+                self._crew.answer(worker, Answer(stop=True))
+
+    def _overdue(self) -> bool:
+        """Whether what was told to end has had enough time for it."""
+        if self._notice_s is None or self._stopping_since is None:
+            return False
+        return time.monotonic() - self._stopping_since > self._notice_s
 
     def _heed_outcome(self, worker: int, outcome: Outcome) -> None:
         trial = self._crew.running[worker]
         member = self._crew.end(worker, outcome)
-        if outcome.state == "failed":
-            outcome = self._settle(trial, outcome, died=False, fresh=member.served == 0)
-        elif outcome.state == "interrupted":
-            give_back(self._study, trial.number, "interrupted")
-        elif outcome.state == "complete":
-            tell_complete(trial, outcome, self._spec.sampler.name)
-        else:
-            tell(trial, TrialState.PRUNED)
-        self._count(worker, member, trial, outcome)
+        self._end(worker, member, trial, outcome)
 
     def _heed_death(self, worker: int, death: Died) -> None:
         member = self._crew.lose(worker)
@@ -194,31 +244,20 @@ class Driver:
                 raise WorkerError(f"worker {worker}: must start; got: {death.reason}")
         if member.trial is None:
             return
-        outcome = Outcome(member.trial.number, "failed", reason=death.reason, out_of_memory=death.out_of_memory)
-        if self._interrupts:
-            give_back(self._study, outcome.number, "interrupted")
-            outcome = replace(outcome, state="interrupted")
-        elif death.node_lost:
-            give_back(self._study, outcome.number, death.reason)
-            outcome = replace(outcome, state="retry")
-        else:
-            outcome = self._settle(member.trial, outcome, died=True, fresh=member.served == 0)
-        self._count(worker, member, member.trial, outcome)
+        state: Literal["interrupted", "failed"] = "interrupted" if self._interrupts else "failed"
+        outcome = Outcome(member.trial.number, state, reason=death.reason, out_of_memory=death.out_of_memory)
+        self._end(worker, member, member.trial, outcome, death)
 
-    def _settle(self, trial: optuna.Trial, outcome: Outcome, *, died: bool, fresh: bool) -> Outcome:
-        """Records a trial that failed; returns its outcome as it was settled."""
-        retries = trial.user_attrs.get(RETRIES_KEY, 0)
-        settled = judge(outcome, died=died, fresh=fresh, retries=retries, max_retries=self._policy.max_retries)
-        if settled == "retry":
-            give_back(self._study, trial.number, outcome.reason, outcome.traceback, blamed=True)
-        elif settled == "infeasible":
-            tell_infeasible(trial, outcome, self._spec.sampler.name)
+    def _end(self, worker: int, member: Member, trial: optuna.Trial, outcome: Outcome, death: Died | None = None) -> None:
+        """Records how a trial ended, and counts it."""
+        if trial.number in self._lost:
+            outcome = lost(outcome)
         else:
-            fail(self._study, trial.number, outcome.reason, outcome.traceback)
-        return replace(outcome, state=settled)
+            outcome = settle(trial, outcome, self._spec, death=death, fresh=member.served == 0)
+        self._count(worker, member, trial, outcome)
 
     def _count(self, worker: int, member: Member, trial: optuna.Trial, outcome: Outcome) -> None:
-        if self._checkpoints is not None and outcome.state not in ("retry", "interrupted"):
+        if self._checkpoints is not None and outcome.state not in ("retry", "interrupted", "lost"):
             forget(trial, self._checkpoints)
         self._view.trial_finished(worker, outcome.number, outcome)
         counts = outcome.state in ("complete", "pruned", "infeasible")
@@ -238,23 +277,9 @@ class Driver:
             self._crew.lose(worker)
             give_back(self._study, trial.number, reason)
 
-    @contextlib.contextmanager
-    def _heed_signals(self) -> Iterator[None]:
-        """Counts ^C and SIGTERM instead of letting them raise in the middle of a write."""
-        if threading.current_thread() is not threading.main_thread():  # Python allows handlers in the main thread only
-            yield
-            return
-
-        def count(_number: int, _frame: FrameType | None) -> None:
-            self._interrupts += 1
-            self._view.interrupted(self._interrupts, len(self._crew.running))
-
-        before = {number: signal.signal(number, count) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _count_interrupt(self) -> None:
+        self._interrupts += 1
+        self._view.interrupted(self._interrupts, len(self._crew.running))
 
 
 def _shown_to_objective(trial: optuna.Trial) -> dict[str, object]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.study._tell import _tell_with_warning
 from optuna.trial import FrozenTrial, TrialState
@@ -63,8 +64,14 @@ def tell_complete(trial: optuna.Trial, outcome: Outcome, sampler: str) -> None:
 
 
 def tell(trial: optuna.Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
-    """Tells how a trial ended, as `Study.optimize` does: `Study.tell` would read the trial once more, only to return it."""
-    _tell_with_warning(trial.study, trial, values, state)
+    """Tells how a trial ended, as `Study.optimize` does: `Study.tell` would read the trial once more, only to return it.
+
+    Raises:
+        UpdateFinishedTrialError: It has ended otherwise: another driver has given it back.
+    """
+    stored, *_ = _tell_with_warning(trial.study, trial, values, state, skip_if_finished=True)
+    if stored is not state:
+        raise UpdateFinishedTrialError(f"Trial {trial.number} has ended as {stored.name}.")
 
 
 def _all_constrained(study: optuna.Study) -> bool:

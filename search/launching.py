@@ -21,8 +21,8 @@ from search.errors import ObjectiveError, WorkerError
 from search.executors import Executor
 from search.executors.local import LocalExecutor
 from search.executors.ray import RayExecutor, connected
-from search.progress import View, make_view
-from search.resume import check_same, claim, release, retry_lost
+from search.progress import make_view
+from search.resume import BUDGET_KEY, DRIVER_KEY, Owner, check_same, claim, release, retry_lost
 from search.settings import expand
 from search.study_file import StudySpec
 from search.warm_start import check_whole
@@ -76,31 +76,70 @@ def launch(
         SearchError: In one line, what the user can mend.
     """
     url = url or spec.storage
-    settings = expand(spec.settings, os.environ, f"{spec.path}: objective")
     policy = replace(spec.policy, trials=trials or spec.policy.trials, timeout_s=timeout_s or spec.policy.timeout_s)
     spec = replace(spec, policy=policy)
-
-    def set_up(worker: int, environ: Mapping[str, str]) -> WorkerSetup:
-        return WorkerSetup(spec.target, settings, log_path(spec, url, worker), environ)
-
-    with _executor(spec, workers, set_up) as executor, storage.storage_errors(url):
+    with sited(spec, url, workers, quiet=quiet, console=console) as site, storage.storage_errors(url):
         study = storage.create_study(url, spec.name, spec.directions, spec.metrics)
         check_same(study, spec)
+        gone = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
         owner = claim(study, take_over=take_over)
         try:
-            retried = tuple(retry_lost(study))
-            console = console or Console()
-            _warm(study, spec, warm_start, None if quiet else console)
-            study.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
-            view = make_view(Board.of(study, policy.trials), console, quiet=quiet)
-            crew = Crew(executor, workers, policy)
-            kept = {"artifacts": artifact_folder(url), "checkpoints": checkpoint_folder(url, spec.name)}
-            reason = _drive(Driver(study, spec, crew, owner, view, **kept), view)
-        except (ObjectiveError, WorkerError) as error:
-            raise type(error)(f"{str(error).rstrip('.')}. Details: {log_path(spec, url, 0, workers)}") from None
+            if storage.shared(study) is not None:
+                study.set_user_attr(BUDGET_KEY, policy.trials)
+            retried = tuple(retry_lost(study, gone))
+            _warm(study, spec, warm_start, None if quiet else site.console)
+            reason = drive(study, spec, owner, site)
         finally:
             release(study)
     return Launched(study, reason, policy.trials, retried)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a driver runs its workers, and what it leaves there.
+
+    Attributes:
+        url: The storage.
+        workers: How many.
+        executor: Runs them.
+        log: The workers' logs, as messages name them.
+        console: Where progress goes.
+        quiet: Show no progress.
+    """
+
+    url: str
+    workers: int
+    executor: Executor
+    log: Path
+    console: Console
+    quiet: bool
+
+
+@contextlib.contextmanager
+def sited(
+    spec: StudySpec, url: str, workers: int, *, quiet: bool, console: Console | None = None, joined: str = ""
+) -> Iterator[Site]:
+    """Gives a driver what it runs its workers with; none has been started yet.
+
+    Args:
+        spec: The study file, with the policy of this driver.
+        url: The storage.
+        workers: How many worker processes there may be.
+        quiet: Show no progress.
+        console: Where progress goes; stdout by default.
+        joined: Sets the logs apart from those of other drivers that run in the same folder.
+
+    Raises:
+        SearchError: An environment variable is missing, or there are too few devices.
+    """
+    settings = expand(spec.settings, os.environ, f"{spec.path}: objective")
+    name = f"{spec.name}.{joined}" if joined else spec.name
+
+    def set_up(worker: int, environ: Mapping[str, str]) -> WorkerSetup:
+        return WorkerSetup(spec.target, settings, log_path(name, url, worker), environ)
+
+    with _executor(spec, workers, set_up) as executor:
+        yield Site(url, workers, executor, log_path(name, url, 0, workers), console or Console(), quiet)
 
 
 @contextlib.contextmanager
@@ -117,10 +156,22 @@ def _executor(spec: StudySpec, workers: int, set_up: Callable[[int, Mapping[str,
     yield LocalExecutor(lambda worker: set_up(worker, environ_of(worker, workers, devices, per_device, os.environ)))
 
 
-def _drive(driver: Driver, view: View) -> EndReason:
+def drive(
+    study: optuna.Study, spec: StudySpec, owner: Owner, site: Site, *, waits: bool = True, notice_s: float | None = None
+) -> EndReason:
+    """Runs the trials of a study that was claimed or joined, on this machine's workers; see `Driver`."""
+    study.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
+    view = make_view(Board.of(study, spec.policy.trials), site.console, quiet=site.quiet)
+    crew = Crew(site.executor, site.workers, spec.policy)
+    artifacts, checkpoints = artifact_folder(site.url), checkpoint_folder(site.url, spec.name)
+    driver = Driver(
+        study, spec, crew, owner, view, artifacts=artifacts, checkpoints=checkpoints, waits=waits, notice_s=notice_s
+    )
     view.open()
     try:
         return driver.run()
+    except (ObjectiveError, WorkerError) as error:
+        raise type(error)(f"{str(error).rstrip('.')}. Details: {site.log}") from None
     finally:
         view.close()
 
@@ -135,6 +186,6 @@ def _warm(study: optuna.Study, spec: StudySpec, source: optuna.Study | None, con
             console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def log_path(spec: StudySpec, url: str, worker: int, workers: int = 1) -> Path:
+def log_path(name: str, url: str, worker: int, workers: int = 1) -> Path:
     """Returns the file that takes what a worker prints; with several workers, ``*`` stands for their numbers in messages."""
-    return storage.folder(url) / f"{spec.name}.worker-{worker if workers == 1 else '*'}.log"
+    return storage.folder(url) / f"{name}.worker-{worker if workers == 1 else '*'}.log"

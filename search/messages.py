@@ -92,7 +92,8 @@ class Outcome:
     Attributes:
         number: The trial.
         state: `interrupted` where the driver asked the trial to stop. Of a trial that failed, the driver may say `retry`, where
-            it is tried again, or `infeasible`, where its config needs more memory than there is.
+            it is tried again, or `infeasible`, where its config needs more memory than there is; and of any trial `lost`, where
+            another driver of the study has given it back meanwhile.
         values: One for each direction; empty unless complete.
         reason: Why it failed, in one line; empty unless failed.
         traceback: Where it failed; empty where there is none.
@@ -101,7 +102,7 @@ class Outcome:
     """
 
     number: int
-    state: Literal["complete", "pruned", "failed", "retry", "infeasible", "interrupted"]
+    state: Literal["complete", "pruned", "failed", "retry", "infeasible", "interrupted", "lost"]
     values: tuple[float, ...] = ()
     reason: str = ""
     traceback: str = field(default="", repr=False)

@@ -1,15 +1,17 @@
 """What a person sees while a study runs: a live table in a terminal, plain lines elsewhere, nothing when asked for quiet."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from optuna.trial import FrozenTrial
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from search.board import Board, Running
+from search.budget import FINISHED
 from search.messages import Outcome
 from search.units import clock, format_params
 
@@ -43,6 +45,14 @@ class View:
         self.board.running.pop(worker, None)
         self.board.add(outcome)
 
+    def ended_elsewhere(self, trials: Sequence[FrozenTrial]) -> None:
+        """Other drivers of the study have ended trials."""
+        self.board.take_in(trials)
+        self.board.finished_here += sum(trial.state in FINISHED for trial in trials)
+
+    def given_back(self, numbers: Sequence[int]) -> None:
+        """Another driver is gone, and what it ran will be tried again."""
+
     def worker_replaced(self, worker: int, why: str) -> None:
         """A worker leaves between two trials, and a fresh one takes its place."""
 
@@ -71,6 +81,10 @@ class LineView(View):
         took = f" in {clock(time.monotonic() - running.started)}" if running else ""
         super().trial_finished(worker, number, outcome)
         self._print(f"trial {number} {_ending(outcome, self.board)}{took}{self._context()}")
+
+    def given_back(self, numbers: Sequence[int]) -> None:
+        """Prints which."""
+        self._print(f"lost by a driver that died, and taken up again: trials {', '.join(map(str, numbers))}")
 
     def worker_replaced(self, worker: int, why: str) -> None:
         """Prints why."""
@@ -140,7 +154,9 @@ def _ending(outcome: Outcome, board: Board) -> str:
     if outcome.state == "complete":
         names = " ".join(f"{value:.6g}" for value in outcome.values)
         return f"complete, {board.metric} {names}" if len(outcome.values) == 1 else f"complete, values {names}"
-    ended = {"failed": "failed", "retry": "failed, and is tried again", "infeasible": "infeasible"}.get(outcome.state)
+    ended = {"failed": "failed", "retry": "failed, and is tried again", "infeasible": "infeasible", "lost": "is lost"}.get(
+        outcome.state
+    )
     return f"{ended}: {outcome.reason}" if ended else outcome.state
 
 

@@ -1,5 +1,6 @@
 """What a launch finds in a study and puts right: another file's study, another driver, trials of a dead one."""
 
+import contextlib
 import os
 import socket
 from collections.abc import Mapping
@@ -8,8 +9,10 @@ from typing import Any, Self
 
 import optuna
 import psutil
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
+from search import storage
 from search.errors import StudyError
 from search.rules import show
 from search.space import describe_space
@@ -19,7 +22,10 @@ FILE_KEY = "study_file"
 """Study user attribute: what the study's file says, as JSON."""
 
 DRIVER_KEY = "driver"
-"""Study user attribute: the `Owner` that drives the study now, or None."""
+"""Study user attribute: the `Owner` that drives the study now, or None. Who joined it with `search worker` is not named."""
+
+BUDGET_KEY = "trials"
+"""Study user attribute: the budget of the last launch, which holds for whoever joins."""
 
 OWNER_KEY = "owner"
 """Trial user attribute: the `Owner` that asked for the trial, and which of its workers runs it.
@@ -44,6 +50,9 @@ CONFIG_KEY = "config"
 
 RUN_KEYS = (OWNER_KEY, RETRY_KEY, RETRIES_KEY, FINALIST_KEY, "enqueued")
 """Trial user attributes that say how one study came to a trial, not what the trial was."""
+
+DRIVER_DIED = "the driver died while this trial was running"
+"""Why a trial was given back that nobody ended."""
 
 _KEPT = ("seed", "enqueued", FINALIST_KEY)  # by the retry of a trial
 
@@ -138,6 +147,23 @@ def check_same(study: optuna.Study, spec: StudySpec) -> None:
         study.set_user_attr(FILE_KEY, now)
 
 
+def check_identical(study: optuna.Study, spec: StudySpec) -> None:
+    """Refuses whoever would join a study with another file; whoever joins first brings the file.
+
+    Raises:
+        StudyError: The files differ in more than budgets, comments and their names.
+    """
+    now = describe(spec)
+    with storage.turn(study):
+        before = study.user_attrs.get(FILE_KEY)
+        if before is None:
+            study.set_user_attr(FILE_KEY, now)
+            before = now
+    for key in now.keys() - {"file", "sha256"}:
+        _compare(spec, key, before.get(key), now[key], "Join with the file that the study was launched with.")
+    _compare(spec, "directions", [direction.name.lower() for direction in study.directions], now["directions"])
+
+
 def describe(spec: StudySpec) -> dict[str, Any]:
     """Returns what is kept of a study file, ready for JSON; settings as written, so without secrets of the environment."""
     return {
@@ -154,20 +180,26 @@ def describe(spec: StudySpec) -> dict[str, Any]:
     }
 
 
-def retry_lost(study: optuna.Study) -> list[int]:
-    """Fails the trials that a dead driver left RUNNING, and enqueues their parameters again; returns their numbers."""
+def retry_lost(study: optuna.Study, gone: Owner | None = None) -> list[int]:
+    """Fails the trials that a dead driver left RUNNING, and enqueues their parameters again; returns their numbers.
+
+    Args:
+        study: The study, which this process has claimed.
+        gone: The driver until now. What others on other machines run is theirs where they may share the study, and
+            `search.peers` watches it; else they are gone too.
+    """
+    me, alone = Owner.current(), storage.shared(study) is None
     lost = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         owner = Owner.from_attr(trial.user_attrs.get(OWNER_KEY))
-        if owner is not None and owner != Owner.current() and owner.may_live() and owner.host == socket.gethostname():
-            continue
-        give_back(study, trial.number, "the driver died while this trial was running")
-        lost.append(trial.number)
+        if owner is None or owner in (me, gone) or (alone and owner.host != me.host) or not owner.may_live():
+            give_back(study, trial.number, DRIVER_DIED)
+            lost.append(trial.number)
     return lost
 
 
 def give_back(study: optuna.Study, number: int, reason: str, traceback: str = "", *, blamed: bool = False) -> None:
-    """Fails a trial that deserves another try, and enqueues its parameters with its seed.
+    """Fails a trial that deserves another try, and enqueues its parameters with its seed; one that has ended is left as it is.
 
     The retry comes first: a kill between the two leaves a RUNNING trial, which the next launch finds, sees its retry, and only
     fails.
@@ -179,18 +211,22 @@ def give_back(study: optuna.Study, number: int, reason: str, traceback: str = ""
         traceback: Where it ended, if anybody knows.
         blamed: The retry counts: it may have been the config's own fault.
     """
-    trials = study.get_trials(deepcopy=False)
-    trial = trials[number]
-    first = trial.user_attrs.get(RETRY_KEY, number)
-    if not any(other.user_attrs.get(RETRY_KEY) == first for other in trials[number + 1 :]):
-        kept: dict[str, Any] = {key: trial.user_attrs[key] for key in _KEPT if key in trial.user_attrs}
-        retries = trial.user_attrs.get(RETRIES_KEY, 0) + blamed
-        if retries:
-            kept[RETRIES_KEY] = retries
-        # A trial killed while it was drawn has part of its parameters; its seed draws the others as it would have.
-        params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-        study.enqueue_trial(params, user_attrs={**kept, RETRY_KEY: first})
-    fail(study, number, reason, traceback)
+    with storage.turn(study):
+        trials = study.get_trials(deepcopy=False)
+        trial = trials[number]
+        if trial.state.is_finished():  # another driver held us for dead, and gave it back
+            return
+        first = trial.user_attrs.get(RETRY_KEY, number)
+        if not any(other.user_attrs.get(RETRY_KEY) == first for other in trials[number + 1 :]):
+            kept: dict[str, Any] = {key: trial.user_attrs[key] for key in _KEPT if key in trial.user_attrs}
+            retries = trial.user_attrs.get(RETRIES_KEY, 0) + blamed
+            if retries:
+                kept[RETRIES_KEY] = retries
+            # A trial killed while it was drawn has part of its parameters; its seed draws the others as it would have.
+            params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+            study.enqueue_trial(params, user_attrs={**kept, RETRY_KEY: first})
+        with contextlib.suppress(UpdateFinishedTrialError):  # its owner, held for dead, ends it in this very moment
+            fail(study, number, reason, traceback)
 
 
 def fail(study: optuna.Study, number: int, reason: str, traceback: str = "") -> None:
@@ -202,25 +238,25 @@ def fail(study: optuna.Study, number: int, reason: str, traceback: str = "") -> 
     study.tell(number, state=TrialState.FAIL)
 
 
-def _compare(spec: StudySpec, key: str, before: Any, now: Any) -> None:
+def _compare(spec: StudySpec, key: str, before: Any, now: Any, remedy: str = "") -> None:
     if before == now:
         return
     if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
-        _refuse(spec, f"study.{key}", show(before), show(now))
+        _refuse(spec, key if key == "enqueue" else f"study.{key}", show(before), show(now), remedy)
     table = {"settings": "objective"}.get(key, key)
     for name in [*before, *now]:
         if before.get(name) != now.get(name):
-            _refuse(spec, f"{table}.{name}", _shown(before, name), _shown(now, name))
+            _refuse(spec, f"{table}.{name}", _shown(before, name), _shown(now, name), remedy)
 
 
 def _shown(table: Mapping[str, Any], name: str) -> str:
     return show(table[name]) if name in table else "nothing"
 
 
-def _refuse(spec: StudySpec, where: str, before: str, now: str) -> None:
+def _refuse(spec: StudySpec, where: str, before: str, now: str, remedy: str) -> None:
+    another = f"Undo the change, or add --as NAME to start another study (--warm-start {spec.name} has it learn from this one)."
     raise StudyError(
-        f'{spec.path}: {where}: must stay as it was in study "{spec.name}", {before}; got {now}. '
-        f"Undo the change, or add --as NAME to start another study (--warm-start {spec.name} has it learn from this one)."
+        f'{spec.path}: {where}: must stay as it was in study "{spec.name}", {before}; got {now}. {remedy or another}'
     )
 
 

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from search.resume import DRIVER_KEY, Owner
+from search.resume import DRIVER_KEY, OWNER_KEY, Owner
 from search.units import clock, format_params
 from search.warm_start import WARM_KEY, is_result, is_warm
 
@@ -37,7 +37,9 @@ def print_status(study: optuna.Study, *, budget: int | None, rows: int | None, c
     if driver is not None and driver.may_live():
         _line(console, f"A driver is at work: process {driver.pid} on {driver.host}.")
     elif counts[TrialState.RUNNING]:
-        _line(console, "No driver is at work: what is still running was lost, and the next launch takes it up again.")
+        hosts = sorted(_hosts_at_work(trials))
+        lost = "No driver is at work: what is still running was lost, and the next launch takes it up again."
+        _line(console, f"Trials run on {', '.join(hosts)}, as far as is known." if hosts else lost)
     if best := describe_best(study):
         _line(console, best)
     shown = trials if rows is None else trials[-rows:]
@@ -45,6 +47,13 @@ def print_status(study: optuna.Study, *, budget: int | None, rows: int | None, c
         console.print(_table(study, shown))
     if len(shown) < len(trials):
         _line(console, f"The last {len(shown)} of {len(trials)} trials; --all shows every one.")
+
+
+def _hosts_at_work(trials: list[FrozenTrial]) -> set[str]:
+    """Returns the machines of the drivers that have a running trial and may be alive."""
+    running = (trial for trial in trials if trial.state is TrialState.RUNNING)
+    owners = (Owner.from_attr(trial.user_attrs.get(OWNER_KEY)) for trial in running)
+    return {owner.host for owner in owners if owner is not None and owner.may_live()}
 
 
 def finished_count(study: optuna.Study) -> int:

@@ -1,6 +1,9 @@
 """docs/study-files.md says what the code does."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +48,21 @@ def test_your_own_model(search):
     scope = {"__name__": "notebook"}
     exec(module + plain, scope)
     assert len(scope["study"].trials) == 15
+
+
+def test_the_script_for_slurm(environment):
+    """What Slurm does with it: bash runs it, `srun` runs the command, on a machine that has the data and the cache."""
+    page = (DOCS / "cluster.md").read_text(encoding="utf-8")
+    script = re.search(r"```bash\n(.*?)```", page, re.DOTALL)[1]
+    options = [line.split()[1] for line in script.splitlines() if line.startswith("#SBATCH")]
+    assert options, "sbatch reads them before the first command"
+    assert script.startswith("#!/bin/bash\n#SBATCH")
+    Path("srun").write_text('#!/bin/sh\necho "$TUMORCLS_DATA"\nshift\nexec python -m search "$@"\n')
+    Path("srun").chmod(0o755)
+    Path("job.sh").write_text(script)
+    path = os.pathsep.join([str(Path.cwd()), str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-eu", "job.sh"], env={**environment, "PATH": path, "USER": "me"}, capture_output=True, text=True
+    )
+    assert done.stdout == "/shared/data\n"
+    assert "error: studies/brain-mri.toml: the study file must exist" in done.stderr, "the command line was understood"

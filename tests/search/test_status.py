@@ -48,6 +48,10 @@ def test_whether_a_driver_is_at_work():
     assert printed(study)[1].startswith("No driver is at work: what is still running was lost")
     study.set_user_attr("driver", dataclasses.asdict(Owner.current()))
     assert printed(study)[1].startswith(f"A driver is at work: process {os.getpid()} on ")
+    study.set_user_attr("driver", None)
+    for owner in (Owner.current(), Owner("elsewhere", 1, 1.0)):
+        study.ask().set_user_attr("owner", owner.as_attr(0))
+    assert printed(study)[1] == f"Trials run on {', '.join(sorted(['elsewhere', Owner.current().host]))}, as far as is known."
 
 
 def test_the_last_trials_unless_all_are_asked_for():

@@ -1,0 +1,60 @@
+"""`search worker`: one more machine takes trials of a study that others may drive too."""
+
+from dataclasses import replace
+
+from rich.console import Console
+
+from search import storage
+from search.errors import StudyError
+from search.launching import Launched, drive, sited
+from search.resume import BUDGET_KEY, Owner, check_identical
+from search.study_file import StudySpec
+from search.warm_start import check_whole
+
+_NOTICE_S = 20.0  # Slurm kills 30 s after its SIGTERM; Kubernetes too
+
+
+def join(
+    spec: StudySpec,
+    *,
+    timeout_s: float | None = None,
+    workers: int = 1,
+    url: str | None = None,
+    quiet: bool = False,
+    console: Console | None = None,
+) -> Launched:
+    """Runs trials of a study beside its other drivers, until none is left to start; begins the study where it is not there.
+
+    Args:
+        spec: The study file, which must be that of the launch.
+        timeout_s: The wall time of this worker in seconds instead of the file's.
+        workers: How many worker processes, and so trials, run here at the same time.
+        url: The storage instead of the file's.
+        quiet: Show no progress.
+        console: Where progress goes; stdout by default.
+
+    Raises:
+        SearchError: In one line, what the user can mend.
+    """
+    url = url or spec.storage
+    _check_shareable(url)
+    me = Owner.current()
+    spec = replace(spec, policy=replace(spec.policy, timeout_s=timeout_s or spec.policy.timeout_s))
+    joined = f"{me.host}-{me.pid}"
+    with sited(spec, url, workers, quiet=quiet, console=console, joined=joined) as site, storage.storage_errors(url):
+        study = storage.create_study(url, spec.name, spec.directions, spec.metrics)
+        check_identical(study, spec)
+        check_whole(study)
+        # The study's budget is one; a machine that joins does not bring its own.
+        budget = study.user_attrs.get(BUDGET_KEY, spec.policy.trials)
+        spec = replace(spec, policy=replace(spec.policy, trials=budget))
+        reason = drive(study, spec, me, site, waits=False, notice_s=_NOTICE_S)
+    return Launched(study, reason, budget, ())
+
+
+def _check_shareable(url: str) -> None:
+    if storage.storage_file(url) is not None:
+        raise StudyError(
+            f"{storage.hide_password(url)}: the storage of a study that is joined must be a server, PostgreSQL or MySQL; "
+            "got a file, which one driver writes to. Change study.storage, or add --storage."
+        )
