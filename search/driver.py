@@ -107,8 +107,10 @@ class Driver:
                 self._hand_out()
             elif not self._crew.running and not self._waits_for_others(reason):
                 return reason
-            for worker, message in self._crew.receive(_TICK_S):
+            for worker, message in _ended_first(self._crew.receive(_TICK_S)):
                 self._heed(worker, message)
+                if isinstance(message, Outcome) and self._end_reason() is None:
+                    self._hand_out()
             for worker, silence in self._crew.kill_silent():
                 self._heed_death(worker, Died(silence))
             self._heed_peers()
@@ -280,6 +282,12 @@ class Driver:
     def _count_interrupt(self) -> None:
         self._interrupts += 1
         self._view.interrupted(self._interrupts, len(self._crew.running))
+
+
+def _ended_first(said: Sequence[tuple[int, FromWorker]]) -> list[tuple[int, FromWorker]]:
+    """Puts workers that wait for their next trial before those that are at work, and keeps what each has said in its order."""
+    ended = {worker for worker, message in said if isinstance(message, Outcome)}
+    return sorted(said, key=lambda pair: pair[0] not in ended)
 
 
 def _shown_to_objective(trial: optuna.Trial) -> dict[str, object]:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 from search.errors import StorageError, StudyError, one_line
 from search.storage import server, sqlite
 from search.storage.journal import open_journal
+from search.storage.own_trials import OwnTrialsStorage
 from search.storage.remedies import remedy
 from search.storage.url import EXTRAS, folder, hide_password, hide_secrets, kind_of, storage_file, with_driver
 from search.study_file import Direction
@@ -128,7 +129,7 @@ def _open(url: str, patience_s: float = 0.0) -> optuna.storages.BaseStorage:
     backend = _open_database(url, path)
     if path is None and patience_s > 0:
         return server.PatientStorage(backend, hide_password(url), patience_s)
-    return backend
+    return OwnTrialsStorage(backend)
 
 
 def _check_place(url: str, path: Path) -> None:

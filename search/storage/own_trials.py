@@ -37,6 +37,13 @@ class OwnTrialsStorage(_CachedStorage):
             self._own.add(trial_id)
         return trial_id
 
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """Returns a trial, a copy where it is this process's own: Optuna writes what it suggests into it."""
+        if trial_id not in self._own:
+            return super().get_trial(trial_id)
+        study_id, number = self._trial_id_to_study_id_and_number[trial_id]
+        return copy.deepcopy(self._studies[study_id].trials[number])
+
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Ends a trial, or begins one that was waiting: both are read again."""
         self._own.discard(trial_id)

@@ -13,8 +13,10 @@ SPACE = {
 }
 
 
-@pytest.fixture(params=["postgresql", "mariadb"])
-def url(request):
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/demo.db"
     return request.getfixturevalue(request.param).new_database()
 
 
