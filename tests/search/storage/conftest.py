@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from search import storage
+
 USER = "tester"
 PASSWORD = "pa55/w%rd:Zebra"
 ENCODED = "pa55%2Fw%25rd%3AZebra"
@@ -23,6 +25,14 @@ def find(program):
     """Returns the path of a program, which Debian keeps apart for each version of PostgreSQL, or None."""
     versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"))
     return shutil.which(program) or (str(versions[-1]) if versions else None)
+
+
+@pytest.fixture
+def study(url):
+    """A study in a storage of its own, which the module's `url` chooses."""
+    made = storage.create_study(url, "demo", ["maximize"], ["score"])
+    yield made
+    storage.close(made)
 
 
 @pytest.fixture

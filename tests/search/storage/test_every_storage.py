@@ -17,13 +17,6 @@ SPACE = {"x": optuna.distributions.FloatDistribution(-10.0, 10.0)}
 
 
 @pytest.fixture
-def study(url):
-    made = storage.create_study(url, "demo", ["maximize"], ["score"])
-    yield made
-    storage.close(made)
-
-
-@pytest.fixture
 def reopen(url):
     """Opens the study as another process would: nothing of what this one has cached."""
     opened = []

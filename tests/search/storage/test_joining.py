@@ -37,13 +37,6 @@ def url(request):
 
 
 @pytest.fixture
-def study(url):
-    made = storage.create_study(url, "demo", ["maximize"], ["score"])
-    yield made
-    storage.close(made)
-
-
-@pytest.fixture
 def drive(write):
     """Runs a driver with a worker in a thread; it beats and looks so often that a test may wait for it."""
 

@@ -21,13 +21,6 @@ def url(request, tmp_path):
 
 
 @pytest.fixture
-def study(url):
-    made = storage.create_study(url, "demo", ["maximize"], ["score"])
-    yield made
-    storage.close(made)
-
-
-@pytest.fixture
 def other(url):
     """The same study in another process, as far as anybody can tell."""
     made = storage.create_study(url, "demo", ["maximize"], ["score"])
