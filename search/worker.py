@@ -5,6 +5,7 @@ log level) was set before the process began.
 """
 
 import builtins
+import contextlib
 import faulthandler
 import inspect
 import math
@@ -65,6 +66,11 @@ def main(connection: Connection, setup: WorkerSetup) -> None:
 
 def serve(connection: Connection, setup: WorkerSetup) -> None:
     """Builds the objective and runs trials until the driver says `Stop` or hangs up."""
+    with contextlib.suppress(BrokenPipeError):  # it has hung up, and nobody hears what is left to say
+        _serve(connection, setup)
+
+
+def _serve(connection: Connection, setup: WorkerSetup) -> None:
     try:
         objective = build_objective(setup.target, setup.settings)
     except Exception as error:

@@ -1,8 +1,12 @@
+import importlib
+from multiprocessing import Pipe
+
 import numpy as np
 import pytest
 
 from search.errors import ObjectiveError
-from search.worker import as_values, build_objective, describe
+from search.messages import RunTrial
+from search.worker import WorkerSetup, as_values, build_objective, describe, serve
 
 
 class Trial:
@@ -33,6 +37,16 @@ def test_a_class_is_built_once_and_called_for_each_trial():
 
 def test_a_function_gets_the_settings_with_each_trial():
     assert build_objective("objectives:parabola", {"steps": 1})(Trial()) == -1.0
+
+
+def test_a_driver_that_hangs_up_during_a_trial_is_an_end_like_another(folder):
+    (folder / "hanging.py").write_text("driver = None\ndef objective(trial):\n    driver.close()\n    return 1.0\n")
+    hanging = importlib.import_module("hanging")
+
+    hanging.driver, theirs = Pipe()
+    hanging.driver.send(RunTrial(0, {}, {}, 1))
+    serve(theirs, WorkerSetup("hanging:objective", {}))
+    assert hanging.driver.closed
 
 
 @pytest.mark.parametrize(
