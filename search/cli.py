@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from search.launching import Launched
     from search.reference import Opened
     from search.study_file import StudySpec
+    from search.submitting import Cluster
 
 _STUDY = click.argument("study", metavar="STUDY.toml", type=click.Path(path_type=Path))
 _ANY_STUDY = click.argument("study", metavar="STUDY.toml[#NAME]|URL#NAME")
@@ -138,6 +139,61 @@ def worker(study: Path, timeout: str | None, workers: int, quiet: bool, name: st
         click.echo(f"{why}: {finished_count(joined.study)}/{joined.budget} trials of the study are finished.")
     close(joined.study)
     return _INTERRUPTED if joined.reason == "interrupted" else 0
+
+
+@cli.command()
+@_STUDY
+@click.option("--jobs", type=click.IntRange(min=1), required=True, help="Tasks of the job array.")
+@click.option("--time", "time_limit", metavar="TIME", required=True, help="Wall time of each task (90m, 8h).")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Trials that a task runs at a time.")
+@click.option("--gpus", type=click.IntRange(min=0), help="GPUs of each task.")
+@click.option("--cpus", type=click.IntRange(min=1), help="CPUs of each task.")
+@click.option("--mem", "memory", metavar="SIZE", help="Memory of each task, as Slurm writes it: 16G.")
+@click.option("--partition", help="Partition of the cluster.")
+@click.option("--slurm", "more", metavar="KEY=VALUE", multiple=True, help="Another option of sbatch: account=lab.")
+@click.option("--logs", type=click.Path(path_type=Path), help="Folder of the tasks' logs; NAME.jobs by default.")
+@click.option(
+    "--cluster", type=click.Choice(["slurm", "local"]), default="slurm", show_default=True, help="local: as processes here."
+)
+@click.option("--as", "name", metavar="NAME", help="The study's name, where it was launched with --as.")
+@_STORAGE
+def submit(
+    study: Path,
+    jobs: int,
+    time_limit: str,
+    workers: int,
+    gpus: int | None,
+    cpus: int | None,
+    memory: str | None,
+    partition: str | None,
+    more: tuple[str, ...],
+    logs: Path | None,
+    cluster: "Cluster",
+    name: str | None,
+    storage: str | None,
+) -> None:
+    """Send tasks of `search worker` to Slurm as a job array (extra submitit), and return at once.
+
+    Every task must see the current folder, the study file and this Python.
+    """
+    from search.study_file import renamed
+    from search.submitting import Resources, parse_more
+    from search.submitting import submit as send
+
+    spec = _load(study)
+    if name is not None:
+        spec = renamed(spec, name, "--as")
+    logs = logs or Path(f"{spec.name}.jobs")
+    resources = Resources(_seconds(time_limit, "--time"), gpus, cpus, memory, partition, parse_more(more))
+    ids = send(spec, resources, jobs=jobs, logs=logs, workers=workers, name=name, url=storage, cluster=cluster)
+    where = f" --storage {storage}" if storage else ""
+    if cluster == "slurm":
+        job = ids[0].partition("_")[0]
+        click.echo(f"Sent: job {job}, tasks: {jobs}. Their logs: {logs}/{job}_*")
+        click.echo(f"Watch them:  squeue --job {job}")
+    else:
+        click.echo(f"Started here: processes {', '.join(ids)}. Their logs: {logs}")
+    click.echo(f"The study:   search status {study}{f'#{name}' if name else ''}{where}")
 
 
 cli.add_command(import_keras_tuner)
@@ -294,7 +350,7 @@ def _quiet_optuna() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # its lines for each trial would tear the live view
 
 
-def _seconds(text: str) -> float:
+def _seconds(text: str, option: str = "--timeout") -> float:
     from pydantic_core import PydanticCustomError
 
     from search.rules import phrase
@@ -303,7 +359,7 @@ def _seconds(text: str) -> float:
     try:
         return float(parse_duration(text))
     except PydanticCustomError as error:
-        raise SearchError(phrase(error, "--timeout")) from None
+        raise SearchError(phrase(error, option)) from None
 
 
 def _print_end(launched: "Launched", arguments: str, reference: str) -> None:

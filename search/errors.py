@@ -7,6 +7,7 @@
     ├── ObjectiveError      the objective could not start, or failed too often in a row
     ├── WorkerError         a worker process could not start
     ├── DashboardError      the dashboard could not be served
+    ├── SubmissionError     the tasks could not be sent to the cluster
     └── ProjectError        a KerasTuner project or HyperModel cannot be read, or does not say enough
 
 Every message is one line and reads *where: rule; what was received. Remedy.*
@@ -39,6 +40,10 @@ class WorkerError(SearchError):
 
 class DashboardError(SearchError):
     """The dashboard could not be served."""
+
+
+class SubmissionError(SearchError):
+    """The tasks could not be sent to the cluster."""
 
 
 class ProjectError(SearchError):

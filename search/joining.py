@@ -37,7 +37,7 @@ def join(
         SearchError: In one line, what the user can mend.
     """
     url = url or spec.storage
-    _check_shareable(url)
+    check_shareable(url)
     me = Owner.current()
     spec = replace(spec, policy=replace(spec.policy, timeout_s=timeout_s or spec.policy.timeout_s))
     joined = f"{me.host}-{me.pid}"
@@ -52,7 +52,12 @@ def join(
     return Launched(study, reason, budget, ())
 
 
-def _check_shareable(url: str) -> None:
+def check_shareable(url: str) -> None:
+    """Sees to it that several drivers may use a storage.
+
+    Raises:
+        SearchError: It is a file, or of no kind that we know.
+    """
     if storage.storage_file(url) is not None:
         raise StudyError(
             f"{storage.hide_password(url)}: the storage of a study that is joined must be a server, PostgreSQL or MySQL; "
