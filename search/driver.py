@@ -69,7 +69,6 @@ class Driver:
         trials = study.get_trials(deepcopy=False)
         self._spent = Spent.of(study, trials)
         self._peers = Peers(study, owner, trials)
-        self._peers.look(trials)
         self._failures_in_a_row = 0
         self._proven = False  # a worker of this launch has built the objective
         self._failed_starts_in_a_row = 0

@@ -6,7 +6,7 @@ is taken for dead, and its trials are given back. Clocks are never compared: onl
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,20 +59,17 @@ class Peers:
         study: The study.
         me: This driver.
         trials: Those of the study, when this driver began to count.
-        clock: Seconds that pass.
     """
 
-    def __init__(
-        self, study: optuna.Study, me: Owner, trials: Sequence[FrozenTrial], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, study: optuna.Study, me: Owner, trials: Sequence[FrozenTrial]) -> None:
         self._study = study
         self._storage = storage.shared(study)
         self._me = me
-        self._clock = clock
         self._watch = Watch(GRACE_S)
         self._beat_at = self._looked_at = float("-inf")
         self._counted = {trial.number for trial in trials if trial.state.is_finished()}
         self._running: list[FrozenTrial] = []
+        self.look(trials)
 
     @property
     def running(self) -> int:
@@ -92,8 +89,9 @@ class Peers:
         """
         if self._storage is None:
             return []
-        self._looked_at = self._clock()
-        owned = [(trial, Owner.from_attr(trial.user_attrs.get(OWNER_KEY))) for trial in trials if not self._knows(trial)]
+        self._looked_at = time.monotonic()
+        others = (trial for trial in trials if trial.number not in self._counted)
+        owned = [(trial, Owner.from_attr(trial.user_attrs.get(OWNER_KEY))) for trial in others]
         theirs = [(trial, owner) for trial, owner in owned if owner != self._me]
         self._running = [trial for trial, owner in theirs if owner is not None and trial.state is TrialState.RUNNING]
         ended = [trial for trial, _ in theirs if trial.state.is_finished()]
@@ -102,7 +100,7 @@ class Peers:
 
     def look_again(self, *, at_once: bool = False) -> list[FrozenTrial]:
         """Returns what `look` does, every few seconds or at once; nothing in between."""
-        if self._storage is None or not (at_once or self._clock() - self._looked_at >= _LOOK_S):
+        if self._storage is None or not (at_once or time.monotonic() - self._looked_at >= _LOOK_S):
             return []
         return self.look(self._study.get_trials(deepcopy=False))
 
@@ -112,7 +110,7 @@ class Peers:
         Args:
             mine: The trials that this driver runs.
         """
-        now = self._clock()
+        now = time.monotonic()
         if self._storage is None or now - self._beat_at < BEAT_S:
             return []
         self._beat_at = now
@@ -127,9 +125,6 @@ class Peers:
         signs = {owner: _signs(trials, beats) for owner, trials in by_owner.items()}
         gone = self._watch.silent(signs, now) | {owner for owner in by_owner if not owner.may_live()}
         return [trial for owner in gone for trial in by_owner[owner]]
-
-    def _knows(self, trial: FrozenTrial) -> bool:
-        return trial.number in self._counted
 
 
 def _signs(trials: Sequence[FrozenTrial], beats: Mapping[int, Any]) -> object:

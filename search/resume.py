@@ -159,7 +159,7 @@ def check_identical(study: optuna.Study, spec: StudySpec) -> None:
         if before is None:
             study.set_user_attr(FILE_KEY, now)
             before = now
-    for key in now.keys() - {"file", "sha256"}:
+    for key in (key for key in now if key not in ("file", "sha256")):
         _compare(spec, key, before.get(key), now[key], "Join with the file that the study was launched with.")
     _compare(spec, "directions", [direction.name.lower() for direction in study.directions], now["directions"])
 

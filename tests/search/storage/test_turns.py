@@ -31,17 +31,18 @@ def hang_up(server):
         server.execute("KILL USER tester")
 
 
+def enter(study, entered):
+    """Takes a turn, and says that it had it."""
+    with storage.turn(study):
+        entered.set()
+
+
 def test_one_waits_for_the_other_of_its_study(drivers):
     one, other, elsewhere = drivers
     entered = threading.Event()
-
-    def enter():
-        with storage.turn(other):
-            entered.set()
-
     with ThreadPoolExecutor() as pool:
         with storage.turn(one):
-            waiting = pool.submit(enter)
+            waiting = pool.submit(enter, other, entered)
             with storage.turn(elsewhere):
                 assert not entered.wait(0.5)
             assert one.ask().number == 0, "who has its turn is not in its own way"
@@ -63,14 +64,9 @@ def test_a_turn_ends_with_the_connection(drivers, server):
 def test_who_waits_asks_again_when_it_is_cut_off(drivers, server):
     one, other, _ = drivers
     entered = threading.Event()
-
-    def enter():
-        with storage.turn(other):
-            entered.set()
-
     with ThreadPoolExecutor() as pool:
         with storage.turn(one):
-            waiting = pool.submit(enter)
+            waiting = pool.submit(enter, other, entered)
             time.sleep(0.5)
             hang_up(server)
         waiting.result(timeout=10)
