@@ -1,4 +1,4 @@
-"""What the next trial is: a lost one taken up again, a config of the file's queue, or a draw of the sampler."""
+"""What the next trial is: a lost one, a config of the queue or of the initial design, or a draw of the sampler."""
 
 import copy
 from bisect import bisect_left
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search import samplers, storage
@@ -39,6 +40,8 @@ class Asker:
             queue += samplers.grid(spec.space, spec.conditions, spec.seed)
         tried = [trial.user_attrs.get(QUEUED_KEY) for trial in study.get_trials(deepcopy=False)]
         self._queue = deque(entry for entry in queue if entry not in tried)
+        sampler = spec.sampler
+        self._design = samplers.begin_with(sampler.name, sampler.options, spec.space, spec.conditions, spec.seed)
         self._seen = 0
         self._placeless: list[int] = []  # among the first `_seen` trials, ascending
 
@@ -75,14 +78,27 @@ class Asker:
             self._seen += waiting is None  # our own has a place, and its entry has left the queue
         # A study object of its own: the sampler is this trial's, and no trials cached for an earlier one are in it.
         study = copy.copy(self._study)
-        sampler = self._spec.sampler
-        study.sampler = samplers.make(sampler.name, sampler.options, study_seed=self._spec.seed, place=place)
+        study.sampler = self._sampler(place, trials)
         trial = optuna.Trial(study, trial_id)
         drawn: dict[str, Any] = {}
         for name, distribution in self._spec.space.items():
             if is_active(name, drawn, self._spec.conditions):
                 drawn[name] = trial._suggest(name, distribution)
         return trial
+
+    def _sampler(self, place: int, trials: Sequence[FrozenTrial]) -> BaseSampler:
+        """Returns what draws the trial at `place`, given all trials that there are.
+
+        A config of the initial design belongs to a place, so that a trial taken up again has the same one. Where enough
+        trials are known, as after a warm start, the sampler learns from them at once.
+        """
+        at = place - len(self._spec.enqueue)
+        if 0 <= at < len(self._design):
+            known = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+            if known < len(self._design):
+                return samplers.fixed(self._design[at])
+        sampler = self._spec.sampler
+        return samplers.make(sampler.name, sampler.options, study_seed=self._spec.seed, place=place)
 
     def _create(self, attrs: dict[str, Any]) -> int:
         fixed: dict[str, Any] = {}

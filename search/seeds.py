@@ -12,6 +12,7 @@ class Stream(IntEnum):
     TRIAL = 1
     GRID = 2
     FINALIST = 3
+    DESIGN = 4
 
 
 def derive(study_seed: int, stream: Stream, place: int = 0) -> int:

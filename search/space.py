@@ -188,8 +188,40 @@ def values_of(distribution: BaseDistribution) -> list[Any]:
         return list(range(distribution.low, distribution.high + 1, distribution.step))
     assert isinstance(distribution, FloatDistribution)
     assert distribution.step is not None
-    count = round((distribution.high - distribution.low) / distribution.step) + 1
-    return [distribution.low + at * distribution.step for at in range(count)]
+    return [_nth(distribution, at) for at in range(_count(distribution))]
+
+
+def value_at(distribution: BaseDistribution, fraction: float) -> Any:
+    """Returns the value that lies at a fraction of a distribution: of its range, on its own scale, or of its list of values.
+
+    Args:
+        distribution: Of a study's space.
+        fraction: In [0, 1); equal shares of it belong to equally many values.
+    """
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[int(fraction * len(distribution.choices))]
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    low, high = distribution.low, distribution.high
+    if distribution.log:
+        whole = isinstance(distribution, IntDistribution)
+        edge = 0.5 if whole else 0.0  # so that each whole number has its share
+        value = math.exp(math.log(low - edge) + fraction * (math.log(high + edge) - math.log(low - edge)))
+        return min(max(round(value), low), high) if whole else min(max(value, low), high)
+    if distribution.step is None:
+        return low + fraction * (high - low)
+    return _nth(distribution, int(fraction * _count(distribution)))
+
+
+def _count(distribution: IntDistribution | FloatDistribution) -> int:
+    """How many values a distribution with a step has."""
+    assert distribution.step is not None
+    return round((distribution.high - distribution.low) / distribution.step) + 1
+
+
+def _nth(distribution: IntDistribution | FloatDistribution, at: int) -> Any:
+    """The value after `at` steps; in floats, three steps of 0.1 are more than 0.3."""
+    assert distribution.step is not None
+    return min(distribution.low + at * distribution.step, distribution.high)
 
 
 def _check_condition(name: str, condition: Condition, space: Mapping[str, BaseDistribution]) -> None:

@@ -36,6 +36,11 @@ class Choice:
     options: Mapping[str, Any]
 
 
+# Without a [pruner], only the worst quarter is given up. Trials of different lengths anneal at different speeds, so a long one
+# in its middle is behind a short one at its end, and the median takes most long ones for bad (docs/search-quality.md).
+_PRUNER = Choice("percentile", {"percentile": 75.0})
+
+
 @dataclass(frozen=True)
 class StudySpec:
     """All that a study file says, checked.
@@ -194,8 +199,8 @@ def _spec(path: Path, content: bytes, file: _StudyFile) -> StudySpec:
     study = file.study
     directions = tuple(study.directions or ([study.direction] if study.direction else []))
     sampler = file.sampler.choice() if file.sampler else Choice("tpe", {})
-    # Without a [pruner], Optuna's own default; it cannot work with several directions.
-    pruner = file.pruner.choice() if file.pruner else Choice("median" if len(directions) == 1 else "none", {})
+    # With several directions no pruner can work.
+    pruner = file.pruner.choice() if file.pruner else (_PRUNER if len(directions) == 1 else Choice("none", {}))
     conditions = {name: param.when.condition() for name, param in file.space.items() if param.when is not None}
     try:
         where = "space"

@@ -13,8 +13,10 @@ from search.crew import Crew
 from search.driver import Driver
 from search.errors import ObjectiveError
 from search.executors.inline import InlineExecutor
+from search.initial_design import initial_design
 from search.progress import View
 from search.resume import Owner, give_back
+from search.seeds import Stream, derive
 from search.study_file import load
 from search.worker import WorkerSetup
 
@@ -107,6 +109,29 @@ def test_a_grid_is_tried_whole_and_once(drive):
     drive(study, trials=100, space=space, sampler={"name": '"grid"'}, enqueue="[[enqueue]]\nx = 0")
     assert study.user_attrs["reason"] == "grid"
     assert sorted(trial.params["x"] for trial in study.trials) == [-4, -2, 0, 2, 4]
+
+
+def test_a_study_begins_with_the_middle_of_its_space_and_points_all_over_it(drive):
+    study = drive(trials=8, space={"epochs": '{ type = "int", low = 1, high = 9 }'})
+    drawn = [trial.params for trial in study.trials]
+    assert drawn[:2] == [{"x": 0.0, "epochs": 1}, {"x": 0.0, "epochs": 5}]
+    spec = load("demo.toml")
+    assert drawn[:6] == initial_design(spec.space, {}, 6, derive(0, Stream.DESIGN))
+    assert "fixed_params" not in study.trials[0].system_attrs, "nobody asked for it, so that it is no baseline"
+
+
+def test_the_queue_comes_before_the_initial_design_and_counts_as_a_part_of_it(drive):
+    study = drive(trials=7, enqueue="[[enqueue]]\nx = 3")
+    drawn = [trial.params for trial in study.trials]
+    assert drawn[:2] == [{"x": 3.0}, {"x": 0.0}]
+    design = initial_design(load("demo.toml").space, {}, 6, derive(0, Stream.DESIGN))
+    assert drawn[1:6] == design[:5]
+    assert drawn[6] != design[5], "six trials are enough to learn from"
+
+
+@pytest.mark.parametrize("sampler", [{"name": '"tpe"', "initial_design": "false"}, {"name": '"random"'}])
+def test_who_begins_at_random(drive, sampler):
+    assert drive(trials=1, sampler=sampler).trials[0].params["x"] != 0.0
 
 
 def test_without_a_sampler_the_queue_alone_is_tried(drive):

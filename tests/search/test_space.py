@@ -4,13 +4,42 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import TypeAdapter
 
-from search.space import Param, check_value, continuous, describe_distribution, values_of, write_space
+from search.space import Param, check_value, continuous, describe_distribution, value_at, values_of, write_space
 
 
 def test_values_of():
     assert values_of(IntDistribution(1, 5, step=2)) == [1, 3, 5]
     assert values_of(CategoricalDistribution(["b", "a"])) == ["b", "a"]
     assert values_of(FloatDistribution(0, 0.3, step=0.1)) == pytest.approx([0, 0.1, 0.2, 0.3])
+
+
+def test_a_step_that_floats_cannot_add_up_stays_in_the_range():
+    tenths = FloatDistribution(0, 0.3, step=0.1)
+    assert 3 * 0.1 > 0.3
+    assert values_of(tenths)[-1] == value_at(tenths, 0.99) == 0.3
+
+
+@pytest.mark.parametrize(
+    ("distribution", "values"),
+    [
+        (IntDistribution(1, 4), [1, 2, 3, 4]),
+        (IntDistribution(2, 8, step=3), [2, 5, 8]),
+        (FloatDistribution(0, 1, step=0.5), [0, 0.5, 1]),
+        (CategoricalDistribution(["b", "a"]), ["b", "a"]),
+    ],
+)
+def test_equal_shares_belong_to_equally_many_values(distribution, values):
+    parts = 12 * len(values)
+    drawn = [value_at(distribution, (at + 0.5) / parts) for at in range(parts)]
+    assert drawn == [value for value in values for _ in range(12)]
+
+
+def test_value_at_keeps_to_the_scale():
+    assert value_at(FloatDistribution(1, 3), 0.25) == 1.5
+    assert value_at(FloatDistribution(1e-4, 1.0, log=True), 0.5) == pytest.approx(1e-2)
+    whole = [value_at(IntDistribution(1, 64, log=True), (at + 0.5) / 1000) for at in range(1000)]
+    assert (whole[0], whole[-1]) == (1, 64)
+    assert 400 < sum(value <= 6 for value in whole) < 600, "half of a logarithmic range lies below the root of its ends"
 
 
 def test_continuous():

@@ -43,7 +43,8 @@ def test_a_whole_file(write):
 def test_defaults(write):
     spec = load(write())
     assert spec.storage == "sqlite:///demo.db"
-    assert (spec.sampler.name, spec.pruner.name, spec.seed, spec.policy.timeout_s) == ("tpe", "median", 0, None)
+    assert (spec.sampler.name, spec.pruner.name, spec.seed, spec.policy.timeout_s) == ("tpe", "percentile", 0, None)
+    assert spec.pruner.options == {"percentile": 75.0}
     assert spec.policy.executor is None
 
 
@@ -142,6 +143,18 @@ def test_several_directions_have_no_pruner_unless_asked_for(write):
             'sampler.n_startup: unknown option; got 3. Did you mean "n_startup_trials"?',
         ),
         ({"sampler": {"name": '"tpe"', "n_startup_trials": '"3"'}}, 'sampler.n_startup_trials: must be of type int; got "3".'),
+        (
+            {"sampler": {"name": '"tpe"', "initial_design": "3"}},
+            "sampler.initial_design: must be true or false; got 3. Change it.",
+        ),
+        (
+            {"sampler": {"name": '"tpe"', "initial_desing": "true"}},
+            'sampler.initial_desing: unknown option; got true. Did you mean "initial_design"?',
+        ),
+        (
+            {"sampler": {"name": '"random"', "initial_design": "true"}},
+            "sampler.initial_design: unknown option; got true. It takes none.",
+        ),
         ({"sampler": {"name": '"random"', "seed": "3"}}, "sampler.seed: unknown option; got 3. It takes none."),
         (
             {"sampler": {"name": '"grid"'}},

@@ -60,6 +60,13 @@ def test_trials_are_taken_with_their_values_reports_and_a_link(write, source):
     assert rank(study.trials, goals_of(study))[0].params == old.best_params
 
 
+def test_with_enough_of_them_the_sampler_learns_at_once(write, source):
+    spec = load(write())
+    for count, begins_in_the_middle in ((5, True), (6, False)):
+        study, _ = start(spec, source(spec, count))
+        assert (Asker(study, spec).ask({}).params == {"x": 0.0}) is begins_in_the_middle
+
+
 def test_they_count_against_no_budget_and_shift_no_seed(write, source):
     spec = load(write(sampler={"name": '"random"'}))
     study, _ = start(spec, source(spec))
