@@ -5,9 +5,10 @@
 
 Everybody searches the same space with the same objective, EfficientNetB0's head on cached activations, so that dozens of
 trials fit into the time; scored by `robust_f1` on validation images of a leak-free split of SARTAJ and Nickparvar (in the
-folder TUMORCLS_DATA). The objective is built and compiled, and the cache is filled, before a clock starts. Each run has a
-process with one core; the runs of all contenders are mixed, so that whatever disturbs the machine disturbs everybody. A trial
-counts from when it ended; one that was pruned counts for nothing but its time.
+folder TUMORCLS_DATA). Before a clock starts the cache is filled, the objective is built and compiled, and every contender has
+searched for a moment in the process. Each run has a process with one core; the runs of all contenders are mixed, so that
+whatever disturbs the machine disturbs everybody. A trial counts from when it ended; one that was pruned counts for nothing but
+its time.
 
 The area is the mean over the time of the best score so far, 0 before the first. The winner of each run is trained again with
 its seed and measured on the test part. Differences in area are paired by seed: Wilcoxon's signed-rank test, one-sided, with
@@ -44,9 +45,10 @@ def main() -> None:
         "views": 2,
     }
     task = Task(settings, arguments.seconds)
-    runs = read_runs(arguments.output / "search_quality.json", arguments.seconds)
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        report = Report(task, pool.submit(fill_cache, task).result(), runs)
+        pool.submit(fill_cache, task).result()
+    runs = read_runs(arguments.output / "search_quality.json", task)
+    report = Report(task, runs)
     there = {(run.contender, run.seed) for run in runs}
     wanted = [(name, seed) for seed, name in product(range(arguments.seeds), arguments.contender or CONTENDERS)]
 

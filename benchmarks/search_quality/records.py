@@ -1,6 +1,8 @@
 """What a run is given, and what is written down of it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,14 @@ class Task:
 
     settings: dict[str, Any]
     seconds: float
+
+    def shown(self) -> dict[str, Any]:
+        """Returns the task without the paths of this machine."""
+        names = {
+            "weights": Path(self.settings["weights"]).name,
+            "data": [Path(source).name for source in self.settings["data"]],
+        }
+        return {"settings": {**self.settings, **names}, "seconds": self.seconds}
 
 
 @dataclass(frozen=True)
@@ -27,19 +37,28 @@ class Finished:
 
 @dataclass(frozen=True)
 class Run:
-    """One search: its finished trials, how many were begun in all, and its winner's robust F1 on the test part."""
+    """One search.
+
+    Attributes:
+        begun: How many trials, those included that were pruned or not finished in time.
+        finished: When each finished trial ended and its value, in the order in which they ended.
+        winner: The best of them.
+        test_score: The winner's robust F1 on the test part, trained again.
+    """
 
     contender: str
     seed: int
     begun: int
-    finished: list[Finished]
+    finished: Sequence[tuple[float, float]] = field(default_factory=list)
+    winner: Finished | None = None
     test_score: float | None = None
 
-    def best(self) -> Finished:
-        return max(self.finished, key=lambda trial: trial.value)
+    @classmethod
+    def of(cls, contender: str, seed: int, begun: int, finished: Sequence[Finished]) -> "Run":
+        winner = max(finished, key=lambda trial: trial.value, default=None)
+        return cls(contender, seed, begun, [(trial.ended, trial.value) for trial in finished], winner)
 
     def best_by(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns the best value so far at each time, 0 before the first."""
-        ended = np.array([trial.ended for trial in self.finished])
-        values = np.maximum.accumulate([trial.value for trial in self.finished])
-        return np.concatenate([[0.0], values])[np.searchsorted(ended, times, side="right")]
+        ended, values = np.array(self.finished).reshape(-1, 2).T
+        return np.concatenate([[0.0], np.maximum.accumulate(values)])[np.searchsorted(ended, times, side="right")]

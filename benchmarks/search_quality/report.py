@@ -21,7 +21,6 @@ class Report:
     """All runs of one task, to be told in three ways."""
 
     task: Task
-    fill_s: float
     runs: tuple[Run, ...]
 
     def of(self, contender: str) -> list[Run]:
@@ -30,7 +29,7 @@ class Report:
     def areas(self, contender: str) -> dict[int, float]:
         """Returns the area of each run by its seed."""
         times = np.linspace(0.0, self.task.seconds, 2001)
-        return {run.seed: float(run.best_by(times).mean()) if run.finished else 0.0 for run in self.of(contender)}
+        return {run.seed: float(run.best_by(times).mean()) for run in self.of(contender)}
 
     def p_values(self) -> dict[str, float]:
         """Returns for each peer how likely its areas were, were ours no greater; corrected for their number."""
@@ -49,17 +48,18 @@ class Report:
         return corrected
 
     def table(self) -> str:
+        settings = self.task.shown()["settings"]
         lines = [
-            f"{self.task.seconds:g} s a run on one core, {' + '.join(self._data())} at {self.task.settings['image_size']} "
-            f"pixels, head; filling the cache took {self.fill_s:.0f} s",
+            f"{self.task.seconds:g} s a run on one core, {' + '.join(settings['data'])} at {settings['image_size']} pixels, "
+            f"head on cached activations",
             f"{'':24}{'seeds':>6}{'trials':>8}{'finished':>9}{'area':>16}{'best robust F1':>16}{'test robust F1':>16}{'p':>8}",
         ]
         p_values = self.p_values()
         for name in CONTENDERS:
-            if not (runs := [run for run in self.of(name) if run.finished]):
+            if not (runs := self.of(name)):
                 continue
             area = list(self.areas(name).values())
-            best = [run.best().value for run in runs]
+            best = [run.winner.value for run in runs if run.winner is not None]
             test = [run.test_score for run in runs if run.test_score is not None]
             p = f"{p_values[name]:.3f}" if name in p_values else ""
             begun, finished = np.mean([run.begun for run in runs]), np.mean([len(run.finished) for run in runs])
@@ -69,15 +69,12 @@ class Report:
         lines.append("mean ± standard deviation over the seeds; p: of Wilcoxon's test that this project's area is greater")
         return "\n".join(lines)
 
-    def _data(self) -> list[str]:
-        return [Path(source).name for source in self.task.settings["data"]]
-
     def plot(self) -> go.Figure:
         """The median of the best score so far, with the band between the quartiles."""
         figure = go.Figure()
         times = np.linspace(0.0, self.task.seconds, 400)
         for number, name in enumerate(CONTENDERS):
-            if not (runs := [run for run in self.of(name) if run.finished]):
+            if not (runs := self.of(name)):
                 continue
             curves = np.array([np.where((curve := run.best_by(times)) > 0, curve, np.nan) for run in runs])
             enough = np.isfinite(curves).all(axis=0)
@@ -100,18 +97,15 @@ class Report:
         path = folder / "search_quality"
         machine = f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"
         path.with_suffix(".txt").write_text(f"{self.table()}\n{machine}\n")
-        shown = {**self.task.settings, "weights": Path(self.task.settings["weights"]).name}
-        shown["data"] = self._data()
         document = {
             "machine": machine,
             "versions": package_versions(),
-            "settings": shown,
-            "seconds": self.task.seconds,
-            "fill_s": self.fill_s,
+            **self.task.shown(),
             "p_values": self.p_values(),
-            "runs": [{**asdict(run), "area": self.areas(run.contender)[run.seed]} for run in self.runs],
         }
-        path.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
+        runs = ",\n".join(json.dumps({**asdict(run), "area": self.areas(run.contender)[run.seed]}) for run in self.runs)
+        head = json.dumps(document, indent=1).removesuffix("\n}")
+        path.with_suffix(".json").write_text(f'{head},\n "runs": [\n{runs}\n]}}\n')  # a line for each run
         self.plot().write_html(path.with_suffix(".html"), include_plotlyjs="cdn")
 
 
@@ -119,13 +113,10 @@ def _spread(values: Sequence[float]) -> str:
     return f"{np.mean(values):.4f} ± {np.std(values, ddof=1) if len(values) > 1 else 0.0:.4f}"
 
 
-def read_runs(path: Path, seconds: float) -> tuple[Run, ...]:
-    if not path.exists():
+def read_runs(path: Path, task: Task) -> tuple[Run, ...]:
+    """Returns the runs of this task that were written before; none where the file is of another one."""
+    document = json.loads(path.read_text()) if path.exists() else {}
+    if not task.shown().items() <= document.items():
         return ()
-    document = json.loads(path.read_text())
-    if document["seconds"] != seconds:
-        return ()
-    return tuple(
-        Run(run["contender"], run["seed"], run["begun"], [Finished(**trial) for trial in run["finished"]], run["test_score"])
-        for run in document["runs"]
-    )
+    runs = [{key: value for key, value in run.items() if key != "area"} for run in document["runs"]]
+    return tuple(Run(**{**run, "winner": run["winner"] and Finished(**run["winner"])}) for run in runs)

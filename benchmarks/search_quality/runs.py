@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
@@ -16,17 +15,24 @@ import optuna
 from benchmarks.search_quality import contenders
 from benchmarks.search_quality.records import Finished, Run, Task
 
+WARM_UP_S = 3.0
+"""Every contender searches for so long in a process before it counts, so that nobody pays for imports."""
+
 
 def run_one(task: Task, contender: str, seed: int) -> Run:
     """Runs one search in this process, then measures its winner on the test part."""
+    run = search_once(task, contender, seed)
+    return replace(run, test_score=test_score(task, run.winner)) if run.winner is not None else run
+
+
+def search_once(task: Task, contender: str, seed: int) -> Run:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     contenders.build(task.settings)
     with tempfile.TemporaryDirectory() as folder:
         spec = contenders.write_study(Path(folder), task, seed)
         contenders.record = record = contenders.Record(seconds=task.seconds)
         contenders.CONTENDERS[contender](spec, Path(folder))
-        run = Run(contender, seed, record.begun, record.finished)
-    return replace(run, test_score=test_score(task, run.best())) if run.finished else run
+        return Run.of(contender, seed, record.begun, record.finished)
 
 
 def test_score(task: Task, winner: Finished) -> float:
@@ -47,17 +53,17 @@ def test_score(task: Task, winner: Finished) -> float:
     return float(f1[CLEAN] + np.mean([value for condition, value in f1.items() if condition != CLEAN])) / 2
 
 
-def fill_cache(task: Task) -> float:
-    """Trains once at each level of noise and measures it on the test part; returns the seconds that took."""
-    started = time.perf_counter()
+def fill_cache(task: Task) -> None:
+    """Trains once at each level of noise and measures it on the test part, so that no run computes activations."""
     for level in contenders.LEVELS:
         test_score(task, Finished(0.0, 0.0, {**contenders.CHEAPEST, "noise_intensity": level}, 0))
-    return time.perf_counter() - started
 
 
-def _use_core(cores: Any) -> None:
-    """Gives a process of the pool one core, before a backend counts them."""
+def _begin(cores: Any, task: Task) -> None:
+    """Gives a process of the pool one core, before a backend counts them, and does what is only slow the first time."""
     os.sched_setaffinity(0, {cores.get()})
+    for contender in contenders.CONTENDERS:
+        search_once(replace(task, seconds=WARM_UP_S), contender, 0)
 
 
 def search_all(task: Task, wanted: Sequence[tuple[str, int]], done: Callable[[Run], None]) -> None:
@@ -67,6 +73,6 @@ def search_all(task: Task, wanted: Sequence[tuple[str, int]], done: Callable[[Ru
     cores = context.Queue()
     for core in available:
         cores.put(core)
-    with ProcessPoolExecutor(len(available), context, initializer=_use_core, initargs=(cores,)) as pool:
+    with ProcessPoolExecutor(len(available), context, initializer=_begin, initargs=(cores, task)) as pool:
         for future in as_completed([pool.submit(run_one, task, contender, seed) for contender, seed in wanted]):
             done(future.result())

@@ -1,0 +1,112 @@
+"""Two tasks whose random configs are trained, so that searches of them can be simulated."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from sklearn.datasets import load_digits
+from sklearn.metrics import f1_score
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
+
+from benchmarks.search_quality.contenders import SPACE, build
+from search.study_file import load
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A config, what it reported after each epoch, and the seconds that it took."""
+
+    params: dict[str, Any]
+    values: list[float]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """The title that a table has, the space as a study file writes it, and how curves are had."""
+
+    title: str
+    space: str
+    record: Callable[[int], list[Curve]]
+
+
+def spec_of(space: str, tables: str = "", seed: int = 0) -> Any:
+    """Returns a study file's spec, of as many trials as there is time for."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "study.toml"
+        study = f'[study]\nname = "defaults"\nobjective = "none:none"\ndirection = "maximize"\ntrials = 100000\nseed = {seed}\n'
+        path.write_text(f"{study}{space}{tables}")
+        return load(path)
+
+
+def random_configs(space: dict[str, BaseDistribution], count: int) -> list[optuna.Trial]:
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=1))
+    return [study.ask(space) for _ in range(count)]
+
+
+def record_phantoms(count: int) -> list[Curve]:
+    """The classifier's head on 2,000 generated images: annealed learning rates, values of trials that a few images decide."""
+    weights = os.environ.get("TUMORCLS_WEIGHTS", "imagenet")
+    settings = {"data": ["phantoms:2000"], "weights": weights, "image_size": 64, "trainable_from": "head", "views": 2}
+    objective = build({**settings, "batch_norm": "freeze"})
+    curves = []
+    for at, trial in enumerate(random_configs(spec_of(SPACE).space, count)):
+        trial.set_user_attr("seed", int(np.random.SeedSequence([1, at]).generate_state(1)[0]) >> 1)
+        started = time.perf_counter()
+        objective(trial)
+        seconds = time.perf_counter() - started
+        values = trial.study.trials[trial.number].intermediate_values
+        curves.append(Curve(trial.params, [values[step] for step in sorted(values)], seconds))
+    return curves
+
+
+DIGITS_SPACE = """
+[space]
+epochs = { type = "int", low = 2, high = 24, step = 2 }
+learning_rate = { type = "float", low = 1e-5, high = 1e-1, log = true }
+batch_size = { type = "categorical", choices = [8, 16, 32, 64, 128] }
+hidden = { type = "int", low = 8, high = 256, log = true }
+activation = { type = "categorical", choices = ["relu", "tanh"] }
+weight_decay = { type = "float", low = 1e-6, high = 1.0, log = true }
+noise = { type = "float", low = 0.0, high = 1.0 }
+"""
+
+
+def record_digits(count: int) -> list[Curve]:
+    """A small network on scikit-learn's digits, clean and noisy: constant learning rates, ranges that are far too wide."""
+    images, labels = load_digits(return_X_y=True)
+    rng = np.random.default_rng(0)
+    seen, unseen, targets, truth = train_test_split(images / 16, labels, train_size=900, random_state=0, stratify=labels)
+    noisy = unseen + rng.normal(0.0, 0.35, unseen.shape)
+    curves = []
+    for at, trial in enumerate(random_configs(spec_of(DIGITS_SPACE).space, count)):
+        params = trial.params
+        network = MLPClassifier(
+            params["hidden"],
+            activation=params["activation"],
+            alpha=params["weight_decay"],
+            batch_size=params["batch_size"],
+            learning_rate_init=params["learning_rate"],
+            random_state=at,
+        )
+        values, started = [], time.perf_counter()
+        for _ in range(params["epochs"]):
+            network.partial_fit(seen + rng.normal(0.0, 0.6 * params["noise"], seen.shape), targets, classes=range(10))
+            scores = [f1_score(truth, network.predict(inputs), average="macro") for inputs in (unseen, noisy)]
+            values.append(float(np.mean(scores)))
+        curves.append(Curve(params, values, time.perf_counter() - started))
+    return curves
+
+
+TASKS = {
+    "phantoms": Task("phantoms:2000 at 64 pixels, EfficientNetB0's head", SPACE, record_phantoms),
+    "digits": Task("scikit-learn's digits, one hidden layer", DIGITS_SPACE, record_digits),
+}
