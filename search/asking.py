@@ -4,6 +4,7 @@ import copy
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import optuna
@@ -12,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search import samplers, storage
 from search.conditions import is_active
+from search.initial_design import initial_design
 from search.resume import RETRY_KEY
 from search.seeds import Stream, derive
 from search.study_file import StudySpec
@@ -40,8 +42,7 @@ class Asker:
             queue += samplers.grid(spec.space, spec.conditions, spec.seed)
         tried = [trial.user_attrs.get(QUEUED_KEY) for trial in study.get_trials(deepcopy=False)]
         self._queue = deque(entry for entry in queue if entry not in tried)
-        sampler = spec.sampler
-        self._design = samplers.begin_with(sampler.name, sampler.options, spec.space, spec.conditions, spec.seed)
+        self._startup_trials = samplers.startup_trials(spec.sampler.name, spec.sampler.options)
         self._seen = 0
         self._placeless: list[int] = []  # among the first `_seen` trials, ascending
 
@@ -86,6 +87,11 @@ class Asker:
                 drawn[name] = trial._suggest(name, distribution)
         return trial
 
+    @cached_property
+    def _design(self) -> list[dict[str, Any]]:
+        spec = self._spec
+        return initial_design(spec.space, spec.conditions, self._startup_trials, derive(spec.seed, Stream.DESIGN))
+
     def _sampler(self, place: int, trials: Sequence[FrozenTrial]) -> BaseSampler:
         """Returns what draws the trial at `place`, given all trials that there are.
 
@@ -93,9 +99,9 @@ class Asker:
         trials are known, as after a warm start, the sampler learns from them at once.
         """
         at = place - len(self._spec.enqueue)
-        if 0 <= at < len(self._design):
+        if 0 <= at < self._startup_trials:
             known = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
-            if known < len(self._design):
+            if known < self._startup_trials:
                 return samplers.fixed(self._design[at])
         sampler = self._spec.sampler
         return samplers.make(sampler.name, sampler.options, study_seed=self._spec.seed, place=place)

@@ -10,7 +10,7 @@ measured: docs/search-quality.md.
 from collections.abc import Mapping
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search.conditions import Condition, is_active
 from search.pruner_reach import EPOCHS
@@ -31,27 +31,42 @@ def initial_design(
     from scipy.stats.qmc import Sobol  # takes a second to import
 
     middle = {name: _middle(distribution) for name, distribution in space.items()}
-    points = [middle]
-    if EPOCHS in space and (short := {**middle, EPOCHS: value_at(space[EPOCHS], 0.0)}) != middle:
-        points.insert(0, short)
+    fewest = _fewest(space.get(EPOCHS))
+    short = middle if fewest is None else {**middle, EPOCHS: fewest}
+    points = [_active(short, conditions)]
+    if (whole := _active(middle, conditions)) not in points:
+        points.append(whole)
     further = max(count - len(points), 0)
     rows = Sobol(len(space), seed=seed).random_base2(further.bit_length())  # of 2 ** n points, as it wants to be asked
     spread = [
-        {name: value_at(distribution, float(at)) for (name, distribution), at in zip(space.items(), row, strict=True)}
+        _active({name: value_at(space[name], float(at)) for name, at in zip(space, row, strict=True)}, conditions)
         for row in rows[:further]
     ]
-    points += sorted(spread, key=lambda point: point.get(EPOCHS, 0))
-    return [_active(point, conditions) for point in points[:count]]
+    if fewest is not None:
+        spread.sort(key=lambda point: point.get(EPOCHS, fewest))
+    return [*points, *spread][:count]
 
 
 def _middle(distribution: BaseDistribution) -> Any:
     """The middle of a range on its scale; of numbers to choose from the median; else the first, as a rule the usual choice."""
     if not isinstance(distribution, CategoricalDistribution):
         return value_at(distribution, 0.5)
+    numbers = _numbers(distribution)
+    return numbers[(len(numbers) - 1) // 2] if numbers else distribution.choices[0]
+
+
+def _fewest(distribution: BaseDistribution | None) -> float | None:
+    """The smallest value; None where there are no numbers."""
+    if isinstance(distribution, IntDistribution | FloatDistribution):
+        return distribution.low
+    numbers = _numbers(distribution) if isinstance(distribution, CategoricalDistribution) else []
+    return numbers[0] if numbers else None
+
+
+def _numbers(distribution: CategoricalDistribution) -> list[float]:
+    """The choices in ascending order, where all of them are numbers."""
     numbers = [choice for choice in distribution.choices if isinstance(choice, int | float) and not isinstance(choice, bool)]
-    if len(numbers) < len(distribution.choices):
-        return distribution.choices[0]
-    return sorted(numbers)[(len(numbers) - 1) // 2]
+    return sorted(numbers) if len(numbers) == len(distribution.choices) else []
 
 
 def _active(point: Mapping[str, Any], conditions: Mapping[str, Condition]) -> dict[str, Any]:

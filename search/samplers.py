@@ -26,7 +26,6 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 
 from search.conditions import Condition, is_active
-from search.initial_design import initial_design
 from search.options import check_options, check_packages
 from search.rules import broken, show, suggest
 from search.seeds import Stream, derive
@@ -126,27 +125,20 @@ def make(name: str, options: Mapping[str, Any], *, study_seed: int, place: int) 
         return kind.factory(**{**_arguments(kind, options), "seed": seed})
 
 
-def begin_with(
-    name: str,
-    options: Mapping[str, Any],
-    space: Mapping[str, BaseDistribution],
-    conditions: Mapping[str, Condition],
-    study_seed: int,
-) -> list[dict[str, Any]]:
-    """Returns the configs that are tried while this sampler has too few trials to learn from; none where it does not learn."""
+def startup_trials(name: str, options: Mapping[str, Any]) -> int:
+    """Returns how many trials an initial design is to give this sampler before it learns from them; 0 for no design."""
     kind = _KINDS[name]
     if not kind.learns or not options.get(_DESIGN, True):
-        return []
+        return 0
     default = inspect.signature(kind.factory).parameters["n_startup_trials"].default
-    count = _arguments(kind, options).get("n_startup_trials", default)
-    return initial_design(space, conditions, count, derive(study_seed, Stream.DESIGN))
+    return int(_arguments(kind, options).get("n_startup_trials", default))
 
 
-def fixed(point: Mapping[str, Any]) -> BaseSampler:
-    """Returns a sampler that draws this config."""
+def fixed(params: Mapping[str, Any]) -> BaseSampler:
+    """Returns a sampler that draws these parameters."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # of Optuna since 2.4
-        return optuna.samplers.PartialFixedSampler(dict(point), optuna.samplers.RandomSampler())
+        return optuna.samplers.PartialFixedSampler(dict(params), optuna.samplers.RandomSampler())
 
 
 def _arguments(kind: _Kind, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,30 +12,18 @@ The last column is what the best config of each run would score on average over 
 """
 
 import argparse
-import json
 import os
 import platform
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
 from statistics import mean, stdev
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from benchmarks.search_defaults.curves import TASKS, Curve
+from benchmarks.search_defaults.curves import TASKS, read_curves
 from benchmarks.search_defaults.simulation import CANDIDATES, Landscape, begin, search
-from tumorcls.config import cache_folder
 from tumorcls.objective import package_versions
-
-
-def read_curves(task: str, configs: int) -> list[Curve]:
-    """Returns the curves of a task, trained where they are not there yet."""
-    path = cache_folder() / "curves" / f"{task}-{configs}.json"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps([asdict(curve) for curve in TASKS[task].record(configs)]))
-    return [Curve(**row) for row in json.loads(path.read_text())]
 
 
 def main() -> None:

@@ -1,9 +1,10 @@
 """Two tasks whose random configs are trained, so that searches of them can be simulated."""
 
+import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,6 +19,7 @@ from sklearn.neural_network import MLPClassifier
 
 from benchmarks.search_quality.contenders import SPACE, build
 from search.study_file import load
+from tumorcls.config import cache_folder
 
 
 @dataclass(frozen=True)
@@ -110,3 +112,12 @@ TASKS = {
     "phantoms": Task("phantoms:2000 at 64 pixels, EfficientNetB0's head", SPACE, record_phantoms),
     "digits": Task("scikit-learn's digits, one hidden layer", DIGITS_SPACE, record_digits),
 }
+
+
+def read_curves(task: str, configs: int) -> list[Curve]:
+    """Returns the curves of a task, trained where they are not there yet."""
+    path = cache_folder() / "curves" / f"{task}-{configs}.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps([asdict(curve) for curve in TASKS[task].record(configs)]))
+    return [Curve(**row) for row in json.loads(path.read_text())]

@@ -56,7 +56,7 @@ class Run:
     @classmethod
     def of(cls, contender: str, seed: int, begun: int, finished: Sequence[Finished]) -> "Run":
         winner = max(finished, key=lambda trial: trial.value, default=None)
-        return cls(contender, seed, begun, [(trial.ended, trial.value) for trial in finished], winner)
+        return cls(contender, seed, begun, [(round(trial.ended, 2), round(trial.value, 5)) for trial in finished], winner)
 
     def best_by(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns the best value so far at each time, 0 before the first."""

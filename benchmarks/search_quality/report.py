@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,12 +31,16 @@ class Report:
         times = np.linspace(0.0, self.task.seconds, 2001)
         return {run.seed: float(run.best_by(times).mean()) for run in self.of(contender)}
 
-    def p_values(self) -> dict[str, float]:
-        """Returns for each peer how likely its areas were, were ours no greater; corrected for their number."""
-        ours = self.areas(OURS)
+    def bests(self, contender: str) -> dict[int, float]:
+        """Returns the best validation score of each run by its seed."""
+        return {run.seed: run.winner.value if run.winner is not None else 0.0 for run in self.of(contender)}
+
+    def p_values(self, measured: Callable[[str], dict[int, float]]) -> dict[str, float]:
+        """Returns for each peer how likely what was measured is, were ours no greater; corrected for the number of peers."""
+        ours = measured(OURS)
         found = {}
         for peer in CONTENDERS:
-            theirs = self.areas(peer)
+            theirs = measured(peer)
             paired = sorted(ours.keys() & theirs.keys())
             if peer != OURS and len(paired) > 1:
                 difference = [ours[seed] - theirs[seed] for seed in paired]
@@ -52,26 +56,24 @@ class Report:
         lines = [
             f"{self.task.seconds:g} s a run on one core, {' + '.join(settings['data'])} at {settings['image_size']} pixels, "
             f"head on cached activations",
-            f"{'':24}{'seeds':>6}{'trials':>8}{'finished':>9}{'area':>16}{'best robust F1':>16}{'test robust F1':>16}{'p':>8}",
+            f"{'':24}{'seeds':>6}{'trials':>8}{'finished':>9}{'area':>16}{'p':>7}{'best robust F1':>17}{'p':>7}"
+            f"{'test robust F1':>17}",
         ]
-        p_values = self.p_values()
+        area_p, best_p = self.p_values(self.areas), self.p_values(self.bests)
         for name in CONTENDERS:
             if not (runs := self.of(name)):
                 continue
-            area = list(self.areas(name).values())
-            best = [run.winner.value for run in runs if run.winner is not None]
-            test = [run.test_score for run in runs if run.test_score is not None]
-            p = f"{p_values[name]:.3f}" if name in p_values else ""
+            area = f"{_spread(self.areas(name).values()):>16}{_rounded(area_p, name):>7}"
+            best = f"{_spread(self.bests(name).values()):>17}{_rounded(best_p, name):>7}"
+            test = f"{_spread(run.test_score for run in runs if run.test_score is not None):>17}"
             begun, finished = np.mean([run.begun for run in runs]), np.mean([len(run.finished) for run in runs])
-            lines.append(
-                f"{name:24}{len(runs):6}{begun:8.1f}{finished:9.1f}{_spread(area):>16}{_spread(best):>16}{_spread(test):>16}{p:>8}"
-            )
-        lines.append("mean ± standard deviation over the seeds; p: of Wilcoxon's test that this project's area is greater")
+            lines.append(f"{name:24}{len(runs):6}{begun:8.1f}{finished:9.1f}{area}{best}{test}")
+        lines.append("mean ± standard deviation over the seeds; p: of Wilcoxon's test that this project's is greater")
         return "\n".join(lines)
 
     def plot(self) -> go.Figure:
         """The median of the best score so far, with the band between the quartiles."""
-        figure = go.Figure()
+        figure, top = go.Figure(), 0.0
         times = np.linspace(0.0, self.task.seconds, 400)
         for number, name in enumerate(CONTENDERS):
             if not (runs := self.of(name)):
@@ -79,6 +81,7 @@ class Report:
             curves = np.array([np.where((curve := run.best_by(times)) > 0, curve, np.nan) for run in runs])
             enough = np.isfinite(curves).all(axis=0)
             low, middle, high = np.percentile(curves[:, enough], (25, 50, 75), axis=1)
+            top = max(top, high.max())
             colour = f"hsl({number * 60}, 65%, 45%)"
             band = f"hsla({number * 60}, 65%, 45%, 0.15)"
             x = times[enough]
@@ -88,7 +91,7 @@ class Report:
         return figure.update_layout(
             title="Best validation score against wall time: median and quartiles over seeds",
             xaxis_title="seconds",
-            yaxis_title="robust F1",
+            yaxis={"title": "robust F1", "range": [top - 0.12, top + 0.01]},
             template="plotly_white",
         )
 
@@ -101,7 +104,7 @@ class Report:
             "machine": machine,
             "versions": package_versions(),
             **self.task.shown(),
-            "p_values": self.p_values(),
+            "p_values": {"area": self.p_values(self.areas), "best": self.p_values(self.bests)},
         }
         runs = ",\n".join(json.dumps({**asdict(run), "area": self.areas(run.contender)[run.seed]}) for run in self.runs)
         head = json.dumps(document, indent=1).removesuffix("\n}")
@@ -109,8 +112,13 @@ class Report:
         self.plot().write_html(path.with_suffix(".html"), include_plotlyjs="cdn")
 
 
-def _spread(values: Sequence[float]) -> str:
-    return f"{np.mean(values):.4f} ± {np.std(values, ddof=1) if len(values) > 1 else 0.0:.4f}"
+def _spread(values: Iterable[float]) -> str:
+    many = list(values)
+    return f"{np.mean(many):.4f} ± {np.std(many, ddof=1) if len(many) > 1 else 0.0:.4f}"
+
+
+def _rounded(p_values: Mapping[str, float], name: str) -> str:
+    return f"{p_values[name]:.3f}" if name in p_values else ""
 
 
 def read_runs(path: Path, task: Task) -> tuple[Run, ...]:

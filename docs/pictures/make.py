@@ -1,4 +1,4 @@
-"""Makes the pictures of the README beside this file: a small study on generated images, and what Chromium shows of it.
+"""Makes the pictures of README and docs beside this file: a small study on generated images, and what Chromium shows of it.
 
     python docs/pictures/make.py
 
@@ -20,6 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from plotly.offline import get_plotlyjs
 
 FOLDER = Path(__file__).parent
 WIDTH, MAX_BYTES = 900, 40_000
@@ -123,6 +124,7 @@ def main() -> None:
         save("overlay", cv2.imread(str(next(Path("maps").iterdir()))))
         with served(Path("model.keras"), sorted(Path("images").rglob("m (*).jpg"))) as address:
             save("serve", photograph(f"{address}/picture", 1000, 900))
+        save("search-quality", search_quality())
 
 
 def run(command: str, *arguments: str) -> None:
@@ -189,6 +191,16 @@ def page(name: str, width: int, *sections: str) -> NDArray[np.uint8]:
     html = Path(name).read_text(encoding="utf-8")
     copy.write_text(html.replace("</body>", f"{KEEP % list(sections)}</body>"), encoding="utf-8")
     return photograph(copy.absolute().as_uri(), width, 2400)
+
+
+def search_quality() -> NDArray[np.uint8]:
+    """Photographs the plot that `benchmarks.search_quality` wrote, with Plotly from this computer, not from the network."""
+    html = (FOLDER.parents[1] / "benchmarks" / "results" / "search_quality.html").read_text(encoding="utf-8")
+    script = f"<script>{get_plotlyjs()}</script>"
+    Path("plot.html").write_text(
+        re.sub(r'<script [^>]*src="https://cdn[^>]*></script>', lambda _: script, html), encoding="utf-8"
+    )
+    return photograph(Path("plot.html").absolute().as_uri(), 1000, 620)
 
 
 def photograph(address: str, width: int, height: int) -> NDArray[np.uint8]:

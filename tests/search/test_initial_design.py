@@ -24,9 +24,22 @@ def test_the_middle_comes_first_cut_short_then_whole():
 
 
 def test_what_cannot_be_shortened_has_one_middle():
-    for epochs in ({}, {"epochs": IntDistribution(8, 8)}):
+    words = CategoricalDistribution(["few", "many"])
+    for epochs in ({}, {"epochs": IntDistribution(8, 8)}, {"epochs": words}):
         first, second = initial_design({"x": FloatDistribution(0.0, 1.0), **epochs}, {}, 2, seed=0)
         assert first["x"] == 0.5 != second["x"]
+
+
+def test_the_fewest_epochs_are_the_fewest_in_whatever_order_they_are_written():
+    short, whole = initial_design({"epochs": CategoricalDistribution([20, 5, 10])}, {}, 2, seed=0)
+    assert (short, whole) == ({"epochs": 5}, {"epochs": 10})
+
+
+def test_a_trial_that_has_no_epochs_has_one_middle():
+    space = {"mode": CategoricalDistribution(["fast", "long"]), "epochs": IntDistribution(1, 9)}
+    points = initial_design(space, {"epochs": Condition("mode", ("long",))}, 8, seed=0)
+    assert points[0] == {"mode": "fast"} == min(points, key=lambda point: point.get("epochs", 0))
+    assert {"mode": "fast", "epochs": 1} not in points
 
 
 def test_the_rest_is_short_first_and_within_the_space():

@@ -28,8 +28,11 @@ class Nodes:
     """A cluster of one-CPU nodes, the first of which has a GPU that nobody looks at."""
 
     def __init__(self, folder):
+        from ray._common.utils import get_default_ray_temp_dir
         from ray.cluster_utils import Cluster
 
+        # Ray notes the cluster's address there, whatever `temp_dir` says, and where it has never run the folder is missing.
+        Path(get_default_ray_temp_dir()).mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.nodes = []
         self.cluster = Cluster()
