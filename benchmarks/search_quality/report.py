@@ -80,14 +80,19 @@ class Report:
                 continue
             curves = np.array([np.where((curve := run.best_by(times)) > 0, curve, np.nan) for run in runs])
             enough = np.isfinite(curves).all(axis=0)
-            low, middle, high = np.percentile(curves[:, enough], (25, 50, 75), axis=1)
+            low, middle, high = np.percentile(curves[:, enough], (25, 50, 75), axis=0)
             top = max(top, high.max())
             colour = f"hsl({number * 60}, 65%, 45%)"
             band = f"hsla({number * 60}, 65%, 45%, 0.15)"
             x = times[enough]
-            outline = {"x": np.concatenate([x, x[::-1]]), "y": np.concatenate([high, low[::-1]]), "line_width": 0}
+            outline = {
+                "x": np.concatenate([x, x[::-1]]),
+                "y": np.concatenate([high, low[::-1]]),
+                "line_width": 0,
+                "mode": "lines",
+            }
             figure.add_scatter(**outline, fill="toself", fillcolor=band, hoverinfo="skip", showlegend=False, legendgroup=name)
-            figure.add_scatter(x=x, y=middle, name=name, line_color=colour, legendgroup=name)
+            figure.add_scatter(x=x, y=middle, name=name, mode="lines", line_color=colour, legendgroup=name)
         return figure.update_layout(
             title="Best validation score against wall time: median and quartiles over seeds",
             xaxis_title="seconds",
