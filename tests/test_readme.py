@@ -74,11 +74,15 @@ def test_make_targets_extras_and_files_of_the_readme_exist():
     assert [link for link in links if not (REPOSITORY / link).exists()] == []
 
 
-PICTURES = re.findall(r"!\[([^]]*)\]\(([^)]+)\)", README)
+PICTURES = [
+    (text, (page.parent / name).relative_to(REPOSITORY).as_posix())
+    for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
+    for text, name in re.findall(r"!\[([^]]*)\]\(([^)]+)\)", page.read_text())
+]
 
 
 @pytest.mark.parametrize(("text", "name"), PICTURES)
-def test_a_picture_of_the_readme_is_small_whole_and_described(text, name):
+def test_a_picture_is_small_whole_and_described(text, name):
     path = REPOSITORY / name
     assert path.stat().st_size <= 40_000
     with Image.open(path) as picture:

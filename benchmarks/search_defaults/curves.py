@@ -50,6 +50,7 @@ def spec_of(space: str, tables: str = "", seed: int = 0) -> Any:
 
 
 def random_configs(space: dict[str, BaseDistribution], count: int) -> list[optuna.Trial]:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=1))
     return [study.ask(space) for _ in range(count)]
 
