@@ -184,10 +184,7 @@ def values_of(distribution: BaseDistribution) -> list[Any]:
     """Returns every value of a distribution that is not continuous, in order."""
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)
-    if isinstance(distribution, IntDistribution):
-        return list(range(distribution.low, distribution.high + 1, distribution.step))
-    assert isinstance(distribution, FloatDistribution)
-    assert distribution.step is not None
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
     return [_nth(distribution, at) for at in range(_count(distribution))]
 
 

@@ -22,7 +22,7 @@ TRIALS = 30
 """A run has time for so many random trials."""
 
 ASK_S = 0.02
-"""What drawing a trial takes, in which it is trained on two cores."""
+"""Seconds that drawing a trial takes."""
 
 _TPE = '[sampler]\nname = "tpe"\n'
 _PLAIN = "initial_design = false\n"
@@ -148,7 +148,7 @@ def search(space: str, tables: str, seed: int) -> Simulated:
     run = Run.of("simulated", seed, len(study.trials), finished)
     assert run.winner is not None
     return Simulated(
-        area=float(run.best_by(np.linspace(0.0, landscape.seconds, 2001)).mean()),
+        area=run.area(landscape.seconds),
         best=run.winner.value,
         expected=float(landscape.expected(run.winner.params)[-1]),
         trials=run.begun,

@@ -58,6 +58,10 @@ class Run:
         winner = max(finished, key=lambda trial: trial.value, default=None)
         return cls(contender, seed, begun, [(round(trial.ended, 2), round(trial.value, 5)) for trial in finished], winner)
 
+    def area(self, seconds: float) -> float:
+        """Returns the mean over so many seconds of the best value so far."""
+        return float(self.best_by(np.linspace(0.0, seconds, 2001)).mean())
+
     def best_by(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns the best value so far at each time, 0 before the first."""
         ended, values = np.array(self.finished).reshape(-1, 2).T

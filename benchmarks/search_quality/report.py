@@ -28,8 +28,7 @@ class Report:
 
     def areas(self, contender: str) -> dict[int, float]:
         """Returns the area of each run by its seed."""
-        times = np.linspace(0.0, self.task.seconds, 2001)
-        return {run.seed: float(run.best_by(times).mean()) for run in self.of(contender)}
+        return {run.seed: run.area(self.task.seconds) for run in self.of(contender)}
 
     def bests(self, contender: str) -> dict[int, float]:
         """Returns the best validation score of each run by its seed."""
@@ -111,7 +110,7 @@ class Report:
             **self.task.shown(),
             "p_values": {"area": self.p_values(self.areas), "best": self.p_values(self.bests)},
         }
-        runs = ",\n".join(json.dumps({**asdict(run), "area": self.areas(run.contender)[run.seed]}) for run in self.runs)
+        runs = ",\n".join(json.dumps({**asdict(run), "area": run.area(self.task.seconds)}) for run in self.runs)
         head = json.dumps(document, indent=1).removesuffix("\n}")
         path.with_suffix(".json").write_text(f'{head},\n "runs": [\n{runs}\n]}}\n')  # a line for each run
         self.plot().write_html(path.with_suffix(".html"), include_plotlyjs="cdn")
