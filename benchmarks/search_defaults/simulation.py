@@ -125,7 +125,9 @@ def search(space: str, tables: str, seed: int) -> Simulated:
     landscape = _landscape
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     spec = spec_of(space, tables, seed)
-    study = optuna.create_study(direction="maximize", pruner=pruners.make(spec.pruner.name, spec.pruner.options))
+    # Named, since hyperband's brackets hang on the name.
+    pruner = pruners.make(spec.pruner.name, spec.pruner.options)
+    study = optuna.create_study(study_name=spec.name, direction="maximize", pruner=pruner)
     asker = Asker(study, spec)
     clock, finished = 0.0, []
     while clock < landscape.seconds:
@@ -152,7 +154,7 @@ def search(space: str, tables: str, seed: int) -> Simulated:
         best=run.winner.value,
         expected=float(landscape.expected(run.winner.params)[-1]),
         trials=run.begun,
-        pruned=run.begun - len(run.finished),
+        pruned=sum(trial.state is TrialState.PRUNED for trial in study.trials),
     )
 
 
