@@ -44,6 +44,7 @@ class _Kind:
         models_shared: It models the parameters that all trials have, and draws the others at random.
         learns: From every trial with a value, whoever drew it, once there are `n_startup_trials`. The others draw blindly, or
             build on their own trials alone.
+        startup_trials: So many it wants after an initial design, where a study file does not say; None for Optuna's default.
     """
 
     factory: type[BaseSampler]
@@ -53,6 +54,7 @@ class _Kind:
     one_direction: bool = False
     models_shared: bool = False
     learns: bool = False
+    startup_trials: int | None = None
 
 
 _QUIET: Mapping[str, Any] = MappingProxyType({"warn_independent_sampling": False})  # `drawn_alone` says it once instead
@@ -60,8 +62,8 @@ _QUIET: Mapping[str, Any] = MappingProxyType({"warn_independent_sampling": False
 _KINDS: Mapping[str, _Kind] = MappingProxyType(
     {
         # Multivariate: parameters such as the learning rate and the batch size act together (Falkner et al. 2018, BOHB). Six
-        # trials before it models, where Optuna has ten: the initial design tells more than random ones do.
-        "tpe": _Kind(optuna.samplers.TPESampler, {"multivariate": True, "group": True, "n_startup_trials": 6}, learns=True),
+        # trials of an initial design tell as much as Optuna's ten random ones.
+        "tpe": _Kind(optuna.samplers.TPESampler, {"multivariate": True, "group": True}, learns=True, startup_trials=6),
         "random": _Kind(optuna.samplers.RandomSampler),
         "grid": _Kind(optuna.samplers.RandomSampler),
         "qmc": _Kind(optuna.samplers.QMCSampler, {"scramble": True, **_QUIET}, keeps_seed=True, models_shared=True),
@@ -142,7 +144,10 @@ def fixed(params: Mapping[str, Any]) -> BaseSampler:
 
 
 def _arguments(kind: _Kind, options: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in {**kind.defaults, **options}.items() if key != _DESIGN}
+    arguments = {**kind.defaults, **options}
+    if arguments.pop(_DESIGN, True) and kind.startup_trials is not None:
+        arguments.setdefault("n_startup_trials", kind.startup_trials)
+    return arguments
 
 
 def grid(space: Mapping[str, BaseDistribution], conditions: Mapping[str, Condition], study_seed: int) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ CANDIDATES = {
     "the defaults": "",
     "ten trials, then TPE": f"{_TPE}n_startup_trials = 10",
     "four trials, then TPE": f"{_TPE}n_startup_trials = 4",
-    "no initial design": f"{_TPE}{_PLAIN}",
+    "six random, then TPE": f"{_TPE}{_PLAIN}n_startup_trials = 6",
     "pruner: none": '[pruner]\nname = "none"',
     "pruner: median": '[pruner]\nname = "median"',
     "pruner: hyperband": '[pruner]\nname = "hyperband"\nmax_resource = 16',

@@ -6,6 +6,7 @@ from optuna.trial import TrialState
 
 from search import samplers
 from search.faults import is_infeasible, judge, tell_complete, tell_infeasible
+from search.initial_design import initial_design
 from search.messages import Outcome
 from search.status import best_trials
 
@@ -35,8 +36,10 @@ def drive(name, trials, directions, seed=0):
     """A study whose values depend on y, and whose configs with x > 0 need more memory than there is."""
     study = optuna.create_study(directions=directions)
     space = {name: optuna.distributions.FloatDistribution(-10, 10) for name in ("x", "y")}
+    design = initial_design(space, {}, samplers.startup_trials(name, {}), seed)
     for number in range(trials):
-        study.sampler = samplers.make(name, {}, study_seed=seed, place=number)
+        designed = number < len(design)
+        study.sampler = samplers.fixed(design[number]) if designed else samplers.make(name, {}, study_seed=seed, place=number)
         trial = study.ask(fixed_distributions=space)
         if trial.params["x"] > 0:
             tell_infeasible(trial, OUT_OF_MEMORY, name)

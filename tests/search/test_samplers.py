@@ -70,6 +70,11 @@ def test_tpe_finds_the_better_half_more_often_than_chance():
     assert sum(params["x"] > 0.5 for params in late) > 12
 
 
+def test_without_an_initial_design_tpe_begins_as_optuna_has_it():
+    drawn = draw("tpe", 0, 20, {"initial_design": False})
+    assert drawn == draw("tpe", 0, 20, {"n_startup_trials": 10}) != draw("tpe", 0, 20)
+
+
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(options.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(PydanticCustomError) as caught:
