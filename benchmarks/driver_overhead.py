@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial
 
 from search import storage
 from search.launching import launch
-from search.resume import OWNER_KEY, WORKER_KEY
+from search.records import OWNER_KEY, WORKER_KEY
 from search.storage import sqlite
 from search.study_file import load
 

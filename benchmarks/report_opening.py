@@ -25,6 +25,7 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
+from search.records import OWNER_KEY
 from search.report.page import render
 
 _TRIALS, _REPORTS, _OPENINGS = 2_000, 10, 7
@@ -72,7 +73,7 @@ def make_study() -> optuna.Study:
                 params=params,
                 distributions=_SPACE,
                 intermediate_values=reports,
-                user_attrs={"owner": {"host": "a", "pid": 1, "started": 0.0, "worker": number % 4}},
+                user_attrs={OWNER_KEY: {"host": "a", "pid": 1, "started": 0.0, "worker": number % 4}},
             )
         )
         trials[-1].datetime_start = start

@@ -14,13 +14,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search import samplers, storage
 from search.conditions import is_active
 from search.initial_design import initial_design
-from search.resume import RETRY_KEY
+from search.records import QUEUED_KEY, SEED_KEY, is_warm, queued_of, retry_of, seed_of
 from search.seeds import Stream, derive
 from search.study_file import StudySpec
-from search.warm_start import is_warm
-
-QUEUED_KEY = "enqueued"
-"""Trial user attribute: the entry of the file's queue that this trial tries."""
 
 
 class Asker:
@@ -37,10 +33,10 @@ class Asker:
     def __init__(self, study: optuna.Study, spec: StudySpec) -> None:
         self._study = study
         self._spec = spec
-        queue = [dict(entry) for entry in spec.enqueue]
+        queue: list[Mapping[str, Any]] = [dict(entry) for entry in spec.enqueue]
         if spec.sampler.name == "grid":
             queue += samplers.grid(spec.space, spec.conditions, spec.seed)
-        tried = [trial.user_attrs.get(QUEUED_KEY) for trial in study.get_trials(deepcopy=False)]
+        tried = [queued_of(trial) for trial in study.get_trials(deepcopy=False)]
         self._queue = deque(entry for entry in queue if entry not in tried)
         self._startup_trials = samplers.startup_trials(spec.sampler.name, spec.sampler.options)
         self._seen = 0
@@ -74,7 +70,7 @@ class Asker:
                 return None
             waiting = next((trial for trial in trials if trial.state is TrialState.WAITING), None)
             place = place_of(len(trials) if waiting is None else waiting.number, trials, self._placeless)
-            attrs = {"seed": derive(self._spec.seed, Stream.TRIAL, place), **attrs}
+            attrs = {SEED_KEY: derive(self._spec.seed, Stream.TRIAL, place), **attrs}
             trial_id = self._create(attrs) if waiting is None else self._wake(waiting, attrs)
             self._seen += waiting is None  # our own has a place, and its entry has left the queue
         # A study object of its own: the sampler is this trial's, and no trials cached for an earlier one are in it.
@@ -118,16 +114,16 @@ class Asker:
     def _wake(self, waiting: FrozenTrial, attrs: dict[str, Any]) -> int:
         """Starts a trial that was enqueued; a retry keeps the seed of its first try."""
         for key, value in attrs.items():
-            if key != "seed" or key not in waiting.user_attrs:
+            if key != SEED_KEY or seed_of(waiting) is None:
                 self._study._storage.set_trial_user_attr(waiting._trial_id, key, value)
         self._study._storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
         return waiting._trial_id
 
     def _look_at(self, new: Sequence[FrozenTrial]) -> None:
         """Notes which trials have no place of their own, and which entries of the queue other drivers have taken."""
-        self._placeless += [trial.number for trial in new if RETRY_KEY in trial.user_attrs or is_warm(trial)]
+        self._placeless += [trial.number for trial in new if retry_of(trial) is not None or is_warm(trial)]
         for trial in new:
-            entry = trial.user_attrs.get(QUEUED_KEY)
+            entry = queued_of(trial)
             if entry is not None and entry in self._queue:
                 self._queue.remove(entry)
 
@@ -140,8 +136,6 @@ def place_of(number: int, trials: Sequence[FrozenTrial], placeless: Sequence[int
         trials: All trials of the study.
         placeless: The numbers of retries and of what a warm start brought, ascending.
     """
-    attrs: dict[str, Any] = trials[number].user_attrs if number < len(trials) else {}
-    while RETRY_KEY in attrs:
-        number = attrs[RETRY_KEY]
-        attrs = trials[number].user_attrs
+    while number < len(trials) and (first := retry_of(trials[number])) is not None:
+        number = first
     return number - bisect_left(placeless, number)

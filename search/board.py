@@ -9,10 +9,9 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.faults import is_infeasible
 from search.messages import Outcome
+from search.records import is_infeasible, is_result, is_warm
 from search.units import clock
-from search.warm_start import is_result, is_warm
 
 
 @dataclass

@@ -10,7 +10,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.policy import Policy
-from search.warm_start import is_result, is_warm
+from search.records import is_result, is_warm
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 """The states of a trial that counts against the budget."""

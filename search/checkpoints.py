@@ -6,7 +6,7 @@ from pathlib import Path
 
 import optuna
 
-from search.resume import RETRY_KEY
+from search.records import retry_of
 from search.storage import folder, storage_file
 
 
@@ -18,7 +18,8 @@ def checkpoint_folder(url: str, study: str) -> Path:
 
 def of_trial(trial: optuna.Trial, base: Path) -> Path:
     """Returns the folder of a trial, which is that of its first try; the objective makes it."""
-    return base / f"trial-{trial.user_attrs.get(RETRY_KEY, trial.number)}"
+    first = retry_of(trial)
+    return base / f"trial-{trial.number if first is None else first}"
 
 
 def forget(trial: optuna.Trial, base: Path) -> None:

@@ -10,8 +10,8 @@ import optuna
 import optuna_dashboard
 from optuna.trial import FrozenTrial, TrialState
 
-from search.export import PROVENANCE_KEY
 from search.goals import Goal, find_baseline, goals_of
+from search.records import provenance_of
 from search.report.facts import gather
 from search.report.figures import best_so_far, timeline
 from search.resume import describe
@@ -100,5 +100,5 @@ def _baseline(spec: StudySpec, trial: FrozenTrial | None, goals: Sequence[Goal])
 
 def _recorded(study: optuna.Study) -> Mapping[str, Any]:
     """What the latest trial has on record of its data and the like."""
-    told = (trial.user_attrs.get(PROVENANCE_KEY) for trial in reversed(study.get_trials(deepcopy=False)))
-    return next((table for table in told if isinstance(table, Mapping)), {})
+    told = (provenance_of(trial) for trial in reversed(study.get_trials(deepcopy=False)))
+    return next((table for table in told if table), {})

@@ -20,7 +20,8 @@ from search.interrupts import interrupts_to
 from search.messages import Answer, Artifact, Died, FromWorker, NotReady, Outcome, Ready, Report, RunTrial, UserAttr
 from search.peers import Peers
 from search.progress import View
-from search.resume import DRIVER_DIED, OWNER_KEY, Owner, give_back
+from search.records import OWNER_KEY, SEED_KEY, SHOWN_SEED, without_records
+from search.resume import DRIVER_DIED, Owner, give_back
 from search.settling import lost, settle
 from search.study_file import StudySpec
 
@@ -290,4 +291,6 @@ def _ended_first(said: Sequence[tuple[int, FromWorker]]) -> list[tuple[int, From
 
 
 def _shown_to_objective(trial: optuna.Trial) -> dict[str, object]:
-    return {key: value for key, value in trial.user_attrs.items() if key != OWNER_KEY}
+    """Returns what others have put on record of a trial, as for one that they enqueued, and its seed."""
+    attrs = trial.user_attrs
+    return {**without_records(attrs), SHOWN_SEED: attrs[SEED_KEY]}

@@ -17,18 +17,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import StorageError, StudyError
 from search.finalists_ranking import Ranking
-from search.resume import CONFIG_KEY
+from search.records import config_of, provenance_of, seed_of, warm_link
 from search.settings import expand
 from search.status import best_trials, value_names
 from search.storage import hide_password
 from search.study_file import StudySpec
-from search.warm_start import WARM_KEY
 
 COMPROMISE = "compromise"
 """Chooses the trial of the Pareto front that is nearest to the ideal point, each direction scaled to the front's extent."""
-
-PROVENANCE_KEY = "provenance"
-"""Trial user attribute, a table: what the objective wants known about its values, such as the hash of its data."""
 
 
 def export_trial(
@@ -125,22 +121,21 @@ def _losses(study: optuna.Study, front: Sequence[FrozenTrial]) -> NDArray[np.flo
 
 
 def _config(trial: FrozenTrial, spec: StudySpec | None) -> dict[str, Any]:
-    recorded = trial.user_attrs.get(CONFIG_KEY)
-    if isinstance(recorded, Mapping):
+    recorded = config_of(trial)
+    if recorded is not None:
         return dict(recorded)
     settings = expand(spec.settings, os.environ, f"{spec.path}: objective") if spec else {}
     return {**settings, **trial.params}
 
 
 def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec | None, url: str) -> dict[str, Any]:
-    recorded = trial.user_attrs.get(PROVENANCE_KEY)
-    link = trial.user_attrs.get(WARM_KEY)
+    recorded, link = provenance_of(trial), warm_link(trial)
     return {
         "study": study.study_name,
         "trial": trial.number,
         **dict(zip(value_names(study), trial.values, strict=True)),
         "metrics": value_names(study),
-        "seed": trial.user_attrs.get("seed"),
+        "seed": seed_of(trial),
         "params": trial.params,
         "storage": hide_password(url),
         **({"objective": spec.target, "study_file": str(spec.path), "study_file_sha256": spec.sha256} if spec else {}),
@@ -148,8 +143,8 @@ def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec | None,
         "python": platform.python_version(),
         "optuna": optuna.__version__,
         "finished": trial.datetime_complete,
-        **({WARM_KEY: {key: link[key] for key in ("study", "trial")}} if link else {}),
-        **({"recorded": dict(recorded)} if isinstance(recorded, Mapping) else {}),
+        **({"warm_start": {"study": link.study, "trial": link.trial}} if link else {}),
+        **({"recorded": dict(recorded)} if recorded else {}),
     }
 
 

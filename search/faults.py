@@ -7,12 +7,10 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.study._tell import _tell_with_warning
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from search.messages import Outcome
-
-MEMORY_CONSTRAINT = "memory"
-"""Optuna's name of the constraint that a config breaks which needs more memory than there is: 1 is broken, -1 is kept."""
+from search.records import FAILURE_KEY, MEMORY_CONSTRAINT, TRACEBACK_KEY
 
 # Like gp, these learn from COMPLETE trials alone. TPE learns from PRUNED ones too, and the others know no constraints.
 _GENETIC = frozenset({"nsgaii", "nsgaiii"})
@@ -45,9 +43,9 @@ def tell_infeasible(trial: optuna.Trial, outcome: Outcome, sampler: str) -> None
     The trial becomes PRUNED and breaks a constraint. For samplers that learn from COMPLETE trials alone it becomes COMPLETE
     with the worst values there are; Optuna takes no trial that breaks a constraint for the best one.
     """
-    trial.set_user_attr("failure", outcome.reason)
+    trial.set_user_attr(FAILURE_KEY, outcome.reason)
     if outcome.traceback:
-        trial.set_user_attr("traceback", outcome.traceback)
+        trial.set_user_attr(TRACEBACK_KEY, outcome.traceback)
     trial.set_constraint(MEMORY_CONSTRAINT, 1.0)
     if sampler in _GENETIC or (sampler == "gp" and _all_constrained(trial.study)):
         worst = {StudyDirection.MINIMIZE: float("inf"), StudyDirection.MAXIMIZE: float("-inf")}
@@ -78,8 +76,3 @@ def _all_constrained(study: optuna.Study) -> bool:
     """Whether GPSampler may get to see the constraint: it wants the same ones of all trials, those of another sampler too."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return all(MEMORY_CONSTRAINT in trial.constraints for trial in complete)
-
-
-def is_infeasible(trial: FrozenTrial) -> bool:
-    """Returns whether a trial breaks a constraint."""
-    return any(value > 0 for value in trial.constraints.values())

@@ -18,7 +18,8 @@ from search.errors import StudyError
 from search.finalists_ranking import Ranking, rank_finalists
 from search.goals import find_baseline, goals_of, rank
 from search.launching import Launched, launch
-from search.resume import FINALIST_KEY, check_same
+from search.records import FINALIST_KEY, SEED_KEY, finalist_of, seed_of
+from search.resume import check_same
 from search.seeds import Stream, derive
 from search.study_file import Choice, StudySpec
 
@@ -106,11 +107,11 @@ def choose(source: optuna.Study, top: int) -> list[FrozenTrial]:
 def _enqueue_missing(linked: optuna.Study, chosen: list[FrozenTrial], seeds: list[int]) -> None:
     """Enqueues the pairs of config and seed that are missing, all configs with one seed before the next seed."""
     alive = [trial for trial in linked.get_trials(deepcopy=False) if trial.state is not TrialState.FAIL]
-    there = {(trial.user_attrs.get(FINALIST_KEY), trial.user_attrs.get("seed")) for trial in alive}
+    there = {(finalist_of(trial), seed_of(trial)) for trial in alive}
     for seed in seeds:
         for trial in chosen:
             if (trial.number, seed) not in there:
-                linked.enqueue_trial(trial.params, user_attrs={FINALIST_KEY: trial.number, "seed": seed})
+                linked.enqueue_trial(trial.params, user_attrs={FINALIST_KEY: trial.number, SEED_KEY: seed})
 
 
 def _identity(params: Mapping[str, Any]) -> str:

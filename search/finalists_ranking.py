@@ -11,7 +11,7 @@ from rich.table import Table
 
 from search.goals import Goal, find_baseline, goals_of, rank
 from search.intervals import Interval, mean_interval
-from search.resume import FINALIST_KEY
+from search.records import finalist_of, seed_of
 from search.units import format_params
 
 
@@ -99,9 +99,9 @@ def rank_finalists(source: optuna.Study, linked: optuna.Study) -> Ranking:
     trials = source.get_trials(deepcopy=False)
     values: dict[int, dict[int, float]] = {}
     for trial in linked.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        number = trial.user_attrs.get(FINALIST_KEY)
-        if isinstance(number, int):
-            values.setdefault(number, {})[trial.user_attrs["seed"]] = goal.of(trial)
+        number, seed = finalist_of(trial), seed_of(trial)
+        if number is not None and seed is not None and number < len(trials):
+            values.setdefault(number, {})[seed] = goal.of(trial)
     finalists = []
     for number, of_it in values.items():
         trial = trials[number]

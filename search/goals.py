@@ -8,10 +8,8 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.asking import QUEUED_KEY
-from search.resume import FILE_KEY, RETRY_KEY
+from search.records import file_of, is_result, queued_of, retry_of
 from search.status import value_names
-from search.warm_start import is_result
 
 
 @dataclass(frozen=True)
@@ -59,10 +57,11 @@ def find_baseline(study: optuna.Study) -> FrozenTrial | None:
     A study of this driver names its queue; in one of plain Optuna it is the first trial whose parameters were given.
     """
     trials = study.get_trials(deepcopy=False)
-    queue = study.user_attrs.get(FILE_KEY, {}).get("enqueue")
-    if queue is None:
-        given = (trial for trial in trials if "fixed_params" in trial.system_attrs and RETRY_KEY not in trial.user_attrs)
+    file = file_of(study)
+    if file is None:
+        given = (trial for trial in trials if "fixed_params" in trial.system_attrs and retry_of(trial) is None)
         return next(given, None)
-    tries = [trial for trial in trials if queue and trial.user_attrs.get(QUEUED_KEY) == queue[0]]
+    queue = file["enqueue"]
+    tries = [trial for trial in trials if queue and queued_of(trial) == queue[0]]
     complete = (trial for trial in tries if trial.state is TrialState.COMPLETE)
     return next(complete, tries[-1] if tries else None)

@@ -7,7 +7,8 @@ from rich.console import Console
 from search import storage
 from search.errors import StudyError
 from search.launching import Launched, drive, sited
-from search.resume import BUDGET_KEY, Owner, check_identical
+from search.records import budget_of
+from search.resume import Owner, check_identical
 from search.study_file import StudySpec
 from search.warm_start import check_whole
 
@@ -46,7 +47,7 @@ def join(
         check_identical(study, spec)
         check_whole(study)
         # The study's budget is one; a machine that joins does not bring its own.
-        budget = study.user_attrs.get(BUDGET_KEY, spec.policy.trials)
+        budget = budget_of(study) or spec.policy.trials
         spec = replace(spec, policy=replace(spec.policy, trials=budget))
         reason = drive(study, spec, me, site, waits=False, notice_s=_NOTICE_S)
     return Launched(study, reason, budget, ())

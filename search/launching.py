@@ -22,7 +22,8 @@ from search.executors import Executor
 from search.executors.local import LocalExecutor
 from search.executors.ray import RayExecutor, connected
 from search.progress import make_view
-from search.resume import BUDGET_KEY, DRIVER_KEY, Owner, check_same, claim, release, retry_lost
+from search.records import BUDGET_KEY, DRIVER_KEY
+from search.resume import Owner, check_same, claim, release, retry_lost
 from search.settings import expand
 from search.study_file import StudySpec
 from search.warm_start import check_whole

@@ -14,7 +14,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search import storage
-from search.resume import OWNER_KEY, Owner
+from search.records import OWNER_KEY
+from search.resume import Owner
 
 BEAT_S = 15.0
 """How often a driver shows that it lives, and looks whether the others do."""

@@ -14,47 +14,27 @@ from optuna.trial import TrialState
 
 from search import storage
 from search.errors import StudyError
+from search.records import (
+    DRIVER_KEY,
+    FAILURE_KEY,
+    FILE_KEY,
+    OWNER_KEY,
+    RETRIED_KEYS,
+    RETRIES_KEY,
+    RETRY_KEY,
+    TRACEBACK_KEY,
+    WORKER_KEY,
+    file_of,
+    has_former_records,
+    retries_of,
+    retry_of,
+)
 from search.rules import show
 from search.space import describe_space
 from search.study_file import StudySpec
 
-FILE_KEY = "study_file"
-"""Study user attribute: what the study's file says, as JSON."""
-
-DRIVER_KEY = "driver"
-"""Study user attribute: the `Owner` that drives the study now, or None. Who joined it with `search worker` is not named."""
-
-BUDGET_KEY = "trials"
-"""Study user attribute: the budget of the last launch, which holds for whoever joins."""
-
-OWNER_KEY = "owner"
-"""Trial user attribute: the `Owner` that asked for the trial, and which of its workers runs it.
-
-One attribute, not two: each costs a trial two statements in the storage.
-"""
-
-WORKER_KEY = "worker"
-"""In the owner of a trial: the number of the worker."""
-
-RETRY_KEY = "retry_of"
-"""Trial user attribute: the number of the first try of the config that this one takes up again."""
-
-RETRIES_KEY = "retries"
-"""Trial user attribute: how often this config was tried again because of a fault that may have been its own."""
-
-FINALIST_KEY = "finalist"
-"""Trial user attribute in a study of finalists: the trial of the search whose config it runs again."""
-
-CONFIG_KEY = "config"
-"""Trial user attribute, a table: every value needed to train, where the objective knows more than settings and parameters."""
-
-RUN_KEYS = (OWNER_KEY, RETRY_KEY, RETRIES_KEY, FINALIST_KEY, "enqueued")
-"""Trial user attributes that say how one study came to a trial, not what the trial was."""
-
 DRIVER_DIED = "the driver died while this trial was running"
 """Why a trial was given back that nobody ended."""
-
-_KEPT = ("seed", "enqueued", FINALIST_KEY)  # by the retry of a trial
 
 _CLOCK_TOLERANCE_S = 2.0
 _LONGEST_TRACEBACK = 30_000  # characters; MySQL keeps 64 kB of an attribute
@@ -82,7 +62,10 @@ class Owner:
     @classmethod
     def from_attr(cls, attr: Any) -> Self | None:
         """Returns the owner that a user attribute holds, or None where it holds none."""
-        return cls(attr["host"], attr["pid"], attr["started"]) if isinstance(attr, Mapping) else None
+        match attr:
+            case {"host": str(host), "pid": int(pid), "started": int() | float() as started}:
+                return cls(host, pid, started)
+        return None
 
     def as_attr(self, worker: int) -> dict[str, Any]:
         """Returns the user attribute of a trial that a worker of this driver runs."""
@@ -134,8 +117,9 @@ def check_same(study: optuna.Study, spec: StudySpec) -> None:
     Raises:
         StudyError: The study was made from a file that differs.
     """
+    _refuse_former(study)
     now = describe(spec)
-    before = study.user_attrs.get(FILE_KEY)
+    before = file_of(study)
     _compare(spec, "directions", [direction.name.lower() for direction in study.directions], now["directions"])
     if before is not None:  # else a study of plain Optuna, taken on as it is
         states = {trial.state for trial in study.get_trials(deepcopy=False)}
@@ -153,9 +137,10 @@ def check_identical(study: optuna.Study, spec: StudySpec) -> None:
     Raises:
         StudyError: The files differ in more than budgets, comments and their names.
     """
+    _refuse_former(study)
     now = describe(spec)
     with storage.turn(study):
-        before = study.user_attrs.get(FILE_KEY)
+        before = file_of(study)
         if before is None:
             study.set_user_attr(FILE_KEY, now)
             before = now
@@ -216,10 +201,11 @@ def give_back(study: optuna.Study, number: int, reason: str, traceback: str = ""
         trial = trials[number]
         if trial.state.is_finished():  # another driver held us for dead, and gave it back
             return
-        first = trial.user_attrs.get(RETRY_KEY, number)
-        if not any(other.user_attrs.get(RETRY_KEY) == first for other in trials[number + 1 :]):
-            kept: dict[str, Any] = {key: trial.user_attrs[key] for key in _KEPT if key in trial.user_attrs}
-            retries = trial.user_attrs.get(RETRIES_KEY, 0) + blamed
+        earlier = retry_of(trial)
+        first = number if earlier is None else earlier
+        if not any(retry_of(other) == first for other in trials[number + 1 :]):
+            kept: dict[str, Any] = {key: trial.user_attrs[key] for key in RETRIED_KEYS if key in trial.user_attrs}
+            retries = retries_of(trial) + blamed
             if retries:
                 kept[RETRIES_KEY] = retries
             # A trial killed while it was drawn has part of its parameters; its seed draws the others as it would have.
@@ -230,12 +216,20 @@ def give_back(study: optuna.Study, number: int, reason: str, traceback: str = ""
 
 
 def fail(study: optuna.Study, number: int, reason: str, traceback: str = "") -> None:
-    """Tells a trial FAIL, with its reason as user attributes ``failure`` and ``traceback``, of which only the end is kept."""
+    """Tells a trial FAIL, with its reason as user attributes, a traceback without its beginning where it is long."""
     trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-    study._storage.set_trial_user_attr(trial_id, "failure", reason)
+    study._storage.set_trial_user_attr(trial_id, FAILURE_KEY, reason)
     if traceback:
-        study._storage.set_trial_user_attr(trial_id, "traceback", traceback[-_LONGEST_TRACEBACK:])
+        study._storage.set_trial_user_attr(trial_id, TRACEBACK_KEY, traceback[-_LONGEST_TRACEBACK:])
     study.tell(number, state=TrialState.FAIL)
+
+
+def _refuse_former(study: optuna.Study) -> None:
+    if has_former_records(study):
+        raise StudyError(
+            f'study "{study.study_name}": must be of this version of search; got one of an earlier version, which named its '
+            "attributes otherwise. Add --as NAME to start another study."
+        )
 
 
 def _compare(spec: StudySpec, key: str, before: Any, now: Any, remedy: str = "") -> None:

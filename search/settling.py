@@ -8,7 +8,8 @@ from optuna.trial import TrialState
 
 from search.faults import judge, tell, tell_complete, tell_infeasible
 from search.messages import Died, Outcome
-from search.resume import RETRIES_KEY, fail, give_back
+from search.records import retries_of
+from search.resume import fail, give_back
 from search.study_file import StudySpec
 
 _GIVEN_BACK = "another driver held this one for dead, and gave it back"
@@ -48,7 +49,7 @@ def _settle_failed(trial: optuna.Trial, outcome: Outcome, spec: StudySpec, *, de
         give_back(trial.study, trial.number, outcome.reason)
         return replace(outcome, state="retry")
     died = death is not None
-    retries = trial.user_attrs.get(RETRIES_KEY, 0)
+    retries = retries_of(trial)
     settled = judge(outcome, died=died, fresh=fresh, retries=retries, max_retries=spec.policy.max_retries)
     if settled == "retry":
         give_back(trial.study, trial.number, outcome.reason, outcome.traceback, blamed=True)

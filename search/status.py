@@ -9,9 +9,9 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from search.resume import DRIVER_KEY, OWNER_KEY, Owner
+from search.records import DRIVER_KEY, OWNER_KEY, failure_of, is_result, is_warm, retry_of, warm_link
+from search.resume import Owner
 from search.units import clock, format_params
-from search.warm_start import WARM_KEY, is_result, is_warm
 
 _STYLES = {TrialState.COMPLETE: "green", TrialState.PRUNED: "yellow", TrialState.FAIL: "red", TrialState.RUNNING: "cyan"}
 
@@ -108,12 +108,11 @@ def _table(study: optuna.Study, trials: list[FrozenTrial]) -> Table:
 
 
 def _note(trial: FrozenTrial) -> str:
-    attrs = trial.user_attrs
-    link = attrs.get(WARM_KEY)
-    origin = f"trial {link['trial']} of {link['study']}" if link else ""
-    origin = f"retry of {attrs['retry_of']}" if "retry_of" in attrs else origin
+    link, first, failure = warm_link(trial), retry_of(trial), failure_of(trial)
+    origin = f"trial {link.trial} of {link.study}" if link else ""
+    origin = f"retry of {first}" if first is not None else origin
     # A reason may hold square brackets, which rich would read as markup.
-    return str(attrs.get("failure", origin)).replace("[", r"\[")
+    return (origin if failure is None else failure).replace("[", r"\[")
 
 
 def _line(console: Console, text: str) -> None:

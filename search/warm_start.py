@@ -7,7 +7,6 @@ cannot be compared, because the configs they were measured with differ in more t
 """
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,15 +16,22 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.conditions import is_active
 from search.errors import StudyError
-from search.faults import is_infeasible
-from search.resume import CONFIG_KEY, FILE_KEY, RUN_KEYS, describe
+from search.records import (
+    RUN_KEYS,
+    WARM_KEY,
+    WarmLink,
+    WarmSource,
+    config_of,
+    file_of,
+    is_infeasible,
+    is_result,
+    warm_link,
+    warm_source,
+)
+from search.resume import describe
 from search.samplers import learns
 from search.space import check_value
 from search.study_file import StudySpec
-
-WARM_KEY = "warm_start"
-"""User attribute. Of a trial: the `study` and the `trial` that it was taken from, and whether its value can be `compared`. Of a
-study: the `study` that it takes from, and whether `all` that fits is there."""
 
 
 @dataclass
@@ -62,16 +68,6 @@ class WarmStart:
         return lines
 
 
-def is_warm(trial: FrozenTrial) -> bool:
-    """Returns whether a trial was run in another study."""
-    return WARM_KEY in trial.user_attrs
-
-
-def is_result(trial: FrozenTrial) -> bool:
-    """Returns whether a COMPLETE trial may be the best one: it is feasible, and its value means what the study's do."""
-    return not is_infeasible(trial) and (not is_warm(trial) or bool(trial.user_attrs[WARM_KEY]["compared"]))
-
-
 def warm_start(study: optuna.Study, spec: StudySpec, source: optuna.Study) -> WarmStart | None:
     """Adds what fits of `source` to a study that has no trial of its own yet; a start that was killed is gone on with.
 
@@ -86,12 +82,12 @@ def warm_start(study: optuna.Study, spec: StudySpec, source: optuna.Study) -> Wa
     Raises:
         StudyError: The study was begun without or from another one, or the two have other directions.
     """
-    begun = study.user_attrs.get(WARM_KEY)
+    begun = warm_source(study)
     _check(study, source, begun)
-    if begun is not None and begun["all"]:
+    if begun is not None and begun.all:
         return None
-    study.set_user_attr(WARM_KEY, {"study": source.study_name, "all": False})
-    known = {trial.user_attrs[WARM_KEY]["trial"] for trial in study.get_trials(deepcopy=False)}
+    study.set_user_attr(WARM_KEY, WarmSource(source.study_name, all=False).as_attr())
+    known = {link.trial for trial in study.get_trials(deepcopy=False) if (link := warm_link(trial)) is not None}
     summary = WarmStart(source.study_name, spec.sampler.name)
     for trial in source.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         if is_infeasible(trial):
@@ -99,7 +95,7 @@ def warm_start(study: optuna.Study, spec: StudySpec, source: optuna.Study) -> Wa
         taken = _take(trial, source, spec, summary)
         if taken is not None and trial.number not in known:
             study.add_trial(taken)
-    study.set_user_attr(WARM_KEY, {"study": source.study_name, "all": True})
+    study.set_user_attr(WARM_KEY, WarmSource(source.study_name, all=True).as_attr())
     return summary
 
 
@@ -109,22 +105,22 @@ def check_whole(study: optuna.Study) -> None:
     Raises:
         StudyError: The rest is missing.
     """
-    begun = study.user_attrs.get(WARM_KEY)
-    if begun is not None and not begun["all"]:
+    begun = warm_source(study)
+    if begun is not None and not begun.all:
         raise StudyError(
             f'study "{study.study_name}": its warm start must be whole; got a part, since the launch was killed. '
-            f'Add --warm-start again, with study "{begun["study"]}".'
+            f'Add --warm-start again, with study "{begun.study}".'
         )
 
 
-def _check(study: optuna.Study, source: optuna.Study, begun: Mapping[str, Any] | None) -> None:
+def _check(study: optuna.Study, source: optuna.Study, begun: WarmSource | None) -> None:
     where = f'study "{study.study_name}"'
     if study.directions != source.directions:
         got = ", ".join(direction.name.lower() for direction in source.directions)
         raise StudyError(f'{where}: a warm start must have its directions; got {got} from "{source.study_name}".')
-    if begun is not None and begun["study"] != source.study_name:
+    if begun is not None and begun.study != source.study_name:
         raise StudyError(
-            f'{where}: must learn from one study, "{begun["study"]}"; got "{source.study_name}". Add --as with another name.'
+            f'{where}: must learn from one study, "{begun.study}"; got "{source.study_name}". Add --as with another name.'
         )
     if begun is None and (count := len(study.get_trials(deepcopy=False))):
         raise StudyError(f"{where}: must be new for a warm start; got {_trials(count)} of its own. Add --as with another name.")
@@ -132,9 +128,8 @@ def _check(study: optuna.Study, source: optuna.Study, begun: Mapping[str, Any] |
 
 def _take(trial: FrozenTrial, source: optuna.Study, spec: StudySpec, summary: WarmStart) -> FrozenTrial | None:
     """Returns a trial as the new study would have it, or None where it does not fit."""
-    file = source.user_attrs.get(FILE_KEY, {})
-    config = trial.user_attrs.get(CONFIG_KEY)
-    recorded = config if isinstance(config, Mapping) else {}
+    file = file_of(source) or {}
+    recorded = config_of(trial) or {}
     before = {**file.get("settings", {}), **trial.params}
     params: dict[str, Any] = {}
     for name, distribution in spec.space.items():
@@ -160,7 +155,7 @@ def _take(trial: FrozenTrial, source: optuna.Study, spec: StudySpec, summary: Wa
         distributions={name: spec.space[name] for name in params},
         values=trial.values,
         intermediate_values=trial.intermediate_values if comparable else {},
-        user_attrs={**kept, WARM_KEY: {"study": source.study_name, "trial": trial.number, "compared": comparable}},
+        user_attrs={**kept, WARM_KEY: WarmLink(source.study_name, trial.number, compared=comparable).as_attr()},
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from search.messages import Answer, Artifact, Report, RunTrial, UserAttr
+from search.records import OBJECTIVE_KEYS, PREFIX
 
 MAX_ARTIFACT_BYTES = 16 * 2**20
 """The driver holds an artifact in memory, and serves no other worker while it writes it."""
@@ -120,7 +121,11 @@ class WorkerTrial:
 
         Raises:
             TypeError: JSON cannot hold `value`.
+            ValueError: The key is one that the driver sets.
         """
+        if key.startswith(PREFIX) and key not in OBJECTIVE_KEYS:
+            theirs = " and ".join(OBJECTIVE_KEYS)
+            raise ValueError(f"set_user_attr: a key that begins with {PREFIX} must be {theirs}; got {key!r}. Rename it.")
         json.dumps(value)
         self.user_attrs[key] = value
         self._tell(UserAttr(self.number, key, value))

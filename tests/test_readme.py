@@ -19,6 +19,7 @@ import tomli_w
 from PIL import Image
 
 from search.cli import cli as search
+from search.records import CONFIG_KEY, FINALIST_KEY
 from tumorcls import DISCLAIMER
 from tumorcls.cli import COMMANDS
 from tumorcls.cli import cli as tumorcls
@@ -187,11 +188,11 @@ def test_the_readme_is_followed_to_the_letter(desk, tmp_path):
     assert all(str(trial.value)[:6] in printed["trials"] for trial in study.trials if trial.value is not None)
 
     exported = tomllib.loads((desk / "best.toml").read_text())
-    assert exported["config"] == study.best_trial.user_attrs["config"]
+    assert exported["config"] == study.best_trial.user_attrs[CONFIG_KEY]
     assert exported["provenance"]["trial"] == study.best_trial.number
     assert len(exported["provenance"]["recorded"]["manifest_sha256"]) == 64
     finalists = optuna.load_study(study_name="brain-mri-finalists", storage=storage)
-    assert {trial.user_attrs["finalist"] for trial in finalists.trials} >= {0, study.best_trial.number}
+    assert {trial.user_attrs[FINALIST_KEY] for trial in finalists.trials} >= {0, study.best_trial.number}
     trained = printed["train"].splitlines()[-4]
     assert f"clean_f1 {study.best_trial.user_attrs['clean_f1']:.3f}" in trained, "the trial over again"
 

@@ -17,6 +17,9 @@ from tumorcls.errors import ConfigError, TumorclsError
 
 _Part = Literal["train", "validation", "development"]
 
+CONFIG_KEY, PROVENANCE_KEY = "search:config", "search:provenance"
+"""User attributes that ``search export`` reads; see docs/study-files.md."""
+
 PACKAGES = ("tumorcls", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy", "optuna")
 
 
@@ -173,12 +176,12 @@ class BrainTumourObjective:
 
     def _describe(self, trial: Trial, config: TrainConfig, seed: int) -> None:
         prepared = self._trainer.prepared
-        trial.set_user_attr("config", config.model_dump(mode="json"))
+        trial.set_user_attr(CONFIG_KEY, config.model_dump(mode="json"))
         trial.set_user_attr("training_seed", seed)
         for part in self._parts:
             trial.set_user_attr(f"{part}_images", self._trainer.images(part, config.image_size).class_counts())
         provenance = {"manifest_sha256": prepared.manifest.sha256, "split_sha256": prepared.split_sha256, **package_versions()}
-        trial.set_user_attr("provenance", provenance)
+        trial.set_user_attr(PROVENANCE_KEY, provenance)
 
 
 def _check_runs(repeats: int, folds: int) -> tuple[int, int]:

@@ -12,6 +12,7 @@ import optuna
 
 from search.errors import ObjectiveError
 from search.keras_tuner.hyperparameters import Suggests, TrialHyperParameters
+from search.records import SHOWN_SEED
 from search.rules import show, suggest
 from search.targets import find
 
@@ -81,7 +82,7 @@ class HyperModelObjective:
 
     def _run(self, trial: Trial, execution: int) -> float:
         keras.utils.clear_session()
-        keras.utils.set_random_seed((trial.user_attrs.get("seed", trial.number) + execution) % 2**32)
+        keras.utils.set_random_seed((trial.user_attrs.get(SHOWN_SEED, trial.number) + execution) % 2**32)
         hp = TrialHyperParameters(trial)
         self._hypermodel.declare_hyperparameters(hp)
         model = self._hypermodel.build(hp)

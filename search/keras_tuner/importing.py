@@ -15,13 +15,18 @@ from search.keras_tuner.objective import Objective, values_of
 from search.keras_tuner.project import Project, TrialFile
 from search.keras_tuner.space import space_of
 from search.keras_tuner.times import Times, times_of
-from search.resume import RETRY_KEY, claim, release
-
-TRIAL_KEY = "trial_id"
-"""Trial user attribute: KerasTuner's name of the trial."""
-
-STATUS_KEY = "status"
-"""Trial user attribute: KerasTuner's status of the trial when it was imported."""
+from search.records import (
+    FAILURE_KEY,
+    IMPORTED_KEY,
+    METRICS_KEY,
+    RETRY_KEY,
+    STATUS_KEY,
+    TRACEBACK_KEY,
+    UNKNOWN_TIMES_KEY,
+    imported_of,
+    without_records,
+)
+from search.resume import claim, release
 
 _STATES = {
     "COMPLETED": TrialState.COMPLETE,
@@ -66,7 +71,7 @@ def import_project(project: Project, study: optuna.Study, objectives: Sequence[O
 
 def _import(project: Project, study: optuna.Study, objectives: Sequence[Objective]) -> Imported:
     space, times = _space(project), times_of(project)
-    before = {trial.user_attrs[TRIAL_KEY]: trial for trial in study.get_trials() if TRIAL_KEY in trial.user_attrs}
+    before = {name: trial for trial in study.get_trials() if (name := imported_of(trial)) is not None}
     added: Counter[TrialState] = Counter()
     finished = known = 0
     for file in project.trials:
@@ -113,7 +118,7 @@ def _frozen(
         values = values_of(file, objectives)
         if values is None:
             state = TrialState.FAIL
-            attrs["failure"] = f"no value of {', '.join(objective.name for objective in objectives)}"
+            attrs[FAILURE_KEY] = f"no value of {', '.join(objective.name for objective in objectives)}"
     return FrozenTrial(
         number=-1,  # the storage counts
         trial_id=-1,
@@ -138,15 +143,15 @@ def _steps(file: TrialFile, objectives: Sequence[Objective]) -> dict[int, float]
 
 def _user_attrs(file: TrialFile, times: Times) -> dict[str, Any]:
     declared = {parameter.name for parameter in file.hyperparameters.space}
-    attrs: dict[str, Any] = {TRIAL_KEY: file.trial_id, STATUS_KEY: file.status}
-    attrs |= {name: value for name, value in file.hyperparameters.values.items() if name not in declared}
+    beside = {name: value for name, value in file.hyperparameters.values.items() if name not in declared}
+    attrs: dict[str, Any] = {**without_records(beside), IMPORTED_KEY: file.trial_id, STATUS_KEY: file.status}
     metrics = {name: metric.at(file.best_step) for name, metric in file.metrics.metrics.items()}
     # JSON has no NaN, and neither has the dashboard.
-    attrs |= {"metrics": {name: value for name, value in metrics.items() if value is not None and math.isfinite(value)}}
+    attrs |= {METRICS_KEY: {name: value for name, value in metrics.items() if value is not None and math.isfinite(value)}}
     if times.unknown:
-        attrs["unknown_times"] = list(times.unknown)
+        attrs[UNKNOWN_TIMES_KEY] = list(times.unknown)
     if file.message and (lines := file.message.strip().splitlines()):
-        attrs |= {"failure": one_line(lines[-1]), "traceback": file.message}
+        attrs |= {FAILURE_KEY: one_line(lines[-1]), TRACEBACK_KEY: file.message}
     return attrs
 
 
@@ -159,7 +164,7 @@ def _check_same(project: Project, study: optuna.Study, earlier: FrozenTrial, tri
     if earlier.params != trial.params or (earlier.values or []) != (trial.values or []):
         raise StudyError(
             f'{project.folder}: study "{study.study_name}" must hold trials of this project; got another trial_'
-            f"{earlier.user_attrs[TRIAL_KEY]} as its trial {earlier.number}. Add --study with another name."
+            f"{imported_of(earlier)} as its trial {earlier.number}. Add --study with another name."
         )
 
 

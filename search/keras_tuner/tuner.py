@@ -11,6 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from search.errors import StudyError
 from search.messages import Answer, Artifact, Report, RunTrial, UserAttr
+from search.records import SHOWN_SEED
 from search.rules import show
 from search.seeds import Stream, derive
 from search.settings import expand
@@ -98,7 +99,7 @@ class ObjectiveTuner(keras_tuner.engine.base_tuner.BaseTuner):
             """KerasTuner keeps neither."""
 
         try:
-            result = self._objective(WorkerTrial(RunTrial(number, params, {"seed": seed}), ask, tell))
+            result = self._objective(WorkerTrial(RunTrial(number, params, {SHOWN_SEED: seed}), ask, tell))
         except optuna.TrialPruned as error:
             raise keras_tuner.errors.FailedTrialError("The objective gave the trial up.") from error
         return {self.oracle.objective.name: as_values(result, 1)[0]}

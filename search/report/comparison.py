@@ -9,11 +9,10 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import StudyError
-from search.export import PROVENANCE_KEY
 from search.goals import Goal, goals_of, rank
 from search.intervals import Interval, difference_interval, mean_interval
+from search.records import is_warm, provenance_of
 from search.report.timeline import lay_out, working_seconds
-from search.warm_start import is_warm
 
 UNNAMED = "value"
 """What a metric is called that has no name; it goes with any."""
@@ -144,7 +143,6 @@ def _run(study: optuna.Study, goal: Goal) -> Run:
     seconds = working_seconds(timeline)
     finished = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     finished.sort(key=lambda trial: (seconds[trial.number], trial.number))
-    provenance = ranked[0].user_attrs.get(PROVENANCE_KEY)
     sound = {trial.number for trial in ranked}
     return Run(
         name=study.study_name,
@@ -153,7 +151,7 @@ def _run(study: optuna.Study, goal: Goal) -> Run:
         by_trials=_improvements([(float(at), trial) for at, trial in enumerate(finished, 1)], sound, goal),
         by_seconds=_improvements([(seconds[trial.number], trial) for trial in finished], sound, goal),
         wall_s=timeline.wall_s,
-        provenance=provenance if isinstance(provenance, Mapping) else {},
+        provenance=provenance_of(ranked[0]),
     )
 
 

@@ -9,11 +9,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import StudyError
 from search.goals import Goal, find_baseline, goals_of, rank
+from search.records import failure_of, is_warm, traceback_of
 from search.report.importances import Importances, measure
 from search.report.pruning import Pruning, estimate_pruning
 from search.report.timeline import Timeline, lay_out
 from search.status import best_trials
-from search.warm_start import is_warm
 
 TOP = 10
 """So many configs are shown of the best."""
@@ -119,10 +119,10 @@ def gather(study: optuna.Study, *, importances: bool = True) -> Facts:
 
 def _failures(trials: Sequence[FrozenTrial]) -> tuple[Failure, ...]:
     failed = [trial for trial in trials if trial.state is TrialState.FAIL]
-    counts = Counter(str(trial.user_attrs.get("failure", NO_REASON)) for trial in failed)
+    counts = Counter(failure_of(trial) or NO_REASON for trial in failed)
     groups = []
     for reason, _ in counts.most_common():
-        of_it = [trial for trial in failed if str(trial.user_attrs.get("failure", NO_REASON)) == reason]
+        of_it = [trial for trial in failed if (failure_of(trial) or NO_REASON) == reason]
         numbers = tuple(trial.number for trial in of_it)
-        groups.append(Failure(reason, numbers, str(of_it[0].user_attrs.get("traceback", ""))))
+        groups.append(Failure(reason, numbers, traceback_of(of_it[0]) or ""))
     return tuple(groups)

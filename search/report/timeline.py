@@ -2,13 +2,12 @@
 
 import datetime
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.resume import OWNER_KEY, WORKER_KEY
+from search.records import WORKER_KEY, owner_of, worker_of
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Timeline:
 def lay_out(trials: Sequence[FrozenTrial]) -> Timeline:
     """Returns the timeline of the trials that were started."""
     started = [trial for trial in trials if trial.datetime_start and trial.state is not TrialState.WAITING]
-    workers = {trial.number: worker for trial in started if (worker := _worker(trial)) is not None}
+    workers = {trial.number: worker for trial in started if (worker := worker_of(trial)) is not None}
     named = bool(started) and len(workers) == len(started)
     ends = _ends(started)
     lanes = workers if named else _pack(started, ends)
@@ -76,20 +75,10 @@ def working_seconds(timeline: Timeline) -> dict[int, float]:
     return ended
 
 
-def _owner(trial: FrozenTrial) -> dict[str, Any]:
-    owner = trial.user_attrs.get(OWNER_KEY)
-    return dict(owner) if isinstance(owner, Mapping) else {}
-
-
-def _worker(trial: FrozenTrial) -> int | None:
-    worker = _owner(trial).get(WORKER_KEY)
-    return worker if isinstance(worker, int) else None
-
-
 def _launches(spans: Iterable[Span]) -> list[list[Span]]:
     launches = defaultdict(list)
     for span in spans:
-        driver = {key: value for key, value in _owner(span.trial).items() if key != WORKER_KEY}
+        driver = {key: value for key, value in owner_of(span.trial).items() if key != WORKER_KEY}
         launches[str(driver)].append(span)
     return list(launches.values())
 

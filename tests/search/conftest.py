@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from search.records import SEED_KEY
+
 REPOSITORY = Path(__file__).parents[2]
 
 BASE = {
@@ -143,6 +145,6 @@ def results():
 
     def read(study):
         kept = [trial for trial in study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
-        return [(t.params, t.user_attrs["seed"], t.values, t.intermediate_values, t.state) for t in kept]
+        return [(t.params, t.user_attrs[SEED_KEY], t.values, t.intermediate_values, t.state) for t in kept]
 
     return read

@@ -2,15 +2,16 @@ import optuna
 from optuna.trial import TrialState, create_trial
 
 from search.asking import place_of
+from search.records import RETRY_KEY
 
 
 def places(*retries):
     """The places of trials 0, 1, ... and of the next one; a number stands for the trial that this one takes up again."""
     study = optuna.create_study()
     for retry in retries:
-        attrs = {} if retry is None else {"retry_of": retry}
+        attrs = {} if retry is None else {RETRY_KEY: retry}
         study.add_trial(create_trial(state=TrialState.FAIL, user_attrs=attrs))
-    numbers = [trial.number for trial in study.trials if "retry_of" in trial.user_attrs]
+    numbers = [trial.number for trial in study.trials if RETRY_KEY in trial.user_attrs]
     return [place_of(number, study.trials, numbers) for number in range(len(retries) + 1)]
 
 

@@ -7,6 +7,7 @@ from optuna.trial import TrialState, create_trial
 from search.budget import Spent
 from search.places import RayPlaces
 from search.policy import Policy
+from search.records import MEMORY_CONSTRAINT
 
 SPACE = {"x": optuna.distributions.FloatDistribution(0, 1)}
 
@@ -73,7 +74,7 @@ def test_a_better_trial_starts_patience_anew(study):
 def test_an_infeasible_trial_is_never_better():
     study = optuna.create_study(direction="minimize")
     add(study, 1.0)
-    add(study, float("-inf"), constraints={"memory": 1.0})
+    add(study, float("-inf"), constraints={MEMORY_CONSTRAINT: 1.0})
     assert Spent.of(study).since_better == 1
 
 

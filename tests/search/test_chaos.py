@@ -16,6 +16,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from search.records import FAILURE_KEY, RETRY_KEY, SEED_KEY, TRACEBACK_KEY
+
 pytestmark = pytest.mark.slow
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -92,10 +94,10 @@ def check_consistent(study):
     assert TrialState.RUNNING not in {trial.state for trial in trials}
     for trial in trials:
         if trial.state is TrialState.FAIL:
-            assert trial.user_attrs["failure"]
-        if "retry_of" in trial.user_attrs:
-            first = trials[trial.user_attrs["retry_of"]]
-            assert (first.state, first.user_attrs["seed"]) == (TrialState.FAIL, trial.user_attrs["seed"])
+            assert trial.user_attrs[FAILURE_KEY]
+        if RETRY_KEY in trial.user_attrs:
+            first = trials[trial.user_attrs[RETRY_KEY]]
+            assert (first.state, first.user_attrs[SEED_KEY]) == (TrialState.FAIL, trial.user_attrs[SEED_KEY])
     assert count("PRAGMA integrity_check") == "ok"
 
 
@@ -121,7 +123,7 @@ def test_chaos(write, start, wait_for, read_study, readers, dashboard):
     check_consistent(study)
     states = [trial.state for trial in study.trials]
     assert sum(state in FINISHED for state in states) == 200, "exactly its budget"
-    reasons = {trial.user_attrs["failure"] for trial in study.trials if trial.state is TrialState.FAIL}
+    reasons = {trial.user_attrs[FAILURE_KEY] for trial in study.trials if trial.state is TrialState.FAIL}
     assert reasons == {
         "the worker process was killed by SIGKILL (out of memory?)",
         "no report for 3 s (report_timeout); the worker was killed",
@@ -129,8 +131,8 @@ def test_chaos(write, start, wait_for, read_study, readers, dashboard):
         "the driver died while this trial was running",
     }
     for trial in study.trials:
-        if trial.user_attrs.get("failure") == "OwnError: chaos":
-            assert "Traceback" in trial.user_attrs["traceback"]
+        if trial.user_attrs.get(FAILURE_KEY) == "OwnError: chaos":
+            assert "Traceback" in trial.user_attrs[TRACEBACK_KEY]
 
 
 def test_sixteen_readers_disturb_nobody(write, search, start, wait_for, read_study, readers, dashboard, environment):

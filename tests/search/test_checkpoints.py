@@ -7,6 +7,7 @@ import pytest
 
 from search.checkpoints import checkpoint_folder, forget, of_trial
 from search.messages import RunTrial
+from search.records import RETRY_KEY
 from search.worker_trial import WorkerTrial
 
 REMEMBER = {"study": {"objective": '"objectives:remember"', "trials": "2"}, "pruner": {"name": '"none"'}}
@@ -21,7 +22,7 @@ def test_the_folder_lies_beside_the_storage():
 def test_all_tries_share_it_and_it_goes_with_the_last(tmp_path):
     study = optuna.create_study()
     first = study.ask()
-    study.enqueue_trial({}, user_attrs={"retry_of": first.number})
+    study.enqueue_trial({}, user_attrs={RETRY_KEY: first.number})
     retry = study.ask()
     assert of_trial(retry, tmp_path / "all" / "demo") == of_trial(first, tmp_path / "all" / "demo")
     other = of_trial(study.ask(), tmp_path / "all" / "demo")

@@ -7,6 +7,7 @@ from optuna.trial import TrialState
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
 from search.dashboard_note import MARK, save_charts, save_note
+from search.records import PROVENANCE_KEY, QUEUED_KEY
 from search.resume import check_same
 from search.study_file import load
 
@@ -55,7 +56,7 @@ def test_the_note_says_what_is_searched(study, spec, finish):
         "search export demo.toml -o best.toml",
     ):
         assert line in note.splitlines()
-    finish(0.25, enqueued={"x": 1.5}, provenance={"split_sha256": "abc"})
+    finish(0.25, **{QUEUED_KEY: {"x": 1.5}, PROVENANCE_KEY: {"split_sha256": "abc"}})
     save_note(study, spec)
     note = optuna_dashboard.get_note(study)
     assert "**Baseline**, enqueued first: x=1.5. Trial 0: value 0.25." in note

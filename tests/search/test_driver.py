@@ -15,6 +15,7 @@ from search.errors import ObjectiveError
 from search.executors.inline import InlineExecutor
 from search.initial_design import initial_design
 from search.progress import View
+from search.records import FAILURE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY, TRACEBACK_KEY
 from search.resume import Owner, give_back
 from search.seeds import Stream, derive
 from search.study_file import load
@@ -48,8 +49,8 @@ def test_everything_about_a_trial_is_recorded(drive):
     assert trial.duration.total_seconds() > 0
     assert trial.user_attrs["note"] == "hello"
     assert trial.user_attrs["nth_in_worker"] == 3, "one worker lives for many trials"
-    assert trial.user_attrs["owner"]["worker"] == 0
-    assert 0 <= trial.user_attrs["seed"] < 2**31
+    assert trial.user_attrs[OWNER_KEY]["worker"] == 0
+    assert 0 <= trial.user_attrs[SEED_KEY] < 2**31
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "nsgaii"])
@@ -83,7 +84,7 @@ def test_a_trial_killed_while_it_was_drawn_is_drawn_to_its_end(drive, results):
     half = study.ask()
     half._suggest("x", optuna.distributions.FloatDistribution(-10, 10))
     study._storage.set_trial_user_attr(half._trial_id, "note", "x alone was drawn")
-    study.enqueue_trial({"x": whole.trials[11].params["x"]}, user_attrs={"retry_of": 11})
+    study.enqueue_trial({"x": whole.trials[11].params["x"]}, user_attrs={RETRY_KEY: 11})
     study.tell(half, state=TrialState.FAIL)
     drive(study, **tables)
     assert results(study) == results(whole)
@@ -188,8 +189,8 @@ def test_several_directions(drive):
 def test_a_failed_trial_says_why_and_does_not_count(drive, mode, reason):
     study = drive(study={"objective": '"objectives:misbehave"', "trials": "3"}, objective={"mode": f'"{mode}"'})
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
-    assert study.trials[1].user_attrs["failure"] == reason
-    assert ("Traceback" in study.trials[1].user_attrs.get("traceback", "")) == (mode in ("raise", "sys_exit", "bad_report"))
+    assert study.trials[1].user_attrs[FAILURE_KEY] == reason
+    assert ("Traceback" in study.trials[1].user_attrs.get(TRACEBACK_KEY, "")) == (mode in ("raise", "sys_exit", "bad_report"))
 
 
 def test_failures_in_a_row_end_the_launch(drive):
@@ -209,7 +210,7 @@ def test_a_failure_that_is_tried_again_does_not_count_in_a_row(drive):
 def test_the_budget_holds_with_several_workers(drive):
     study = drive(study={"trials": "25"}, workers=4)
     assert [trial.state.is_finished() for trial in study.trials] == [True] * 25
-    assert {trial.user_attrs["owner"]["worker"] for trial in study.trials} == {0, 1, 2, 3}
+    assert {trial.user_attrs[OWNER_KEY]["worker"] for trial in study.trials} == {0, 1, 2, 3}
 
 
 def test_several_workers_draw_the_same_given_the_order_told(drive):
@@ -226,7 +227,7 @@ def test_several_workers_draw_the_same_given_the_order_told(drive):
             running[trial.number].study.tell(running[trial.number], trial.values)
             continue
         drawn = running[trial.number] = asker.ask({})
-        assert (drawn.params, drawn.user_attrs["seed"]) == (trial.params, trial.user_attrs["seed"])
+        assert (drawn.params, drawn.user_attrs[SEED_KEY]) == (trial.params, trial.user_attrs[SEED_KEY])
 
 
 def test_no_trial_starts_after_the_timeout(drive):

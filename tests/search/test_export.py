@@ -10,6 +10,7 @@ import pytest
 from search.errors import StorageError, StudyError
 from search.export import export_trial
 from search.export import write as write_document
+from search.records import CONFIG_KEY, PROVENANCE_KEY, SEED_KEY
 from search.study_file import load
 
 URL = "postgresql://me:secret@host/db"
@@ -21,7 +22,7 @@ def study():
     space = {"x": optuna.distributions.FloatDistribution(-10, 10)}
     for value in (1.0, 3.0, 2.0):
         trial = study.ask(fixed_distributions=space)
-        trial.set_user_attr("seed", 5)
+        trial.set_user_attr(SEED_KEY, 5)
         study.tell(trial, value)
     study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
     return study
@@ -46,7 +47,7 @@ def test_the_best_trial_with_its_provenance(study, write):
 
 def test_what_the_objective_recorded_goes_in(study, write):
     config = {"epochs": 3, "schedule": None, "deep": {"none": None, "list": [1, None]}}
-    attrs = {"config": config, "provenance": {"manifest_sha256": "abc"}}
+    attrs = {CONFIG_KEY: config, PROVENANCE_KEY: {"manifest_sha256": "abc"}}
     study.add_trial(optuna.trial.create_trial(value=9.0, user_attrs=attrs))
     document = exported(study, write())
     assert document["config"] == {"epochs": 3, "deep": {"list": [1]}}

@@ -5,9 +5,10 @@ import pytest
 from optuna.trial import TrialState
 
 from search import samplers
-from search.faults import is_infeasible, judge, tell_complete, tell_infeasible
+from search.faults import judge, tell_complete, tell_infeasible
 from search.initial_design import initial_design
 from search.messages import Outcome
+from search.records import FAILURE_KEY, MEMORY_CONSTRAINT, TRACEBACK_KEY, is_infeasible
 from search.status import best_trials
 
 RAISED = Outcome(0, "failed", reason="ValueError")
@@ -71,8 +72,8 @@ def test_an_infeasible_trial_says_why():
     study = optuna.create_study(direction="minimize")
     tell_infeasible(study.ask(), Outcome(0, "failed", reason="MemoryError", traceback="Traceback ..."), "tpe")
     trial = study.trials[0]
-    assert (trial.state, trial.constraints) == (TrialState.PRUNED, {"memory": 1.0})
-    assert trial.user_attrs == {"failure": "MemoryError", "traceback": "Traceback ..."}
+    assert (trial.state, trial.constraints) == (TrialState.PRUNED, {MEMORY_CONSTRAINT: 1.0})
+    assert trial.user_attrs == {FAILURE_KEY: "MemoryError", TRACEBACK_KEY: "Traceback ..."}
 
 
 def test_a_study_of_infeasible_trials_has_no_best_one():
@@ -85,9 +86,9 @@ def test_a_study_of_infeasible_trials_has_no_best_one():
 def test_gp_gets_the_same_constraints_of_all_trials():
     study = optuna.create_study(direction="minimize")
     tell_complete(study.ask(), Outcome(0, "complete", (1.0,)), "gp")
-    assert study.trials[0].constraints == {"memory": -1.0}
+    assert study.trials[0].constraints == {MEMORY_CONSTRAINT: -1.0}
     tell_infeasible(study.ask(), OUT_OF_MEMORY, "gp")
-    assert [trial.constraints for trial in study.trials] == [{"memory": -1.0}, {"memory": 1.0}]
+    assert [trial.constraints for trial in study.trials] == [{MEMORY_CONSTRAINT: -1.0}, {MEMORY_CONSTRAINT: 1.0}]
     assert study.best_trial.number == 0
 
 

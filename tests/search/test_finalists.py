@@ -16,7 +16,8 @@ from scipy import stats
 from search.errors import StudyError
 from search.finalists import _enqueue_missing, choose, load_ranking, run_finalists
 from search.finalists_ranking import print_ranking, rank_finalists
-from search.resume import FINALIST_KEY, check_same, give_back
+from search.records import FINALIST_KEY, SEED_KEY
+from search.resume import check_same, give_back
 from search.study_file import load
 
 SPACE = {"x": optuna.distributions.FloatDistribution(-10, 10)}
@@ -50,7 +51,7 @@ def run(make):
         for number, values in results.items():
             for seed, value in enumerate(values):
                 state = TrialState.COMPLETE if value is not None else TrialState.FAIL
-                linked.add_trial(create_trial(state=state, value=value, user_attrs={FINALIST_KEY: number, "seed": seed}))
+                linked.add_trial(create_trial(state=state, value=value, user_attrs={FINALIST_KEY: number, SEED_KEY: seed}))
         return linked
 
     return add
@@ -86,7 +87,7 @@ def test_only_what_is_missing_is_enqueued(make, run):
     linked = run({1: (0.5, None)})
     _enqueue_missing(linked, chosen, [0, 1])
     waiting = linked.get_trials(states=(TrialState.WAITING,))
-    pairs = [(trial.user_attrs[FINALIST_KEY], trial.user_attrs["seed"]) for trial in waiting]
+    pairs = [(trial.user_attrs[FINALIST_KEY], trial.user_attrs[SEED_KEY]) for trial in waiting]
     assert pairs == [(0, 0), (1, 1), (0, 1)], "what failed is to be run again"
     _enqueue_missing(linked, chosen, [0, 1])
     assert len(linked.get_trials(states=(TrialState.WAITING,))) == 3
@@ -94,10 +95,10 @@ def test_only_what_is_missing_is_enqueued(make, run):
 
 def test_a_lost_run_stays_the_same_finalist(run):
     linked = run({})
-    linked.enqueue_trial({"x": 1.0}, user_attrs={FINALIST_KEY: 7, "seed": 3})
+    linked.enqueue_trial({"x": 1.0}, user_attrs={FINALIST_KEY: 7, SEED_KEY: 3})
     linked.ask(SPACE)
     give_back(linked, 0, "killed")
-    assert (linked.trials[1].user_attrs[FINALIST_KEY], linked.trials[1].user_attrs["seed"]) == (7, 3)
+    assert (linked.trials[1].user_attrs[FINALIST_KEY], linked.trials[1].user_attrs[SEED_KEY]) == (7, 3)
 
 
 def test_ranks_intervals_and_luck(make, run):

@@ -14,6 +14,8 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
+from search.records import FAILURE_KEY, FILE_KEY, MEMORY_CONSTRAINT, RETRY_KEY, SEED_KEY, SHOWN_SEED
+
 SLOW = {"study": {"objective": '"objectives:Parabola"', "trials": "6"}, "objective": {"pause": "0.04"}}
 
 
@@ -64,7 +66,7 @@ def test_a_launch_from_the_file_to_the_next_commands(write, search, read_study, 
     study = read_study()
     assert results(study) == undisturbed, "the same file and seed give the same study"
     assert study.metric_names == ["score"]
-    assert study.user_attrs["study_file"]["space"] == {"x": {"type": "float", "low": -10.0, "high": 10.0}}
+    assert study.user_attrs[FILE_KEY]["space"] == {"x": {"type": "float", "low": -10.0, "high": 10.0}}
     assert {trial.user_attrs["pid"] for trial in study.trials} != {os.getpid()}
 
     again = search("launch", "demo.toml")
@@ -89,8 +91,8 @@ def test_the_driver_killed_in_the_middle_of_a_trial(write, search, start, wait_f
     lost = [trial for trial in study.trials if trial.state is TrialState.FAIL]
     assert len(lost) == 2
     for trial in lost:
-        assert trial.user_attrs["failure"] == "the driver died while this trial was running"
-        retries = [other for other in study.trials if other.user_attrs.get("retry_of") == trial.number]
+        assert trial.user_attrs[FAILURE_KEY] == "the driver died while this trial was running"
+        retries = [other for other in study.trials if other.user_attrs.get(RETRY_KEY) == trial.number]
         assert [retry.params for retry in retries] == [trial.params]
     assert results(study) == undisturbed, "killed twice and resumed, the study is what it would have been"
     assert rows("PRAGMA integrity_check") == [("ok",)]
@@ -113,7 +115,7 @@ def test_the_first_interrupt_ends_trials_at_their_next_report(
     assert "To go on: search launch demo.toml" in out
     study = read_study()
     assert [trial.state.name for trial in study.trials[2:]] == ["FAIL", "WAITING"]
-    assert study.trials[2].user_attrs["failure"] == "interrupted"
+    assert study.trials[2].user_attrs[FAILURE_KEY] == "interrupted"
     search("launch", "demo.toml")
     assert results(read_study()) == undisturbed
 
@@ -160,9 +162,9 @@ def test_a_worker_that_dies_is_replaced(write, search, read_study, mode, reason)
     search("launch", "demo.toml")
     study = read_study()
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
-    assert study.trials[1].user_attrs["failure"] == reason
+    assert study.trials[1].user_attrs[FAILURE_KEY] == reason
     retry = study.trials[2]
-    assert (retry.user_attrs["retry_of"], retry.user_attrs["seed"]) == (1, study.trials[1].user_attrs["seed"])
+    assert (retry.user_attrs[RETRY_KEY], retry.user_attrs[SEED_KEY]) == (1, study.trials[1].user_attrs[SEED_KEY])
     assert retry.params == study.trials[1].params
 
 
@@ -174,8 +176,8 @@ def test_a_worker_that_hangs_is_killed_and_says_where(write, search, read_study)
     trials = read_study().trials
     assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "FAIL", "COMPLETE", "COMPLETE"]
     reason = "no report for 1 s (report_timeout); the worker was killed"
-    assert [trial.user_attrs.get("failure") for trial in trials] == [None, reason, reason, None, None]
-    assert [trial.user_attrs.get("retry_of") for trial in trials] == [None, None, 1, None, None], "tried again once"
+    assert [trial.user_attrs.get(FAILURE_KEY) for trial in trials] == [None, reason, reason, None, None]
+    assert [trial.user_attrs.get(RETRY_KEY) for trial in trials] == [None, None, 1, None, None], "tried again once"
     assert f"trial 1 failed, and is tried again: {reason}" in out
     assert f"trial 2 failed: {reason}" in out
     assert "objectives.py" in Path("demo.worker-0.log").read_text(), "the stack of the worker that hung"
@@ -186,11 +188,13 @@ def test_a_config_that_needs_too_much_memory_is_infeasible(write, search, read_s
     out = search("launch", "demo.toml").stdout
     trials = read_study().trials
     assert {trial.state.name for trial in trials} == {"COMPLETE", "PRUNED", "FAIL"}
-    tried_twice = {trial.user_attrs["retry_of"]: trial for trial in trials if "retry_of" in trial.user_attrs}
+    tried_twice = {trial.user_attrs[RETRY_KEY]: trial for trial in trials if RETRY_KEY in trial.user_attrs}
     for trial in trials:
-        assert (trial.user_attrs.get("failure") is not None) == (trial.params["x"] > 0)
+        assert (trial.user_attrs.get(FAILURE_KEY) is not None) == (trial.params["x"] > 0)
         if trial.state is TrialState.FAIL:
-            assert tried_twice[trial.number].constraints == {"memory": 1.0}, "first in a used worker, then in a fresh one"
+            assert tried_twice[trial.number].constraints == {MEMORY_CONSTRAINT: 1.0}, (
+                "first in a used worker, then in a fresh one"
+            )
     assert "worker 0 is replaced: memory ran out in it" in out
     assert "infeasible: MemoryError: cannot allocate 3 TiB" in out
     assert "infeasible · " in out
@@ -325,7 +329,7 @@ def test_the_same_objective_runs_with_plain_optuna():
     study = optuna.create_study(direction="maximize")
 
     def with_seed(trial):
-        trial.set_user_attr("seed", 0)
+        trial.set_user_attr(SHOWN_SEED, 0)
         return objectives.Parabola()(trial)
 
     study.optimize(with_seed, n_trials=3)

@@ -7,7 +7,8 @@ import pytest
 from optuna.trial import TrialState
 
 from search.errors import StudyError
-from search.resume import DRIVER_KEY, OWNER_KEY, Owner, check_same, claim, describe, release, retry_lost
+from search.records import DRIVER_KEY, FILE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY
+from search.resume import Owner, check_same, claim, describe, release, retry_lost
 from search.study_file import load
 
 
@@ -63,20 +64,20 @@ def test_lost_trials_are_taken_up_again_and_living_ones_left_alone(study):
     space = {"x": optuna.distributions.FloatDistribution(0, 1)}
     for owner in (dead(), parent(), None):
         trial = study.ask(fixed_distributions=space)
-        trial.set_user_attr("seed", trial.number)
+        trial.set_user_attr(SEED_KEY, trial.number)
         if owner:
             trial.set_user_attr(OWNER_KEY, dataclasses.asdict(owner))
     assert retry_lost(study) == [0, 2]
     assert [trial.state.name for trial in study.trials] == ["FAIL", "RUNNING", "FAIL", "WAITING", "WAITING"]
     for lost, retry in ((0, 3), (2, 4)):
         attrs = study.trials[retry].user_attrs
-        assert (attrs["retry_of"], attrs["seed"]) == (lost, lost)
+        assert (attrs[RETRY_KEY], attrs[SEED_KEY]) == (lost, lost)
         assert study.trials[retry].system_attrs["fixed_params"] == study.trials[lost].params
 
 
 def test_a_kill_between_retry_and_failure_loses_and_doubles_nothing(study):
     trial = study.ask(fixed_distributions={"x": optuna.distributions.FloatDistribution(0, 1)})
-    study.enqueue_trial(trial.params, user_attrs={"retry_of": 0})
+    study.enqueue_trial(trial.params, user_attrs={RETRY_KEY: 0})
     assert retry_lost(study) == [0]
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
 
@@ -126,7 +127,7 @@ def test_how_the_search_goes_about_it_may_change(study, write):
     study.add_trial(optuna.trial.create_trial(value=1.0))
     spec = load(write(study={"trials": "99", "timeout": "5"}, sampler={"name": '"random"'}, enqueue="[[enqueue]]\nx = 1"))
     check_same(study, spec)
-    assert study.user_attrs["study_file"] == describe(spec)
+    assert study.user_attrs[FILE_KEY] == describe(spec)
 
 
 def test_a_study_of_plain_optuna_is_taken_on_if_its_direction_fits(write):

@@ -2,6 +2,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from search.records import QUEUED_KEY
 from search.snapshot import snapshot
 
 
@@ -11,7 +12,7 @@ def test_it_has_all_of_the_study_and_stays_as_it_was():
     study = optuna.create_study(storage="sqlite:///any.db", study_name="any", directions=["maximize", "minimize"])
     study.set_metric_names(["f1", "seconds"])
     study.set_user_attr("note", {"a": 1})
-    study.enqueue_trial({"x": 0.25}, user_attrs={"enqueued": True})
+    study.enqueue_trial({"x": 0.25}, user_attrs={QUEUED_KEY: True})
     study.tell(study.ask(space), (1.0, 2.0))
     study.tell(study.ask(space), state=TrialState.FAIL)
     study.ask(space)

@@ -5,6 +5,7 @@ import os
 import optuna
 from rich.console import Console
 
+from search.records import DRIVER_KEY, FAILURE_KEY, OWNER_KEY, RETRY_KEY
 from search.resume import Owner
 from search.status import print_status
 
@@ -30,9 +31,9 @@ def test_an_empty_study():
 def test_counts_best_and_table():
     study = make(2)
     failed = study.ask()
-    failed.set_user_attr("failure", "read [1] failed")
+    failed.set_user_attr(FAILURE_KEY, "read [1] failed")
     study.tell(failed, state=optuna.trial.TrialState.FAIL)
-    study.enqueue_trial({"x": 0.25}, user_attrs={"retry_of": 2})
+    study.enqueue_trial({"x": 0.25}, user_attrs={RETRY_KEY: 2})
     lines = printed(study)
     assert lines[0] == "demo: 2/30 trials finished (2 complete · 1 fail · 1 waiting)"
     assert lines[1].startswith("Best trial 1: value 1 with x=")
@@ -46,11 +47,11 @@ def test_whether_a_driver_is_at_work():
     study = make(1)
     study.ask()
     assert printed(study)[1].startswith("No driver is at work: what is still running was lost")
-    study.set_user_attr("driver", dataclasses.asdict(Owner.current()))
+    study.set_user_attr(DRIVER_KEY, dataclasses.asdict(Owner.current()))
     assert printed(study)[1].startswith(f"A driver is at work: process {os.getpid()} on ")
-    study.set_user_attr("driver", None)
+    study.set_user_attr(DRIVER_KEY, None)
     for owner in (Owner.current(), Owner("elsewhere", 1, 1.0)):
-        study.ask().set_user_attr("owner", owner.as_attr(0))
+        study.ask().set_user_attr(OWNER_KEY, owner.as_attr(0))
     assert printed(study)[1] == f"Trials run on {', '.join(sorted(['elsewhere', Owner.current().host]))}, as far as is known."
 
 

@@ -14,11 +14,12 @@ from search.errors import StudyError
 from search.export import export_trial
 from search.faults import MEMORY_CONSTRAINT
 from search.goals import goals_of, rank
+from search.records import OWNER_KEY, SEED_KEY, WARM_KEY
 from search.report.page import render
 from search.resume import check_same
 from search.status import best_trials, finished_count, print_status
 from search.study_file import load
-from search.warm_start import WARM_KEY, warm_start
+from search.warm_start import warm_start
 
 TWO = {"y": '{ type = "int", low = 1, high = 3 }'}
 
@@ -32,7 +33,7 @@ def source(write):
         check_same(study, spec)
         asker = Asker(study, spec)
         for _ in range(count):
-            trial = asker.ask({"owner": {"pid": 1}})
+            trial = asker.ask({OWNER_KEY: {"pid": 1}})
             trial.report(trial.params["x"] / 2, 0)
             study.tell(trial, trial.params["x"])
         return study
@@ -55,7 +56,7 @@ def test_trials_are_taken_with_their_values_reports_and_a_link(write, source):
         (t.params, t.values, t.intermediate_values) for t in old.trials
     ]
     assert study.trials[3].user_attrs[WARM_KEY] == {"study": "old", "trial": 3, "compared": True}
-    assert "owner" not in study.trials[3].user_attrs
+    assert OWNER_KEY not in study.trials[3].user_attrs
     assert best_trials(study)[0].params == old.best_params
     assert rank(study.trials, goals_of(study))[0].params == old.best_params
 
@@ -71,8 +72,8 @@ def test_they_count_against_no_budget_and_shift_no_seed(write, source):
     spec = load(write(sampler={"name": '"random"'}))
     study, _ = start(spec, source(spec))
     cold = optuna.create_study(direction="maximize")
-    drawn = [(trial.params, trial.user_attrs["seed"]) for trial in (Asker(study, spec).ask({}) for _ in range(3))]
-    assert drawn == [(trial.params, trial.user_attrs["seed"]) for trial in (Asker(cold, spec).ask({}) for _ in range(3))]
+    drawn = [(trial.params, trial.user_attrs[SEED_KEY]) for trial in (Asker(study, spec).ask({}) for _ in range(3))]
+    assert drawn == [(trial.params, trial.user_attrs[SEED_KEY]) for trial in (Asker(cold, spec).ask({}) for _ in range(3))]
     assert (finished_count(study), Spent.of(study).finished, Spent.of(study).reports) == (0, 0, 0)
     assert Board.of(study, 10).finished == 0
     assert Board.of(study, 10).best == (best_trials(study)[0].number, best_trials(study)[0].value)
@@ -233,7 +234,7 @@ def test_several_directions(write):
 def test_they_are_told_apart_in_status_and_report(write, source, capsys):
     spec = load(write())
     study, _ = start(spec, source(spec))
-    study.tell(Asker(study, spec).ask({"owner": {"worker": 0}}), -50.0)
+    study.tell(Asker(study, spec).ask({OWNER_KEY: {"worker": 0}}), -50.0)
     print_status(study, budget=10, rows=20, console=Console(width=200))
     shown = capsys.readouterr().out
     assert "1/10 trials finished (1 complete · 6 of a warm start)" in shown

@@ -93,3 +93,10 @@ def test_user_attributes_must_be_json():
     assert trial.user_attrs["key"] == {"a": [1]}
     with pytest.raises(TypeError):
         trial.set_user_attr("key", object())
+
+
+def test_the_keys_of_the_driver_are_its_own():
+    trial, _ = make()
+    with pytest.raises(ValueError, match="a key that begins with search: must be search:config and search:provenance"):
+        trial.set_user_attr("search:owner", {})
+    trial.set_user_attr("search:config", {"x": 1})

@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from tumorcls.errors import TumorclsError
-from tumorcls.objective import BrainTumourObjective, suggest
+from tumorcls.objective import CONFIG_KEY, PROVENANCE_KEY, BrainTumourObjective, suggest
 from tumorcls.prepare import SplitSettings, prepare
 
 PARAMS = {"epochs": 2, "learning_rate": 0.01, "dropout": 0.2, "batch_size": 16, "noise_intensity": 0.5}
@@ -36,11 +36,11 @@ def test_plain_optuna_runs_it_and_every_epoch_is_on_record(objective, quiet_stud
     assert set(trial.params) == set(PARAMS)
     assert list(trial.intermediate_values) == [0, 1, 2, 3]
     assert trial.value == trial.intermediate_values[3] == pytest.approx(trial.user_attrs["robust_f1"], abs=1e-6)
-    assert trial.user_attrs["config"]["learning_rate"] == trial.params["learning_rate"]
-    assert trial.user_attrs["config"]["weights"] == objective._settings["weights"]
+    assert trial.user_attrs[CONFIG_KEY]["learning_rate"] == trial.params["learning_rate"]
+    assert trial.user_attrs[CONFIG_KEY]["weights"] == objective._settings["weights"]
     assert sum(trial.user_attrs["train_images"].values()) > 20
-    assert len(trial.user_attrs["provenance"]["split_sha256"]) == 64
-    assert "keras" in trial.user_attrs["provenance"]
+    assert len(trial.user_attrs[PROVENANCE_KEY]["split_sha256"]) == 64
+    assert "keras" in trial.user_attrs[PROVENANCE_KEY]
     assert 0 < trial.user_attrs["validation_share_of_time"] < 1
     seconds = trial.user_attrs["seconds"]
     assert 0 < seconds["training"] + seconds["validation"] <= seconds["total"] + 0.01
@@ -81,7 +81,7 @@ def test_a_trial_of_several_runs_has_their_mean_and_reports_each(settings, quiet
     assert trial.user_attrs["robust_f1"] == pytest.approx(trial.value, abs=1e-6)
     assert trial.user_attrs["robust_f1_of_runs"] == pytest.approx(reported, abs=1e-6)
     assert trial.user_attrs["robust_f1_stdev"] == pytest.approx(np.std(reported, ddof=1), abs=1e-6)
-    assert set(trial.user_attrs["config"]) & {"repeats", "folds"} == set()
+    assert set(trial.user_attrs[CONFIG_KEY]) & {"repeats", "folds"} == set()
 
 
 def test_the_first_repeat_is_the_run_that_a_trial_without_makes(settings, objective, quiet_study):

@@ -16,6 +16,7 @@ from search.errors import WorkerError
 from search.executors.ray import RayExecutor, connected
 from search.messages import Died, NotReady, Outcome, Ready, Report, RunTrial, UserAttr
 from search.places import RayPlaces
+from search.records import FAILURE_KEY, RETRIES_KEY, RETRY_KEY, SEED_KEY
 from search.worker import WorkerSetup
 
 REPOSITORY = Path(__file__).parents[3]
@@ -120,10 +121,10 @@ def test_a_node_is_lost_and_another_joins(nodes, ray_study, write, search, start
     study = read_study()
     assert Counter(t.state.name for t in study.trials) == {"COMPLETE": 60, "FAIL": len(study.trials) - 60}
     lost = [trial for trial in study.trials if trial.state.name == "FAIL"]
-    assert [trial.user_attrs["failure"] for trial in lost] == ["the worker's node was lost"]
-    retry = next(trial for trial in study.trials if trial.user_attrs.get("retry_of") == lost[0].number)
-    assert (retry.params, retry.user_attrs["seed"]) == (lost[0].params, lost[0].user_attrs["seed"])
-    assert "retries" not in retry.user_attrs, "it was not the config's fault, and costs it no retry"
+    assert [trial.user_attrs[FAILURE_KEY] for trial in lost] == ["the worker's node was lost"]
+    retry = next(trial for trial in study.trials if trial.user_attrs.get(RETRY_KEY) == lost[0].number)
+    assert (retry.params, retry.user_attrs[SEED_KEY]) == (lost[0].params, lost[0].user_attrs[SEED_KEY])
+    assert RETRIES_KEY not in retry.user_attrs, "it was not the config's fault, and costs it no retry"
     local = read_study("local", "sqlite:///local.db")
     assert sorted(results(study), key=str) == sorted(results(local), key=str)
     wait_for(lambda: are_gone({trial.user_attrs["pid"] for trial in study.trials if "pid" in trial.user_attrs}))

@@ -6,6 +6,7 @@ from click.testing import CliRunner
 
 from search.cli import cli
 from search.errors import SearchError
+from search.records import IMPORTED_KEY
 from tests.search.keras_tuner.projects import metric, trial
 
 
@@ -41,7 +42,7 @@ def test_a_study_file_goes_on_from_an_imported_study(search, write, write_projec
     search("import-keras-tuner", "demo")
     path = write(study={"direction": '"minimize"'}, space={"x": '{ type = "float", low = -1.0, high = 1.0 }'})
     search("launch", path, "--trials", "3")
-    assert [trial.user_attrs.get("trial_id") for trial in read_study().trials] == ["00", "01", None]
+    assert [trial.user_attrs.get(IMPORTED_KEY) for trial in read_study().trials] == ["00", "01", None]
 
 
 def test_a_study_learns_from_an_imported_one(search, write, write_project, read_study):

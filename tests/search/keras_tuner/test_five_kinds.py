@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 from search.keras_tuner.importing import import_project
 from search.keras_tuner.objective import find_objective, parse_objective
 from search.keras_tuner.project import read_project
+from search.records import IMPORTED_KEY
 
 keras_tuner = pytest.importorskip("keras_tuner")
 
@@ -96,7 +97,7 @@ def test_the_study_says_what_keras_tuner_says(kind, study, folder):
     theirs = made.oracle.trials
     assert len(study.trials) == len(theirs) > 4
     for trial in study.trials:
-        told = theirs[trial.user_attrs["trial_id"]]
+        told = theirs[trial.user_attrs[IMPORTED_KEY]]
         values = told.hyperparameters.values
         assert trial.params == {name: value for name, value in values.items() if not name.startswith("tuner/")}
         assert {name: trial.user_attrs[name] for name in values if name.startswith("tuner/")} == {
@@ -109,7 +110,7 @@ def test_the_study_says_what_keras_tuner_says(kind, study, folder):
         assert 0 <= trial.duration.total_seconds() < 60
     best = made.oracle.get_best_trials()[0]
     assert study.best_value == best.score
-    assert study.best_trial.user_attrs["trial_id"] == best.trial_id
+    assert study.best_trial.user_attrs[IMPORTED_KEY] == best.trial_id
     if kind == "Hyperband":
         assert {trial.user_attrs["tuner/round"] for trial in study.trials} == {0, 1}
 
@@ -154,7 +155,7 @@ def test_a_search_that_was_killed_goes_on(study, folder):
     again.search()
     import_project(read_project(folder / "cut"), study, [objective])
     theirs = again.oracle.trials
-    assert [trial.value for trial in study.trials] == [theirs[trial.user_attrs["trial_id"]].score for trial in study.trials]
+    assert [trial.value for trial in study.trials] == [theirs[trial.user_attrs[IMPORTED_KEY]].score for trial in study.trials]
     assert len(study.trials) == len(theirs) == 8
 
 

@@ -10,7 +10,8 @@ from search.errors import StudyError
 from search.keras_tuner.importing import Imported, import_project
 from search.keras_tuner.objective import Objective
 from search.keras_tuner.project import read_project
-from search.resume import RETRY_KEY, claim
+from search.records import DRIVER_KEY, FAILURE_KEY, IMPORTED_KEY, METRICS_KEY, RETRY_KEY, STATUS_KEY
+from search.resume import claim
 from tests.search.keras_tuner.projects import START, X, metric, parameter, trial
 
 LOSS = Objective("val_loss", "min")
@@ -42,7 +43,11 @@ def test_a_complete_trial(write_project, study):
     assert found.distributions["x"] == FloatDistribution(-1, 1)
     assert found.distributions["optimizer"] == CategoricalDistribution(["adam"])
     assert (found.datetime_start, found.duration) == (START, timedelta(seconds=30))
-    assert found.user_attrs == {"trial_id": "00", "status": "COMPLETED", "metrics": {"val_loss": 0.2, "loss": 0.1}}
+    assert found.user_attrs == {
+        IMPORTED_KEY: "00",
+        STATUS_KEY: "COMPLETED",
+        METRICS_KEY: {"val_loss": 0.2, "loss": 0.1},
+    }
 
 
 def test_only_active_parameters(write_project, study):
@@ -69,14 +74,14 @@ def test_states(write_project, study, status, state):
     load(write_project(trial({"x": 0.1}, 0.1), broken), study)
     found = study.trials[1]
     assert found.state.name == state
-    assert found.user_attrs["failure"] == "ValueError: too large"
-    assert found.user_attrs["status"] == status
+    assert found.user_attrs[FAILURE_KEY] == "ValueError: too large"
+    assert found.user_attrs[STATUS_KEY] == status
 
 
 def test_a_trial_without_its_value_failed(write_project, study):
     load(write_project(trial({"x": 0.1}, 0.1), trial({"x": 0.2}, 0.1, {"loss": metric("min", float("nan"))})), study)
     assert study.trials[1].state is TrialState.FAIL
-    assert study.trials[1].user_attrs["failure"] == "no value of val_loss"
+    assert study.trials[1].user_attrs[FAILURE_KEY] == "no value of val_loss"
 
 
 def test_several_objectives(write_project):
@@ -103,7 +108,7 @@ def test_again_adds_what_is_new(write_project, study):
     assert load(later, study) == Imported({TrialState.COMPLETE: 1}, 1, 1)
     assert [(found.state.name, found.value) for found in study.trials] == [("COMPLETE", value) for value in (0.1, 0.04, 0.09)]
     assert study.trials[1].params == {"x": 0.2, "late": True}
-    assert study.trials[1].user_attrs["status"] == "COMPLETED"
+    assert study.trials[1].user_attrs[STATUS_KEY] == "COMPLETED"
 
 
 @pytest.mark.parametrize("status", ["INVALID", "RUNNING"])
@@ -132,8 +137,8 @@ def test_another_space_is_refused(write_project, study):
 
 def test_the_driver_at_work_stays_the_only_writer(write_project, study, monkeypatch):
     claim(study)
-    owner = study.user_attrs["driver"]
-    study.set_user_attr("driver", {**owner, "host": "elsewhere"})
+    owner = study.user_attrs[DRIVER_KEY]
+    study.set_user_attr(DRIVER_KEY, {**owner, "host": "elsewhere"})
     with pytest.raises(StudyError, match="one driver at a time"):
         load(write_project(trial({"x": 0.1}, 0.1)), study)
 
@@ -143,4 +148,4 @@ def test_infinity_and_nan_of_other_metrics_are_left_out(write_project, study):
     folder = write_project(trial({"x": 0.1}, 0.1, history))
     assert "NaN" in (folder / "trial_00/trial.json").read_text()
     load(folder, study)
-    assert json.loads(json.dumps(study.trials[0].user_attrs["metrics"])) == {"val_loss": 0.1}
+    assert json.loads(json.dumps(study.trials[0].user_attrs[METRICS_KEY])) == {"val_loss": 0.1}

@@ -5,6 +5,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
+from search.records import FAILURE_KEY, OWNER_KEY, TRACEBACK_KEY, WORKER_KEY
+
 START = datetime.datetime(2026, 1, 1, 8)
 SPACE = {
     "rate": FloatDistribution(1e-4, 1.0, log=True),
@@ -15,7 +17,7 @@ SPACE = {
 
 def by(worker):
     """User attributes of a trial that this worker ran."""
-    return {"owner": {"worker": worker}}
+    return {OWNER_KEY: {WORKER_KEY: worker}}
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +79,7 @@ def varied(database, add):
     add(study, 0.2, "PRUNED", params=params, reports=[0.1], start=60, seconds=4, user_attrs=by(0))
     add(study, 0.3, "PRUNED", params={**params, "epochs": 3}, reports=[0.1, 0.3], start=60, seconds=9, user_attrs=by(1))
     for number in (8, 9):
-        attrs = {**by(number % 2), "failure": "<b>no memory</b>", "traceback": f"File 'x', line {number}"}
+        attrs = {**by(number % 2), FAILURE_KEY: "<b>no memory</b>", TRACEBACK_KEY: f"File 'x', line {number}"}
         add(study, state="FAIL", params=params, start=70, seconds=1, user_attrs=attrs)
     add(study, state="FAIL", params=params, start=72, seconds=1, user_attrs=by(0))
     add(study, state="RUNNING", params=params, reports=[0.4], start=74, user_attrs=by(0))

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from search.errors import StudyError
 from search.intervals import difference_interval, mean_interval
+from search.records import OWNER_KEY, PROVENANCE_KEY
 from search.report.comparison import compare, value_at
 from search.report.comparison_page import print_table, render
 
@@ -72,7 +73,7 @@ def test_pruned_trials_take_trials_and_time(make, add):
 def test_time_between_launches_does_not_count(make, add):
     resumed = make("resumed", ())
     for pid, start, value in ((1, 0, 0.1), (2, 1000, 0.2)):
-        add(resumed, value, params={}, start=start, user_attrs={"owner": {"pid": pid}})
+        add(resumed, value, params={}, start=start, user_attrs={OWNER_KEY: {"pid": pid}})
     run = compare([("r", [resumed]), ("q", [make("q", (0.4,))])]).sides[0].runs[0]
     assert (run.by_seconds, run.wall_s) == (((10, 0.1), (20, 0.2)), 20)
 
@@ -84,7 +85,7 @@ def test_less_can_be_better(make):
 
 
 def test_other_data_is_told(make):
-    attrs = [{"provenance": {"split_sha256": digest, "keras": "3"}} for digest in "xy"]
+    attrs = [{PROVENANCE_KEY: {"split_sha256": digest, "keras": "3"}} for digest in "xy"]
     found = compare([(name, [make(name, (1.0,), user_attrs=attr)]) for name, attr in zip("ab", attrs, strict=True)])
     assert found.differing == ("split_sha256",)
     assert "the studies do not agree on split_sha256" in render(found)

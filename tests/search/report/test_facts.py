@@ -8,8 +8,8 @@ import optuna
 import pytest
 
 from search.errors import StudyError
+from search.records import FILE_KEY, OWNER_KEY, QUEUED_KEY, RETRY_KEY
 from search.report.facts import NO_REASON, gather
-from search.resume import FILE_KEY
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ STEPS = """SELECT t.number, t.state, COUNT(i.step), (julianday(t.datetime_comple
            FROM trials t LEFT JOIN trial_intermediate_values i ON i.trial_id = t.trial_id GROUP BY t.trial_id"""
 SPANS = """SELECT a.value_json, MIN(julianday(datetime_start)) * 86400, MAX(julianday(datetime_complete)) * 86400,
            SUM(julianday(datetime_complete) - julianday(datetime_start)) * 86400
-           FROM trials t JOIN trial_user_attributes a ON a.trial_id = t.trial_id AND a.key = 'owner'
+           FROM trials t JOIN trial_user_attributes a ON a.trial_id = t.trial_id AND a.key = 'search:owner'
            WHERE datetime_complete IS NOT NULL GROUP BY a.value_json"""
 
 
@@ -89,8 +89,8 @@ def test_workers_and_idle_time(facts, ask):
 
 def test_time_between_two_launches_is_not_idle(study, add):
     for pid, start in ((1, 0), (2, 1000)):
-        add(study, 1.0, start=start, user_attrs={"owner": {"pid": pid, "worker": 0}})
-        add(study, 1.0, start=start + 15, user_attrs={"owner": {"pid": pid, "worker": 0}})
+        add(study, 1.0, start=start, user_attrs={OWNER_KEY: {"pid": pid, "worker": 0}})
+        add(study, 1.0, start=start + 15, user_attrs={OWNER_KEY: {"pid": pid, "worker": 0}})
     line = gather(study).timeline
     assert (line.wall_s, line.busy_s, line.idle_s) == (50, 40, 10)
 
@@ -135,13 +135,14 @@ def test_importances_that_cannot_be_had(study, add, values):
 
 def test_the_baseline_of_a_study_file_is_its_first_enqueued_config(study, add):
     first = {"rate": 0.1}
-    study.set_user_attr(FILE_KEY, {"enqueue": [first, {"rate": 0.2}]})
-    add(study, state="FAIL", user_attrs={"enqueued": first})
-    add(study, 1.0, user_attrs={"enqueued": {"rate": 0.2}})
+    file = {"objective": "a:b", "directions": ["maximize"], "seed": 0, "space": {}, "settings": {}}
+    study.set_user_attr(FILE_KEY, {**file, "enqueue": [first, {"rate": 0.2}]})
+    add(study, state="FAIL", user_attrs={QUEUED_KEY: first})
+    add(study, 1.0, user_attrs={QUEUED_KEY: {"rate": 0.2}})
     assert gather(study).baseline.number == 0
-    add(study, 1.0, user_attrs={"enqueued": first, "retry_of": 0})
+    add(study, 1.0, user_attrs={QUEUED_KEY: first, RETRY_KEY: 0})
     assert gather(study).baseline.number == 2
-    study.set_user_attr(FILE_KEY, {"enqueue": []})
+    study.set_user_attr(FILE_KEY, {**file, "enqueue": []})
     assert gather(study).baseline is None, "points of a grid are queued too, and are no baseline"
 
 

@@ -6,6 +6,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from search.records import CONFIG_KEY, OWNER_KEY
 from search.report.facts import gather
 from search.report.figures import best_so_far
 from search.report.page import render
@@ -176,8 +177,8 @@ def test_two_thousand_trials_fit_into_ten_megabytes_and_thirty_seconds(add):
         trial = study.ask(space)
         for step in range(20):
             trial.report(trial.params["x"] + step, step)
-        trial.set_user_attr("owner", {"worker": at % 8})
-        trial.set_user_attr("config", {str(key): key for key in range(40)})
+        trial.set_user_attr(OWNER_KEY, {"worker": at % 8})
+        trial.set_user_attr(CONFIG_KEY, {str(key): key for key in range(40)})
         study.tell(trial, trial.params["x"] + trial.params["y"] ** 2)
     before = time.process_time()
     size = len(render(study).encode())

@@ -11,7 +11,8 @@ from optuna.trial import TrialState
 
 from search import storage
 from search.errors import StudyError
-from search.resume import DRIVER_KEY, OWNER_KEY, claim, fail, retry_lost
+from search.records import DRIVER_KEY, FAILURE_KEY, OWNER_KEY, RETRY_KEY, TRACEBACK_KEY
+from search.resume import claim, fail, retry_lost
 
 SPACE = {"x": optuna.distributions.FloatDistribution(-10.0, 10.0)}
 
@@ -41,12 +42,12 @@ def test_what_trials_hold_comes_back(study, reopen):
     trial.report(math.inf, 0)
     trial.report(1e-300, 7)
     trial.set_user_attr("note", "naïve → 🧠")
-    trial.set_user_attr("traceback", "x" * 60_000)
+    trial.set_user_attr(TRACEBACK_KEY, "x" * 60_000)
     study.tell(trial, -math.inf)
     found = reopen().trials[0]
     assert found.params == trial.params
     assert found.intermediate_values == {0: math.inf, 7: 1e-300}
-    assert (found.user_attrs["note"], len(found.user_attrs["traceback"])) == ("naïve → 🧠", 60_000)
+    assert (found.user_attrs["note"], len(found.user_attrs[TRACEBACK_KEY])) == ("naïve → 🧠", 60_000)
     assert found.value == -math.inf
 
 
@@ -63,15 +64,15 @@ def test_what_a_driver_elsewhere_lost_is_taken_up(study, reopen):
     trial.set_user_attr(OWNER_KEY, {"host": "elsewhere", "pid": 1, "started": 1.0})
     assert retry_lost(reopen()) == [0]
     lost, retry = reopen().trials
-    assert (lost.state, retry.state, retry.user_attrs["retry_of"]) == (TrialState.FAIL, TrialState.WAITING, 0)
+    assert (lost.state, retry.state, retry.user_attrs[RETRY_KEY]) == (TrialState.FAIL, TrialState.WAITING, 0)
     assert reopen().ask(fixed_distributions=SPACE).params == trial.params
 
 
 def test_a_failure_keeps_its_reason_and_the_end_of_its_traceback(study, reopen):
     fail(study, study.ask().number, "the disk is full", "x\n" * 50_000 + "OSError: the disk is full")
     attrs = reopen().trials[0].user_attrs
-    assert attrs["failure"] == "the disk is full"
-    assert attrs["traceback"].endswith("x\nOSError: the disk is full")
+    assert attrs[FAILURE_KEY] == "the disk is full"
+    assert attrs[TRACEBACK_KEY].endswith("x\nOSError: the disk is full")
 
 
 @pytest.mark.slow
@@ -92,7 +93,7 @@ def test_a_launch_that_is_killed_and_resumed(folder, write, start, search, wait_
     trials = reopen().trials
     assert [trial.number for trial in trials] == list(range(8))
     assert [trial.state for trial in trials] == [TrialState.FAIL] * 2 + [TrialState.COMPLETE] * 6
-    assert {trial.user_attrs["failure"] for trial in trials[:2]} == {"the driver died while this trial was running"}
+    assert {trial.user_attrs[FAILURE_KEY] for trial in trials[:2]} == {"the driver died while this trial was running"}
     table, config = search("status", path), search("export", path)
     assert "6/6 trials finished" in table.stdout
     texts = [output, errors, *(text for done in (refused, resumed, table, config) for text in (done.stdout, done.stderr))]

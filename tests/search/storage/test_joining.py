@@ -21,7 +21,8 @@ from search.executors.inline import InlineExecutor
 from search.joining import join
 from search.launching import launch
 from search.progress import View
-from search.resume import DRIVER_DIED, OWNER_KEY, Owner, give_back
+from search.records import FAILURE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY
+from search.resume import DRIVER_DIED, Owner, give_back
 from search.study_file import StudySpec, load
 from search.worker import WorkerSetup
 
@@ -86,11 +87,11 @@ def test_machines_that_begin_and_share_a_study(write, search, postgresql, assert
     trials = read(url)
     assert [trial.number for trial in trials] == list(range(31)), "not one more than the budget"
     assert {trial.state for trial in trials} == {TrialState.COMPLETE}
-    assert len({trial.user_attrs["owner"]["pid"] for trial in trials}) == 2
+    assert len({trial.user_attrs[OWNER_KEY]["pid"] for trial in trials}) == 2
     by_number = {trial.number: trial for trial in alone.trials}
     for trial in trials:
         twin = by_number[trial.number]
-        assert (trial.params, trial.user_attrs["seed"], trial.value) == (twin.params, twin.user_attrs["seed"], twin.value)
+        assert (trial.params, trial.user_attrs[SEED_KEY], trial.value) == (twin.params, twin.user_attrs[SEED_KEY], twin.value)
     assert all("Nothing is left to start here: " in one.stdout for one in done)
     assert "31/31 trials" in "".join(one.stdout for one in done)
     assert_no_password(*(one.stdout + one.stderr for one in done))
@@ -126,8 +127,8 @@ def test_what_another_driver_lost_is_taken_up(study, drive, hasty, owner):
     study._storage.record_heartbeat(lost._trial_id)
     assert drive(study, {"study": {"trials": "3"}, **BLIND})[0] == "budget"
     trials = study.get_trials()
-    assert trials[0].user_attrs["failure"] == DRIVER_DIED
-    retry = next(trial for trial in trials if trial.user_attrs.get("retry_of") == 0)
+    assert trials[0].user_attrs[FAILURE_KEY] == DRIVER_DIED
+    retry = next(trial for trial in trials if trial.user_attrs.get(RETRY_KEY) == 0)
     assert (retry.params, retry.state) == (lost.params, TrialState.COMPLETE)
     assert Counter(trial.state.name for trial in trials) == {"FAIL": 1, "COMPLETE": 3}
 
@@ -177,7 +178,7 @@ def test_a_trial_that_was_given_back_meanwhile_is_given_up(study, drive, folder,
     trials = study.get_trials()
     assert reason == "budget"
     assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE", "COMPLETE"]
-    assert (trials[1].user_attrs["retry_of"], trials[1].params) == (0, trials[0].params)
+    assert (trials[1].user_attrs[RETRY_KEY], trials[1].params) == (0, trials[0].params)
     assert trials[0].intermediate_values == {}
     assert (board.finished, board.failed) == (2, 1)
 

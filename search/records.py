@@ -1,0 +1,265 @@
+"""What search keeps in a study and its trials: the names of its user attributes, and what is read from them.
+
+Any Optuna study may have attributes of its own, under any name and of any shape. Those of search begin with `PREFIX`, and every
+reader here checks what it finds: a value of another shape counts as absent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # a worker that only waits does without
+    import optuna
+    from optuna.trial import FrozenTrial
+
+PREFIX = "search:"
+"""Begins every name of an attribute that search writes or reads."""
+
+FILE_KEY = f"{PREFIX}study_file"
+"""Study user attribute: what the study's file says, as JSON."""
+
+DRIVER_KEY = f"{PREFIX}driver"
+"""Study user attribute: the `Owner` that drives the study now, or None. Who joined it with `search worker` is not named."""
+
+BUDGET_KEY = f"{PREFIX}trials"
+"""Study user attribute: the budget of the last launch, which holds for whoever joins."""
+
+WARM_KEY = f"{PREFIX}warm_start"
+"""User attribute: a trial's `WarmLink`, or a study's `WarmSource`."""
+
+OWNER_KEY = f"{PREFIX}owner"
+"""Trial user attribute: the `Owner` that asked for the trial, and which of its workers runs it.
+
+One attribute, not two: each costs a trial two statements in the storage.
+"""
+
+WORKER_KEY = "worker"
+"""In the owner of a trial: the number of the worker."""
+
+SEED_KEY = f"{PREFIX}seed"
+"""Trial user attribute: its seed. The objective reads it as `SHOWN_SEED`."""
+
+SHOWN_SEED = "seed"
+"""What the objective calls its seed, in the user attributes of the trial that a worker hands to it."""
+
+RETRY_KEY = f"{PREFIX}retry_of"
+"""Trial user attribute: the number of the first try of the config that this one takes up again."""
+
+RETRIES_KEY = f"{PREFIX}retries"
+"""Trial user attribute: how often this config was tried again because of a fault that may have been its own."""
+
+QUEUED_KEY = f"{PREFIX}enqueued"
+"""Trial user attribute: the entry of the file's queue that this trial tries."""
+
+FINALIST_KEY = f"{PREFIX}finalist"
+"""Trial user attribute in a study of finalists: the trial of the search whose config it runs again."""
+
+FAILURE_KEY = f"{PREFIX}failure"
+"""Trial user attribute: why it ended as it did, in one line."""
+
+TRACEBACK_KEY = f"{PREFIX}traceback"
+"""Trial user attribute: where it ended."""
+
+CONFIG_KEY = f"{PREFIX}config"
+"""Trial user attribute, a table: every value needed to train, where the objective knows more than settings and parameters."""
+
+PROVENANCE_KEY = f"{PREFIX}provenance"
+"""Trial user attribute, a table: what the objective wants known about its values, such as the hash of its data."""
+
+IMPORTED_KEY = f"{PREFIX}trial_id"
+"""Trial user attribute: KerasTuner's name of the trial."""
+
+STATUS_KEY = f"{PREFIX}status"
+"""Trial user attribute: KerasTuner's status of the trial when it was imported."""
+
+METRICS_KEY = f"{PREFIX}metrics"
+"""Trial user attribute: every metric that KerasTuner had of the trial."""
+
+UNKNOWN_TIMES_KEY = f"{PREFIX}unknown_times"
+"""Trial user attribute: which times of the trial are not KerasTuner's."""
+
+OBJECTIVE_KEYS = (CONFIG_KEY, PROVENANCE_KEY)
+"""Keys of ours that the objective sets."""
+
+RUN_KEYS = (OWNER_KEY, RETRY_KEY, RETRIES_KEY, FINALIST_KEY, QUEUED_KEY)
+"""Trial user attributes that say how one study came to a trial, not what the trial was."""
+
+RETRIED_KEYS = (SEED_KEY, QUEUED_KEY, FINALIST_KEY)
+"""Trial user attributes that the retry of a trial has too."""
+
+MEMORY_CONSTRAINT = f"{PREFIX}memory"
+"""Optuna's name of the constraint that a config breaks which needs more memory than there is: 1 is broken, -1 is kept."""
+
+_FORMER_FILE_KEY = "study_file"  # before the prefix
+_MOST_WORKERS = 100_000
+_OF_A_FILE = {"objective": str, "directions": list, "seed": int, "space": dict, "settings": dict, "enqueue": list}
+
+
+@dataclass(frozen=True)
+class WarmLink:
+    """Where a trial of a warm start was run.
+
+    Attributes:
+        study: The study's name.
+        trial: The trial's number there.
+        compared: Whether its value means what the values of this study do.
+    """
+
+    study: str
+    trial: int
+    compared: bool
+
+    def as_attr(self) -> dict[str, Any]:
+        """Returns the user attribute."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class WarmSource:
+    """What a study was begun from.
+
+    Attributes:
+        study: The study's name.
+        all: Whether all that fits is there.
+    """
+
+    study: str
+    all: bool
+
+    def as_attr(self) -> dict[str, Any]:
+        """Returns the user attribute."""
+        return asdict(self)
+
+
+def file_of(study: "optuna.Study") -> Mapping[str, Any] | None:
+    """Returns what the study's file says; None for a study that has none, as one of plain Optuna."""
+    return _file(study.user_attrs.get(FILE_KEY))
+
+
+def has_former_records(study: "optuna.Study") -> bool:
+    """Returns whether a version of search kept its records here that did not set them apart from others yet."""
+    return file_of(study) is None and _file(study.user_attrs.get(_FORMER_FILE_KEY)) is not None
+
+
+def budget_of(study: "optuna.Study") -> int | None:
+    """Returns the budget of the last launch, or None."""
+    budget = _whole(study.user_attrs.get(BUDGET_KEY))
+    return budget if budget is not None and budget > 0 else None
+
+
+def warm_source(study: "optuna.Study") -> WarmSource | None:
+    """Returns what the study was begun from, or None."""
+    match study.user_attrs.get(WARM_KEY):
+        case {"study": str(name), "all": bool(everything)}:
+            return WarmSource(name, everything)
+    return None
+
+
+def warm_link(trial: "FrozenTrial") -> WarmLink | None:
+    """Returns where a trial of a warm start was run; None for one of this study."""
+    match trial.user_attrs.get(WARM_KEY):
+        case {"study": str(name), "trial": int(number), "compared": bool(compared)}:
+            return WarmLink(name, number, compared)
+    return None
+
+
+def is_warm(trial: "FrozenTrial") -> bool:
+    """Returns whether a trial was run in another study."""
+    return warm_link(trial) is not None
+
+
+def is_infeasible(trial: "FrozenTrial") -> bool:
+    """Returns whether a trial breaks a constraint."""
+    return any(value > 0 for value in trial.constraints.values())
+
+
+def is_result(trial: "FrozenTrial") -> bool:
+    """Returns whether a COMPLETE trial may be the best one: it is feasible, and its value means what the study's do."""
+    link = warm_link(trial)
+    return not is_infeasible(trial) and (link is None or link.compared)
+
+
+def owner_of(trial: "FrozenTrial") -> Mapping[str, Any]:
+    """Returns who ran a trial, as it is on record; empty where that is not known."""
+    return _table(trial.user_attrs.get(OWNER_KEY)) or {}
+
+
+def worker_of(trial: "FrozenTrial") -> int | None:
+    """Returns which worker of its driver ran a trial, or None."""
+    worker = _whole(owner_of(trial).get(WORKER_KEY))
+    return worker if worker is not None and 0 <= worker < _MOST_WORKERS else None
+
+
+def seed_of(trial: "FrozenTrial") -> int | None:
+    """Returns a trial's seed, or None."""
+    return _whole(trial.user_attrs.get(SEED_KEY))
+
+
+def retry_of(trial: "FrozenTrial | optuna.Trial") -> int | None:
+    """Returns the number of the first try that this trial takes up again, which is lower than its own; None for no retry."""
+    first = _whole(trial.user_attrs.get(RETRY_KEY))
+    return first if first is not None and 0 <= first < trial.number else None
+
+
+def retries_of(trial: "FrozenTrial | optuna.Trial") -> int:
+    """Returns how often a trial's config was tried again before."""
+    return max(0, _whole(trial.user_attrs.get(RETRIES_KEY)) or 0)
+
+
+def queued_of(trial: "FrozenTrial") -> Mapping[str, Any] | None:
+    """Returns the entry of the file's queue that a trial tries, or None."""
+    return _table(trial.user_attrs.get(QUEUED_KEY))
+
+
+def finalist_of(trial: "FrozenTrial") -> int | None:
+    """Returns the number of the trial of the search whose config this one runs again, or None."""
+    number = _whole(trial.user_attrs.get(FINALIST_KEY))
+    return number if number is not None and number >= 0 else None
+
+
+def failure_of(trial: "FrozenTrial") -> str | None:
+    """Returns why a trial ended as it did, or None."""
+    return _text(trial.user_attrs.get(FAILURE_KEY))
+
+
+def traceback_of(trial: "FrozenTrial") -> str | None:
+    """Returns where a trial ended, or None."""
+    return _text(trial.user_attrs.get(TRACEBACK_KEY))
+
+
+def config_of(trial: "FrozenTrial") -> Mapping[str, Any] | None:
+    """Returns what the objective has put on record as the values needed to train, or None."""
+    return _table(trial.user_attrs.get(CONFIG_KEY))
+
+
+def provenance_of(trial: "FrozenTrial") -> Mapping[str, Any]:
+    """Returns what the objective has put on record about its values; empty where it has not."""
+    return _table(trial.user_attrs.get(PROVENANCE_KEY)) or {}
+
+
+def imported_of(trial: "FrozenTrial") -> str | None:
+    """Returns KerasTuner's name of a trial, or None."""
+    return _text(trial.user_attrs.get(IMPORTED_KEY))
+
+
+def without_records(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the user attributes that are not search's."""
+    return {key: value for key, value in attrs.items() if not key.startswith(PREFIX)}
+
+
+def _file(value: Any) -> Mapping[str, Any] | None:
+    table = _table(value)
+    sound = table is not None and all(isinstance(table.get(key), kind) for key, kind in _OF_A_FILE.items())
+    return table if sound else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _table(value: Any) -> Mapping[str, Any] | None:
+    return value if isinstance(value, Mapping) else None
