@@ -1,7 +1,6 @@
 """The test part, clean and corrupted, for benchmarks that measure many models on it."""
 
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,9 +42,9 @@ class HeldOut:
                 key,
                 images.shape,
                 np.uint8,
-                lambda out: np.copyto(out, corrupt(test.images, noise, severity, CORRUPTION_SEED, test.keys)),
+                lambda: iter([corrupt(test.images[:], noise, severity, CORRUPTION_SEED, test.keys)]),
             )
-        inputs: NDArray[Any] = images
+        inputs = images
         if fitted.program.takes_activations:
             inputs = Features(fitted.program, self._cache).of_images(images, key)
         return fitted.program.predict_logits(inputs).argmax(axis=1)

@@ -1,7 +1,6 @@
 """What a run needs to go on after its last whole epoch, in one file: a lost trial does not begin again at its beginning."""
 
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import keras
 import numpy as np
 
 from tumorcls.array_cache import content_key
-from tumorcls.atomic import replacing
+from tumorcls.checked import load_arrays, store_arrays
 from tumorcls.config import TrainConfig
 from tumorcls.epoch import Epoch
 from tumorcls.mistakes import Mistake
@@ -36,21 +35,20 @@ class Checkpoint:
         """Replaces the checkpoint. One that cannot be written, on a full disk say, is done without, and the run goes on."""
         told = np.frombuffer(json.dumps([_as_json(epoch) for epoch in epochs]).encode(), dtype=np.uint8)
         try:
-            with replacing(self.path) as file:
-                np.savez(file, told, *program.state())  # as arr_0, arr_1, ...
+            store_arrays(self.path, told, *program.state())  # as arr_0, arr_1, ...
         except OSError as error:
             print(f"no checkpoint after epoch {epochs[-1].number}: {error}")
 
     def restore(self, program: Program) -> list[Epoch]:
         """Puts a program in the state of the checkpoint; returns the epochs before it, none where there is none to be read."""
-        try:
-            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                told = json.loads(stored["arr_0"].tobytes())
-                program.set_state([stored[f"arr_{number}"] for number in range(1, len(stored.files))])
-        except FileNotFoundError:
+        stored = load_arrays(self.path, ("arr_0",))
+        if stored is None:
             return []
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            print(f"checkpoint {self.path} cannot be read: {error}; beginning anew")
+        told = json.loads(stored.pop("arr_0").tobytes())
+        try:
+            program.set_state([stored[f"arr_{number}"] for number in range(1, len(stored) + 1)])
+        except ValueError as error:
+            print(f"checkpoint {self.path} cannot be used: {error}; beginning anew")
             return []
         return [_from_json(epoch) for epoch in told]
 

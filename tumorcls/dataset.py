@@ -1,5 +1,8 @@
 """The images and labels of a config's parts, decoded once and shared by all processes."""
 
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -7,10 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorcls.array_cache import content_key
+from tumorcls.array_cache import ArrayCache, Rows, content_key
 from tumorcls.config import TrainConfig
 from tumorcls.errors import DataError
-from tumorcls.images import load_images
+from tumorcls.fingerprint import hash_pixels
+from tumorcls.images import PIXELS_VERSION, Pixels, fit_square, read_image
+from tumorcls.manifest import Entry
 from tumorcls.prepare import PreparedData, prepare
 from tumorcls.split import split_groups
 
@@ -23,7 +28,7 @@ class ImageSet:
     """One part of a data set.
 
     Attributes:
-        images: uint8, shape (n, size, size, 3), RGB, a read-only memory map.
+        images: uint8, shape (n, size, size, 3), RGB, read-only.
         labels: int64, shape (n,), indices into `classes`.
         groups: int64, shape (n,); images of one group show the same patient or are near-duplicates.
         classes: Class names in the order of their indices.
@@ -31,7 +36,7 @@ class ImageSet:
         key: Content hash of the whole, for caches.
     """
 
-    images: NDArray[np.uint8]
+    images: Rows
     labels: NDArray[np.int64]
     groups: NDArray[np.int64]
     classes: tuple[str, ...]
@@ -100,6 +105,7 @@ def prepare_data(config: TrainConfig, cache: Path) -> PreparedData:
 
 
 _DEVELOPMENT = ("train", "validation")
+_CHUNK = 256  # images decoded at a time
 
 
 def load_part(prepared: PreparedData, part: Part, image_size: int, cache: Path) -> ImageSet:
@@ -117,10 +123,45 @@ def load_part(prepared: PreparedData, part: Part, image_size: int, cache: Path) 
             "Add images, or give the part a larger fraction in [objective.split]."
         )
     entries = [prepared.manifest.entries[i] for i in indices]
+    images = load_images(entries, image_size, ArrayCache(cache / "arrays"))
     keys = tuple(entry.pixel_sha256 for entry in entries)
-    key = content_key(pixels=keys, size=image_size)
-    images = load_images(prepared.paths(indices), image_size, cache / "images", key)
-    return ImageSet(images, labels, prepared.groups[indices], prepared.classes, keys, key)
+    return ImageSet(images, labels, prepared.groups[indices], prepared.classes, keys, _key(entries, image_size))
+
+
+def load_images(entries: Sequence[Entry], size: int, cache: ArrayCache) -> Rows:
+    """Returns the images of a manifest's entries, decoding them only the first time.
+
+    Args:
+        entries: The images, in the order of the result.
+        size: Width and height of the result in pixels; see `tumorcls.images.fit_square`.
+        cache: Keeps the result.
+
+    Returns:
+        uint8 (len(entries), size, size, 3), RGB, [0, 255], read-only.
+
+    Raises:
+        DataError: A file cannot be read or is another one since the scan, or the cache cannot be written.
+    """
+
+    def make() -> Iterator[Pixels]:
+        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+            for start in range(0, len(entries), _CHUNK):
+                yield np.stack(list(pool.map(lambda entry: _decode(entry, size), entries[start : start + _CHUNK])))
+
+    return cache.get(_key(entries, size), (len(entries), size, size, 3), np.uint8, make)
+
+
+def _key(entries: Sequence[Entry], size: int) -> str:
+    return content_key(pixels=[entry.pixel_sha256 for entry in entries], size=size, version=PIXELS_VERSION)
+
+
+def _decode(entry: Entry, size: int) -> Pixels:
+    image = read_image(entry.path)
+    if hash_pixels(image) != entry.pixel_sha256:
+        raise DataError(
+            f"{entry.path}: must stay as it is while it is worked with; got another image than a moment ago. Start again."
+        )
+    return fit_square(image, size)
 
 
 def stratified_subset(labels: NDArray[np.int64], size: int) -> NDArray[np.int64]:

@@ -5,7 +5,6 @@ their aligned thumbnails decides (`tumorcls.near`). `docs/deduplication.md` says
 """
 
 import hashlib
-import zipfile
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tumorcls.atomic import replacing
+from tumorcls.checked import load_arrays, store_arrays
 from tumorcls.errors import DataError
 from tumorcls.hamming import pairs_between, pairs_within
 from tumorcls.manifest import Manifest
@@ -151,17 +150,13 @@ def connect(pairs: Ids, n: int) -> Ids:
 
 
 def _load(store: Path) -> Groups | None:
-    try:
-        with np.load(store, allow_pickle=False) as file:
-            return Groups(**{field.name: file[field.name] for field in fields(Groups)})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # none yet, or damaged: computed again
-        return None
+    stored = load_arrays(store, (field.name for field in fields(Groups)))
+    return None if stored is None else Groups(**{field.name: stored[field.name] for field in fields(Groups)})
 
 
 def _store(store: Path, groups: Groups) -> None:
     try:
-        with replacing(store) as file:
-            np.savez(file, **{field.name: getattr(groups, field.name) for field in fields(Groups)})
+        store_arrays(store, **{field.name: getattr(groups, field.name) for field in fields(Groups)})
     except OSError as error:
         raise DataError(
             f"{store.parent}: the cache must be writable; got {error.strerror or error}. Choose another."

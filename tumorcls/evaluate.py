@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorcls import metrics
+from tumorcls.array_cache import Rows
 from tumorcls.bootstrap import Resamples, draw_resamples, estimate
 from tumorcls.errors import DataError
 from tumorcls.evaluation import Condition, Evaluation, Scores, Summary
@@ -29,7 +30,7 @@ _CHUNK = 512  # images corrupted at a time: 100 MB at 150 x 150 where all at onc
 
 def evaluate_model(
     predict: Predict,
-    images: NDArray[np.uint8],
+    images: Rows,
     labels: Labels,
     groups: NDArray[np.int64],
     keys: Sequence[str],
@@ -63,7 +64,8 @@ def evaluate_model(
     Raises:
         DataError: There is no image, or the model returned something other than (n, k) finite probabilities.
     """
-    clean = _predict_all(predict, [images], len(classes))
+    chunks = (images[at : at + _CHUNK] for at in range(0, max(1, len(images)), _CHUNK))
+    clean = _predict_all(predict, chunks, len(classes))
     noisy: dict[tuple[str, int], Floats] = {}
     for noise, severity in product(dict.fromkeys(noises), sorted(set(severities))):
         if on_condition is not None:
@@ -148,9 +150,7 @@ def _predict_all(predict: Predict, chunks: Iterable[NDArray[np.uint8]], classes:
     return np.concatenate(parts)
 
 
-def _corrupted(
-    images: NDArray[np.uint8], noise: str, severity: int, seed: int, keys: Sequence[str]
-) -> Iterator[NDArray[np.uint8]]:
+def _corrupted(images: Rows, noise: str, severity: int, seed: int, keys: Sequence[str]) -> Iterator[NDArray[np.uint8]]:
     for start in range(0, len(images), _CHUNK):
         end = start + _CHUNK
         yield corrupt(images[start:end], noise, severity, seed, keys[start:end])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
 from tumorcls import DISCLAIMER
+from tumorcls.array_cache import Rows
 from tumorcls.atomic import write_whole
 from tumorcls.bootstrap import Estimate
 from tumorcls.evaluation import Evaluation, Relative, Scores
@@ -31,9 +32,7 @@ _THUMBNAIL_SIDE = 160
 _Figure = tuple[str, str, go.Figure]
 
 
-def write_page(
-    path: Path, evaluation: Evaluation, images: NDArray[np.uint8] | None = None, reference: Evaluation | None = None
-) -> None:
+def write_page(path: Path, evaluation: Evaluation, images: Rows | None = None, reference: Evaluation | None = None) -> None:
     """Writes the page; see `render_page`.
 
     Raises:
@@ -42,7 +41,7 @@ def write_page(
     write_whole(path, render_page(evaluation, images, reference))
 
 
-def render_page(evaluation: Evaluation, images: NDArray[np.uint8] | None = None, reference: Evaluation | None = None) -> str:
+def render_page(evaluation: Evaluation, images: Rows | None = None, reference: Evaluation | None = None) -> str:
     """Returns the page as HTML.
 
     Args:
@@ -135,7 +134,7 @@ def _relative(relative: Relative) -> str:
     return f"<h3>Robustness relative to the reference</h3><p>{text}</p>{_table(('noise', 'BE', 'rBE'), rows)}"
 
 
-def _mistakes(evaluation: Evaluation, images: NDArray[np.uint8] | None) -> str:
+def _mistakes(evaluation: Evaluation, images: Rows | None) -> str:
     if not evaluation.mistakes:
         body = "<p>None: every prediction was right.</p>"
     else:
@@ -145,7 +144,7 @@ def _mistakes(evaluation: Evaluation, images: NDArray[np.uint8] | None) -> str:
     return f"<section><h2>Worst mistakes</h2><p>{text}</p>{body}</section>"
 
 
-def _card(evaluation: Evaluation, mistake: Mistake, images: NDArray[np.uint8] | None) -> str:
+def _card(evaluation: Evaluation, mistake: Mistake, images: Rows | None) -> str:
     label, predicted = (title_of(evaluation.classes[i]) for i in (mistake.label, mistake.predicted))
     condition = "clean" if mistake.noise is None else f"{title_of(mistake.noise).lower()}, severity {mistake.severity}"
     picture = "" if images is None else _picture(images[mistake.image : mistake.image + 1], mistake, evaluation.noise_seed)

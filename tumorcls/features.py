@@ -5,15 +5,16 @@ and each clean or corrupted validation image, goes through the frozen part once;
 that it depends on: the frozen weights, the images, and how the view was drawn.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorcls.array_cache import ArrayCache, content_key
+from tumorcls.array_cache import ArrayCache, Rows, content_key
 from tumorcls.config import TrainConfig
 from tumorcls.dataset import ImageSet
+from tumorcls.errors import WeightsError
 from tumorcls.program import PREDICT_BATCH, Program
 
 # Raised when the same recipe gives other activations, so that old entries are not taken for new ones.
@@ -27,7 +28,7 @@ class Features:
     program: Program
     cache: ArrayCache
 
-    def training_view(self, config: TrainConfig, images: ImageSet, view: int) -> NDArray[np.float16]:
+    def training_view(self, config: TrainConfig, images: ImageSet, view: int) -> Rows:
         """Returns activations of one augmented and noisy view of each training image.
 
         Args:
@@ -36,32 +37,43 @@ class Features:
             view: Which of the draws, in [0, `config.views`). A view does not depend on the trial's seed: trials share it.
 
         Returns:
-            float16, shape (n, ...), a read-only memory map.
+            float16, shape (n, ...), read-only.
+
+        Raises:
+            DataError: The cache cannot be written.
+            WeightsError: An activation is not finite.
         """
         recipe = config.model_dump(include=_VIEW_FIELDS, mode="json")
 
         def draw(rows: NDArray[np.uint8], first: int) -> NDArray[np.float32]:
+            self.program.set_view_recipe(config)
             return self.program.draw_view(rows, seed=(view << 32) + first)
 
-        self.program.set_view_recipe(config)
         return self._activations(images.images, draw, content_of=images.key, recipe=recipe, view=view)
 
-    def of_images(self, images: NDArray[np.uint8], key: str) -> NDArray[np.float16]:
+    def of_images(self, images: Rows, key: str) -> Rows:
         """Returns activations of images as they are, float16 of shape (n, ...); `key` names the images' content."""
         return self._activations(images, lambda rows, _: self.program.frozen_activations(rows), content_of=key)
 
     def _activations(
-        self, images: NDArray[np.uint8], run: Callable[[NDArray[np.uint8], int], NDArray[np.float32]], **content: object
-    ) -> NDArray[np.float16]:
+        self, images: Rows, run: Callable[[NDArray[np.uint8], int], NDArray[np.float32]], **content: object
+    ) -> Rows:
         assert self.program.frozen is not None
         shape = (len(images), *self.program.frozen.output.shape[1:])
 
-        def fill(array: NDArray[np.float16]) -> None:
+        def make() -> Iterator[NDArray[np.float16]]:
             for first in range(0, len(images), _CHUNK):
-                array[first : first + _CHUNK] = run(images[first : first + _CHUNK], first)
+                with np.errstate(over="ignore"):  # infinity is told below
+                    activations = run(images[first : first + _CHUNK], first).astype(np.float16)
+                if not np.isfinite(activations).all():
+                    raise WeightsError(
+                        "weights: activations of the frozen part must be finite numbers of at most 65,504; got others. "
+                        "The weights are damaged, or not those of EfficientNetB0: get the file again."
+                    )
+                yield activations
 
         key = content_key(version=_VERSION, weights=self.program.frozen_sha256, shape=shape, **content)
-        return self.cache.get(key, shape, np.float16, fill)
+        return self.cache.get(key, shape, np.float16, make)
 
 
 _VIEW_FIELDS = {

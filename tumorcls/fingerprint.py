@@ -42,20 +42,23 @@ class Fingerprint:
     thumb: npt.NDArray[np.uint8]
 
 
-def fingerprint(path: Path) -> Fingerprint:
-    """Reads and decodes one file.
+def fingerprint(path: Path, known: Fingerprint | None = None) -> Fingerprint:
+    """Reads and decodes one file; only reads it where it holds what is known of it.
 
     Raises:
         DataError: The file is no whole image (see `tumorcls.images.read_image`).
         OSError: The file cannot be read.
     """
     data = path.read_bytes()
+    sha256 = hashlib.sha256(data).hexdigest()
+    if known is not None and known.sha256 == sha256:
+        return known
     decoded = decode(io.BytesIO(data), str(path))
     height, width = decoded.pixels.shape[:2]
     grey = Image.fromarray(decoded.pixels).convert("L")
     return Fingerprint(
-        sha256=hashlib.sha256(data).hexdigest(),
-        pixel_sha256=_pixel_sha256(decoded.pixels),
+        sha256=sha256,
+        pixel_sha256=hash_pixels(decoded.pixels),
         phash=perceptual_hash(grey),
         width=width,
         height=height,
@@ -76,7 +79,8 @@ def thumbnail(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return cv2.resize(grey, (THUMB, THUMB), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
-def _pixel_sha256(pixels: Pixels) -> str:
+def hash_pixels(pixels: Pixels) -> str:
+    """Returns a SHA-256 of an image's pixels and shape, in hexadecimal digits."""
     digest = hashlib.sha256(repr(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()

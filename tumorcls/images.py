@@ -1,15 +1,12 @@
-"""How a file becomes pixels, and many files one memory-mapped array.
+"""How a file becomes pixels.
 
 Pillow decodes, because it refuses a truncated file that OpenCV completes with grey and a message on stderr (see
 `docs/deduplication.md`, "Decoding"); OpenCV resizes.
 """
 
-import hashlib
-import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from tumorcls.atomic import replacing
 from tumorcls.errors import DataError
 from tumorcls.intensity import to_uint8
 from tumorcls.matlab import read_mat
@@ -29,13 +25,13 @@ Pixels = npt.NDArray[np.uint8]
 MAX_PIXELS = 4096 * 4096
 """Larger images are refused from their header: MR slices end at 2048x2048, and a forged header could ask for all memory."""
 
+PIXELS_VERSION = 1
+"""Raised when decoding or resizing gives other pixels, so that old arrays are not taken for new ones."""
+
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm"})
 
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 _BROKEN_FILE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, OverflowError, struct.error, zlib.error)
-# Raised to make every stored array be built anew when decoding or resizing gives other pixels.
-_PIXELS_VERSION = 1
-_CHUNK = 256
 _STRIP_PIXELS = 2**20  # converted at once, so that an image is never in memory four times over
 
 
@@ -152,55 +148,3 @@ def fit_square(image: Pixels, size: int) -> Pixels:
     top, left = (size - new_height) // 2, (size - new_width) // 2
     square[top : top + new_height, left : left + new_width] = image
     return square
-
-
-def load_images(paths: Sequence[Path], size: int, cache_dir: Path, key: str) -> Pixels:
-    """Returns the images as one read-only memory map, decoding them only the first time.
-
-    Writers at work at once do no harm: each writes a file of its own, and the last to finish replaces the others' equal file.
-
-    Args:
-        paths: The files, in the order of the result.
-        size: Width and height of the result in pixels; see `fit_square`.
-        cache_dir: Where the array is kept; created where missing.
-        key: Stands for the content of `paths`, e.g. a hash of their hashes. Equal keys mean equal pixels.
-
-    Returns:
-        uint8 (len(paths), size, size, 3), RGB, [0, 255], read-only.
-
-    Raises:
-        DataError: A file cannot be read, or the array cannot be written (a full disk).
-    """
-    shape = (len(paths), size, size, 3)
-    digest = hashlib.sha256(f"{_PIXELS_VERSION}\n{key}\n{shape}".encode()).hexdigest()
-    target = cache_dir / f"images-{size}-{digest[:24]}.npy"
-    if not target.exists():
-        try:
-            cache_dir.mkdir(parents=True, exist_ok=True)
-            _write_array(target, shape, _read_all(paths, size))
-        except OSError as error:
-            need = int(np.prod(shape)) / 1e6
-            raise DataError(
-                f"{cache_dir}: {need:,.0f} MB must be writable here; got {error.strerror or error}. Free some."
-            ) from error
-    stored: Pixels = np.load(target, mmap_mode="r")
-    return stored
-
-
-def _read_all(paths: Sequence[Path], size: int) -> Iterator[Pixels]:
-    """Decodes and resizes on all cores, in order, with at most `_CHUNK` results waiting."""
-
-    def read(path: Path) -> Pixels:
-        return fit_square(read_image(path), size)
-
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        for start in range(0, len(paths), _CHUNK):
-            yield from pool.map(read, paths[start : start + _CHUNK])
-
-
-def _write_array(target: Path, shape: tuple[int, ...], images: Iterator[Pixels]) -> None:
-    # Written as a stream, not through a memory map: on a full disk a write fails, a mapped page kills the process.
-    with replacing(target) as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for image in images:
-            file.write(np.ascontiguousarray(image).data)

@@ -185,7 +185,7 @@ def _scan_source(source: Source, cache_dir: Path) -> list[tuple[Row, str, Finger
     store = scan_cache.cache_file(source.folder, cache_dir)
     known = scan_cache.load(store)
     stale = [i for i, name in enumerate(names) if name not in known or known[name].stamp != stamps[i]]
-    fresh = dict(zip(stale, _fingerprint_all(rows[i].path for i in stale), strict=True))
+    fresh = dict(zip(stale, _fingerprint_all([(rows[i].path, known.get(names[i])) for i in stale]), strict=True))
     records = {name: Record(stamps[i], fresh[i]) if i in fresh else known[name] for i, name in enumerate(names)}
     if fresh or len(records) != len(known):
         scan_cache.store(store, records)
@@ -196,19 +196,19 @@ def _stamp(path: Path) -> Stamp:
     try:
         status = path.stat()
     except OSError:  # a dangling link or a file removed meanwhile: reported as unreadable by `_fingerprint_or_reason`
-        return Stamp(-1, -1)
-    return Stamp(status.st_size, status.st_mtime_ns)
+        return Stamp(-1, -1, -1)
+    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _fingerprint_all(paths: Iterable[Path]) -> list[Fingerprint | str]:
+def _fingerprint_all(files: Iterable[tuple[Path, Record | None]]) -> list[Fingerprint | str]:
     # Threads: decoding, resizing and hashing all release the interpreter's lock.
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        return list(pool.map(_fingerprint_or_reason, paths))
+        return list(pool.map(lambda file: _fingerprint_or_reason(*file), files))
 
 
-def _fingerprint_or_reason(path: Path) -> Fingerprint | str:
+def _fingerprint_or_reason(path: Path, known: Record | None) -> Fingerprint | str:
     try:
-        return fingerprint(path)
+        return fingerprint(path, known.result if known and isinstance(known.result, Fingerprint) else None)
     except DataError as error:
         return str(error)
     except OSError as error:

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from tumorcls import DISCLAIMER
+from tumorcls.array_cache import Rows
 from tumorcls.images import fit_square
 from tumorcls.mistakes import Mistake
 from tumorcls.preview import encode_png
@@ -16,7 +15,7 @@ _PAPER, _INK, _FAINT = 255, 30, 95
 _TITLE = "Clean validation images that it was surest of and wrong about, one of each group of near-duplicates"
 
 
-def draw_mistakes(mistakes: Sequence[Mistake], images: NDArray[np.uint8], classes: Sequence[str]) -> bytes:
+def draw_mistakes(mistakes: Sequence[Mistake], images: Rows, classes: Sequence[str]) -> bytes:
     """Returns a grey PNG of about ten kilobytes for each mistake.
 
     Args:

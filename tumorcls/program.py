@@ -14,6 +14,7 @@ import numpy as np
 from keras import KerasTensor, ops
 from numpy.typing import NDArray
 
+from tumorcls.array_cache import Rows
 from tumorcls.augment import RandomAugment
 from tumorcls.config import NoiseName, OptimizerName, TrainableFrom, TrainConfig
 from tumorcls.layers import VariableDropout
@@ -141,13 +142,11 @@ class Program:
         self._augment.flip.assign(0.5 if config.horizontal_flip else 0.0)
         self._noise.max_intensity.assign(config.noise_intensity)
 
-    def train_epoch(
-        self, inputs: NDArray[Any], targets: NDArray[np.float32], order: NDArray[np.int64], batch_size: int
-    ) -> float:
+    def train_epoch(self, inputs: Rows, targets: NDArray[np.float32], order: NDArray[np.int64], batch_size: int) -> float:
         """Trains on every row once, in the given order.
 
         Args:
-            inputs: Images or activations, shape (n, ...); may be a memory map.
+            inputs: Images or activations, shape (n, ...).
             targets: Shape (n, classes), rows that add up to 1.
             order: A permutation of range(n). Rows that do not fill the last batch are left for a later epoch.
             batch_size: Rows in a batch.
@@ -162,7 +161,7 @@ class Program:
             losses.append(self._model.train_on_batch(inputs[rows], targets[rows]))
         return float(np.mean(losses))
 
-    def predict_logits(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
+    def predict_logits(self, inputs: Rows) -> NDArray[np.float32]:
         """Returns logits of shape (n, classes) for images or activations, with all that is random switched off."""
         return _predict(self._model, inputs)
 
@@ -224,7 +223,7 @@ class _ViewExtractor(keras.Model):
         return self.frozen(self.noise(augmented, training=True), training=False)
 
 
-def _predict(model: keras.Model, inputs: NDArray[Any]) -> NDArray[np.float32]:
+def _predict(model: keras.Model, inputs: Rows) -> NDArray[np.float32]:
     """Runs a model over all rows; every batch has `PREDICT_BATCH` rows, so that there is one shape to compile.
 
     Not `model.predict`, and above not `fit`: on TensorFlow each call of theirs keeps its input arrays for ever.

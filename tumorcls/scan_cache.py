@@ -1,10 +1,9 @@
-"""Which files were already fingerprinted? One file of records a scanned folder, keyed by path, size and modification time.
+"""Which files were already fingerprinted? One file of records a scanned folder, keyed by path, size and times of change.
 
 The records are replaced as a whole, so scans at work at once never see half of them: the later one wins.
 """
 
 import hashlib
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +11,24 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tumorcls.atomic import replacing
+from tumorcls.checked import load_arrays, store_arrays
 from tumorcls.errors import DataError
 from tumorcls.fingerprint import THUMB, VERSION, Fingerprint
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """What tells that a file has not changed: size in bytes and modification time in nanoseconds."""
+    """What tells that a file has not changed.
+
+    Attributes:
+        size: In bytes.
+        mtime_ns: When its content was last changed, in nanoseconds; anybody can set it.
+        ctime_ns: When it, its name or its times were last changed; nobody can set it.
+    """
 
     size: int
     mtime_ns: int
+    ctime_ns: int
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ _FIELDS = np.dtype(
     [
         ("size", "<i8"),
         ("mtime_ns", "<i8"),
+        ("ctime_ns", "<i8"),
         ("sha256", "S64"),
         ("pixel_sha256", "S64"),
         ("phash", "<u8"),
@@ -47,29 +54,32 @@ _FIELDS = np.dtype(
 )
 
 
+_ARRAYS = ("names", "fields", "texts", "thumbs")
+_LAYOUT = 2  # of the file; raised when the fields change
+
+
 def cache_file(folder: Path, cache_dir: Path) -> Path:
     """Returns where the records of a folder are kept."""
-    digest = hashlib.sha256(f"{VERSION}\n{folder.resolve()}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{VERSION} {_LAYOUT}\n{folder.resolve()}".encode()).hexdigest()
     return cache_dir / f"scan-{digest[:24]}.npz"
 
 
 def load(path: Path) -> dict[str, Record]:
     """Returns the records by path relative to the folder; none where there is no file yet or it is damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names, fields, texts, thumbs = file["names"], file["fields"], file["texts"], file["thumbs"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    stored = load_arrays(path, _ARRAYS)
+    if stored is None:
         return {}
+    names, fields, texts, thumbs = (stored[name] for name in _ARRAYS)
     rows = zip(names.tolist(), fields.tolist(), texts.tolist(), thumbs, strict=True)
     return {name: _record(values, text, thumb) for name, values, text, thumb in rows}
 
 
 def _record(
-    values: tuple[int, int, bytes, bytes, int, int, int, int], texts: list[str], thumb: npt.NDArray[np.uint8]
+    values: tuple[int, int, int, bytes, bytes, int, int, int, int], texts: list[str], thumb: npt.NDArray[np.uint8]
 ) -> Record:
-    size, mtime_ns, sha256, pixel_sha256, phash, width, height, channels = values
+    size, mtime_ns, ctime_ns, sha256, pixel_sha256, phash, width, height, channels = values
     error, label, patient = texts
-    stamp = Stamp(size, mtime_ns)
+    stamp = Stamp(size, mtime_ns, ctime_ns)
     if error:
         return Record(stamp, error)
     return Record(
@@ -91,12 +101,13 @@ def store(path: Path, records: Mapping[str, Record]) -> None:
     thumbs = np.zeros((len(records), THUMB, THUMB), np.uint8)
     for i, record in enumerate(records.values()):
         found = record.result
+        stamp = (record.stamp.size, record.stamp.mtime_ns, record.stamp.ctime_ns)
         if isinstance(found, str):
-            fields[i] = (record.stamp.size, record.stamp.mtime_ns, b"", b"", 0, 0, 0, 0)
+            fields[i] = (*stamp, b"", b"", 0, 0, 0, 0)
             texts.append((found, "", ""))
             continue
         fields[i] = (
-            *(record.stamp.size, record.stamp.mtime_ns, found.sha256.encode(), found.pixel_sha256.encode()),
+            *(*stamp, found.sha256.encode(), found.pixel_sha256.encode()),
             *(found.phash, found.width, found.height, found.channels),
         )
         texts.append(("", found.label or "", found.patient or ""))
@@ -104,7 +115,6 @@ def store(path: Path, records: Mapping[str, Record]) -> None:
     names, reasons = np.array(list(records), dtype=np.str_), np.array(texts, dtype=np.str_)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
-            np.savez(file, names=names, fields=fields, texts=reasons, thumbs=thumbs)
+        store_arrays(path, names=names, fields=fields, texts=reasons, thumbs=thumbs)
     except OSError as error:
         raise DataError(f"{path.parent}: the cache must be writable; got {error.strerror or error}. Choose another.") from error

@@ -9,7 +9,7 @@ from time import perf_counter
 import keras
 import numpy as np
 
-from tumorcls.array_cache import ArrayCache
+from tumorcls.array_cache import ArrayCache, Rows
 from tumorcls.calibration import MAX_ERROR, Calibration, calibrate
 from tumorcls.checkpoint import Checkpoint
 from tumorcls.config import TrainConfig
@@ -139,9 +139,9 @@ class Trainer:
         training = validating = 0.0
         for number in range(len(epochs), config.epochs):
             begun = perf_counter()
-            inputs = train.images
+            inputs: Rows = train.images
             if config.cached_views:
-                inputs = features.training_view(config, train, number % config.cached_views)  # type: ignore[assignment]
+                inputs = features.training_view(config, train, number % config.cached_views)
             program.set_learning_rate(learning_rate_at(config, number))
             loss = program.train_epoch(inputs, targets, order_rng.permutation(rows), config.batch_size)
             trained = perf_counter()

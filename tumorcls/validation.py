@@ -1,14 +1,13 @@
 """How well a program does on validation images, clean and under noise, while it trains and at its end."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorcls.array_cache import ArrayCache, content_key
+from tumorcls.array_cache import ArrayCache, Rows, content_key
 from tumorcls.calibration import softmax
 from tumorcls.config import NoiseName, TrainConfig
 from tumorcls.dataset import ImageSet, stratified_subset
@@ -96,16 +95,16 @@ class Validation:
         key = content_key(rows=chosen.tolist(), **content)
         keys = [self.images.keys[i] for i in chosen]
 
-        def fill(array: NDArray[np.uint8]) -> None:
-            array[:] = corrupt(self.images.images[chosen], noise, severity, CORRUPTION_SEED, keys)
+        def make() -> Iterator[NDArray[np.uint8]]:
+            yield corrupt(self.images.images[chosen], noise, severity, CORRUPTION_SEED, keys)
 
         shape = (len(chosen), *self.images.images.shape[1:])
-        corrupted = self.cache.get(key, shape, np.uint8, fill)
+        corrupted = self.cache.get(key, shape, np.uint8, make)
         predicted = self._logits(program, corrupted, key).argmax(axis=1)
         return float(macro_f1(confusion_matrix(self.images.labels[chosen], predicted, len(self.images.classes))))
 
-    def _logits(self, program: Program, images: NDArray[np.uint8], key: str) -> NDArray[np.float32]:
-        inputs: NDArray[Any] = images
+    def _logits(self, program: Program, images: Rows, key: str) -> NDArray[np.float32]:
+        inputs = images
         if program.takes_activations:
             inputs = Features(program, self.cache).of_images(images, key)
         return program.predict_logits(inputs)

@@ -1,6 +1,4 @@
-import errno
 import io
-import threading
 import warnings
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from PIL import Image
 from tests.tumorcls.pictures import blob, colour, png_header, write
 from tumorcls import images
 from tumorcls.errors import DataError
-from tumorcls.images import MAX_PIXELS, fit_square, load_images, read_image
+from tumorcls.images import MAX_PIXELS, fit_square, read_image
 
 
 def test_png_comes_out_as_it_went_in(tmp_path: Path) -> None:
@@ -113,61 +111,6 @@ def test_fit_square_averages_areas() -> None:
     stripes = np.zeros((8, 8, 3), np.uint8)
     stripes[:, ::2] = 200
     assert np.all(fit_square(stripes, 4) == 100)
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> list[Path]:
-    return [write(tmp_path / "in" / f"{i}.png", blob(i, 40 + i)) for i in range(5)]
-
-
-def test_load_images_decodes_once(files: list[Path], tmp_path: Path) -> None:
-    first = load_images(files, 24, tmp_path / "cache", "key")
-    assert first.shape == (5, 24, 24, 3)
-    assert not first.flags.writeable
-    assert np.array_equal(first[3], fit_square(read_image(files[3]), 24))
-    for file in files:
-        file.unlink()
-    assert np.array_equal(load_images(files, 24, tmp_path / "cache", "key"), first)
-
-
-def test_another_key_or_size_is_another_array(files: list[Path], tmp_path: Path) -> None:
-    load_images(files, 24, tmp_path / "cache", "key")
-    load_images(files, 24, tmp_path / "cache", "other")
-    load_images(files, 16, tmp_path / "cache", "key")
-    assert len(list((tmp_path / "cache").iterdir())) == 3
-
-
-def test_writers_at_work_at_once_agree(files: list[Path], tmp_path: Path) -> None:
-    results: list[images.Pixels] = []
-    threads = [threading.Thread(target=lambda: results.append(load_images(files, 24, tmp_path / "c", "k"))) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(results) == 6
-    assert all(np.array_equal(result, results[0]) for result in results)
-    assert len(list((tmp_path / "c").iterdir())) == 1
-
-
-def test_a_broken_image_leaves_no_array_behind(files: list[Path], tmp_path: Path) -> None:
-    files[2].write_bytes(b"broken")
-    with pytest.raises(DataError, match=r"2\.png"):
-        load_images(files, 24, tmp_path / "cache", "key")
-    assert list((tmp_path / "cache").iterdir()) == []
-
-
-def test_a_full_disk_is_one_line(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(images, "_write_array", full)
-    with pytest.raises(DataError, match="No space left on device") as caught:
-        load_images(files, 24, tmp_path / "cache", "key")
-    assert "\n" not in str(caught.value)
-
-
-def test_a_zero_image_call_gives_an_empty_array(tmp_path: Path) -> None:
-    assert load_images([], 24, tmp_path / "cache", "key").shape == (0, 24, 24, 3)
 
 
 def test_pillow_and_opencv_agree_on_a_jpeg(tmp_path: Path) -> None:

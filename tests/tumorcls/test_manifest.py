@@ -1,5 +1,7 @@
 import hashlib
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import imagehash
@@ -9,7 +11,7 @@ from PIL import Image
 from tests.tumorcls.pictures import blob, colour, kaggle_folder, write
 from tumorcls import manifest as module
 from tumorcls.errors import DataError
-from tumorcls.fingerprint import fingerprint
+from tumorcls.fingerprint import Fingerprint, fingerprint
 from tumorcls.manifest import Manifest, scan
 
 
@@ -21,9 +23,9 @@ def folder(tmp_path: Path) -> Path:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
 
-    def watch(path: Path) -> object:
+    def watch(path: Path, known: Fingerprint | None) -> object:
         names.append(path.name)
-        return fingerprint(path)
+        return fingerprint(path, known)
 
     monkeypatch.setattr(module, "fingerprint", watch)
     return names
@@ -82,11 +84,44 @@ def test_only_what_changed_is_opened_again(folder: Path, tmp_path: Path, monkeyp
     assert names == []
 
 
-def test_a_damaged_cache_is_made_anew(folder: Path, tmp_path: Path) -> None:
+def test_another_content_of_the_same_size_and_time_is_noticed(folder: Path, tmp_path: Path) -> None:
+    before = scan([folder], tmp_path / "c")
+    path = folder / "Training" / "glioma" / "image (0).png"
+    status, content = path.stat(), path.read_bytes()
+    for another in (write(tmp_path / f"{seed}.png", blob(seed)).read_bytes() for seed in range(500)):
+        if len(another) <= len(content) and another != content:
+            break
+    time.sleep(0.02)  # longer than the clock of a file system stands still
+    path.write_bytes(another.ljust(len(content), b"\0"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    assert scan([folder], tmp_path / "c").sha256 != before.sha256
+
+
+def test_a_file_that_was_only_touched_is_not_decoded(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = scan([folder], tmp_path / "c")
+    for path in folder.rglob("*.png"):
+        os.utime(path, ns=(1, 1))
+    monkeypatch.delattr("tumorcls.fingerprint.decode")
+    assert scan([folder], tmp_path / "c") == before
+
+
+def flipped(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 8]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("harm", [lambda content: b"damaged", lambda content: content[:-9], flipped])
+def test_a_damaged_cache_is_made_anew_with_one_line(
+    folder: Path, tmp_path: Path, harm: Callable[[bytes], bytes], capfd: pytest.CaptureFixture[str]
+) -> None:
     first = scan([folder], tmp_path / "c")
-    for file in (tmp_path / "c").iterdir():
-        file.write_bytes(b"damaged")
+    [file] = (tmp_path / "c").iterdir()
+    file.write_bytes(harm(file.read_bytes()))
     assert scan([folder], tmp_path / "c") == first
+    told = capfd.readouterr().err
+    assert told.startswith(f"{file}: dropped and computed again; ")
+    assert told.count("\n") == 1
 
 
 def test_the_hash_does_not_depend_on_place_or_order(tmp_path: Path) -> None:

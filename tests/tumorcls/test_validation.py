@@ -27,7 +27,7 @@ class FakeProgram:
         self.asked = []
 
     def predict_logits(self, images):
-        clean = bool((images == 128).all())
+        clean = bool((images[:] == 128).all())
         self.asked.append((clean, len(images)))
         return np.eye(4)[np.arange(len(images)) % 4 if clean else np.zeros(len(images), int)]
 
@@ -35,7 +35,7 @@ class FakeProgram:
 def corrupted_bytes(folder):
     seen = []
     program = SimpleNamespace(
-        takes_activations=False, predict_logits=lambda images: (seen.append(images.tobytes()), np.zeros((len(images), 4)))[1]
+        takes_activations=False, predict_logits=lambda images: (seen.append(images[:].tobytes()), np.zeros((len(images), 4)))[1]
     )
     Validation(image_set(), ArrayCache(folder)).measure(program, CONFIG, final=False)
     return seen

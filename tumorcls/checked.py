@@ -1,0 +1,69 @@
+"""How are several arrays kept in one file that is never believed? With a hash of the whole behind them."""
+
+import hashlib
+import io
+import sys
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorcls.atomic import replacing
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+def store_arrays(path: Path, *unnamed: NDArray[Any], **named: NDArray[Any]) -> None:
+    """Replaces a file by arrays, as `numpy.savez` would name them, and a hash of them and of the file's name.
+
+    Raises:
+        OSError: The folder is missing or not writable, or the disk is full.
+    """
+    content = io.BytesIO()
+    np.savez(content, *unnamed, allow_pickle=False, **named)
+    with replacing(path) as file:
+        file.write(content.getbuffer())
+        file.write(_digest(path, content.getbuffer()))
+
+
+def load_arrays(path: Path, wanted: Iterable[str] = ()) -> dict[str, NDArray[Any]] | None:
+    """Returns what `store_arrays` wrote, if the file holds exactly that; else None, and a line on stderr where there is a file.
+
+    Args:
+        path: The file.
+        wanted: Names that there must be.
+    """
+    try:
+        stored = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _tell_dropped(path, f"it cannot be read: {error.strerror}")
+        return None
+    content = memoryview(stored)[:-_DIGEST_BYTES]
+    if len(stored) < _DIGEST_BYTES or _digest(path, content) != stored[-_DIGEST_BYTES:]:
+        _tell_dropped(path, "it differs from its checksum")
+        return None
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (ValueError, zipfile.BadZipFile) as error:  # whole, but written by something else
+        _tell_dropped(path, str(error))
+        return None
+    if set(wanted) - arrays.keys():
+        _tell_dropped(path, "it holds something else")
+        return None
+    return arrays
+
+
+def _digest(path: Path, content: memoryview) -> bytes:
+    digest = hashlib.sha256(path.name.encode(errors="surrogateescape"))
+    digest.update(content)
+    return digest.digest()
+
+
+def _tell_dropped(path: Path, why: str) -> None:
+    print(f"{path}: dropped and computed again; {why}", file=sys.stderr, flush=True)
