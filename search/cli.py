@@ -176,6 +176,7 @@ def submit(
 
     Every task must see the current folder, the study file and this Python.
     """
+    from search.storage import hide_password
     from search.study_file import renamed
     from search.submitting import Resources, parse_more
     from search.submitting import submit as send
@@ -186,7 +187,7 @@ def submit(
     logs = logs or Path(f"{spec.name}.jobs")
     resources = Resources(_seconds(time_limit, "--time"), gpus, cpus, memory, partition, parse_more(more))
     ids = send(spec, resources, jobs=jobs, logs=logs, workers=workers, name=name, url=storage, cluster=cluster)
-    where = f" --storage {storage}" if storage else ""
+    where = f" --storage {hide_password(storage)}" if storage else ""
     if cluster == "slurm":
         job = ids[0].partition("_")[0]
         click.echo(f"Sent: job {job}, tasks: {jobs}. Their logs: {logs}/{job}_*")

@@ -6,13 +6,15 @@ of the values named.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from search.limits import MAX_CHOICES, check_scalar
 from search.rules import broken, show
 
-Scalar = bool | int | float | str
+Scalar = Annotated[Any, AfterValidator(check_scalar)]
+"""A value that a categorical parameter can have, as a model reads it."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class When(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     param: str
     is_: Scalar | None = Field(None, alias="is")
-    in_: list[Scalar] | None = Field(None, alias="in", min_length=1)
+    in_: list[Scalar] | None = Field(None, alias="in", min_length=1, max_length=MAX_CHOICES)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -48,7 +50,7 @@ class When(BaseModel):
 
     def condition(self) -> Condition:
         """Returns the condition that this table states."""
-        return Condition(self.param, tuple(self.in_) if self.in_ is not None else (self.is_,))  # type: ignore[arg-type]
+        return Condition(self.param, tuple(self.in_) if self.in_ is not None else (self.is_,))
 
 
 def is_active(name: str, params: Mapping[str, Any], conditions: Mapping[str, Condition]) -> bool:

@@ -7,7 +7,26 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from search.limits import MAX_COUNT
 from search.rules import broken, show, suggest
+
+# What a sampler computes at each trial, or how much it holds, grows with these.
+_BOUNDS: Mapping[str, tuple[float, float]] = {
+    "n_startup_trials": (0, 1_000),
+    "n_ei_candidates": (1, 1_000),
+    "population_size": (2, 1_000),
+    "popsize": (5, 1_000),  # of fewer, no half can be chosen
+    "dividing_parameter": (1, 100),
+    "mutation_prob": (0, 1),
+    "crossover_prob": (0, 1),
+    "swapping_prob": (0, 1),
+    "min_resource": (1, MAX_COUNT),
+    "max_resource": (1, MAX_COUNT),
+    "reduction_factor": (2, 1_000),
+    "min_early_stopping_rate": (0, 100),
+    "bootstrap_count": (0, 1_000_000),
+}
+_OTHERS = (-MAX_COUNT, MAX_COUNT)  # a number that is none lies nowhere
 
 _PLAIN: Mapping[str, Any] = {"int": int, "float": float, "bool": bool, "str": str}
 
@@ -34,6 +53,7 @@ def check_options(factory: type, options: Mapping[str, Any], *, exclude: Iterabl
         except ValidationError:
             kind = getattr(types[name], "__name__", str(types[name]))
             raise broken(f"must be of type {kind}", got=show(value), remedy="Change it.", key=name) from None
+        _check_bounds(name, value)
     for name, parameter in inspect.signature(factory).parameters.items():
         if name in types and parameter.default is parameter.empty and name not in options:
             raise broken("the option is required", got="nothing", remedy="Add it.", key=name)
@@ -49,6 +69,14 @@ def check_packages(name: str, packages: Iterable[str]) -> None:
             remedy=f"Run: pip install 'tumorcls[{name}]'",
             key="name",
         )
+
+
+def _check_bounds(name: str, value: Any) -> None:
+    """Raises the broken rule for a number that Optuna would take, and hang, fill the memory or fail later."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        low, high = _BOUNDS.get(name, _OTHERS)
+        if not low <= value <= high:
+            raise broken(f"must lie in [{low}, {high}]", got=show(value), remedy="Change it.", key=name)
 
 
 def _writable(factory: type) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """The key `executor` of `[study]`: which engine runs a study's workers where this machine does not, and what each may take."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from search.limits import MAX_NAME, MAX_WORKERS
 from search.rules import broken, show
 
 
@@ -25,7 +27,8 @@ class RayPlaces:
 
 def _check_address(address: str) -> str:
     host, _, port = address.rpartition(":")
-    if address != "auto" and not (host and "/" not in host and port.isdecimal()):
+    sound = re.fullmatch(r"[^\s/]+", host) and re.fullmatch(r"[0-9]{1,5}", port) and int(port) < 2**16
+    if address != "auto" and not (sound and address.isprintable() and len(address) <= MAX_NAME):
         raise broken('must be "auto" or HOST:PORT', got=show(address), remedy="Write what `ray start` has printed.")
     return address
 
@@ -36,8 +39,8 @@ class RayKeys(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     kind: Literal["ray"]
     address: Annotated[str, AfterValidator(_check_address)] = "auto"
-    gpus_per_trial: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    cpus_per_trial: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    gpus_per_trial: Annotated[float, Field(ge=0, le=MAX_WORKERS, allow_inf_nan=False)] = 0.0
+    cpus_per_trial: Annotated[float, Field(gt=0, le=MAX_WORKERS, allow_inf_nan=False)] = 1.0
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -5,11 +5,13 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from search.limits import MAX_COUNT, MAX_TRIALS, MAX_WORKERS
 from search.places import RayKeys, RayPlaces
 from search.rules import broken, show
 from search.units import parse_duration, parse_size
 
 _Seconds = Annotated[float, BeforeValidator(parse_duration)]
+_Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 
 
 @dataclass(frozen=True)
@@ -56,17 +58,17 @@ class PolicyKeys(BaseModel):
     """The keys as the file writes them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-    trials: Annotated[int, Field(ge=1)]
+    trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)]
     timeout: _Seconds | None = None
-    max_reports: Annotated[int, Field(ge=1)] | None = None
+    max_reports: _Count | None = None
     max_device_time: _Seconds | None = None
-    patience: Annotated[int, Field(ge=1)] | None = None
-    max_failures: Annotated[int, Field(ge=1)] = 3
-    max_retries: Annotated[int, Field(ge=0)] = 1
+    patience: _Count | None = None
+    max_failures: _Count = 3
+    max_retries: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 1
     report_timeout: _Seconds | None = None
     worker_memory: Annotated[int, BeforeValidator(parse_size)] | None = None
-    worker_trials: Annotated[int, Field(ge=1)] | None = None
-    workers_per_device: Annotated[int, Field(ge=1)] = 1
+    worker_trials: _Count | None = None
+    workers_per_device: Annotated[int, Field(ge=1, le=MAX_WORKERS)] = 1
     executor: RayKeys | None = None
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from optuna.distributions import BaseDistribution
 
 from search.conditions import Condition, is_active
 from search.rules import broken, show, suggest
-from search.space import check_value
+from search.space import as_drawn, check_value
 
 
 def check_queue(
@@ -16,8 +16,8 @@ def check_queue(
     conditions: Mapping[str, Condition],
     *,
     whole: str | None,
-) -> None:
-    """Raises the broken rule for an entry that no trial could have.
+) -> tuple[Mapping[str, Any], ...]:
+    """Returns the entries with each value as its parameter has it, and raises the broken rule for one that no trial could have.
 
     Args:
         entries: The tables of the file.
@@ -41,6 +41,7 @@ def check_queue(
         if whole and missing:
             rule = f"the {whole} sampler needs whole configs"
             raise broken(rule, got=f"none for {missing[0]}", remedy="Add it.", key=f"[{at}]")
+    return tuple({name: as_drawn(value, space[name]) for name, value in entry.items()} for entry in entries)
 
 
 def _wrong(

@@ -1,15 +1,20 @@
 """What a person may call a study: a study file, with ``#NAME`` where it has another name, or a storage's URL with ``#NAME``."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import optuna
 
 from search.errors import StudyError
 from search.snapshot import snapshot
-from search.storage import close, hide_password, open_study, storage_errors
+from search.storage import FILES, close, hide_password, open_study, storage_errors
 from search.study_file import StudySpec, load, renamed
+
+# USER:PASSWORD@ as SQLAlchemy reads it; in HOST:PORT/DATABASE#NAME, an @ is the name's.
+_USER = re.compile(r"[^:/@]*(:(?!\d+/)[^@]*)?@")
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ def load_named(text: str) -> StudySpec:
         StudyFileError: The file cannot be read, breaks a rule, or the name does.
     """
     path, mark, name = text.rpartition("#")
-    if not mark or Path(text).exists():
+    if not mark or "/" in name or Path(text).exists():
         return load(Path(text))
     return renamed(load(Path(path)), name, text)
 
@@ -82,11 +87,18 @@ def open_source(text: str, url: str) -> optuna.Study:
 
 
 def split_name(text: str) -> tuple[str, str]:
-    """Returns the URL and the name of ``URL#NAME``; a ``#`` before the URL's path is a password's."""
+    """Returns the URL and the name of ``URL#NAME``; a ``#`` before the URL's path is a password's.
+
+    A path may have one too: the name begins behind the first that follows an existing file, or else behind the first.
+    """
     kind, _, rest = text.partition("://")
-    authority, slash, path = rest.partition("/")
-    path, _, name = path.partition("#")
-    return f"{kind}://{authority}{slash}{path}", name
+    known = _USER.match(rest)
+    start = known.end() if known else rest.find("/") + 1
+    path = rest[start:]
+    marks = [at for at, character in enumerate(path) if character == "#"]
+    ends = [*marks, len(path)] if kind in FILES else []
+    end = next((at for at in ends if Path(unquote(path[:at])).is_file()), marks[0] if marks else len(path))
+    return f"{kind}://{rest[:start]}{path[:end]}", path[end + 1 :]
 
 
 def read_labelled(arguments: Sequence[str]) -> list[tuple[str, list[optuna.Study]]]:

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from search.masking import mask_urls
 
 _BROKEN = "broken_rule"
+_LONGEST = 200
 
 # pydantic's error types -> the rule in the words of a study file, and the remedy; `{...}` are filled from the error's context.
 _RULES: Mapping[str, tuple[str, str]] = {
@@ -30,6 +31,9 @@ _RULES: Mapping[str, tuple[str, str]] = {
     "literal_error": ("must be {expected}", "Write one of them."),
     "greater_than": ("must be > {gt}", "Raise it."),
     "greater_than_equal": ("must be >= {ge}", "Raise it."),
+    "less_than_equal": ("must be <= {le}", "Lower it."),
+    "too_long": ("must have at most {max_length} entries", "Remove some."),
+    "string_too_long": ("must have at most {max_length} characters", "Shorten it."),
     "too_short": ("must not be empty", "Add an entry."),
 }
 
@@ -63,27 +67,37 @@ def explain(error: ValidationError, known_keys: Mapping[tuple[str, ...], Iterabl
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """Returns ``Did you mean "x"?`` or, where nothing is close, the list of what is known."""
-    names = sorted(known)
+    names, word = sorted(known), word[:100]
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     return f'Did you mean "{close[0]}"?' if close else f"Known: {', '.join(names)}."
 
 
 def show(value: Any) -> str:
-    """Returns a value as a study file writes it: ``true``, ``"text"``, ``0.1``; the password of a URL is masked."""
+    """Returns a value as a study file writes it: ``true``, ``"text"``; without secrets of URLs, and cut where it is long."""
+    return _printable(_show(value))
+
+
+def _show(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
         return f'"{mask_urls(value)}"'
     if isinstance(value, list | tuple):
-        return f"[{', '.join(show(item) for item in value)}]"
+        return f"[{', '.join(_show(item) for item in value)}]"
     if isinstance(value, Mapping):
-        return f"{{ {', '.join(f'{key} = {show(item)}' for key, item in value.items())} }}"
+        return f"{{ {', '.join(f'{key} = {_show(item)}' for key, item in value.items())} }}"
     return str(value)
+
+
+def _printable(text: str) -> str:
+    """Returns a text that is no longer than a line may be, without what would move a terminal's cursor or hide a part of it."""
+    cut = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in cut)
 
 
 def _line(detail: ErrorDetails, known_keys: Mapping[tuple[str, ...], Iterable[str]]) -> str:
     place = _place(detail["loc"])
-    where = ".".join(place)
+    where = _printable(".".join(place))
     context = detail.get("ctx", {})
     kind = detail["type"]
     if kind == _BROKEN:
@@ -94,7 +108,8 @@ def _line(detail: ErrorDetails, known_keys: Mapping[tuple[str, ...], Iterable[st
     if kind == "union_tag_not_found":
         return f'{where}: type is required; got {show(detail["input"])}. Add type = "float", "int" or "categorical".'
     if kind == "union_tag_invalid":
-        return f'{where}.type: unknown type; got "{context["tag"]}". {suggest(context["tag"], ("float", "int", "categorical"))}'
+        tag = context["tag"]
+        return f"{where}.type: unknown type; got {show(tag)}. {suggest(tag, ('float', 'int', 'categorical'))}"
     if kind == "missing":
         return f"{where}: the key is required; got nothing. Add it."
     rule, remedy = _RULES.get(kind, (detail["msg"], "Change it."))
@@ -109,7 +124,7 @@ def phrase(error: PydanticCustomError, where: str) -> str:
 def _sentence(where: str, context: Mapping[str, Any]) -> str:
     key = context["key"]
     place = f"{where}{'' if key.startswith('[') else '.'}{key}" if key else where
-    return f"{place}: {context['rule']}; got {context['got']}. {context['remedy']}".strip()
+    return f"{_printable(place)}: {context['rule']}; got {context['got']}. {context['remedy']}".strip()
 
 
 class _Blanks(dict[str, Any]):

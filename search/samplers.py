@@ -13,6 +13,8 @@ A sampler that learns from trials begins with an initial design of ours instead 
 """
 
 import inspect
+import itertools
+import math
 import random
 import warnings
 from collections.abc import Iterator, Mapping
@@ -26,6 +28,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 
 from search.conditions import Condition, is_active
+from search.limits import MAX_GRID
 from search.options import check_options, check_packages
 from search.rules import broken, show, suggest
 from search.seeds import Stream, derive
@@ -83,7 +86,13 @@ FINITE = ("grid", "none")
 """Samplers that come to an end, and so need whole configs in the queue."""
 
 
-def check(name: str, options: Mapping[str, Any], space: Mapping[str, BaseDistribution], directions: int) -> None:
+def check(
+    name: str,
+    options: Mapping[str, Any],
+    space: Mapping[str, BaseDistribution],
+    directions: int,
+    conditions: Mapping[str, Condition] = MappingProxyType({}),
+) -> None:
     """Raises the broken rule where `make` or a search could not work with this choice."""
     if name not in _KINDS:
         raise broken("unknown sampler", got=show(name), remedy=suggest(name, _KINDS), key="name")
@@ -104,6 +113,13 @@ def check(name: str, options: Mapping[str, Any], space: Mapping[str, BaseDistrib
             remedy=f"Give space.{endless[0]} a step, or make it categorical.",
             key="name",
         )
+    if name == "grid" and len(_points(space, conditions, MAX_GRID + 1)) > MAX_GRID:
+        rule = f"a grid must have at most {MAX_GRID} points"
+        raise broken(rule, got="more", remedy="Take larger steps, fewer choices, or another sampler.", key="name")
+    parts = options.get("dividing_parameter", 3)
+    if name == "nsgaiii" and (points := math.comb(directions + parts - 1, parts)) > MAX_GRID:
+        rule = f"{directions} directions and dividing_parameter must make at most {MAX_GRID} reference points"
+        raise broken(rule, got=str(points), remedy="Lower it.", key="dividing_parameter")
     try:
         make(name, options, study_seed=0, place=0)
     except (TypeError, ValueError, FutureWarning) as error:
@@ -158,10 +174,19 @@ def grid(space: Mapping[str, BaseDistribution], conditions: Mapping[str, Conditi
         conditions: A point holds the parameters whose condition it meets, and no others.
         study_seed: The study's seed.
     """
+    points = _points(space, conditions)
+    random.Random(derive(study_seed, Stream.GRID)).shuffle(points)
+    return points
+
+
+def _points(
+    space: Mapping[str, BaseDistribution], conditions: Mapping[str, Condition], at_most: int | None = None
+) -> list[dict[str, Any]]:
+    """Returns the points of the grid in the order of its values, the first `at_most` of them."""
     points: list[dict[str, Any]] = [{}]
     for name, distribution in space.items():
-        points = [longer for point in points for longer in _extend(point, name, distribution, conditions)]
-    random.Random(derive(study_seed, Stream.GRID)).shuffle(points)
+        longer = itertools.chain.from_iterable(_extend(point, name, distribution, conditions) for point in points)
+        points = list(itertools.islice(longer, at_most))
     return points
 
 

@@ -3,16 +3,21 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-from search.conditions import Condition, When
+from search.conditions import Condition, Scalar, When
+from search.limits import MAX_CHOICES, MAX_CHOICES_JSON, MAX_EXACT, MAX_STEPS, check_size
 from search.rules import broken, show, suggest
 
 _RULES = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+_Size = Annotated[FiniteFloat, AfterValidator(check_size)]
+_Whole = Annotated[int, Field(ge=-MAX_EXACT, le=MAX_EXACT)]
 
 
 class FloatParam(BaseModel):
@@ -20,10 +25,10 @@ class FloatParam(BaseModel):
 
     model_config = _RULES
     type: Literal["float"]
-    low: FiniteFloat
-    high: FiniteFloat
+    low: _Size
+    high: _Size
     log: bool = False
-    step: FiniteFloat | None = Field(None, gt=0)
+    step: Annotated[_Size, Field(gt=0)] | None = None
     when: When | None = None
 
     @model_validator(mode="after")
@@ -47,10 +52,10 @@ class IntParam(BaseModel):
 
     model_config = _RULES
     type: Literal["int"]
-    low: int
-    high: int
+    low: _Whole
+    high: _Whole
     log: bool = False
-    step: int = Field(1, ge=1)
+    step: Annotated[int, Field(ge=1, le=2 * MAX_EXACT)] = 1
     when: When | None = None
 
     @model_validator(mode="after")
@@ -73,19 +78,24 @@ class CategoricalParam(BaseModel):
 
     model_config = _RULES
     type: Literal["categorical"]
-    choices: list[bool | int | float | str]
+    choices: Annotated[list[Scalar], Field(max_length=MAX_CHOICES)]
     when: When | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.choices:
             raise broken("choices must name at least one value", got="[]", remedy="Add values, or remove the parameter.")
-        for at, choice in enumerate(self.choices):
+        seen: set[Any] = set()
+        for choice in self.choices:
             # `1 == True == 1.0` in Python, and Optuna finds a choice by equality.
-            if choice in self.choices[:at]:
+            if choice in seen:
                 raise broken(
                     "choices must differ from each other", got=show(self.choices), remedy=f"Remove one {show(choice)}."
                 )
+            seen.add(choice)
+        if (length := len(json.dumps(self.choices))) > MAX_CHOICES_JSON:
+            rule = f"choices must have at most {MAX_CHOICES_JSON} characters in all, which is what every storage keeps"
+            raise broken(rule, got=str(length), remedy="Shorten them.")
         return self
 
     def distribution(self) -> CategoricalDistribution:
@@ -113,6 +123,13 @@ def check_value(name: str, value: Any, space: Mapping[str, BaseDistribution]) ->
     if distribution.step is not None and not _on_step(value, distribution.low, distribution.step):
         return f"must be {distribution.low} plus a multiple of {distribution.step}", f"Change it, or the step of space.{name}."
     return None
+
+
+def as_drawn(value: Any, distribution: BaseDistribution) -> Any:
+    """Returns a value that `check_value` accepts as it would be drawn: the choice 1 where 1.0 is written, 1.0 of floats."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[distribution.choices.index(value)]
+    return float(value) if isinstance(distribution, FloatDistribution) else value
 
 
 def describe_distribution(distribution: BaseDistribution) -> dict[str, Any]:
@@ -180,12 +197,14 @@ def continuous(space: Mapping[str, BaseDistribution]) -> list[str]:
     return [name for name, dist in space.items() if isinstance(dist, FloatDistribution) and dist.step is None]
 
 
-def values_of(distribution: BaseDistribution) -> list[Any]:
-    """Returns every value of a distribution that is not continuous, in order."""
+def values_of(distribution: BaseDistribution) -> Iterator[Any]:
+    """Yields every value of a distribution that is not continuous, in order."""
     if isinstance(distribution, CategoricalDistribution):
-        return list(distribution.choices)
+        yield from distribution.choices
+        return
     assert isinstance(distribution, IntDistribution | FloatDistribution)
-    return [_nth(distribution, at) for at in range(_count(distribution))]
+    for at in range(_count(distribution)):
+        yield _nth(distribution, at)
 
 
 def value_at(distribution: BaseDistribution, fraction: float) -> Any:
@@ -211,6 +230,8 @@ def value_at(distribution: BaseDistribution, fraction: float) -> Any:
 
 def _count(distribution: IntDistribution | FloatDistribution) -> int:
     """How many values a distribution with a step has."""
+    if isinstance(distribution, IntDistribution):
+        return (distribution.high - distribution.low) // distribution.step + 1
     assert distribution.step is not None
     return round((distribution.high - distribution.low) / distribution.step) + 1
 
@@ -240,7 +261,11 @@ def _check_range(low: float, high: float) -> None:
 
 
 def _check_step(low: float, high: float, step: float) -> None:
-    if not _on_step(high, low, step):
+    if isinstance(step, float) and (high - low) / step >= MAX_STEPS:
+        remedy = "Write a larger step, or none: then every number in between can be drawn."
+        raise broken(f"step must leave at most {MAX_STEPS} values", got=f"{(high - low) / step:.3g}", remedy=remedy)
+    # In decimals, as they are written and as Optuna counts: in floats, three steps of 0.1 are more than 0.3.
+    if (Decimal(str(high)) - Decimal(str(low))) % Decimal(str(step)):
         raise broken(
             "high must be low plus a multiple of step",
             got=f"low = {low}, high = {high}, step = {step}",
@@ -249,5 +274,7 @@ def _check_step(low: float, high: float, step: float) -> None:
 
 
 def _on_step(value: float, low: float, step: float) -> bool:
+    if isinstance(value, int) and isinstance(low, int) and isinstance(step, int):
+        return (value - low) % step == 0
     steps = (value - low) / step
-    return math.isclose(steps, round(steps), abs_tol=1e-8)
+    return math.isclose(steps, round(steps), rel_tol=0.0, abs_tol=1e-8)

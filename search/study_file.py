@@ -5,27 +5,41 @@ Every error is a `StudyFileError` whose message is one line: *where: rule; got w
 
 import hashlib
 import re
-import tomllib
+import sys
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from optuna.distributions import BaseDistribution
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from search import pruners, samplers
 from search.conditions import Condition, When
-from search.errors import StudyFileError, one_line
+from search.errors import StudyFileError
+from search.limits import (
+    MAX_DIRECTIONS,
+    MAX_NAME,
+    MAX_PARAMETERS,
+    MAX_QUEUE,
+    MAX_STORAGE,
+    Unreadable,
+    check_name,
+    read_toml,
+)
 from search.places import RayKeys
 from search.policy import Policy, PolicyKeys
 from search.pruner_reach import reach_of
 from search.queued import check_queue
 from search.rules import broken, explain, phrase, show
+from search.settings import check_variables, is_variable
 from search.space import CategoricalParam, FloatParam, IntParam, Param, parents_first
 
 Direction = Literal["minimize", "maximize"]
+
+_LONGEST_NAME = 100  # of a study; with what is added to it, a file name must stay below 255 bytes
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,7 @@ class StudySpec:
         pruner: What gives trials up.
         enqueue: Configs tried first, each naming the whole space or a part of it.
         settings: The objective's own settings as written: environment variables are not yet expanded.
+        environment: The variables that they may name beside those that begin with `TUMORCLS_`.
     """
 
     path: Path
@@ -78,6 +93,7 @@ class StudySpec:
     pruner: Choice
     enqueue: tuple[Mapping[str, Any], ...]
     settings: Mapping[str, Any]
+    environment: tuple[str, ...] = ()
 
 
 def load(path: str | Path) -> StudySpec:
@@ -87,11 +103,10 @@ def load(path: str | Path) -> StudySpec:
         StudyFileError: The file cannot be read, is not TOML, or breaks a rule.
     """
     path = Path(path)
-    content = _read(path)
     try:
-        tables = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise StudyFileError(f"{path}: must be TOML in UTF-8; got: {one_line(error)}. Correct it there.") from None
+        content, tables = read_toml(path, "the study file")
+    except Unreadable as error:
+        raise StudyFileError(f"{path}: {error}") from None
     try:
         file = _StudyFile.model_validate(tables)
     except ValidationError as error:
@@ -114,13 +129,50 @@ def renamed(spec: StudySpec, name: str, where: str) -> StudySpec:
 def _check_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):  # it becomes part of file names
         raise broken("must be letters, digits, dots, dashes and underscores", got=show(name), remedy="Change the others.")
+    if len(name) > _LONGEST_NAME:
+        raise broken(f"must have at most {_LONGEST_NAME} characters", got=str(len(name)), remedy="Shorten it.")
     return name
 
 
 def _check_target(target: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", target):
+    names = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
+    if len(target) > MAX_NAME or not re.fullmatch(f"{names}:{names}", target):
         raise broken("must be module:attribute", got=show(target), remedy='Write it as "package.module:Objective".')
+    if (module := target.partition(".")[0].partition(":")[0]) in sys.stdlib_module_names:
+        rule = "must be an objective of yours or of a package, not of Python's own modules"
+        raise broken(rule, got=show(target), remedy=f"Rename the module, if {module} is yours.")
     return target
+
+
+def _check_storage(url: str) -> str:
+    if len(url) > MAX_STORAGE or not all(character.isprintable() for character in url):
+        rule = f"must be a URL of at most {MAX_STORAGE} characters, without line breaks and other control characters"
+        raise broken(rule, got=show(url), remedy="Correct it.")
+    return url
+
+
+def _check_variable(name: str) -> str:
+    if not is_variable(check_name(name)):
+        raise broken("must be the name of an environment variable", got=show(name), remedy='Write it without $: "MY_DATA".')
+    return name
+
+
+def _check_parameters(names: Any) -> Any:
+    if not isinstance(names, Mapping):
+        return names  # what it must be, the model says
+    if len(names) > MAX_PARAMETERS:
+        raise broken(f"must have at most {MAX_PARAMETERS} parameters", got=str(len(names)), remedy="Remove some.")
+    seen: dict[str, str] = {}
+    for name in names:
+        check_name(name)
+        if (same := unicodedata.normalize("NFC", name)) in seen:
+            rule = "two parameters must not have names that look the same"
+            raise broken(rule, got=f"{seen[same]!a} and {name!a}", remedy="Rename one.")
+        seen[same] = name
+    return names
+
+
+_Name = Annotated[str, AfterValidator(check_name)]
 
 
 class _Table(BaseModel):
@@ -130,12 +182,15 @@ class _Table(BaseModel):
 class _Study(PolicyKeys):
     name: Annotated[str, AfterValidator(_check_name)]
     objective: Annotated[str, AfterValidator(_check_target)]
-    storage: Annotated[str, Field(min_length=1)] | None = None
+    storage: Annotated[str, Field(min_length=1), AfterValidator(_check_storage)] | None = None
     direction: Direction | None = None
-    directions: Annotated[list[Direction], Field(min_length=1)] | None = None
-    metric: Annotated[str, Field(min_length=1)] | None = None
-    metrics: list[Annotated[str, Field(min_length=1)]] | None = None
+    directions: Annotated[list[Direction], Field(min_length=1, max_length=MAX_DIRECTIONS)] | None = None
+    metric: _Name | None = None
+    metrics: Annotated[list[_Name], Field(max_length=MAX_DIRECTIONS)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
+    environment: Annotated[list[Annotated[str, AfterValidator(_check_variable)]], Field(max_length=MAX_NAME)] = Field(
+        default_factory=list
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -150,6 +205,8 @@ class _Study(PolicyKeys):
         if names is not None and len(names) != count:
             rule = f"metrics must name each of the {count} directions" if count > 1 else "one direction has one metric"
             raise broken(rule, got=show(names), remedy="Write as many names as directions.")
+        if names is not None and len(set(names)) < len(names):
+            raise broken("metrics must differ from each other", got=show(names), remedy="Rename one.")
         return self
 
 
@@ -163,10 +220,10 @@ class _Choice(_Table):
 
 class _StudyFile(_Table):
     study: _Study
-    space: Annotated[dict[str, Param], Field(min_length=1)]
+    space: Annotated[dict[str, Param], Field(min_length=1), BeforeValidator(_check_parameters)]
     sampler: _Choice | None = None
     pruner: _Choice | None = None
-    enqueue: list[dict[str, Any]] = Field(default_factory=list)
+    enqueue: Annotated[list[dict[str, Any]], Field(max_length=MAX_QUEUE)] = Field(default_factory=list)
     objective: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -186,15 +243,6 @@ _KNOWN_KEYS: Mapping[tuple[str, ...], tuple[str, ...]] = {
 }
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise StudyFileError(f"{path}: the study file must exist; got no such file. Check the path.") from None
-    except OSError as error:
-        raise StudyFileError(f"{path}: the study file must be readable; got: {error.strerror}. Check the path.") from None
-
-
 def _spec(path: Path, content: bytes, file: _StudyFile) -> StudySpec:
     study = file.study
     directions = tuple(study.directions or ([study.direction] if study.direction else []))
@@ -206,13 +254,15 @@ def _spec(path: Path, content: bytes, file: _StudyFile) -> StudySpec:
         where = "space"
         space = parents_first({name: param.distribution() for name, param in file.space.items()}, conditions)
         where = "sampler"
-        samplers.check(sampler.name, sampler.options, space, len(directions))
+        samplers.check(sampler.name, sampler.options, space, len(directions), conditions)
         where = "pruner"
         if file.pruner:
             reach = reach_of(study.trials, space, file.objective)
             pruners.check(pruner.name, pruner.options, len(directions), reach)
         where = "enqueue"
-        check_queue(file.enqueue, space, conditions, whole=sampler.name if sampler.name in samplers.FINITE else None)
+        queue = check_queue(file.enqueue, space, conditions, whole=sampler.name if sampler.name in samplers.FINITE else None)
+        where = "objective"
+        check_variables(file.objective, study.environment)
     except PydanticCustomError as error:
         raise StudyFileError(f"{path}: {phrase(error, where)}") from None
     return StudySpec(
@@ -229,6 +279,7 @@ def _spec(path: Path, content: bytes, file: _StudyFile) -> StudySpec:
         conditions=conditions,
         sampler=sampler,
         pruner=pruner,
-        enqueue=tuple(file.enqueue),
+        enqueue=queue,
         settings=file.objective,
+        environment=tuple(study.environment),
     )

@@ -12,8 +12,7 @@ from typing import Any, Literal
 
 from search.errors import SubmissionError, one_line
 from search.joining import check_shareable
-from search.masking import MASK
-from search.storage import hide_password
+from search.storage import hide_password, holds_secret
 from search.study_file import StudySpec
 
 Cluster = Literal["slurm", "local"]
@@ -98,7 +97,7 @@ def submit(
         SearchError: In one line, what the user can mend.
     """
     check_shareable(url or spec.storage)
-    if url is not None and MASK in hide_password(url):
+    if url is not None and holds_secret(url):
         raise SubmissionError(
             f"--storage: a password must not be written to {logs}, where the tasks read their command; got "
             f"{hide_password(url)}. Leave it to ~/.pgpass or my.cnf: see docs/storages.md."

@@ -15,14 +15,26 @@ from search.storage import server, sqlite
 from search.storage.journal import open_journal
 from search.storage.own_trials import OwnTrialsStorage
 from search.storage.remedies import remedy
-from search.storage.url import EXTRAS, folder, hide_password, hide_secrets, kind_of, storage_file, with_driver
+from search.storage.url import (
+    EXTRAS,
+    FILES,
+    folder,
+    hide_password,
+    hide_secrets,
+    holds_secret,
+    kind_of,
+    storage_file,
+    with_driver,
+)
 from search.study_file import Direction
 
 __all__ = [
+    "FILES",
     "close",
     "create_study",
     "folder",
     "hide_password",
+    "holds_secret",
     "open_study",
     "shared",
     "storage_errors",
@@ -134,9 +146,12 @@ def _open(url: str, patience_s: float = 0.0) -> optuna.storages.BaseStorage:
 
 def _check_place(url: str, path: Path) -> None:
     if not path.parent.is_dir():
-        raise StorageError(f"{url}: the folder must exist; got no folder {path.parent}. Create it, or change the storage.")
-    if path.is_dir():
-        raise StorageError(f"{url}: must be a file; got a folder. Change the storage.")
+        raise StorageError(
+            f"{hide_password(url)}: the folder must exist; got no folder {path.parent}. Create it, or change the storage."
+        )
+    if path.exists() and not path.is_file():
+        got = "a folder" if path.is_dir() else "a pipe or a device"
+        raise StorageError(f"{hide_password(url)}: must be a file; got {got}. Change the storage.")
 
 
 def _open_database(url: str, path: Path | None) -> optuna.storages.RDBStorage:

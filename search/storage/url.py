@@ -1,5 +1,6 @@
 """What a storage's URL means: its kind, its driver, its file, and how it may be shown."""
 
+import re
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -7,14 +8,26 @@ import sqlalchemy
 from sqlalchemy.exc import ArgumentError
 
 from search.errors import StorageError
-from search.masking import MASK, SECRET_KEY
+from search.masking import MASK, SHOWN_OPTIONS
 
 EXTRAS = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 """The extra of this package that installs the driver of a database server."""
 
 _DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
 _KINDS = ("sqlite", "journal", *_DRIVERS)
-_FILES = ("sqlite", "journal")
+FILES = ("sqlite", "journal")
+"""Kinds of storage that are a file."""
+
+_SHORTEST_HIDDEN = 4  # of the options; a shorter one is a part of many words
+
+
+_SECRET = re.compile(r"pass|pwd|secret|token", re.IGNORECASE)  # an option that is hidden however short it is
+
+# Options that say how to connect, or which file has the secret.
+_HARMLESS = frozenset(
+    {"read_default_file", "read_default_group", "passfile", "service", "charset", "connect_timeout", "application_name"}
+    | {"sslmode", "sslrootcert", "sslcert", "sslkey", "ssl_ca", "ssl_cert", "ssl_key", "target_session_attrs"}
+)
 
 
 def parse(url: str) -> sqlalchemy.URL:
@@ -23,9 +36,11 @@ def parse(url: str) -> sqlalchemy.URL:
     Raises:
         StorageError: It cannot be understood, or names another kind, or no file where one is needed.
     """
+    if not url.isprintable():
+        raise StorageError("storage: must have no line breaks and no control characters; got one. Correct the URL.")
     try:
         parsed = sqlalchemy.make_url(url)
-    except (ArgumentError, ValueError):  # ValueError: the port is no number
+    except (ArgumentError, ValueError, TypeError):  # ValueError: the port is no number
         # The text is not shown: what cannot be parsed may still hold a password.
         raise StorageError("storage: must be a URL such as sqlite:///quickstart.db; got something else. Correct it.") from None
     if "@" in (parsed.host or ""):  # the rest of the password is taken for the host, and would be shown as one
@@ -34,11 +49,24 @@ def parse(url: str) -> sqlalchemy.URL:
     if kind not in _KINDS:
         known = f"{', '.join(_KINDS[:-1])} or {_KINDS[-1]}"
         raise StorageError(f'{_render(parsed)}: the kind of storage must be {known}; got "{kind}". Correct it.')
-    if kind in _FILES and (not parsed.database or parsed.database == ":memory:"):
-        got = "a database in memory" if kind == "sqlite" else "no path"
-        example = "sqlite:///NAME.db" if kind == "sqlite" else "journal:///NAME.log"
-        raise StorageError(f"{url}: the storage must be a file; got {got}. Write {example}.")
+    if kind in FILES:
+        _check_file(url, parsed)
     return parsed
+
+
+def _check_file(url: str, parsed: sqlalchemy.URL) -> None:
+    kind, shown, path = parsed.get_backend_name(), _render(parsed), parsed.database
+    if "?" in url:  # all behind it would be an option to SQLAlchemy, or nothing
+        raise StorageError(f"{shown}: a file has no options; got a question mark. Write %3F for one in a path, or remove it.")
+    if not path or path == ":memory:" or path.startswith("file:"):
+        in_memory = path == ":memory:" or (not path and kind == "sqlite")
+        got = "a database in memory" if in_memory else "no path" if not path else "an address"
+        example = "sqlite:///NAME.db" if kind == "sqlite" else "journal:///NAME.log"
+        raise StorageError(f"{shown}: the storage must be a file; got {got}. Write {example}.")
+    if parsed.host or parsed.username or parsed.port:
+        raise StorageError(f"{shown}: a file has no host; got one. Write three slashes: {kind}:///{path.lstrip('/')}")
+    if not path.isprintable():
+        raise StorageError(f"storage: must have no line breaks and no control characters; got {path!a}. Rename the file.")
 
 
 def kind_of(url: str) -> str:
@@ -49,7 +77,7 @@ def kind_of(url: str) -> str:
 def storage_file(url: str) -> Path | None:
     """Returns the file of an SQLite database or a journal, or None for a database server."""
     parsed = parse(url)
-    return Path(parsed.database) if parsed.get_backend_name() in _FILES and parsed.database else None
+    return Path(parsed.database) if parsed.get_backend_name() in FILES and parsed.database else None
 
 
 def folder(url: str) -> Path:
@@ -65,20 +93,31 @@ def with_driver(url: str) -> sqlalchemy.URL:
 
 
 def hide_password(url: str) -> str:
-    """Returns the URL as it may be shown: without its password, in whichever part of it that stands."""
+    """Returns the URL as it may be shown: kind, driver, user, host, port and database; password and options are masked."""
     return _render(parse(url))
 
 
-def hide_secrets(text: str, url: str) -> str:
-    """Returns what a database said, with every password of the URL masked, should it have repeated one."""
+def holds_secret(url: str) -> bool:
+    """Returns whether a URL has a password, or an option that may hold one."""
     parsed = parse(url)
-    values = [value for key, found in parsed.normalized_query.items() if SECRET_KEY.search(key) for value in found]
-    for secret in filter(None, [parsed.password, *values]):
+    return parsed.password is not None or any(key not in SHOWN_OPTIONS | _HARMLESS for key in parsed.query)
+
+
+def hide_secrets(text: str, url: str) -> str:
+    """Returns what a database said, with the password and the options of the URL masked, should it have repeated one."""
+    parsed = parse(url)
+    secrets = [parsed.password] if parsed.password else []
+    for key, values in parsed.normalized_query.items():
+        for value in values if key not in SHOWN_OPTIONS else ():
+            # An option may hold several: options=-c search_path=x -c role=y.
+            parts = (value, *re.split(r"[\s=,;]+", value))
+            secrets += [value] if _SECRET.search(key) else [part for part in parts if len(part) >= _SHORTEST_HIDDEN]
+    for secret in sorted(set(secrets), key=len, reverse=True):
         for written in (secret, quote(secret, safe=""), quote_plus(secret)):
             text = text.replace(written, MASK)
     return text
 
 
 def _render(parsed: sqlalchemy.URL) -> str:
-    hidden = {key: MASK for key in parsed.query if SECRET_KEY.search(key)}
-    return parsed.update_query_dict(hidden).render_as_string(hide_password=True).replace(quote_plus(MASK), MASK)
+    hidden = parsed.set(query={key: value if key in SHOWN_OPTIONS else MASK for key, value in parsed.query.items()})
+    return hidden.render_as_string(hide_password=True).replace(quote_plus(MASK), MASK)

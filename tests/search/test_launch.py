@@ -259,8 +259,8 @@ def test_several_workers_share_the_budget(write, search, read_study):
         ),
         ({"objective": {"kind": '"exit"'}}, "worker 0: must start; got: the worker process ended with exit code 3"),
         (
-            {"objective": {"kind": '"${SURELY_UNSET}"'}},
-            "demo.toml: objective.kind: the environment variable SURELY_UNSET must be set",
+            {"objective": {"kind": '"${TUMORCLS_SURELY_UNSET}"'}},
+            "demo.toml: objective.kind: the environment variable TUMORCLS_SURELY_UNSET must be set",
         ),
     ],
 )

@@ -39,8 +39,8 @@ def test_each_pruner_is_made(name, options, kind):
             {"patience": 2, "wrapped": {"name": "median", "n_startup_trials": 20}},
             "pruner.n_startup_trials: median",
         ),
-        ("hyperband", {"reduction_factor": 1}, "pruner: hyperband does not accept these options; got"),
-        ("hyperband", {"min_resource": 0}, "pruner: hyperband does not accept these options; got"),
+        ("hyperband", {"reduction_factor": 1}, "pruner.reduction_factor: must lie in [2, 1000]; got 1."),
+        ("hyperband", {"min_resource": 0}, "pruner.min_resource: must lie in [1, 1000000000]; got 0."),
         ("none", {"n": 1}, "pruner.n: unknown option; got 1. It takes none."),
     ],
 )

@@ -137,5 +137,5 @@ def test_a_study_of_plain_optuna_is_taken_on_if_its_direction_fits(write):
 
 def test_secrets_of_the_environment_stay_out(study, write, monkeypatch):
     monkeypatch.setenv("TOKEN", "secret")
-    check_same(study, load(write(objective={"token": '"${TOKEN}"'})))
+    check_same(study, load(write(study={"environment": '["TOKEN"]'}, objective={"token": '"${TOKEN}"'})))
     assert "secret" not in str(study.user_attrs)

@@ -8,15 +8,15 @@ from search.space import Param, check_value, continuous, describe_distribution, 
 
 
 def test_values_of():
-    assert values_of(IntDistribution(1, 5, step=2)) == [1, 3, 5]
-    assert values_of(CategoricalDistribution(["b", "a"])) == ["b", "a"]
-    assert values_of(FloatDistribution(0, 0.3, step=0.1)) == pytest.approx([0, 0.1, 0.2, 0.3])
+    assert list(values_of(IntDistribution(1, 5, step=2))) == [1, 3, 5]
+    assert list(values_of(CategoricalDistribution(["b", "a"]))) == ["b", "a"]
+    assert list(values_of(FloatDistribution(0, 0.3, step=0.1))) == pytest.approx([0, 0.1, 0.2, 0.3])
 
 
 def test_a_step_that_floats_cannot_add_up_stays_in_the_range():
     tenths = FloatDistribution(0, 0.3, step=0.1)
     assert 3 * 0.1 > 0.3
-    assert values_of(tenths)[-1] == value_at(tenths, 0.99) == 0.3
+    assert list(values_of(tenths))[-1] == value_at(tenths, 0.99) == 0.3
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
+from search import storage
 from search.errors import StorageError
+from search.reference import split_name
 from search.storage import url as urls
 
 
@@ -63,11 +66,62 @@ def test_the_driver_is_that_of_our_extra_unless_named(url, driver):
         ("postgresql://host/x?user=u&password=secret", "postgresql://host/x?password=***&user=u"),
         ("mysql://host/x?passwd=secret&ssl_key_PWD=secret", "mysql://host/x?passwd=***&ssl_key_PWD=***"),
         ("postgresql://host/x?sslpassword=secret&password=s1&password=s2", "postgresql://host/x?password=***&sslpassword=***"),
+        (
+            "postgresql://u@h/x?options=-c a=secret&passfile=/s&service=s",
+            "postgresql://u@h/x?options=***&passfile=***&service=***",
+        ),
+        ("postgresql:///x?host=/run&port=1&dbname=d", "postgresql:///x?dbname=d&host=%2Frun&port=1"),
         ("sqlite:///demo.db", "sqlite:///demo.db"),
     ],
 )
 def test_passwords_are_hidden(url, shown):
     assert urls.hide_password(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "holds"),
+    [
+        ("postgresql://u@h/x", False),
+        ("postgresql://u:p@h/x", True),
+        ("postgresql://u@h/x?options=-c a=b", True),
+        ("mysql://h/x?read_default_file=~/.my.cnf&user=u", False),
+        ("postgresql://h/x?sslpassword=p", True),
+    ],
+)
+def test_which_urls_hold_a_secret(url, holds):
+    assert urls.holds_secret(url) is holds
+
+
+@pytest.mark.parametrize(
+    ("url", "rule"),
+    [
+        ("sqlite:///a?b.db", "sqlite:///a: a file has no options; got a question mark. Write %3F for one in a path"),
+        ("sqlite:///a?mode=secret", "sqlite:///a?mode=***: a file has no options"),
+        ("journal:///a?b=c", "a file has no options"),
+        ("sqlite:///file:a.db", "the storage must be a file; got an address"),
+        ("sqlite://u:secret@h/a.db", "sqlite://u:***@h/a.db: a file has no host; got one. Write three slashes: sqlite:///a.db"),
+        ("sqlite:///a\nb.db", "storage: must have no line breaks"),
+        ("sqlite:///a%0Ab.db", "storage: must have no line breaks and no control characters; got 'a\\nb.db'"),
+        ("sqlite:///a\0b.db", "storage: must have no line breaks"),
+    ],
+)
+def test_files_that_cannot_be(url, rule):
+    with pytest.raises(StorageError) as caught:
+        urls.parse(url)
+    assert rule in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a#b", "a%3Fb", "ü x", "a;b", "100%", "a'b", "a&b=c"])
+def test_names_of_files_that_a_url_could_misread(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    url = f"sqlite:///{name}.db"
+    storage.close(storage.create_study(url, "demo", ["maximize"], []))
+    assert (tmp_path / f"{unquote(name)}.db").is_file()
+    assert split_name(f"{url}#demo") == (url, "demo")
+    study = storage.open_study(*split_name(f"{url}#demo"))
+    assert study.study_name == "demo"
+    storage.close(study)
 
 
 @pytest.mark.parametrize(
