@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tumorcls.images import Pixels, decode
+from tumorcls.decoding import PIXELS_VERSION, Pixels, decode
+from tumorcls.image_files import read_file, shown
 
 THUMB = 64
 """Side of a thumbnail in pixels: a neighbouring slice still differs visibly, 9,000 thumbnails take 37 MB."""
 
-VERSION = 1
-"""Raised when any value here would come out differently, so that old caches are not used."""
+VERSION = 2 * 1000 + PIXELS_VERSION
+"""Another number whenever any value here would come out differently, so that old caches are not used."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,14 @@ def fingerprint(path: Path, known: Fingerprint | None = None) -> Fingerprint:
     """Reads and decodes one file; only reads it where it holds what is known of it.
 
     Raises:
-        DataError: The file is no whole image (see `tumorcls.images.read_image`).
-        OSError: The file cannot be read.
+        DataError: The file is no whole image (see `tumorcls.decoding.decode`).
+        OSError: The file cannot be read, now; it may be another time.
     """
-    data = path.read_bytes()
+    data = read_file(path)
     sha256 = hashlib.sha256(data).hexdigest()
     if known is not None and known.sha256 == sha256:
         return known
-    decoded = decode(io.BytesIO(data), str(path))
+    decoded = decode(io.BytesIO(data), shown(path))
     height, width = decoded.pixels.shape[:2]
     grey = Image.fromarray(decoded.pixels).convert("L")
     return Fingerprint(

@@ -32,7 +32,7 @@ class Limits:
 
 
 SLICE = Limits(total_bytes=192 * 2**20, objects=200)
-"""One slice of figshare's, as doubles of 4096x4096 with a mask: `tumorcls.images.MAX_PIXELS` at 8 bytes and some."""
+"""One slice of figshare's, as doubles of 4096x4096 with a mask: `tumorcls.decoding.MAX_PIXELS` at 8 bytes and some."""
 
 WEIGHTS = Limits(total_bytes=2 * 2**30, objects=20_000)
 """A network of 500 million weights; EfficientNetB0 with its optimizer has 2,000 arrays and 50 MB."""

@@ -51,6 +51,8 @@ def read_mat(file: BinaryIO, where: str, max_pixels: int) -> MatSlice:
             _check_image(image, where, max_pixels)
             # .T undoes MATLAB's column-major order, see the module's docstring.
             pixels = np.ascontiguousarray(image[()].T)
+            if not np.isfinite(pixels).any():
+                raise DataError(f"{where}: cjdata/image must have finite values; got none. Download the file again.")
             return MatSlice(to_uint8(pixels), _label(label, where), _patient(patient, where))
         except UNREADABLE as error:
             raise DataError(f"{where}: must be a whole MATLAB v7.3 file; got {error}. Download it again.") from error

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from tumorcls import DISCLAIMER
 from tumorcls.errors import DataError
-from tumorcls.images import IMAGE_SUFFIXES, fit_square, read_image
+from tumorcls.image_files import IMAGE_SUFFIXES
+from tumorcls.images import fit_square, read_image
 
 if TYPE_CHECKING:
     from tumorcls.activation_map import Explainer

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.tumorcls.pictures import blob, colour, png_header, write
-from tumorcls import images
+from tumorcls import decoding
 from tumorcls.errors import DataError
 from tumorcls.images import MAX_PIXELS, fit_square, read_image
 
@@ -94,7 +94,7 @@ def test_an_image_of_many_strips_is_the_same_as_one(tmp_path: Path, monkeypatch:
     rgba = np.random.default_rng(0).integers(0, 256, (50, 30, 4), dtype=np.uint8)
     path = write(tmp_path / "a.png", rgba)
     whole = read_image(path)
-    monkeypatch.setattr(images, "_STRIP_PIXELS", 200)
+    monkeypatch.setattr(decoding, "_STRIP_PIXELS", 200)
     assert np.array_equal(read_image(path), whole)
     assert abs(whole[40, 20, 0] - rgba[40, 20, 2] * (rgba[40, 20, 3] / 255)) <= 1
 

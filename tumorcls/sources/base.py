@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from tumorcls.errors import DataError
-from tumorcls.images import IMAGE_SUFFIXES
+from tumorcls.image_files import IMAGE_SUFFIXES
 from tumorcls.labels import CLASSES, class_of_folder
 
 OfficialSplit = Literal["train", "test"]

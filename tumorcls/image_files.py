@@ -1,0 +1,154 @@
+"""Which files of a folder are images, how is one opened, and how is its name shown? One rule for all commands."""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tumorcls.errors import DataError
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".tif", ".tiff"}
+    | {".webp", ".gif", ".pbm", ".pgm", ".ppm", ".pnm", ".pfm"}
+)
+"""Lower-case endings of image files. A file without an ending is an image if it begins like one."""
+
+MAX_FILE_BYTES = 160 * 2**20
+"""Of an image file: the largest image that is read has 128 MiB, 4096x4096 with four channels of 16 bits, uncompressed."""
+
+# What systems and programs leave in folders: no data of anybody's, so nobody needs to be told that it was passed over.
+_JUNK = frozenset(
+    {".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "__pycache__", ".ipynb_checkpoints"}
+    | {"$recycle.bin", "system volume information", "lost+found", "@eadir", ".git", ".dvc", ".trash"}
+)
+
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF87a", b"GIF89a", b"BM")
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies directly in a folder, each sorted by name.
+
+    Attributes:
+        images: Image files by name. What they hold shows when they are read; even a pipe may be among them.
+        folders: Visible folders.
+        others: Files that are no images, and hidden files and folders; what systems leave behind is not among them.
+    """
+
+    images: tuple[Path, ...]
+    folders: tuple[Path, ...]
+    others: tuple[Path, ...]
+
+
+def list_folder(folder: Path) -> Listing:
+    """Lists a folder; of files without an ending the first bytes are read.
+
+    Raises:
+        DataError: The folder cannot be read.
+    """
+    try:
+        entries = sorted((entry for entry in os.scandir(folder) if not is_junk(entry.name)), key=lambda entry: entry.name)
+        folders = [entry.name for entry in entries if entry.is_dir()]
+    except OSError as error:
+        raise DataError(f"{shown(folder)}: the folder must be readable; got {error.strerror or error}. Check it.") from error
+    images: list[Path] = []
+    visible: list[Path] = []
+    others: list[Path] = []
+    for entry in entries:
+        path = folder / entry.name
+        if entry.name.startswith((".", "__")):
+            others.append(path)
+        elif entry.name in folders:
+            visible.append(path)
+        else:
+            (images if is_image(path) else others).append(path)
+    return Listing(tuple(images), tuple(visible), tuple(others))
+
+
+def is_junk(name: str) -> bool:
+    """Returns whether a file or folder of this name is what a system or a program leaves behind (`._x.png`, `Thumbs.db`)."""
+    return name.startswith("._") or name.lower() in _JUNK
+
+
+def is_image(path: Path) -> bool:
+    """Returns whether a file is an image, by its ending, or where it has none by its first bytes."""
+    suffix = path.suffix.lower()
+    if suffix.removeprefix(".") and not suffix[1:].isdigit():
+        return suffix in IMAGE_SUFFIXES
+    try:
+        start = _read(path, 16)
+    except OSError:
+        return False
+    return start.startswith(_BEGINNINGS) or (start[:4], start[8:12]) == (b"RIFF", b"WEBP") or _is_portable_map(start)
+
+
+def _is_portable_map(start: bytes) -> bool:
+    return start[:1] == b"P" and start[1:2] in b"123456f" and start[2:3].isspace()
+
+
+def walk(folder: Path) -> Iterator[Listing]:
+    """Lists a folder and all visible folders below it, through links too, but none twice.
+
+    Raises:
+        DataError: A folder cannot be read.
+    """
+    seen: set[str] = set()
+    waiting = [folder]
+    while waiting:
+        current = waiting.pop()
+        place = os.path.realpath(current)
+        if place in seen:
+            continue
+        seen.add(place)
+        listing = list_folder(current)
+        yield listing
+        waiting += reversed(listing.folders)
+
+
+def read_file(path: Path) -> bytes:
+    """Returns what an image file holds. A pipe or a device is never waited for.
+
+    Raises:
+        DataError: It is larger than `MAX_FILE_BYTES`.
+        OSError: It cannot be read, is no regular file, or changes while it is read.
+    """
+    content = _read(path, MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise DataError(f"{shown(path)}: an image file must have at most {MAX_FILE_BYTES:,} bytes; got more. Scale it down.")
+    return content
+
+
+def _read(path: Path, most: int) -> bytes:
+    # Without O_NONBLOCK, opening a pipe waits for somebody to write to it.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            kind = next((name for test, name in _KINDS if test(status.st_mode)), "something else")
+            raise OSError(errno.EINVAL, f"{kind}, which is no regular file")
+        with open(handle, "rb", closefd=False) as file:
+            content = file.read(min(most, status.st_size + 1))
+        if len(content) != min(most, status.st_size):
+            raise OSError(errno.EAGAIN, "a file that changes while it is read")
+        return content
+    finally:
+        os.close(handle)
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """Returns a file's name as one line of text; bytes that are not UTF-8 and control characters are escaped."""
+    name = os.fspath(path)
+    if name.isprintable():
+        return name
+    raw = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in raw)

@@ -1,0 +1,111 @@
+"""What a portable bitmap, graymap or pixmap (``P1`` to ``P6``) holds, with all its depth.
+
+Pillow scales colours to 8 bits and reads what is not 8 bits deep value by value, which takes minutes for a large image.
+Format: https://netpbm.sourceforge.net/doc/pnm.html
+"""
+
+import re
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_HEADER = re.compile(rb"P([1-6])" + rb"(?:\s|#[^\r\n]*[\r\n])+?(\d{1,10})(?![^\s#])" * 2)
+_MAXVAL = re.compile(rb"(?:\s|#[^\r\n]*[\r\n])+?(\d{1,10})(?![^\s#])")
+_COMMENT = re.compile(rb"#[^\r\n]*")
+_NUMBERS = b"0123456789 \t\n\v\f\r"
+
+
+def is_portable_map(content: bytes) -> bool:
+    """Returns whether a file begins like one."""
+    return (
+        content[:1] == b"P" and content[1:2] in tuple(b"%d" % kind for kind in range(1, 7)) and content[2:3] in b"\t\n\v\f\r #"
+    )
+
+
+def read_size(content: bytes) -> tuple[int, int]:
+    """Returns width and height.
+
+    Raises:
+        ValueError: The header is none.
+    """
+    header = _header(content)
+    return int(header[2]), int(header[3])
+
+
+def _header(content: bytes) -> "re.Match[bytes]":
+    header = _HEADER.match(content)
+    if header is None or 0 in (int(header[2]), int(header[3])):
+        raise ValueError("a header without a size")
+    return header
+
+
+def read_pixels(content: bytes) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+    """Returns (height, width) or (height, width, 3).
+
+    Values up to a maximum of 255 come out as uint8 in [0, 255], scaled by the maximum that the header names; deeper ones as
+    uint16, as they are.
+
+    Raises:
+        ValueError: The header is none, values are missing, or one is above the maximum.
+    """
+    header = _header(content)
+    kind, width, height = int(header[1]), int(header[2]), int(header[3])
+    shape = (height, width, 3) if kind in (3, 6) else (height, width)
+    end, top = header.end(), 1
+    if kind not in (1, 4):
+        maximum = _MAXVAL.match(content, end)
+        if maximum is None or not 0 < (top := int(maximum[1])) < 2**16:
+            raise ValueError("a header whose largest value is not from 1 to 65,535")
+        end = maximum.end()
+    body = memoryview(content)[end + 1 :]  # one blank ends the header
+    values = _bits(body, width, height) if kind == 4 else _numbers(body, shape, top, plain=kind < 4, bits=kind == 1)
+    if values.max() > top:
+        raise ValueError(f"a value of {values.max()}, above the largest that its header allows, {top}")
+    if kind in (1, 4):  # 1 is black
+        return ((1 - values) * 255).astype(np.uint8)
+    if top > 255:
+        return values.astype(np.uint16, copy=False)
+    if top < 255:
+        values = np.round(np.arange(top + 1) * (255 / top)).astype(np.uint8)[values]
+    return values.astype(np.uint8, copy=False)
+
+
+def _bits(body: memoryview, width: int, height: int) -> npt.NDArray[np.uint8]:
+    stride = -(-width // 8)
+    rows = np.frombuffer(_enough(body, stride * height), np.uint8).reshape(height, stride)
+    return np.unpackbits(rows, axis=1, count=width)
+
+
+def _numbers(
+    body: memoryview, shape: tuple[int, ...], top: int, *, plain: bool, bits: bool
+) -> npt.NDArray[np.uint16 | np.uint8]:
+    count = int(np.prod(shape))
+    if not plain:
+        depth = np.dtype(">u2" if top > 255 else np.uint8)
+        values: npt.NDArray[Any] = np.frombuffer(_enough(body, count * depth.itemsize), depth)
+        native: npt.NDArray[Any] = values.reshape(shape).astype(depth.newbyteorder("="), copy=False)
+        return native
+    if len(body) > 32 * count + 2**16:
+        raise ValueError("far more text than values")
+    text = _COMMENT.sub(b"", bytes(body))
+    found: npt.NDArray[Any]
+    if bits:  # no blank need stand between two of them
+        digits = np.frombuffer(text, np.uint8)
+        found = (digits[(digits == ord("0")) | (digits == ord("1"))][:count] - ord("0")).astype(np.uint8)
+    else:
+        if text.translate(None, _NUMBERS):
+            raise ValueError("what is no number among its values")
+        found = np.fromstring(text, np.uint32, sep=" ")[:count]  # told a count, NumPy makes up what is missing
+        if len(found) and found.max() > top:
+            raise ValueError(f"a value of {found.max()}, above the largest that its header allows, {top}")
+        found = found.astype(np.uint16)
+    if len(found) < count:
+        raise ValueError(f"{len(found):,} of {count:,} values (truncated)")
+    return found.reshape(shape)
+
+
+def _enough(body: memoryview, count: int) -> memoryview:
+    if len(body) < count:
+        raise ValueError(f"{len(body):,} of {count:,} bytes (truncated)")
+    return body[:count]
