@@ -9,6 +9,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from search.durations import duration_of, ended_at
 from search.policy import Policy
 from search.records import is_result, is_warm
 
@@ -47,14 +48,15 @@ class Spent:
 
     def take_in(self, trials: Sequence[FrozenTrial]) -> None:
         """Adds those of the trials that have ended."""
-        for trial in sorted((trial for trial in trials if trial.datetime_complete is not None), key=_end_of):
+        for trial in sorted(
+            (trial for trial in trials if trial.datetime_complete is not None), key=lambda trial: ended_at(trial) or 0.0
+        ):
             values = tuple(trial.values) if trial.state is TrialState.COMPLETE and is_result(trial) else ()
             if is_warm(trial):
                 self.add(0.0, counts=False, values=values)
                 continue
             self.reports += len(trial.intermediate_values)
-            seconds = trial.duration.total_seconds() if trial.duration else 0.0
-            self.add(seconds, counts=trial.state in FINISHED, values=values)
+            self.add(duration_of(trial) or 0.0, counts=trial.state in FINISHED, values=values)
 
     def add(self, seconds: float, *, counts: bool, values: Sequence[float]) -> None:
         """Adds a trial that has ended.
@@ -101,8 +103,3 @@ class Spent:
 
 def _reached(used: float, limit: float | None) -> bool:
     return limit is not None and used >= limit
-
-
-def _end_of(trial: FrozenTrial) -> float:
-    assert trial.datetime_complete is not None
-    return trial.datetime_complete.timestamp()

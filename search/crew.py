@@ -6,6 +6,7 @@ from typing import Literal
 
 import optuna
 
+from search.durations import is_told
 from search.executors import Executor
 from search.messages import Answer, FromWorker, Outcome, RunTrial, Stop
 from search.policy import Policy
@@ -23,7 +24,8 @@ class Member:
         heard_at: When it last spoke, or was last told something, on the monotonic clock.
         served: How many trials it has run.
         trial: What it runs.
-        started_at: When it was given that trial.
+        started_at: When it was given that trial, on the monotonic clock.
+        started_wall: The same on the wall clock.
         worn: Why it must not be given another trial; empty where it may.
     """
 
@@ -32,7 +34,17 @@ class Member:
     served: int = 0
     trial: optuna.Trial | None = None
     started_at: float = 0.0
+    started_wall: float = 0.0
     worn: str = ""
+
+    def seconds(self) -> float:
+        """Returns for how long it has been at its trial."""
+        return time.monotonic() - self.started_at
+
+    def seconds_untold(self) -> float | None:
+        """Returns the same where the wall clock, from which the storage has its times, tells another story; else None."""
+        seconds = self.seconds()
+        return None if is_told(seconds, time.time() - self.started_wall) else seconds
 
 
 class Crew:
@@ -62,8 +74,7 @@ class Crew:
 
     def seconds_at_work(self) -> float:
         """Returns the sum of the times that the running trials have taken so far."""
-        now = time.monotonic()
-        return sum(now - member.started_at for member in self._members.values() if member.state == "running")
+        return sum(member.seconds() for member in self._members.values() if member.state == "running")
 
     def start(self, wanted: int) -> None:
         """Starts workers until `wanted` are starting or idle, or no more are allowed."""
@@ -79,7 +90,9 @@ class Crew:
     def give(self, worker: int, trial: optuna.Trial, task: RunTrial) -> None:
         """Has an idle worker run a trial."""
         now = time.monotonic()
-        self._members[worker] = replace(self._members[worker], state="running", heard_at=now, trial=trial, started_at=now)
+        self._members[worker] = replace(
+            self._members[worker], state="running", heard_at=now, trial=trial, started_at=now, started_wall=time.time()
+        )
         self._executor.send(worker, task)
 
     def answer(self, worker: int, answer: Answer) -> None:

@@ -1,5 +1,6 @@
 """The only writer of its trials: asks for them, hands them to workers, turns what they say into Optuna's records."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +16,13 @@ from search.asking import Asker
 from search.budget import EndReason, Spent
 from search.checkpoints import forget, of_trial
 from search.crew import Crew, Member
+from search.durations import BEAT_S
 from search.errors import ObjectiveError, WorkerError
 from search.interrupts import interrupts_to
 from search.messages import Answer, Artifact, Died, FromWorker, NotReady, Outcome, Ready, Report, RunTrial, UserAttr
 from search.peers import Peers
 from search.progress import View
-from search.records import OWNER_KEY, SEED_KEY, SHOWN_SEED, without_records
+from search.records import BEAT_KEY, OWNER_KEY, SEED_KEY, SHOWN_SEED, without_records
 from search.resume import DRIVER_DIED, Owner, give_back
 from search.settling import lost, settle
 from search.study_file import StudySpec
@@ -77,6 +79,7 @@ class Driver:
         self._interrupts = 0
         self._stopping_since: float | None = None  # when each running trial was told to end
         self._lost: set[int] = set()  # trials of ours that another driver has given back
+        self._beat_at = time.monotonic()
 
     def run(self) -> EndReason:
         """Runs trials until a budget, the grid or the user's patience is used up.
@@ -113,6 +116,7 @@ class Driver:
                     self._hand_out()
             for worker, silence in self._crew.kill_silent():
                 self._heed_death(worker, Died(silence))
+            self._show_life()
             self._heed_peers()
             self._view.tick()
 
@@ -124,12 +128,20 @@ class Driver:
             self._take_in(self._peers.look_again(at_once=True))
         return bool(self._peers.running)
 
+    def _show_life(self) -> None:
+        """Leaves a sign of life now and then, so that whoever finds our trials knows how long they ran at least."""
+        now, ours = time.monotonic(), [trial for trial in self._crew.running.values() if trial.number not in self._lost]
+        if ours and now - self._beat_at >= BEAT_S:
+            self._beat_at = now
+            with contextlib.suppress(UpdateFinishedTrialError):  # which its next report will find too
+                self._study._storage.set_trial_system_attr(ours[0]._trial_id, BEAT_KEY, now)
+
     def _heed_peers(self) -> None:
         """Takes note of the other drivers, and takes up what those that are gone have left."""
         self._take_in(self._peers.look_again())
         if gone := [trial.number for trial in self._peers.beat(self._crew.running.values())]:
             for number in gone:
-                give_back(self._study, number, DRIVER_DIED)
+                give_back(self._study, number, DRIVER_DIED, lost=True)
             self._view.given_back(gone)
 
     def _take_in(self, ended: Sequence[FrozenTrial]) -> None:
@@ -174,6 +186,7 @@ class Driver:
             checkpoints=of_trial(trial, self._checkpoints) if self._checkpoints else None,
         )
         self._crew.give(worker, trial, task)
+        self._beat_at = time.monotonic()  # the owner says so
         return True
 
     def _heed(self, worker: int, message: FromWorker) -> None:
@@ -255,7 +268,7 @@ class Driver:
         if trial.number in self._lost:
             outcome = lost(outcome)
         else:
-            outcome = settle(trial, outcome, self._spec, death=death, fresh=member.served == 0)
+            outcome = settle(trial, outcome, self._spec, death=death, fresh=member.served == 0, ran_s=member.seconds_untold())
         self._count(worker, member, trial, outcome)
 
     def _count(self, worker: int, member: Member, trial: optuna.Trial, outcome: Outcome) -> None:
@@ -263,7 +276,7 @@ class Driver:
             forget(trial, self._checkpoints)
         self._view.trial_finished(worker, outcome.number, outcome)
         counts = outcome.state in ("complete", "pruned", "infeasible")
-        self._spent.add(time.monotonic() - member.started_at, counts=counts, values=outcome.values)
+        self._spent.add(member.seconds(), counts=counts, values=outcome.values)
         if outcome.state in ("complete", "pruned"):
             self._failures_in_a_row = 0
         elif outcome.state == "failed":

@@ -14,11 +14,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search import storage
+from search.durations import BEAT_S
 from search.records import OWNER_KEY
 from search.resume import Owner
-
-BEAT_S = 15.0
-"""How often a driver shows that it lives, and looks whether the others do."""
 
 GRACE_S = 90.0
 """How long another machine's driver may show nothing; a network that is cut for half a minute costs nobody a trial."""

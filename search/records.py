@@ -36,6 +36,15 @@ One attribute, not two: each costs a trial two statements in the storage.
 WORKER_KEY = "worker"
 """In the owner of a trial: the number of the worker."""
 
+CLOCK_KEY = "clock"
+"""In the owner of a trial: its driver's monotonic clock when it began."""
+
+BEAT_KEY = f"{PREFIX}beat"
+"""Trial system attribute: its driver's monotonic clock when that last showed that it lives, on one of its trials for all."""
+
+RAN_KEY = f"{PREFIX}ran_s"
+"""Trial user attribute: the seconds that it ran; only where its two moments do not tell them."""
+
 SEED_KEY = f"{PREFIX}seed"
 """Trial user attribute: its seed. The objective reads it as `SHOWN_SEED`."""
 
@@ -81,7 +90,7 @@ UNKNOWN_TIMES_KEY = f"{PREFIX}unknown_times"
 OBJECTIVE_KEYS = (CONFIG_KEY, PROVENANCE_KEY)
 """Keys of ours that the objective sets."""
 
-RUN_KEYS = (OWNER_KEY, RETRY_KEY, RETRIES_KEY, FINALIST_KEY, QUEUED_KEY)
+RUN_KEYS = (OWNER_KEY, RAN_KEY, RETRY_KEY, RETRIES_KEY, FINALIST_KEY, QUEUED_KEY)
 """Trial user attributes that say how one study came to a trial, not what the trial was."""
 
 RETRIED_KEYS = (SEED_KEY, QUEUED_KEY, FINALIST_KEY)

@@ -2,23 +2,25 @@
 
 import contextlib
 import os
-import socket
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import optuna
-import psutil
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from search import storage
+from search import processes, storage
+from search.durations import end_after, until_last_sign
 from search.errors import StudyError
 from search.records import (
+    CLOCK_KEY,
     DRIVER_KEY,
     FAILURE_KEY,
     FILE_KEY,
     OWNER_KEY,
+    RAN_KEY,
     RETRIED_KEYS,
     RETRIES_KEY,
     RETRY_KEY,
@@ -36,50 +38,66 @@ from search.study_file import StudySpec
 DRIVER_DIED = "the driver died while this trial was running"
 """Why a trial was given back that nobody ended."""
 
-_CLOCK_TOLERANCE_S = 2.0
+_LARGEST_PID = 2**31
 _LONGEST_TRACEBACK = 30_000  # characters; MySQL keeps 64 kB of an attribute
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A driver process, told apart from a later one with the same process id by its start.
+    """A driver process, told apart from all others there were and will be, whatever clocks and host names do.
 
     Attributes:
-        host: The machine's name.
+        host: The machine's name, for people.
         pid: The process id.
-        started: Seconds since the epoch.
+        started: When it began, as `processes.started` has it.
+        boot: Names the boot of its machine; likewise `space` and `installed`, see `Machine`.
     """
 
     host: str
     pid: int
     started: float
+    boot: str = ""
+    space: str = ""
+    installed: str = ""
 
     @classmethod
     def current(cls) -> Self:
         """Returns this process."""
-        return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time())
+        return cls(processes.host_name(), os.getpid(), processes.started(), **asdict(processes.here()))
 
     @classmethod
     def from_attr(cls, attr: Any) -> Self | None:
         """Returns the owner that a user attribute holds, or None where it holds none."""
         match attr:
-            case {"host": str(host), "pid": int(pid), "started": int() | float() as started}:
-                return cls(host, pid, started)
+            case {"host": str(host), "pid": int(pid), "started": int() | float() as started} if 0 < pid < _LARGEST_PID:
+                rest = {key: attr.get(key, "") for key in ("boot", "space", "installed")}
+                return cls(host, pid, started, **rest) if all(isinstance(value, str) for value in rest.values()) else None
         return None
 
     def as_attr(self, worker: int) -> dict[str, Any]:
-        """Returns the user attribute of a trial that a worker of this driver runs."""
-        return {**asdict(self), WORKER_KEY: worker}
+        """Returns the user attribute of a trial that a worker of this driver begins now."""
+        return {**asdict(self), WORKER_KEY: worker, CLOCK_KEY: time.monotonic()}
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is, or was, a process that this one could see: of this boot, and of this container if it is in one."""
+        here = processes.here()
+        return (self.boot, self.space) == (here.boot, here.space) and (here.boot != "" or self.host == processes.host_name())
 
     def may_live(self) -> bool:
-        """Returns False where the process is known to be gone; on another machine it cannot be known."""
-        if self.host != socket.gethostname():
-            return True
-        try:
-            started = psutil.Process(self.pid).create_time()
-        except psutil.NoSuchProcess:
-            return False
-        return bool(abs(started - self.started) < _CLOCK_TOLERANCE_S)
+        """Returns False where the process is known to be gone; on another machine, or in another container, it cannot be known.
+
+        What ran here before the machine was started anew is gone. A container cannot tell that from one of the same name
+        elsewhere.
+        """
+        if self.is_here:
+            return processes.is_running(self.pid, self.started)
+        here = processes.here()
+        earlier = self.host == processes.host_name() and self.boot != here.boot and self.installed in ("", here.installed)
+        return not earlier or here.is_container() or self._machine().is_container()
+
+    def _machine(self) -> processes.Machine:
+        return processes.Machine(self.boot, self.space, self.installed)
 
 
 def claim(study: optuna.Study, *, take_over: bool = False) -> Owner:
@@ -92,7 +110,7 @@ def claim(study: optuna.Study, *, take_over: bool = False) -> Owner:
     """
     me = Owner.current()
     other = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
-    here = other is not None and other.host == me.host
+    here = other is not None and other.is_here
     if other is not None and other != me and other.may_live() and not (take_over and not here):
         remedy = f"End it first (kill {other.pid})" if here else "End it first, or add --take-over if it is gone"
         raise StudyError(
@@ -177,13 +195,15 @@ def retry_lost(study: optuna.Study, gone: Owner | None = None) -> list[int]:
     lost = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         owner = Owner.from_attr(trial.user_attrs.get(OWNER_KEY))
-        if owner is None or owner in (me, gone) or (alone and owner.host != me.host) or not owner.may_live():
-            give_back(study, trial.number, DRIVER_DIED)
+        if owner is None or owner in (me, gone) or (alone and not owner.is_here) or not owner.may_live():
+            give_back(study, trial.number, DRIVER_DIED, lost=True)
             lost.append(trial.number)
     return lost
 
 
-def give_back(study: optuna.Study, number: int, reason: str, traceback: str = "", *, blamed: bool = False) -> None:
+def give_back(
+    study: optuna.Study, number: int, reason: str, traceback: str = "", *, blamed: bool = False, lost: bool = False
+) -> None:
     """Fails a trial that deserves another try, and enqueues its parameters with its seed; one that has ended is left as it is.
 
     The retry comes first: a kill between the two leaves a RUNNING trial, which the next launch finds, sees its retry, and only
@@ -195,6 +215,7 @@ def give_back(study: optuna.Study, number: int, reason: str, traceback: str = ""
         reason: Why it ended.
         traceback: Where it ended, if anybody knows.
         blamed: The retry counts: it may have been the config's own fault.
+        lost: Nobody was there to end it: it ran until the last sign of life of its driver, not until now.
     """
     with storage.turn(study):
         trials = study.get_trials(deepcopy=False)
@@ -212,16 +233,24 @@ def give_back(study: optuna.Study, number: int, reason: str, traceback: str = ""
             params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
             study.enqueue_trial(params, user_attrs={**kept, RETRY_KEY: first})
         with contextlib.suppress(UpdateFinishedTrialError):  # its owner, held for dead, ends it in this very moment
-            fail(study, number, reason, traceback)
+            fail(study, number, reason, traceback, ran_s=until_last_sign(trial, trials) if lost else None)
 
 
-def fail(study: optuna.Study, number: int, reason: str, traceback: str = "") -> None:
-    """Tells a trial FAIL, with its reason as user attributes, a traceback without its beginning where it is long."""
+def fail(study: optuna.Study, number: int, reason: str, traceback: str = "", *, ran_s: float | None = None) -> None:
+    """Tells a trial FAIL, with its reason as user attributes, a traceback without its beginning where it is long.
+
+    Where `ran_s` is given it ended so many seconds after it began, and not now.
+    """
     trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
     study._storage.set_trial_user_attr(trial_id, FAILURE_KEY, reason)
     if traceback:
         study._storage.set_trial_user_attr(trial_id, TRACEBACK_KEY, traceback[-_LONGEST_TRACEBACK:])
-    study.tell(number, state=TrialState.FAIL)
+    if ran_s is None:
+        study.tell(number, state=TrialState.FAIL)
+        return
+    study._storage.set_trial_user_attr(trial_id, RAN_KEY, ran_s)
+    trial = study._storage.get_trial(trial_id)
+    storage.end_trial(study, trial_id, TrialState.FAIL, None, end_after(trial, ran_s))
 
 
 def _refuse_former(study: optuna.Study) -> None:

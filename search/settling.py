@@ -8,14 +8,16 @@ from optuna.trial import TrialState
 
 from search.faults import judge, tell, tell_complete, tell_infeasible
 from search.messages import Died, Outcome
-from search.records import retries_of
+from search.records import RAN_KEY, retries_of
 from search.resume import fail, give_back
 from search.study_file import StudySpec
 
 _GIVEN_BACK = "another driver held this one for dead, and gave it back"
 
 
-def settle(trial: optuna.Trial, outcome: Outcome, spec: StudySpec, *, death: Died | None, fresh: bool) -> Outcome:
+def settle(
+    trial: optuna.Trial, outcome: Outcome, spec: StudySpec, *, death: Died | None, fresh: bool, ran_s: float | None = None
+) -> Outcome:
     """Records how a trial ended; returns its outcome as it was settled, `lost` where another driver has ended it before.
 
     Args:
@@ -24,8 +26,11 @@ def settle(trial: optuna.Trial, outcome: Outcome, spec: StudySpec, *, death: Die
         spec: The study's file.
         death: The worker's, where it died, or hung and was killed.
         fresh: It was the worker's first trial.
+        ran_s: For how many seconds it ran, where the wall clock does not tell.
     """
     try:
+        if ran_s is not None:
+            trial.set_user_attr(RAN_KEY, ran_s)
         if outcome.state == "failed":
             return _settle_failed(trial, outcome, spec, death=death, fresh=fresh)
         if outcome.state == "interrupted":

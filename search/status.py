@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
+from search.durations import duration_of
 from search.records import DRIVER_KEY, OWNER_KEY, failure_of, is_result, is_warm, retry_of, warm_link
 from search.resume import Owner
 from search.units import clock, format_params
@@ -100,7 +101,7 @@ def _table(study: optuna.Study, trials: list[FrozenTrial]) -> Table:
         style = _STYLES.get(trial.state)
         values = [f"{value:.6g}" for value in trial.values or []]
         values += [""] * (len(study.directions) - len(values))
-        took = clock(trial.duration.total_seconds()) if trial.duration else ""
+        took = "" if (ran := duration_of(trial)) is None else clock(ran)
         state = f"[{style}]{name}[/]" if style else name
         params = format_params(trial.params or trial.system_attrs.get("fixed_params", {}))
         table.add_row(str(trial.number), state, *values, params, took, _note(trial))

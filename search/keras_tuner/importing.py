@@ -27,6 +27,7 @@ from search.records import (
     without_records,
 )
 from search.resume import claim, release
+from search.storage import end_trial
 
 _STATES = {
     "COMPLETED": TrialState.COMPLETE,
@@ -179,7 +180,7 @@ def _add(project: Project, study: optuna.Study, trial: FrozenTrial) -> None:
 
 
 def _finish(study: optuna.Study, earlier: FrozenTrial, now: FrozenTrial) -> None:
-    """Tells the end of a trial that was running when it was imported; its end is this moment for Optuna."""
+    """Tells the end of a trial that was running when it was imported."""
     storage = study._storage
     for name, value in now.params.items():
         distribution = now.distributions[name]
@@ -188,4 +189,5 @@ def _finish(study: optuna.Study, earlier: FrozenTrial, now: FrozenTrial) -> None
         storage.set_trial_user_attr(earlier._trial_id, key, attr)
     for step, value in now.intermediate_values.items():
         storage.set_trial_intermediate_value(earlier._trial_id, step, value)
-    storage.set_trial_state_values(earlier._trial_id, now.state, now.values)
+    assert now.datetime_complete is not None
+    end_trial(study, earlier._trial_id, now.state, now.values, now.datetime_complete)

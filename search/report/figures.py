@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from itertools import combinations
 
 import plotly.graph_objects as go
@@ -151,12 +152,12 @@ def timeline(facts: Facts) -> go.Figure:
             continue
         figure.add_bar(
             y=[span.lane for span in spans],
-            x=[(span.end - span.start).total_seconds() * 1000 for span in spans],
-            base=[span.start.isoformat() for span in spans],
+            x=[span.seconds * 1000 for span in spans],
+            base=[datetime.fromtimestamp(span.start).isoformat() for span in spans],
             orientation="h",
             name=state.name.lower(),
             marker={"color": colour, "line": {"color": "#fff", "width": 0.5 if len(facts.timeline.spans) < 400 else 0}},
-            text=[f"{hover(span.trial)}<br>{clock((span.end - span.start).total_seconds())}" for span in spans],
+            text=[f"{hover(span.trial)}<br>{clock(span.seconds)}" for span in spans],
             textposition="none",
             hovertemplate="%{text}<extra></extra>",
         )

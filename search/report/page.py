@@ -6,6 +6,7 @@ from html import escape
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from search.durations import duration_of
 from search.goals import Goal
 from search.report import figures, landscape
 from search.report.facts import TOP, Facts, Failure, gather
@@ -113,7 +114,7 @@ def _configs(facts: Facts) -> str:
 
 def _head(facts: Facts, trial: FrozenTrial, at: int) -> list[str]:
     star = " ★" if facts.baseline is not None and trial.number == facts.baseline.number else ""
-    took = clock(trial.duration.total_seconds()) if trial.duration else ""
+    took = "" if (ran := duration_of(trial)) is None else clock(ran)
     return [
         "" if len(facts.goals) > 1 else str(at + 1),
         f"{trial.number}{star}",

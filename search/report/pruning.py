@@ -6,6 +6,8 @@ from statistics import median
 
 from optuna.trial import FrozenTrial, TrialState
 
+from search.durations import duration_of
+
 
 @dataclass(frozen=True)
 class Pruning:
@@ -34,7 +36,9 @@ class Pruning:
 def estimate_pruning(trials: Sequence[FrozenTrial]) -> Pruning | None:
     """Returns what pruning saved, or None without a pruned trial, or a COMPLETE one that reported its steps."""
     pruned = [trial for trial in trials if trial.state is TrialState.PRUNED]
-    whole = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial.intermediate_values and trial.duration]
+    whole = [
+        trial for trial in trials if trial.state is TrialState.COMPLETE and trial.intermediate_values and duration_of(trial)
+    ]
     if not pruned or not whole:
         return None
     planned_by = _planning_parameter(whole)
@@ -44,7 +48,7 @@ def estimate_pruning(trials: Sequence[FrozenTrial]) -> Pruning | None:
         planned = trial.params.get(planned_by, usual) if planned_by else usual
         saved += max(0.0, planned - len(trial.intermediate_values))
     run = sum(len(trial.intermediate_values) for trial in trials)
-    step_s = median(trial.duration.total_seconds() / len(trial.intermediate_values) for trial in whole if trial.duration)
+    step_s = median((duration_of(trial) or 0.0) / len(trial.intermediate_values) for trial in whole)
     return Pruning(len(pruned), run, saved, saved * step_s, planned_by)
 
 

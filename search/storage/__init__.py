@@ -4,15 +4,18 @@ import contextlib
 import sqlite3
 import warnings
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.storages import JournalStorage
+from optuna.trial import TrialState
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from search.errors import StorageError, StudyError, one_line
 from search.storage import server, sqlite
-from search.storage.journal import open_journal
+from search.storage.journal import end_journal_trial, open_journal
 from search.storage.own_trials import OwnTrialsStorage
 from search.storage.remedies import remedy
 from search.storage.url import (
@@ -32,6 +35,7 @@ __all__ = [
     "FILES",
     "close",
     "create_study",
+    "end_trial",
     "folder",
     "hide_password",
     "holds_secret",
@@ -100,6 +104,20 @@ def turn(study: optuna.Study) -> contextlib.AbstractContextManager[None]:
     """Keeps the other drivers of a study, where there may be any, from adding trials to it for as long as it is entered."""
     among = shared(study)
     return contextlib.nullcontext() if among is None else among.turn(study._study_id)
+
+
+def end_trial(study: optuna.Study, trial_id: int, state: TrialState, values: Sequence[float] | None, ended: datetime) -> None:
+    """Ends a trial that has ended some time ago: for Optuna, every trial ends when that is told.
+
+    Raises:
+        UpdateFinishedTrialError: It has been ended before.
+    """
+    if isinstance(study._storage, OwnTrialsStorage):
+        study._storage.end_trial(trial_id, state, values, ended)
+    elif isinstance(study._storage, JournalStorage):
+        end_journal_trial(study._storage, trial_id, state, values, ended)
+    else:  # in memory
+        study._storage.set_trial_state_values(trial_id, state, values)
 
 
 @contextlib.contextmanager

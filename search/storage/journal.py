@@ -5,11 +5,15 @@ import fcntl
 import os
 import time
 import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.storages.journal._file import LOCK_FILE_SUFFIX, RENAME_FILE_SUFFIX, BaseJournalFileLock
+from optuna.storages.journal._storage import JournalOperation
+from optuna.trial import TrialState
 
 from search.errors import StorageError, one_line
 from search.storage.file_systems import network_file_system
@@ -37,6 +41,17 @@ def open_journal(url: str, path: Path) -> JournalStorage:
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:  # whatever replaying it stumbles on
         said = one_line(error)
         raise StorageError(f"{url}: must be a sound journal of Optuna; got: {said}. {remedy('malformed')}") from None
+
+
+def end_journal_trial(
+    storage: JournalStorage, trial_id: int, state: TrialState, values: Sequence[float] | None, ended: datetime
+) -> None:
+    """Ends a trial that has ended some time ago, as `set_trial_state_values` of the storage ends one now."""
+    moment = ended.astimezone(UTC).isoformat(timespec="microseconds")
+    record = {"trial_id": trial_id, "state": state, "values": values, "datetime_complete": moment}
+    with storage._thread_lock:
+        storage._write_log(JournalOperation.SET_TRIAL_STATE_VALUES, record)
+        storage._sync_with_backend()
 
 
 class MendingLock(BaseJournalFileLock):

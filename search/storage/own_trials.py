@@ -8,11 +8,14 @@ import contextlib
 import copy
 import json
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
+from optuna.storages._rdb.models import TrialModel
+from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 
@@ -48,6 +51,16 @@ class OwnTrialsStorage(_CachedStorage):
         """Ends a trial, or begins one that was waiting: both are read again."""
         self._own.discard(trial_id)
         return super().set_trial_state_values(trial_id, state, values)
+
+    def end_trial(self, trial_id: int, state: TrialState, values: Sequence[float] | None, ended: datetime) -> None:
+        """Ends a trial that has ended some time ago, as `set_trial_state_values` ends one now."""
+        self._own.discard(trial_id)
+        with _create_scoped_session(self._backend.scoped_session) as session:
+            trial = TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
+            self._backend.check_trial_is_updatable(trial_id, trial.state)  # type: ignore[arg-type]
+            for objective, value in enumerate(values or ()):
+                self._backend._set_trial_value_without_commit(session, trial, objective, value)
+            trial.state, trial.datetime_complete = state, ended
 
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution

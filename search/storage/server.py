@@ -108,7 +108,7 @@ def _made_again(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-for _name in (*BaseStorage.__abstractmethods__, "get_best_trial", "record_heartbeat", "beats"):
+for _name in (*BaseStorage.__abstractmethods__, "get_best_trial", "record_heartbeat", "beats", "end_trial"):
     setattr(PatientStorage, _name, _made_again(getattr(PatientStorage, _name)))
 
 

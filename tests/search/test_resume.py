@@ -1,11 +1,13 @@
 import dataclasses
 import os
+import subprocess
+import sys
 
 import optuna
-import psutil
 import pytest
 from optuna.trial import TrialState
 
+from search import processes
 from search.errors import StudyError
 from search.records import DRIVER_KEY, FILE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY
 from search.resume import Owner, check_same, claim, describe, release, retry_lost
@@ -24,17 +26,52 @@ def dead():
 
 def parent():
     """An owner that lives and is not this process."""
-    return Owner(Owner.current().host, os.getppid(), psutil.Process(os.getppid()).create_time())
+    return dataclasses.replace(Owner.current(), pid=os.getppid(), started=processes.started(os.getppid()))
 
 
 def test_owners():
     assert Owner.current().may_live()
     assert parent().may_live()
     assert not dead().may_live()
-    assert not Owner(Owner.current().host, 2**22 + 1, 1.0).may_live()
-    assert dataclasses.replace(dead(), host="elsewhere").may_live(), "another machine's processes cannot be seen"
+    assert not dataclasses.replace(Owner.current(), pid=2**22 + 1).may_live()
     assert Owner.from_attr(dataclasses.asdict(dead())) == dead()
-    assert Owner.from_attr(None) is None
+    for attr in (None, "me", {}, {"host": 1, "pid": 1, "started": 1}, {"host": "h", "pid": -1, "started": 1}):
+        assert Owner.from_attr(attr) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "may_live", "is_here"),
+    [
+        ({}, False, True),
+        ({"host": "renamed"}, False, True),  # by a network, say: it is this boot all the same
+        ({"boot": "earlier"}, False, False),  # this machine, before it was started anew
+        ({"boot": "", "space": "", "installed": ""}, False, False),
+        ({"boot": "other", "host": "elsewhere"}, True, False),
+        ({"boot": "other", "installed": "other"}, True, False),  # another machine of the same name
+        ({"space": "1.1"}, True, False),  # a container on this machine, whose processes have ids of their own
+        ({"boot": "other", "space": "1.1"}, True, False),  # a container of the same name, here or elsewhere
+    ],
+)
+def test_who_may_live(changed, may_live, is_here, monkeypatch):
+    here = processes.Machine("now", "4026531836.1", "this")
+    monkeypatch.setattr(processes, "here", lambda: here)
+    owner = dataclasses.replace(dead(), **changed)
+    assert (owner.may_live(), owner.is_here) == (may_live, is_here)
+
+
+def test_a_container_cannot_tell_its_own_past_from_a_namesake(monkeypatch):
+    monkeypatch.setattr(processes, "here", lambda: processes.Machine("now", "2.1", "this"))
+    assert dataclasses.replace(dead(), boot="earlier").may_live()
+    assert not dead().may_live(), "in the same container it can"
+
+
+def test_a_process_that_nobody_collects_is_dead():
+    child = subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE)
+    began = processes.started(child.pid)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert not processes.is_running(child.pid, began)
+    child.communicate()
+    assert not processes.is_running(child.pid, began)
 
 
 def test_one_driver_at_a_time(study):
