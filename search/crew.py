@@ -44,7 +44,7 @@ class Member:
     def seconds_untold(self) -> float | None:
         """Returns the same where the wall clock, from which the storage has its times, tells another story; else None."""
         seconds = self.seconds()
-        return None if is_told(seconds, time.time() - self.started_wall) else seconds
+        return None if is_told(seconds, self.started_wall, time.time()) else seconds
 
 
 class Crew:

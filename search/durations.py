@@ -28,7 +28,10 @@ def duration_of(trial: FrozenTrial) -> float | None:
     if ran is not None:
         return max(0.0, ran)
     began = began_at(trial)
-    return None if began is None else max(0.0, _timestamp(trial.datetime_complete) - began)
+    if began is None:
+        return None
+    ends = (_timestamp(trial.datetime_complete.replace(fold=hour)) for hour in (0, 1))  # an hour that came twice
+    return max(0.0, next((end - began for end in ends if end >= began), 0.0))
 
 
 def began_at(trial: FrozenTrial) -> float | None:
@@ -44,9 +47,13 @@ def ended_at(trial: FrozenTrial) -> float | None:
     return _timestamp(trial.datetime_complete) if began is None or ran is None else began + ran
 
 
-def is_told(seconds: float, wall_seconds: float) -> bool:
-    """Returns whether the wall clock tells well enough how long something took."""
-    return abs(seconds - wall_seconds) <= _TOLERANCE_S
+def is_told(seconds: float, began: float, ended: float) -> bool:
+    """Returns whether two moments of the wall clock, in seconds since the epoch, tell well enough how long something took.
+
+    As Optuna gives them back: it has forgotten which of two hours of one name it was in the night when the clock goes back.
+    """
+    shown = [_timestamp(datetime.fromtimestamp(moment).replace(fold=0)) for moment in (began, ended)]
+    return abs(seconds - (shown[1] - shown[0])) <= _TOLERANCE_S
 
 
 def until_last_sign(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> float:
