@@ -8,7 +8,7 @@ import optuna
 
 from search.durations import is_told
 from search.executors import Executor
-from search.messages import Answer, FromWorker, Outcome, RunTrial, Stop
+from search.messages import Answer, Explain, FromWorker, Outcome, RunTrial, Stop
 from search.policy import Policy
 from search.units import format_size
 
@@ -95,8 +95,8 @@ class Crew:
         )
         self._executor.send(worker, task)
 
-    def answer(self, worker: int, answer: Answer) -> None:
-        """Answers a worker's report."""
+    def answer(self, worker: int, answer: Answer | Explain) -> None:
+        """Answers a worker's report, or its fingerprint."""
         self._executor.send(worker, answer)
 
     def receive(self, timeout_s: float) -> list[tuple[int, FromWorker]]:

@@ -11,15 +11,29 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import NopPruner
 from optuna.trial import FrozenTrial
 
+from search import unchanged
 from search.artifacts import keep
 from search.asking import Asker
 from search.budget import EndReason, Spent
 from search.checkpoints import forget, of_trial
 from search.crew import Crew, Member
 from search.durations import BEAT_S
-from search.errors import ObjectiveError, WorkerError
+from search.errors import ObjectiveError, StudyError, WorkerError
 from search.interrupts import interrupts_to
-from search.messages import Answer, Artifact, Died, FromWorker, NotReady, Outcome, Ready, Report, RunTrial, UserAttr
+from search.messages import (
+    Answer,
+    Artifact,
+    Changed,
+    Died,
+    Explain,
+    FromWorker,
+    NotReady,
+    Outcome,
+    Ready,
+    Report,
+    RunTrial,
+    UserAttr,
+)
 from search.peers import Peers
 from search.progress import View
 from search.records import BEAT_KEY, OWNER_KEY, SEED_KEY, SHOWN_SEED, without_records
@@ -86,12 +100,13 @@ class Driver:
 
         Raises:
             ObjectiveError: The objective cannot start, or failed too often in a row.
+            StudyError: A worker has other data, say, than the study's trials were measured with.
             WorkerError: A worker died before it was ready: the first one, or too many in a row.
         """
         with interrupts_to(self._count_interrupt):
             try:
                 reason = self._run()
-            except (ObjectiveError, WorkerError):
+            except (ObjectiveError, StudyError, WorkerError):
                 self._give_back_running("the launch ended before this trial did")
                 raise
             finally:
@@ -191,9 +206,15 @@ class Driver:
 
     def _heed(self, worker: int, message: FromWorker) -> None:
         match message:
-            case Ready():
+            case Ready(fingerprint):
                 self._proven, self._failed_starts_in_a_row = True, 0
-                self._crew.ready(worker)
+                before = unchanged.keep_or_compare(self._study, fingerprint)
+                if before is None:
+                    self._crew.ready(worker)
+                else:
+                    self._crew.answer(worker, Explain(before))
+            case Changed(what):
+                raise unchanged.refusal(self._study, what)
             case NotReady(reason):
                 if not self._proven:  # else its `Died`, which follows, counts as a failed start
                     raise ObjectiveError(reason)

@@ -66,7 +66,7 @@ def run_finalists(
         pruner=Choice("none", {}),
         enqueue=(),
     )
-    launched = launch(again, workers=workers, url=url, quiet=quiet)
+    launched = launch(again, workers=workers, url=url, quiet=quiet, measured_as=source)
     with storage.storage_errors(url):
         return launched, rank_finalists(source, launched.study)
 

@@ -26,6 +26,7 @@ from search.records import BUDGET_KEY, DRIVER_KEY
 from search.resume import Owner, check_same, claim, release, retry_lost
 from search.settings import expand
 from search.study_file import StudySpec
+from search.unchanged import forget_if_unused, hand_on
 from search.warm_start import check_whole
 from search.warm_start import warm_start as warm_start_from
 from search.worker import WorkerSetup
@@ -57,6 +58,7 @@ def launch(
     url: str | None = None,
     take_over: bool = False,
     warm_start: optuna.Study | None = None,
+    measured_as: optuna.Study | None = None,
     quiet: bool = False,
     console: Console | None = None,
 ) -> Launched:
@@ -70,6 +72,7 @@ def launch(
         url: The storage instead of the file's.
         take_over: Drive the study even though a driver on another machine may be alive.
         warm_start: A study whose trials the new one is to learn from.
+        measured_as: A study that this one's values will be compared with, so that both must be measured on the same data.
         quiet: Show no progress.
         console: Where progress goes; stdout by default.
 
@@ -88,6 +91,9 @@ def launch(
             if storage.shared(study) is not None:
                 study.set_user_attr(BUDGET_KEY, policy.trials)
             retried = tuple(retry_lost(study, gone))
+            forget_if_unused(study)
+            if measured_as is not None:
+                hand_on(measured_as, study)
             _warm(study, spec, warm_start, None if quiet else site.console)
             reason = drive(study, spec, owner, site)
         finally:
@@ -182,6 +188,8 @@ def _warm(study: optuna.Study, spec: StudySpec, source: optuna.Study | None, con
         check_whole(study)
         return
     taken = warm_start_from(study, spec, source)
+    if taken is not None and taken.compared:
+        hand_on(source, study)
     if taken is not None and console is not None:
         for line in taken.lines():
             console.print(line, highlight=False, markup=False, soft_wrap=True)

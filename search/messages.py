@@ -1,7 +1,8 @@
 """What driver and worker say to each other.
 
-    driver -> worker    RunTrial, Answer, Stop
-    worker -> driver    Ready | NotReady, then for each trial any number of Report, UserAttr and Artifact, then one Outcome
+    driver -> worker    RunTrial, Answer, Explain, Stop
+    worker -> driver    Ready | NotReady, then for each trial any number of Report, UserAttr and Artifact, then one Outcome;
+                        Changed, once it was told to explain
 
 A worker answers `RunTrial` with exactly one `Outcome` unless it dies; `Died` is what an executor says in its place.
 Where a pruner looks at reports, each is answered by one `Answer`, for which the worker waits; otherwise it waits for nobody. An
@@ -48,7 +49,27 @@ class Stop:
 
 @dataclass(frozen=True)
 class Ready:
-    """The objective is built; trials are welcome."""
+    """The objective is built; trials are welcome.
+
+    Attributes:
+        fingerprint: What its values depend on besides its settings: names of things, and a hash of each one's content.
+    """
+
+    fingerprint: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Explain:
+    """The study was begun with another fingerprint, `before`: say what has changed, and leave."""
+
+    before: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What the objective depends on is not what the study was begun with; `what` says in one line how it differs."""
+
+    what: str
 
 
 @dataclass(frozen=True)
@@ -125,5 +146,5 @@ class Died:
     node_lost: bool = False
 
 
-ToWorker = RunTrial | Answer | Stop
-FromWorker = Ready | NotReady | Report | UserAttr | Artifact | Outcome | Died
+ToWorker = RunTrial | Answer | Explain | Stop
+FromWorker = Ready | NotReady | Changed | Report | UserAttr | Artifact | Outcome | Died

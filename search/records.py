@@ -24,6 +24,9 @@ DRIVER_KEY = f"{PREFIX}driver"
 BUDGET_KEY = f"{PREFIX}trials"
 """Study user attribute: the budget of the last launch, which holds for whoever joins."""
 
+FINGERPRINT_KEY = f"{PREFIX}fingerprint"
+"""Study user attribute, a table: a hash of each thing that the values of its trials depend on besides the file."""
+
 WARM_KEY = f"{PREFIX}warm_start"
 """User attribute: a trial's `WarmLink`, or a study's `WarmSource`."""
 
@@ -154,6 +157,11 @@ def budget_of(study: "optuna.Study") -> int | None:
     """Returns the budget of the last launch, or None."""
     budget = _whole(study.user_attrs.get(BUDGET_KEY))
     return budget if budget is not None and budget > 0 else None
+
+
+def fingerprint_of(study: "optuna.Study") -> Mapping[str, str] | None:
+    """Returns what the values of a study's trials depend on besides its file, or None where no worker has said so yet."""
+    return _table(study.user_attrs.get(FINGERPRINT_KEY))
 
 
 def warm_source(study: "optuna.Study") -> WarmSource | None:

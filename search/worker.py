@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import ObjectiveError, one_line
+from search.fingerprint import describe_change, take_fingerprint
 from search.memory import is_out_of_memory, memory_in_use
-from search.messages import Answer, Artifact, NotReady, Outcome, Ready, Report, RunTrial, Stop, UserAttr
+from search.messages import Answer, Artifact, Changed, Explain, NotReady, Outcome, Ready, Report, RunTrial, Stop, UserAttr
 from search.rules import suggest
 from search.targets import find
 from search.worker_trial import Interrupted, WorkerTrial
@@ -73,14 +74,17 @@ def serve(connection: Connection, setup: WorkerSetup) -> None:
 def _serve(connection: Connection, setup: WorkerSetup) -> None:
     try:
         objective = build_objective(setup.target, setup.settings)
+        fingerprint = take_fingerprint(objective)
     except Exception as error:
         traceback.print_exc()
         connection.send(NotReady(f"objective {setup.target} could not start: {describe(error)}"))
         return
-    connection.send(Ready())
+    connection.send(Ready(fingerprint))
     while isinstance(task := _next_task(connection), RunTrial):
         outcome = run_trial(objective, task, connection)
         connection.send(replace(outcome, memory=memory_in_use()))
+    if isinstance(task, Explain):
+        connection.send(Changed(describe_change(objective, task.before, fingerprint)))
     if isinstance(task, Stop) and task.reason:
         print(f"leaving: {task.reason}")
 

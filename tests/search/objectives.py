@@ -71,6 +71,31 @@ class Parabola:
         return parabola(trial, self.steps, self.pause)
 
 
+class OfData:
+    """Its values depend on a file, and it says so."""
+
+    def __init__(self, *, pause=0.0, broken=False):
+        self.data, self.pause, self.broken = float(Path("data.txt").read_text()), pause, broken
+
+    def __call__(self, trial):
+        if self.broken:
+            raise OwnError("no such setting")
+        return parabola(trial, pause=self.pause) + self.data
+
+    def fingerprint(self):
+        return {"data": str(self.data), "code": "1"}
+
+
+class OfDataInWords(OfData):
+    def describe_change(self, before, now):
+        return f"data: one file\nchanged, {before['data']} became {now['data']}"
+
+
+class BadFingerprint(Parabola):
+    def fingerprint(self):
+        return {"data": 7}
+
+
 def two_values(trial):
     x = trial.params["x"]
     return x, -x

@@ -1,0 +1,38 @@
+"""What does an objective say of what its values depend on, besides its settings?
+
+A study file names data and weights; what lies under these names may change between two launches, and differ between two
+machines. An objective that defines ``fingerprint()`` says what it found: names of things, and a hash of each one's content.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from search.errors import ObjectiveError, one_line
+
+_LONGEST = 10_000  # characters of all names and hashes together; MySQL keeps 64 kB of an attribute
+
+
+def take_fingerprint(objective: Any) -> dict[str, str]:
+    """Returns what an objective says of what its values depend on; nothing where it does not define ``fingerprint``.
+
+    Raises:
+        ObjectiveError: It says something else than names and texts.
+    """
+    if not hasattr(objective, "fingerprint"):
+        return {}
+    found = objective.fingerprint()
+    fits = isinstance(found, Mapping) and all(isinstance(text, str) for pair in found.items() for text in pair)
+    if not fits or sum(len(name) + len(text) for name, text in found.items()) > _LONGEST:
+        raise ObjectiveError(
+            f"fingerprint() must return names and short hashes, texts of at most {_LONGEST:,} characters together; "
+            f"got {one_line(repr(found))[:80]}"
+        )
+    return dict(found)
+
+
+def describe_change(objective: Any, before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Returns in one line how two fingerprints differ; in the objective's own words where it defines ``describe_change``."""
+    if hasattr(objective, "describe_change"):
+        return one_line(objective.describe_change(before, now))
+    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return "; ".join(f"{name} was {before.get(name, 'not there')}, and is {now.get(name, 'not there')}" for name in changed)
