@@ -29,9 +29,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Replaces a file by text in UTF-8; see `replacing`."""
+    """Replaces a file by text in UTF-8, in which names that are not keep their own bytes; see `replacing`."""
     with replacing(path) as file:
-        file.write(text.encode())
+        file.write(text.encode("utf-8", "surrogateescape"))
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

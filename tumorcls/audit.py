@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from tumorcls.manifest import Entry
 from tumorcls.prepare import PreparedData, SplitSettings, conflicting_groups
+from tumorcls.sources import LeftOut
 from tumorcls.split import PARTS
 
 _LARGEST = 5
@@ -69,6 +70,7 @@ class Audit:
 
     images: int
     unreadable: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
     manifest_sha256: str
     split_sha256: str
     counts: dict[tuple[str, str], int]
@@ -95,12 +97,17 @@ class Audit:
         if self.unreadable:
             rows = tuple((reason,) for reason in self.unreadable)
             tables.append(Table("Unreadable files", "Listed and left out.", ("file and reason",), rows))
+        if self.left_out:
+            counted = tuple((f"{one.source}/{one.folder}", one.suffix or "none", f"{one.count:,}") for one in self.left_out)
+            note = "No images by their names, or in folders that do not count. Move them where they belong, or away."
+            tables.append(Table("Files passed over", note, ("folder", "ending", "files"), counted))
         return tuple(tables)
 
     def _overview(self) -> Table:
         rows = (
             ("images", f"{self.images:,}"),
             ("unreadable files", f"{len(self.unreadable):,}"),
+            ("files passed over", f"{sum(one.count for one in self.left_out):,}"),
             ("different pictures", f"{self.images - self.pictures.extra:,}"),
             ("groups with conflicting labels", f"{len(self.conflicts):,}"),
             ("test images with a copy in training, random split", f"{self.naive_leak:.1%}"),
@@ -154,6 +161,7 @@ def audit(data: PreparedData, settings: SplitSettings) -> Audit:
     return Audit(
         images=len(entries),
         unreadable=tuple(bad.reason for bad in data.manifest.unreadable),
+        left_out=data.manifest.left_out,
         manifest_sha256=data.manifest.sha256,
         split_sha256=data.split_sha256,
         counts=dict(counts),
@@ -200,8 +208,9 @@ def _twins(entries: tuple[Entry, ...], *groupings: npt.NDArray[np.int64]) -> tup
 
 
 def _conflict(data: PreparedData, group: int) -> Conflict:
-    members = np.flatnonzero(data.copies.images == group).tolist()
-    return Conflict(group, tuple(sorted({data.manifest.entries[i].label for i in members})), tuple(members))
+    entries = data.manifest.entries
+    members = sorted(np.flatnonzero(data.copies.images == group).tolist(), key=lambda i: (entries[i].source, entries[i].name))
+    return Conflict(group, tuple(sorted({entries[i].label for i in members})), tuple(members))
 
 
 def _common_sizes(entries: tuple[Entry, ...]) -> dict[tuple[str, str], int]:

@@ -4,6 +4,7 @@ Kaggle's sets come through kagglehub (the extra ``kaggle``), which keeps them in
 """
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -137,6 +138,6 @@ def hash_files(source: Source) -> str:
     """Returns a hash of all images' names below the folder and their bytes."""
     digest = hashlib.sha256()
     for row in source.rows():
-        name = row.path.relative_to(source.folder).as_posix()
-        digest.update(f"{name}\0{hashlib.sha256(row.path.read_bytes()).hexdigest()}\n".encode())
+        name = os.fsencode(row.path.relative_to(source.folder).as_posix())
+        digest.update(name + f"\0{hashlib.sha256(row.path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()

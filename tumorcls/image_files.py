@@ -58,7 +58,6 @@ def list_folder(folder: Path) -> Listing:
     """
     try:
         entries = sorted((entry for entry in os.scandir(folder) if not is_junk(entry.name)), key=lambda entry: entry.name)
-        folders = [entry.name for entry in entries if entry.is_dir()]
     except OSError as error:
         raise DataError(f"{shown(folder)}: the folder must be readable; got {error.strerror or error}. Check it.") from error
     images: list[Path] = []
@@ -68,7 +67,7 @@ def list_folder(folder: Path) -> Listing:
         path = folder / entry.name
         if entry.name.startswith((".", "__")):
             others.append(path)
-        elif entry.name in folders:
+        elif os.path.isdir(path):  # through links; one that leads to itself is no folder
             visible.append(path)
         else:
             (images if is_image(path) else others).append(path)

@@ -9,7 +9,7 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -20,20 +20,25 @@ from tumorcls import scan_cache
 from tumorcls.atomic import replace_text
 from tumorcls.errors import DataError
 from tumorcls.fingerprint import THUMB, Fingerprint, fingerprint
+from tumorcls.image_files import shown
 from tumorcls.scan_cache import Record, Stamp
-from tumorcls.sources import OfficialSplit, Row, Source, open_source
+from tumorcls.sources import LeftOut, OfficialSplit, Row, Source, describe, open_source
+
+_NAMED = 3  # unreadable files
 
 
 @dataclass(frozen=True)
 class Entry:
     """One image.
 
-    `name` is its path below `folder`, with forward slashes. `label` is one of `tumorcls.labels.CLASSES`, or
+    `source` is the data set's name for people, `kind` that of its layout. `name` is its path below `folder`, with forward
+    slashes. `label` is one of `tumorcls.labels.CLASSES`, or
     `tumorcls.sources.UNTYPED_TUMOR`. Width and height are pixels after the orientation tag is applied; `phash` is as in
     `tumorcls.fingerprint.Fingerprint`.
     """
 
     source: str
+    kind: str
     name: str
     label: str
     official_split: OfficialSplit | None
@@ -63,10 +68,11 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All images of a scan, sorted by source and name, and the files that could not be read.
+    """All images of a scan, in an order that follows from their content alone, and the files that were left out.
 
-    `thumbs` is uint8 (number of entries, THUMB, THUMB) grey, in the order of `entries`; empty for a manifest read from its
-    table.
+    Images elsewhere, or under other names, so have the same hash, the same groups and the same split. `left_out` counts files
+    that are no images by name or lie in no folder that counts; `unreadable` are images that cannot be read. `thumbs` is uint8
+    (number of entries, THUMB, THUMB) grey, in the order of `entries`; empty for a manifest read from its table.
     """
 
     entries: tuple[Entry, ...]
@@ -75,16 +81,33 @@ class Manifest:
         default_factory=lambda: np.zeros((0, THUMB, THUMB), np.uint8), repr=False, compare=False
     )
 
+    left_out: tuple[LeftOut, ...] = ()
+
     @cached_property
     def sha256(self) -> str:
-        """Hash of what the images are, wherever they lie: of every column but `folder`."""
+        """Hash of what the images are, and of nothing else: content, label, patient, official split, and the sets they form."""
         digest = hashlib.sha256()
+        sources: dict[str, int] = {}
         for entry in self.entries:
-            digest.update(repr(astuple(entry)[:-1]).encode())
+            source = (sources.setdefault(entry.folder, len(sources)), entry.kind)
+            digest.update(repr((*source, *_content(entry), entry.pixel_sha256)).encode())
         return digest.hexdigest()
 
+    def notes(self) -> tuple[str, ...]:
+        """Returns what whoever uses the images should know, a line each: files left out, and files that cannot be read."""
+        lines = [line] if (line := describe(self.left_out)) else []
+        if self.unreadable:
+            first = "; ".join(bad.reason for bad in self.unreadable[:_NAMED])
+            count = f"{len(self.unreadable):,} of {len(self.unreadable) + len(self.entries):,}"
+            more = f"; and {len(self.unreadable) - _NAMED:,} more" if len(self.unreadable) > _NAMED else ""
+            lines.append(f"cannot be read, and left out: {count} images ({first}{more})")
+        return tuple(lines)
+
     def write(self, path: Path) -> None:
-        """Writes the table as CSV (see `read`), to a temporary file that is then moved."""
+        """Writes the table as CSV (see `read`), to a temporary file that is then moved.
+
+        It is UTF-8, but for names that are not: those keep their own bytes.
+        """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([column.name for column in fields(Entry)])
@@ -101,8 +124,9 @@ class Manifest:
             DataError: The file is missing or is no such table.
         """
         try:
-            with path.open(encoding="utf-8", newline="") as file:
-                return cls(tuple(_entry_of(row) for row in csv.DictReader(file)))
+            with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+                entries = [_entry_of(row) for row in csv.DictReader(file)]
+            return cls(tuple(entries[i] for i in _content_order(entries)))
         except OSError as error:
             raise DataError(f"{path}: a manifest must be readable; got {error.strerror}. Run `tumorcls prepare`.") from error
         except (KeyError, ValueError, TypeError) as error:
@@ -120,6 +144,7 @@ def _entry_of(row: dict[str, str]) -> Entry:
     split = _SPLITS[row["official_split"]]
     return Entry(
         source=row["source"],
+        kind=row["kind"],
         name=row["name"],
         label=row["label"],
         official_split=split,
@@ -148,22 +173,45 @@ def scan(folders: Sequence[str | Path], cache_dir: Path) -> Manifest:
     places = [source.folder.resolve() for source in sources]
     if len(set(places)) != len(places):
         raise DataError(f"data folders: each must be given once; got {', '.join(map(str, folders))}. Remove the repetition.")
-    found = [item for source in sources for item in _scan_source(source, cache_dir)]
-    found.sort(key=lambda item: (item[0].source, item[1], item[0].path.as_posix()))
-    good = [(row, name, result) for row, name, result in found if isinstance(result, Fingerprint)]
-    bad = tuple(Unreadable(row.path, row.source, result) for row, _, result in found if isinstance(result, str))
-    if not good:
+    found: list[tuple[Entry, Fingerprint]] = []
+    bad: list[Unreadable] = []
+    left_out: list[LeftOut] = []
+    for source in sources:
+        rows, passed_over = source.listing()
+        left_out += passed_over
+        for row, name, result in _scan_source(source, rows, cache_dir):
+            if isinstance(result, Fingerprint):
+                found.append((_entry(row, source, name, result), result))
+            else:
+                bad.append(Unreadable(row.path, row.source, result))
+    if not found:
         raise DataError(f"data folders: at least one image must be readable; got none of {len(bad)}. First: {bad[0].reason}")
-    thumbs = np.stack([result.thumb for _, _, result in good])
-    return Manifest(tuple(_entry(row, name, result) for row, name, result in good), bad, thumbs)
+    order = _content_order([entry for entry, _ in found])
+    thumbs = np.stack([found[i][1].thumb for i in order])
+    bad.sort(key=lambda item: (item.source, item.path.as_posix()))
+    return Manifest(tuple(found[i][0] for i in order), tuple(bad), thumbs, tuple(left_out))
 
 
-def _entry(row: Row, name: str, found: Fingerprint) -> Entry:
+def _content(entry: Entry) -> tuple[str, ...]:
+    return entry.sha256, entry.label, entry.kind, entry.official_split or "", entry.patient or ""
+
+
+def _content_order(entries: Sequence[Entry]) -> list[int]:
+    """Returns the order of `Manifest.entries`. Among equal images of several sets, the sets' other images decide."""
+    members: dict[str, list[tuple[str, ...]]] = {}
+    for entry in entries:
+        members.setdefault(entry.folder, []).append(_content(entry))
+    digests = {folder: hashlib.sha256(repr(sorted(rows)).encode()).hexdigest() for folder, rows in members.items()}
+    return sorted(range(len(entries)), key=lambda i: (_content(entries[i]), digests[entries[i].folder], entries[i].name))
+
+
+def _entry(row: Row, source: Source, name: str, found: Fingerprint) -> Entry:
     label = row.label or found.label
     assert label is not None  # a layout whose rows have no label has files that state it
     folder = row.path.as_posix().removesuffix(f"/{name}")
     return Entry(
         source=row.source,
+        kind=source.layout.name,
         name=name,
         label=label,
         official_split=row.official_split,
@@ -178,8 +226,7 @@ def _entry(row: Row, name: str, found: Fingerprint) -> Entry:
     )
 
 
-def _scan_source(source: Source, cache_dir: Path) -> list[tuple[Row, str, Fingerprint | str]]:
-    rows = source.rows()
+def _scan_source(source: Source, rows: list[Row], cache_dir: Path) -> list[tuple[Row, str, Fingerprint | str]]:
     names = [row.path.relative_to(source.folder).as_posix() for row in rows]
     stamps = [_stamp(row.path) for row in rows]
     store = scan_cache.cache_file(source.folder, cache_dir)
@@ -187,9 +234,14 @@ def _scan_source(source: Source, cache_dir: Path) -> list[tuple[Row, str, Finger
     stale = [i for i, name in enumerate(names) if name not in known or known[name].stamp != stamps[i]]
     fresh = dict(zip(stale, _fingerprint_all([(rows[i].path, known.get(names[i])) for i in stale]), strict=True))
     records = {name: Record(stamps[i], fresh[i]) if i in fresh else known[name] for i, name in enumerate(names)}
-    if fresh or len(records) != len(known):
-        scan_cache.store(store, records)
+    lasting = {name: record for name, record in records.items() if not isinstance(record.result, _Passing)}
+    if len(lasting) != len(known) or any(name in lasting for name in map(names.__getitem__, fresh)):
+        scan_cache.store(store, lasting)
     return [(row, name, records[name].result) for row, name in zip(rows, names, strict=True)]
+
+
+class _Passing(str):
+    """Why a file cannot be read now; what says nothing of its content (rights, a network drive) is tried again each time."""
 
 
 def _stamp(path: Path) -> Stamp:
@@ -212,4 +264,4 @@ def _fingerprint_or_reason(path: Path, known: Record | None) -> Fingerprint | st
     except DataError as error:
         return str(error)
     except OSError as error:
-        return f"{path}: the file must be readable; got {error.strerror}."
+        return _Passing(f"{shown(path)}: the file must be readable; got {error.strerror or error}.")

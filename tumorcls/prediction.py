@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from tumorcls import DISCLAIMER
 from tumorcls.errors import DataError
-from tumorcls.image_files import IMAGE_SUFFIXES
+from tumorcls.image_files import IMAGE_SUFFIXES, shown, walk
 from tumorcls.images import fit_square, read_image
 
 if TYPE_CHECKING:
@@ -49,18 +50,18 @@ class Prediction:
 
 
 def find_images(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yields files as they are and, sorted, the image files in and below folders.
+    """Yields files as they are and, sorted, the image files in and below folders (`tumorcls.image_files`).
 
     Raises:
-        DataError: A folder holds no image file.
+        DataError: A folder holds no image file, or cannot be read.
     """
     for path in paths:
-        if not path.is_dir():
+        if not os.path.isdir(path):
             yield path
             continue
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+        found = sorted(image for listing in walk(path) for image in listing.images)
         if not found:
-            raise DataError(f"{path}: a folder must hold image files ({', '.join(sorted(IMAGE_SUFFIXES))}); got none.")
+            raise DataError(f"{shown(path)}: a folder must hold image files ({', '.join(sorted(IMAGE_SUFFIXES))}); got none.")
         yield from found
 
 
@@ -102,7 +103,7 @@ def as_text(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
         ranked = sorted(prediction.probabilities.items(), key=lambda pair: -pair[1])
         shares = "  ".join(f"{name} {share:.3f}" for name, share in ranked)
         if prediction.error is None:
-            lines.append(f"{prediction.path}: {prediction.answer}  ({shares})")
+            lines.append(f"{shown(prediction.path)}: {prediction.answer}  ({shares})")
     return "\n".join([*lines, DISCLAIMER, ""])
 
 
@@ -113,14 +114,14 @@ def as_csv(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
     writer.writerow(["file", "answer", *classes, "error", "note"])
     for one in predictions:
         shares = [f"{one.probabilities[name]:.6f}" if one.probabilities else "" for name in classes]
-        writer.writerow([one.path, one.answer or "", *shares, one.error or "", DISCLAIMER])
+        writer.writerow([shown(one.path), one.answer or "", *shares, one.error or "", DISCLAIMER])
     return text.getvalue()
 
 
 def as_json(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
     """Returns an object with the classes, the disclaimer and the list of answers."""
     answers = [
-        {"file": str(one.path), "answer": one.answer, "probabilities": one.probabilities, "error": one.error}
+        {"file": shown(one.path), "answer": one.answer, "probabilities": one.probabilities, "error": one.error}
         for one in predictions
     ]
     return json.dumps({"note": DISCLAIMER, "classes": list(classes), "predictions": answers}, indent=1) + "\n"

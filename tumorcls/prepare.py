@@ -134,7 +134,7 @@ def divide(manifest: Manifest, groups: Groups, settings: SplitSettings) -> Prepa
         twins = np.isin(groups.split, groups.split[official]) & ~official
         moved_out = int((free & twins).sum())
         free &= ~(twins | official)
-    strata = [(entries[i].label, entries[i].source) for i in np.flatnonzero(free)]
+    strata = [(entries[i].label, entries[i].folder) for i in np.flatnonzero(free)]
     if free.any():
         parts[free] = split_groups(groups.split[free], strata, fractions, settings.seed)
     for name in [*fractions, *(["test"] if settings.official_test else [])]:

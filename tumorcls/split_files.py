@@ -5,6 +5,7 @@ import io
 import json
 import platform
 from collections import Counter
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def _summary(data: PreparedData, settings: SplitSettings) -> dict[str, object]:
         "manifest_sha256": data.manifest.sha256,
         "split_sha256": data.split_sha256,
         "settings": settings.model_dump(),
+        "left_out": [asdict(one) for one in data.manifest.left_out],
         "unreadable": [bad.reason for bad in data.manifest.unreadable],
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
     }

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 import time
@@ -9,6 +10,8 @@ import pytest
 from PIL import Image
 
 from tests.tumorcls.pictures import blob, colour, kaggle_folder, write
+from tumorcls import fingerprint as fingerprint_module
+from tumorcls import image_files
 from tumorcls import manifest as module
 from tumorcls.errors import DataError
 from tumorcls.fingerprint import Fingerprint, fingerprint
@@ -129,6 +132,76 @@ def test_the_hash_does_not_depend_on_place_or_order(tmp_path: Path) -> None:
     here = scan([a, b], tmp_path / "c")
     moved = kaggle_folder(tmp_path / "elsewhere" / "a", 1)
     assert scan([b, moved], tmp_path / "d").sha256 == here.sha256
+
+
+def test_the_hash_is_of_content_not_of_names(tmp_path: Path) -> None:
+    a = folder_of_blobs(tmp_path / "hospital", 0)
+    b = folder_of_blobs(tmp_path / "clinic", 50)
+    here = scan([a, b], tmp_path / "c")
+    assert {entry.source for entry in here.entries} == {"hospital", "clinic"}
+    for number, path in enumerate(sorted(a.rglob("*.png"))):
+        path.rename(path.with_name(f"renamed {99 - number}.png"))
+    moved, other = a.rename(tmp_path / "z"), b.rename(tmp_path / "a")
+    there = scan([other, moved], tmp_path / "d")
+    assert there.sha256 == here.sha256
+    assert [entry.sha256 for entry in there.entries] == [entry.sha256 for entry in here.entries]
+    next(moved.rglob("*.png")).unlink()
+    assert scan([other, moved], tmp_path / "d").sha256 != here.sha256
+
+
+def folder_of_blobs(root: Path, seed: int) -> Path:
+    for number in range(12):
+        write(root / ("glioma", "meningioma", "no_tumor", "pituitary")[number % 4] / f"{number}.png", blob(seed + number))
+    return root
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_an_error_that_passes_is_not_remembered(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    whole = scan([folder], tmp_path / "other")
+    real = image_files.read_file
+
+    def failing(path: Path) -> bytes:
+        if path.name == "image (1).png" and path.parent.name == "glioma":
+            raise OSError(number, os.strerror(number))
+        return real(path)
+
+    monkeypatch.setattr(fingerprint_module, "read_file", failing)
+    for _ in range(2):
+        some = scan([folder], tmp_path / "c")
+        assert len(some.entries) == 14
+        assert [os.strerror(number) in bad.reason for bad in some.unreadable] == [True, True]
+        (note,) = some.notes()
+        assert "2 of 16 images" in note
+    monkeypatch.setattr(fingerprint_module, "read_file", real)
+    assert scan([folder], tmp_path / "c") == whole
+
+
+def test_notes_name_the_first_three_unreadable_files_and_count_what_was_left_out(folder: Path, tmp_path: Path) -> None:
+    assert scan([folder], tmp_path / "c").notes() == ()
+    for number in range(5):
+        (folder / "Training" / "glioma" / f"bad{number}.png").write_bytes(b"x")
+        (folder / "Training" / "glioma" / f"{number}.txt").write_bytes(b"x")
+    left_out, unreadable = scan([folder], tmp_path / "c").notes()
+    assert "5 files (5 .txt in nickparvar/Training/glioma)" in left_out
+    assert "5 of 21 images" in unreadable
+    assert [f"bad{number}.png" in unreadable for number in range(5)] == [True] * 3 + [False] * 2
+    assert "and 2 more" in unreadable
+
+
+def test_names_that_are_no_text_survive_scan_cache_and_tables(folder: Path, tmp_path: Path) -> None:
+    names = [b"a\xff.png", b"b\nc.png", b"=d.png", "\u202e\u20ac.png".encode()]
+    for number, name in enumerate(names):
+        path = Path(os.fsdecode(os.fsencode(folder / "Training" / "glioma") + b"/" + name))
+        path.write_bytes(write(tmp_path / "x.png", blob(300 + number)).read_bytes())
+    os.mkfifo(folder / "Training" / "glioma" / "pipe.png")
+    first = scan([folder], tmp_path / "c")
+    assert len(first.entries) == 16 + len(names)
+    assert "a pipe" in first.unreadable[0].reason
+    assert scan([folder], tmp_path / "c") == first
+    first.write(tmp_path / "m.csv")
+    assert Manifest.read(tmp_path / "m.csv").entries == first.entries
 
 
 def test_unreadable_files_are_listed_and_left_out(folder: Path, tmp_path: Path) -> None:

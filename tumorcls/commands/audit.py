@@ -30,6 +30,8 @@ def command(folders: tuple[str, ...], cache_dir: Path | None, page: Path | None,
     data = prepare(folders, settings, cache_of(cache_dir))
     report = audit(data, settings)
     console = Console()
+    for note in data.manifest.notes():
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
     for table in report.tables():
         console.print()
         console.print(Text(table.title, style="bold"))

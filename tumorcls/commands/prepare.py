@@ -36,6 +36,6 @@ def command(folders: tuple[str, ...], cache_dir: Path | None, out: Path, **optio
         console.print(f"{part:<11}{len(data.indices(part)):>7,} images")
     if data.moved_out:
         console.print(f"{data.moved_out:,} of those left out have a copy in the official test part")
-    for bad in data.manifest.unreadable:
-        console.print(f"left out: {bad.reason}", markup=False, highlight=False)
+    for note in data.manifest.notes():
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
     console.print(f"wrote {out}/manifest.csv, split.csv and summary.json", markup=False, highlight=False)

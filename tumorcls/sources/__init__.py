@@ -1,12 +1,27 @@
 """Which data set is this folder? One module a layout; a folder's layout is found by the names inside it."""
 
+import os
 from pathlib import Path
 
 from tumorcls.errors import DataError
+from tumorcls.image_files import shown
 from tumorcls.sources import br35h, figshare, nickparvar, plain, sartaj
-from tumorcls.sources.base import UNTYPED_TUMOR, Layout, OfficialSplit, Row, Source
+from tumorcls.sources.base import UNTYPED_TUMOR, Layout, LeftOut, OfficialSplit, Row, Source, describe
 
-__all__ = ["LAYOUTS", "PHANTOMS", "UNTYPED_TUMOR", "Layout", "OfficialSplit", "Row", "Source", "find_source", "open_source"]
+__all__ = [
+    "LAYOUTS",
+    "PHANTOMS",
+    "UNTYPED_TUMOR",
+    "Layout",
+    "LeftOut",
+    "OfficialSplit",
+    "Row",
+    "Source",
+    "describe",
+    "find_source",
+    "open_source",
+]
+
 
 LAYOUTS: tuple[Layout, ...] = (br35h.LAYOUT, sartaj.LAYOUT, nickparvar.LAYOUT, plain.LAYOUT, figshare.LAYOUT)
 """Tried in this order: the more particular first."""
@@ -21,13 +36,14 @@ def find_source(folder: Path) -> Source:
     Raises:
         DataError: There is no such folder, or it has no known layout; the message lists the layouts known.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: a data folder must exist; got none there. Check the path, or see `tumorcls fetch --help`.")
+    where = shown(folder)
+    if not os.path.isdir(folder):
+        raise DataError(f"{where}: a data folder must exist; got none there. Check the path, or see `tumorcls fetch --help`.")
     for layout in LAYOUTS:
         if layout.matches(folder):
-            return Source(folder.resolve().name if layout.name == "plain" else layout.name, folder, layout)
+            return Source(shown(folder.resolve().name) if layout.name == "plain" else layout.name, folder, layout)
     known = "; ".join(f"{layout.name} {layout.description}" for layout in LAYOUTS)
-    raise DataError(f"{folder}: a data folder must have a known layout ({known}); got something else. Name its folders so.")
+    raise DataError(f"{where}: a data folder must have a known layout ({known}); got something else. Name its folders so.")
 
 
 def open_source(spec: str | Path, cache_dir: Path) -> Source:

@@ -5,19 +5,13 @@ are confounded, and much of it is SARTAJ again. Other sets split into Training a
 alike.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from tumorcls.sources.base import Layout, Row, class_folder_names, class_rows, split_folders
+from tumorcls.sources.base import Layout, classes_by_split, split_rows
 
 
 def _matches(folder: Path) -> bool:
-    return any(class_folder_names(child) for child in split_folders(folder))
+    return bool(classes_by_split(folder))
 
 
-def _rows(folder: Path, name: str) -> Iterator[Row]:
-    for child, split in split_folders(folder).items():
-        yield from class_rows(child, name, split)
-
-
-LAYOUT = Layout("nickparvar", "{Training,Testing}/{glioma,meningioma,notumor,pituitary}/", _matches, _rows)
+LAYOUT = Layout("nickparvar", "{Training,Testing}/{glioma,meningioma,notumor,pituitary}/", _matches, split_rows)

@@ -4,21 +4,15 @@
 glioma labels are disputed by the author of the Nickparvar set, and most Testing images have a twin in Training.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from tumorcls.sources.base import Layout, Row, class_folder_names, class_rows, split_folders
+from tumorcls.sources.base import Layout, classes_by_split, split_rows
 
 _MARKS = {"glioma_tumor", "meningioma_tumor", "pituitary_tumor"}
 
 
 def _matches(folder: Path) -> bool:
-    return any(class_folder_names(child) & _MARKS for child in split_folders(folder))
+    return bool(classes_by_split(folder) & _MARKS)
 
 
-def _rows(folder: Path, name: str) -> Iterator[Row]:
-    for child, split in split_folders(folder).items():
-        yield from class_rows(child, name, split)
-
-
-LAYOUT = Layout("sartaj", "{Training,Testing}/{glioma,meningioma,no,pituitary}_tumor/", _matches, _rows)
+LAYOUT = Layout("sartaj", "{Training,Testing}/{glioma,meningioma,no,pituitary}_tumor/", _matches, split_rows)
