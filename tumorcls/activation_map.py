@@ -19,6 +19,7 @@ from tumorcls.errors import ModelError
 
 _LAST_CONVOLUTION, _DENSE = "top_activation", "logits"
 _OPACITY = 0.45  # of the warmest colour
+_SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,33 @@ class Explainer:
         self._network = keras.Model(network.input, [features, network.output])
 
     def explain(self, images: NDArray[np.uint8]) -> Explained:
-        """Answers for uint8 RGB images (n, size, size, 3) in [0, 255]."""
+        """Answers for uint8 RGB images (n, size, size, 3) in [0, 255].
+
+        Raises:
+            ModelError: An answer is not a probability for each class.
+        """
         features, probabilities = (np.asarray(output) for output in self._network.predict_on_batch(images))
+        check_probabilities(probabilities)
         weights = self._kernel[:, probabilities.argmax(axis=1)]  # (channels, n)
         maps = np.maximum(np.einsum("nhwc,cn->nhw", features, weights), 0)
         peaks = maps.max(axis=(1, 2), keepdims=True)
         return Explained(probabilities, (maps / np.where(peaks > 0, peaks, 1)).astype(np.float32))
+
+
+def check_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns what a network answered, (n, k), where each row is finite, not negative and adds up to 1.
+
+    Finite weights may still overflow on their way through the network; no answer is better than one that means nothing.
+
+    Raises:
+        ModelError: A row is not so.
+    """
+    wrong = ~(np.isfinite(probabilities).all(axis=1) & (probabilities >= 0).all(axis=1))
+    wrong |= ~(np.abs(probabilities.sum(axis=1) - 1) < _SUM_TOLERANCE)
+    if wrong.any():
+        row = " ".join(f"{value:.3g}" for value in probabilities[int(wrong.argmax())].tolist())
+        raise ModelError(f"model: must answer with probabilities that add up to 1; got {row}. Train it again.")
+    return probabilities
 
 
 def overlay(image: NDArray[np.uint8], activation: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ import numpy as np
 from tumorcls.atomic import write_whole
 from tumorcls.audit import Audit, Conflict, Table
 from tumorcls.images import fit_square, read_image
+from tumorcls.page import policy_tag
 from tumorcls.prepare import PreparedData
 
 _SIDE = 112  # of a picture, in pixels
@@ -60,10 +61,11 @@ def render(audit: Audit, data: PreparedData) -> str:
         "Label conflicts": "".join(_conflict(data, conflict) for conflict in audit.conflicts[:_CONFLICTS]),
     }
     sections = "".join(_section(table, pictures.get(table.title, "")) for table in tables)
+    style = f"<style>{_STYLE}</style>"
     return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Data audit</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
-        f"<h1>Data audit</h1><p>{overview.note} For research and education only, never for diagnosis.</p>"
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">{policy_tag([style])}<title>Data audit</title>'
+        f'<meta name="viewport" content="width=device-width">{style}</head><body>'
+        f"<h1>Data audit</h1><p>{html.escape(overview.note)} For research and education only, never for diagnosis.</p>"
         f"{_cards(overview)}{sections}{_class_sheets(data)}"
         f"<footer>Manifest <code>{audit.manifest_sha256}</code><br>Split <code>{audit.split_sha256}</code></footer>"
         "</body></html>"

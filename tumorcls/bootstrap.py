@@ -1,11 +1,16 @@
 """How sure is a measured value? Percentile intervals from a bootstrap over groups of images."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from tumorcls.metrics import Floats
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+"""Holds where a value is read from a file."""
 
 CONFIDENCE = 0.95
 """Share of the resamples inside an interval."""
@@ -15,9 +20,9 @@ CONFIDENCE = 0.95
 class Estimate:
     """A measured value in [`low`, `high`], its 95% interval; all three None where it cannot be measured."""
 
-    value: float | None
-    low: float | None
-    high: float | None
+    value: Finite | None
+    low: Finite | None
+    high: Finite | None
 
     def __str__(self) -> str:
         """Returns ``0.912 (0.880 to 0.941)``."""

@@ -6,9 +6,11 @@ Geifman & El-Yaniv 2017, "Selective Classification for Deep Neural Networks").
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from tumorcls.metrics import Floats, Labels
 
@@ -16,11 +18,12 @@ MAX_ERROR = 0.05
 """Share of wrong answers that is accepted among those given, unless another is asked for."""
 
 _TEMPERATURES = (0.05, 20.0)
+_Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What validation images said about a model's confidence.
+    """What validation images said about a model's confidence; limits hold where one is read from a file.
 
     Attributes:
         temperature: Divides the logits; above 1 the model had been too sure.
@@ -31,12 +34,12 @@ class Calibration:
         images: Number of validation images.
     """
 
-    temperature: float
-    threshold: float
-    max_error: float
-    coverage: float
-    error: float
-    images: int
+    temperature: Annotated[float, Field(gt=0.0, le=100.0, allow_inf_nan=False)]
+    threshold: _Share
+    max_error: _Share
+    coverage: _Share
+    error: _Share
+    images: Annotated[int, Field(ge=0, lt=2**31)]
 
 
 def calibrate(logits: NDArray[np.floating], labels: Labels, max_error: float = MAX_ERROR) -> Calibration:

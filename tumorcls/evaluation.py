@@ -1,17 +1,25 @@
-"""What an evaluation holds, and how it is written and read."""
+"""What an evaluation holds, and how it is written and read. What is read may come from a stranger, so it is bounded."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from tumorcls.atomic import write_whole
-from tumorcls.bootstrap import Estimate
+from tumorcls.bootstrap import Estimate, Finite
 from tumorcls.errors import DataError
 from tumorcls.metrics import Bin
 from tumorcls.mistakes import Mistake
+from tumorcls.noise import NOISES
+from tumorcls.severity import SEVERITY_LEVELS
 
+_MAX_BYTES = 2**26
+"""Of an evaluation as JSON: some of a million images."""
+
+_MAX_SHOWN = 100  # mistakes, conditions, lines of provenance
+_Name = Annotated[str, Field(max_length=200)]
 _Value = TypeVar("_Value")
 PerClass = tuple[_Value, ...]
 """One value per class, in the order of `tumorcls.labels.CLASSES`."""
@@ -40,9 +48,9 @@ class Scores:
     macro_f1: Estimate
     calibration_error: Estimate
     recall: PerClass[Estimate]
-    precision: PerClass[float | None]
-    f1: PerClass[float | None]
-    roc_auc: PerClass[float | None]
+    precision: PerClass[Finite | None]
+    f1: PerClass[Finite | None]
+    roc_auc: PerClass[Finite | None]
     confusion: PerClass[PerClass[int]]
     reliability: tuple[Bin, ...]
     predicted: tuple[int, ...]
@@ -94,7 +102,7 @@ class RelativeError:
 class Relative:
     """Robustness relative to a reference model, per noise, and their mean last."""
 
-    reference: str
+    reference: _Name
     errors: tuple[RelativeError, ...]
 
 
@@ -118,19 +126,21 @@ class Evaluation:
         provenance: Where model and data come from, in words: commit, versions, hashes.
     """
 
-    name: str
-    classes: tuple[str, ...]
+    name: _Name
+    classes: Annotated[tuple[_Name, ...], Field(min_length=1, max_length=20)]
     labels: tuple[int, ...]
     groups: tuple[int, ...]
-    test_set_sha256: str
-    noise_seed: int
-    resamples: int
+    test_set_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    noise_seed: Annotated[int, Field(ge=0, lt=2**63)]
+    resamples: Annotated[int, Field(ge=1, le=100_000)]
     clean: Scores
     noisy: tuple[Condition, ...]
     summary: Summary | None
     mistakes: tuple[Mistake, ...]
     relative: Relative | None = None
-    provenance: dict[str, str] = field(default_factory=dict)
+    provenance: Annotated[dict[_Name, Annotated[str, Field(max_length=2000)]], Field(max_length=_MAX_SHOWN)] = field(
+        default_factory=dict
+    )
 
     @property
     def noises(self) -> tuple[str, ...]:
@@ -157,13 +167,15 @@ class Evaluation:
             DataError: It is no evaluation.
         """
         try:
-            return _ADAPTER.validate_json(text)
+            evaluation = _ADAPTER.validate_json(text)
+            problem = next(_contradictions(evaluation), "")
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise DataError(
-                f"{where}: must be JSON written by `tumorcls evaluate`; {place}: {first['msg']}. Evaluate the model again."
-            ) from None
+            first = error.errors(include_url=False, include_input=False)[0]
+            problem = f"{'.'.join(str(part) for part in first['loc']) or 'the file'}: {first['msg']}"
+        if problem:
+            short = "".join(letter if letter.isprintable() else "?" for letter in problem[:200])
+            raise DataError(f"{where}: must be JSON written by `tumorcls evaluate`; {short}. Evaluate the model again.")
+        return evaluation
 
     @classmethod
     def read(cls, path: Path) -> "Evaluation":
@@ -173,7 +185,13 @@ class Evaluation:
             DataError: The file cannot be read or is no evaluation.
         """
         try:
-            text = path.read_text(encoding="utf-8")
+            if path.exists() and not path.is_file():
+                raise DataError(f"{path}: must be a readable JSON file; it is no regular file. Choose another.")
+            with path.open("rb") as file:
+                content = file.read(_MAX_BYTES + 1)
+            if len(content) > _MAX_BYTES:
+                raise DataError(f"{path}: an evaluation must have at most {_MAX_BYTES // 2**20} MiB; got more. Choose another.")
+            text = content.decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             raise DataError(f"{path}: must be a readable JSON file; {reason}. Write one with `tumorcls evaluate -o`.") from None
@@ -186,6 +204,44 @@ class Evaluation:
             DataError: The folder cannot be written or the disk is full.
         """
         write_whole(path, self.to_json())
+
+
+def _contradictions(evaluation: Evaluation) -> Iterator[str]:
+    """Yields what does not fit together, so that tables and charts can trust an evaluation that a file holds."""
+    classes, images = len(evaluation.classes), len(evaluation.labels)
+    if not images or len(evaluation.groups) != images or not _indices(evaluation.labels, classes):
+        yield "labels and groups: must name a class and a group of each image"
+    if len(set(evaluation.classes)) != classes:
+        yield "classes: must differ"
+    conditions = [(condition.noise, condition.severity) for condition in evaluation.noisy]
+    if not all(noise in NOISES and severity in SEVERITY_LEVELS for noise, severity in conditions):
+        yield f"noisy: must name noises ({', '.join(NOISES)}) and severities from 1 to 5"
+    if len(set(conditions)) != len(conditions) or bool(conditions) != (evaluation.summary is not None):
+        yield "noisy: must name each condition once, and a summary where there is one"
+    if evaluation.summary is not None and evaluation.summary.worst_noise not in NOISES:
+        yield "summary.worst_noise: must be a noise"
+    for scores in (evaluation.clean, *(condition.scores for condition in evaluation.noisy)):
+        per_class = (scores.recall, scores.precision, scores.f1, scores.roc_auc, scores.confusion, *scores.confusion)
+        if any(len(values) != classes for values in per_class) or len(scores.reliability) > _MAX_SHOWN:
+            yield f"scores: must have a value for each of {classes} classes"
+        if len(scores.predicted) != images or not _indices(scores.predicted, classes):
+            yield "scores.predicted: must name a class for each image"
+        if sum(map(sum, scores.confusion)) != images or min(map(min, scores.confusion)) < 0:
+            yield "scores.confusion: must count the images"
+    if len(evaluation.mistakes) > _MAX_SHOWN or not all(_shown(mistake, classes, images) for mistake in evaluation.mistakes):
+        yield f"mistakes: must be at most {_MAX_SHOWN}, of its images, classes and noises"
+    if evaluation.relative is not None and not all(error.noise in (*NOISES, "mean") for error in evaluation.relative.errors):
+        yield "relative: must name noises"
+
+
+def _shown(mistake: Mistake, classes: int, images: int) -> bool:
+    clean = mistake.noise is None and mistake.severity == 0
+    noisy = mistake.noise in NOISES and mistake.severity in SEVERITY_LEVELS
+    return _indices((mistake.label, mistake.predicted), classes) and _indices((mistake.image,), images) and (clean or noisy)
+
+
+def _indices(values: tuple[int, ...], count: int) -> bool:
+    return all(0 <= value < count for value in values)
 
 
 _ADAPTER: TypeAdapter[Evaluation] = TypeAdapter(Evaluation)

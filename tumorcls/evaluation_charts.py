@@ -1,6 +1,7 @@
 """The charts of the evaluation page, as Plotly figures."""
 
 from collections.abc import Iterable
+from html import escape
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -14,6 +15,11 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _BANDS = "rgba(0, 114, 178, 0.18)"
 _REFERENCE = "#777777"
 _COLUMNS = 4
+
+
+def _text(name: str) -> str:
+    """Returns a text as Plotly shows it literally: it takes some of HTML for markup, links too."""
+    return escape(name, quote=False)
 
 
 def title_of(name: str) -> str:
@@ -53,7 +59,7 @@ def confusion_matrices(evaluation: Evaluation) -> go.Figure:
     """Confusion matrices, clean and under each noise at its hardest severity: shares of the true class, with the counts."""
     shown = _clean_and_hardest(evaluation)
     figure = _grid([name for name, _ in shown])
-    names = [title_of(name) for name in evaluation.classes]
+    names = [_text(title_of(name)) for name in evaluation.classes]
     for place, (_, scores) in enumerate(shown):
         shares = [[count / max(sum(row), 1) for count in row] for row in scores.confusion]
         figure.add_heatmap(
@@ -122,8 +128,8 @@ def _add_line(
         y=[e.value for e in listed],
         text=[str(e) for e in listed],
         mode="lines+markers",
-        name=name,
-        legendgroup=name,
+        name=_text(name),
+        legendgroup=_text(name),
         showlegend=place == 0,
         line={"color": colour, "dash": dash},
         hovertemplate="severity %{x}: %{text}<extra></extra>",

@@ -1,7 +1,7 @@
 """An evaluation as one HTML page that needs no network: charts, tables, and the worst mistakes as pictures."""
 
 import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -26,6 +26,7 @@ from tumorcls.evaluation_charts import (
 )
 from tumorcls.mistakes import Mistake
 from tumorcls.noise import NOISES
+from tumorcls.page import policy_tag, table
 from tumorcls.severity import SEVERITIES, corrupt
 
 _THUMBNAIL_SIDE = 160
@@ -49,15 +50,15 @@ def render_page(evaluation: Evaluation, images: Rows | None = None, reference: E
         images: uint8 (n, h, w, 3) test images in the order of the evaluation, for the pictures of mistakes; None shows none.
         reference: A second model, drawn next to the first in the robustness curves.
     """
-    sections = [_summary(evaluation)]
-    sections += [_chart_section(*figure) for figure in _figures(evaluation, reference)]
-    sections.append(_mistakes(evaluation, images))
-    sections.append(_conditions(evaluation))
-    sections.append(_method(evaluation))
+    charts = [_chart_section(*figure) for figure in _figures(evaluation, reference)]
+    sections = [_summary(evaluation), *charts, _mistakes(evaluation, images), _conditions(evaluation), _method(evaluation)]
+    plotly = f"<script>{get_plotlyjs()}</script>"
     return _PAGE.substitute(
+        # Plotly writes "<" in its data as an escape of JSON, so a chart's only script is the one that draws it.
+        policy=policy_tag([plotly, *charts], inline_styles=True),
         title=f"Evaluation of {escape(evaluation.name)}",
         disclaimer=escape(DISCLAIMER),
-        plotly=get_plotlyjs(),
+        plotly=plotly,
         sections="\n".join(sections),
     )
 
@@ -104,34 +105,34 @@ def _summary(evaluation: Evaluation) -> str:
         rows += [
             ("Macro-F1, mean over noises and severities", str(summary.noisy_f1)),
             ("Macro-F1, mean of clean and noisy", str(summary.robust_f1)),
-            (f"Macro-F1, worst noise ({escape(title_of(summary.worst_noise).lower())})", str(summary.worst_f1)),
+            (f"Macro-F1, worst noise ({title_of(summary.worst_noise).lower()})", str(summary.worst_f1)),
         ]
-    table = _table(("", "value (95% interval)"), rows)
+    scores = table(("", "value (95% interval)"), rows)
     relative = "" if evaluation.relative is None else _relative(evaluation.relative)
-    return f"<section><h2>In short</h2>{table}<h3>Clean, by class</h3>{_by_class(evaluation)}{relative}</section>"
+    return f"<section><h2>In short</h2>{scores}<h3>Clean, by class</h3>{_by_class(evaluation)}{relative}</section>"
 
 
 def _by_class(evaluation: Evaluation) -> str:
     clean = evaluation.clean
     rows = [
         (
-            escape(title_of(name)),
+            title_of(name),
             str(sum(clean.confusion[i])),
             str(clean.recall[i]),
             *(_number(values[i]) for values in (clean.precision, clean.f1, clean.roc_auc)),
         )
         for i, name in enumerate(evaluation.classes)
     ]
-    return _table(("class", "images", "recall (95% interval)", "precision", "F1", "ROC AUC, one against the rest"), rows)
+    return table(("class", "images", "recall (95% interval)", "precision", "F1", "ROC AUC, one against the rest"), rows)
 
 
 def _relative(relative: Relative) -> str:
-    rows = [(escape(title_of(error.noise)), str(error.be), str(error.rbe)) for error in relative.errors]
+    rows = [(title_of(error.noise), str(error.be), str(error.rbe)) for error in relative.errors]
     text = (
         f"Balanced error under noise divided by that of <em>{escape(relative.reference)}</em> (BE), and the same for its "
         "increase over the clean error (rBE). Below 1 is better than the reference; not defined where that hardly errs."
     )
-    return f"<h3>Robustness relative to the reference</h3><p>{text}</p>{_table(('noise', 'BE', 'rBE'), rows)}"
+    return f"<h3>Robustness relative to the reference</h3><p>{text}</p>{table(('noise', 'BE', 'rBE'), rows)}"
 
 
 def _mistakes(evaluation: Evaluation, images: Rows | None) -> str:
@@ -168,7 +169,7 @@ def _conditions(evaluation: Evaluation) -> str:
     for condition in evaluation.noisy:
         parameter = SEVERITIES[condition.noise][condition.severity - 1]
         rows.append((f"{title_of(condition.noise)} {condition.severity}", f"{parameter:g}", *_row(condition.scores)))
-    return f"<section><h2>Every condition</h2>{_table(header, rows)}</section>"
+    return f"<section><h2>Every condition</h2>{table(header, rows)}</section>"
 
 
 def _row(scores: Scores) -> tuple[str, ...]:
@@ -181,20 +182,13 @@ def _row(scores: Scores) -> tuple[str, ...]:
 def _method(evaluation: Evaluation) -> str:
     facts = [
         ("Test images", f"{len(evaluation.labels)} in {len(set(evaluation.groups))} groups"),
-        ("Test set", f"<code>{evaluation.test_set_sha256}</code>"),
+        ("Test set", evaluation.test_set_sha256),
         ("Intervals", f"percentiles of {evaluation.resamples} bootstrap resamples of groups, 95%"),
         ("Noise seed", str(evaluation.noise_seed)),
-        *((title_of(noise), f"parameter: {escape(NOISES[noise].parameter)}") for noise in evaluation.noises),
-        *((escape(name), escape(value)) for name, value in evaluation.provenance.items()),
+        *((title_of(noise), f"parameter: {NOISES[noise].parameter}") for noise in evaluation.noises),
+        *evaluation.provenance.items(),
     ]
-    return f"<section><h2>How it was measured</h2>{_table(('', ''), facts)}</section>"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{cell}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    heading = f"<thead><tr>{head}</tr></thead>" if any(header) else ""
-    return f'<div class="scroll"><table>{heading}<tbody>{body}</tbody></table></div>'
+    return f"<section><h2>How it was measured</h2>{table(('', ''), facts)}</section>"
 
 
 def _number(value: float | None) -> str:
@@ -205,6 +199,7 @@ _PAGE = Template("""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+$policy
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
 <style>
@@ -220,7 +215,7 @@ th { color: #4a525c; font-weight: 600; }
 figure { margin: 0; } figure img { width: 160px; height: 160px; background: #000; display: block; }
 figcaption { line-height: 1.35; margin-top: 4px; } code { font-size: 12px; }
 </style>
-<script>$plotly</script>
+$plotly
 </head>
 <body>
 <h1>$title</h1>

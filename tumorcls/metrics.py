@@ -5,12 +5,17 @@ resample of a bootstrap. Counts may be weighted.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
+
+Share = Annotated[float, Field(ge=0.0, le=1.001)]
+"""Of a whole; the limits hold where it is read from a file, and leave room for rounding."""
 
 CALIBRATION_BINS = 15
 """Bins of the expected calibration error: Guo et al. 2017, "On Calibration of Modern Neural Networks", sec. 5."""
@@ -20,9 +25,9 @@ CALIBRATION_BINS = 15
 class Bin:
     """Predictions of one range of confidence: how many, how sure on average, and what share of them is right."""
 
-    count: int
-    confidence: float
-    accuracy: float
+    count: Annotated[int, Field(ge=0)]
+    confidence: Share
+    accuracy: Share
 
 
 def confusion_matrix(labels: Labels, predicted: Labels, classes: int) -> NDArray[np.int64]:

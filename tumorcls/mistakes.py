@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from tumorcls.metrics import Floats, Labels
+from tumorcls.metrics import Floats, Labels, Share
 
 SHOWN = 12
 """So many are worth a look on one sheet."""
@@ -27,10 +29,10 @@ class Mistake:
     """
 
     image: int
-    key: str
+    key: Annotated[str, Field(max_length=200)]
     label: int
     predicted: int
-    confidence: float
+    confidence: Share
     noise: str | None = None
     severity: int = 0
 

@@ -5,6 +5,7 @@ Input everywhere: RGB images of shape (n, size, size, 3), uint8 or float32 in [0
 """
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -153,6 +154,29 @@ def set_batch_norm(model: keras.Model, mode: Literal["train", "freeze"]) -> None
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = mode == "train"
             layer.momentum = SHORT_RUN_MOMENTUM
+
+
+def build_network(image_size: int, classes: int, *, imagenet: bool) -> keras.Model:
+    """Builds the structure of a saved model with random weights, to which those of its file are given.
+
+    Args:
+        image_size: Side of the square input in pixels.
+        classes: Number of outputs.
+        imagenet: Whether training began with `weights = "imagenet"`, for which Keras rescales once more after normalising.
+    """
+    backbone = _efficientnet(image_size)(weights=None)
+    if imagenet:
+        backbone = keras.models.clone_model(backbone, call_function=_rescaled)
+    head = keras.layers.Dense(classes)
+    head.build((None, backbone.output_shape[-1]))
+    return build_classifier(backbone, head, dropout=0.0)
+
+
+def _rescaled(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
+    output = layer(*args, **kwargs)
+    if not isinstance(layer, keras.layers.Normalization):
+        return output
+    return keras.layers.Rescaling([1.0 / math.sqrt(deviation) for deviation in _IMAGENET_STD])(output)
 
 
 def build_classifier(backbone: keras.Model, head: keras.layers.Dense, dropout: float, temperature: float = 1.0) -> keras.Model:

@@ -4,7 +4,9 @@ The sections follow Mitchell et al. 2019, "Model Cards for Model Reporting". Eve
 its evaluation; nothing is measured here.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,12 @@ from tumorcls.config import TrainConfig
 from tumorcls.errors import DataError
 from tumorcls.evaluation import Evaluation
 from tumorcls.noise import NOISES
+from tumorcls.page import policy_tag
 from tumorcls.saved_model import SavedModel
 from tumorcls.severity import SEVERITIES
 
+_LONGEST = 500  # letters of a text from the model's file
+_MARKUP = re.compile(r"[\\`*\[\]<>&|~]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
 _TRAINING = (
     *("image_size", "weights", "trainable_from", "batch_norm", "epochs", "batch_size", "learning_rate", "schedule", "dropout"),
     *("label_smoothing", "noises", "noise_intensity", "clean_share", "rotation_degrees", "width_shift", "height_shift"),
@@ -40,8 +45,13 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str) -> str:
             f"evaluation: must be of this model ({model.sha256[:12]}); "
             f"got {evaluation.provenance.get('model_sha256', 'none')[:12]}. Run `tumorcls evaluate` on it."
         )
+    if evaluation.classes != model.classes:
+        raise DataError(
+            f"evaluation: must have the model's classes ({', '.join(model.classes)}); "
+            f"got {', '.join(evaluation.classes)}. Run `tumorcls evaluate` on it."
+        )
     sections = [
-        f"# Model card: {name}\n\n> **{DISCLAIMER}**",
+        f"# Model card: {_plain(name)}\n\n> **{DISCLAIMER}**",
         _section("What it is", _identity(model)),
         _section("What it is for, and what not", [_USE]),
         _section("How it was found", _search(model)),
@@ -55,11 +65,12 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str) -> str:
 
 
 def render_page(card: str, name: str) -> str:
-    """Returns a card as one HTML page that opens offline."""
+    """Returns a card as one HTML page that opens offline. It has no links and no pictures, whatever the card says."""
     from markdown_it import MarkdownIt
 
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(card)
-    return _PAGE.format(title=escape(f"Model card: {name}"), body=body)
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link", "autolink", "reference"])
+    title = escape(f"Model card: {name}")
+    return _PAGE.format(policy=policy_tag([_STYLE]), style=_STYLE, title=title, body=reader.render(card))
 
 
 def _section(title: str, parts: Iterable[str]) -> str:
@@ -73,7 +84,7 @@ def _identity(model: SavedModel) -> Iterator[str]:
         f"{model.config.image_size}×{model.config.image_size}."
     )
     versions = [(name, value) for name, value in model.provenance.items() if name in _PACKAGES]
-    yield _table(("", ""), [("Weights", f"`{model.sha256}`"), *((f"Made with {name}", str(v)) for name, v in versions)])
+    yield _table(("", ""), [("Weights", _Code(model.sha256)), *((f"Made with {name}", v) for name, v in versions)])
 
 
 def _search(model: SavedModel) -> Iterator[str]:
@@ -82,17 +93,15 @@ def _search(model: SavedModel) -> Iterator[str]:
         yield "Not by a search on record: the config names none."
         return
     yield "By a hyperparameter search; this is what its exported config says of it."
-    rows = [(_words(str(key)), str(value)) for key, value in exported.items() if not isinstance(value, Mapping | list)]
+    rows = [(_words(key), value) for key, value in exported.items() if not isinstance(value, Mapping | list)]
     yield _table(("", ""), rows)
 
 
 def _training(config: TrainConfig, provenance: Mapping[str, Any]) -> Iterator[str]:
-    folders = ", ".join(f"`{Path(folder).name}`" for folder in config.data)  # where they lay is nobody else's business
-    yield (
-        f"On the {provenance['trained_on']} of {folders}, with seed {provenance['seed']}. Near-duplicate images are on one "
-        "side of the split."
-    )
-    hashes = [(_words(key), f"`{provenance[key]}`") for key in ("manifest_sha256", "split_sha256") if key in provenance]
+    folders = ", ".join(str(_Code(Path(folder).name)) for folder in config.data)  # where they lay is nobody else's business
+    images, seed = (provenance.get(key, "not on record") for key in ("trained_on", "seed"))
+    yield f"On the {images} of {folders}, with seed {seed}. Near-duplicate images are on one side of the split."
+    hashes = [(_words(key), _Code(provenance[key])) for key in ("manifest_sha256", "split_sha256") if key in provenance]
     settings = {**config.model_dump(mode="json"), "weights": Path(config.weights).name}
     yield _table(("setting", "value"), [*hashes, *((_words(key), _value(settings[key])) for key in _TRAINING)])
 
@@ -161,9 +170,33 @@ def _confidence(model: SavedModel, evaluation: Evaluation) -> Iterator[str]:
     )
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+@dataclass(frozen=True)
+class _Code:
+    """A text in the typeface of code."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return "`" + _line(self.text).replace("`", "'") + "`"
+
+
+def _table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", r"\|") if isinstance(value, _Code) else _plain(value)
+
+
+def _plain(value: object) -> str:
+    """Returns a text that Markdown shows as it is: no link, picture, HTML or table begins in it."""
+    return _MARKUP.sub(r"\\\g<0>", _line(str(value)))
+
+
+def _line(text: str) -> str:
+    shown = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+    return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…"
 
 
 def _value(value: object) -> str:
@@ -191,18 +224,20 @@ _LIMITS = """- Public sets do not say how patients, scanners and sequences were 
 - The noises are simulated. Real scanners, other protocols and artefacts were not tested.
 - Class activation maps show what spoke for a class. They do not outline a tumour."""
 
+_STYLE = """<style>
+body { font: 15px/1.55 system-ui, sans-serif; color: #1b1f24; max-width: 980px; margin: 0 auto; padding: 16px 24px 48px; }
+h1 { font-size: 26px; } h2 { font-size: 20px; margin: 36px 0 6px; }
+blockquote { border-left: 4px solid #d55e00; background: #fff4ec; margin: 0; padding: 2px 14px; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 10px 0; }
+th, td { text-align: left; padding: 4px 18px 4px 0; border-bottom: 1px solid #e3e6ea; overflow-wrap: anywhere; }
+th { color: #4a525c; font-weight: 600; } thead:not(:has(th:not(:empty))) { display: none; }
+code { font-size: 12.5px; } li { margin: 4px 0; }
+</style>"""
+
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="en"><head><meta charset="utf-8">{policy}<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
-<style>
-body {{ font: 15px/1.55 system-ui, sans-serif; color: #1b1f24; max-width: 980px; margin: 0 auto; padding: 16px 24px 48px; }}
-h1 {{ font-size: 26px; }} h2 {{ font-size: 20px; margin: 36px 0 6px; }}
-blockquote {{ border-left: 4px solid #d55e00; background: #fff4ec; margin: 0; padding: 2px 14px; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 10px 0; }}
-th, td {{ text-align: left; padding: 4px 18px 4px 0; border-bottom: 1px solid #e3e6ea; overflow-wrap: anywhere; }}
-th {{ color: #4a525c; font-weight: 600; }} thead:not(:has(th:not(:empty))) {{ display: none; }}
-code {{ font-size: 12.5px; }} li {{ margin: 4px 0; }}
-</style></head>
+{style}</head>
 <body>
 {body}</body></html>
 """

@@ -24,8 +24,11 @@ Field = NDArray[np.float32]
 
 DEFAULT_SIZE = 192
 
+MAX_IMAGES = 100_000
+"""So many take 700 MB on disk; a larger number, in a stranger's model or study file say, would fill it."""
+
 _VERSION = 1  # raised when the same seed gives other pictures
-_SPEC = re.compile(r"phantoms:(?P<images>\d+)(?::(?P<seed>\d+))?")
+_SPEC = re.compile(r"phantoms:(?P<images>[0-9]{1,18})(?::(?P<seed>[0-9]{1,18}))?")
 _FOLDERS = {"glioma": "glioma_tumor", "meningioma": "meningioma_tumor", "no_tumor": "no_tumor", "pituitary": "pituitary_tumor"}
 _PREFIXES = {"glioma": "gg", "meningioma": "m", "no_tumor": "image", "pituitary": "p"}
 
@@ -127,7 +130,7 @@ def materialise(spec: str, cache_dir: Path) -> Path:
     """Writes the phantoms that a data folder's stand-in asks for, once.
 
     Args:
-        spec: `phantoms:N` or `phantoms:N:SEED`; N images, at least one of each class.
+        spec: `phantoms:N` or `phantoms:N:SEED`; N images, at least one of each class and at most `MAX_IMAGES`.
         cache_dir: Gets a folder of its own for each specification. Safe with several processes at once.
 
     Returns:
@@ -137,10 +140,10 @@ def materialise(spec: str, cache_dir: Path) -> Path:
         DataError: The specification is wrong, or the folder cannot be written.
     """
     match = _SPEC.fullmatch(spec)
-    if match is None or int(match["images"]) < len(CLASSES):
+    if match is None or not len(CLASSES) <= int(match["images"]) <= MAX_IMAGES:
         raise DataError(
-            f"data: generated images must be phantoms:N or phantoms:N:SEED with N at least {len(CLASSES)}; got {spec!r}. "
-            'Write for example "phantoms:400".'
+            f"data: generated images must be phantoms:N or phantoms:N:SEED with N from {len(CLASSES)} to {MAX_IMAGES:,}; "
+            f'got {spec[:80]!r}. Write for example "phantoms:400".'
         )
     images, seed = int(match["images"]), int(match["seed"] or 0)
     folder = cache_dir / f"phantoms-v{_VERSION}-{images}-{seed}"

@@ -1,10 +1,9 @@
 """A trained model on disk: Keras's own `.keras` file, with the label order and the provenance inside."""
 
-import json
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorcls.activation_map import check_probabilities
 from tumorcls.calibration import Calibration
 from tumorcls.config import TrainConfig
-from tumorcls.errors import DataError, ModelError
-from tumorcls.model import weights_sha256
-
-_CARD = "tumorcls.json"  # a member of the .keras archive that Keras leaves alone
-_FORMAT = 1
+from tumorcls.errors import DataError
+from tumorcls.model import build_network, weights_sha256
+from tumorcls.model_file import CARD, Card, load_weights, read_model_file
 
 
 @dataclass(frozen=True)
@@ -45,9 +43,13 @@ class SavedModel:
         return weights_sha256(self.network)
 
     def predict(self, images: NDArray[np.uint8], batch_size: int = 64) -> NDArray[np.float32]:
-        """Returns probabilities of shape (n, len(classes)) for uint8 RGB images of shape (n, size, size, 3)."""
+        """Returns probabilities of shape (n, len(classes)) for uint8 RGB images of shape (n, size, size, 3).
+
+        Raises:
+            ModelError: An answer is not a probability for each class.
+        """
         batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
-        return np.concatenate([np.asarray(self.network.predict_on_batch(batch)) for batch in batches])
+        return np.concatenate([check_probabilities(np.asarray(self.network.predict_on_batch(batch))) for batch in batches])
 
     def save(self, path: Path) -> None:
         """Writes the model; Keras alone can load it too. The file appears whole or not at all.
@@ -57,20 +59,17 @@ class SavedModel:
         """
         if path.suffix != ".keras":
             raise DataError(f"{path}: a model's file must end in .keras; got {path.suffix!r}. Rename it.")
-        card = {
-            "format": _FORMAT,
-            "classes": self.classes,
-            "config": self.config.model_dump(mode="json"),
-            "provenance": dict(self.provenance),
-            "calibration": asdict(self.calibration),
-        }
+        card = Card(
+            classes=self.classes, config=self.config, provenance=self.provenance, calibration=self.calibration
+        ).to_json()
+        Card.parse(card, str(path))  # what could not be opened again is not written
         partial = path.with_name(f".{path.stem}.{os.getpid()}.keras")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self.network.save(partial)
                 with zipfile.ZipFile(partial, "a") as archive:
-                    archive.writestr(_CARD, json.dumps(card, indent=1, default=str))
+                    archive.writestr(CARD, card)
                 partial.replace(path)
             finally:
                 partial.unlink(missing_ok=True)
@@ -79,19 +78,12 @@ class SavedModel:
 
 
 def load_model(path: Path) -> SavedModel:
-    """Loads a model that `SavedModel.save` wrote. Nothing in the file is executed: Keras's safe mode is on.
+    """Loads a model that `SavedModel.save` wrote. Nothing in the file is executed: its graph is built here, see `model_file`.
 
     Raises:
         ModelError: The file is missing or is not such a model.
     """
-    if not path.is_file():
-        raise ModelError(f"{path}: a model must be a .keras file; there is none. Make one with `tumorcls train`.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            card = json.loads(archive.read(_CARD))
-        network = keras.saving.load_model(path, compile=False, safe_mode=True)
-        config = TrainConfig.parse(card["config"], where=str(path))
-        return SavedModel(network, tuple(card["classes"]), config, card["provenance"], Calibration(**card["calibration"]))
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise ModelError(f"{path}: must be a model saved by `tumorcls train`; {reason}. Train it again.") from None
+    card, weights = read_model_file(path)
+    network = build_network(card.config.image_size, len(card.classes), imagenet=card.config.weights == "imagenet")
+    load_weights(network, weights, str(path))
+    return SavedModel(network, card.classes, card.config, card.provenance, card.calibration)

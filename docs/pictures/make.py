@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import bottle
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -166,8 +167,10 @@ def served(model: Path, scans: list[Path]) -> Iterator[str]:
 
     select_backend()
     from tumorcls.images import read_image
+    from tumorcls.page import policy
     from tumorcls.saved_model import load_model
-    from tumorcls.web import Answering, make_app, serve
+    from tumorcls.server import serve
+    from tumorcls.web import Answering, make_app
     from tumorcls.web import page as blank
 
     answering = Answering(load_model(model))
@@ -176,7 +179,9 @@ def served(model: Path, scans: list[Path]) -> Iterator[str]:
     app.route(
         "/scan", callback=next(scan for scan, at in told if at[0]["answer"] == "meningioma" != at[4]["answer"]).read_bytes
     )
-    app.route("/picture", callback=lambda: blank().replace("</body>", f"{DROP_AND_SLIDE}</body>"))
+    dropped = blank().replace("</body>", f"{DROP_AND_SLIDE}</body>")
+    rules = {"Content-Security-Policy": policy([dropped], answers=True)}
+    app.route("/picture", callback=lambda: bottle.HTTPResponse(dropped, headers=rules))
     with serve(app, "127.0.0.1", 0) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -188,7 +193,7 @@ def served(model: Path, scans: list[Path]) -> Iterator[str]:
 def page(name: str, width: int, *sections: str) -> NDArray[np.uint8]:
     """Photographs these sections of a page that a command wrote."""
     copy = Path(f"of-{name}")
-    html = Path(name).read_text(encoding="utf-8")
+    html = re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', "", Path(name).read_text(encoding="utf-8"))
     copy.write_text(html.replace("</body>", f"{KEEP % list(sections)}</body>"), encoding="utf-8")
     return photograph(copy.absolute().as_uri(), width, 2400)
 

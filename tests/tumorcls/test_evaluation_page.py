@@ -1,11 +1,15 @@
 import re
+from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 from tumorcls import DISCLAIMER
+from tumorcls.errors import DataError
 from tumorcls.evaluate import measure
+from tumorcls.evaluation import Evaluation
 from tumorcls.evaluation_page import render_page, write_page
 from tumorcls.robustness import compare
 
@@ -79,3 +83,35 @@ def test_names_are_escaped(images):
 def test_little_to_show_is_shown(noises, labels, images, tmp_path):
     write_page(tmp_path / "page.html", evaluate("model", 0, noises, labels), images)
     assert "Confusion matrices" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_text_of_a_stranger_stays_text_and_only_known_scripts_run(images):
+    text = '</script><img src="http://evil.example/x">'
+    told = evaluate(text, 0)
+    told = replace(told, provenance={text: text}, classes=(text, *told.classes[1:]))
+    page = without_plotly(render_page(told, images, evaluate(text, 1)))
+    assert "<img src=" not in page.replace('<img alt="" src="data:', "")
+    policy = unescape(page.split('Content-Security-Policy" content="')[1].split('"')[0])
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert policy.split("style-src")[0].count("sha256-") == 1 + page.count('class="plotly-graph-div"')
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": ()},
+        {"classes": ("x",) * 4},
+        {"labels": (9,) * 40},
+        {"groups": (1,)},
+        {"resamples": 10**9},
+        {"noise_seed": -1},
+        {"test_set_sha256": "<img src=x>"},
+        {"name": "x" * 5000},
+        {"summary": None},
+    ],
+)
+def test_an_evaluation_that_contradicts_itself_is_one_line(change):
+    text = replace(evaluate("model", 0), **change).to_json()
+    with pytest.raises(DataError, match=r"^file\.json: must be JSON written by `tumorcls evaluate`; ") as caught:
+        Evaluation.from_json(text, "file.json")
+    assert "\n" not in str(caught.value)

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from html import escape
+
 import keras
 import numpy as np
 import pytest
@@ -78,3 +81,35 @@ def test_the_page_holds_the_tables_and_executes_nothing(model, evaluation):
     assert "<script" not in page
     assert "<title>Model card: &lt;b&gt;x" in page
     assert DISCLAIMER in page
+
+
+HOSTILE = (
+    '<img src="http://127.0.0.1:9/x">',
+    "![x](http://127.0.0.1:9/x)",
+    '"><script src=//evil.example></script>',
+    "[click](javascript:alert(1))",
+    "<http://evil.example>",
+    "a | b\n| c | d |\n\n# no heading\n![x](http://evil.example/y)",
+    "`code` **bold** &lt;img src=x&gt;",
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_of_a_stranger_stays_text(model, evaluation, text):
+    provenance = {**model.provenance, "exported": {text: text, "study": text}, "keras": text}
+    config = model.config.model_copy(update={"data": (text,), "weights": text})
+    page = render_page(
+        write_card(SavedModel(model.network, CLASSES, config, provenance, model.calibration), evaluation, text), text
+    )
+    for tag in ("<img", "<a ", "<script", "<strong>b", "<h1>no"):
+        assert tag not in page.replace(f"<strong>{DISCLAIMER}", "")
+    rows = [line.count("<td") for line in page.split("<tr>") if "keras" in line]
+    assert rows == [2]
+    assert escape(" ".join(text.split()).replace("`", "")[:20]) in page.replace("`", "")
+    assert page.index("Content-Security-Policy") < page.index("<style>")
+
+
+def test_classes_must_be_the_models(model, evaluation):
+    other = replace(evaluation, classes=("a", "b", "c", "d"))
+    with pytest.raises(DataError, match="must have the model's classes"):
+        write_card(model, other, "model")

@@ -7,10 +7,11 @@ import keras
 import numpy as np
 import pytest
 
+from tumorcls.activation_map import Explainer
 from tumorcls.calibration import Calibration
 from tumorcls.errors import DataError, ModelError
 from tumorcls.labels import CLASSES
-from tumorcls.model import build_backbone, build_classifier
+from tumorcls.model import build_backbone, build_classifier, build_network
 from tumorcls.saved_model import SavedModel, load_model
 
 CALIBRATION = Calibration(temperature=1.5, threshold=0.6, max_error=0.05, coverage=0.9, error=0.04, images=50)
@@ -105,3 +106,42 @@ def test_a_place_that_cannot_hold_it_is_one_line(model, tmp_path):
         model.save(tmp_path / "file" / "model.keras")
     with pytest.raises(DataError, match=r"must end in \.keras"):
         model.save(tmp_path / "model.h5")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weights", ["none", "imagenet", "file.h5"])
+def test_the_network_of_a_card_answers_to_the_last_bit_as_the_trained_one(make_config, weights, pictures, tmp_path):
+    backbone = build_network(32, 1, imagenet=weights == "imagenet")
+    backbone = keras.Model(backbone.input, backbone.get_layer("avg_pool").output)
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.mean, layer.variance = (np.full((1, 1, 1, 3), value, np.float32) for value in (0.4, 0.06))
+            layer.set_weights([np.full(3, 0.4, np.float32), np.full(3, 0.06, np.float32), np.int32(7)])
+            layer.finalize_state()
+    head = keras.layers.Dense(4)
+    head.build((None, 1280))
+    config = make_config(weights=weights, batch_norm="train")
+    model = SavedModel(build_classifier(backbone, head, 0.3, 1.7), CLASSES, config, {}, CALIBRATION)
+    model.save(tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict(pictures), model.predict(pictures))
+    assert loaded.sha256 == model.sha256
+
+
+def test_an_answer_that_is_no_probability_is_refused(model, pictures, tmp_path):
+    huge = build_network(32, 4, imagenet=False)
+    huge.get_layer("top_bn").beta.assign(np.full(1280, 1e30, np.float32))
+    logits = huge.get_layer("logits")
+    logits.set_weights([np.full((1280, 4), 3e38, np.float32), np.zeros(4, np.float32)])
+    path = tmp_path / "huge.keras"
+    SavedModel(huge, CLASSES, model.config, {}, CALIBRATION).save(path)
+    with pytest.raises(ModelError, match="must answer with probabilities"):
+        load_model(path).predict(pictures)
+    with pytest.raises(ModelError, match="must answer with probabilities"):
+        Explainer(load_model(path).network).explain(pictures)
+
+
+def test_what_could_not_be_opened_again_is_not_written(model, tmp_path):
+    with pytest.raises(ModelError, match="provenance"):
+        SavedModel(model.network, CLASSES, model.config, {"seed": -1}, CALIBRATION).save(tmp_path / "model.keras")
+    assert list(tmp_path.iterdir()) == []

@@ -1,3 +1,4 @@
+import io
 import json
 import shutil
 import subprocess
@@ -5,6 +6,7 @@ import threading
 import urllib.error
 import urllib.request
 
+import bottle
 import keras
 import pytest
 
@@ -14,8 +16,10 @@ from tumorcls.calibration import Calibration
 from tumorcls.errors import DataError
 from tumorcls.labels import CLASSES
 from tumorcls.model import build_backbone, build_classifier
+from tumorcls.page import policy
 from tumorcls.saved_model import SavedModel
-from tumorcls.web import Answering, make_app, page, serve
+from tumorcls.server import serve
+from tumorcls.web import Answering, _is_ours, make_app, page
 
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
@@ -88,6 +92,79 @@ def test_a_page_of_another_name_cannot_ask(address, scan):
     assert post(address, scan, Host="evil.example:80")[0] == 403
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "multipart/form-data; boundary=x"}, 415),
+        ({"Sec-Fetch-Site": "same-origin", "Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Content-Encoding": "gzip"}, 415),
+        ({"Sec-Fetch-Site": "same-origin", "Content-Type": "application/octet-stream"}, 200),
+        ({"Content-Type": "image/png"}, 200),
+    ],
+)
+def test_only_the_page_itself_and_programs_may_ask(address, scan, headers, status):
+    assert post(address, scan, **headers)[0] == status
+
+
+def test_the_page_of_this_origin_may_ask(address, scan):
+    assert post(address, scan, Origin=address, **{"Content-Type": "application/octet-stream"})[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "names", "ours"),
+    [
+        ("127.0.0.1:8090", set(), True),
+        ("[::1]:8090", set(), True),
+        ("[::1]", set(), True),
+        ("localhost", {"localhost"}, True),
+        ("evil.example:8090", {"localhost"}, False),
+        ("localhost.evil.example", {"localhost"}, False),
+        ("127.0.0.1.evil.example", {"localhost"}, False),
+        ("localhost, evil.example", {"localhost"}, False),
+        ("", {"localhost"}, False),
+    ],
+)
+def test_a_host_is_an_address_or_a_name_of_ours(host, names, ours):
+    assert _is_ours(host, names) == ours
+
+
+def test_too_many_at_once_are_told_so(scan):
+    answering = Answering.__new__(Answering)
+    answering._one_at_a_time, answering._places = threading.Lock(), threading.BoundedSemaphore(1)
+    answering._places.acquire()
+    assert answering.answer_file(io.BytesIO(scan), "scan.png", "gaussian") is None
+    with serve(make_app(answering), "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        status, told = post(f"http://127.0.0.1:{server.server_port}", scan)
+        server.shutdown()
+        thread.join()
+    assert status == 503
+    assert "busy" in told["error"]
+
+
+@pytest.mark.parametrize("path", ["/", "/nothing", "/answer", "/../../etc/passwd", "/%ff"])
+def test_every_answer_has_safe_headers_and_errors_are_a_line(address, path):
+    request = urllib.request.Request(f"{address}{path}")
+    try:
+        with urllib.request.urlopen(request) as response:
+            headers, text = response.headers, DISCLAIMER
+    except urllib.error.HTTPError as error:
+        with error:
+            headers, text = error.headers, error.read().decode()
+        assert text.count("\n") == 1
+        assert headers["Content-Type"].startswith("text/plain")
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cache-Control"] == "no-store"
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert "unsafe" not in headers["Content-Security-Policy"]
+
+
 def test_the_page_names_no_other_computer(address):
     with urllib.request.urlopen(address) as response:
         html, policy = response.read().decode(), response.headers["Content-Security-Policy"]
@@ -120,7 +197,9 @@ def test_in_a_browser_a_dropped_file_is_answered_and_the_slider_adds_noise(app, 
         at("severity").dispatchEvent(new Event("input"));
       }}, 50);
     </script>"""
-    app.route("/test", callback=lambda: page().replace("</body>", script + "</body>"))
+    html = page().replace("</body>", script + "</body>")
+    rules = {"Content-Security-Policy": policy([html], answers=True)}
+    app.route("/test", callback=lambda: bottle.HTTPResponse(html, headers=rules))
     command = [chromium, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"{address}/test"]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
     assert DISCLAIMER in dom

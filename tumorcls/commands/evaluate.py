@@ -40,7 +40,7 @@ def command(model_file: Path, output: Path | None, html: Path | None, reference:
     model = load_model(model_file)
     against = Evaluation.read(reference) if reference else None
     prepared = prepare_data(model.config, cache_folder())
-    trained_on = model.provenance["split_sha256"]
+    trained_on = model.provenance.get("split_sha256", "none on record")
     if prepared.split_sha256 != trained_on:
         raise DataError(
             f"{', '.join(model.config.data)}: the split must be the one of the training ({trained_on[:12]}); "

@@ -7,7 +7,7 @@ import click
 
 @click.command("phantoms")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--images", type=click.IntRange(min=4), default=400, show_default=True, help="How many in all.")
+@click.option("--images", type=click.IntRange(4, 100_000), default=400, show_default=True, help="How many in all.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--size", type=click.IntRange(32, 1024), default=192, show_default=True, help="Width and height in pixels.")
 def command(folder: Path, images: int, seed: int, size: int) -> None:

@@ -23,7 +23,8 @@ def command(model_file: Path, host: str, port: int) -> None:
 
     select_backend()
     from tumorcls.saved_model import load_model
-    from tumorcls.web import Answering, make_app, serve
+    from tumorcls.server import serve
+    from tumorcls.web import Answering, make_app
 
     app = make_app(Answering(load_model(model_file)), host)
     with serve(app, host, port) as server:

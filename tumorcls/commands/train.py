@@ -39,10 +39,12 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
     exported: dict[str, Any] = document.get("provenance", {})
     select_backend()
     from tumorcls.epoch import Epoch
+    from tumorcls.model_file import check_exported
     from tumorcls.saved_model import SavedModel
     from tumorcls.train import Trainer
     from tumorcls.validation import describe_scores
 
+    check_exported(exported, str(config_file))
     if config.weights == "none":
         click.echo('weights = "none": the network begins with RANDOM weights, so expect far less than with ImageNet\'s.')
     trainer = Trainer.open(config, cache_folder())
