@@ -17,8 +17,8 @@ from tumorcls.dataset import ImageSet
 from tumorcls.errors import WeightsError
 from tumorcls.program import PREDICT_BATCH, Program
 
-# Raised when the same recipe gives other activations, so that old entries are not taken for new ones.
-_VERSION = 1
+VIEWS_VERSION = 1
+"""Raised when the same recipe gives other activations, so that old entries are not taken for new ones."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Features:
                     )
                 yield activations
 
-        key = content_key(version=_VERSION, weights=self.program.frozen_sha256, shape=shape, **content)
+        key = content_key(version=VIEWS_VERSION, weights=self.program.frozen_sha256, shape=shape, **content)
         return self.cache.get(key, shape, np.float16, make)
 
 

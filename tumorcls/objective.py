@@ -92,7 +92,17 @@ class BrainTumourObjective:
             self._trainer.images(part, config.image_size)
         if self._folds > 1:
             self._trainer.folds(config, self._folds)
-        self._trainer.programs.get(config)
+        self._fingerprint = self._trainer.fingerprint(config)
+
+    def fingerprint(self) -> dict[str, str]:
+        """Returns what all values depend on besides the settings: data, split, weights, code and backend."""
+        return self._fingerprint
+
+    def describe_change(self, before: Mapping[str, str], now: Mapping[str, str]) -> str:
+        """Returns in one line how two fingerprints differ."""
+        from tumorcls.measured_with import describe_change
+
+        return describe_change(before, now, self._trainer.prepared, self._trainer.cache)
 
     def __call__(self, trial: Trial) -> float | tuple[float, ...]:
         """Trains one model and returns its validation score, in [0, 1]; of several scores one value each.
@@ -180,7 +190,8 @@ class BrainTumourObjective:
         trial.set_user_attr("training_seed", seed)
         for part in self._parts:
             trial.set_user_attr(f"{part}_images", self._trainer.images(part, config.image_size).class_counts())
-        provenance = {"manifest_sha256": prepared.manifest.sha256, "split_sha256": prepared.split_sha256, **package_versions()}
+        hashes = {"manifest_sha256": prepared.manifest.sha256, "split_sha256": prepared.split_sha256}
+        provenance = {**hashes, **self._fingerprint, **package_versions()}
         trial.set_user_attr(PROVENANCE_KEY, provenance)
 
 

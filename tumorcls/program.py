@@ -71,6 +71,8 @@ class Program:
             WeightsError: The weights cannot be had.
         """
         self.backbone = build_backbone(config.image_size, config.weights)
+        # Random ones are calibrated by arithmetic that differs between machines in the last digit.
+        self.weights_sha256 = "random" if config.weights == "none" else weights_sha256(self.backbone)
         self.frozen, self._trained = split_backbone(self.backbone, config.trainable_from)
         set_batch_norm(self._trained, config.batch_norm)
         self.takes_activations = config.cached_views > 0

@@ -16,6 +16,7 @@ from tumorcls.config import TrainConfig
 from tumorcls.dataset import Fold, ImageSet, Part, divide, load_part, prepare_data
 from tumorcls.epoch import Epoch
 from tumorcls.features import Features
+from tumorcls.measured_with import fingerprint
 from tumorcls.prepare import PreparedData
 from tumorcls.program import Program, ProgramCache
 from tumorcls.validation import Validation
@@ -81,6 +82,10 @@ class Trainer:
         if (part, image_size) not in self._parts:
             self._parts[part, image_size] = load_part(self.prepared, part, image_size, self.cache)
         return self._parts[part, image_size]
+
+    def fingerprint(self, config: TrainConfig) -> dict[str, str]:
+        """Returns what the values of all configs with these data and weights depend on; see `tumorcls.measured_with`."""
+        return fingerprint(self.prepared, self.programs.get(config).weights_sha256, keras.backend.backend(), self.cache)
 
     def folds(self, config: TrainConfig, count: int) -> tuple[Fold, ...]:
         """Returns the development part divided into `count` folds, by the seed of the split.

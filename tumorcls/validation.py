@@ -23,6 +23,9 @@ EPOCH_SEVERITIES = (3,)
 CORRUPTION_SEED = 0
 """Fixes the noise of every validation and test image, for every trial, model and worker."""
 
+NOISE_VERSION = 1
+"""Raised when the same image, noise, severity and seed give another picture, so that old entries are not taken for new ones."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -91,7 +94,13 @@ class Validation:
         return tuple(surest(find_mistakes(softmax(logits), self.images.labels, self.images.keys), self.images.groups))
 
     def _noisy_f1(self, program: Program, noise: NoiseName, severity: int, chosen: NDArray[np.int64]) -> float:
-        content = {"images": self.images.key, "noise": noise, "severity": severity, "seed": CORRUPTION_SEED}
+        content = {
+            "images": self.images.key,
+            "noise": noise,
+            "severity": severity,
+            "seed": CORRUPTION_SEED,
+            "version": NOISE_VERSION,
+        }
         key = content_key(rows=chosen.tolist(), **content)
         keys = [self.images.keys[i] for i in chosen]
 

@@ -1,5 +1,6 @@
 """`tumorcls train`: a model from an exported config."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
     exported: dict[str, Any] = document.get("provenance", {})
     select_backend()
     from tumorcls.epoch import Epoch
+    from tumorcls.measured_with import describe_change
     from tumorcls.model_file import check_exported
     from tumorcls.saved_model import SavedModel
     from tumorcls.train import Trainer
@@ -48,6 +50,9 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
     if config.weights == "none":
         click.echo('weights = "none": the network begins with RANDOM weights, so expect far less than with ImageNet\'s.')
     trainer = Trainer.open(config, cache_folder())
+    measured_with = trainer.fingerprint(config)
+    if change := describe_change(_recorded(exported, measured_with), measured_with, trainer.prepared, trainer.cache):
+        click.echo(f"Not what the exported trial was measured with, so its scores need not come back: {change}.", err=True)
     chosen_seed = seed if seed is not None else int(exported.get("seed", 0))
 
     def on_epoch_end(epoch: Epoch) -> None:
@@ -65,6 +70,7 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
         "seed": chosen_seed,
         "manifest_sha256": trainer.prepared.manifest.sha256,
         "split_sha256": trainer.prepared.split_sha256,
+        **measured_with,
         "validation": scores,
         "trained_on": "training and validation images" if final else "training images",
         **package_versions(),
@@ -72,6 +78,13 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
     network = fitted.classifier(calibration.temperature)
     SavedModel(network, config.classes, config, provenance, calibration).save(output)
     click.echo(f"Saved {output}. Next: tumorcls evaluate {output}\n{DISCLAIMER}")
+
+
+def _recorded(exported: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, str]:
+    """Returns what the exported trial was measured with; what its file does not say counts as what is there now."""
+    recorded = exported.get("recorded")
+    told = recorded if isinstance(recorded, dict) else {}
+    return {name: str(told.get(name, value)) for name, value in now.items()}
 
 
 def _describe(calibration: "Calibration") -> str:

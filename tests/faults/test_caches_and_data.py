@@ -1,0 +1,280 @@
+"""Faults of caches, images and weights: the undisturbed study's values to the last digit, or one line and exit code 1."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tumorcls.phantom import write_dataset
+
+pytestmark = pytest.mark.slow
+
+TRIALS = 4
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Returns a folder of images: real ones where TUMORCLS_DATA names them, else phantoms; 24 of each class."""
+    folder = tmp_path_factory.mktemp("images") / "sartaj"
+    real = os.environ.get("TUMORCLS_DATA")
+    if real is None:
+        write_dataset(folder, images=96, seed=0, size=96)
+        return folder
+    for source in sorted((Path(real) / "sartaj" / "Training").iterdir()):
+        target = folder / "Training" / source.name
+        target.mkdir(parents=True)
+        for path in sorted(source.iterdir())[:240:10]:
+            shutil.copy(path, target)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Returns a weights file: that of TUMORCLS_WEIGHTS, or of random weights."""
+    path = tmp_path_factory.mktemp("weights") / "weights.h5"
+    real = os.environ.get("TUMORCLS_WEIGHTS")
+    if real is not None:
+        return Path(shutil.copy(real, path))
+    from tumorcls.backend import select_backend
+
+    select_backend()
+    from tumorcls.model import build_backbone
+
+    path = path.with_name("random.weights.h5")
+    build_backbone(32, "none").save_weights(path)
+    return path
+
+
+@pytest.fixture
+def study(folder, images, weights, monkeypatch, toml):
+    """Makes a study on images and weights of its own, with an empty cache of its own; only the head is trained."""
+    shutil.copytree(images, "sartaj")
+    Path("weights").mkdir()
+    shutil.copy(weights, "weights")
+    monkeypatch.setenv("TUMORCLS_CACHE", str(folder / "cache"))
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    return write_study(toml, f"weights/{weights.name}")
+
+
+def write_study(toml, weights, start="head", name="demo"):
+    objective = {
+        "data": '["sartaj"]',
+        "weights": f'"{weights}"',
+        "split": "{ validation = 0.25, test = 0.25 }",
+        "image_size": "32",
+        "trainable_from": f'"{start}"',
+        "views": "2",
+        "epochs": "3",
+        "batch_size": "8",
+        "noisy_images": "16",
+        "artifacts": "false",
+    }
+    head = {"name": f'"{name}"', "objective": '"tumorcls.objective:BrainTumourObjective"', "metric": '"robust_f1"'}
+    space = {"x": None, "learning_rate": '{ type = "float", low = 1e-3, high = 1e-1, log = true }'}
+    path = Path(f"{name}.toml")
+    path.write_text(toml(study={**head, "trials": str(TRIALS)}, space=space, objective=objective))
+    return path
+
+
+@pytest.fixture
+def launch(search):
+    """Runs ``search launch`` with enough patience for a backend that loads on a busy machine."""
+
+    def run(study, trials=TRIALS, code=0, workers=1, **extra):
+        return search("launch", study, "--trials", trials, "--workers", workers, "--quiet", code=code, **extra)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    """Keeps the values of studies that nobody disturbs, which are the same in every test of this file."""
+    return {}
+
+
+def values(read_study, name="demo"):
+    study = read_study(name, f"sqlite:///{name}.db")
+    return [trial.value for trial in study.trials if trial.state.name == "COMPLETE"]
+
+
+def arrays():
+    found = sorted(Path("cache").rglob("*.npy"))
+    assert found, "there is something to damage"
+    return found
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    for place in range(len(content) // 3, len(content) - 200, max(1, len(content) // 9)):
+        content[place] ^= 0x40
+    path.write_bytes(content)
+
+
+def zero(path):
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 4096] = bytes(len(content[middle : middle + 4096]))
+    path.write_bytes(content)
+
+
+def not_numbers(path):
+    with path.open("r+b") as file:
+        file.seek(1000)
+        file.write(b"\x00\x7e" * 400)
+
+
+HARMS = {
+    "bits flipped": flip,
+    "pages zeroed": zero,
+    "truncated": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "empty": lambda path: os.truncate(path, 0),
+    "without a header": lambda path: path.write_bytes(path.read_bytes()[128:]),
+    "a plain array": lambda path: np.save(path, np.zeros_like(np.load(path))),
+    "not numbers": not_numbers,
+    "gone": Path.unlink,
+    "unreadable type": lambda path: path.write_bytes(path.read_bytes().replace(b"<f2", b"<f8").replace(b"|u1", b"|O1")),
+}
+
+
+@pytest.fixture
+def expected(study, launch, read_study, undisturbed):
+    """Returns the values of a study of six trials that is launched twice and that nobody disturbs."""
+    if "values" not in undisturbed:
+        twin = study.with_name("twin.toml")
+        twin.write_text(study.read_text().replace('"demo"', '"twin"'))
+        launch(twin)
+        launch(twin, TRIALS + 2)
+        undisturbed["values"] = values(read_study, "twin")
+        shutil.rmtree("cache")
+    assert len(undisturbed["values"]) == TRIALS + 2
+    return undisturbed["values"]
+
+
+@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
+def test_a_cache_damaged_between_two_launches_changes_no_value(study, launch, read_study, expected, harm):
+    launch(study)
+    for path in arrays():
+        harm(path)
+    launch(study, TRIALS + 2, workers=2)
+    assert sorted(values(read_study)) == sorted(expected)
+    if harm is not Path.unlink:
+        log = "".join(path.read_text() for path in Path().glob("demo.worker-*.log"))
+        assert "dropped and computed again" in log
+
+
+@pytest.mark.parametrize("harm", [HARMS["bits flipped"], HARMS["truncated"], HARMS["gone"]])
+def test_records_of_the_scan_damaged_between_two_launches_change_no_value(study, launch, read_study, expected, harm):
+    launch(study)
+    for path in Path("cache").glob("*.npz"):
+        harm(path)
+    launch(study, TRIALS + 2)
+    assert values(read_study) == expected
+
+
+@pytest.mark.parametrize("held", ["held", "rows"])
+def test_arrays_truncated_and_overwritten_while_trials_run_change_no_value(
+    study, start, read_study, expected, monkeypatch, folder, held
+):
+    if held == "rows":  # as entries are read that are too large to be held
+        (folder / "sitecustomize.py").write_text(
+            "import os\nfrom tumorcls import array_cache\narray_cache.HELD_ENTRY_BYTES = 0\n"
+        )
+    paths = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
+    process = start("launch", study, "--trials", TRIALS + 2, "--workers", 2, "--quiet", PYTHONPATH=paths)
+    rng = np.random.default_rng(0)
+    harms = [HARMS[name] for name in ("bits flipped", "pages zeroed", "truncated", "empty")]
+    harmed = 0
+    while process.poll() is None:
+        time.sleep(0.1)
+        there = sorted(Path("cache").rglob("*.npy"))
+        if there:
+            try:
+                harms[rng.integers(len(harms))](there[rng.integers(len(there))])
+                harmed += 1
+            except (OSError, ValueError):  # it was replaced in this very moment
+                continue
+    _, told = process.communicate()
+    assert harmed > 3
+    assert sorted(values(read_study)) == sorted(expected), told
+    assert process.returncode == 0, told
+
+
+def replaced(path, another):
+    """Gives a file another's pixels, its own size and its own times."""
+    status = path.stat()
+    content = another.read_bytes()
+    assert content != path.read_bytes()
+    path.write_bytes(content[: status.st_size].ljust(status.st_size, b"\0"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+
+
+def files():
+    return sorted((path for path in Path("sartaj").rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+
+
+def test_images_replaced_between_two_launches_are_refused_and_named(study, launch, read_study, expected):
+    launch(study)
+    before = values(read_study)
+    target, original = files()[-1], files()[-1].read_bytes()
+    replaced(target, files()[0])
+    for workers in (1, 2):
+        refused = launch(study, TRIALS + 2, code=1, workers=workers).stderr
+        assert "data: 1 changed (" in refused
+        assert target.name in refused
+    assert values(read_study) == before
+    target.write_bytes(original)
+    launch(study, TRIALS + 2)
+    assert values(read_study) == expected
+
+
+@pytest.mark.parametrize("change", ["added", "removed"])
+def test_images_added_or_removed_between_two_launches_are_refused(study, launch, read_study, change):
+    launch(study)
+    before = values(read_study)
+    if change == "added":
+        shutil.copy(files()[0], files()[-1].with_name("new.jpg"))
+    else:
+        files()[0].unlink()
+    assert f"data: 1 {change} (" in launch(study, TRIALS + 2, code=1).stderr
+    assert values(read_study) == before
+
+
+def test_data_that_was_moved_is_accepted(study, launch, read_study, expected):
+    launch(study)
+    Path("sartaj").rename("elsewhere")
+    Path("sartaj").symlink_to("elsewhere")
+    shutil.rmtree("cache")
+    launch(study, TRIALS + 2)
+    assert values(read_study) == expected
+
+
+def test_other_weights_under_the_same_name_are_refused(study, launch, read_study):
+    launch(study)
+    before = values(read_study)
+    [path] = Path("weights").iterdir()
+    other_weights(path)
+    refused = launch(study, TRIALS + 2, code=1).stderr
+    assert "weights was " in refused
+    assert values(read_study) == before
+
+
+def other_weights(path):
+    """Changes one weight a little, as a fine-tuned network would."""
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        names = []
+        file.visit(lambda name: names.append(name) if isinstance(file[name], h5py.Dataset) and file[name].ndim == 4 else None)
+        file[names[-1]][0, 0, 0, 0] += 1e-3
+
+
+def test_another_backend_is_refused(study, launch, read_study):
+    pytest.importorskip("jax")
+    launch(study, KERAS_BACKEND="tensorflow")
+    before = values(read_study)
+    assert "backend was tensorflow, and is jax" in launch(study, TRIALS + 2, code=1, KERAS_BACKEND="jax").stderr
+    assert values(read_study) == before
