@@ -83,7 +83,7 @@ def launch(
     ^C ends each running trial at its next report; a second ^C ends at once. Launching again goes on where it stopped.
     """
     from search.launching import launch as run
-    from search.reference import open_source
+    from search.reference import read_source
     from search.samplers import drawn_alone
     from search.storage import close, hide_password
     from search.study_file import renamed
@@ -101,7 +101,7 @@ def launch(
         workers=workers,
         url=storage,
         take_over=take_over,
-        warm_start=open_source(source, storage or spec.storage) if source else None,
+        warm_start=read_source(source, storage or spec.storage) if source else None,
         quiet=quiet,
     )
     if not quiet:
@@ -252,9 +252,10 @@ def finalists(study: str, top: int, seeds: int, workers: int, quiet: bool, stora
 @_STORAGE
 def dashboard(study: str, host: str, port: int, storage: str | None) -> None:
     """Serve optuna-dashboard for a study until ^C."""
-    from search.dashboard import serve
+    from search.dashboard import open_for, serve
 
-    serve(_open(study, storage), host, port, lambda address: click.echo(f"{address}  (^C ends it)"))
+    _quiet_optuna()
+    serve(open_for(study, storage, _say), host, port, lambda address: click.echo(f"{address}  (^C ends it)"))
 
 
 @cli.command()

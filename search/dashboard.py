@@ -1,6 +1,7 @@
 """Serves optuna-dashboard for a study, with the artifacts beside its storage."""
 
 import errno
+import os
 from collections.abc import Callable
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -11,16 +12,43 @@ from optuna.artifacts import FileSystemArtifactStore
 from search.artifacts import artifact_folder
 from search.dashboard_note import save_charts, save_note
 from search.errors import DashboardError
-from search.reference import Opened
-from search.storage import storage_errors
+from search.reference import Opened, open_reference
+from search.resume import living_driver
+from search.storage import close, hide_password, storage_errors, storage_file
+
+
+def open_for(text: str, url: str | None, say: Callable[[str], None]) -> Opened:
+    """Opens a study for the dashboard: for reading alone where a driver has its file, or where nobody may write to that.
+
+    Args:
+        text: The study, as `open_reference` takes it.
+        url: The storage instead of the study file's.
+        say: Is told, in one line, why notes and names cannot be edited.
+
+    Raises:
+        SearchError: The file, the storage or the study is not there or not what it must be.
+    """
+    opened = open_reference(text, url)
+    path = storage_file(opened.url)
+    with storage_errors(opened.url):
+        driver = living_driver(opened.study) if path is not None else None  # a server has any number of writers
+    if driver is not None:
+        why = f"process {driver.pid} on {driver.host} drives a study in it"
+    elif path is not None and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        why = "you may not write to it"
+    else:
+        close(opened.study)
+        return open_reference(text, url, writable=True)
+    say(f"{hide_password(opened.url)} is open for reading alone, as {why}: notes and names cannot be edited here.")
+    return opened
 
 
 def serve(opened: Opened, host: str, port: int, ready: Callable[[str], None]) -> None:
     """Serves the dashboard until ^C.
 
     Args:
-        opened: The study that gets charts and, where it has a file, a note, and that the printed address leads to; all of the
-            storage are shown.
+        opened: The study that the printed address leads to; all of the storage are shown. Where it may be written to, it gets
+            charts and, where it has a file, a note.
         host: The address to listen on.
         port: The port; 0 takes a free one.
         ready: Is called with the address once it answers.
@@ -32,10 +60,11 @@ def serve(opened: Opened, host: str, port: int, ready: Callable[[str], None]) ->
     study = opened.study
     artifacts = artifact_folder(opened.url)
     with storage_errors(opened.url):
-        if opened.spec is not None:
-            save_note(study, opened.spec)
-        save_charts(study)
-        artifacts.mkdir(exist_ok=True)  # a trial may leave its first one while the dashboard is open
+        if opened.writable:
+            if opened.spec is not None:
+                save_note(study, opened.spec)
+            save_charts(study)
+            artifacts.mkdir(exist_ok=True)  # a trial may leave its first one while the dashboard is open
         app = optuna_dashboard.wsgi(study._storage, artifact_store=FileSystemArtifactStore(artifacts))
     try:
         server = make_server(host, port, app, server_class=_Server, handler_class=_QuietHandler)

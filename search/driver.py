@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -57,6 +57,7 @@ class Driver:
         checkpoints: The folder of the study's checkpoints; None gives trials none.
         waits: Whether it stays while other drivers run the last trials, which it would take up again if these were lost.
         notice_s: How long what runs may take to reach its next report, once the driver was told to end; None for any time.
+        glance: Raises an error where the storage has lost what was written to it; called all the time.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Driver:
         checkpoints: Path | None = None,
         waits: bool = True,
         notice_s: float | None = None,
+        glance: Callable[[], None] = lambda: None,
     ) -> None:
         self._study = study
         self._spec = spec
@@ -82,6 +84,7 @@ class Driver:
         self._checkpoints = checkpoints
         self._waits = waits
         self._notice_s = notice_s
+        self._glance = glance
         self._asker = Asker(study, spec)
         trials = study.get_trials(deepcopy=False)
         self._spent = Spent.of(study, trials)
@@ -115,6 +118,7 @@ class Driver:
 
     def _run(self) -> EndReason:
         while True:
+            self._glance()
             if self._interrupts > 1 or self._overdue():
                 self._give_back_running("interrupted")
                 return "interrupted"

@@ -19,8 +19,9 @@ from search.finalists_ranking import Ranking, rank_finalists
 from search.goals import find_baseline, goals_of, rank
 from search.launching import Launched, launch
 from search.records import FINALIST_KEY, SEED_KEY, finalist_of, seed_of
-from search.resume import check_same
+from search.resume import check_same, claimed
 from search.seeds import Stream, derive
+from search.snapshot import snapshot
 from search.study_file import Choice, StudySpec
 
 _SUFFIX = "-finalists"
@@ -47,12 +48,14 @@ def run_finalists(
         SearchError: In one line, what the user can mend.
     """
     url = url or spec.storage
-    source = storage.open_study(url, spec.name)
+    opened = storage.open_study(url, spec.name)
     with storage.storage_errors(url):
-        check_same(source, spec)
-        chosen = choose(source, top)
+        check_same(opened, spec, keep=False)
+        source = snapshot(opened)
+    storage.close(opened)
+    chosen = choose(source, top)
     linked = storage.create_study(url, spec.name + _SUFFIX, spec.directions, spec.metrics)
-    with storage.storage_errors(url):
+    with storage.storage_errors(url), claimed(linked):
         _enqueue_missing(linked, chosen, [derive(spec.seed, Stream.FINALIST, at) for at in range(seeds)])
         budget = len(linked.get_trials(deepcopy=False, states=(*_PENDING, TrialState.COMPLETE)))
     storage.close(linked)

@@ -23,7 +23,7 @@ from search.executors.local import LocalExecutor
 from search.executors.ray import RayExecutor, connected
 from search.progress import make_view
 from search.records import BUDGET_KEY, DRIVER_KEY
-from search.resume import Owner, check_same, claim, release, retry_lost
+from search.resume import Owner, check_same, claimed, retry_lost
 from search.settings import expand
 from search.study_file import StudySpec
 from search.unchanged import forget_if_unused, hand_on
@@ -84,10 +84,9 @@ def launch(
     spec = replace(spec, policy=policy)
     with sited(spec, url, workers, quiet=quiet, console=console) as site, storage.storage_errors(url):
         study = storage.create_study(url, spec.name, spec.directions, spec.metrics)
-        check_same(study, spec)
         gone = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
-        owner = claim(study, take_over=take_over)
-        try:
+        with claimed(study, take_over=take_over) as owner:
+            check_same(study, spec)
             if storage.shared(study) is not None:
                 study.set_user_attr(BUDGET_KEY, policy.trials)
             retried = tuple(retry_lost(study, gone))
@@ -96,8 +95,6 @@ def launch(
                 hand_on(measured_as, study)
             _warm(study, spec, warm_start, None if quiet else site.console)
             reason = drive(study, spec, owner, site)
-        finally:
-            release(study)
     return Launched(study, reason, policy.trials, retried)
 
 
@@ -171,12 +168,23 @@ def drive(
     view = make_view(Board.of(study, spec.policy.trials), site.console, quiet=site.quiet)
     crew = Crew(site.executor, site.workers, spec.policy)
     artifacts, checkpoints = artifact_folder(site.url), checkpoint_folder(site.url, spec.name)
+    readback = storage.read_back(study, site.url)
     driver = Driver(
-        study, spec, crew, owner, view, artifacts=artifacts, checkpoints=checkpoints, waits=waits, notice_s=notice_s
+        study,
+        spec,
+        crew,
+        owner,
+        view,
+        artifacts=artifacts,
+        checkpoints=checkpoints,
+        waits=waits,
+        notice_s=notice_s,
+        glance=readback.glance,
     )
     view.open()
     try:
-        return driver.run()
+        with readback.watching():
+            return driver.run()
     except (ObjectiveError, WorkerError) as error:
         raise type(error)(f"{str(error).rstrip('.')}. Details: {site.log}") from None
     finally:

@@ -27,6 +27,9 @@ BUDGET_KEY = f"{PREFIX}trials"
 FINGERPRINT_KEY = f"{PREFIX}fingerprint"
 """Study user attribute, a table: a hash of each thing that the values of its trials depend on besides the file."""
 
+TOKEN_KEY = f"{PREFIX}token"
+"""Study system attribute: random, so that another study of the same name is told apart from this one."""
+
 WARM_KEY = f"{PREFIX}warm_start"
 """User attribute: a trial's `WarmLink`, or a study's `WarmSource`."""
 

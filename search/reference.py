@@ -25,11 +25,13 @@ class Opened:
         study: The study.
         url: Its storage.
         spec: Its file; None where a URL named it.
+        writable: It may be written to.
     """
 
     study: optuna.Study
     url: str
     spec: StudySpec | None
+    writable: bool = False
 
 
 def split_label(argument: str) -> tuple[str | None, list[str]]:
@@ -43,12 +45,13 @@ def split_label(argument: str) -> tuple[str | None, list[str]]:
     return label, [study for study in studies.split(",") if study]
 
 
-def open_reference(text: str, storage: str | None = None) -> Opened:
+def open_reference(text: str, storage: str | None = None, *, writable: bool = False) -> Opened:
     """Opens the study that `text` means.
 
     Args:
         text: The path of a study file, or a storage's URL. Either may end in ``#NAME``; a URL must where there are several.
         storage: The storage instead of the study file's.
+        writable: Open it for writing too.
 
     Raises:
         SearchError: The file, the storage or the study is not there or not what it must be.
@@ -56,11 +59,11 @@ def open_reference(text: str, storage: str | None = None) -> Opened:
     if "://" not in text:
         spec = load_named(text)
         url = storage or spec.storage
-        return Opened(open_study(url, spec.name), url, spec)
+        return Opened(open_study(url, spec.name, writable=writable), url, spec, writable)
     url, name = split_name(text)
     if storage is not None:
         raise StudyError(f"{hide_password(url)}: --storage goes with a study file; got a storage's URL. Remove one of them.")
-    return Opened(open_study(url, name or None), url, None)
+    return Opened(open_study(url, name or None, writable=writable), url, None, writable)
 
 
 def load_named(text: str) -> StudySpec:
@@ -75,15 +78,15 @@ def load_named(text: str) -> StudySpec:
     return renamed(load(Path(path)), name, text)
 
 
-def open_source(text: str, url: str) -> optuna.Study:
-    """Opens the study that another one is to learn from: its name in the storage `url`, or a reference.
+def read_source(text: str, url: str) -> optuna.Study:
+    """Reads the study that another one is to learn from: its name in the storage `url`, or a reference.
 
     Raises:
         SearchError: The file, the storage or the study is not there or not what it must be.
     """
     if "://" in text or Path(text.partition("#")[0]).suffix == ".toml":
-        return open_reference(text).study
-    return open_study(url, text)
+        return _read(text)
+    return _taken(Opened(open_study(url, text), url, None))
 
 
 def split_name(text: str) -> tuple[str, str]:
@@ -124,7 +127,11 @@ def read_labelled(arguments: Sequence[str]) -> list[tuple[str, list[optuna.Study
 
 
 def _read(text: str) -> optuna.Study:
-    opened = open_reference(text)
+    return _taken(open_reference(text))
+
+
+def _taken(opened: Opened) -> optuna.Study:
+    """Returns a study as it is now, and closes its storage."""
     with storage_errors(opened.url):
         taken = snapshot(opened.study)
     close(opened.study)

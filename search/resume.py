@@ -3,17 +3,18 @@
 import contextlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from search import processes, storage
 from search.durations import end_after, until_last_sign
-from search.errors import StudyError
+from search.errors import StorageError, StudyError
 from search.records import (
     CLOCK_KEY,
     DRIVER_KEY,
@@ -101,36 +102,71 @@ class Owner:
 
 
 def claim(study: optuna.Study, *, take_over: bool = False) -> Owner:
-    """Makes this process the study's driver.
-
-    Two launches in the same instant could both pass; each trial still has one owner, so that only the budget would suffer.
+    """Makes this process the study's driver: of several that try in the same instant, one.
 
     Raises:
         StudyError: Another driver is, or may be, alive.
     """
     me = Owner.current()
-    other = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
-    here = other is not None and other.is_here
-    if other is not None and other != me and other.may_live() and not (take_over and not here):
-        remedy = f"End it first (kill {other.pid})" if here else "End it first, or add --take-over if it is gone"
-        raise StudyError(
-            f'study "{study.study_name}": one driver at a time; got one at work, process {other.pid} on {other.host}. {remedy}.'
-        )
-    study.set_user_attr(DRIVER_KEY, asdict(me))
+
+    def replace(attr: Any) -> dict[str, Any]:
+        other = Owner.from_attr(attr)
+        here = other is not None and other.is_here
+        if other is not None and other != me and other.may_live() and not (take_over and not here):
+            remedy = f"End it first (kill {other.pid})" if here else "End it first, or add --take-over if it is gone"
+            raise StudyError(
+                f'study "{study.study_name}": one driver at a time; got one at work, process {other.pid} on {other.host}. '
+                f"{remedy}."
+            )
+        return asdict(me)
+
+    storage.change_user_attr(study, DRIVER_KEY, replace)
     return me
 
 
 def release(study: optuna.Study) -> None:
-    """Lets go of the study."""
-    study.set_user_attr(DRIVER_KEY, None)
+    """Lets go of the study, where it is still ours."""
+    me = Owner.current()
+    storage.change_user_attr(study, DRIVER_KEY, lambda attr: None if Owner.from_attr(attr) == me else attr)
 
 
-def check_same(study: optuna.Study, spec: StudySpec) -> None:
+@contextlib.contextmanager
+def claimed(study: optuna.Study, *, take_over: bool = False) -> Iterator[Owner]:
+    """Makes this process the study's driver for the block below.
+
+    Raises:
+        StudyError: Another driver is, or may be, alive.
+    """
+    owner = claim(study, take_over=take_over)
+    try:
+        yield owner
+    except StorageError:  # what is broken cannot be let go of, and need not be: a driver that has ended is known to be gone
+        raise
+    except BaseException:
+        with contextlib.suppress(StorageInternalError, SQLAlchemyError, OSError):  # the first error is the one to tell
+            release(study)
+        raise
+    release(study)
+
+
+def living_driver(study: optuna.Study) -> Owner | None:
+    """Returns another process that drives a study of the same storage, or None."""
+    owners = [Owner.from_attr(other.user_attrs.get(DRIVER_KEY)) for other in study._storage.get_all_studies()]
+    me = Owner.current()
+    return next((owner for owner in owners if owner is not None and owner != me and owner.may_live()), None)
+
+
+def check_same(study: optuna.Study, spec: StudySpec, *, keep: bool = True) -> None:
     """Refuses a file that asks for another study under the same name; keeps the file's content with the study.
 
     What a trial's value depends on must stay: objective, settings, space, directions and seed. How the search goes about it
     may change: budget, sampler, pruner, enqueued configs. Nothing binds before there is something to compare with: a mistake
     in the settings that let every trial fail can be mended in place.
+
+    Args:
+        study: The study.
+        spec: The file.
+        keep: Write the file's content into the study; else it is only looked at.
 
     Raises:
         StudyError: The study was made from a file that differs.
@@ -145,7 +181,7 @@ def check_same(study: optuna.Study, spec: StudySpec) -> None:
         bound += ["objective", "settings"] if states & {TrialState.COMPLETE, TrialState.PRUNED} else []
         for key in bound:
             _compare(spec, key, before.get(key), now[key])
-    if before != now:
+    if keep and before != now:
         study.set_user_attr(FILE_KEY, now)
 
 

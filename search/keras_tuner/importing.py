@@ -26,7 +26,7 @@ from search.records import (
     imported_of,
     without_records,
 )
-from search.resume import claim, release
+from search.resume import claimed
 from search.storage import end_trial
 
 _STATES = {
@@ -63,11 +63,8 @@ def import_project(project: Project, study: optuna.Study, objectives: Sequence[O
     Raises:
         StudyError: A driver is at work on the study, or it holds trials of another project.
     """
-    claim(study)
-    try:
+    with claimed(study):
         return _import(project, study, objectives)
-    finally:
-        release(study)
 
 
 def _import(project: Project, study: optuna.Study, objectives: Sequence[Objective]) -> Imported:

@@ -3,36 +3,30 @@
 import contextlib
 import sqlite3
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.storages import JournalStorage
 from optuna.trial import TrialState
-from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from search.errors import StorageError, StudyError, one_line
+from search.errors import StorageError, StudyError
 from search.storage import server, sqlite
-from search.storage.journal import end_journal_trial, open_journal
+from search.storage.database import open_database
+from search.storage.journal import Journal, open_journal
 from search.storage.own_trials import OwnTrialsStorage
-from search.storage.remedies import remedy
-from search.storage.url import (
-    EXTRAS,
-    FILES,
-    folder,
-    hide_password,
-    hide_secrets,
-    holds_secret,
-    kind_of,
-    storage_file,
-    with_driver,
-)
+from search.storage.readback import ReadBack, mark
+from search.storage.remedies import remedy, said
+from search.storage.url import FILES, folder, hide_password, holds_secret, kind_of, storage_file
 from search.study_file import Direction
 
 __all__ = [
     "FILES",
+    "ReadBack",
+    "change_user_attr",
     "close",
     "create_study",
     "end_trial",
@@ -40,6 +34,7 @@ __all__ = [
     "hide_password",
     "holds_secret",
     "open_study",
+    "read_back",
     "shared",
     "storage_errors",
     "storage_file",
@@ -49,8 +44,13 @@ __all__ = [
 _PATIENCE_S = 30 * 60.0  # a restart, an update, a switch that is replaced; nobody is there at night to launch again
 
 
-def open_study(url: str, name: str | None) -> optuna.Study:
-    """Opens a study that is there; without a name, the only one of the storage.
+def open_study(url: str, name: str | None, *, writable: bool = False) -> optuna.Study:
+    """Opens a study that is there, for reading alone; without a name, the only one of the storage.
+
+    Args:
+        url: The storage.
+        name: The study's.
+        writable: Open it for writing too.
 
     Raises:
         StorageError: The storage cannot be opened.
@@ -59,7 +59,7 @@ def open_study(url: str, name: str | None) -> optuna.Study:
     path = storage_file(url)
     if path is not None and not path.exists():
         raise StudyError(f"{hide_password(url)}: the study must have been launched; got no such file. Run search launch first.")
-    with storage_errors(url), _opened(url) as storage:
+    with storage_errors(url), _opened(url, writable=writable) as storage:
         names = optuna.get_all_study_names(storage)
         if name is None:
             name = _only(names, hide_password(url))
@@ -81,7 +81,7 @@ def create_study(url: str, name: str, directions: Sequence[Direction], metrics: 
     Raises:
         StorageError: The storage cannot be opened or written.
     """
-    with storage_errors(url), _opened(url, _PATIENCE_S) as storage:
+    with storage_errors(url), _opened(url, writable=True, patience_s=_PATIENCE_S) as storage:
         study = optuna.create_study(storage=storage, study_name=name, directions=list(directions), load_if_exists=True)
         if len(metrics) == len(study.directions) and study.metric_names != list(metrics):
             with warnings.catch_warnings():
@@ -91,8 +91,30 @@ def create_study(url: str, name: str, directions: Sequence[Direction], metrics: 
 
 
 def close(study: optuna.Study) -> None:
-    """Closes the database's connections, so that SQLite folds its write-ahead log into the one file."""
+    """Closes the database's connections; a writer folds SQLite's write-ahead log into the one file, whoever reads it still."""
     _close(study._storage)
+
+
+def read_back(study: optuna.Study, url: str) -> ReadBack:
+    """Returns what compares a study's storage with what this process writes to it."""
+    with turn(study):
+        mark(study)
+    return ReadBack(study, url)
+
+
+def change_user_attr(study: optuna.Study, key: str, change: Callable[[Any], Any]) -> None:
+    """Changes a user attribute of a study in one step, so that of several processes each sees the others' changes.
+
+    Args:
+        study: The study.
+        key: Of the attribute.
+        change: Is given its value, or None, and returns the new one; it may be called again, with another value.
+    """
+    storage = study._storage
+    if isinstance(storage, OwnTrialsStorage | Journal):
+        storage.change_study_user_attr(study._study_id, key, change)
+    else:  # one in memory, which nobody shares
+        study.set_user_attr(key, change(study.user_attrs.get(key)))
 
 
 def shared(study: optuna.Study) -> server.PatientStorage | None:
@@ -112,10 +134,8 @@ def end_trial(study: optuna.Study, trial_id: int, state: TrialState, values: Seq
     Raises:
         UpdateFinishedTrialError: It has been ended before.
     """
-    if isinstance(study._storage, OwnTrialsStorage):
+    if isinstance(study._storage, OwnTrialsStorage | Journal):
         study._storage.end_trial(trial_id, state, values, ended)
-    elif isinstance(study._storage, JournalStorage):
-        end_journal_trial(study._storage, trial_id, state, values, ended)
     else:  # in memory
         study._storage.set_trial_state_values(trial_id, state, values)
 
@@ -126,23 +146,25 @@ def storage_errors(url: str) -> Iterator[None]:
     try:
         yield
     except (StorageInternalError, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        said = _said(error, url)
+        got = said(error, url)
         raise StorageError(
-            f"{hide_password(url)}: the storage must be readable and writable; got: {said.rstrip('.')}. {remedy(said)}"
+            f"{hide_password(url)}: the storage must be readable and writable; got: {got.rstrip('.')}. {remedy(got)}"
         ) from error
 
 
 def _close(storage: optuna.storages.BaseStorage) -> None:
     storage.remove_session()
-    engine = getattr(getattr(storage, "_backend", storage), "engine", None)
-    if engine is not None:
+    if isinstance(storage, OwnTrialsStorage):
+        engine = storage._backend.engine
+        if storage.writable and engine.dialect.name == "sqlite":
+            sqlite.fold(engine)
         engine.dispose()
 
 
 @contextlib.contextmanager
-def _opened(url: str, patience_s: float = 0.0) -> Iterator[optuna.storages.BaseStorage]:
+def _opened(url: str, *, writable: bool, patience_s: float = 0.0) -> Iterator[optuna.storages.BaseStorage]:
     """Opens a storage, and closes it again if the block below fails."""
-    storage = _open(url, patience_s)
+    storage = _open(url, writable=writable, patience_s=patience_s)
     try:
         yield storage
     except BaseException:
@@ -150,16 +172,16 @@ def _opened(url: str, patience_s: float = 0.0) -> Iterator[optuna.storages.BaseS
         raise
 
 
-def _open(url: str, patience_s: float = 0.0) -> optuna.storages.BaseStorage:
+def _open(url: str, *, writable: bool, patience_s: float) -> optuna.storages.BaseStorage:
     path = storage_file(url)
     if path is not None:
         _check_place(url, path)
     if path is not None and kind_of(url) == "journal":
-        return open_journal(url, path)
-    backend = _open_database(url, path)
+        return open_journal(url, path, writable=writable)
+    backend = open_database(url, path, writable=writable)
     if path is None and patience_s > 0:
         return server.PatientStorage(backend, hide_password(url), patience_s)
-    return OwnTrialsStorage(backend)
+    return OwnTrialsStorage(backend, writable=writable)
 
 
 def _check_place(url: str, path: Path) -> None:
@@ -170,37 +192,3 @@ def _check_place(url: str, path: Path) -> None:
     if path.exists() and not path.is_file():
         got = "a folder" if path.is_dir() else "a pipe or a device"
         raise StorageError(f"{hide_password(url)}: must be a file; got {got}. Change the storage.")
-
-
-def _open_database(url: str, path: Path | None) -> optuna.storages.RDBStorage:
-    if path is not None:
-        sqlite.prepare(url, path)
-    complete = with_driver(url)
-    options = sqlite.engine_options() if path is not None else server.engine_options(complete)
-    try:
-        with contextlib.nullcontext() if path is not None else server.opening(complete, options):
-            backend = optuna.storages.RDBStorage(complete.render_as_string(hide_password=False), engine_kwargs=options)
-    except NoSuchModuleError:
-        raise StorageError(
-            f"{hide_password(url)}: the driver must be one that SQLAlchemy knows; got {complete.get_driver_name()}. "
-            f"Leave it out: {complete.get_backend_name()}://..."
-        ) from None
-    except ImportError as error:
-        raise StorageError(
-            f"{hide_password(url)}: needs a driver that is not installed; got: {one_line(error)}. "
-            f"Run: pip install 'tumorcls[{EXTRAS.get(complete.get_backend_name())}]'."
-        ) from None
-    except RuntimeError as error:  # Optuna's check of the tables' version
-        raise StorageError(f"{hide_password(url)}: does not fit this version of Optuna; got: {one_line(error)}") from None
-    if path is not None:
-        sqlite.relax_fsync(backend.engine)
-    return backend
-
-
-def _said(error: Exception, url: str) -> str:
-    """Returns in one line what a database, or the system, says went wrong."""
-    cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
-    cause = getattr(cause, "orig", None) or cause
-    # PyMySQL's errors and the system's have a number before the text.
-    text = cause.args[1] if len(cause.args) > 1 and isinstance(cause.args[0], int) else cause
-    return hide_secrets(one_line(text), url)

@@ -3,61 +3,124 @@
 import errno
 import fcntl
 import os
+import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import LOCK_FILE_SUFFIX, RENAME_FILE_SUFFIX, BaseJournalFileLock
 from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import TrialState
 
 from search.errors import StorageError, one_line
+from search.records import TOKEN_KEY
+from search.storage.ends import End, Known, Stored, TellsEnds, end_of
 from search.storage.file_systems import network_file_system
 from search.storage.remedies import remedy
 
 _LONGEST_PAUSE_S = 0.05
 _FOREIGN_GRACE_S = 30.0  # Optuna's own for a lock whose holder shows no life
 _MARK = b"flock"  # tells our lock file from that of `JournalFileOpenLock`, which is empty
+_TAIL = 256  # bytes; more than most records have
 _RECORD_START = b'{"op_code":'
 
 
-def open_journal(url: str, path: Path) -> JournalStorage:
-    """Opens a journal, or creates it where it is not there.
+class Journal(TellsEnds, JournalStorage):
+    """Optuna's storage, with what a driver wants beside.
+
+    Args:
+        path: The journal, without symbolic links: its lock lies beside it, and must be the same one for everybody.
+        lock: Keeps others from writing.
+    """
+
+    def __init__(self, path: Path, lock: BaseJournalFileLock) -> None:
+        self.told: dict[int, End] = {}
+        self.path = path
+        self._file_lock = lock
+        super().__init__(JournalFileBackend(str(path), lock_obj=lock))
+
+    def known(self, study_id: int) -> Known:
+        """Returns what this process knows of a study, without asking the file."""
+        there = study_id in self._replay_result._study_id_to_trial_ids
+        return Known(self._replay_result.get_all_trials(study_id, None) if there else [], self.told)
+
+    def stored(self, name: str) -> Stored | None:
+        """Returns what the file holds of a study, read from its beginning; None where it is not there."""
+        fresh = JournalStorage(JournalFileBackend(str(self.path), lock_obj=NoLock(self.path)))
+        for study in fresh.get_all_studies():
+            if study.study_name == name:
+                trials = fresh.get_all_trials(study._study_id, deepcopy=False)
+                return Stored(study.system_attrs.get(TOKEN_KEY), {trial.number: end_of(trial) for trial in trials})
+        return None
+
+    def end_trial(self, trial_id: int, state: TrialState, values: Sequence[float] | None, ended: datetime) -> None:
+        """Ends a trial that has ended some time ago, as `set_trial_state_values` ends one now."""
+        moment = ended.astimezone(UTC).isoformat(timespec="microseconds")
+        record = {"trial_id": trial_id, "state": state, "values": values, "datetime_complete": moment}
+        with self._telling(trial_id, state, values), self._thread_lock:
+            self._write_log(JournalOperation.SET_TRIAL_STATE_VALUES, record)
+            self._sync_with_backend()
+
+    def change_study_user_attr(self, study_id: int, key: str, change: Callable[[Any], Any]) -> None:
+        """Changes a study's user attribute in one step: what `change` is given is what it replaces, whoever else writes."""
+        self._file_lock.acquire()
+        try:
+            before = self.get_study_user_attrs(study_id).get(key)
+            if (after := change(before)) != before:
+                self.set_study_user_attr(study_id, key, after)
+        finally:
+            self._file_lock.release()
+
+
+def open_journal(url: str, path: Path, *, writable: bool) -> Journal:
+    """Opens a journal; creates it where it is not there and `writable`.
 
     Raises:
         StorageError: The file is no journal, or a line of it is damaged.
         OSError: It cannot be read or written.
     """
-    lock: BaseJournalFileLock = JournalFileSymlinkLock(str(path)) if network_file_system(path) is not None else LocalLock(path)
-    backend = JournalFileBackend(str(path), lock_obj=MendingLock(path, lock))
-    with path.open("r+b"):
-        pass  # proves that it may be written, before the first trial runs
+    path = path.resolve()
+    lock: BaseJournalFileLock = NoLock(path)
+    if writable:
+        lock = MendingLock(path, NetworkLock(path) if network_file_system(path) is not None else LocalLock(path))
+        with path.open("ab"):
+            pass  # proves that it may be written, before the first trial runs
     try:
-        return JournalStorage(backend)
+        return Journal(path, lock)
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:  # whatever replaying it stumbles on
         said = one_line(error)
         raise StorageError(f"{url}: must be a sound journal of Optuna; got: {said}. {remedy('malformed')}") from None
 
 
-def end_journal_trial(
-    storage: JournalStorage, trial_id: int, state: TrialState, values: Sequence[float] | None, ended: datetime
-) -> None:
-    """Ends a trial that has ended some time ago, as `set_trial_state_values` of the storage ends one now."""
-    moment = ended.astimezone(UTC).isoformat(timespec="microseconds")
-    record = {"trial_id": trial_id, "state": state, "values": values, "datetime_complete": moment}
-    with storage._thread_lock:
-        storage._write_log(JournalOperation.SET_TRIAL_STATE_VALUES, record)
-        storage._sync_with_backend()
+class NoLock(BaseJournalFileLock):
+    """Refuses to be locked, and so written: for who only reads.
+
+    Args:
+        path: The journal.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def acquire(self) -> bool:
+        """Raises an error."""
+        raise OSError(errno.EROFS, "it is open for reading only", str(self._path))
+
+    def release(self) -> None:
+        """Has nothing to do."""
 
 
 class MendingLock(BaseJournalFileLock):
-    """Cuts off what a full disk or a power failure left of a record before another one is written behind it.
+    """Sees, before another record is written behind the last one, that this is still there and whole.
 
-    Optuna leaves out a last line without its end when it reads, but writes on behind it, and can then read neither.
+    What a full disk or a power failure left of a record is cut off: Optuna leaves out a last line without its end when it
+    reads, but writes on behind it, and can then read neither. A thread that has the lock may take it again.
 
     Args:
         path: The journal.
@@ -67,20 +130,77 @@ class MendingLock(BaseJournalFileLock):
     def __init__(self, path: Path, lock: BaseJournalFileLock) -> None:
         self._path = path
         self._lock = lock
+        self._thread = threading.RLock()
+        self._depth = 0
+        self._end: _End | None = None
 
     def acquire(self) -> bool:
-        """Locks the journal and mends its end."""
-        self._lock.acquire()
+        """Locks the journal, and mends its end."""
+        self._thread.acquire()
         try:
-            _cut_torn_record(self._path)
+            if self._depth == 0:
+                self._lock_and_mend()
         except BaseException:
-            self._lock.release()
+            self._thread.release()
             raise
+        self._depth += 1
         return True
 
     def release(self) -> None:
         """Unlocks the journal."""
-        self._lock.release()
+        try:
+            self._depth -= 1
+            if self._depth == 0:
+                try:
+                    self._end = _End.of(self._path)
+                finally:
+                    self._lock.release()
+        finally:
+            self._thread.release()
+
+    def _lock_and_mend(self) -> None:
+        self._lock.acquire()
+        try:
+            if self._end is not None and self._end.whole:
+                self._end.check(self._path)
+            _cut_torn_record(self._path)
+        except BaseException:
+            self._lock.release()
+            raise
+
+
+@dataclass(frozen=True)
+class _End:
+    """The end of a journal, as it was: records are only ever added behind it.
+
+    Attributes:
+        inode: Of the file, with its device.
+        size: Of the file, in bytes.
+        tail: Its last bytes.
+    """
+
+    inode: tuple[int, int]
+    size: int
+    tail: bytes
+
+    @classmethod
+    def of(cls, path: Path, size: int | None = None) -> "_End":
+        """Returns that of a file, or of its first `size` bytes."""
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            size = status.st_size if size is None else min(size, status.st_size)
+            start = file.seek(max(0, size - _TAIL))
+            return cls((status.st_dev, status.st_ino), size, file.read(size - start))
+
+    @property
+    def whole(self) -> bool:
+        """Whether it ends with a whole record; others may cut off what is left of one."""
+        return self.tail.endswith(b"\n")
+
+    def check(self, path: Path) -> None:
+        """Raises an error where the file is another one by now, or does not go on from here."""
+        if _End.of(path, self.size) != self:
+            raise OSError(errno.ESTALE, "it was cut or replaced since it was last written to", str(path))
 
 
 class LocalLock(BaseJournalFileLock):
@@ -163,6 +283,31 @@ class LocalLock(BaseJournalFileLock):
             os.unlink(aside)
         except FileNotFoundError:
             pass  # plain Optuna took it for stale
+
+
+class NetworkLock(LocalLock):
+    """Optuna's lock file for network file systems, a symbolic link, which nobody but time frees when its holder is killed.
+
+    Of Optuna's own `JournalFileSymlinkLock` everybody waits for ever where its link leads nowhere, as that of a program which
+    was given the journal by a relative path does.
+    """
+
+    def release(self) -> None:
+        """Removes the lock file."""
+        self._remove()
+
+    def _create(self) -> bool:
+        try:
+            os.symlink(self._journal, self._path)
+        except FileExistsError:
+            return False
+        return True
+
+    def _take_over(self) -> bool:
+        return False
+
+    def _is_foreign(self) -> bool:
+        return True  # or ours of another machine: either is left alone as long as the journal grows
 
 
 def _cut_torn_record(path: Path) -> None:

@@ -7,31 +7,66 @@ a third of a millisecond for each trial that runs, so that a driver with a thous
 import contextlib
 import copy
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
+import sqlalchemy
 from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
-from optuna.storages._rdb.models import TrialModel
+from optuna.storages._rdb.models import StudyUserAttributeModel, TrialModel
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy import CursorResult
+from sqlalchemy.exc import IntegrityError
+
+from search.storage.ends import End, Known, Stored, TellsEnds, read_stored
 
 
-class OwnTrialsStorage(_CachedStorage):
+class OwnTrialsStorage(TellsEnds, _CachedStorage):
     """Optuna's cached storage, where the trials that this process has begun are known until they end.
 
     Another driver may end one of them, if it holds this one for dead; the next write to it fails then, and it is read again.
 
     Args:
         backend: Optuna's storage, which is open.
+        writable: It may be written to.
     """
 
-    def __init__(self, backend: RDBStorage) -> None:
+    def __init__(self, backend: RDBStorage, *, writable: bool = True) -> None:
         super().__init__(backend)
+        self.writable = writable
+        self.told: dict[int, End] = {}
         self._own: set[int] = set()
         self._newest: dict[int, int] = {}  # by study, the highest id that was read; a study's trials get theirs in order
+
+    def known(self, study_id: int) -> Known:
+        """Returns what this process knows of a study, without asking the database."""
+        return Known(list(self._studies[study_id].trials.values()) if study_id in self._studies else [], self.told)
+
+    def stored(self, name: str) -> Stored | None:
+        """Returns what the database holds of a study, in a transaction of its own; None where it is not there."""
+        with _create_scoped_session(self._backend.scoped_session) as session:
+            return read_stored(session.connection(), name)
+
+    def change_study_user_attr(self, study_id: int, key: str, change: Callable[[Any], Any]) -> None:
+        """Changes a study's user attribute in one step: what `change` is given is what it replaces, whoever else writes."""
+        attribute = StudyUserAttributeModel
+        this = (attribute.study_id == study_id, attribute.key == key)
+        while True:
+            with _create_scoped_session(self._backend.scoped_session) as session:
+                before = session.execute(sqlalchemy.select(attribute.value_json).where(*this)).scalar()
+            after = json.dumps(change(None if before is None else json.loads(before)))
+            if after == before:
+                return
+            with contextlib.suppress(IntegrityError), _create_scoped_session(self._backend.scoped_session) as session:
+                if before is None:  # one only: study and key are unique
+                    session.execute(sqlalchemy.insert(attribute).values(study_id=study_id, key=key, value_json=after))
+                    return
+                same = sqlalchemy.update(attribute).where(*this, attribute.value_json == before)
+                if cast(CursorResult[Any], session.execute(same.values(value_json=after))).rowcount:
+                    return
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Creates a trial, which is this process's own if it runs."""
@@ -55,7 +90,8 @@ class OwnTrialsStorage(_CachedStorage):
     def end_trial(self, trial_id: int, state: TrialState, values: Sequence[float] | None, ended: datetime) -> None:
         """Ends a trial that has ended some time ago, as `set_trial_state_values` ends one now."""
         self._own.discard(trial_id)
-        with _create_scoped_session(self._backend.scoped_session) as session:
+        told = self._telling(trial_id, state, values)
+        with told, _create_scoped_session(self._backend.scoped_session) as session:
             trial = TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
             self._backend.check_trial_is_updatable(trial_id, trial.state)  # type: ignore[arg-type]
             for objective, value in enumerate(values or ()):

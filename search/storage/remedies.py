@@ -1,4 +1,11 @@
-"""What to do about an error, going by what a database or the system says."""
+"""What a database, or the system, says went wrong, in one line; and what to do about it."""
+
+from optuna.exceptions import StorageInternalError
+
+from search.errors import one_line
+from search.storage.url import hide_secrets
+
+NO_DATABASE = "Create the database, or correct its name in the URL."
 
 _REMEDIES = (
     ("malformed", "Restore it from a copy, or move it away and launch again."),
@@ -14,8 +21,8 @@ _REMEDIES = (
     ("data too long", "Keep less in one attribute, or change the storage."),
     ("password", "Correct user and password in the URL."),
     ("access denied", "Correct user and password in the URL."),
-    ("unknown database", "Create the database, or correct its name in the URL."),
-    ("does not exist", "Create the database, or correct its name in the URL."),
+    ("unknown database", NO_DATABASE),
+    ("does not exist", NO_DATABASE),
     ("connect", "Start the server or correct host and port in the URL, and launch again."),
 )
 
@@ -26,3 +33,12 @@ def remedy(said: str) -> str:
         if clue in said.lower():
             return text
     return "Check the storage, and launch again."
+
+
+def said(error: Exception, url: str) -> str:
+    """Returns what an error of a storage says, without its layers of wrapping, and without a password."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+    cause = getattr(cause, "orig", None) or cause
+    # PyMySQL's errors and the system's have a number before the text.
+    text = cause.args[1] if len(cause.args) > 1 and isinstance(cause.args[0], int) else cause
+    return hide_secrets(one_line(text), url)

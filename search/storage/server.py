@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from search.storage import turns
 from search.storage.own_trials import OwnTrialsStorage
+from search.storage.remedies import NO_DATABASE, remedy
 
 _CONNECT_TIMEOUT_S = 10
 _FIRST_PAUSE_S = 0.5
@@ -46,6 +47,19 @@ def opening(url: sqlalchemy.URL, options: dict[str, Any]) -> Iterator[None]:
             yield
     finally:
         engine.dispose()
+
+
+def forbid_writing(engine: sqlalchemy.Engine) -> None:
+    """Lets nothing be changed through an engine, by mistake neither."""
+    reads = "SESSION CHARACTERISTICS AS TRANSACTION" if engine.dialect.name == "postgresql" else "SESSION TRANSACTION"
+
+    def forbid(connection: Any, _record: object) -> None:
+        with contextlib.closing(connection.cursor()) as cursor:
+            cursor.execute(f"SET {reads} READ ONLY")
+        connection.commit()  # PostgreSQL undoes a SET with its transaction
+
+    sqlalchemy.event.listen(engine, "connect", forbid)
+    engine.dispose()  # a connection made before would not know
 
 
 class PatientStorage(OwnTrialsStorage):
@@ -83,8 +97,8 @@ class PatientStorage(OwnTrialsStorage):
         assert dialect.dbapi is not None
         try:
             return dialect.connect(*args, **params)
-        except dialect.dbapi.OperationalError:
-            if self._limit_s <= 0:
+        except dialect.dbapi.OperationalError as error:
+            if self._limit_s <= 0 or remedy(str(error)) == NO_DATABASE:  # what was dropped does not come back by itself
                 raise
         limit_s, self._limit_s = self._limit_s, 0.0
         with _sleeper() as sleep:
@@ -108,7 +122,8 @@ def _made_again(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-for _name in (*BaseStorage.__abstractmethods__, "get_best_trial", "record_heartbeat", "beats", "end_trial"):
+_OTHERS = ("get_best_trial", "record_heartbeat", "beats", "end_trial", "stored", "change_study_user_attr")
+for _name in (*BaseStorage.__abstractmethods__, *_OTHERS):
     setattr(PatientStorage, _name, _made_again(getattr(PatientStorage, _name)))
 
 

@@ -1,50 +1,80 @@
-"""SQLite: one file, in WAL mode with a busy timeout, so that any number of readers never disturb the driver."""
+"""SQLite: one file, in WAL mode with a busy timeout, that any number of readers open read-only beside the driver.
+
+Nothing here, and nothing else in a process that may hold a database, opens its file but SQLite: closing any other handle on it
+drops the process's POSIX locks, and the next program that closes the database then deletes the write-ahead log under the
+driver (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+"""
 
 import contextlib
+import os
 import sqlite3
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool, QueuePool
 
 from search.errors import StorageError, one_line
 from search.storage.file_systems import network_file_system
 from search.storage.remedies import remedy
 
 _BUSY_TIMEOUT_S = 30.0
-_HEADER = b"SQLite format 3\x00"  # https://www.sqlite.org/fileformat.html, section 1.3
+_PAUSE_S = 0.05
+_FOLDING_MS = 2000
+
+ANY_FILE = "sqlite:///storage.db"
+"""Stands for the URL where SQLAlchemy needs one: the path goes to SQLite itself, as a URL cannot hold all that a path can."""
 
 
 def prepare(url: str, path: Path) -> None:
     """Proves that the file is, or can become, a sound database that we may write; switches it to WAL.
 
     Raises:
-        StorageError: It is not, or it lies on a network file system.
+        StorageError: It is not, has a second name, or lies on a network file system.
     """
-    network = network_file_system(path)
-    if network is not None:
-        raise StorageError(
-            f"{url}: SQLite needs a local file system, as its locks and shared memory fail on others; "
-            f"got {network}. Use a local path, journal:///{path.with_suffix('.log')}, or a database server."
-        )
-    if path.exists() and path.stat().st_size:
-        with path.open("rb") as file:
-            if file.read(len(_HEADER)) != _HEADER:
-                raise StorageError(
-                    f"{url}: must be an SQLite database; got a file of another kind. Move it, or change the storage."
-                )
-    with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S)) as connection:
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise StorageError(f"{url}: must be a sound database; got: {one_line(found)}. {remedy('malformed')}")
-        connection.execute("PRAGMA journal_mode=WAL")
+    _check_local(url, path)
+    _check_one_name(url, path)
+    with contextlib.closing(_connect(path, "rwc")) as connection:
+        _check_sound(connection, url)
+        _switch_to_wal(connection)
         connection.execute("BEGIN IMMEDIATE")
         connection.rollback()
 
 
-def engine_options() -> dict[str, Any]:
-    """Returns what SQLAlchemy's engine is made with."""
-    return {"connect_args": {"timeout": _BUSY_TIMEOUT_S}}
+def readable(url: str, path: Path) -> str:
+    """Returns how the file can be opened for reading alone: a mode for `engine_options`.
+
+    Raises:
+        StorageError: It is no database, or lies where it cannot be read.
+    """
+    _check_local(url, path)
+    try:
+        _try(url, path, "ro")
+    except sqlite3.OperationalError as error:
+        # In WAL mode a reader needs the two files beside the database, and makes them where they are not there.
+        if _size(_beside(path, "-wal")) or os.access(path.parent, os.W_OK) or not os.access(path, os.R_OK):
+            raise
+        try:
+            _try(url, path, "ro&immutable=1")  # nobody can write to it as it lies there
+        except sqlite3.OperationalError:
+            raise error from None
+        return "ro&immutable=1"
+    return "ro"
+
+
+def engine_options(path: Path, mode: str = "rw", *, pooled: bool = True) -> dict[str, Any]:
+    """Returns what SQLAlchemy's engine is made with.
+
+    Args:
+        path: The file.
+        mode: ``rw``, which never makes a new file in the place of one that was removed, or what `readable` returns.
+        pooled: Keep connections for the next use.
+    """
+    return {"creator": lambda: _connect(path, mode), "poolclass": QueuePool if pooled else NullPool}
 
 
 def relax_fsync(engine: sqlalchemy.Engine) -> None:
@@ -56,5 +86,104 @@ def relax_fsync(engine: sqlalchemy.Engine) -> None:
     engine.dispose()  # a connection made before would not know
 
 
+def fold(engine: sqlalchemy.Engine) -> None:
+    """Moves the write-ahead log into the file, which then holds all: a reader that closes last could not.
+
+    Where a reader or another writer is in the way for longer, the log holds it as well.
+    """
+    with contextlib.suppress(SQLAlchemyError), engine.connect() as connection:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={_FOLDING_MS}")
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={int(_BUSY_TIMEOUT_S * 1000)}")
+
+
+def names(path: Path) -> tuple[Path, ...]:
+    """Returns the files that a database consists of while a driver has it open."""
+    return path, _beside(path, "-wal"), _beside(path, "-shm")
+
+
+def check_whole(connection: sqlalchemy.Connection) -> str | None:
+    """Returns what is wrong with the pages of a database, or None."""
+    found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+    return None if found == "ok" else one_line(found)
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    name = quote(os.fsencode(path.resolve()))
+    return sqlite3.connect(f"file:{name}?mode={mode}", uri=True, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
+
+
+def _try(url: str, path: Path, mode: str) -> None:
+    with contextlib.closing(_connect(path, mode)) as connection:
+        _schema_version(connection, url)
+
+
+def _check_local(url: str, path: Path) -> None:
+    network = network_file_system(path)
+    if network is not None:
+        raise StorageError(
+            f"{url}: SQLite needs a local file system, as its locks and shared memory fail on others; "
+            f"got {network}. Use a local path, journal:///{path.with_suffix('.log')}, or a database server."
+        )
+
+
+def _check_one_name(url: str, path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        links = path.stat().st_nlink
+        if links > 1:
+            raise StorageError(
+                f"{url}: a database must have one name, as its write-ahead log is found by it; got {links} hard links. "
+                "Copy the file, and use the copy."
+            )
+
+
+def _check_sound(connection: sqlite3.Connection, url: str) -> None:
+    _schema_version(connection, url)
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise StorageError(f"{url}: must be a sound database; got: {one_line(found)}. {remedy('malformed')}")
+
+
+def _schema_version(connection: sqlite3.Connection, url: str) -> None:
+    try:
+        connection.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
+            raise
+        raise StorageError(
+            f"{url}: must be an SQLite database; got a file of another kind. Move it, or change the storage."
+        ) from None
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Switches, and waits where another process does the same: SQLite does not wait by itself then."""
+    _again(lambda: connection.execute("PRAGMA journal_mode=WAL"))
+
+
+def _again(step: Callable[[], object]) -> None:
+    until = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            step()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_PAUSE_S)
+        else:
+            return
+
+
 def _set_synchronous(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    path = path.resolve()
+    return path.with_name(path.name + suffix)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -23,7 +23,7 @@ def reopen(url):
     opened = []
 
     def read(name="demo"):
-        opened.append(storage.open_study(url, name))
+        opened.append(storage.open_study(url, name, writable=True))
         return opened[-1]
 
     yield read

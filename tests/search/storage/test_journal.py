@@ -100,7 +100,7 @@ def test_many_writers_lose_nothing(study, environment):
     script = """
 import sys
 from search import storage
-study = storage.open_study("journal:///demo.log", "demo")
+study = storage.open_study("journal:///demo.log", "demo", writable=True)
 for number in range(20):
     study.set_user_attr(f"{sys.argv[1]} {number}", number)
 """
@@ -109,7 +109,7 @@ for number in range(20):
     assert len(study.user_attrs) == 60
 
 
-def test_a_network_file_system_gets_optunas_own_lock(monkeypatch):
+def test_a_network_file_system_gets_a_lock_without_flock(monkeypatch):
     monkeypatch.setattr(journal, "network_file_system", lambda path: "nfs4")
     made = storage.create_study(URL, "demo", ["maximize"], [])
-    assert isinstance(made._storage._backend._lock._lock, JournalFileSymlinkLock)
+    assert isinstance(made._storage._backend._lock._lock, journal.NetworkLock)

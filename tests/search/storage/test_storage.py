@@ -90,7 +90,7 @@ def test_a_full_disk_says_so_and_spoils_nothing(small_disk, url):
         write_much(study, url)
     storage.close(study)
     filler.unlink()
-    again = storage.open_study(url, "demo")
+    again = storage.open_study(url, "demo", writable=True)
     again.set_user_attr("after", 1)
     assert again.user_attrs["after"] == 1
     storage.close(again)

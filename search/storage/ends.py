@@ -1,0 +1,102 @@
+"""How trials ended: what a process told its storage, what it still knows of them, and what the storage says of them anew."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.storages._rdb.models import StudyModel, StudySystemAttributeModel, TrialModel, TrialValueModel
+from optuna.trial import FrozenTrial, TrialState
+
+from search.records import TOKEN_KEY
+
+End = tuple[TrialState, tuple[float, ...]]
+"""The state of a trial, and its values: empty where it has none."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a storage holds of a study.
+
+    Attributes:
+        token: The study's.
+        ends: The state and the values of each trial, by number.
+    """
+
+    token: Any
+    ends: dict[int, End]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a process knows of a study without asking the storage.
+
+    Attributes:
+        trials: As they were last read or written.
+        told: How this process has ended trials, by id, whether or not that arrived.
+    """
+
+    trials: list[FrozenTrial]
+    told: dict[int, End] = field(default_factory=dict)
+
+    def ends(self) -> dict[int, End]:
+        """Returns the state and the values of each trial, by number."""
+        return {trial.number: self.told.get(trial._trial_id, end_of(trial)) for trial in self.trials}
+
+
+class TellsEnds(BaseStorage):
+    """Makes a storage remember which ends it was told; a base class in front of one of Optuna's."""
+
+    told: dict[int, End]
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """Ends a trial, or begins one that was waiting."""
+        with self._telling(trial_id, state, values):
+            return super().set_trial_state_values(trial_id, state, values)  # type: ignore[safe-super]
+
+    @contextlib.contextmanager
+    def _telling(self, trial_id: int, state: TrialState, values: Sequence[float] | None) -> Iterator[None]:
+        if state.is_finished():
+            self.told[trial_id] = (state, tuple(values or ()))
+        try:
+            yield
+        except UpdateFinishedTrialError:
+            self.told.pop(trial_id, None)  # another driver has ended it, in its own way
+            raise
+
+
+def end_of(trial: FrozenTrial) -> End:
+    """Returns how a trial stands."""
+    return trial.state, tuple(trial.values or ())
+
+
+def read_stored(connection: sqlalchemy.Connection, name: str) -> Stored | None:
+    """Reads what a database holds of a study; None where it is not there."""
+    study_id = connection.scalar(sqlalchemy.select(StudyModel.study_id).where(StudyModel.study_name == name))
+    if study_id is None:
+        return None
+    attribute = StudySystemAttributeModel
+    token = connection.scalar(
+        sqlalchemy.select(attribute.value_json).where(attribute.study_id == study_id, attribute.key == TOKEN_KEY)
+    )
+    trial, value = TrialModel, TrialValueModel
+    ends: dict[int, End] = {
+        number: (state, ())
+        for number, state in connection.execute(
+            sqlalchemy.select(trial.number, trial.state).where(trial.study_id == study_id).order_by(trial.number)
+        )
+    }
+    rows = (
+        sqlalchemy.select(trial.number, value.value, value.value_type)
+        .join(value, value.trial_id == trial.trial_id)
+        .where(trial.study_id == study_id)
+        .order_by(trial.number, value.objective)
+    )
+    for number, stored, kind in connection.execute(rows):
+        state, values = ends.get(number, (TrialState.WAITING, ()))
+        ends[number] = (state, (*values, value.stored_repr_to_value(stored, kind)))
+    return Stored(None if token is None else json.loads(token), ends)

@@ -1,0 +1,218 @@
+"""Does a storage hold what its driver wrote to it? Looked at all along, and read anew now and then and at the end."""
+
+import contextlib
+import math
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, Self
+
+import optuna
+import sqlalchemy
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from search.errors import StorageError, one_line
+from search.records import TOKEN_KEY
+from search.storage import sqlite
+from search.storage.ends import End, Stored, read_stored
+from search.storage.journal import Journal
+from search.storage.own_trials import OwnTrialsStorage
+from search.storage.remedies import NO_DATABASE, remedy, said
+from search.storage.rescue import Frame, rescue
+from search.storage.server import PatientStorage
+from search.storage.url import folder, hide_password, storage_file
+
+_EVERY_S = 30.0
+_AT_LEAST_S = 1.0  # where a database's file has changed, as it does whenever its log is folded into it
+_SHARE = 100  # one part in so many of a launch's time may go into reading back
+_LONGEST_S = 3.0  # counts as no longer: it may have been a server that was waited for
+
+_FAILURES = (StorageInternalError, SQLAlchemyError, sqlite3.Error, OSError)
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """What tells a file from another one, and from itself before a change, without opening it."""
+
+    inode: tuple[int, int]
+    size: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> Self | None:
+        """Returns that of a file, or None where there is none."""
+        try:
+            status = path.stat()
+        except OSError:
+            return None
+        return cls((status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns)
+
+
+class ReadBack:
+    """Compares a study in its storage with what this process knows of it, and ends the launch where that is not there.
+
+    Args:
+        study: The study, which this process drives or has joined.
+        url: Its storage.
+    """
+
+    def __init__(self, study: optuna.Study, url: str) -> None:
+        storage = study._storage
+        assert isinstance(storage, OwnTrialsStorage | Journal)
+        self._study = study
+        self._storage = storage
+        self._url = url
+        path = storage_file(url)
+        self._path = path.resolve() if path is not None else None
+        self._frame = Frame.of(study)
+        self._token = self._frame.system_attrs.get(TOKEN_KEY)
+        self._files = self._look()
+        self._confirmed = 0  # ends told so far that were found again
+        self._read_at, self._took_s = time.monotonic(), 0.0
+        self._changed = False
+        self._over = False
+
+    def glance(self) -> None:
+        """Looks at the storage's files without opening them, and reads back where it is time; takes microseconds otherwise.
+
+        Raises:
+            StorageError: Something of what was written is not there any more.
+        """
+        if (wrong := self._moved()) is not None:
+            self._give_up(wrong)
+        since = time.monotonic() - self._read_at
+        if since >= max(_AT_LEAST_S if self._changed else _EVERY_S, _SHARE * self._took_s):
+            self.check()
+
+    def check(self) -> None:
+        """Reads back what was written.
+
+        Raises:
+            StorageError: Something of it is not there.
+        """
+        if (wrong := self._wrong()) is not None:
+            self._give_up(wrong)
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Reads back at the end of the block, or where that fails: what a broken storage leads to is of many kinds.
+
+        Raises:
+            StorageError: Something of what was written is not there.
+        """
+        try:
+            yield
+        except Exception as error:
+            if self._over or (wrong := self._wrong()) is None:
+                raise
+            self._give_up(said(error, self._url) if isinstance(error, _FAILURES) else wrong, error)
+        if isinstance(self._storage, OwnTrialsStorage) and self._path is not None:
+            sqlite.fold(self._storage._backend.engine)
+        self.check()
+
+    def _moved(self) -> str | None:
+        """Returns what happened to the files, as far as their place and size tell."""
+        now = self._look()
+        for name, before in self._files.items():
+            if name not in now:
+                return f"{name} was removed"
+            if now[name].inode != before.inode:
+                return f"{name} was replaced by another file"
+        if self._path is None:
+            return None
+        name = self._path.name
+        before, after = self._files[name], now[name]
+        if after.size == 0 or (isinstance(self._storage, Journal) and after.size < before.size):
+            return f"{name} was cut to {after.size} bytes"
+        shrunk = any(now[name].size < before.size for name, before in self._files.items())
+        self._changed |= shrunk or (after != before and not isinstance(self._storage, Journal))
+        self._files = {name: now[name] for name in self._files}
+        return None
+
+    def _wrong(self) -> str | None:
+        """Returns what differs between the storage and what is known, or None."""
+        began = time.monotonic()
+        try:
+            return self._moved() or self._difference()
+        except _FAILURES as error:
+            away = isinstance(self._storage, PatientStorage) and remedy(str(error)) != NO_DATABASE
+            known = self._storage.known(self._study._study_id)
+            return None if away and len(known.told) == self._confirmed else said(error, self._url)
+        except (LookupError, ValueError, TypeError, AttributeError, AssertionError) as error:  # what damaged records lead to
+            return f"damaged records, {one_line(error)}"
+        finally:
+            self._read_at = time.monotonic()
+            self._took_s, self._changed = min(self._read_at - began, _LONGEST_S), False
+
+    def _difference(self) -> str | None:
+        known = self._storage.known(self._study._study_id)
+        told, there = len(known.told), self._stored()
+        if there is None:
+            return f'no study "{self._frame.name}"'
+        if there.token != self._token:
+            return f'another study called "{self._frame.name}"'
+        missing = [number for number, end in known.ends().items() if not _is_there(end, there.ends.get(number))]
+        if missing:
+            some = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+            return f"{len(missing)} of {len(known.trials)} trials not as they were written ({some})"
+        self._confirmed = told
+        return None
+
+    def _stored(self) -> Stored | None:
+        if isinstance(self._storage, Journal | PatientStorage):
+            return self._storage.stored(self._frame.name)
+        assert self._path is not None
+        engine = sqlalchemy.create_engine(sqlite.ANY_FILE, **sqlite.engine_options(self._path, "ro", pooled=False))
+        with engine.connect() as connection:
+            if (damage := sqlite.check_whole(connection)) is not None:
+                raise sqlite3.DatabaseError(damage)
+            return read_stored(connection, self._frame.name)
+
+    def _look(self) -> dict[str, "_Mark"]:
+        if self._path is None:
+            return {}
+        paths = (self._path,) if isinstance(self._storage, Journal) else sqlite.names(self._path)
+        marks = {path.name: _Mark.of(path) for path in paths}
+        return {name: mark for name, mark in marks.items() if mark is not None}
+
+    def _give_up(self, wrong: str, error: Exception | None = None) -> NoReturn:
+        self._over = True
+        raise StorageError(
+            f"{hide_password(self._url)}: the storage must keep what was written to it; got: {wrong.rstrip('.')}. "
+            f"No further trial is started. {self._save()}"
+        ) from error
+
+    def _save(self) -> str:
+        known = self._storage.known(self._study._study_id)
+        stem = self._path.stem if self._path is not None else self._frame.name
+        path = rescue(self._frame, known, stem, folder(self._url))
+        if path is None:
+            return f"What is known, {len(known.trials)} trials, could not be saved anywhere else either."
+        saved = f"journal:///{path}"
+        return (
+            f"All that is known, {len(known.trials)} trials, is saved: search status '{saved}#{self._frame.name}' shows it, "
+            f"and search launch with --storage '{saved}' goes on from there."
+        )
+
+
+def mark(study: optuna.Study) -> None:
+    """Gives a study its token, where it has none."""
+    if TOKEN_KEY not in study._storage.get_study_system_attrs(study._study_id):
+        study._storage.set_study_system_attr(study._study_id, TOKEN_KEY, secrets.token_hex(8))
+
+
+def _is_there(wanted: End, found: End | None) -> bool:
+    """Returns whether a trial is as it should be; one that had not ended may have, where another driver ended it."""
+    if found is None:
+        return False
+    if not wanted[0].is_finished():
+        return True
+    (state, values), (wanted_state, wanted_values) = found, wanted
+    same = len(values) == len(wanted_values) and all(
+        math.isclose(a, b, rel_tol=1e-12) for a, b in zip(values, wanted_values, strict=True)
+    )
+    return state is wanted_state and same

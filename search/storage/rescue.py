@@ -1,0 +1,112 @@
+"""Where the storage is lost: writes what a driver knows of its study into a journal of Optuna beside it."""
+
+import contextlib
+import copy
+import json
+import tempfile
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages.journal import BaseJournalBackend
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+
+from search.storage.ends import Known
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A study without its trials.
+
+    Attributes:
+        name: Its name.
+        directions: Of its values.
+        user_attrs: Its user attributes.
+        system_attrs: Its system attributes, such as the metrics' names.
+    """
+
+    name: str
+    directions: list[StudyDirection]
+    user_attrs: Mapping[str, Any]
+    system_attrs: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, study: optuna.Study) -> "Frame":
+        """Returns that of a study as it is in the storage."""
+        storage, study_id = study._storage, study._study_id
+        return cls(study.study_name, study.directions, study.user_attrs, dict(storage.get_study_system_attrs(study_id)))
+
+
+def rescue(frame: Frame, known: Known, stem: str, folder: Path) -> Path | None:
+    """Writes a study to a new file, and returns its path; None where there was no place for it.
+
+    Args:
+        frame: The study.
+        known: Its trials.
+        stem: What the file's name begins with.
+        folder: Where it is to lie; else in the current one, or that for temporary files.
+    """
+    content = _journal(frame, known)
+    for place in _places(folder):
+        for number in range(1, 100):
+            path = place / f"{stem}.rescued{'' if number == 1 else f'-{number}'}.log"
+            try:
+                with path.open("xb") as file:
+                    file.write(content)
+            except FileExistsError:
+                continue  # of an earlier launch: never written over
+            except OSError:
+                with contextlib.suppress(OSError):
+                    path.unlink()  # half of it, on a full disk
+                break
+            return path
+    return None
+
+
+class _Lines(BaseJournalBackend):
+    """Takes the records of a journal in memory, so that the file is written in one go."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        self.records += logs
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        yield from json.loads(json.dumps(self.records[log_number_from:]))
+
+
+def _journal(frame: Frame, known: Known) -> bytes:
+    lines = _Lines()
+    study = optuna.create_study(
+        storage=optuna.storages.JournalStorage(lines), study_name=frame.name, directions=frame.directions
+    )
+    for key, value in frame.user_attrs.items():
+        study.set_user_attr(key, value)
+    for key, value in frame.system_attrs.items():
+        study._storage.set_study_system_attr(study._study_id, key, value)
+    for trial in known.trials:
+        study.add_trial(_as_told(trial, known))
+    return b"".join(json.dumps(record, separators=(",", ":")).encode() + b"\n" for record in lines.records)
+
+
+def _as_told(trial: FrozenTrial, known: Known) -> FrozenTrial:
+    """Returns a trial with the end that it was told, where the storage has not confirmed that."""
+    if trial._trial_id not in known.told or trial.state.is_finished():
+        return trial
+    state, values = known.told[trial._trial_id]
+    ended = copy.copy(trial)
+    ended.state, ended.datetime_complete = state, datetime.now()
+    ended.values = list(values) or None
+    return ended
+
+
+def _places(folder: Path) -> list[Path]:
+    places = [folder, Path(tempfile.gettempdir())]
+    with contextlib.suppress(FileNotFoundError):  # the current folder may be the one that was removed
+        places.insert(1, Path.cwd())
+    return places
