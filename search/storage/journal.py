@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,13 @@ class Journal(TellsEnds, JournalStorage):
         self.path = path
         self._file_lock = lock
         super().__init__(JournalFileBackend(str(path), lock_obj=lock))
+
+    def was_touched(self) -> bool:
+        """Returns, once, whether somebody has changed the file in another way than by adding to it."""
+        if not isinstance(self._file_lock, MendingLock):
+            return False
+        touched, self._file_lock.touched = self._file_lock.touched, False
+        return touched
 
     def known(self, study_id: int) -> Known:
         """Returns what this process knows of a study, without asking the file."""
@@ -125,9 +132,13 @@ class MendingLock(BaseJournalFileLock):
     Args:
         path: The journal.
         lock: Does the locking.
+
+    Attributes:
+        touched: Somebody has changed the journal in another way than by adding to it.
     """
 
     def __init__(self, path: Path, lock: BaseJournalFileLock) -> None:
+        self.touched = False
         self._path = path
         self._lock = lock
         self._thread = threading.RLock()
@@ -162,7 +173,7 @@ class MendingLock(BaseJournalFileLock):
         self._lock.acquire()
         try:
             if self._end is not None and self._end.whole:
-                self._end.check(self._path)
+                self.touched |= self._end.check(self._path)
             _cut_torn_record(self._path)
         except BaseException:
             self._lock.release()
@@ -177,11 +188,13 @@ class _End:
         inode: Of the file, with its device.
         size: Of the file, in bytes.
         tail: Its last bytes.
+        changed_ns: When the file was last written to.
     """
 
     inode: tuple[int, int]
     size: int
     tail: bytes
+    changed_ns: int = field(compare=False)
 
     @classmethod
     def of(cls, path: Path, size: int | None = None) -> "_End":
@@ -190,17 +203,23 @@ class _End:
             status = os.fstat(file.fileno())
             size = status.st_size if size is None else min(size, status.st_size)
             start = file.seek(max(0, size - _TAIL))
-            return cls((status.st_dev, status.st_ino), size, file.read(size - start))
+            return cls((status.st_dev, status.st_ino), size, file.read(size - start), status.st_mtime_ns)
 
     @property
     def whole(self) -> bool:
         """Whether it ends with a whole record; others may cut off what is left of one."""
         return self.tail.endswith(b"\n")
 
-    def check(self, path: Path) -> None:
-        """Raises an error where the file is another one by now, or does not go on from here."""
-        if _End.of(path, self.size) != self:
+    def check(self, path: Path) -> bool:
+        """Returns whether the file was written to, and yet nothing added.
+
+        Raises:
+            OSError: It is another one by now, or does not go on from here.
+        """
+        now = _End.of(path, self.size)
+        if now != self:
             raise OSError(errno.ESTALE, "it was cut or replaced since it was last written to", str(path))
+        return now.changed_ns != self.changed_ns and path.stat().st_size == self.size
 
 
 class LocalLock(BaseJournalFileLock):

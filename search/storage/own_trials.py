@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import sqlalchemy
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
 from optuna.storages._rdb.models import StudyUserAttributeModel, TrialModel
@@ -139,6 +140,14 @@ class OwnTrialsStorage(TellsEnds, _CachedStorage):
             self._own.discard(trial_id)
             raise
         self._studies[study_id].trials[number] = changed
+
+    def _add_trials_to_cache(self, study_id: int, trials: list[FrozenTrial]) -> None:
+        """Takes trials in; one in the place of another is no trial of this study as it was."""
+        there = self._studies[study_id].trials
+        for trial in trials:
+            if trial.number in there and there[trial.number]._trial_id != trial._trial_id:
+                raise StorageInternalError(f"trial {trial.number} is there twice")
+        super()._add_trials_to_cache(study_id, trials)
 
     def _read_trials_from_remote_storage(self, study_id: int) -> None:
         with self._lock:

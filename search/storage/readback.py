@@ -128,8 +128,10 @@ class ReadBack:
         before, after = self._files[name], now[name]
         if after.size == 0 or (isinstance(self._storage, Journal) and after.size < before.size):
             return f"{name} was cut to {after.size} bytes"
-        shrunk = any(now[name].size < before.size for name, before in self._files.items())
-        self._changed |= shrunk or (after != before and not isinstance(self._storage, Journal))
+        if isinstance(self._storage, Journal):
+            self._changed |= self._storage.was_touched()
+        else:
+            self._changed |= after != before or any(now[name].size < mark.size for name, mark in self._files.items())
         self._files = {name: now[name] for name in self._files}
         return None
 
