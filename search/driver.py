@@ -80,6 +80,7 @@ class Driver:
         self._crew = crew
         self._owner = owner
         self._view = view
+        self._noted: set[str] = set()
         self._artifacts = artifacts
         self._checkpoints = checkpoints
         self._waits = waits
@@ -210,8 +211,10 @@ class Driver:
 
     def _heed(self, worker: int, message: FromWorker) -> None:
         match message:
-            case Ready(fingerprint):
+            case Ready(fingerprint, notes):
                 self._proven, self._failed_starts_in_a_row = True, 0
+                self._view.noted([note for note in notes if note not in self._noted])
+                self._noted.update(notes)
                 before = unchanged.keep_or_compare(self._study, fingerprint)
                 if before is None:
                     self._crew.ready(worker)

@@ -2,6 +2,7 @@
 
 A study file names data and weights; what lies under these names may change between two launches, and differ between two
 machines. An objective that defines ``fingerprint()`` says what it found: names of things, and a hash of each one's content.
+What else whoever launches should know, ``notes`` says in lines.
 """
 
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import Any
 
 from search.errors import ObjectiveError, one_line
 
+_LONGEST_NOTE = 1_000  # characters
 _LONGEST = 10_000  # characters of all names and hashes together; MySQL keeps 64 kB of an attribute
 
 
@@ -28,6 +30,12 @@ def take_fingerprint(objective: Any) -> dict[str, str]:
             f"got {one_line(repr(found))[:80]}"
         )
     return dict(found)
+
+
+def take_notes(objective: Any) -> tuple[str, ...]:
+    """Returns what an objective wants to be told at a launch's beginning, its ``notes``: at most ten lines."""
+    notes = getattr(objective, "notes", ())
+    return tuple(one_line(str(note))[:_LONGEST_NOTE] for note in list(notes)[:10]) if isinstance(notes, list | tuple) else ()
 
 
 def describe_change(objective: Any, before: Mapping[str, str], now: Mapping[str, str]) -> str:

@@ -53,9 +53,11 @@ class Ready:
 
     Attributes:
         fingerprint: What its values depend on besides its settings: names of things, and a hash of each one's content.
+        notes: What whoever launches should know of what the objective found, a line each.
     """
 
     fingerprint: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,9 @@ class View:
     def given_back(self, numbers: Sequence[int]) -> None:
         """Another driver is gone, and what it ran will be tried again."""
 
+    def noted(self, notes: Sequence[str]) -> None:
+        """A worker's objective says something of what it found, not said before."""
+
     def worker_replaced(self, worker: int, why: str) -> None:
         """A worker leaves between two trials, and a fresh one takes its place."""
 
@@ -85,6 +88,11 @@ class LineView(View):
     def given_back(self, numbers: Sequence[int]) -> None:
         """Prints which."""
         self._print(f"lost by a driver that died, and taken up again: trials {', '.join(map(str, numbers))}")
+
+    def noted(self, notes: Sequence[str]) -> None:
+        """Prints each."""
+        for note in notes:
+            self._print(f"note: {note}")
 
     def worker_replaced(self, worker: int, why: str) -> None:
         """Prints why."""

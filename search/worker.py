@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import ObjectiveError, one_line
-from search.fingerprint import describe_change, take_fingerprint
+from search.fingerprint import describe_change, take_fingerprint, take_notes
 from search.memory import is_out_of_memory, memory_in_use
 from search.messages import Answer, Artifact, Changed, Explain, NotReady, Outcome, Ready, Report, RunTrial, Stop, UserAttr
 from search.rules import suggest
@@ -79,7 +79,9 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
         traceback.print_exc()
         connection.send(NotReady(f"objective {setup.target} could not start: {describe(error)}"))
         return
-    connection.send(Ready(fingerprint))
+    for note in (notes := take_notes(objective)):
+        print(note)
+    connection.send(Ready(fingerprint, notes))
     while isinstance(task := _next_task(connection), RunTrial):
         outcome = run_trial(objective, task, connection)
         connection.send(replace(outcome, memory=memory_in_use()))

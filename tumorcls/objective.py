@@ -87,6 +87,7 @@ class BrainTumourObjective:
         from tumorcls.train import Trainer  # imports Keras
 
         self._trainer = Trainer.open(config, cache_folder())
+        self.notes = self._trainer.prepared.manifest.notes()  # `search launch` says them
         self._parts: tuple[_Part, ...] = ("development",) if self._folds > 1 else ("train", "validation")
         for part in self._parts:
             self._trainer.images(part, config.image_size)
@@ -193,6 +194,8 @@ class BrainTumourObjective:
         hashes = {"manifest_sha256": prepared.manifest.sha256, "split_sha256": prepared.split_sha256}
         provenance = {**hashes, **self._fingerprint, **package_versions()}
         trial.set_user_attr(PROVENANCE_KEY, provenance)
+        if self.notes:
+            trial.set_user_attr("data_notes", list(self.notes))
 
 
 def _check_runs(repeats: int, folds: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import pytest
 
 from search import unchanged
 from search.errors import ObjectiveError
-from search.fingerprint import describe_change, take_fingerprint
+from search.fingerprint import describe_change, take_fingerprint, take_notes
 from search.records import FINGERPRINT_KEY
 
 OBJECTIVE = {"objective": '"objectives:OfData"', "trials": "4"}
@@ -145,3 +145,22 @@ def test_a_warm_start_whose_values_are_compared_needs_the_same_data(write, searc
 def test_a_fingerprint_that_is_none_is_one_line(write, search):
     refused = search("launch", write(study={**OBJECTIVE, "objective": '"objectives:BadFingerprint"'}), code=1).stderr
     assert "fingerprint() must return names" in refused
+
+
+@pytest.mark.parametrize(
+    ("notes", "said"),
+    [
+        (("a", "b\nc"), ("a", "b c")),
+        (["x" * 5000], ("x" * 1000,)),
+        ("text", ()),
+        (None, ()),
+        (list("abcdefghijklm"), tuple("abcdefghij")),
+    ],
+)
+def test_notes_are_a_few_short_lines(notes, said):
+    class Telling:
+        pass
+
+    Telling.notes = notes
+    assert take_notes(Telling()) == said
+    assert take_notes(lambda trial: 0) == ()

@@ -18,17 +18,27 @@ _FILE = click.Path(path_type=Path)
 @click.option("-o", "--output", type=_FILE, help="Write the evaluation as JSON.")
 @click.option("--html", type=_FILE, help="Write it as one page with plots that opens offline.")
 @click.option("--reference", type=_FILE, help="JSON of another model's evaluation; errors are given relative to it.")
+@click.option("--data", "folders", multiple=True, metavar="FOLDER", help="Where the data lies, if it was moved; repeatable.")
 @click.option("--clean-only", is_flag=True, help="Leave the noise out.")
-def command(model_file: Path, output: Path | None, html: Path | None, reference: Path | None, clean_only: bool) -> None:
+def command(
+    model_file: Path,
+    output: Path | None,
+    html: Path | None,
+    reference: Path | None,
+    folders: tuple[str, ...],
+    clean_only: bool,
+) -> None:
     """Measure a model on the test part of the data that it was trained on. For research and education only.
 
     Intervals are 95% bootstrap intervals over groups of near-duplicates, not over images. The split must be the one of the
-    training: if files were added or changed since, the command says so and stops.
+    training: if files were added or changed since, the command says so and stops. Where they lie and how they are called does
+    not matter; name each folder of data that was moved with --data.
     """
     from tumorcls.backend import select_backend
     from tumorcls.config import cache_folder
     from tumorcls.dataset import load_part, prepare_data
     from tumorcls.errors import DataError
+    from tumorcls.image_files import shown
 
     select_backend()
     from tumorcls.evaluate import evaluate_model
@@ -39,12 +49,15 @@ def command(model_file: Path, output: Path | None, html: Path | None, reference:
 
     model = load_model(model_file)
     against = Evaluation.read(reference) if reference else None
-    prepared = prepare_data(model.config, cache_folder())
+    config = model.config.model_copy(update={"data": folders}) if folders else model.config
+    prepared = prepare_data(config, cache_folder())
+    for note in prepared.manifest.notes():
+        click.echo(f"note: {note}", err=True)
     trained_on = model.provenance.get("split_sha256", "none on record")
     if prepared.split_sha256 != trained_on:
         raise DataError(
-            f"{', '.join(model.config.data)}: the split must be the one of the training ({trained_on[:12]}); "
-            f"got {prepared.split_sha256[:12]}. Restore the files, or train again."
+            f"{', '.join(map(shown, config.data))}: the split must be the one of the training ({trained_on[:12]}); "
+            f"got {prepared.split_sha256[:12]}. Restore the files, name their folders with --data, or train again."
         )
     test = load_part(prepared, "test", model.config.image_size, cache_folder())
     noises = () if clean_only else model.config.measured_noises

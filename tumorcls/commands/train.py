@@ -50,6 +50,8 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
     if config.weights == "none":
         click.echo('weights = "none": the network begins with RANDOM weights, so expect far less than with ImageNet\'s.')
     trainer = Trainer.open(config, cache_folder())
+    for note in trainer.prepared.manifest.notes():
+        click.echo(f"note: {note}")
     measured_with = trainer.fingerprint(config)
     if change := describe_change(_recorded(exported, measured_with), measured_with, trainer.prepared, trainer.cache):
         click.echo(f"Not what the exported trial was measured with, so its scores need not come back: {change}.", err=True)

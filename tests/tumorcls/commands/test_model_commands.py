@@ -1,6 +1,7 @@
 """`train`, `evaluate` and `predict`, one after the other as a person would type them."""
 
 import json
+import shutil
 import zipfile
 
 import cv2
@@ -86,6 +87,23 @@ def test_evaluate_wants_the_split_of_the_training(workplace, images):
             run(evaluate.command, folder / "model.keras")
     finally:
         added.unlink()
+
+
+def test_evaluate_finds_data_that_was_moved_and_takes_no_other(workplace, images, tmp_path):
+    folder, _ = workplace
+    moved = tmp_path / "elsewhere" / "anything"
+    shutil.copytree(images, moved)
+    for path in list(moved.rglob("*.*")):
+        path.rename(path.with_stem(f"renamed-{path.stem}"))
+    here = run(evaluate.command, folder / "model.keras", "--clean-only")
+    there = run(evaluate.command, folder / "model.keras", "--clean-only", "--data", moved)
+    assert there.exit_code == 0
+    assert there.output == here.output
+    next(moved.rglob("*.*")).unlink()
+    with pytest.raises(DataError, match=f"{moved}: the split must be the one of the training"):
+        run(evaluate.command, folder / "model.keras", "--data", moved)
+    with pytest.raises(DataError, match="must exist"):
+        run(evaluate.command, folder / "model.keras", "--data", tmp_path / "nowhere")
 
 
 def test_train_chooses_temperature_and_threshold(workplace):
