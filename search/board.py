@@ -11,6 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.messages import Outcome
 from search.records import is_infeasible, is_result, is_warm
+from search.status import value_names
+from search.text import plain
 from search.units import clock
 
 
@@ -54,14 +56,14 @@ class Board:
     @classmethod
     def of(cls, study: optuna.Study, budget: int) -> "Board":
         """Returns the board of a study as it is in the storage."""
-        board = cls((study.metric_names or ["value"])[0], budget, study.directions)
+        board = cls(plain(value_names(study)[0]), budget, study.directions)
         board.take_in(study.get_trials(deepcopy=False))
         return board
 
     def take_in(self, trials: Sequence[FrozenTrial]) -> None:
         """Counts trials as they are in the storage."""
         for trial in trials:
-            if trial.state is TrialState.COMPLETE and is_result(trial):
+            if is_result(trial):
                 self._consider(trial.number, tuple(trial.values))
             if is_warm(trial):
                 continue

@@ -51,7 +51,7 @@ class Spent:
         for trial in sorted(
             (trial for trial in trials if trial.datetime_complete is not None), key=lambda trial: ended_at(trial) or 0.0
         ):
-            values = tuple(trial.values) if trial.state is TrialState.COMPLETE and is_result(trial) else ()
+            values = tuple(trial.values) if is_result(trial) else ()
             if is_warm(trial):
                 self.add(0.0, counts=False, values=values)
                 continue

@@ -4,13 +4,15 @@ Everything heavy is imported inside the functions, so that ``search --help`` ans
 """
 
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from search.errors import SearchError, one_line
+from search.errors import SearchError
 from search.keras_tuner.commands import import_keras_tuner, space_from_keras_tuner
+from search.text import error_line, show_path, write_any_text
 
 if TYPE_CHECKING:
     from search.launching import Launched
@@ -26,17 +28,18 @@ _INTERRUPTED = 130  # what a shell reports for a command ended by ^C
 
 def main() -> None:
     """Runs the command line: exit code 0 done, 1 the user's mistake in one line, 130 interrupted, a traceback for a bug."""
+    write_any_text()
     try:
         code = cli.main(prog_name="search", standalone_mode=False)
     except SearchError as error:
-        _say(f"error: {one_line(error)}")
+        _say(f"error: {error_line(error)}")
         code = 1
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "search"
-        _say(f"error: {command}: {one_line(error.format_message())} Try {command} --help.")
+        _say(f"error: {command}: {error_line(error.format_message())} Try {command} --help.")
         code = 1
     except click.ClickException as error:
-        _say(f"error: {one_line(error.format_message())}")
+        _say(f"error: {error_line(error.format_message())}")
         code = 1
     except (click.Abort, KeyboardInterrupt):
         code = _INTERRUPTED
@@ -249,13 +252,19 @@ def finalists(study: str, top: int, seeds: int, workers: int, quiet: bool, stora
 @_ANY_STUDY
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 takes a free one.")
+@click.option("--allow-host", "names", metavar="NAME", multiple=True, help="A further name that it is reached by: a proxy's.")
 @_STORAGE
-def dashboard(study: str, host: str, port: int, storage: str | None) -> None:
-    """Serve optuna-dashboard for a study until ^C."""
+def dashboard(study: str, host: str, port: int, storage: str | None, names: tuple[str, ...]) -> None:
+    """Serve optuna-dashboard for a study until ^C.
+
+    There is no login: whoever reaches the port can read and change the studies.
+    """
     from search.dashboard import open_for, serve
 
     _quiet_optuna()
-    serve(open_for(study, storage, _say), host, port, lambda address: click.echo(f"{address}  (^C ends it)"))
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        _say(f"Careful: there is no login, so that whoever reaches {error_line(host)} can read and change the studies.")
+    serve(open_for(study, storage, _say), host, port, lambda address: click.echo(f"{address}  (^C ends it)"), names)
 
 
 @cli.command()
@@ -278,10 +287,10 @@ def export(study: str, output: Path | None, trial: int | None, by: str | None, s
     if ranking is not None and ranking.winner is not None:
         _say(f"trial {ranking.winner.number}, the winner of {ranking.study}: {ranking.describe_choice()}")
     if output is None:
-        click.echo(document, nl=False)
+        click.echo(document.encode(), nl=False)  # TOML is UTF-8, whatever the terminal is
     else:
         write(document, output)
-        click.echo(f"wrote {output}")
+        click.echo(f"wrote {show_path(output)}")
 
 
 @cli.command()
@@ -302,7 +311,7 @@ def report(study: str, output: Path, storage: str | None) -> None:
         taken = snapshot(opened.study)
     close(opened.study)
     write(render(taken), output)
-    click.echo(f"wrote {output}")
+    click.echo(f"wrote {show_path(output)}")
 
 
 @cli.command()
@@ -325,7 +334,7 @@ def compare(studies: tuple[str, ...], output: Path | None) -> None:
     print_table(comparison)
     if output is not None:
         write(render(comparison), output)
-        click.echo(f"wrote {output}")
+        click.echo(f"wrote {show_path(output)}")
 
 
 def _say(line: str) -> None:
@@ -350,6 +359,8 @@ def _quiet_optuna() -> None:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # its lines for each trial would tear the live view
+    # Whoever made a study with lists as choices has read this.
+    warnings.filterwarnings("ignore", "Choices for a categorical distribution should be", UserWarning)
 
 
 def _seconds(text: str, option: str = "--timeout") -> float:

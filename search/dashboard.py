@@ -2,7 +2,8 @@
 
 import errno
 import os
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -14,6 +15,7 @@ from search.dashboard_note import save_charts, save_note
 from search.errors import DashboardError
 from search.reference import Opened, open_reference
 from search.resume import living_driver
+from search.same_origin import SameOrigin
 from search.storage import close, hide_password, storage_errors, storage_file
 
 
@@ -43,7 +45,7 @@ def open_for(text: str, url: str | None, say: Callable[[str], None]) -> Opened:
     return opened
 
 
-def serve(opened: Opened, host: str, port: int, ready: Callable[[str], None]) -> None:
+def serve(opened: Opened, host: str, port: int, ready: Callable[[str], None], names: Sequence[str] = ()) -> None:
     """Serves the dashboard until ^C.
 
     Args:
@@ -52,6 +54,7 @@ def serve(opened: Opened, host: str, port: int, ready: Callable[[str], None]) ->
         host: The address to listen on.
         port: The port; 0 takes a free one.
         ready: Is called with the address once it answers.
+        names: Further names that it is reached by, such as a proxy's.
 
     Raises:
         DashboardError: The address cannot be listened on.
@@ -67,13 +70,14 @@ def serve(opened: Opened, host: str, port: int, ready: Callable[[str], None]) ->
             artifacts.mkdir(exist_ok=True)  # a trial may leave its first one while the dashboard is open
         app = optuna_dashboard.wsgi(study._storage, artifact_store=FileSystemArtifactStore(artifacts))
     try:
-        server = make_server(host, port, app, server_class=_Server, handler_class=_QuietHandler)
+        server_class = _ServerV6 if ":" in host else _Server
+        server = make_server(host, port, SameOrigin(app, host, names), server_class=server_class, handler_class=_QuietHandler)
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
         remedy = "Add --port with another one (0 takes any)" if taken else "Check --host and --port"
         raise DashboardError(f"{host}:{port}: must be free to listen on; got: {error.strerror}. {remedy}.") from None
     with server:
-        ready(f"http://{host}:{server.server_port}/dashboard/studies/{study._study_id}")
+        ready(f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}/dashboard/studies/{study._study_id}")
         server.serve_forever()
 
 
@@ -83,6 +87,12 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
+class _ServerV6(_Server):
+    address_family = socket.AF_INET6
+
+
 class _QuietHandler(WSGIRequestHandler):
+    timeout = 60  # seconds that a connection may say nothing
+
     def log_message(self, format: str, *args: object) -> None:
         """Says nothing: a line for each poll of the page would bury what matters."""

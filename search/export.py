@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.errors import StorageError, StudyError
+from search.errors import StorageError, StudyError, one_line
 from search.finalists_ranking import Ranking
 from search.records import config_of, provenance_of, seed_of, warm_link
 from search.settings import expand
 from search.status import best_trials, value_names
 from search.storage import hide_password
 from search.study_file import StudySpec
+from search.text import plain, show_path
 
 COMPROMISE = "compromise"
 """Chooses the trial of the Pareto front that is nearest to the ideal point, each direction scaled to the front's extent."""
@@ -54,7 +55,7 @@ def export_trial(
     document = {"config": _config(trial, spec), "provenance": _provenance(study, trial, spec, url)}
     if by is not None:
         document["provenance"]["chosen_by"] = by
-    header = f"# Trial {trial.number} of study {study.study_name}, written by search export.\n"
+    header = f"# Trial {trial.number} of study {plain(study.study_name)}, written by search export.\n"
     if ranking is not None and winner is not None:
         header += f"# The winner of {ranking.study}: {ranking.describe_choice()}\n"
         document["provenance"]["finalists"] = {
@@ -64,7 +65,8 @@ def export_trial(
             "seeds": list(winner.values),
             "values": list(winner.values.values()),
         }
-    return f"{header}\n" + tomli_w.dumps(_without_none(document))
+    where = f'study "{study.study_name}": trial {trial.number}'
+    return f"{header}\n{_as_toml(document, where)}"
 
 
 def write(document: str, path: Path) -> None:
@@ -83,7 +85,9 @@ def write(document: str, path: Path) -> None:
     except OSError as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise StorageError(f"{path}: must be writable; got: {error.strerror}. Choose another file with -o.") from None
+        raise StorageError(
+            f"{show_path(path)}: must be writable; got: {error.strerror}. Choose another file with -o."
+        ) from None
 
 
 def _choose(study: optuna.Study, number: int | None, by: str | None) -> FrozenTrial:
@@ -116,6 +120,7 @@ def _losses(study: optuna.Study, front: Sequence[FrozenTrial]) -> NDArray[np.flo
     """Returns how far each trial of a front is from the best in each direction, squared, in units of the front's extent."""
     signs = [-1.0 if direction is StudyDirection.MAXIMIZE else 1.0 for direction in study.directions]
     values = np.array([trial.values for trial in front]) * signs
+    values /= np.maximum(np.abs(values).max(axis=0), 1)  # the squares of the largest numbers are none
     extent = np.ptp(values, axis=0)
     return np.asarray(np.square((values - values.min(axis=0)) / np.where(extent > 0, extent, 1)))
 
@@ -131,9 +136,9 @@ def _config(trial: FrozenTrial, spec: StudySpec | None) -> dict[str, Any]:
 def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec | None, url: str) -> dict[str, Any]:
     recorded, link = provenance_of(trial), warm_link(trial)
     return {
+        **dict(zip(value_names(study), trial.values or [], strict=False)),  # first: a metric may be called "seed"
         "study": study.study_name,
         "trial": trial.number,
-        **dict(zip(value_names(study), trial.values, strict=True)),
         "metrics": value_names(study),
         "seed": seed_of(trial),
         "params": trial.params,
@@ -160,6 +165,21 @@ def _commit() -> dict[str, Any]:
 def _git(*arguments: str) -> str:
     done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=10)
     return done.stdout.strip()
+
+
+def _as_toml(document: Mapping[str, Any], where: str) -> str:
+    """Returns a document as TOML.
+
+    Raises:
+        StudyError: It holds what TOML cannot: text that UTF-8 cannot, or tables within tables without end.
+    """
+    try:
+        text = tomli_w.dumps(_without_none(document))
+        text.encode()
+    except (RecursionError, UnicodeEncodeError, TypeError, ValueError) as error:
+        said = "too many tables within tables" if isinstance(error, RecursionError) else one_line(error)
+        raise StudyError(f"{where}: must be such that TOML can hold it; got: {said}. Name another one with --trial.") from None
+    return text
 
 
 def _without_none(value: Any) -> Any:

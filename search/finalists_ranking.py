@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from search.goals import Goal, find_baseline, goals_of, rank
 from search.intervals import Interval, mean_interval
-from search.records import finalist_of, seed_of
+from search.records import finalist_of, is_result, seed_of
+from search.text import plain, print_line
 from search.units import format_params
 
 
@@ -77,7 +78,7 @@ class Ranking:
     def describe_choice(self) -> str:
         """Returns why the winner is preferred to the search's best trial, in one line."""
         assert self.winner is not None
-        score = f"{self.goal.name} {self.winner.score} over {len(self.winner.values)} seeds."
+        score = f"{plain(self.goal.name)} {self.winner.score} over {len(self.winner.values)} seeds."
         if self.winner.number == self.best:
             return f"{score} It is the search's best trial too."
         best = self.of(self.best)
@@ -98,14 +99,14 @@ def rank_finalists(source: optuna.Study, linked: optuna.Study) -> Ranking:
     [goal] = goals_of(source)
     trials = source.get_trials(deepcopy=False)
     values: dict[int, dict[int, float]] = {}
-    for trial in linked.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+    for trial in filter(is_result, linked.get_trials(deepcopy=False)):
         number, seed = finalist_of(trial), seed_of(trial)
         if number is not None and seed is not None and number < len(trials):
             values.setdefault(number, {})[seed] = goal.of(trial)
     finalists = []
     for number, of_it in values.items():
         trial = trials[number]
-        searched = goal.of(trial) if trial.state is TrialState.COMPLETE else None
+        searched = goal.of(trial) if is_result(trial) else None
         finalists.append(Finalist(number, trial.params, searched, of_it, mean_interval(list(of_it.values()))))
     finalists.sort(key=lambda finalist: -finalist.score.mean if goal.maximize else finalist.score.mean)
     baseline = find_baseline(source)
@@ -131,10 +132,10 @@ def print_ranking(ranking: Ranking, console: Console | None = None) -> None:
         shown = "" if gain is None else gain.signed()
         number = f"{finalist.number}{' *' if finalist is baseline else ''}"
         row = [number, searched, str(len(finalist.values)), str(finalist.score), shown, format_params(finalist.params)]
-        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+        table.add_row(*map(Text, row))
     console.print(table)
     for line in describe_ranking(ranking):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        print_line(console, line)
 
 
 def describe_ranking(ranking: Ranking) -> Sequence[str]:
@@ -145,7 +146,9 @@ def describe_ranking(ranking: Ranking) -> Sequence[str]:
         way = "More" if ranking.goal.maximize else "Less"
         lines.append(f"* the baseline. {way} is better; 95% t intervals, paired by seed.")
     if winner is not None:
-        lines.append(f"Winner: trial {winner.number}, {ranking.goal.name} {winner.score} over {len(winner.values)} seeds.")
+        lines.append(
+            f"Winner: trial {winner.number}, {plain(ranking.goal.name)} {winner.score} over {len(winner.values)} seeds."
+        )
         if level := ranking.level():
             lines.append(f"Not to be told from it by these seeds: {', '.join(f'trial {number}' for number in level)}.")
     if best is not None and luck is not None:

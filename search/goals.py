@@ -1,6 +1,5 @@
 """Which trial is better, and which is the one to beat? Directions, ranks and the baseline of any study."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +7,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.records import file_of, is_result, queued_of, retry_of
+from search.records import file_of, given_of, is_result, queued_of, retry_of
 from search.status import value_names
 
 
@@ -42,12 +41,8 @@ def goals_of(study: optuna.Study) -> tuple[Goal, ...]:
 
 
 def rank(trials: Sequence[FrozenTrial], goals: Sequence[Goal]) -> list[FrozenTrial]:
-    """Returns the COMPLETE trials that are results and finite, the best first; by number with several directions."""
-    sound = [
-        trial
-        for trial in trials
-        if trial.state is TrialState.COMPLETE and all(map(math.isfinite, trial.values)) and is_result(trial)
-    ]
+    """Returns the trials that are results, the best first; by number with several directions."""
+    sound = [trial for trial in trials if is_result(trial)]
     return sorted(sound, key=goals[0].loss_of) if len(goals) == 1 else sound
 
 
@@ -59,7 +54,7 @@ def find_baseline(study: optuna.Study) -> FrozenTrial | None:
     trials = study.get_trials(deepcopy=False)
     file = file_of(study)
     if file is None:
-        given = (trial for trial in trials if "fixed_params" in trial.system_attrs and retry_of(trial) is None)
+        given = (trial for trial in trials if given_of(trial) and retry_of(trial) is None)
         return next(given, None)
     queue = file["enqueue"]
     tries = [trial for trial in trials if queue and queued_of(trial) == queue[0]]

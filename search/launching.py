@@ -26,6 +26,7 @@ from search.records import BUDGET_KEY, DRIVER_KEY
 from search.resume import Owner, check_same, claimed, retry_lost
 from search.settings import expand
 from search.study_file import StudySpec
+from search.text import print_line
 from search.unchanged import forget_if_unused, hand_on
 from search.warm_start import check_whole
 from search.warm_start import warm_start as warm_start_from
@@ -200,7 +201,7 @@ def _warm(study: optuna.Study, spec: StudySpec, source: optuna.Study | None, con
         hand_on(source, study)
     if taken is not None and console is not None:
         for line in taken.lines():
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            print_line(console, line)
 
 
 def log_path(name: str, url: str, worker: int, workers: int = 1) -> Path:

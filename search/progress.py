@@ -13,6 +13,7 @@ from rich.text import Text
 from search.board import Board, Running
 from search.budget import FINISHED
 from search.messages import Outcome
+from search.text import plain, print_line
 from search.units import clock, format_params
 
 
@@ -96,7 +97,7 @@ class LineView(View):
 
     def worker_replaced(self, worker: int, why: str) -> None:
         """Prints why."""
-        self._print(f"worker {worker} is replaced: {why}")
+        self._print(f"worker {worker} is replaced: {plain(why)}")
 
     def interrupted(self, times: int, running: int) -> None:
         """Keeps the notice for the next tick."""
@@ -112,7 +113,7 @@ class LineView(View):
         return f" | {self.board.summary()}"
 
     def _print(self, line: str) -> None:
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        print_line(self.console, line)
 
 
 class LiveView(LineView):
@@ -137,7 +138,7 @@ class LiveView(LineView):
     def _render(self) -> RenderableType:
         table = Table(box=None, pad_edge=False, header_style="dim")
         for column in ("worker", "trial", "step", self.board.metric, "time", "parameters"):
-            table.add_column(column, overflow="ellipsis", no_wrap=True)
+            table.add_column(Text(column), overflow="ellipsis", no_wrap=True)
         # A copy: this runs in rich's thread while the driver's adds and removes trials.
         for worker, running in sorted(self.board.running.copy().items()):
             table.add_row(
@@ -146,7 +147,7 @@ class LiveView(LineView):
                 "-" if running.step is None else str(running.step),
                 "-" if running.value is None else f"{running.value:.6g}",
                 clock(time.monotonic() - running.started),
-                format_params(running.params),
+                Text(format_params(running.params)),
             )
         return Group(table, Text(self.board.summary(), style="bold"))
 
@@ -165,7 +166,7 @@ def _ending(outcome: Outcome, board: Board) -> str:
     ended = {"failed": "failed", "retry": "failed, and is tried again", "infeasible": "infeasible", "lost": "is lost"}.get(
         outcome.state
     )
-    return f"{ended}: {outcome.reason}" if ended else outcome.state
+    return f"{ended}: {plain(outcome.reason)}" if ended else outcome.state
 
 
 def _stopping(times: int, running: int) -> str:

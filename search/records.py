@@ -4,6 +4,7 @@ Any Optuna study may have attributes of its own, under any name and of any shape
 reader here checks what it finds: a value of another shape counts as absent.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -190,13 +191,25 @@ def is_warm(trial: "FrozenTrial") -> bool:
 
 def is_infeasible(trial: "FrozenTrial") -> bool:
     """Returns whether a trial breaks a constraint."""
-    return any(value > 0 for value in trial.constraints.values())
+    if not isinstance(trial.system_attrs.get("constraints", []), list):  # Optuna's property would raise
+        return False
+    return any(isinstance(value, int | float) and value > 0 for value in trial.constraints.values())
 
 
 def is_result(trial: "FrozenTrial") -> bool:
-    """Returns whether a COMPLETE trial may be the best one: it is feasible, and its value means what the study's do."""
+    """Returns whether a trial may be the best one.
+
+    It is COMPLETE and feasible, its values are finite, and they mean what the study's do.
+    """
+    if trial.state.name != "COMPLETE" or not trial.values or not all(map(math.isfinite, trial.values)):
+        return False
     link = warm_link(trial)
     return not is_infeasible(trial) and (link is None or link.compared)
+
+
+def given_of(trial: "FrozenTrial") -> Mapping[str, Any]:
+    """Returns the parameters that whoever enqueued a trial gave it, as Optuna keeps them; empty where there are none."""
+    return _table(trial.system_attrs.get("fixed_params")) or {}
 
 
 def owner_of(trial: "FrozenTrial") -> Mapping[str, Any]:

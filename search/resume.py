@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import optuna
+from optuna.distributions import check_distribution_compatibility
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,6 +29,7 @@ from search.records import (
     TRACEBACK_KEY,
     WORKER_KEY,
     file_of,
+    given_of,
     has_former_records,
     retries_of,
     retry_of,
@@ -175,7 +177,9 @@ def check_same(study: optuna.Study, spec: StudySpec, *, keep: bool = True) -> No
     now = describe(spec)
     before = file_of(study)
     _compare(spec, "directions", [direction.name.lower() for direction in study.directions], now["directions"])
-    if before is not None:  # else a study of plain Optuna, taken on as it is
+    if before is None:  # a study of plain Optuna, taken on as it is
+        _check_kinds(study, spec)
+    else:
         states = {trial.state for trial in study.get_trials(deepcopy=False)}
         bound = ["seed", "space"] if states else []
         bound += ["objective", "settings"] if states & {TrialState.COMPLETE, TrialState.PRUNED} else []
@@ -266,7 +270,7 @@ def give_back(
             if retries:
                 kept[RETRIES_KEY] = retries
             # A trial killed while it was drawn has part of its parameters; its seed draws the others as it would have.
-            params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+            params = {**given_of(trial), **trial.params}
             study.enqueue_trial(params, user_attrs={**kept, RETRY_KEY: first})
         with contextlib.suppress(UpdateFinishedTrialError):  # its owner, held for dead, ends it in this very moment
             fail(study, number, reason, traceback, ran_s=until_last_sign(trial, trials) if lost else None)
@@ -287,6 +291,19 @@ def fail(study: optuna.Study, number: int, reason: str, traceback: str = "", *, 
     study._storage.set_trial_user_attr(trial_id, RAN_KEY, ran_s)
     trial = study._storage.get_trial(trial_id)
     storage.end_trial(study, trial_id, TrialState.FAIL, None, end_after(trial, ran_s))
+
+
+def _check_kinds(study: optuna.Study, spec: StudySpec) -> None:
+    """Refuses a space that Optuna would not add to the trials that are there."""
+    for trial in study.get_trials(deepcopy=False):
+        for name in trial.distributions.keys() & spec.space.keys():
+            try:
+                check_distribution_compatibility(trial.distributions[name], spec.space[name])
+            except ValueError as error:
+                raise StudyError(
+                    f'{spec.path}: space.{name}: must be of the kind that trial {trial.number} of study "{spec.name}" has; '
+                    f"got: {str(error).rstrip('.')}. Add --as NAME to start another study."
+                ) from None
 
 
 def _refuse_former(study: optuna.Study) -> None:

@@ -6,7 +6,9 @@ import optuna
 def snapshot(study: optuna.Study) -> optuna.Study:
     """Returns a copy in memory, with all trials and the study's own user attributes."""
     copy = optuna.create_study(study_name=study.study_name, directions=study.directions)
-    copy.add_trials(study.get_trials(deepcopy=False))
+    for trial in study.get_trials(deepcopy=False):
+        # `Study.add_trial` wants more of a trial than the storage that it comes from, such as the time of its start.
+        copy._storage.create_new_trial(copy._study_id, template_trial=trial)
     for key, value in study.user_attrs.items():
         copy.set_user_attr(key, value)
     if study.metric_names:

@@ -8,10 +8,12 @@ from optuna.study._multi_objective import _get_pareto_front_trials_by_trials
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from search.durations import duration_of
-from search.records import DRIVER_KEY, OWNER_KEY, failure_of, is_result, is_warm, retry_of, warm_link
+from search.records import DRIVER_KEY, OWNER_KEY, failure_of, given_of, is_result, is_warm, retry_of, warm_link
 from search.resume import Owner
+from search.text import plain, print_line
 from search.units import clock, format_params
 
 _STYLES = {TrialState.COMPLETE: "green", TrialState.PRUNED: "yellow", TrialState.FAIL: "red", TrialState.RUNNING: "cyan"}
@@ -33,21 +35,21 @@ def print_status(study: optuna.Study, *, budget: int | None, rows: int | None, c
     if warm := len(trials) - counts.total():
         states += f"{' · ' * bool(states)}{warm} of a warm start"
     done = f"{finished_count(study)}{f'/{budget}' if budget is not None else ''} trials finished"
-    _line(console, f"{study.study_name}: {done}" + (f" ({states})" if states else ""))
+    print_line(console, f"{plain(study.study_name)}: {done}" + (f" ({states})" if states else ""))
     driver = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
     if driver is not None and driver.may_live():
-        _line(console, f"A driver is at work: process {driver.pid} on {driver.host}.")
+        print_line(console, f"A driver is at work: process {driver.pid} on {plain(driver.host)}.")
     elif counts[TrialState.RUNNING]:
         hosts = sorted(_hosts_at_work(trials))
         lost = "No driver is at work: what is still running was lost, and the next launch takes it up again."
-        _line(console, f"Trials run on {', '.join(hosts)}, as far as is known." if hosts else lost)
+        print_line(console, f"Trials run on {plain(', '.join(hosts))}, as far as is known." if hosts else lost)
     if best := describe_best(study):
-        _line(console, best)
+        print_line(console, best)
     shown = trials if rows is None else trials[-rows:]
     if shown:
         console.print(_table(study, shown))
     if len(shown) < len(trials):
-        _line(console, f"The last {len(shown)} of {len(trials)} trials; --all shows every one.")
+        print_line(console, f"The last {len(shown)} of {len(trials)} trials; --all shows every one.")
 
 
 def _hosts_at_work(trials: list[FrozenTrial]) -> set[str]:
@@ -65,7 +67,7 @@ def finished_count(study: optuna.Study) -> int:
 
 def best_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Returns the best COMPLETE trial, or the Pareto front in several directions; empty where there is no result."""
-    results = [trial for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if is_result(trial)]
+    results = [trial for trial in study.get_trials(deepcopy=False) if is_result(trial)]
     if len(study.directions) > 1:
         return _get_pareto_front_trials_by_trials(results, study.directions)
     best = max if study.direction is StudyDirection.MAXIMIZE else min
@@ -73,16 +75,18 @@ def best_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def value_names(study: optuna.Study) -> list[str]:
-    """Returns the names of the values; ``value`` where the study gives none."""
-    count = len(study.directions)
-    return study.metric_names or (["value"] if count == 1 else [f"value_{at}" for at in range(count)])
+    """Returns the names of the values; ``value`` where the study gives none, or two the same."""
+    count, named = len(study.directions), study.metric_names
+    if isinstance(named, list) and len(named) == count == len(set(map(str, named))):
+        return [str(name) for name in named]
+    return ["value"] if count == 1 else [f"value_{at}" for at in range(count)]
 
 
 def describe_best(study: optuna.Study) -> str:
     """Returns the best trial with its parameters in a line, or the Pareto front in a few; empty without a COMPLETE trial."""
     lines = []
     for trial in best_trials(study):
-        values = ", ".join(f"{name} {value:.6g}" for name, value in zip(value_names(study), trial.values, strict=True))
+        values = ", ".join(f"{plain(name)} {value:.6g}" for name, value in zip(value_names(study), trial.values, strict=True))
         lines.append(f"trial {trial.number}: {values} with {format_params(trial.params)}")
     if len(study.directions) > 1 and lines:
         return "\n  ".join([f"Pareto front, {len(lines)} trials:", *lines])
@@ -92,19 +96,18 @@ def describe_best(study: optuna.Study) -> str:
 def _table(study: optuna.Study, trials: list[FrozenTrial]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("trial", "state", *value_names(study)):
-        table.add_column(column, no_wrap=True)
+        table.add_column(Text(plain(column)), no_wrap=True)
     table.add_column("parameters", overflow="fold")
     table.add_column("duration", no_wrap=True, justify="right")
     table.add_column("note", overflow="fold")
     for trial in trials:
-        name = trial.state.name.lower()
-        style = _STYLES.get(trial.state)
+        name, style = trial.state.name.lower(), _STYLES.get(trial.state)
         values = [f"{value:.6g}" for value in trial.values or []]
         values += [""] * (len(study.directions) - len(values))
         took = "" if (ran := duration_of(trial)) is None else clock(ran)
-        state = f"[{style}]{name}[/]" if style else name
-        params = format_params(trial.params or trial.system_attrs.get("fixed_params", {}))
-        table.add_row(str(trial.number), state, *values, params, took, _note(trial))
+        params = format_params(trial.params or given_of(trial))
+        cells = (*values, params, took, _note(trial))
+        table.add_row(str(trial.number), Text(name, style or ""), *map(Text, cells))
     return table
 
 
@@ -112,9 +115,4 @@ def _note(trial: FrozenTrial) -> str:
     link, first, failure = warm_link(trial), retry_of(trial), failure_of(trial)
     origin = f"trial {link.trial} of {link.study}" if link else ""
     origin = f"retry of {first}" if first is not None else origin
-    # A reason may hold square brackets, which rich would read as markup.
-    return (origin if failure is None else failure).replace("[", r"\[")
-
-
-def _line(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    return plain(origin if failure is None else failure)

@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from search.limits import MAX_BYTES, MAX_SECONDS
 from search.rules import broken, show
+from search.text import plain, show_value
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_MOST_PARAMS = 50
 _BYTES = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 
 
@@ -55,5 +58,6 @@ def clock(seconds: float) -> str:
 
 
 def format_params(params: Mapping[str, Any]) -> str:
-    """Returns ``name=value`` pairs, floats with four significant digits."""
-    return " ".join(f"{name}={f'{value:.4g}' if isinstance(value, float) else value}" for name, value in params.items())
+    """Returns ``name=value`` pairs, floats with four significant digits; of very many the first ones."""
+    pairs = [f"{plain(name)}={show_value(value)}" for name, value in islice(params.items(), _MOST_PARAMS)]
+    return " ".join(pairs + ["…"] * (len(params) > _MOST_PARAMS))

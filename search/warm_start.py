@@ -6,6 +6,7 @@ killed is gone on with by the same launch, and no other launch goes on without t
 cannot be compared, because the configs they were measured with differ in more than what is searched, none of them is the best.
 """
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,7 @@ from search.resume import describe
 from search.samplers import learns
 from search.space import check_value
 from search.study_file import StudySpec
+from search.text import plain
 
 
 @dataclass
@@ -56,11 +58,13 @@ class WarmStart:
 
     def lines(self) -> list[str]:
         """Returns what a person must know of it."""
-        lines = [f"Warm start: {_trials(self.taken)} of {self.source} taken over; they count against no budget."]
+        lines = [f"Warm start: {_trials(self.taken)} of {plain(self.source)} taken over; they count against no budget."]
         if self.taken and not learns(self.sampler):
             lines.append(f"{self.sampler} does not learn from them; tpe and gp would.")
-        lines += [f"Left out, {_trials(count)}: {rule}." for rule, count in self.unfit.items()]
-        lines += [f"Left out of {_trials(count)}: {name}, which is not in [space]." for name, count in self.dropped.items()]
+        lines += [f"Left out, {_trials(count)}: {plain(rule)}." for rule, count in self.unfit.items()]
+        lines += [
+            f"Left out of {_trials(count)}: {plain(name)}, which is not in [space]." for name, count in self.dropped.items()
+        ]
         if rest := self.taken - self.compared:
             lines.append(
                 f"Of {rest} the value cannot be compared, since the objective, settings or parameters differ: none is the best."
@@ -91,6 +95,9 @@ def warm_start(study: optuna.Study, spec: StudySpec, source: optuna.Study) -> Wa
     summary = WarmStart(source.study_name, spec.sampler.name)
     for trial in source.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         if is_infeasible(trial):
+            continue
+        if not all(map(math.isfinite, trial.values or [math.nan])):
+            summary.unfit["its value is not finite"] += 1
             continue
         taken = _take(trial, source, spec, summary)
         if taken is not None and trial.number not in known:

@@ -152,7 +152,7 @@ def as_values(result: Any, directions: int) -> tuple[float, ...]:
     """Returns what an objective returned as one float for each direction.
 
     Raises:
-        _BadResult: It is None, NaN, no number, or of the wrong length.
+        _BadResult: It is None, NaN, infinite, no number, or of the wrong length.
     """
     wanted = "one number" if directions == 1 else f"{directions} numbers, one for each direction"
     several = isinstance(result, Sequence) and not isinstance(result, str)
@@ -161,10 +161,11 @@ def as_values(result: Any, directions: int) -> tuple[float, ...]:
         raise _BadResult(f"the objective must return {wanted}; got {one_line(repr(result))}")
     try:
         values = tuple(float(item) for item in items)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise _BadResult(f"the objective must return {wanted}; got {one_line(repr(result))}") from None
-    if any(math.isnan(value) for value in values):
-        raise _BadResult(f"the objective must return {wanted}; got {one_line(repr(result))} (not a number)")
+    for lost, why in ((math.isnan, "not a number"), (math.isinf, "infinite")):
+        if any(map(lost, values)):
+            raise _BadResult(f"the objective must return {wanted}; got {one_line(repr(result))} ({why})")
     return values
 
 

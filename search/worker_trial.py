@@ -82,7 +82,8 @@ class WorkerTrial:
         """Records an intermediate value, and learns whether this trial is to be pruned.
 
         Args:
-            value: The value of the metric after `step`; NaN is allowed, and pruners prune it.
+            value: The value of the metric after `step`; NaN is allowed, and pruners prune it. What is infinite is kept as NaN:
+                it is as little a value, and would outdo every other.
             step: The zero-based epoch. A second report of one step is ignored with a warning, as Optuna does.
 
         Raises:
@@ -106,7 +107,7 @@ class WorkerTrial:
             warnings.warn(f"The reported value is ignored because `step={step}` is already reported.", stacklevel=2)
             return
         self._steps.add(step)
-        self._answer = self._ask(Report(self.number, number, step))
+        self._answer = self._ask(Report(self.number, math.nan if math.isinf(number) else number, step))
         if self._answer.stop:
             raise Interrupted
 

@@ -1,5 +1,6 @@
 """Which search found more, and sooner? Two studies or more in numbers; several of one label are its seeds."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -140,7 +141,7 @@ def _run(study: optuna.Study, goal: Goal) -> Run:
     if not ranked:
         raise StudyError(f'study "{study.study_name}": must have a COMPLETE trial; got none. Leave it out, or let it run.')
     timeline = lay_out(trials)
-    seconds = working_seconds(timeline)
+    seconds = defaultdict(float, working_seconds(timeline))  # of a trial that never started, nobody knows when it ended
     finished = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     finished.sort(key=lambda trial: (seconds[trial.number], trial.number))
     sound = {trial.number for trial in ranked}

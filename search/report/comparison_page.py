@@ -7,10 +7,12 @@ from statistics import fmean
 import plotly.graph_objects as go
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from search.report.comparison import Comparison, Run, Side, value_at
 from search.report.figures import BLUE, GREEN, GREY, ORANGE, PINK, SKY, VERMILLION, style
-from search.report.html import chart, page, section, table, time_unit
+from search.report.html import chart, inert, page, section, table, time_unit
+from search.text import plain, print_line
 from search.units import clock
 
 _COLOURS = (BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY, GREY)
@@ -30,12 +32,12 @@ def print_table(comparison: Comparison, console: Console | None = None) -> None:
     header, rows = _table(comparison)
     drawn = Table(box=None, pad_edge=False, header_style="dim")
     for name in header:
-        drawn.add_column(name, no_wrap=True)
+        drawn.add_column(Text(name), no_wrap=True)
     for row in rows:
-        drawn.add_row(*(cell.replace("[", r"\[") for cell in row))
+        drawn.add_row(*map(Text, row))
     console.print(drawn)
     for line in _notes(comparison):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        print_line(console, line)
 
 
 def _sections(comparison: Comparison) -> Iterator[str]:
@@ -58,12 +60,12 @@ def _sections(comparison: Comparison) -> Iterator[str]:
 
 
 def _table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    first = comparison.sides[0].label
+    first = plain(comparison.sides[0].label)
     reached = f"{comparison.target:.4g}"
     header = [
         "",
         "studies",
-        f"best\n{comparison.goal.name}",
+        f"best\n{plain(comparison.goal.name)}",
         f"against\n{first}",
         f"trials to\n{reached}",
         f"time to\n{reached}",
@@ -74,7 +76,7 @@ def _table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 def _row(side: Side) -> list[str]:
     gain = "" if side.gain is None else side.gain.signed()
     reached = [f"{side.trials_to_target:g}", clock(side.seconds_to_target)]
-    return [side.label, str(len(side.runs)), str(side.best), gain, *reached]
+    return [plain(side.label), str(len(side.runs)), str(side.best), gain, *reached]
 
 
 def _notes(comparison: Comparison) -> list[str]:
@@ -83,7 +85,7 @@ def _notes(comparison: Comparison) -> list[str]:
     if any(len(side.runs) > 1 for side in comparison.sides):
         notes.append("Means over studies with 95% t intervals; times and trials are medians.")
     if comparison.differing:
-        names = ", ".join(comparison.differing)
+        names = plain(", ".join(comparison.differing))
         notes.append(f"Careful: the studies do not agree on {names}, so that their values may not be comparable.")
     return notes
 
@@ -100,8 +102,8 @@ def _chart(comparison: Comparison, curves: Sequence[Sequence[_Curve]]) -> go.Fig
             figure.add_scatter(x=x, y=[max(column) for column in columns], fill="tonexty", fillcolor=f"{colour}2e", **steps)
         line = {"color": colour, "width": 2.5, "shape": "hv"}
         means = [fmean(column) for column in columns]
-        figure.add_scatter(x=x, y=means, mode="lines", name=side.label, legendgroup=side.label, line=line)
-    figure.update_yaxes(title=f"best {comparison.goal.name} so far")
+        figure.add_scatter(x=x, y=means, mode="lines", name=inert(side.label), legendgroup=side.label, line=line)
+    figure.update_yaxes(title=f"best {inert(comparison.goal.name)} so far")
     figure.update_xaxes(rangemode="tozero")
     return style(figure, 440, showlegend=True)
 

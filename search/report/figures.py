@@ -11,8 +11,10 @@ from plotly.subplots import make_subplots
 
 from search.goals import Goal
 from search.report.facts import Facts
+from search.report.html import inert
 from search.report.importances import Importances
-from search.units import clock, format_params
+from search.text import show_value
+from search.units import clock
 
 BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A929C"
 """Okabe & Ito 2008: told apart by colour-blind readers."""
@@ -24,6 +26,7 @@ STATE_COLOURS = {
     TrialState.RUNNING: GREY,
 }
 
+_LINES = 25  # parameters that are named under the pointer
 _CURVES = 300
 """So many curves of a kind are drawn at most, the latest ones; more cannot be told apart."""
 
@@ -39,7 +42,8 @@ def style(figure: go.Figure, height: int, **layout: object) -> go.Figure:
 def hover(trial: FrozenTrial) -> str:
     """Returns what a trial's mark says under the pointer."""
     values = ", ".join(f"{value:.6g}" for value in trial.values or [])
-    return f"trial {trial.number}: {values or trial.state.name.lower()}<br>{format_params(trial.params).replace(' ', '<br>')}"
+    params = [f"{inert(name)}={inert(show_value(value))}" for name, value in list(trial.params.items())[:_LINES]]
+    return "<br>".join([f"trial {trial.number}: {values or trial.state.name.lower()}", *params])
 
 
 def sensible_range(values: Sequence[float], maximize: bool, shown: Sequence[float] = ()) -> tuple[float, float] | None:
@@ -81,7 +85,7 @@ def best_so_far(facts: Facts, goal: Goal) -> go.Figure:
     margin = 0.5 + len(facts.trials) * 0.01
     whole = {"dtick": 1} if len(facts.trials) <= 20 else {}
     figure.update_xaxes(title="trial", range=[-margin, len(facts.trials) - 1 + margin], zeroline=False, **whole)
-    figure.update_yaxes(title=goal.name, range=sensible_range([goal.of(trial) for trial in trials], goal.maximize, kept))
+    figure.update_yaxes(title=inert(goal.name), range=sensible_range([goal.of(trial) for trial in trials], goal.maximize, kept))
     return style(figure, 400)
 
 
@@ -107,7 +111,7 @@ def importances(found: Importances) -> go.Figure:
     for label, shares, colour in (("PED-ANOVA", found.ped_anova, ORANGE), ("fANOVA", found.fanova, BLUE)):
         known = [name for name in names if name in shares]
         figure.add_bar(
-            y=known,
+            y=[inert(name) for name in known],
             x=[shares[name] for name in known],
             name=label,
             orientation="h",
@@ -139,7 +143,7 @@ def intermediate_values(facts: Facts, goal: Goal) -> go.Figure:
     _add_curves(figure, [trial for trial in facts.best if trial.intermediate_values], "best", GREEN, 3.0, 1.0)
     shown = [value for trial in [*complete, *pruned] for value in trial.intermediate_values.values()]
     figure.update_xaxes(title="step")
-    figure.update_yaxes(title=goal.name, range=sensible_range(shown, goal.maximize))
+    figure.update_yaxes(title=inert(goal.name), range=sensible_range(shown, goal.maximize))
     return style(figure, 460)
 
 
@@ -196,7 +200,7 @@ def pareto_front(facts: Facts) -> go.Figure:
                 **place,
             )
         for update, goal in ((figure.update_xaxes, across), (figure.update_yaxes, up)):
-            update(title=f"{goal.name} ({'more' if goal.maximize else 'less'} is better)", **place)
+            update(title=f"{inert(goal.name)} ({'more' if goal.maximize else 'less'} is better)", **place)
     return style(figure, 60 + 380 * -(-len(pairs) // columns))
 
 

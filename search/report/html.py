@@ -1,5 +1,7 @@
 """What is a page made of? One template with Plotly inside, and the pieces that go into it."""
 
+import base64
+import hashlib
 from collections.abc import Iterable, Sequence
 from html import escape
 from string import Template
@@ -7,10 +9,26 @@ from string import Template
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from search.text import LONGEST, plain
 
-def page(title: str, sections: Iterable[str]) -> str:
-    """Returns a whole page that needs no network; `title` is plain text, `sections` are HTML."""
-    return _PAGE.substitute(title=escape(title), plotly=get_plotlyjs(), sections="\n".join(sections))
+_CHART = "<script data-chart"
+
+
+def page(title: str, parts: Iterable[str]) -> str:
+    """Returns a whole page that needs no network; `title` is plain text, `parts` are its sections, as HTML."""
+    body = "\n".join(parts)
+    # Whoever wrote a text on the page cannot know the hash of all that is on it, and so no script of theirs runs.
+    nonce = hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    plotly = get_plotlyjs()
+    digest = base64.b64encode(hashlib.sha256(plotly.encode()).digest()).decode()
+    sections = body.replace(_CHART, f'{_CHART} nonce="{nonce}"')
+    whole = _PAGE.substitute(title=inert(title), plotly=plotly, digest=digest, nonce=nonce, sections=sections)
+    return whole.encode("utf-8", "backslashreplace").decode()
+
+
+def inert(written: object, longest: int = LONGEST) -> str:
+    """Returns text that anybody may have written as HTML, and for Plotly, which takes some of it as markup too."""
+    return escape(plain(written, longest), quote=False)
 
 
 def section(title: str, text: str, body: str = "") -> str:
@@ -22,19 +40,23 @@ def chart(figure: go.Figure) -> str:
     """Returns a figure that draws itself when the page opens."""
     config = {"displayModeBar": False, "responsive": True}
     drawn: str = figure.to_html(full_html=False, include_plotlyjs=False, config=config)
-    return drawn
+    return drawn.replace("<script", _CHART)  # what is in the figure has no < of its own any more
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Returns a table of plain text."""
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    head = "".join(f"<th>{_cell(name)}</th>" for name in header)
+    body = "".join("<tr>" + "".join(f"<td>{_cell(shown)}</td>" for shown in row) + "</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cell(shown: str) -> str:
+    return "<br>".join(map(inert, shown.split("\n")))
 
 
 def cards(shown: Iterable[tuple[str, str]]) -> str:
     """Returns figures that catch the eye, each with what it counts; plain text."""
-    each = (f'<div class="card"><b>{escape(figure)}</b><span>{escape(text)}</span></div>' for figure, text in shown)
+    each = (f'<div class="card"><b>{inert(figure)}</b><span>{inert(what)}</span></div>' for figure, what in shown)
     return f'<div class="cards">{"".join(each)}</div>'
 
 
@@ -51,6 +73,8 @@ _PAGE = Template("""<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'sha256-$digest' 'nonce-$nonce'; \
+style-src 'unsafe-inline'; img-src data: blob:; font-src data:; base-uri 'none'; form-action 'none'">
 <title>$title</title>
 <style>
 body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 1160px; margin: 0 auto; padding: 16px 24px 48px; }

@@ -1,13 +1,18 @@
 """Which parameters matter? fANOVA and PED-ANOVA, as Optuna computes them."""
 
+import math
+import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import optuna
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
 from optuna.importance._base import BaseImportanceEvaluator
 from optuna.trial import FrozenTrial
+
+from search.errors import one_line
+from search.text import plain
 
 _TREE_DEPTH = 8
 """Of fANOVA's forest. Optuna's default, 64, takes minutes for 2,000 trials, and its first two digits are the same."""
@@ -25,11 +30,13 @@ class Importances:
             do not have.
         ped_anova: How far a parameter's distribution among the best tenth of the trials is from that among all.
         trials: How many COMPLETE trials they rest on.
+        failed: What could not be computed, and why, a sentence each.
     """
 
     fanova: Mapping[str, float]
     ped_anova: Mapping[str, float]
     trials: int
+    failed: tuple[str, ...] = ()
 
     def ranking(self) -> list[str]:
         """Returns the parameters by the mean of both shares, the most important first."""
@@ -50,18 +57,44 @@ def measure(study: optuna.Study, trials: Sequence[FrozenTrial], index: int, maxi
     varied = any(not distribution.single() for trial in trials for distribution in trial.distributions.values())
     if len(values) < 2 or not varied or all(trial.params == trials[0].params for trial in trials):
         return None
+    shares, failed, only = [], [], _only(study, trials)
+    for name, evaluator in (
+        ("fANOVA", FanovaImportanceEvaluator(max_depth=_TREE_DEPTH, seed=0)),
+        ("PED-ANOVA", PedAnovaImportanceEvaluator()),
+    ):
+        found, why = _evaluate(only, evaluator, _loss(values, index, maximize))
+        shares.append(found)
+        failed += [f"{name} cannot be had; Optuna says: {why}."] if why else []
+    return Importances(shares[0], shares[1], len(trials), tuple(failed))
+
+
+def _loss(values: Collection[float], index: int, maximize: bool) -> Callable[[FrozenTrial], float]:
+    """Returns the value with its sign such that less is better, which PED-ANOVA wants, in [-1, 1] for what fANOVA squares.
+
+    Neither minds the scale, but both do arithmetic that the smallest and the largest numbers are lost in.
+    """
+    middle = min(values) / 2 + max(values) / 2
+    half = max(max(values) / 2 - min(values) / 2, sys.float_info.min)
     sign = -1.0 if maximize else 1.0
-    # PED-ANOVA takes less for better; fANOVA does not care.
-    target: Callable[[FrozenTrial], float] = lambda trial: sign * trial.values[index]  # noqa: E731
-    fanova = _evaluate(study, FanovaImportanceEvaluator(max_depth=_TREE_DEPTH, seed=0), target)
-    ped_anova = _evaluate(study, PedAnovaImportanceEvaluator(), target)
-    return Importances(fanova, ped_anova, len(trials))
+    return lambda trial: sign * (trial.values[index] - middle) / half
+
+
+def _only(study: optuna.Study, trials: Sequence[FrozenTrial]) -> optuna.Study:
+    """Returns a study of these trials alone: others may have values that are none, which Optuna's evaluators take."""
+    copy = optuna.create_study(directions=study.directions)
+    for trial in trials:
+        copy._storage.create_new_trial(copy._study_id, template_trial=trial)
+    return copy
 
 
 def _evaluate(
     study: optuna.Study, evaluator: BaseImportanceEvaluator, target: Callable[[FrozenTrial], float]
-) -> dict[str, float]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about few trials, which the page says itself
-        found = get_param_importances(study, evaluator=evaluator, target=target)
-    return {name: float(share) for name, share in found.items()}
+) -> tuple[dict[str, float], str]:
+    """Returns the shares, or none and why: what a study may hold is more than Optuna's evaluators are made for."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about few trials, which the page says itself
+            found = get_param_importances(study, evaluator=evaluator, target=target)
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        return {}, plain(one_line(error) or type(error).__name__).rstrip(".")
+    return {name: float(share) for name, share in found.items() if math.isfinite(share)}, ""

@@ -7,15 +7,16 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import optuna
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
+from plotly.subplots import make_subplots
 
 from search.goals import Goal
 from search.report.facts import Facts
 from search.report.figures import hover, sensible_range, style
+from search.report.html import inert
 
 _BINS = 16
 """Cells of a contour along an axis with more values than that."""
@@ -25,6 +26,8 @@ _TICKS, _CHOICES = 5, 12  # named on an axis at most
 _SCALE = "Blues"
 _UNUSED = -0.12  # height of a parameter that a trial does not have
 _JITTER = 0.012  # keeps lines through the same choice apart
+_LABEL = 40  # characters of a name or a choice on an axis
+_FARTHEST, _HIGHEST = 1e300, 308.0  # what lies beyond is drawn there; the square of its distance would be no number
 
 
 @dataclass(frozen=True)
@@ -53,14 +56,14 @@ class Axis:
     def place(self, value: Any) -> float:
         """Returns where a value lies: a choice's index, or a number, its logarithm to base 10 on a logarithmic axis."""
         if self.choices:
-            return float(self.choices.index(value))
-        return math.log10(value) if self.log else float(value)
+            return float(next(at for at, choice in enumerate(self.choices) if _is(choice, value)))
+        return math.log10(value) if self.log else float(min(max(value, -_FARTHEST), _FARTHEST))
 
     def label(self, place: float) -> str:
         """Returns the value at a place, as text."""
         if self.choices:
-            return str(self.choices[round(place)])
-        return f"{10**place if self.log else place:.3g}"
+            return inert(self.choices[round(place)], _LABEL)
+        return f"{10 ** min(place, _HIGHEST) if self.log else place:.3g}"
 
     def ticks(self, places: Iterable[float]) -> list[float]:
         """Returns the places to be named, given those of the trials."""
@@ -92,7 +95,7 @@ def parallel_coordinates(facts: Facts, goal: Goal, order: Sequence[str]) -> go.F
             [goal.of(t) for t in trials] if axis is values else [t.params[axis.name] for t in trials if axis.name in t.params]
         )
         _add_scale(figure, at, axis, [axis.place(value) for value in given], _UNUSED in heights[at])
-    names = [axis.name for axis in [*axes, values]]
+    names = [inert(axis.name, _LABEL) for axis in [*axes, values]]
     figure.update_xaxes(
         tickvals=list(range(len(names))), ticktext=names, range=[-0.35, len(names) - 0.8], showgrid=False, zeroline=False
     )
@@ -100,11 +103,21 @@ def parallel_coordinates(facts: Facts, goal: Goal, order: Sequence[str]) -> go.F
     return style(figure, 430, showlegend=False)
 
 
-def slices(study: optuna.Study, facts: Facts, goal: Goal, names: Sequence[str]) -> go.Figure:
+def slices(facts: Facts, goal: Goal, names: Sequence[str]) -> go.Figure:
     """The value against each parameter; darker is later."""
-    figure = optuna.visualization.plot_slice(study, list(names), target=goal.of, target_name=goal.name)
+    figure = make_subplots(1, len(names), shared_yaxes=True, horizontal_spacing=0.04)
+    for at, name in enumerate(names, 1):
+        trials = sorted((trial for trial in facts.ranked if name in trial.params), key=lambda trial: trial.number)
+        axis = Axis.of(name, trials)
+        x = [axis.place(trial.params[name]) for trial in trials]
+        colours = {"color": [trial.number for trial in trials], "colorscale": _SCALE, "showscale": at == 1}
+        marker = {"size": 7, "line": {"color": "#8A929C", "width": 0.5}, "colorbar": {"title": "trial"}, **colours}
+        shown = {"text": [hover(trial) for trial in trials], "hovertemplate": "%{text}<extra></extra>"}
+        figure.add_scatter(x=x, y=list(map(goal.of, trials)), mode="markers", marker=marker, **shown, row=1, col=at)
+        figure.update_xaxes(title=inert(name, _LABEL), **_ticks(axis, x), row=1, col=at)
     figure.update_yaxes(range=sensible_range([goal.of(trial) for trial in facts.ranked], goal.maximize))
-    return style(figure, 380)
+    figure.update_yaxes(title=inert(goal.name), row=1, col=1)
+    return style(figure, 380, showlegend=False)
 
 
 def contour(facts: Facts, goal: Goal, names: tuple[str, str]) -> go.Figure:
@@ -112,7 +125,7 @@ def contour(facts: Facts, goal: Goal, names: tuple[str, str]) -> go.Figure:
     trials = [trial for trial in facts.ranked if all(name in trial.params for name in names)]
     across, up = (Axis.of(name, trials) for name in names)
     x, y = (np.array([axis.place(trial.params[axis.name]) for trial in trials]) for axis in (across, up))
-    z = np.array([goal.of(trial) for trial in trials])
+    z = np.clip([goal.of(trial) for trial in trials], -_FARTHEST, _FARTHEST)
     (columns, at_x), (rows, at_y) = _cells(x), _cells(y)
     sums, counts = np.zeros((len(rows), len(columns))), np.zeros((len(rows), len(columns)))
     np.add.at(sums, (at_y, at_x), z)
@@ -121,7 +134,7 @@ def contour(facts: Facts, goal: Goal, names: tuple[str, str]) -> go.Figure:
     np.divide(sums, counts, out=means, where=counts > 0)
     limits = sensible_range([goal.of(trial) for trial in trials], goal.maximize)
     bounds = {} if limits is None else {"zmin": limits[0], "zmax": limits[1]}
-    scale = {"colorscale": _SCALE, "reversescale": not goal.maximize, "colorbar": {"title": goal.name}}
+    scale = {"colorscale": _SCALE, "reversescale": not goal.maximize, "colorbar": {"title": inert(goal.name, _LABEL)}}
     surface = {"x": columns, "y": rows, "z": means, "connectgaps": True, "hoverinfo": "skip", **scale, **bounds}
     figure = go.Figure()
     if across.choices or up.choices:
@@ -132,15 +145,27 @@ def contour(facts: Facts, goal: Goal, names: tuple[str, str]) -> go.Figure:
     text = [hover(trial) for trial in trials]
     figure.add_scatter(x=x, y=y, mode="markers", marker=marker, text=text, hovertemplate="%{text}<extra></extra>")
     for update, axis, places in ((figure.update_xaxes, across, x), (figure.update_yaxes, up, y)):
-        ticks = axis.ticks(places.tolist())
-        update(title=axis.name, tickvals=ticks, ticktext=[axis.label(tick) for tick in ticks], zeroline=False)
+        update(title=inert(axis.name, _LABEL), **_ticks(axis, places.tolist()))
     return style(figure, 460, showlegend=False)
+
+
+def _ticks(axis: Axis, places: Sequence[float]) -> dict[str, Any]:
+    ticks = axis.ticks(places)
+    return {"tickvals": ticks, "ticktext": [axis.label(tick) for tick in ticks], "zeroline": False}
+
+
+def _is(choice: Any, value: Any) -> bool:
+    """Whether a value is this choice: 1, 1.0 and True are three, and NaN is itself."""
+    return bool(type(choice) is type(value) and choice == value) or bool(choice != choice and value != value)
 
 
 def can_contour(facts: Facts, names: Sequence[str]) -> bool:
     """Returns whether two parameters span an area: some trials have both, and each takes at least two values there."""
     trials = [trial for trial in facts.ranked if all(name in trial.params for name in names)]
-    return len(names) == 2 and all(len({trial.params[name] for trial in trials}) > 1 for name in names)
+    if len(names) < 2 or not trials:
+        return False
+    axes = (Axis.of(name, trials) for name in names)
+    return all(len({axis.place(trial.params[axis.name]) for trial in trials}) > 1 for axis in axes)
 
 
 def _heights(axis: Axis, values: Sequence[Any]) -> list[float]:
@@ -197,4 +222,4 @@ def _cells(places: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
     if len(distinct) <= _BINS:
         return distinct, index
     centres, width = np.linspace(places.min(), places.max(), _BINS, retstep=True)
-    return centres, np.rint((places - places.min()) / width).astype(np.intp)
+    return centres, np.minimum(np.rint((places - places.min()) / width), _BINS - 1).astype(np.intp)

@@ -10,11 +10,13 @@ from search.durations import duration_of
 from search.goals import Goal
 from search.report import figures, landscape
 from search.report.facts import TOP, Facts, Failure, gather
-from search.report.html import cards, chart, page, section, table, time_unit
+from search.report.html import cards, chart, inert, page, section, table, time_unit
 from search.report.importances import FEW, Importances
+from search.text import plain, show_value
 from search.units import clock
 
 _FAILURES, _NUMBERS, _AXES = 20, 12, 10
+_PARAMS, _TRACEBACK = 40, 30_000  # columns of the configs; characters
 
 
 def render(study: optuna.Study) -> str:
@@ -27,10 +29,10 @@ def render(study: optuna.Study) -> str:
         StudyError: No trial has ended yet.
     """
     facts = gather(study)
-    return page(f"Study {facts.name}", _sections(study, facts))
+    return page(f"Study {facts.name}", _sections(facts))
 
 
-def _sections(study: optuna.Study, facts: Facts) -> Iterator[str]:
+def _sections(facts: Facts) -> Iterator[str]:
     yield _summary(facts)
     if len(facts.goals) > 1 and facts.ranked:
         text = "No trial is better than one of the front in one direction without being worse in another; choose among them."
@@ -41,7 +43,7 @@ def _sections(study: optuna.Study, facts: Facts) -> Iterator[str]:
         yield _configs(facts)
     for goal, found in zip(facts.goals, facts.importances, strict=True):
         if facts.ranked:
-            yield from _space(study, facts, goal, found)
+            yield from _space(facts, goal, found)
     if len(facts.goals) == 1 and any(trial.intermediate_values for trial in facts.trials):
         yield _intermediate(facts)
     if facts.timeline.spans:
@@ -57,7 +59,7 @@ def _summary(facts: Facts) -> str:
         shown.insert(0, ("none", "COMPLETE trial to choose from"))
     elif len(facts.goals) == 1:
         best, goal = facts.best[0], facts.goals[0]
-        shown.insert(0, (f"{goal.of(best):.4g}", f"best {goal.name}, trial {best.number}"))
+        shown.insert(0, (f"{goal.of(best):.4g}", f"best {plain(goal.name)}, trial {best.number}"))
         shown.insert(1, _baseline_card(facts))
     else:
         shown.insert(0, (str(len(facts.best)), "trials on the Pareto front"))
@@ -90,15 +92,17 @@ def _history(facts: Facts, goal: Goal) -> str:
     text = f"Each mark is a COMPLETE trial; {way} is better."
     if facts.baseline is not None and facts.baseline in facts.ranked:
         text += " The star is the enqueued baseline, the dotted line its value."
-    return section(f"Best so far: {escape(goal.name)}", text, chart(figures.best_so_far(facts, goal)))
+    return section(f"Best so far: {inert(goal.name)}", text, chart(figures.best_so_far(facts, goal)))
 
 
 def _configs(facts: Facts) -> str:
-    params = list(dict.fromkeys(name for trial in facts.top for name in trial.params))
+    every = list(dict.fromkeys(name for trial in facts.top for name in trial.params))
+    params = every[:_PARAMS]
     header = ["", "trial", *(goal.name for goal in facts.goals), "time", *params]
-    rows = [
-        [*_head(facts, trial, at), *(_shown(trial.params.get(name)) for name in params)] for at, trial in enumerate(facts.top)
-    ]
+    rows = []
+    for at, trial in enumerate(facts.top):
+        row = (show_value(trial.params[name]) if name in trial.params else "" for name in params)
+        rows.append([*_head(facts, trial, at), *row])
     many = len(facts.goals) > 1
     title = (
         "Configs of the Pareto front"
@@ -108,6 +112,7 @@ def _configs(facts: Facts) -> str:
         else "The best config"
     )
     text = f"At most {TOP}. " if many and len(facts.best) > TOP else ""
+    text += f"The first {_PARAMS} parameters of {len(every)}. " if len(every) > _PARAMS else ""
     text += "One trial's value holds luck: retrain the best with several seeds before you trust their order."
     return section(title, text, table(header, rows))
 
@@ -128,16 +133,15 @@ def _time(seconds: float) -> str:
     return f"{seconds / length:.0f} {unit}" if length == 1 else f"{seconds / length:.1f} {unit}"
 
 
-def _shown(value: object) -> str:
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _space(study: optuna.Study, facts: Facts, goal: Goal, found: Importances | None) -> Iterator[str]:
-    of = "" if len(facts.goals) == 1 else f": {escape(goal.name)}"
+def _space(facts: Facts, goal: Goal, found: Importances | None) -> Iterator[str]:
+    of = "" if len(facts.goals) == 1 else f": {inert(goal.name)}"
     if found is None:
         order = sorted({name for trial in facts.ranked for name in trial.params})
         why = "They need at least two COMPLETE trials with different values, and a parameter that varies."
         yield section(f"What matters{of}", f"Importances cannot be had. {why}")
+    elif not found.ranking():
+        order = sorted({name for trial in facts.ranked for name in trial.params})
+        yield section(f"What matters{of}", escape(" ".join(found.failed)))
     else:
         order = found.ranking()
         yield section(f"What matters{of}", _meaning(found), chart(figures.importances(found)))
@@ -156,7 +160,7 @@ def _space(study: optuna.Study, facts: Facts, goal: Goal, found: Importances | N
         if len(first) < 2
         else "The value against the two that matter most."
     )
-    yield section(f"Slices{of}", f"{text} Darker marks are later trials.", chart(landscape.slices(study, facts, goal, first)))
+    yield section(f"Slices{of}", f"{text} Darker marks are later trials.", chart(landscape.slices(facts, goal, first)))
     if landscape.can_contour(facts, first):
         text = "The mean value over the two; darker is better. Between trials the surface is a guess."
         yield section(f"Contour{of}", text, chart(landscape.contour(facts, goal, (first[0], first[1]))))
@@ -168,9 +172,11 @@ def _meaning(found: Importances) -> str:
         "<b>PED-ANOVA</b>: what sets the best tenth of the trials apart from all of them. "
         f"From {found.trials} COMPLETE trials{', so few that it is a hint' if found.trials < FEW else ''}; each adds up to 1."
     )
-    left_out = [name for name in found.ped_anova if name not in found.fanova]
+    if found.failed:
+        text += f" {escape(' '.join(found.failed))}"
+    left_out = [name for name in found.ped_anova if name not in found.fanova] if found.fanova else []
     if left_out:
-        text += f" fANOVA leaves out what not every trial has: {escape(', '.join(left_out))}."
+        text += f" fANOVA leaves out what not every trial has: {inert(', '.join(left_out))}."
     return text
 
 
@@ -179,7 +185,7 @@ def _intermediate(facts: Facts) -> str:
     saved = facts.pruning
     if saved is not None:
         rule = (
-            f"as many steps as its {escape(saved.planned_by)}"
+            f"as many steps as its {inert(saved.planned_by)}"
             if saved.planned_by
             else "as many steps as the median COMPLETE trial"
         )
@@ -215,5 +221,5 @@ def _failures(facts: Facts) -> str:
 def _traceback(failure: Failure) -> str:
     if not failure.traceback:
         return ""
-    summary = f"Trial {failure.numbers[0]}: {escape(failure.reason)}"
-    return f"<details><summary>{summary}</summary><pre>{escape(failure.traceback)}</pre></details>"
+    summary = f"Trial {failure.numbers[0]}: {inert(failure.reason)}"
+    return f"<details><summary>{summary}</summary><pre>{escape(failure.traceback[-_TRACEBACK:])}</pre></details>"

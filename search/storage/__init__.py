@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -13,7 +14,7 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from search.errors import StorageError, StudyError
+from search.errors import StorageError, StudyError, one_line
 from search.storage import server, sqlite
 from search.storage.database import open_database
 from search.storage.journal import Journal, open_journal
@@ -65,7 +66,10 @@ def open_study(url: str, name: str | None, *, writable: bool = False) -> optuna.
             name = _only(names, hide_password(url))
         if name not in names:
             raise StudyError(f'{hide_password(url)}: holds no study "{name}". Run search launch first, or check --storage.')
-        return optuna.load_study(study_name=name, storage=storage)
+        study = optuna.load_study(study_name=name, storage=storage)
+        if not study.directions:
+            raise StorageError(f'{hide_password(url)}: study "{name}" must have a direction; got none. Restore it from a copy.')
+        return study
 
 
 def _only(names: Sequence[str], url: str) -> str:
@@ -150,6 +154,20 @@ def storage_errors(url: str) -> Iterator[None]:
         raise StorageError(
             f"{hide_password(url)}: the storage must be readable and writable; got: {got.rstrip('.')}. {remedy(got)}"
         ) from error
+    except (ArithmeticError, AssertionError, LookupError, RecursionError, ValueError) as error:
+        if not _is_about_content(error):
+            raise
+        got = one_line(error) or type(error).__name__
+        raise StorageError(
+            f"{hide_password(url)}: the storage must hold what Optuna writes; got what it cannot read: {got.rstrip('.')}. "
+            "Restore it from a copy, or leave this study out."
+        ) from error
+
+
+def _is_about_content(error: BaseException) -> bool:
+    """Returns whether Optuna's storages raised this: they decode what they read, and check it by assertions, if at all."""
+    frames = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(name.startswith(("optuna.storages", "optuna.distributions")) for name in frames)
 
 
 def _close(storage: optuna.storages.BaseStorage) -> None:

@@ -118,7 +118,7 @@ def misbehave(trial, mode, marker="", bad=(1,)):
         raise SystemExit(3)
     if mode == "bad_report":
         trial.report("high", 0)
-    return {"none": None, "nan": float("nan"), "text": "high", "two": (1.0, 2.0)}[mode]
+    return {"none": None, "nan": float("nan"), "text": "high", "two": (1.0, 2.0), "inf": float("-inf")}[mode]
 
 
 class NoStart:

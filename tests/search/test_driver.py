@@ -181,6 +181,7 @@ def test_several_directions(drive):
         ("sys_exit", "SystemExit: 3"),
         ("none", "the objective must return one number; got None"),
         ("nan", "the objective must return one number; got nan (not a number)"),
+        ("inf", "the objective must return one number; got -inf (infinite)"),
         ("text", "the objective must return one number; got 'high'"),
         ("two", "the objective must return one number; got (1.0, 2.0)"),
         ("bad_report", "TypeError: The `value` argument is of type '<class 'str'>' but supposed to be a float."),

@@ -33,7 +33,7 @@ def exported(study, path, number=None, by=None):
 
 
 def test_the_best_trial_with_its_provenance(study, write):
-    path = write(objective={"data": '"${DATA:-here}"', "x": "0", "nested": "{ a = 1 }"})
+    path = write(study={"environment": '["DATA"]'}, objective={"data": '"${DATA:-here}"', "x": "0", "nested": "{ a = 1 }"})
     document = exported(study, path)
     assert document["config"] == {"data": "here", "x": study.trials[1].params["x"], "nested": {"a": 1}}
     provenance = document["provenance"]

@@ -51,7 +51,7 @@ def test_a_retry_is_of_an_earlier_trial():
 def test_every_name_has_the_prefix():
     keys = [value for name, value in vars(records).items() if name.endswith("_KEY") and not name.startswith("_")]
     assert len(keys) > 15
-    assert [key for key in keys if not key.startswith(records.PREFIX)] == [records.WORKER_KEY]
+    assert [key for key in keys if not key.startswith(records.PREFIX)] == [records.WORKER_KEY, records.CLOCK_KEY]
     assert (objective.CONFIG_KEY, objective.PROVENANCE_KEY) == records.OBJECTIVE_KEYS
 
 

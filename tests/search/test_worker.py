@@ -80,7 +80,7 @@ def test_one_value(result):
     assert as_values(result, 1) == (1.0,)
 
 
-@pytest.mark.parametrize("result", [None, float("nan"), "1.0", (1.0, 2.0), [], [None], object()])
+@pytest.mark.parametrize("result", [None, float("nan"), float("inf"), 10**400, "1.0", (1.0, 2.0), [], [None], object()])
 def test_what_is_no_value(result):
     with pytest.raises(Exception, match=r"^the objective must return one number; got ") as caught:
         as_values(result, 1)
