@@ -17,6 +17,7 @@ from tumorcls.config import TrainableFrom
 from tumorcls.errors import WeightsError
 from tumorcls.labels import CLASSES
 from tumorcls.phantom import render
+from tumorcls.weights import check_weights, load_weights
 
 FROZEN_OUTPUT: dict[TrainableFrom, str] = {
     "block2": "block1a_project_bn",
@@ -58,12 +59,14 @@ def build_backbone(image_size: int, weights: str) -> keras.Model:
         return backbone
     if weights == "imagenet":
         try:
-            return build(weights="imagenet")
+            backbone = build(weights="imagenet")
         except Exception as error:  # Keras raises a bare Exception where a download fails
             raise WeightsError(
                 f'weights: "imagenet" must be in Keras\'s cache or reachable; {_one_line(error)}. '
                 'Go online once, name a weights file by its path, or use weights = "none" (random).'
             ) from None
+        check_weights(backbone)
+        return backbone
     path = Path(weights).expanduser()
     if not path.is_file():
         raise WeightsError(
@@ -71,12 +74,7 @@ def build_backbone(image_size: int, weights: str) -> keras.Model:
             "Check the path, and the environment variable in it where there is one."
         )
     backbone = build(weights=None)
-    try:
-        backbone.load_weights(path)
-    except Exception as error:  # h5py and Keras raise many kinds for a file that is not what it should be
-        raise WeightsError(
-            f"weights: must fit EfficientNetB0 without top; got {path}: {_one_line(error)}. Use a `notop` weights file."
-        ) from None
+    load_weights(backbone, path)
     _square_keras_variance(backbone)
     return backbone
 

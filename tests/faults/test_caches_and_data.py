@@ -49,13 +49,11 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture
-def study(folder, images, weights, monkeypatch, toml):
+def study(folder, images, weights, toml):
     """Makes a study on images and weights of its own, with an empty cache of its own; only the head is trained."""
     shutil.copytree(images, "sartaj")
     Path("weights").mkdir()
     shutil.copy(weights, "weights")
-    monkeypatch.setenv("TUMORCLS_CACHE", str(folder / "cache"))
-    monkeypatch.delenv("KERAS_BACKEND", raising=False)
     return write_study(toml, f"weights/{weights.name}")
 
 
@@ -79,12 +77,21 @@ def write_study(toml, weights, start="head", name="demo"):
     return path
 
 
+def environ_of(**extra):
+    """Returns the variables of a launch: a cache of its own, and TensorFlow where a test asks for nothing else."""
+    return {"TUMORCLS_CACHE": str(Path("cache").resolve()), "KERAS_BACKEND": "tensorflow", **extra}
+
+
 @pytest.fixture
-def launch(search):
-    """Runs ``search launch`` with enough patience for a backend that loads on a busy machine."""
+def launch(start):
+    """Runs ``search launch`` to its end, with enough patience for a backend that loads on a busy machine."""
 
     def run(study, trials=TRIALS, code=0, workers=1, **extra):
-        return search("launch", study, "--trials", trials, "--workers", workers, "--quiet", code=code, **extra)
+        process = start("launch", study, "--trials", trials, "--workers", workers, "--quiet", **environ_of(**extra))
+        told = process.communicate(timeout=400)[1]
+        assert process.returncode == code, told
+        assert code == 0 or len(told.splitlines()) == 1, told
+        return told
 
     return run
 
@@ -175,15 +182,13 @@ def test_records_of_the_scan_damaged_between_two_launches_change_no_value(study,
 
 
 @pytest.mark.parametrize("held", ["held", "rows"])
-def test_arrays_truncated_and_overwritten_while_trials_run_change_no_value(
-    study, start, read_study, expected, monkeypatch, folder, held
-):
+def test_arrays_truncated_and_overwritten_while_trials_run_change_no_value(study, start, read_study, expected, folder, held):
     if held == "rows":  # as entries are read that are too large to be held
         (folder / "sitecustomize.py").write_text(
             "import os\nfrom tumorcls import array_cache\narray_cache.HELD_ENTRY_BYTES = 0\n"
         )
     paths = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
-    process = start("launch", study, "--trials", TRIALS + 2, "--workers", 2, "--quiet", PYTHONPATH=paths)
+    process = start("launch", study, "--trials", TRIALS + 2, "--workers", 2, "--quiet", **environ_of(PYTHONPATH=paths))
     rng = np.random.default_rng(0)
     harms = [HARMS[name] for name in ("bits flipped", "pages zeroed", "truncated", "empty")]
     harmed = 0
@@ -222,7 +227,7 @@ def test_images_replaced_between_two_launches_are_refused_and_named(study, launc
     target, original = files()[-1], files()[-1].read_bytes()
     replaced(target, files()[0])
     for workers in (1, 2):
-        refused = launch(study, TRIALS + 2, code=1, workers=workers).stderr
+        refused = launch(study, TRIALS + 2, code=1, workers=workers)
         assert "data: 1 changed (" in refused
         assert target.name in refused
     assert values(read_study) == before
@@ -239,7 +244,7 @@ def test_images_added_or_removed_between_two_launches_are_refused(study, launch,
         shutil.copy(files()[0], files()[-1].with_name("new.jpg"))
     else:
         files()[0].unlink()
-    assert f"data: 1 {change} (" in launch(study, TRIALS + 2, code=1).stderr
+    assert f"data: 1 {change} (" in launch(study, TRIALS + 2, code=1)
     assert values(read_study) == before
 
 
@@ -257,7 +262,7 @@ def test_other_weights_under_the_same_name_are_refused(study, launch, read_study
     before = values(read_study)
     [path] = Path("weights").iterdir()
     other_weights(path)
-    refused = launch(study, TRIALS + 2, code=1).stderr
+    refused = launch(study, TRIALS + 2, code=1)
     assert "weights was " in refused
     assert values(read_study) == before
 
@@ -274,7 +279,7 @@ def other_weights(path):
 
 def test_another_backend_is_refused(study, launch, read_study):
     pytest.importorskip("jax")
-    launch(study, KERAS_BACKEND="tensorflow")
+    launch(study)
     before = values(read_study)
-    assert "backend was tensorflow, and is jax" in launch(study, TRIALS + 2, code=1, KERAS_BACKEND="jax").stderr
+    assert "backend was tensorflow, and is jax" in launch(study, TRIALS + 2, code=1, KERAS_BACKEND="jax")
     assert values(read_study) == before
