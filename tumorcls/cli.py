@@ -1,6 +1,8 @@
 """The command `tumorcls`: loads each command when it is asked for, and prints an expected error as one line."""
 
 import importlib
+import logging
+import os
 import sys
 import warnings
 
@@ -52,6 +54,10 @@ def main() -> None:
     """Runs a command. Exit codes: 0 done, 1 the user's mistake in one line, 130 interrupted, a traceback for a bug."""
     # Pillow's warning about large images; our own error about them is one line.
     warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
+    # So is our own error about a broken file, and what is read all the same needs none.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     try:
         cli.main(prog_name="tumorcls", standalone_mode=False)
     except TumorclsError as error:

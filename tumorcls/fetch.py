@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tumorcls.errors import DataError
+from tumorcls.image_files import read_file, shown
 from tumorcls.sources import UNTYPED_TUMOR, Source, find_source
 
 
@@ -139,5 +140,14 @@ def hash_files(source: Source) -> str:
     digest = hashlib.sha256()
     for row in source.rows():
         name = os.fsencode(row.path.relative_to(source.folder).as_posix())
-        digest.update(name + f"\0{hashlib.sha256(row.path.read_bytes()).hexdigest()}\n".encode())
+        digest.update(name + f"\0{hashlib.sha256(_read(row.path)).hexdigest()}\n".encode())
     return digest.hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_file(path)
+    except OSError as error:
+        raise DataError(
+            f"{shown(path)}: the file must be readable; got {error.strerror or error}. Download it again."
+        ) from None

@@ -97,7 +97,7 @@ class Manifest:
         """Returns what whoever uses the images should know, a line each: files left out, and files that cannot be read."""
         lines = [line] if (line := describe(self.left_out)) else []
         if self.unreadable:
-            first = "; ".join(bad.reason for bad in self.unreadable[:_NAMED])
+            first = "; ".join(bad.reason.rstrip(".") for bad in self.unreadable[:_NAMED])
             count = f"{len(self.unreadable):,} of {len(self.unreadable) + len(self.entries):,}"
             more = f"; and {len(self.unreadable) - _NAMED:,} more" if len(self.unreadable) > _NAMED else ""
             lines.append(f"cannot be read, and left out: {count} images ({first}{more})")
