@@ -61,7 +61,7 @@ def read_toml(path: Path, what: str) -> tuple[bytes, dict[str, Any]]:
     Raises:
         Unreadable: See there.
     """
-    content = _read(path, what)
+    content = read_regular(path, what, MAX_FILE_BYTES)
     try:
         text = content.decode("utf-8-sig")  # a byte order mark is what some editors of Windows begin a file with
         if match := _DEEP_KEY.search(text):
@@ -109,14 +109,24 @@ def check_scalar(value: object) -> object:
     return value
 
 
-def _read(path: Path, what: str) -> bytes:
+def read_regular(path: Path, what: str, most: int) -> bytes:
+    """Returns the bytes of a regular file.
+
+    Args:
+        path: The file; a pipe would never end, and a device neither.
+        what: How messages call it.
+        most: So many bytes it may have.
+
+    Raises:
+        Unreadable: See there.
+    """
     try:
         # Not blocking: the open of a pipe that nobody writes to would wait for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise Unreadable(f"{what} must be a regular file; got a folder, a pipe or a device. Check the path.")
-            content = os.read(descriptor, MAX_FILE_BYTES + 1)
+            content = os.read(descriptor, most + 1)
         finally:
             os.close(descriptor)
     except FileNotFoundError:
@@ -125,8 +135,8 @@ def _read(path: Path, what: str) -> bytes:
         raise Unreadable(f"{what} must be readable; got: {error.strerror}. Check the path.") from None
     except ValueError:  # a null byte
         raise Unreadable(f"{what} must have a path; got one with a null character. Check the path.") from None
-    if len(content) > MAX_FILE_BYTES:
-        raise Unreadable(f"must have at most {MAX_FILE_BYTES // 1024} KiB; got more. Shorten it.")
+    if len(content) > most:
+        raise Unreadable(f"must have at most {most // 1024} KiB; got more. Shorten it.")
     return content
 
 

@@ -189,7 +189,7 @@ def write_space(space: Mapping[str, BaseDistribution]) -> str:
             f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in describe_distribution(distribution).items()
         ]
         lines.append(f"{quoted} = {{ {', '.join(table)} }}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).replace("\x7f", "\\u007f") + "\n"  # the one character that JSON takes and TOML does not
 
 
 def continuous(space: Mapping[str, BaseDistribution]) -> list[str]:

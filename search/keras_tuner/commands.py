@@ -8,6 +8,9 @@ from pathlib import Path
 import click
 
 from search.errors import StudyError
+from search.text import error_line, plain
+
+_MOST_LINES = 20
 
 
 @click.command("import-keras-tuner")
@@ -31,6 +34,7 @@ def import_keras_tuner(folder: Path, storage: str | None, name: str | None, obje
     from search.keras_tuner.importing import import_project
     from search.keras_tuner.objective import find_objective, parse_objective
     from search.keras_tuner.project import read_project
+    from search.rules import show
     from search.status import describe_best
     from search.storage import close, create_study, hide_password, storage_errors
 
@@ -38,6 +42,8 @@ def import_keras_tuner(folder: Path, storage: str | None, name: str | None, obje
     project = read_project(folder)
     wanted = [parse_objective(text) for text in objectives] or [find_objective(project)]
     name = name or folder.resolve().name
+    if storage is None and (not name or name != plain(name, 100) or set("/?#%") & set(name)):
+        raise StudyError(f"{folder}: a file cannot be named after it; got the name {show(name)}. Add --study and --storage.")
     url = storage or f"sqlite:///{name}.db"
     directions = [objective.direction for objective in wanted]
     study = create_study(url, name, directions, [objective.name for objective in wanted])
@@ -56,6 +62,10 @@ def import_keras_tuner(folder: Path, storage: str | None, name: str | None, obje
         imported.finished
     )
     click.echo(f"{project.tuner}, {len(project.trials)} trials: {'; '.join([f'{states} added'] * bool(states) + rest)}.")
+    for line in project.unread[:_MOST_LINES]:
+        click.echo(f"Left out: {error_line(line)}")
+    if len(project.unread) > _MOST_LINES:
+        click.echo(f"Left out: {len(project.unread) - _MOST_LINES} more files of trials.")
     if best:
         click.echo(best)
     click.echo(f"Look at it:  search dashboard '{hide_password(url)}#{name}'")
@@ -77,7 +87,7 @@ def space_from_keras_tuner(source: str, data: str | None) -> None:
         from search.keras_tuner.space import Fixed, space_of
 
         declared = read_oracle(Path(source)).hyperparameters.space
-        click.echo(write_space(space_of([each for each in declared if not isinstance(each, Fixed)], {})), nl=False)
+        click.echo(write_space(space_of([each for each in declared if not isinstance(each, Fixed)], {})).encode(), nl=False)
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if os.getcwd() not in sys.path:  # as for a worker
@@ -87,8 +97,8 @@ def space_from_keras_tuner(source: str, data: str | None) -> None:
 
         found = discover(source, data)
     for values, reason in found.broken:
-        click.echo(f"# Could not be built with {values}: {reason}", err=True)
-    click.echo(f"# What {source} asked for in {found.builds} builds.")
+        click.echo(f"# Could not be built with {plain(values)}: {plain(reason)}", err=True)
+    click.echo(f"# What {plain(source)} asked for in {found.builds} builds.")
     for name, value in found.fixed.items():
-        click.echo(f"# Fixed: {name} = {value!r}")
-    click.echo(write_space(found.space), nl=False)
+        click.echo(f"# Fixed: {plain(name)} = {plain(repr(value))}")
+    click.echo(write_space(found.space).encode(), nl=False)

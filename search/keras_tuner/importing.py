@@ -28,6 +28,7 @@ from search.records import (
 )
 from search.resume import claimed
 from search.storage import end_trial
+from search.text import plain
 
 _STATES = {
     "COMPLETED": TrialState.COMPLETE,
@@ -149,7 +150,7 @@ def _user_attrs(file: TrialFile, times: Times) -> dict[str, Any]:
     if times.unknown:
         attrs[UNKNOWN_TIMES_KEY] = list(times.unknown)
     if file.message and (lines := file.message.strip().splitlines()):
-        attrs |= {FAILURE_KEY: one_line(lines[-1]), TRACEBACK_KEY: file.message}
+        attrs |= {FAILURE_KEY: plain(one_line(lines[-1]), 1_000), TRACEBACK_KEY: file.message[-30_000:]}
     return attrs
 
 

@@ -63,18 +63,25 @@ def find_objective(project: Project) -> Objective:
 def values_of(trial: TrialFile, objectives: Sequence[Objective]) -> list[float] | None:
     """Returns a trial's value for each objective; None where one is not there or not a number."""
     values = [_value(trial, objective, alone=len(objectives) == 1) for objective in objectives]
-    numbers = [value for value in values if value is not None and not math.isnan(value)]
+    numbers = [value for value in values if value is not None and math.isfinite(value)]
     return numbers if len(numbers) == len(values) else None
 
 
 def _value(trial: TrialFile, objective: Objective, *, alone: bool) -> float | None:
     metric = trial.metrics.metrics.get(objective.name)
     if metric is None:
-        return trial.score if alone and objective.name == "score" else None
+        return _number(trial.score) if alone and objective.name == "score" else None
     best = metric.best(objective.goal)
     # Several values are those of one moment, the step whose sum was best.
     together = None if alone else metric.at(trial.best_step)
     return best if together is None else together
+
+
+def _number(score: float | None) -> float | None:
+    try:
+        return None if score is None else float(score)
+    except OverflowError:  # a whole number of 400 digits
+        return None
 
 
 def _explains_score(trial: TrialFile, name: str) -> bool:

@@ -4,19 +4,26 @@ The files are those that `keras_tuner.Oracle.save` and `keras_tuner.engine.trial
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, ValidationError
 
 from search.errors import ProjectError, one_line
 from search.keras_tuner.space import HyperParameter, Scalar
+from search.limits import Unreadable, read_regular
+from search.text import plain
 
 Status = Literal["RUNNING", "IDLE", "INVALID", "STOPPED", "COMPLETED", "FAILED"]
 _Model = TypeVar("_Model", bound=BaseModel)
+
+_MAX_BYTES = 16 * 2**20
+_MAX_STEP = 2**31 - 1  # what every storage keeps
+_MAX_DECLARED = 10_000  # one name may be declared under many conditions
 
 # What only the state of one oracle has; those of RandomSearch and GridSearch are alike.
 _TUNERS = {"brackets": "Hyperband", "num_initial_points": "BayesianOptimization"}
@@ -29,13 +36,17 @@ class _File(BaseModel):
 class Observation(_File):
     """A metric at one step, over one or several executions of the trial."""
 
-    value: list[float]
-    step: int
+    value: list[StrictFloat | StrictInt]
+    step: Annotated[StrictInt, Field(ge=0, le=_MAX_STEP)]
 
     @property
     def mean(self) -> float:
-        """The mean over the executions."""
-        return sum(self.value) / len(self.value) if self.value else float("nan")
+        """The mean over the executions; NaN where they do not have a finite one."""
+        try:
+            mean = math.fsum(self.value) / len(self.value)
+        except (ArithmeticError, ValueError):  # of no values, of infinite ones, or of numbers too large
+            return math.nan
+        return mean if math.isfinite(mean) else math.nan
 
 
 class Metric(_File):
@@ -65,8 +76,8 @@ class Metrics(_File):
 class HyperParameters(_File):
     """A space, and the values that its active hyperparameters have in a trial."""
 
-    space: list[HyperParameter]
-    values: dict[str, Scalar | None]
+    space: Annotated[list[HyperParameter], Field(max_length=_MAX_DECLARED)]
+    values: Annotated[dict[str, Scalar | None], Field(max_length=_MAX_DECLARED)]
 
 
 class TrialFile(_File):
@@ -75,8 +86,8 @@ class TrialFile(_File):
     trial_id: str
     hyperparameters: HyperParameters
     metrics: Metrics
-    score: float | None
-    best_step: int | None
+    score: StrictFloat | StrictInt | None
+    best_step: StrictInt | None
     status: Status
     message: str | None = None
 
@@ -107,6 +118,7 @@ class Project:
         oracle: What ``oracle.json`` says.
         trials: In the order of their start.
         written: When each trial's file was written last, by the trial's id.
+        unread: Why the files of other trials were left out, a line each.
     """
 
     folder: Path
@@ -114,13 +126,14 @@ class Project:
     oracle: OracleFile
     trials: Sequence[TrialFile]
     written: Mapping[str, datetime]
+    unread: Sequence[str] = ()
 
 
 def read_project(folder: Path) -> Project:
-    """Reads a project folder.
+    """Reads a project folder. A trial whose file cannot be read, as after a full disk or a kill, is left out.
 
     Raises:
-        ProjectError: It is not there, not a project of KerasTuner, or incomplete.
+        ProjectError: It is not there, not a project of KerasTuner, or incomplete, or no trial can be read.
     """
     oracle = read_oracle(folder)
     files = {path.parent.name.removeprefix("trial_"): path for path in sorted(folder.glob("trial_*/trial.json"))}
@@ -131,10 +144,20 @@ def read_project(folder: Path) -> Project:
         )
     if not files:
         raise ProjectError(f"{folder}: must hold trials; got no trial_*/trial.json. Run the tuner's search first.")
-    order = [*oracle.start_order, *(trial for trial in files if trial not in oracle.start_order)]
+    order = dict.fromkeys([*oracle.start_order, *files])
     tuner = next((name for key, name in _TUNERS.items() if key in (oracle.model_extra or {})), "KerasTuner")
-    written = {trial: datetime.fromtimestamp(path.stat().st_mtime) for trial, path in files.items()}
-    return Project(folder, tuner, oracle, [_read(files[trial], TrialFile) for trial in order], written)
+    trials: list[TrialFile] = []
+    written: dict[str, datetime] = {}
+    unread: list[str] = []
+    for trial in order:
+        try:
+            trials.append(_read_trial(files[trial], trial))
+            written[trial] = _written(files[trial])
+        except ProjectError as error:
+            unread.append(str(error))
+    if not trials:
+        raise ProjectError(f"{unread[0]} ({len(unread) - 1} more files of trials cannot be read.)" if unread[1:] else unread[0])
+    return Project(folder, tuner, oracle, trials, written, tuple(unread))
 
 
 def read_oracle(folder: Path) -> OracleFile:
@@ -143,6 +166,13 @@ def read_oracle(folder: Path) -> OracleFile:
     Raises:
         ProjectError: There is none, or it is none of KerasTuner.
     """
+    try:
+        return _read_oracle(folder)
+    except OSError as error:
+        raise ProjectError(f"{folder}: must be readable; got: {error.strerror}. Check its permissions.") from None
+
+
+def _read_oracle(folder: Path) -> OracleFile:
     if not folder.is_dir():
         got = "a file" if folder.exists() else "no such folder"
         raise ProjectError(f"{folder}: the project must be a folder; got {got}. Name directory/project_name of the tuner.")
@@ -154,18 +184,38 @@ def read_oracle(folder: Path) -> OracleFile:
     return _read(path, OracleFile)
 
 
+def _read_trial(path: Path, trial: str) -> TrialFile:
+    file = _read(path, TrialFile)
+    if file.trial_id != trial:
+        raise ProjectError(
+            f'{path}: trial_id: must be that of its folder; got "{plain(file.trial_id)}". Restore it from a copy.'
+        )
+    return file
+
+
+def _written(path: Path) -> datetime:
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime)
+    except (OSError, OverflowError, ValueError):  # a moment that no calendar has
+        return datetime.fromtimestamp(0)
+
+
 def _read(path: Path, model: type[_Model]) -> _Model:
     try:
-        content: Any = json.loads(path.read_bytes())
+        content: Any = json.loads(read_regular(path, "the file", _MAX_BYTES))
+        json.dumps(content, ensure_ascii=False).encode()  # half a character is none that a storage could keep
+    except Unreadable as error:
+        raise ProjectError(f"{path}: {error}") from None
+    except RecursionError:
+        raise ProjectError(f"{path}: must be JSON as KerasTuner writes it; got deeper tables. Name another folder.") from None
     except ValueError as error:
-        raise ProjectError(f"{path}: must be whole JSON; got: {one_line(error)}. Restore it from a copy.") from None
-    except OSError as error:
-        raise ProjectError(f"{path}: must be readable; got: {error.strerror}. Check its permissions.") from None
+        got = one_line(error).partition("; use sys.set_int")[0]
+        raise ProjectError(f"{path}: must be whole JSON; got: {got}. Restore it from a copy.") from None
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise ProjectError(
-            f"{path}: {where}: must be as KerasTuner writes it; got: {first['msg']}. Name another folder."
-        ) from None
+        # A value that may be of several types fails as each of them; what else is wrong with it says more.
+        first = min(error.errors(include_url=False), key=lambda detail: detail["type"].endswith("_type"))
+        where = plain(".".join(map(str, first["loc"])) or "the file")
+        got = first["msg"] + (f"; got {context['got']}" if (context := first.get("ctx", {})).get("got") else "")
+        raise ProjectError(f"{path}: {where}: must be as KerasTuner writes it; got: {got}. Name another folder.") from None

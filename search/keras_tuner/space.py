@@ -3,14 +3,31 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
 
+from search.limits import MAX_CHOICES, MAX_EXACT, MAX_NAME, MAX_PARAMETERS, MAX_STEPS, MAX_TEXT, check_size
+from search.rules import broken, show
 from search.space import check_value
 
-Scalar = StrictBool | StrictInt | StrictFloat | StrictStr
+_Whole = Annotated[StrictInt, Field(ge=-MAX_EXACT, le=MAX_EXACT)]
+_Real = Annotated[StrictFloat, AllowInfNan(False), AfterValidator(check_size)]
+_Text = Annotated[StrictStr, Field(max_length=10 * MAX_TEXT)]
+Scalar = StrictBool | _Whole | _Real | _Text
 Sampling = Literal["linear", "log", "reverse_log"]
 _Number = TypeVar("_Number", int, float)
 
@@ -28,13 +45,15 @@ class Parent(BaseModel):
     model_config = ConfigDict(frozen=True)
     class_name: Literal["Parent"]
     name: str
-    values: list[Scalar]
+    values: Annotated[list[Scalar], Field(max_length=MAX_CHOICES)]
 
 
 class _Declared(BaseModel):
     model_config = ConfigDict(frozen=True)
-    name: str
-    conditions: list[Annotated[Parent, BeforeValidator(_flat)]] = Field(default_factory=list)
+    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    conditions: Annotated[list[Annotated[Parent, BeforeValidator(_flat)]], Field(max_length=MAX_PARAMETERS)] = Field(
+        default_factory=list
+    )
 
     def active(self, values: Mapping[str, Any]) -> bool:
         """Returns whether its conditions hold where the hyperparameters have `values`."""
@@ -45,7 +64,7 @@ class Choice(_Declared):
     """One of a few values, ordered or not: Optuna's categorical distribution knows no order."""
 
     class_name: Literal["Choice"]
-    values: Annotated[list[Scalar], Field(min_length=1)]
+    values: Annotated[list[Scalar], Field(min_length=1, max_length=MAX_CHOICES)]
 
     def distribution(self) -> BaseDistribution:
         """Returns the distribution in Optuna."""
@@ -77,10 +96,15 @@ class Int(_Declared):
     """A whole number in [min_value, max_value]."""
 
     class_name: Literal["Int"]
-    min_value: int
-    max_value: int
-    step: int | None = None
+    min_value: _Whole
+    max_value: _Whole
+    step: _Whole | None = None
     sampling: Sampling | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_range(self.min_value, self.max_value, self.step, self.sampling)
+        return self
 
     def distribution(self) -> BaseDistribution:
         """Returns the distribution in Optuna; see `Float.distribution` for what Optuna does not have."""
@@ -97,10 +121,15 @@ class Float(_Declared):
     """A real number in [min_value, max_value]."""
 
     class_name: Literal["Float"]
-    min_value: float
-    max_value: float
-    step: float | None = None
+    min_value: _Real | _Whole
+    max_value: _Real | _Whole
+    step: _Real | _Whole | None = None
     sampling: Sampling | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_range(self.min_value, self.max_value, self.step, self.sampling)
+        return self
 
     def distribution(self) -> BaseDistribution:
         """Returns the distribution in Optuna.
@@ -135,6 +164,23 @@ def space_of(declared: Iterable[Declared], seen: Mapping[str, Sequence[Any]]) ->
     for parameter in declared:
         found.setdefault(parameter.name, []).append(parameter.distribution())
     return {name: _join(distributions, seen.get(name, ())) for name, distributions in found.items()}
+
+
+def _check_range(low: float, high: float, step: float | None, sampling: Sampling | None) -> None:
+    """Refuses what no distribution of Optuna's is, or one of more values than anybody wants."""
+    multiplies = sampling in ("log", "reverse_log")
+    if low > high:
+        raise broken("min_value must be <= max_value", got=f"{show(low)} and {show(high)}")
+    if low <= 0 and (sampling == "log" or (multiplies and step is not None)):
+        raise broken(f'min_value must be > 0 where sampling = "{sampling}"', got=show(low))
+    if step is None:
+        return
+    if step <= (1 if multiplies else 0):
+        raise broken(f"step must be > {1 if multiplies else 0}", got=show(step))
+    count = math.log(high / low) / math.log(step) if multiplies else (high - low) / step
+    most = MAX_CHOICES if multiplies else MAX_STEPS
+    if not count < most:
+        raise broken(f"step must leave at most {most} values", got=f"{count:.3g}")
 
 
 def _join(distributions: Sequence[BaseDistribution], values: Sequence[Any]) -> BaseDistribution:

@@ -25,7 +25,8 @@ class Times:
 
 def times_of(project: Project) -> Mapping[str, Times]:
     """Returns the times of each trial by its id."""
-    starts = {trial: _local(start) for trial, start in project.oracle.display.trial_start.items()}
+    told = {trial: _local(start) for trial, start in project.oracle.display.trial_start.items()}
+    starts = {trial: start for trial, start in told.items() if start is not None}
     copied = _copied(project, starts)
     times: dict[str, Times] = {}
     for trial in (file.trial_id for file in project.trials):
@@ -48,5 +49,8 @@ def _copied(project: Project, starts: Mapping[str, datetime]) -> bool:
     return len(written) > 1 and bool(starts) and written[0] > max(starts.values())
 
 
-def _local(moment: datetime) -> datetime:
-    return moment.astimezone().replace(tzinfo=None) if moment.tzinfo else moment
+def _local(moment: datetime) -> datetime | None:
+    try:
+        return moment.astimezone().replace(tzinfo=None) if moment.tzinfo else moment
+    except (OverflowError, ValueError, OSError):  # at the end of the calendar
+        return None

@@ -65,12 +65,9 @@ def _break(folder, how):
         ("above", "project: a KerasTuner project must hold oracle.json; got none. Did you mean project/inner?"),
         ("no trials", "project: must hold trials; got no trial_*/trial.json."),
         ("a trial is missing", "project: each trial of oracle.json must have its file; got no trial_01/trial.json."),
-        ("cut off", "project/trial_01/trial.json: must be whole JSON; got: "),
-        ("empty", "project/trial_01/trial.json: must be whole JSON; got: Expecting value"),
         ("binary", "project/oracle.json: must be whole JSON; got: "),
         ("foreign", "project/oracle.json: hyperparameters: must be as KerasTuner writes it; got: Field required."),
         ("a list", "project/oracle.json: the file: must be as KerasTuner writes it; got: "),
-        ("foreign trial", "project/trial_01/trial.json: status: must be as KerasTuner writes it; got: "),
     ],
 )
 def test_what_is_no_project(write_project, how, message):
@@ -79,3 +76,24 @@ def test_what_is_no_project(write_project, how, message):
         read_project(Path("project"))
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("cut off", "project/trial_01/trial.json: must be whole JSON; got: "),
+        ("empty", "project/trial_01/trial.json: must be whole JSON; got: Expecting value"),
+        ("foreign trial", "project/trial_01/trial.json: status: must be as KerasTuner writes it; got: "),
+    ],
+)
+def test_a_trial_that_cannot_be_read_is_left_out_and_named(write_project, how, message):
+    _break(write_project(trial({"x": 0.5}, 0.25), trial({"x": 0.1}, 0.01)), how)
+    project = read_project(Path("project"))
+    assert [file.trial_id for file in project.trials] == ["00"]
+    [line] = project.unread
+    assert line.startswith(message)
+    assert "\n" not in line
+    shutil.rmtree(Path("project/trial_00"))
+    Path("project/oracle.json").write_text(Path("project/oracle.json").read_text().replace('"00", "01"', '"01"'))
+    with pytest.raises(ProjectError, match=r"project/trial_01/trial.json: "):
+        read_project(Path("project"))
