@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -17,6 +18,11 @@ import optuna
 import pytest
 
 from search import storage
+from search.records import FINALIST_KEY, IMPORTED_KEY, SEED_KEY, WARM_KEY
+from tests.search.keras_tuner.conftest import write_project
+from tests.search.keras_tuner.projects import trial
+
+__all__ = ["write_project"]
 
 TRIALS = 30
 SLOW = {"study": {"trials": str(TRIALS)}, "objective": {"steps": "2", "pause": "0.05"}, "pruner": {"name": '"none"'}}
@@ -177,3 +183,234 @@ def test_a_database_is_harmed(write, start, undisturbed, harm):
         return
     assert code == 1
     assert_saved(errors, undisturbed)
+
+
+# Raced for ------------------------------------------------------------------------------------------------------------------
+
+READY = """
+import sys
+import optuna
+from search import finalists, launching, reference, samplers, status, storage, study_file, warm_start
+from search.cli import main
+from search.keras_tuner import importing
+from search.resume import Owner
+exec(sys.argv.pop(1))
+print("ready", flush=True)
+sys.stdin.readline()
+main()
+"""
+
+WIDE = """
+import time
+def slowly(self, may_live=Owner.may_live):
+    time.sleep(0.3)
+    return may_live(self)
+def read(attr, from_attr=Owner.from_attr):
+    time.sleep(0.3)
+    return from_attr(attr)
+Owner.may_live, Owner.from_attr = slowly, read
+"""
+"""Widens the window between reading who drives a study and writing it."""
+
+
+@pytest.fixture
+def race(environment):
+    """Runs a command twice in the same instant; returns what the two that ran it say."""
+
+    def run(*arguments, first=""):
+        command = [sys.executable, "-c", READY, first, *map(str, arguments)]
+        pipe = subprocess.PIPE
+        pair = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment) for _ in "ab"]
+        for process in pair:
+            assert process.stdout.readline() == "ready\n", process.communicate()
+        for process in pair:
+            process.stdin.write("\n")
+            process.stdin.flush()
+        said = [process.communicate(timeout=120) for process in pair]
+        return [(process.returncode, *texts) for process, texts in zip(pair, said, strict=True)]
+
+    return run
+
+
+def assert_one_drove(ended):
+    """One of two drove the study, and the other says so in one line; where the first was done already, both have."""
+    codes = sorted(code for code, *_ in ended)
+    if codes == [0, 0]:
+        return
+    assert codes == [0, 1], ended
+    (errors,) = (errors for code, _, errors in ended if code == 1)
+    assert errors.startswith('error: study "demo'), errors
+    assert "one driver at a time; got one at work" in errors
+    assert len(errors.splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("url", ["sqlite:///raced.db", "journal:///raced.log"])
+@pytest.mark.parametrize("first", ["", WIDE], ids=["as it is", "with a wide window"])
+def test_two_launches_in_one_instant(write, race, url, first):
+    write(study={"trials": "5", "storage": f'"{url}"'})
+    for _ in range(int(os.environ.get("RACES", "3"))):
+        assert_one_drove(race("launch", "demo.toml", first=first))
+        study = storage.open_study(url, "demo")
+        assert [trial.state.name in ("COMPLETE", "PRUNED") for trial in study.trials] == [True] * 5
+        storage.close(study)
+        for path in Path().glob("raced.*"):
+            path.unlink()
+
+
+@pytest.mark.slow
+def test_two_resumes_after_a_kill_in_one_instant(write, race, start, wait_for):
+    write(study={"trials": "6", "objective": '"objectives:gated"'})
+    driver = start("launch", "demo.toml")
+    wait_for(Path("waiting").exists)
+    driver.kill()
+    driver.wait()
+    Path("gate").touch()
+    assert_one_drove(race("launch", "demo.toml", first=WIDE))
+    study = storage.open_study("sqlite:///demo.db", "demo")
+    assert [trial.state.name for trial in study.trials].count("FAIL") == 1
+    assert sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in study.trials) == 6
+    storage.close(study)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["", WIDE], ids=["as it is", "with a wide window"])
+def test_two_finalists_in_one_instant(write, race, search, first):
+    write(study={"trials": "5"})
+    search("launch", "demo.toml")
+    assert_one_drove(race("finalists", "demo.toml", "--top", "2", "--seeds", "2", first=first))
+    study = storage.open_study("sqlite:///demo.db", "demo-finalists")
+    pairs = [(trial.user_attrs[FINALIST_KEY], trial.user_attrs[SEED_KEY]) for trial in study.trials]
+    assert len(pairs) == len(set(pairs)) == 4
+    assert {trial.state.name for trial in study.trials} == {"COMPLETE"}
+    storage.close(study)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["", WIDE], ids=["as it is", "with a wide window"])
+def test_two_warm_starts_in_one_instant(write, race, search, first):
+    write(study={"trials": "5"}, pruner={"name": '"none"'})
+    search("launch", "demo.toml")
+    assert_one_drove(race("launch", "demo.toml", "--as", "demo-2", "--warm-start", "demo", "--trials", "2", first=first))
+    study = storage.open_study("sqlite:///demo.db", "demo-2")
+    assert [WARM_KEY in trial.user_attrs for trial in study.trials] == [True] * 5 + [False] * 2
+    storage.close(study)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["", WIDE], ids=["as it is", "with a wide window"])
+def test_two_imports_in_one_instant(write_project, race, first):
+    project = write_project(*(trial({"x": x / 10}, score=x / 10) for x in range(8)))
+    assert_one_drove(race("import-keras-tuner", project, "--study", "demo", "--storage", "sqlite:///demo.db", first=first))
+    study = storage.open_study("sqlite:///demo.db", "demo")
+    names = [trial.user_attrs[IMPORTED_KEY] for trial in study.trials]
+    assert len(names) == len(set(names)) == 8
+    storage.close(study)
+
+
+# Read by all sorts of programs ----------------------------------------------------------------------------------------------
+
+AUDIT = """
+import sys
+def watch(event, arguments):
+    if event == "open" and isinstance(arguments[0], (str, bytes)) and ".db" in str(arguments[0]):
+        print("opened", arguments[0], file=sys.stderr, flush=True)
+sys.addaudithook(watch)
+from search.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("launch", "demo.toml", "--trials", "7"),
+        ("launch", "demo.toml", "--as", "demo-2", "--warm-start", "demo"),
+        ("finalists", "demo.toml", "--top", "2", "--seeds", "2"),
+        ("status", "demo.toml"),
+        ("report", "demo.toml"),
+        ("export", "demo.toml"),
+        ("compare", "a=demo.toml", "b=sqlite:///demo.db#demo", "-o", "compare.html"),
+    ],
+    ids=lambda arguments: " ".join(arguments[:1]),
+)
+def test_nothing_but_sqlite_opens_a_database(write, search, environment, arguments):
+    """Any other handle on the file that a process closes drops the locks that SQLite has on it there."""
+    write(study={"trials": "5"}, pruner={"name": '"none"'})
+    search("launch", "demo.toml", "--quiet")
+    done = subprocess.run([sys.executable, "-c", AUDIT, *arguments], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+class Beside:
+    """Runs commands beside a driver, over and over, until told to stop."""
+
+    def __init__(self, environment):
+        self.failed, self.rounds = [], 0
+        self._environment = environment
+        self._over = threading.Event()
+        self._threads = []
+
+    def add(self, *command):
+        def work():
+            while not self._over.is_set():
+                done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=self._environment)
+                self.rounds += 1
+                if done.returncode:
+                    self.failed.append((command, done.stdout, done.stderr))
+
+        self._threads.append(threading.Thread(target=work))
+        self._threads[-1].start()
+
+    def stop(self):
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.fixture
+def beside(environment):
+    running = Beside(environment)
+    yield running
+    running.stop()
+
+
+SEARCH = (sys.executable, "-m", "search")
+OPENS = "open('demo.db', 'rb').read(); __import__('time').sleep(0.02)"
+COPIES = "import sqlite3; a, b = sqlite3.connect('demo.db'), sqlite3.connect('copy.db'); a.backup(b); a.close(); b.close()"
+ROUNDS = int(os.environ.get("ROUNDS", "1"))
+
+
+@pytest.mark.slow
+def test_finalists_lose_nothing_beside_readers(write, search, start, beside):
+    write(study={"trials": "6"}, objective={"steps": "2", "pause": "0.05"})
+    search("launch", "demo.toml")
+    dashboard = start("dashboard", "demo.toml", "--port", "0")
+    assert "http://" in dashboard.stdout.readline()
+    beside.add(*SEARCH, "status", "demo.toml")
+    beside.add(sys.executable, "-c", OPENS)
+    for seeds in range(4, 4 + ROUNDS):
+        done = search("finalists", "demo.toml", "--top", "4", "--seeds", str(seeds), "--quiet")
+        assert "Winner" in done.stdout
+        plain = optuna.load_study(study_name="demo-finalists", storage="sqlite:///demo.db")
+        assert [trial.state.name for trial in plain.trials] == ["COMPLETE"] * 4 * seeds
+        plain._storage._backend.engine.dispose()
+    assert (beside.failed, beside.rounds > 1) == ([], True)
+
+
+@pytest.mark.slow
+def test_a_launch_loses_nothing_beside_readers_and_copies(write, search, beside, undisturbed):
+    write(**SLOW)
+    search("launch", "demo.toml", "--trials", "1")
+    optuna_command = "from optuna.cli import main; main()"
+    beside.add(*SEARCH, "report", "demo.toml", "-o", "beside.html")
+    beside.add(sys.executable, "-c", optuna_command, "trials", "--study-name", "demo", "--storage", "sqlite:///demo.db")
+    beside.add("cp", "demo.db", "backup.db")
+    beside.add(sys.executable, "-c", COPIES)
+    beside.add(sys.executable, "-c", OPENS)
+    for trials in range(2, TRIALS + 1, max(1, (TRIALS - 1) // ROUNDS)):
+        search("launch", "demo.toml", "--trials", str(trials), "--quiet")
+    search("launch", "demo.toml", "--quiet")
+    beside.stop()
+    assert (beside.failed, beside.rounds > 1) == ([], True)
+    assert values("sqlite:///demo.db") == dict(enumerate(undisturbed))
