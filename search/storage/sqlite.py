@@ -56,8 +56,14 @@ def readable(url: str, path: Path) -> str:
         _try(url, path, "ro")
     except sqlite3.OperationalError as error:
         # In WAL mode a reader needs the two files beside the database, and makes them where they are not there.
-        if _size(_beside(path, "-wal")) or os.access(path.parent, os.W_OK) or not os.access(path, os.R_OK):
+        if os.access(path.parent, os.W_OK) or not os.access(path, os.R_OK):
             raise
+        log = _beside(path, "-wal")
+        if _size(log):
+            raise StorageError(
+                f"{url}: must be readable with its write-ahead log, {log.name}; got a folder that may not be written to. "
+                f"Copy the file with its {log.name} to where you may write."
+            ) from None
         try:
             _try(url, path, "ro&immutable=1")  # nobody can write to it as it lies there
         except sqlite3.OperationalError:

@@ -4,6 +4,7 @@ Whatever happens, each finished trial is in the storage with its value, or the l
 of its trials in a file beside it.
 """
 
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import urllib.request
 from contextlib import closing
 from pathlib import Path
 
@@ -21,8 +23,9 @@ from search import storage
 from search.records import FINALIST_KEY, IMPORTED_KEY, SEED_KEY, WARM_KEY
 from tests.search.keras_tuner.conftest import write_project
 from tests.search.keras_tuner.projects import trial
+from tests.search.storage.conftest import assert_no_password, mariadb, postgresql, small_disk
 
-__all__ = ["write_project"]
+__all__ = ["assert_no_password", "mariadb", "postgresql", "small_disk", "write_project"]
 
 TRIALS = 30
 SLOW = {"study": {"trials": str(TRIALS)}, "objective": {"steps": "2", "pause": "0.05"}, "pruner": {"name": '"none"'}}
@@ -131,16 +134,15 @@ IN_SQLITE = {
 }
 
 
-def attack(write, start, kind, harm):
+def attack(write, start, url, harm):
     """Does harm to a storage in the middle of a launch; returns how that ended."""
-    url = PLACES[kind]
     Path("store").mkdir()
     write(**{**SLOW, "study": {**SLOW["study"], "storage": f'"{url}"'}})
     driver = start("launch", "demo.toml")
     for _ in range(3):
         while " complete" not in driver.stdout.readline():
             assert driver.poll() is None
-    harm(Path(url.partition("///")[2]))
+    harm()
     _, errors = driver.communicate(timeout=120)
     return driver.returncode, errors
 
@@ -163,7 +165,7 @@ def assert_saved(errors, undisturbed):
 @pytest.mark.parametrize("kind", PLACES)
 @pytest.mark.parametrize("harm", EVERYWHERE)
 def test_a_file_is_harmed(write, start, search, undisturbed, kind, harm):
-    code, errors = attack(write, start, kind, harm)
+    code, errors = attack(write, start, PLACES[kind], lambda: harm(Path(PLACES[kind].partition("///")[2])))
     if code == 0:  # what was harmed had been written anew from the log
         assert values(PLACES[kind]) == dict(enumerate(undisturbed))
         return
@@ -177,7 +179,7 @@ def test_a_file_is_harmed(write, start, search, undisturbed, kind, harm):
 @pytest.mark.slow
 @pytest.mark.parametrize("harm", IN_SQLITE.values(), ids=IN_SQLITE)
 def test_a_database_is_harmed(write, start, undisturbed, harm):
-    code, errors = attack(write, start, "sqlite", harm)
+    code, errors = attack(write, start, PLACES["sqlite"], lambda: harm(Path("store/demo.db")))
     if code == 0:
         assert values(PLACES["sqlite"]) == dict(enumerate(undisturbed))
         return
@@ -414,3 +416,120 @@ def test_a_launch_loses_nothing_beside_readers_and_copies(write, search, beside,
     beside.stop()
     assert (beside.failed, beside.rounds > 1) == ([], True)
     assert values("sqlite:///demo.db") == dict(enumerate(undisturbed))
+
+
+# Servers --------------------------------------------------------------------------------------------------------------------
+
+
+def drop(server, name):
+    force = " WITH (FORCE)" if server.scheme == "postgresql" else ""
+    server.execute(f"DROP DATABASE {name}{force}")
+
+
+def truncate(server, name):
+    sql = {
+        "postgresql": [*server.sql[:-2], name, "-c", "TRUNCATE studies CASCADE"],
+        "mysql": [*server.sql, f"USE {name}; SET FOREIGN_KEY_CHECKS = 0; TRUNCATE studies; TRUNCATE trials"],
+    }[server.scheme]
+    subprocess.run(sql, check=True, capture_output=True, user=server.account)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("harm", [drop, truncate])
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_a_database_of_a_server_is_dropped(request, write, start, undisturbed, assert_no_password, kind, harm):
+    server = request.getfixturevalue(kind)
+    url = server.new_database()
+    code, errors = attack(write, start, url, lambda: harm(server, url.rpartition("/")[2]))
+    assert code == 1
+    assert_saved(errors, undisturbed)
+    assert_no_password(errors, Path("demo.rescued.log").read_text())
+
+
+# Disks ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", PLACES)
+def test_a_disk_runs_full(small_disk, write, start, search, undisturbed, kind):
+    """Nothing is lost of what was stored, and the end that found no room is in the file that is saved elsewhere."""
+    url = PLACES[kind].replace("store/", "small/")
+    filler = small_disk / "filler"
+    code, errors = attack(
+        write, start, url, lambda: filler.write_bytes(b"x" * max(0, shutil.disk_usage(small_disk).free - 8192))
+    )
+    assert code == 1
+    assert len(errors.splitlines()) == 1
+    assert errors.startswith("error: ")
+    filler.unlink()
+    assert set(values(url).items()) <= set(enumerate(undisturbed))
+    search("launch", "demo.toml", "--trials", "6")  # the log of more would not find room
+    found = values(url)
+    assert len(found) >= 6
+    assert sorted(found.values()) == sorted(undisturbed[: len(found)])
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_a_disk_that_nobody_may_write_to_is_read(small_disk, write, search, kind):
+    url = PLACES[kind].replace("store/", "small/")
+    path = write(study={"trials": "3", "storage": f'"{url}"'})
+    search("launch", path)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    assert "3/3 trials finished" in search("status", path).stdout
+    assert "x = " in search("export", path).stdout
+    search("report", path)
+    refused = search("launch", path, code=1).stderr
+    assert "Give yourself write permission to the file and its folder" in refused
+
+
+def test_a_log_that_cannot_be_read_in_says_so(small_disk, write, search):
+    path = write(study={"trials": "3", "storage": '"sqlite:///small/demo.db"'})
+    search("launch", path)
+    script = "import os, sqlite3; c = sqlite3.connect('small/demo.db'); c.execute('PRAGMA user_version = 1'); os._exit(0)"
+    subprocess.run([sys.executable, "-c", script], check=True)
+    Path("small/demo.db-shm").unlink()
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    assert "Copy the file with its demo.db-wal to where you may write" in search("status", path, code=1).stderr
+
+
+# Who only reads -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", PLACES)
+def test_a_dashboard_beside_a_driver_only_reads(write, start, search, wait_for, kind):
+    url = PLACES[kind]
+    Path("store").mkdir()
+    write(study={"objective": '"objectives:gated"', "storage": f'"{url}"', "trials": "2"})
+    driver = start("launch", "demo.toml")
+    wait_for(Path("waiting").exists)
+    dashboard = start("dashboard", "demo.toml", "--port", "0")
+    address = dashboard.stdout.readline().split()[0]
+    told = dashboard.stderr.readline()
+    assert f"is open for reading alone, as process {driver.pid} on" in told
+    assert "notes and names cannot be edited here" in told
+    with urllib.request.urlopen(f"{address.replace('/dashboard', '/api')}?after=0") as answer:
+        assert json.loads(answer.read())["trials"][0]["state"] == "Running"
+    Path("gate").touch()
+    _, errors = driver.communicate(timeout=60)
+    assert (driver.returncode, errors) == (0, "")
+
+
+def test_readers_write_nothing(write, search):
+    write(study={"trials": "3"})
+    search("launch", "demo.toml")
+    before = Path("demo.db").read_bytes()
+    script = "import os, sqlite3; c = sqlite3.connect('demo.db'); c.execute('PRAGMA user_version = 1'); os._exit(0)"
+    subprocess.run([sys.executable, "-c", script], check=True)  # a driver that was killed
+    log = Path("demo.db-wal").read_bytes()
+    for command in ("status", "export", "report"):
+        search(command, "demo.toml")
+    assert (Path("demo.db").read_bytes(), Path("demo.db-wal").read_bytes()) == (before, log)
+
+
+def test_a_database_has_one_name(write, search):
+    write(study={"trials": "3"})
+    search("launch", "demo.toml")
+    os.link("demo.db", "twin.db")
+    assert "a database must have one name" in search("launch", "demo.toml", code=1).stderr
+    assert "3/3 trials finished" in search("status", "demo.toml").stdout

@@ -1,4 +1,3 @@
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -105,16 +104,3 @@ def test_a_read_only_disk_says_so(small_disk, url, there):
     with pytest.raises(StorageError, match="Give yourself write permission to the file and its folder") as caught:
         create(url)
     assert "\n" not in str(caught.value)
-
-
-@pytest.fixture
-def small_disk(folder):
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a file system")
-    disk = folder / "small"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip("mount is not allowed here")
-    yield disk
-    subprocess.run(["umount", "--lazy", disk], check=True)
