@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import KerasTensor
 
+from tumorcls.backend import pin_settings
 from tumorcls.config import TrainableFrom
 from tumorcls.errors import WeightsError
 from tumorcls.labels import CLASSES
@@ -80,6 +81,8 @@ def build_backbone(image_size: int, weights: str) -> keras.Model:
 
 
 def _efficientnet(image_size: int) -> Any:
+    pin_settings()
+
     def build(weights: str | None) -> keras.Model:
         return keras.applications.EfficientNetB0(
             include_top=False, weights=weights, input_shape=(image_size, image_size, 3), pooling="avg"

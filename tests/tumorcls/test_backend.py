@@ -1,4 +1,5 @@
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -92,6 +93,74 @@ def test_the_users_choice_counts(installed, monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     with pytest.raises(BackendError, match="got 'torch'"):
         select_backend()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"floatx": "float8"}', "floatx"),
+        ('{"floatx": []}', "floatx"),
+        ('{"epsilon": "small"}', "epsilon"),
+        ('{"image_data_format": "first"}', "image_data_format"),
+        ('{"backend": 7}', "backend"),
+        ("[]", "must be a table"),
+        ("7", "must be a table"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_a_file_that_keras_cannot_read_is_one_line(installed, tmp_path, text, words):
+    installed("tensorflow", "jax")
+    (tmp_path / "keras.json").write_text(text)
+    with pytest.raises(BackendError, match=words) as caught:
+        select_backend()
+    assert "\n" not in str(caught.value)
+    assert "keras.json" in str(caught.value)
+
+
+def test_a_file_that_cannot_be_opened_is_one_line(installed, tmp_path):
+    installed("tensorflow")
+    (tmp_path / "keras.json").mkdir()
+    with pytest.raises(BackendError, match=r"keras\.json: must be readable"):
+        select_backend()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xef\xbb\xbf{}", b"\xff\xfe"])
+def test_a_file_that_keras_passes_over_is_passed_over(installed, tmp_path, content):
+    installed("tensorflow")
+    (tmp_path / "keras.json").write_bytes(content)
+    assert select_backend() == "tensorflow"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"image_data_format": "channels_first"},
+        {"floatx": "float16"},
+        {"floatx": "float64", "epsilon": 0.1},
+        {"backend": "torch", "nnx_enabled": True},
+    ],
+)
+def test_networks_are_the_same_whatever_kerass_file_says(tmp_path, told):
+    assert built(tmp_path / "told", told) == built(tmp_path / "plain", {})
+
+
+def built(home, told):
+    """Returns a network's answer in a process with this `keras.json`."""
+    home.mkdir()
+    (home / "keras.json").write_text(json.dumps(told))
+    code = (
+        "from tumorcls.backend import select_backend\nselect_backend()\nimport numpy as np\n"
+        "from tumorcls.config import TrainConfig\nfrom tumorcls.program import Program\n"
+        "config = TrainConfig.parse({'data': 'x', 'weights': 'none', 'batch_norm': 'train', 'trainable_from': 'block7',"
+        " 'image_size': 32, 'views': 0}, '')\n"
+        "program = Program(config)\nprogram.reset(config, 0)\n"
+        "images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)\n"
+        "loss = program.train_epoch(images, np.eye(4, dtype=np.float32)[np.arange(8) % 4], np.arange(8), 8)\n"
+        "print(loss, program.predict_logits(images).tolist())"
+    )
+    environ = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"} | {"KERAS_HOME": str(home)}
+    return subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=lambda a: a[0])
