@@ -12,7 +12,8 @@ import click
 
 from search.errors import SearchError
 from search.keras_tuner.commands import import_keras_tuner, space_from_keras_tuner
-from search.text import error_line, show_path, write_any_text
+from search.streams import forgive_output, unwritten_output
+from search.text import error_line, show_path
 
 if TYPE_CHECKING:
     from search.launching import Launched
@@ -28,7 +29,16 @@ _INTERRUPTED = 130  # what a shell reports for a command ended by ^C
 
 def main() -> None:
     """Runs the command line: exit code 0 done, 1 the user's mistake in one line, 130 interrupted, a traceback for a bug."""
-    write_any_text()
+    forgive_output()
+    code = _run()
+    if not code and (cut := unwritten_output()):
+        _say(f"error: {cut}")
+        code = 1
+    sys.exit(code)
+
+
+def _run() -> int | None:
+    code: int | None
     try:
         code = cli.main(prog_name="search", standalone_mode=False)
     except SearchError as error:
@@ -43,10 +53,7 @@ def main() -> None:
         code = 1
     except (click.Abort, KeyboardInterrupt):
         code = _INTERRUPTED
-    except BrokenPipeError:  # `search status | head`
-        sys.stderr.close()
-        code = 0
-    sys.exit(code)
+    return code
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
@@ -275,9 +282,10 @@ def dashboard(study: str, host: str, port: int, storage: str | None, names: tupl
 @_STORAGE
 def export(study: str, output: Path | None, trial: int | None, by: str | None, storage: str | None) -> None:
     """Write the best trial as a TOML config with its provenance: the winner of the finalists, where there is one."""
-    from search.export import export_trial, write
+    from search.export import export_trial
     from search.finalists import load_ranking
     from search.storage import close, storage_errors
+    from search.writing import write
 
     opened = _open(study, storage)
     with storage_errors(opened.url):
@@ -290,7 +298,7 @@ def export(study: str, output: Path | None, trial: int | None, by: str | None, s
         click.echo(document.encode(), nl=False)  # TOML is UTF-8, whatever the terminal is
     else:
         write(document, output)
-        click.echo(f"wrote {show_path(output)}")
+        _print_written(output)
 
 
 @cli.command()
@@ -301,17 +309,17 @@ def export(study: str, output: Path | None, trial: int | None, by: str | None, s
 @_STORAGE
 def report(study: str, output: Path, storage: str | None) -> None:
     """Write a study as one HTML page that needs no network."""
-    from search.export import write
     from search.report.page import render
     from search.snapshot import snapshot
     from search.storage import close, storage_errors
+    from search.writing import write
 
     opened = _open(study, storage)
     with storage_errors(opened.url):
         taken = snapshot(opened.study)
     close(opened.study)
     write(render(taken), output)
-    click.echo(f"wrote {show_path(output)}")
+    _print_written(output)
 
 
 @cli.command()
@@ -324,17 +332,23 @@ def compare(studies: tuple[str, ...], output: Path | None) -> None:
 
         search compare tpe=a.toml,b.toml,c.toml random=d.toml,e.toml,f.toml -o compare.html
     """
-    from search.export import write
     from search.reference import read_labelled
     from search.report.comparison import compare as compare_studies
     from search.report.comparison_page import print_table, render
+    from search.writing import write
 
     _quiet_optuna()
     comparison = compare_studies(read_labelled(studies))
     print_table(comparison)
     if output is not None:
         write(render(comparison), output)
-        click.echo(f"wrote {show_path(output)}")
+        _print_written(output)
+
+
+def _print_written(output: Path) -> None:
+    from search.writing import open_file_of
+
+    click.echo(f"wrote {show_path(output)}", err=open_file_of(output) == 1)
 
 
 def _say(line: str) -> None:

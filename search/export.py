@@ -3,9 +3,7 @@
 import os
 import platform
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,14 +13,14 @@ from numpy.typing import NDArray
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.errors import StorageError, StudyError, one_line
+from search.errors import StudyError, one_line
 from search.finalists_ranking import Ranking
 from search.records import config_of, provenance_of, seed_of, warm_link
 from search.settings import expand
 from search.status import best_trials, value_names
 from search.storage import hide_password
 from search.study_file import StudySpec
-from search.text import plain, show_path
+from search.text import plain
 
 COMPROMISE = "compromise"
 """Chooses the trial of the Pareto front that is nearest to the ideal point, each direction scaled to the front's extent."""
@@ -67,27 +65,6 @@ def export_trial(
         }
     where = f'study "{study.study_name}": trial {trial.number}'
     return f"{header}\n{_as_toml(document, where)}"
-
-
-def write(document: str, path: Path) -> None:
-    """Writes a file so that it is there as a whole or not at all.
-
-    Raises:
-        StorageError: It cannot be written.
-    """
-    temporary = ""
-    try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8") as file:
-            temporary = file.name
-            file.write(document)
-        Path(temporary).chmod(0o666 & ~_umask())  # NamedTemporaryFile lets only its owner read
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise StorageError(
-            f"{show_path(path)}: must be writable; got: {error.strerror}. Choose another file with -o."
-        ) from None
 
 
 def _choose(study: optuna.Study, number: int | None, by: str | None) -> FrozenTrial:
@@ -189,9 +166,3 @@ def _without_none(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_none(item) for item in value if item is not None]
     return value
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -3,9 +3,7 @@
 A study may have a parameter called ``[/red]``, a value with line breaks, and a file whose name is not UTF-8.
 """
 
-import io
 import os
-import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -49,13 +47,6 @@ def print_line(console: "Console", line: str) -> None:
     from rich.text import Text
 
     console.print(Text(line), soft_wrap=True)
-
-
-def write_any_text() -> None:
-    r"""Lets stdout and stderr take any text: what their encoding has no letter for is written as ``\xef``."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _escaped(character: str) -> str:

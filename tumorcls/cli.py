@@ -10,6 +10,7 @@ import click
 
 from tumorcls import DISCLAIMER
 from tumorcls.errors import TumorclsError
+from tumorcls.streams import forgive_output, unwritten_output
 
 COMMANDS = {
     "audit": "Show copies, leaks, label conflicts and confounding in data folders.",
@@ -58,15 +59,27 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    forgive_output()
+    code = _run()
+    if code == 0 and (cut := unwritten_output()):
+        click.echo(f"tumorcls: {cut}", err=True)
+        code = 1
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
         cli.main(prog_name="tumorcls", standalone_mode=False)
+    except SystemExit as end:  # a command that has said what there was to say
+        return int(end.code or 0)
     except TumorclsError as error:
         click.echo(f"tumorcls: {error}", err=True)
-        sys.exit(1)
+        return 1
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "tumorcls"
         click.echo(f"tumorcls: {error.format_message()} Try {command} --help.", err=True)
-        sys.exit(1)
+        return 1
     except (click.Abort, KeyboardInterrupt):
         click.echo("tumorcls: interrupted", err=True)
-        sys.exit(130)
+        return 130
+    return 0

@@ -6,10 +6,10 @@ above the sella; and slices of every kind come without a lesion (Louis et al., W
 Nervous System, 2021, describes the three). A model that is good on phantoms says nothing about patients.
 """
 
+import contextlib
+import errno
 import os
 import re
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorcls.atomic import replacing, temporary_folder
 from tumorcls.errors import DataError
 from tumorcls.labels import CLASSES, index_of
 
@@ -121,7 +122,8 @@ def write_dataset(folder: Path, images: int, seed: int, size: int = DEFAULT_SIZE
             for number in range(len(range(index, images, len(CLASSES)))):
                 picture = render(label, np.random.default_rng([seed, index, number]), size)
                 _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
-                (target / f"{_PREFIXES[label]} ({number + 1}).jpg").write_bytes(encoded.tobytes())
+                with replacing(target / f"{_PREFIXES[label]} ({number + 1}).jpg") as file:
+                    file.write(encoded.tobytes())
     except OSError as error:
         raise DataError(f"{folder}: must be writable; {error.strerror or error}. Choose another folder.") from None
 
@@ -151,18 +153,17 @@ def materialise(spec: str, cache_dir: Path) -> Path:
         return folder
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".phantoms-", dir=cache_dir))
+        with temporary_folder(cache_dir) as partial:
+            write_dataset(partial, images, seed)
+            with contextlib.suppress(FileExistsError, NotADirectoryError):
+                os.rename(partial, folder)
     except OSError as error:
-        raise DataError(f"{cache_dir}: the cache must be writable; {error.strerror or error}. Set TUMORCLS_CACHE.") from None
-    try:
-        write_dataset(partial, images, seed)
-        os.rename(partial, folder)
-    except OSError as error:
-        if not folder.is_dir():  # else another process was first, with the same files
-            reason = error.strerror or error
-            raise DataError(f"{folder}: must be free for generated images; {reason}. Remove what is there.") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if error.errno != errno.ENOTEMPTY:  # another process was first, with the same files
+            raise DataError(
+                f"{cache_dir}: the cache must be writable; {error.strerror or error}. Set TUMORCLS_CACHE."
+            ) from None
+    if not folder.is_dir():
+        raise DataError(f"{folder}: must be free for generated images; got a file. Remove what is there.")
     return folder
 
 

@@ -1,6 +1,6 @@
 """A trained model on disk: Keras's own `.keras` file, with the label order and the provenance inside."""
 
-import os
+import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +9,11 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.saving.saving_lib import save_model
 from numpy.typing import NDArray
 
 from tumorcls.activation_map import check_probabilities
+from tumorcls.atomic import check_writable, is_special, write_whole
 from tumorcls.calibration import Calibration
 from tumorcls.config import TrainConfig
 from tumorcls.errors import DataError
@@ -57,24 +59,27 @@ class SavedModel:
         Raises:
             DataError: The path cannot be written or does not end in `.keras`.
         """
-        if path.suffix != ".keras":
-            raise DataError(f"{path}: a model's file must end in .keras; got {path.suffix!r}. Rename it.")
+        check_target(path)
         card = Card(
             classes=self.classes, config=self.config, provenance=self.provenance, calibration=self.calibration
         ).to_json()
         Card.parse(card, str(path))  # what could not be opened again is not written
-        partial = path.with_name(f".{path.stem}.{os.getpid()}.keras")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self.network.save(partial)
-                with zipfile.ZipFile(partial, "a") as archive:
-                    archive.writestr(CARD, card)
-                partial.replace(path)
-            finally:
-                partial.unlink(missing_ok=True)
-        except OSError as error:
-            raise DataError(f"{path}: must be writable; {error.strerror or error}. Choose another path.") from None
+        content = io.BytesIO()  # a network of some megabytes; Keras itself would write to its place bit by bit
+        save_model(self.network, content)
+        with zipfile.ZipFile(content, "a") as archive:
+            archive.writestr(CARD, card)
+        write_whole(path, content.getvalue())
+
+
+def check_target(path: Path) -> None:
+    """Refuses where no model can be saved: before the training rather than after it.
+
+    Raises:
+        DataError: The path does not end in `.keras`, is a folder, or nothing can be written there.
+    """
+    if path.suffix != ".keras" and not is_special(path):
+        raise DataError(f"{path}: a model's file must end in .keras; got {path.suffix!r}. Rename it.")
+    check_writable(path)
 
 
 def load_model(path: Path) -> SavedModel:

@@ -9,9 +9,9 @@ import pytest
 
 from search.errors import StorageError, StudyError
 from search.export import export_trial
-from search.export import write as write_document
 from search.records import CONFIG_KEY, PROVENANCE_KEY, SEED_KEY
 from search.study_file import load
+from search.writing import write as write_document
 
 URL = "postgresql://me:secret@host/db"
 

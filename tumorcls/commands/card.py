@@ -23,6 +23,7 @@ def command(model_file: Path, evaluation_file: Path, output: Path, html: Path | 
     from tumorcls.atomic import write_whole
     from tumorcls.backend import select_backend
     from tumorcls.evaluation import Evaluation
+    from tumorcls.streams import tell_written
 
     select_backend()
     from tumorcls.model_card import render_page, write_card
@@ -31,8 +32,8 @@ def command(model_file: Path, evaluation_file: Path, output: Path, html: Path | 
     model = load_model(model_file)
     card = write_card(model, Evaluation.read(evaluation_file), model_file.stem)
     write_whole(output, card)
-    click.echo(f"Wrote {output}.")
+    tell_written(output, f"Wrote {output}.")
     if html:
         write_whole(html, render_page(card, model_file.stem))
-        click.echo(f"Wrote {html}.")
-    click.echo(DISCLAIMER)
+        tell_written(html, f"Wrote {html}.")
+    tell_written(output, DISCLAIMER)

@@ -34,6 +34,7 @@ def command(
     training: if files were added or changed since, the command says so and stops. Where they lie and how they are called does
     not matter; name each folder of data that was moved with --data.
     """
+    from tumorcls.atomic import check_writable, open_file_of
     from tumorcls.backend import select_backend
     from tumorcls.config import cache_folder
     from tumorcls.dataset import load_part, prepare_data
@@ -45,8 +46,12 @@ def command(
     from tumorcls.evaluation import Evaluation
     from tumorcls.evaluation_page import write_page
     from tumorcls.saved_model import load_model
+    from tumorcls.streams import tell_written
     from tumorcls.validation import CORRUPTION_SEED
 
+    for path in (output, html):
+        if path is not None:
+            check_writable(path)
     model = load_model(model_file)
     against = Evaluation.read(reference) if reference else None
     config = model.config.model_copy(update={"data": folders}) if folders else model.config
@@ -82,25 +87,25 @@ def command(
         from tumorcls.robustness import compare
 
         evaluation = compare(evaluation, against)
-    _print(evaluation)
+    _print(evaluation, to_stderr=output is not None and open_file_of(output) == 1)
     if output:
         evaluation.write(output)
-        click.echo(f"Wrote {output}.")
+        tell_written(output, f"Wrote {output}.")
     if html:
         write_page(html, evaluation, test.images, against)
-        click.echo(f"Wrote {html}.")
-    click.echo(DISCLAIMER)
+        tell_written(html, f"Wrote {html}.")
+    tell_written(output or html or Path(), DISCLAIMER)
 
 
 def _share(value: float | None) -> str:
     return "not defined" if value is None else f"{value:.3f}"
 
 
-def _print(evaluation: "Evaluation") -> None:
+def _print(evaluation: "Evaluation", *, to_stderr: bool = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(stderr=to_stderr)
     clean = evaluation.clean
     by_class = Table("class", "precision", "recall", "F1", "images", title=f"{evaluation.name} on the test part, clean")
     confusion = Table("true \\ predicted", *evaluation.classes, title="Confusion matrix")

@@ -33,6 +33,7 @@ def command(model_file: Path, images: tuple[Path, ...], outputs: tuple[Path, ...
     from tumorcls.images import fit_square, read_image
     from tumorcls.portable import export
     from tumorcls.saved_model import load_model
+    from tumorcls.streams import tell_written
 
     model = load_model(model_file)
     size = model.config.image_size
@@ -44,5 +45,6 @@ def command(model_file: Path, images: tuple[Path, ...], outputs: tuple[Path, ...
         compared = np.repeat(np.stack(drawn)[..., None], 3, axis=-1)
     for output in outputs:
         difference = export(model, output, compared)
-        click.echo(f"Wrote {output}: over {len(compared)} images its probabilities differ by at most {difference:.1e}.")
+        compared_to = f"over {len(compared)} images its probabilities differ by at most {difference:.1e}"
+        tell_written(output, f"Wrote {output}: {compared_to}.")
     click.echo(DISCLAIMER)

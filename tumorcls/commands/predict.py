@@ -38,6 +38,7 @@ def command(
     from tumorcls.atomic import write_whole
     from tumorcls.prediction import as_csv, as_json, as_text, find_images, predict_files
     from tumorcls.saved_model import load_model
+    from tumorcls.streams import tell_written
 
     model = load_model(model_file)
     chosen = model.calibration.threshold if threshold is None else threshold
@@ -52,7 +53,7 @@ def command(
         click.echo(text, nl=False)
     else:
         write_whole(output, text)
-        click.echo(f"Wrote {output}. {DISCLAIMER}")
+        tell_written(output, f"Wrote {output}. {DISCLAIMER}")
     if any(answer.error is not None for answer in answers):
         raise SystemExit(1)
 

@@ -32,7 +32,8 @@ def command(
     pixels = [read_image(path) for path in images]
     select_backend()
     from tumorcls.preview import draw_sheet, encode_png
+    from tumorcls.streams import tell_written
 
     sheet = draw_sheet(pixels, [path.name for path in images], config, draws=draws, seed=seed)
     write_whole(output, encode_png(sheet))
-    click.echo(f"wrote {output}: {sheet.width} x {sheet.height} pixels")
+    tell_written(output, f"wrote {output}: {sheet.width} x {sheet.height} pixels")

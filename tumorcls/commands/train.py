@@ -42,11 +42,12 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
     from tumorcls.epoch import Epoch
     from tumorcls.measured_with import describe_change
     from tumorcls.model_file import check_exported
-    from tumorcls.saved_model import SavedModel
+    from tumorcls.saved_model import SavedModel, check_target
     from tumorcls.train import Trainer
     from tumorcls.validation import describe_scores
 
     check_exported(exported, str(config_file))
+    check_target(output)
     if config.weights == "none":
         click.echo('weights = "none": the network begins with RANDOM weights, so expect far less than with ImageNet\'s.')
     trainer = Trainer.open(config, cache_folder())
