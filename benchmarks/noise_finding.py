@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from benchmarks.held_out import CLEAN, Condition, HeldOut
 from tumorcls.bootstrap import Estimate, Resamples, draw_resamples, estimate
 from tumorcls.config import TrainConfig, cache_folder
+from tumorcls.config_file import read_config
 from tumorcls.dataset import ImageSet
 from tumorcls.metrics import confusion_matrix, macro_f1
 from tumorcls.objective import package_versions
@@ -125,7 +126,7 @@ def main() -> None:
     recipes: dict[str, TrainConfig] = {}
     for argument in arguments.configs:
         name, _, file = argument.partition("=")
-        config = TrainConfig.read(Path(file))
+        config = read_config(Path(file)).config
         recipes[f"{name}, no noise"] = config.model_copy(update={"noise_intensity": 0.0})
         recipes[name] = config
     first = next(iter(recipes.values()))

@@ -3,7 +3,7 @@
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.errors import StudyError, one_line
 from search.finalists_ranking import Ranking
 from search.records import config_of, provenance_of, seed_of, warm_link
-from search.settings import expand
+from search.settings import variables_in
 from search.status import best_trials, value_names
 from search.storage import hide_password
 from search.study_file import StudySpec
@@ -50,7 +50,7 @@ def export_trial(
     """
     winner = ranking.winner if ranking is not None and number is None and by is None else None
     trial = _choose(study, winner.number if winner is not None else number, by)
-    document = {"config": _config(trial, spec), "provenance": _provenance(study, trial, spec, url)}
+    document: dict[str, Any] = {"config": _config(trial, spec), "provenance": _provenance(study, trial, spec, url)}
     if by is not None:
         document["provenance"]["chosen_by"] = by
     header = f"# Trial {trial.number} of study {plain(study.study_name)}, written by search export.\n"
@@ -64,7 +64,7 @@ def export_trial(
             "values": list(winner.values.values()),
         }
     where = f'study "{study.study_name}": trial {trial.number}'
-    return f"{header}\n{_as_toml(document, where)}"
+    return f"{header}\n{_as_toml(document, spec, where)}"
 
 
 def _choose(study: optuna.Study, number: int | None, by: str | None) -> FrozenTrial:
@@ -106,8 +106,7 @@ def _config(trial: FrozenTrial, spec: StudySpec | None) -> dict[str, Any]:
     recorded = config_of(trial)
     if recorded is not None:
         return dict(recorded)
-    settings = expand(spec.settings, os.environ, f"{spec.path}: objective") if spec else {}
-    return {**settings, **trial.params}
+    return {**(spec.settings if spec else {}), **trial.params}
 
 
 def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec | None, url: str) -> dict[str, Any]:
@@ -144,14 +143,21 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _as_toml(document: Mapping[str, Any], where: str) -> str:
+def _as_toml(document: Mapping[str, Any], spec: StudySpec | None, where: str) -> str:
     """Returns a document as TOML.
+
+    Before its tables stand the variables that its config may read, as the study file allows, and the places without a value.
 
     Raises:
         StudyError: It holds what TOML cannot: text that UTF-8 cannot, or tables within tables without end.
     """
     try:
-        text = tomli_w.dumps(_without_none(document))
+        config = document["config"]
+        environment = sorted(variables_in(config) & set(spec.environment)) if spec is not None else []
+        top: dict[str, Any] = {"environment": environment} if environment else {}
+        if none := list(_none_in(config)):
+            top["none"] = none
+        text = tomli_w.dumps({**top, "config": _filled(config), "provenance": _without_none(document["provenance"])})
         text.encode()
     except (RecursionError, UnicodeEncodeError, TypeError, ValueError) as error:
         said = "too many tables within tables" if isinstance(error, RecursionError) else one_line(error)
@@ -159,8 +165,26 @@ def _as_toml(document: Mapping[str, Any], where: str) -> str:
     return text
 
 
+def _none_in(value: Any, place: tuple[str | int, ...] = ()) -> Iterator[list[str | int]]:
+    """Yields the places of a config that are None: TOML has no null, and who reads the file would take a default there."""
+    if value is None:
+        yield list(place)
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, item in items:
+        yield from _none_in(item, (*place, key))
+
+
+def _filled(value: Any) -> Any:
+    """Leaves out a key without a value, and puts an empty text in the place of an item without one."""
+    if isinstance(value, Mapping):
+        return {key: _filled(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return ["" if item is None else _filled(item) for item in value]
+    return value
+
+
 def _without_none(value: Any) -> Any:
-    """TOML has no null: a key without a value is left out."""
+    """Leaves out what has no value: in the provenance, what is not known."""
     if isinstance(value, Mapping):
         return {key: _without_none(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):

@@ -24,8 +24,9 @@ from search.executors.ray import RayExecutor, connected
 from search.progress import make_view
 from search.records import BUDGET_KEY, DRIVER_KEY
 from search.resume import Owner, check_same, claimed, retry_lost
-from search.settings import expand
+from search.settings import AsWritten
 from search.study_file import StudySpec
+from search.targets import beside
 from search.text import print_line
 from search.unchanged import forget_if_unused, hand_on
 from search.warm_start import check_whole
@@ -137,14 +138,18 @@ def sited(
     Raises:
         SearchError: An environment variable is missing, or there are too few devices.
     """
-    settings = expand(spec.settings, os.environ, f"{spec.path}: objective")
+    as_written = AsWritten.of(spec.settings, os.environ, f"{spec.path}: objective")
     name = f"{spec.name}.{joined}" if joined else spec.name
+    console = console or Console()
+    if not quiet and (code := beside(spec.target, Path.cwd())) is not None:
+        line = f"Runs the code of {code.name} in this folder, which {spec.path.name} names as its objective."
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def set_up(worker: int, environ: Mapping[str, str]) -> WorkerSetup:
-        return WorkerSetup(spec.target, settings, log_path(name, url, worker), environ)
+        return WorkerSetup(spec.target, as_written.expanded, log_path(name, url, worker), environ, as_written)
 
     with _executor(spec, workers, set_up) as executor:
-        yield Site(url, workers, executor, log_path(name, url, 0, workers), console or Console(), quiet)
+        yield Site(url, workers, executor, log_path(name, url, 0, workers), console, quiet)
 
 
 @contextlib.contextmanager

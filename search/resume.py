@@ -1,6 +1,7 @@
 """What a launch finds in a study and puts right: another file's study, another driver, trials of a dead one."""
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -185,7 +186,7 @@ def check_same(study: optuna.Study, spec: StudySpec, *, keep: bool = True) -> No
         bound += ["objective", "settings"] if states & {TrialState.COMPLETE, TrialState.PRUNED} else []
         for key in bound:
             _compare(spec, key, before.get(key), now[key])
-    if keep and before != now:
+    if keep and not same(before, now):
         study.set_user_attr(FILE_KEY, now)
 
 
@@ -314,14 +315,25 @@ def _refuse_former(study: optuna.Study) -> None:
         )
 
 
+def same(before: Any, now: Any) -> bool:
+    """Returns whether two values of study files are one: a number that is none is itself, and true is not 1."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        return before.keys() == now.keys() and all(same(before[key], now[key]) for key in before)
+    if isinstance(before, list | tuple) and isinstance(now, list | tuple):
+        return len(before) == len(now) and all(map(same, before, now))
+    if isinstance(before, bool) is not isinstance(now, bool):
+        return False
+    return bool(before == now) or (isinstance(before, float) and math.isnan(before) and now != now)
+
+
 def _compare(spec: StudySpec, key: str, before: Any, now: Any, remedy: str = "") -> None:
-    if before == now:
+    if same(before, now):
         return
     if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
         _refuse(spec, key if key == "enqueue" else f"study.{key}", show(before), show(now), remedy)
     table = {"settings": "objective"}.get(key, key)
     for name in [*before, *now]:
-        if before.get(name) != now.get(name):
+        if (name in before) is not (name in now) or not same(before.get(name), now.get(name)):
             _refuse(spec, f"{table}.{name}", _shown(before, name), _shown(now, name), remedy)
 
 

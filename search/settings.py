@@ -44,6 +44,11 @@ def check_variables(settings: Mapping[str, Any], allowed: Collection[str]) -> No
                 raise broken("a default must be plain text", got=show(text), remedy="Write one variable.", key=key)
 
 
+def variables_in(settings: Mapping[str, Any]) -> set[str]:
+    """Returns the names of the variables in some settings."""
+    return {match["name"] for _, text in _strings(settings) for match in _VARIABLE.finditer(text)}
+
+
 def expand(settings: Mapping[str, Any], environ: Mapping[str, str], where: str) -> dict[str, Any]:
     """Returns `settings` with the variables in all of its strings replaced, in nested tables and arrays too.
 
@@ -79,8 +84,7 @@ class AsWritten:
     @classmethod
     def of(cls, written: Mapping[str, Any], environ: Mapping[str, str], where: str) -> "AsWritten":
         """Expands settings; see `expand`."""
-        names = {match["name"] for _, text in _strings(written) for match in _VARIABLE.finditer(text)}
-        values = {name: environ[name] for name in sorted(names) if environ.get(name)}
+        values = {name: environ[name] for name in sorted(variables_in(written)) if environ.get(name)}
         return cls(written, expand(written, environ, where), values)
 
     def text(self, text: str) -> str:
@@ -160,7 +164,7 @@ def _strings(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
         for name, item in value.items():
             yield from _strings(item, f"{key}.{name}" if key else name)
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         for at, item in enumerate(value):
             yield from _strings(item, f"{key}[{at}]")
     elif isinstance(value, str):

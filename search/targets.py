@@ -1,6 +1,7 @@
 """What does ``module:attribute`` name?"""
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 from search.errors import ObjectiveError
@@ -31,6 +32,14 @@ def find(target: str, key: str) -> Any:
             raise ObjectiveError(f'{module_name} has no attribute "{attribute}". {suggest(name, _public(found))}')
         found = getattr(found, name)
     return found
+
+
+def beside(target: str, folder: Path) -> Path | None:
+    """Returns what of a folder is imported as a target's module: its file or package; None where it is installed elsewhere."""
+    name = target.partition(":")[0].partition(".")[0]
+    found = next((path for path in (folder / name, folder / f"{name}.py") if path.exists()), None)
+    ours = Path(__file__).parents[1]
+    return None if found is None or (name in ("search", "tumorcls") and found.resolve().parent == ours) else found
 
 
 def _public(holder: Any) -> list[str]:

@@ -29,7 +29,7 @@ from search.records import (
     warm_link,
     warm_source,
 )
-from search.resume import describe
+from search.resume import describe, same
 from search.samplers import learns
 from search.space import check_value
 from search.study_file import StudySpec
@@ -152,8 +152,8 @@ def _take(trial: FrozenTrial, source: optuna.Study, spec: StudySpec, summary: Wa
         params[name] = float(value) if isinstance(distribution, FloatDistribution) else value
     summary.dropped.update(name for name in trial.params if name not in spec.space)
     now = {**describe(spec)["settings"], **params}
-    same = {**{key: recorded.get(key) for key in now}, **before} == now
-    comparable = same and file.get("objective") == spec.target and is_result(trial)
+    unchanged = same({**{key: recorded.get(key) for key in now}, **before}, now)
+    comparable = unchanged and file.get("objective") == spec.target and is_result(trial)
     summary.taken += 1
     summary.compared += comparable
     kept = {key: value for key, value in trial.user_attrs.items() if key not in (*RUN_KEYS, WARM_KEY)}

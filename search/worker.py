@@ -25,6 +25,7 @@ from search.fingerprint import describe_change, take_fingerprint, take_notes
 from search.memory import is_out_of_memory, memory_in_use
 from search.messages import Answer, Artifact, Changed, Explain, NotReady, Outcome, Ready, Report, RunTrial, Stop, UserAttr
 from search.rules import suggest
+from search.settings import AsWritten
 from search.targets import find
 from search.worker_trial import Interrupted, WorkerTrial
 
@@ -41,12 +42,14 @@ class WorkerSetup:
         settings: The objective's own settings, passed on as keyword arguments.
         log: The file that takes what the worker prints; None leaves stdout and stderr as they are.
         environ: Variables that the process is started with.
+        as_written: Puts the file's words back in the place of what its settings expand to, in all that is stored and shown.
     """
 
     target: str
     settings: Mapping[str, Any]
     log: Path | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
+    as_written: AsWritten = field(default_factory=AsWritten)
 
 
 def main(connection: Connection, setup: WorkerSetup) -> None:
@@ -76,14 +79,15 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
         objective = build_objective(setup.target, setup.settings)
         fingerprint = take_fingerprint(objective)
     except Exception as error:
-        traceback.print_exc()
-        connection.send(NotReady(f"objective {setup.target} could not start: {describe(error)}"))
+        print(setup.as_written.text(traceback.format_exc()), file=sys.stderr)
+        reason = setup.as_written.text(describe(error))
+        connection.send(NotReady(f"objective {setup.target} could not start: {reason}"))
         return
     for note in (notes := take_notes(objective)):
         print(note)
     connection.send(Ready(fingerprint, notes))
     while isinstance(task := _next_task(connection), RunTrial):
-        outcome = run_trial(objective, task, connection)
+        outcome = run_trial(objective, task, connection, setup.as_written)
         connection.send(replace(outcome, memory=memory_in_use()))
     if isinstance(task, Explain):
         connection.send(Changed(describe_change(objective, task.before, fingerprint)))
@@ -103,6 +107,10 @@ def build_objective(target: str, settings: Mapping[str, Any]) -> Callable[[Worke
     found = find(target, "study.objective")
     if not callable(found):
         raise ObjectiveError(f"{target} must be a class or a function; got {type(found).__name__}")
+    if is_python_own(found):
+        raise ObjectiveError(
+            f"{target} must be an objective of yours or of a package; got {_full_name(found)}, of Python's own"
+        )
     arguments = () if inspect.isclass(found) else (None,)
     _check_settings(found, arguments, settings)
     if not inspect.isclass(found):
@@ -113,7 +121,21 @@ def build_objective(target: str, settings: Mapping[str, Any]) -> Callable[[Worke
     return objective
 
 
-def run_trial(objective: Callable[[WorkerTrial], Any], task: RunTrial, connection: Connection) -> Outcome:
+def is_python_own(found: Any) -> bool:
+    """Returns whether a class or a function comes with Python: ``os.system``, reached through a module that imports `os`."""
+    if not (inspect.isclass(found) or inspect.isroutine(found)):
+        return False
+    return _full_name(found).partition(".")[0] in sys.stdlib_module_names
+
+
+def _full_name(found: Any) -> str:
+    module = getattr(found, "__module__", None) or getattr(type(getattr(found, "__self__", None)), "__module__", "builtins")
+    return f"{module}.{getattr(found, '__qualname__', type(found).__qualname__)}"
+
+
+def run_trial(
+    objective: Callable[[WorkerTrial], Any], task: RunTrial, connection: Connection, as_written: AsWritten
+) -> Outcome:
     """Runs one trial; whatever the objective does short of killing the process becomes an `Outcome`."""
     from optuna import TrialPruned
 
@@ -126,6 +148,8 @@ def run_trial(objective: Callable[[WorkerTrial], Any], task: RunTrial, connectio
         return answer if isinstance(answer, Answer) else Answer(stop=True)
 
     def tell(message: UserAttr | Artifact) -> None:
+        if isinstance(message, UserAttr):
+            message = replace(message, value=as_written.value(message.value, task.params))
         connection.send(message)
 
     try:
@@ -136,11 +160,11 @@ def run_trial(objective: Callable[[WorkerTrial], Any], task: RunTrial, connectio
     except Interrupted:
         return Outcome(task.number, "interrupted")
     except _BadResult as error:
-        return Outcome(task.number, "failed", reason=str(error))
+        return Outcome(task.number, "failed", reason=as_written.text(str(error)))
     except (Exception, SystemExit) as error:  # a trial may raise anything, and the next trial may still be fine
-        traceback.print_exc()
-        reason = describe(error, always_type=True)
-        return Outcome(task.number, "failed", (), reason, traceback.format_exc(), out_of_memory=is_out_of_memory(error))
+        reason, trace = as_written.text(describe(error, always_type=True)), as_written.text(traceback.format_exc())
+        print(trace, file=sys.stderr)
+        return Outcome(task.number, "failed", (), reason, trace, out_of_memory=is_out_of_memory(error))
     return Outcome(task.number, "complete", values)
 
 

@@ -2,12 +2,11 @@
 
 import difflib
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from tumorcls.errors import ConfigError
 from tumorcls.labels import CLASSES
@@ -22,7 +21,7 @@ SEED_NOISES: tuple[NoiseName, ...] = ("gaussian", "salt_pepper", "speckle")
 """The noises of the notebook that this project grew from."""
 
 NOISE_GRID = 0.05
-"""Step to which `noise_intensity` is rounded, so that trials can share cached views."""
+"""Step of `noise_intensity`, so that trials can share cached views."""
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -96,10 +95,27 @@ class TrainConfig(BaseModel):
     def _one_or_many(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_it_is(cls, value: object, info: ValidationInfo) -> object:
+        """Refuses what would be trained as another value than the one that was sampled: "5" as 5, true as 1, 1 as true."""
+        field = cls.model_fields[info.field_name or ""]
+        if field.annotation in (int, float) and isinstance(value, bool | str):
+            raise ValueError("must be a number")
+        if field.annotation is bool and not isinstance(value, bool):
+            raise ValueError("must be true or false")
+        if any(isinstance(item, str) and "\0" in item for item in (value if isinstance(value, list | tuple) else [value])):
+            raise ValueError("must have no null character")
+        return value
+
     @field_validator("noise_intensity")
     @classmethod
     def _on_grid(cls, value: float) -> float:
-        return round(round(value / NOISE_GRID) * NOISE_GRID, 10)
+        """Refuses what lies between the steps, rather than to train on another value than the sampler has drawn."""
+        steps = round(value / NOISE_GRID)
+        if abs(value / NOISE_GRID - steps) > 1e-6:
+            raise ValueError(f"must be a multiple of {NOISE_GRID}: give it such a step in the study file")
+        return round(steps * NOISE_GRID, 10)  # one value for 0.30000000000000004 and 0.3
 
     @model_validator(mode="after")
     def _freezing_needs_weights_to_keep(self) -> Self:
@@ -140,33 +156,6 @@ class TrainConfig(BaseModel):
         except ValidationError as error:
             raise ConfigError(f"{where}: {_first_problem(error)}") from None
 
-    @classmethod
-    def read(cls, path: Path) -> "TrainConfig":
-        """Reads the `[config]` table of a file that `search export` wrote.
-
-        Raises:
-            ConfigError: The file is missing, is not TOML, has no `[config]` table, or a value in it is wrong.
-        """
-        return cls.parse(read_config_file(path)["config"], where=str(path))
-
-
-def read_config_file(path: Path) -> dict[str, Any]:
-    """Reads an exported file whole: `config`, and `provenance` where there is one.
-
-    Raises:
-        ConfigError: The file cannot be read, is not TOML, or has no `[config]` table.
-    """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ConfigError(f"{path}: a config must be a readable TOML file; {reason}. Write one with `search export`.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: a config must be TOML; {error}. Mend the file or export it again.") from None
-    if not isinstance(document.get("config"), dict):
-        raise ConfigError(f"{path}: a config must have a [config] table; it has none. Write one with `search export`.")
-    return document
-
 
 def cache_folder() -> Path:
     """Returns where decoded images, manifests and activations are kept: `$TUMORCLS_CACHE`, or the user's cache folder."""
@@ -176,6 +165,12 @@ def cache_folder() -> Path:
     return Path(chosen).expanduser() if chosen else user_cache_path("tumorcls")
 
 
+def short(value: object) -> str:
+    """Returns a value as a message shows it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in problem["loc"]) or "config"
@@ -183,9 +178,9 @@ def _first_problem(error: ValidationError) -> str:
         known = list(SplitSettings.model_fields if problem["loc"][0] == "split" else TrainConfig.model_fields)
         close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
         remedy = f"Did you mean {close[0]}?" if close else f"Known settings: {', '.join(known)}."
-        return f"{place}: unknown setting; got {problem['input']!r}. {remedy}"
+        return f"{place}: unknown setting; got {short(problem['input'])}. {remedy}"
     if problem["type"] == "missing":
         return f"{place}: must be given; got nothing. Add it to the [objective] table."
     rule = problem["msg"].removeprefix("Value error, ")
-    received = "" if problem["loc"] == () else f"; got {problem['input']!r}"
+    received = "" if problem["loc"] == () else f"; got {short(problem['input'])}"
     return f"{place}: {rule[0].lower()}{rule[1:]}{received}. Change it in the study file or the config."

@@ -9,10 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from tumorcls import DISCLAIMER
-from tumorcls.config import TrainConfig
 from tumorcls.errors import DataError
 from tumorcls.evaluation import Evaluation
 from tumorcls.noise import NOISES
@@ -55,7 +53,7 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str) -> str:
         _section("What it is", _identity(model)),
         _section("What it is for, and what not", [_USE]),
         _section("How it was found", _search(model)),
-        _section("How it was trained", _training(model.config, model.provenance)),
+        _section("How it was trained", _training(model)),
         _section("How it did on the test part", _results(model, evaluation)),
         _section("Under noise", _noise(evaluation)),
         _section("How sure it says it is", _confidence(model, evaluation)),
@@ -97,12 +95,14 @@ def _search(model: SavedModel) -> Iterator[str]:
     yield _table(("", ""), rows)
 
 
-def _training(config: TrainConfig, provenance: Mapping[str, Any]) -> Iterator[str]:
-    folders = ", ".join(str(_Code(Path(folder).name)) for folder in config.data)  # where they lay is nobody else's business
+def _training(model: SavedModel) -> Iterator[str]:
+    config, provenance = {**model.config.model_dump(mode="json"), **model.written}, model.provenance
+    data = [config["data"]] if isinstance(config["data"], str) else config["data"]
+    folders = ", ".join(str(_Code(Path(folder).name)) for folder in data)  # where they lay is nobody else's business
     images, seed = (provenance.get(key, "not on record") for key in ("trained_on", "seed"))
     yield f"On the {images} of {folders}, with seed {seed}. Near-duplicate images are on one side of the split."
     hashes = [(_words(key), _Code(provenance[key])) for key in ("manifest_sha256", "split_sha256") if key in provenance]
-    settings = {**config.model_dump(mode="json"), "weights": Path(config.weights).name}
+    settings = {**config, "weights": Path(config["weights"]).name}
     yield _table(("setting", "value"), [*hashes, *((_words(key), _value(settings[key])) for key in _TRAINING)])
 
 

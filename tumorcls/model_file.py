@@ -7,6 +7,7 @@ arrays of any size, members that unpack to gigabytes) is refused before it is re
 
 import io
 import lzma
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from tumorcls.calibration import Calibration
 from tumorcls.config import TrainConfig
 from tumorcls.errors import ConfigError, DataError, ModelError
 from tumorcls.hdf5 import UNREADABLE, Limits, open_hdf5
+from tumorcls.variables import expand_known, written_parts
 
 CARD = "tumorcls.json"
 """The member of the archive that holds the card; Keras leaves it alone."""
@@ -71,6 +73,7 @@ class Card(BaseModel):
         config: What it was trained with.
         provenance: As it was given; see `Provenance`.
         calibration: How sure it may say it is.
+        written: Those values of the config that name an environment variable, as the config's file has them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -79,13 +82,17 @@ class Card(BaseModel):
     config: TrainConfig
     provenance: Mapping[str, Any]
     calibration: Calibration
+    written: Mapping[str, Any] = {}
 
     def to_json(self) -> str:
         """Returns the card as text; see `parse`. Numbers that are not finite become null, dates text."""
+        written = dict(self.written)
+        if self.config.weights in ("imagenet", "none"):  # these two decide what the network is made of
+            written.pop("weights", None)
         values = {
             "format": FORMAT,
             "classes": self.classes,
-            "config": self.config.model_dump(mode="json"),
+            "config": {**self.config.model_dump(mode="json"), **written},
             "provenance": dict(self.provenance),
             "calibration": self.calibration,
         }
@@ -100,7 +107,9 @@ class Card(BaseModel):
         """
         try:
             card = _Card.model_validate_json(text)
-            config = TrainConfig.parse(card.config, where="config")
+            # Of the data alone, which `evaluate` reads: what the network is made of must not hang on this machine's variables.
+            found = expand_known({key: card.config[key] for key in ("data",) if key in card.config}, os.environ)
+            config = TrainConfig.parse({**card.config, **found}, where="config")
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             raise _refused(where, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
@@ -109,7 +118,8 @@ class Card(BaseModel):
         if tuple(card.classes) != config.classes:
             raise _refused(where, f"classes: must be {', '.join(config.classes)}; got {', '.join(card.classes)}")
         provenance = card.provenance.model_dump(exclude_unset=True)
-        return cls(classes=config.classes, config=config, provenance=provenance, calibration=card.calibration)
+        written = written_parts(card.config)
+        return cls(classes=config.classes, config=config, provenance=provenance, calibration=card.calibration, written=written)
 
 
 _PLAIN = TypeAdapter(dict[str, Any], config=ConfigDict(ser_json_inf_nan="null"))

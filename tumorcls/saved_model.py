@@ -3,7 +3,7 @@
 import io
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class SavedModel:
         config: What it was trained with.
         provenance: Data and split hashes, seed, versions, scores.
         calibration: How sure it may say it is; its temperature is already in the network's last weights.
+        written: Those values of the config that name an environment variable, as its file has them: they are what is kept.
     """
 
     network: keras.Model
@@ -38,6 +39,7 @@ class SavedModel:
     config: TrainConfig
     provenance: Mapping[str, Any]
     calibration: Calibration
+    written: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:
@@ -61,7 +63,11 @@ class SavedModel:
         """
         check_target(path)
         card = Card(
-            classes=self.classes, config=self.config, provenance=self.provenance, calibration=self.calibration
+            classes=self.classes,
+            config=self.config,
+            provenance=self.provenance,
+            calibration=self.calibration,
+            written=self.written,
         ).to_json()
         Card.parse(card, str(path))  # what could not be opened again is not written
         content = io.BytesIO()  # a network of some megabytes; Keras itself would write to its place bit by bit
@@ -91,4 +97,4 @@ def load_model(path: Path) -> SavedModel:
     card, weights = read_model_file(path)
     network = build_network(card.config.image_size, len(card.classes), imagenet=card.config.weights == "imagenet")
     load_weights(network, weights, str(path))
-    return SavedModel(network, card.classes, card.config, card.provenance, card.calibration)
+    return SavedModel(network, card.classes, card.config, card.provenance, card.calibration, card.written)

@@ -1,8 +1,13 @@
 """Study files from strangers, and what editors and accidents make of ours: one line, or a study that runs; never a hang."""
 
 import copy
+import datetime
+import json
+import math
 import os
 import random
+import subprocess
+import sys
 import time
 import tomllib
 import warnings
@@ -12,11 +17,15 @@ import optuna
 import pytest
 import tomli_w
 
-from search import pruners, samplers
+from search import pruners, samplers, storage
 from search.asking import Asker
-from search.errors import SearchError, StudyFileError
+from search.errors import ObjectiveError, SearchError, StudyError, StudyFileError
 from search.initial_design import initial_design
+from search.records import FAILURE_KEY, TRACEBACK_KEY
+from search.resume import check_same
+from search.settings import AsWritten
 from search.study_file import load
+from search.worker import build_objective
 
 STUDIES = Path(__file__).parents[2] / "studies"
 FILES = {name: (STUDIES / f"{name}.toml").read_bytes() for name in ("quickstart", "brain-mri")}
@@ -358,3 +367,132 @@ def test_the_bounds_hold_what_they_allow(tmp_path):
     path.write_text(study(space=parameters(200, WHOLE), rest='[sampler]\nname = "tpe"\nn_startup_trials = 1000'))
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     assert try_study(path) is None
+
+
+LEAKY = """
+import json
+import os
+
+
+class Leaky:
+    def __init__(self, *, token, deep, start="yes"):
+        self.token, self.deep = token, deep
+        if start == "no":
+            raise RuntimeError(f"cannot open {token!r}")
+
+    def __call__(self, trial):
+        trial.set_user_attr("search:config", {"token": self.token, "deep": self.deep, "x": trial.params["x"], "other": 1})
+        trial.set_user_attr("note", [f"at {self.token}/x", {self.deep["paths"][0]: 1}, json.dumps(self.deep)])
+        if trial.number == 1:
+            try:
+                raise OSError(self.deep["url"])
+            except OSError:
+                raise ValueError(f"{self.token} is not {self.deep['paths']}")
+        return self.token if trial.number == 2 else trial.params["x"]
+"""
+SECRET, PLACE, PASSWORD = "hunter2-s3cret", "/home/somebody/dätä", "pa55word"
+
+
+@pytest.fixture
+def desk(tmp_path):
+    """A folder with a study whose objective tells its settings wherever it can; returns what runs a command there."""
+    (tmp_path / "leaky.py").write_text(LEAKY, encoding="utf-8")
+    (tmp_path / "study.toml").write_text(
+        study('environment = ["MY_TOKEN", "MY_URL"]\nmax_failures = 9').replace("o:p", "leaky:Leaky").replace("= 8", "= 3")
+        + '[sampler]\nname = "random"\n[objective]\ntoken = "${MY_TOKEN}"\nstart = "${TUMORCLS_START:-yes}"\n'
+        + 'deep = { paths = ["${TUMORCLS_PLACE:-data}/a", "b"], url = "${MY_URL}" }\n'
+    )
+    url = f"postgresql://me:{PASSWORD}@host/db"
+    variables = {
+        "MY_TOKEN": SECRET,
+        "TUMORCLS_PLACE": PLACE,
+        "MY_URL": url,
+        "COLUMNS": "200",
+        "PYTHONPATH": str(STUDIES.parent),
+    }
+
+    def run(*arguments, **extra):
+        command = [sys.executable, "-m", "search", *arguments]
+        environ = {**os.environ, **variables, **extra}
+        return subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=300)
+
+    return run
+
+
+def leaks(folder, *texts):
+    """What of the environment is in any file of a folder, or in texts."""
+    contents = [path.read_bytes() for path in folder.rglob("*") if path.is_file()] + [text.encode() for text in texts]
+    forms = [form for value in (SECRET, PLACE, PASSWORD) for form in (value.encode(), json.dumps(value)[1:-1].encode())]
+    return [form for form in forms for content in contents if form in content]
+
+
+@pytest.mark.slow
+def test_no_value_of_the_environment_is_stored_exported_reported_or_shown(desk, tmp_path):
+    done = desk("launch", "study.toml")
+    assert done.stdout.splitlines()[0] == "Runs the code of leaky.py in this folder, which study.toml names as its objective."
+    assert "Budget reached: 3/3" in done.stdout, done.stderr
+    said = [done.stdout, done.stderr]
+    for arguments in (
+        ("export", "study.toml", "-o", "best.toml"),
+        ("report", "study.toml", "-o", "r.html"),
+        ("status", "study.toml"),
+    ):
+        done = desk(*arguments)
+        assert done.returncode == 0, done.stderr
+        said += [done.stdout, done.stderr]
+    failed = desk("launch", "study.toml", "--as", "other", TUMORCLS_START="no")
+    assert failed.returncode == 1
+    assert "cannot open '${MY_TOKEN}'" in failed.stderr
+    assert leaks(tmp_path, *said, failed.stdout, failed.stderr) == []
+    exported = tomllib.loads((tmp_path / "best.toml").read_text())
+    assert exported["environment"] == ["MY_TOKEN", "MY_URL"]
+    assert exported["config"]["token"] == "${MY_TOKEN}"
+    assert exported["config"]["deep"] == {"paths": ["${TUMORCLS_PLACE:-data}/a", "b"], "url": "${MY_URL}"}
+    trials = optuna.load_study(study_name="d", storage=f"sqlite:///{tmp_path / 'd.db'}").trials
+    assert trials[1].user_attrs[FAILURE_KEY] == "ValueError: ${MY_TOKEN} is not ['${TUMORCLS_PLACE}/a', 'b']"
+    assert "OSError: ${MY_URL}" in trials[1].user_attrs[TRACEBACK_KEY]
+    assert trials[2].user_attrs[FAILURE_KEY] == "the objective must return one number; got '${MY_TOKEN}'"
+    assert trials[0].user_attrs["note"][:2] == ["at ${MY_TOKEN}/x", {"${TUMORCLS_PLACE}/a": 1}]
+
+
+@pytest.mark.parametrize(
+    ("settings", "value", "expected"),
+    [
+        ({"a": "${TUMORCLS_A}"}, {"a": "adam", "b": "adams"}, {"a": "${TUMORCLS_A}", "b": "adams"}),
+        ({"a": "x/${TUMORCLS_A:-y}"}, {"a": ["x/adam"]}, {"a": ["x/${TUMORCLS_A:-y}"]}),
+        ({"a": ["${TUMORCLS_U:-none}"]}, {"a": ["none"], "b": "none"}, {"a": ["${TUMORCLS_U:-none}"], "b": "none"}),
+        ({"a": "${TUMORCLS_A}"}, {"x": "adam", "a": 3}, {"x": "adam", "a": 3}),
+        ({"a": "plain"}, {"a": "plain", "n": [1, None, 2.5]}, {"a": "plain", "n": [1, None, 2.5]}),
+        ({"a": "${TUMORCLS_S}"}, {"a": "ab", "b": "ab"}, {"a": "${TUMORCLS_S}", "b": "ab"}),
+        ({"a": "${TUMORCLS_A}"}, "see adam, ADAM", "see ${TUMORCLS_A}, ADAM"),
+    ],
+)
+def test_the_file_s_words_come_back(settings, value, expected):
+    environ = {"TUMORCLS_A": "adam", "TUMORCLS_S": "ab"}
+    kept = AsWritten.of(settings, environ, "objective").value(value, {"x": "adam"})
+    assert kept == expected
+
+
+@pytest.mark.parametrize("attribute", ["Popen", "system", "path.join", "eval", "partial", "open"])
+def test_python_s_own_code_is_no_objective_however_it_is_reached(attribute, tmp_path, monkeypatch):
+    lines = ["import os", "from os import path, system", "from subprocess import Popen", "from functools import partial"]
+    (tmp_path / "reaches.py").write_text("\n".join([*lines, "eval, open = eval, open"]))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ObjectiveError, match="must be an objective of yours or of a package; got "):
+        build_objective(f"reaches:{attribute}", {})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -0.0, 2**63 - 1, [math.nan, {"a": math.nan}], datetime.date(2026, 1, 2)])
+def test_a_setting_that_json_has_not_does_not_bar_the_way_back(value, tmp_path):
+    path, url = tmp_path / "study.toml", f"sqlite:///{tmp_path / 'x.db'}"
+    path.write_text(study() + tomli_w.dumps({"objective": {"a": value}}))
+    for _ in range(2):
+        opened = storage.create_study(url, "d", ["maximize"], [])
+        check_same(opened, load(path))
+        opened.add_trial(optuna.trial.create_trial(value=1.0))
+        storage.close(opened)
+    path.write_text(study() + tomli_w.dumps({"objective": {"a": True}}))
+    opened = storage.create_study(url, "d", ["maximize"], [])
+    with pytest.raises(StudyError, match=r"objective\.a: must stay as it was"):
+        check_same(opened, load(path))
+    storage.close(opened)

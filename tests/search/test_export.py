@@ -33,9 +33,12 @@ def exported(study, path, number=None, by=None):
 
 
 def test_the_best_trial_with_its_provenance(study, write):
-    path = write(study={"environment": '["DATA"]'}, objective={"data": '"${DATA:-here}"', "x": "0", "nested": "{ a = 1 }"})
+    path = write(
+        study={"environment": '["DATA", "OTHER"]'}, objective={"data": '"${DATA:-here}"', "x": "0", "nested": "{ a = 1 }"}
+    )
     document = exported(study, path)
-    assert document["config"] == {"data": "here", "x": study.trials[1].params["x"], "nested": {"a": 1}}
+    assert document["environment"] == ["DATA"], "what the file may read, and reads"
+    assert document["config"] == {"data": "${DATA:-here}", "x": study.trials[1].params["x"], "nested": {"a": 1}}
     provenance = document["provenance"]
     assert (provenance["study"], provenance["trial"], provenance["value"], provenance["seed"]) == ("demo", 1, 3.0, 5)
     assert provenance["study_file_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -50,8 +53,15 @@ def test_what_the_objective_recorded_goes_in(study, write):
     attrs = {CONFIG_KEY: config, PROVENANCE_KEY: {"manifest_sha256": "abc"}}
     study.add_trial(optuna.trial.create_trial(value=9.0, user_attrs=attrs))
     document = exported(study, write())
-    assert document["config"] == {"epochs": 3, "deep": {"list": [1]}}
+    assert document["config"] == {"epochs": 3, "deep": {"list": [1, ""]}}
+    assert document["none"] == [["schedule"], ["deep", "none"], ["deep", "list", 1]], "else a reader takes its own defaults"
     assert document["provenance"]["recorded"] == {"manifest_sha256": "abc"}
+
+
+def test_text_that_is_no_unicode_is_one_line(study, write):
+    study.add_trial(optuna.trial.create_trial(value=9.0, user_attrs={CONFIG_KEY: {"data": "a\udcff"}}))
+    with pytest.raises(StudyError, match=r"TOML holds text in UTF-8 alone; got '.*\\udcff'"):
+        exported(study, write())
 
 
 def test_the_commit_of_the_folder(study, write):

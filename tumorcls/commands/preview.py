@@ -24,9 +24,10 @@ def command(
     from tumorcls.atomic import write_whole
     from tumorcls.backend import select_backend
     from tumorcls.config import TrainConfig
+    from tumorcls.config_file import read_config
     from tumorcls.images import read_image
 
-    config = TrainConfig(data=("preview",)) if config_file is None else TrainConfig.read(config_file)
+    config = TrainConfig(data=("preview",)) if config_file is None else read_config(config_file).config
     if noise_intensity is not None:
         config = config.model_copy(update={"noise_intensity": noise_intensity})
     pixels = [read_image(path) for path in images]

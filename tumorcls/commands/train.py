@@ -32,12 +32,16 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
     the second model, which has trained on these images, takes both over.
     """
     from tumorcls.backend import select_backend
-    from tumorcls.config import TrainConfig, cache_folder, read_config_file
+    from tumorcls.config import cache_folder
+    from tumorcls.config_file import check_seed, read_config
     from tumorcls.objective import package_versions
 
-    document = read_config_file(config_file)
-    config = TrainConfig.parse(document["config"], where=str(config_file))
-    exported: dict[str, Any] = document.get("provenance", {})
+    file = read_config(config_file)
+    config = file.config
+    if seed is None:
+        chosen_seed = check_seed(file.provenance.get("seed", 0), f"{config_file}: provenance.seed")
+    else:
+        chosen_seed = check_seed(seed, "--seed")
     select_backend()
     from tumorcls.epoch import Epoch
     from tumorcls.measured_with import describe_change
@@ -45,8 +49,9 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
     from tumorcls.saved_model import SavedModel, check_target
     from tumorcls.train import Trainer
     from tumorcls.validation import describe_scores
+    from tumorcls.variables import written_parts
 
-    check_exported(exported, str(config_file))
+    check_exported(file.provenance, str(config_file))
     check_target(output)
     if config.weights == "none":
         click.echo('weights = "none": the network begins with RANDOM weights, so expect far less than with ImageNet\'s.')
@@ -54,9 +59,8 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
     for note in trainer.prepared.manifest.notes():
         click.echo(f"note: {note}")
     measured_with = trainer.fingerprint(config)
-    if change := describe_change(_recorded(exported, measured_with), measured_with, trainer.prepared, trainer.cache):
+    if change := describe_change(_recorded(file.provenance, measured_with), measured_with, trainer.prepared, trainer.cache):
         click.echo(f"Not what the exported trial was measured with, so its scores need not come back: {change}.", err=True)
-    chosen_seed = seed if seed is not None else int(exported.get("seed", 0))
 
     def on_epoch_end(epoch: Epoch) -> None:
         click.echo(f"epoch {epoch.number + 1}/{config.epochs}  loss {epoch.loss:.3f}  {describe_scores(epoch.scores)}")
@@ -69,7 +73,7 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
         click.echo("Once more, on training and validation images.")
         fitted = trainer.fit(config, chosen_seed, on_epoch_end, final=True)
     provenance = {
-        "exported": exported,
+        "exported": file.provenance,
         "seed": chosen_seed,
         "manifest_sha256": trainer.prepared.manifest.sha256,
         "split_sha256": trainer.prepared.split_sha256,
@@ -79,7 +83,7 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
         **package_versions(),
     }
     network = fitted.classifier(calibration.temperature)
-    SavedModel(network, config.classes, config, provenance, calibration).save(output)
+    SavedModel(network, config.classes, config, provenance, calibration, written_parts(file.written)).save(output)
     click.echo(f"Saved {output}. Next: tumorcls evaluate {output}\n{DISCLAIMER}")
 
 
