@@ -10,9 +10,13 @@ import subprocess
 from collections.abc import Mapping
 
 from search.errors import WorkerError
+from search.rules import show
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """Names the GPUs that a process may see."""
+
+_NONE = frozenset({"", "-1", "nodevfiles", "void", "none"})  # NoDevFiles is what Slurm sets in a job without a GPU
+_DEVICE = re.compile(r"[0-9]{1,4}|(GPU|MIG)-[0-9A-Za-z/-]{1,100}")
 
 _SHARED_MEMORY = 0.9  # of a device, split among its workers; the rest is for contexts, which no backend counts
 
@@ -30,10 +34,12 @@ def visible_devices(environ: Mapping[str, str]) -> tuple[str, ...]:
 
     That variable counts where it is set, else what ``nvidia-smi -L`` lists. GPUs are named by their UUID, since ``nvidia-smi``
     and CUDA number them differently; of a GPU in MIG mode, its instances are listed.
+
+    Raises:
+        WorkerError: The variable names what can be no GPU.
     """
     if VISIBLE in environ:
-        names = [name.strip() for name in environ[VISIBLE].split(",")]
-        return tuple(name for name in names if name and name != "-1")
+        return _named(environ[VISIBLE])
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
     except (OSError, subprocess.SubprocessError):  # no driver, or one that does not answer
@@ -44,6 +50,21 @@ def visible_devices(environ: Mapping[str, str]) -> tuple[str, ...]:
             devices.pop()  # the GPU that this instance is a part of; it cannot be used as a whole
         devices.append(kind + name)
     return tuple(devices)
+
+
+def _named(listed: str) -> tuple[str, ...]:
+    """The GPUs of ``CUDA_VISIBLE_DEVICES``: as CUDA has it, a word for none hides itself and all that follow it."""
+    names: list[str] = []
+    for name in (name.strip() for name in listed.split(",")):
+        if name.lower() in _NONE:
+            break
+        if not _DEVICE.fullmatch(name):
+            raise WorkerError(
+                f"{VISIBLE}: must list numbers or UUIDs of GPUs; got {show(listed)}. Correct it, or set {VISIBLE}= to use none."
+            )
+        if name not in names:
+            names.append(name)
+    return tuple(names)
 
 
 def check_places(workers: int, devices: tuple[str, ...], per_device: int) -> None:

@@ -75,13 +75,13 @@ def serve(connection: Connection, setup: WorkerSetup) -> None:
 
 
 def _serve(connection: Connection, setup: WorkerSetup) -> None:
+    hide = setup.as_written.text
     try:
         objective = build_objective(setup.target, setup.settings)
-        fingerprint = take_fingerprint(objective)
+        fingerprint = {hide(name): hide(text) for name, text in take_fingerprint(objective).items()}
     except Exception as error:
-        print(setup.as_written.text(traceback.format_exc()), file=sys.stderr)
-        reason = setup.as_written.text(describe(error))
-        connection.send(NotReady(f"objective {setup.target} could not start: {reason}"))
+        print(hide(traceback.format_exc()), file=sys.stderr)
+        connection.send(NotReady(f"objective {setup.target} could not start: {hide(describe(error))}"))
         return
     for note in (notes := take_notes(objective)):
         print(note)
@@ -90,7 +90,7 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
         outcome = run_trial(objective, task, connection, setup.as_written)
         connection.send(replace(outcome, memory=memory_in_use()))
     if isinstance(task, Explain):
-        connection.send(Changed(describe_change(objective, task.before, fingerprint)))
+        connection.send(Changed(hide(describe_change(objective, task.before, fingerprint))))
     if isinstance(task, Stop) and task.reason:
         print(f"leaving: {task.reason}")
 

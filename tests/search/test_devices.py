@@ -40,6 +40,31 @@ def test_what_the_user_made_visible_counts(nvidia_smi):
     assert visible_devices({"CUDA_VISIBLE_DEVICES": "-1"}) == ()
 
 
+@pytest.mark.parametrize(
+    ("listed", "devices"),
+    [
+        ("NoDevFiles", ()),
+        ("void", ()),
+        ("none", ()),
+        (" ", ()),
+        ("0,-1,1", ("0",)),
+        ("0,NoDevFiles", ("0",)),
+        ("1,1,0", ("1", "0")),
+        ("GPU-8932f937-d72c-4106-c12f-20bd9faed9f6, 1", ("GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "1")),
+        ("MIG-GPU-8932f937/1/0,MIG-c1", ("MIG-GPU-8932f937/1/0", "MIG-c1")),
+        ("0,1,", ("0", "1")),
+    ],
+)
+def test_words_for_no_gpu_and_names_of_gpus(listed, devices):
+    assert visible_devices({"CUDA_VISIBLE_DEVICES": listed}) == devices
+
+
+@pytest.mark.parametrize("listed", ["cuda:0", "0;1", "gpu0", "-2", "0,\n1,all", "1e3", "0x1"])
+def test_what_can_be_no_gpu_is_one_line(listed):
+    with pytest.raises(WorkerError, match=r"^CUDA_VISIBLE_DEVICES: must list numbers or UUIDs of GPUs; got"):
+        visible_devices({"CUDA_VISIBLE_DEVICES": listed})
+
+
 def test_else_all_that_nvidia_smi_lists(nvidia_smi):
     nvidia_smi(TWO)
     assert visible_devices({}) == ("GPU-aaaa-1", "GPU-bbbb-2")

@@ -50,7 +50,8 @@ def test_a_launch_from_the_file_to_the_next_commands(write, search, read_study, 
     write(**SLOW)
     done = search("launch", "demo.toml")
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("starting | 0/6 trials")
+    assert lines[0] == "Runs the code of objectives.py in this folder, which demo.toml names as its objective."
+    assert lines[1].startswith("starting | 0/6 trials")
     assert len([line for line in lines if line.startswith("trial ") and " started: x=" in line]) == 6
     assert len([line for line in lines if line.startswith("trial ") and line.endswith(" left")]) == 6
     assert "6/6 trials" in lines[-5]
