@@ -71,7 +71,7 @@ def test_a_launch_from_the_file_to_the_next_commands(write, search, read_study, 
     assert {trial.user_attrs["pid"] for trial in study.trials} != {os.getpid()}
 
     again = search("launch", "demo.toml")
-    assert again.stdout.splitlines()[0] == "Budget reached: 6/6 trials."
+    assert again.stdout.splitlines()[1] == "Budget reached: 6/6 trials."
     assert search("launch", "demo.toml", "--quiet").stdout == ""
     assert len(read_study().trials) == 6
 
