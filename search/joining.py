@@ -6,7 +6,7 @@ from rich.console import Console
 
 from search import storage
 from search.errors import StudyError
-from search.launching import Launched, drive, sited
+from search.launching import Launched, drive, sited, tell_whose_code
 from search.records import budget_of
 from search.resume import Owner, check_identical
 from search.study_file import StudySpec
@@ -45,6 +45,7 @@ def join(
     with sited(spec, url, workers, quiet=quiet, console=console, joined=joined) as site, storage.storage_errors(url):
         study = storage.create_study(url, spec.name, spec.directions, spec.metrics)
         check_identical(study, spec)
+        tell_whose_code(spec, site)
         check_whole(study)
         # The study's budget is one; a machine that joins does not bring its own.
         budget = budget_of(study) or spec.policy.trials

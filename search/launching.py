@@ -89,6 +89,7 @@ def launch(
         gone = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
         with claimed(study, take_over=take_over) as owner:
             check_same(study, spec)
+            tell_whose_code(spec, site)
             if storage.shared(study) is not None:
                 study.set_user_attr(BUDGET_KEY, policy.trials)
             retried = tuple(retry_lost(study, gone))
@@ -121,6 +122,13 @@ class Site:
     quiet: bool
 
 
+def tell_whose_code(spec: StudySpec, site: Site) -> None:
+    """Says first of all when a study runs the code of the folder that it is launched in: it may be somebody else's."""
+    if not site.quiet and (code := beside(spec.target, Path.cwd())) is not None:
+        line = f"Runs the code of {code.name} in this folder, which {spec.path.name} names as its objective."
+        site.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 @contextlib.contextmanager
 def sited(
     spec: StudySpec, url: str, workers: int, *, quiet: bool, console: Console | None = None, joined: str = ""
@@ -140,16 +148,12 @@ def sited(
     """
     as_written = AsWritten.of(spec.settings, os.environ, f"{spec.path}: objective")
     name = f"{spec.name}.{joined}" if joined else spec.name
-    console = console or Console()
-    if not quiet and (code := beside(spec.target, Path.cwd())) is not None:
-        line = f"Runs the code of {code.name} in this folder, which {spec.path.name} names as its objective."
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def set_up(worker: int, environ: Mapping[str, str]) -> WorkerSetup:
         return WorkerSetup(spec.target, as_written.expanded, log_path(name, url, worker), environ, as_written)
 
     with _executor(spec, workers, set_up) as executor:
-        yield Site(url, workers, executor, log_path(name, url, 0, workers), console, quiet)
+        yield Site(url, workers, executor, log_path(name, url, 0, workers), console or Console(), quiet)
 
 
 @contextlib.contextmanager

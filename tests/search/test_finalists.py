@@ -164,8 +164,8 @@ def test_the_commands_from_a_search_to_the_winner(write, search):
         rows = connection.execute(
             "SELECT f.value_json, s.value_json, value FROM trials t JOIN studies USING (study_id) "
             "JOIN trial_values USING (trial_id) "
-            "JOIN trial_user_attributes f ON f.trial_id = t.trial_id AND f.key = 'finalist' "
-            "JOIN trial_user_attributes s ON s.trial_id = t.trial_id AND s.key = 'seed' "
+            "JOIN trial_user_attributes f ON f.trial_id = t.trial_id AND f.key = 'search:finalist' "
+            "JOIN trial_user_attributes s ON s.trial_id = t.trial_id AND s.key = 'search:seed' "
             "WHERE study_name = 'demo-finalists' AND t.state = 'COMPLETE'"
         ).fetchall()
     by_number = {}

@@ -250,7 +250,7 @@ def test_a_launch_under_another_name(write, search, read_study):
     assert "space.x: must stay as it was" in refused.stderr
     assert "add --as NAME to start another study (--warm-start demo has it learn from this one)" in refused.stderr
     done = search("launch", "demo.toml", "--as", "wider", "--warm-start", "demo")
-    assert done.stdout.startswith("Warm start: 3 trials of demo taken over; they count against no budget.\n")
+    assert "objective.\nWarm start: 3 trials of demo taken over; they count against no budget.\n" in done.stdout
     assert "Budget reached: 4/4 trials." in done.stdout
     assert "search export demo.toml#wider -o best.toml" in done.stdout
     assert len(read_study("wider").trials) == 7
