@@ -1,6 +1,5 @@
 """A trial as a TOML config that can be trained from, with the provenance of its values."""
 
-import os
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
