@@ -25,7 +25,7 @@ demo: $(INSTALLED)
 	@echo '  ../$(BIN)/tumorcls evaluate model.keras --html test.html   measure it, clean and under noise'
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
