@@ -1,6 +1,7 @@
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -98,3 +99,11 @@ def test_the_command_compares_on_the_images_it_is_given(model, tmp_path, monkeyp
         assert "differ by at most 2.0e-07" in done.output
         assert DISCLAIMER in done.output
     assert compared == [(8, 32, 32, 3)] * 2 + [(1, 32, 32, 3)] * 2
+
+
+def test_a_model_of_two_classes_is_compared_on_generated_images_too(model, tmp_path, monkeypatch):
+    binary = replace(model, classes=("no_tumor", "tumor"))
+    monkeypatch.setattr("tumorcls.saved_model.load_model", lambda path: binary)
+    monkeypatch.setattr("tumorcls.portable.export", lambda model, path, images: 0.0)
+    done = CliRunner().invoke(export_model.command, [str(tmp_path / "model.keras"), "-o", "m.onnx"], catch_exceptions=False)
+    assert "over 8 images" in done.output

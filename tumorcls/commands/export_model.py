@@ -24,6 +24,7 @@ def command(model_file: Path, images: tuple[Path, ...], outputs: tuple[Path, ...
     extra [export].
     """
     from tumorcls.backend import select_backend
+    from tumorcls.labels import CLASSES
     from tumorcls.phantom import render
     from tumorcls.prediction import find_images
 
@@ -40,8 +41,7 @@ def command(model_file: Path, images: tuple[Path, ...], outputs: tuple[Path, ...
     if images:
         compared = np.stack([fit_square(read_image(path), size) for path in find_images(images)])
     else:
-        names = [model.classes[at % len(model.classes)] for at in range(_COMPARED)]
-        drawn = [render(name, np.random.default_rng([0, at]), size) for at, name in enumerate(names)]
+        drawn = [render(CLASSES[at % len(CLASSES)], np.random.default_rng([0, at]), size) for at in range(_COMPARED)]
         compared = np.repeat(np.stack(drawn)[..., None], 3, axis=-1)
     for output in outputs:
         difference = export(model, output, compared)
