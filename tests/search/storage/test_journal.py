@@ -113,3 +113,45 @@ def test_a_network_file_system_gets_a_lock_without_flock(monkeypatch):
     monkeypatch.setattr(journal, "network_file_system", lambda path: "nfs4")
     made = storage.create_study(URL, "demo", ["maximize"], [])
     assert isinstance(made._storage._backend._lock._lock, journal.NetworkLock)
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from optuna.storages.journal import JournalFileSymlinkLock
+from search.storage import journal
+if sys.argv[1] == "theirs":
+    JournalFileSymlinkLock("store/demo.log").acquire()
+else:
+    journal.network_file_system = lambda path: "nfs4"
+    journal.open_journal("journal:///store/demo.log", Path("store/demo.log"), writable=True)._file_lock.acquire()
+print("locked", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("network", ["nfs4", None], ids=["network", "local"])
+@pytest.mark.parametrize("holder", ["theirs", "ours"])
+def test_a_killed_holder_of_a_journal_in_a_folder_is_not_waited_for_without_end(environment, monkeypatch, network, holder):
+    """Plain Optuna's lock of a relative path is a link that leads nowhere."""
+    Path("store").mkdir()
+    monkeypatch.setattr(journal, "network_file_system", lambda path: network)
+    study = storage.create_study("journal:///store/demo.log", "demo", ["maximize"], ["score"])
+    with subprocess.Popen([sys.executable, "-c", HOLDER, holder], stdout=subprocess.PIPE, env=environment) as process:
+        process.stdout.readline()
+        process.kill()
+    assert Path("store/demo.log.lock").exists() == (holder == "ours"), "it leads to the journal, or nowhere"
+    monkeypatch.setattr(journal, "_FOREIGN_GRACE_S", 0.2)
+    writer = threading.Thread(target=study.set_user_attr, args=("key", 1), daemon=True)
+    writer.start()
+    writer.join(10)
+    assert study.user_attrs == {"key": 1}
+    assert not Path("store/demo.log.lock").is_symlink()
+
+
+def test_it_is_found_again_from_another_folder(study, monkeypatch):
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    study.set_user_attr("key", 1)
+    assert study.user_attrs == {"key": 1}
+    assert not LOG.exists()
