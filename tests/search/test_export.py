@@ -60,7 +60,7 @@ def test_what_the_objective_recorded_goes_in(study, write):
 
 def test_text_that_is_no_unicode_is_one_line(study, write):
     study.add_trial(optuna.trial.create_trial(value=9.0, user_attrs={CONFIG_KEY: {"data": "a\udcff"}}))
-    with pytest.raises(StudyError, match=r"TOML holds text in UTF-8 alone; got '.*\\udcff'"):
+    with pytest.raises(StudyError, match="must be such that TOML can hold it"):
         exported(study, write())
 
 
