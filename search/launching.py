@@ -126,7 +126,7 @@ def tell_whose_code(spec: StudySpec, site: Site) -> None:
     """Says first of all when a study runs the code of the folder that it is launched in: it may be somebody else's."""
     if not site.quiet and (code := beside(spec.target, Path.cwd())) is not None:
         line = f"Runs the code of {code.name} in this folder, which {spec.path.name} names as its objective."
-        site.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        print_line(site.console, line)
 
 
 @contextlib.contextmanager

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from search.masking import mask_urls
+from search.text import plain
 
 _BROKEN = "broken_rule"
-_LONGEST = 200
 
 # pydantic's error types -> the rule in the words of a study file, and the remedy; `{...}` are filled from the error's context.
 _RULES: Mapping[str, tuple[str, str]] = {
@@ -74,7 +74,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 def show(value: Any) -> str:
     """Returns a value as a study file writes it: ``true``, ``"text"``; without secrets of URLs, and cut where it is long."""
-    return _printable(_show(value))
+    return plain(_show(value))
 
 
 def _show(value: Any) -> str:
@@ -89,15 +89,9 @@ def _show(value: Any) -> str:
     return str(value)
 
 
-def _printable(text: str) -> str:
-    """Returns a text that is no longer than a line may be, without what would move a terminal's cursor or hide a part of it."""
-    cut = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in cut)
-
-
 def _line(detail: ErrorDetails, known_keys: Mapping[tuple[str, ...], Iterable[str]]) -> str:
     place = _place(detail["loc"])
-    where = _printable(".".join(place))
+    where = plain(".".join(place))
     context = detail.get("ctx", {})
     kind = detail["type"]
     if kind == _BROKEN:
@@ -124,7 +118,7 @@ def phrase(error: PydanticCustomError, where: str) -> str:
 def _sentence(where: str, context: Mapping[str, Any]) -> str:
     key = context["key"]
     place = f"{where}{'' if key.startswith('[') else '.'}{key}" if key else where
-    return f"{_printable(place)}: {context['rule']}; got {context['got']}. {context['remedy']}".strip()
+    return f"{plain(place)}: {context['rule']}; got {context['got']}. {context['remedy']}".strip()
 
 
 class _Blanks(dict[str, Any]):
