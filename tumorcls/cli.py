@@ -10,6 +10,7 @@ import click
 
 from tumorcls import DISCLAIMER
 from tumorcls.errors import TumorclsError
+from tumorcls.image_files import shown
 from tumorcls.streams import forgive_output, unwritten_output
 
 COMMANDS = {
@@ -73,13 +74,17 @@ def _run() -> int:
     except SystemExit as end:  # a command that has said what there was to say
         return int(end.code or 0)
     except TumorclsError as error:
-        click.echo(f"tumorcls: {error}", err=True)
+        click.echo(f"tumorcls: {_line(error)}", err=True)
         return 1
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "tumorcls"
-        click.echo(f"tumorcls: {error.format_message()} Try {command} --help.", err=True)
+        click.echo(f"tumorcls: {_line(error.format_message())} Try {command} --help.", err=True)
         return 1
     except (click.Abort, KeyboardInterrupt):
         click.echo("tumorcls: interrupted", err=True)
         return 130
     return 0
+
+
+def _line(message: object) -> str:
+    return shown(" ".join(str(message).split()))

@@ -145,9 +145,10 @@ def _read(path: Path, most: int) -> bytes:
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """Returns a file's name as one line of text; bytes that are not UTF-8 and control characters are escaped."""
-    name = os.fspath(path)
-    if name.isprintable():
-        return name
-    raw = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in raw)
+    """Returns a file's name, or any text, as one line; bytes that are not UTF-8 and control characters are escaped."""
+    return "".join(c if c.isprintable() else _escaped(c) for c in os.fspath(path))
+
+
+def _escaped(character: str) -> str:
+    byte = ord(character) - 0xDC00  # `os.fsdecode` keeps one there that is not UTF-8
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else character.encode("unicode_escape").decode()

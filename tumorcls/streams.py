@@ -11,6 +11,7 @@ from typing import TextIO
 import click
 
 from tumorcls.atomic import open_file_of
+from tumorcls.image_files import shown
 
 
 class Forgiving(io.FileIO):
@@ -61,7 +62,7 @@ def unwritten_output() -> str:
 
 def tell_written(path: Path, line: str) -> None:
     """Prints a line about a file that was written: to stderr where that was stdout."""
-    click.echo(line, err=open_file_of(path) == 1)
+    click.echo(shown(line), err=open_file_of(path) == 1)
 
 
 def _forgiving(stream: TextIO, *, lines: bool) -> TextIO:

@@ -185,3 +185,21 @@ def test_a_terminal_that_knows_ascii_only(encoding):
         assert done.returncode == (arguments[-1] == "no\udcff.toml")
         assert not done.returncode or len(done.stderr.splitlines()) == 1
     assert os.path.exists(b"\xff\xfe.html")
+
+
+@pytest.mark.slow
+def test_tumorcls_on_a_terminal_that_knows_ascii_only():
+    env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    for arguments, code in (
+        (["phantoms", "na\u00efve [/red] \u2192", "--images", "40"], 0),
+        (["phantoms", b"\xff\xfe\n", "--images", "40"], 0),
+        (["audit", "na\u00efve [/red] \u2192"], 0),
+        (["audit", b"\xfa\x1b[31m\n"], 1),
+        (["train", "--config", b"\xfa\x1b[31m\n", "-o", "m.keras"], 1),
+    ):
+        command = [sys.executable, "-m", "tumorcls", *arguments]
+        done = subprocess.run(command, env=env, capture_output=True, timeout=120, check=False)
+        assert b"Traceback" not in done.stderr, done.stderr
+        assert done.returncode == code, (arguments, done)
+        assert b"\x1b" not in done.stderr + done.stdout
+        assert not code or len(done.stderr.splitlines()) == 1

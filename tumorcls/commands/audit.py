@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from tumorcls.commands._split_options import cache_of, settings_of, split_options
+from tumorcls.image_files import shown
 
 
 @click.command("audit", short_help="Report copies, leaks and label conflicts of data folders.")
@@ -45,4 +46,4 @@ def command(folders: tuple[str, ...], cache_dir: Path | None, page: Path | None,
             console.print(view)
     if page is not None:
         write_page(report, data, page)
-        console.print(f"\nwrote {page}", markup=False, highlight=False)
+        console.print(f"\nwrote {shown(page)}", markup=False, highlight=False)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tumorcls import DISCLAIMER
+from tumorcls.image_files import shown
 
 if TYPE_CHECKING:
     from tumorcls.evaluation import Evaluation
@@ -39,7 +40,6 @@ def command(
     from tumorcls.config import cache_folder
     from tumorcls.dataset import load_part, prepare_data
     from tumorcls.errors import DataError
-    from tumorcls.image_files import shown
 
     select_backend()
     from tumorcls.evaluate import evaluate_model
@@ -104,15 +104,21 @@ def _share(value: float | None) -> str:
 def _print(evaluation: "Evaluation", *, to_stderr: bool = False) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(stderr=to_stderr)
     clean = evaluation.clean
-    by_class = Table("class", "precision", "recall", "F1", "images", title=f"{evaluation.name} on the test part, clean")
-    confusion = Table("true \\ predicted", *evaluation.classes, title="Confusion matrix")
+    title = Text(f"{shown(evaluation.name)} on the test part, clean", style="italic")
+    by_class = Table("class", "precision", "recall", "F1", "images", title=title)
+    confusion = Table("true \\ predicted", title="Confusion matrix")
+    for name in evaluation.classes:
+        confusion.add_column(Text(name))
     for index, name in enumerate(evaluation.classes):
         row = clean.confusion[index]
-        by_class.add_row(name, _share(clean.precision[index]), str(clean.recall[index]), _share(clean.f1[index]), str(sum(row)))
-        confusion.add_row(name, *map(str, row))
+        by_class.add_row(
+            Text(name), _share(clean.precision[index]), str(clean.recall[index]), _share(clean.f1[index]), str(sum(row))
+        )
+        confusion.add_row(Text(name), *map(str, row))
     console.print(by_class)
     console.print(f"accuracy {clean.accuracy}   macro-F1 {clean.macro_f1}   calibration error {clean.calibration_error}")
     console.print(confusion)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from tumorcls.image_files import shown
+
 
 @click.command("phantoms")
 @click.argument("folder", type=click.Path(path_type=Path))
@@ -15,4 +17,4 @@ def command(folder: Path, images: int, seed: int, size: int) -> None:
     from tumorcls.phantom import write_dataset
 
     write_dataset(folder, images, seed, size)
-    click.echo(f"Wrote {images} images to {folder}/Training. They are drawings, not scans of people.")
+    click.echo(f"Wrote {images} images to {shown(folder)}/Training. They are drawings, not scans of people.")

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from tumorcls.commands._split_options import cache_of, settings_of, split_options
+from tumorcls.image_files import shown
 
 
 @click.command("prepare", short_help="Write manifest and split of data folders.")
@@ -37,5 +38,5 @@ def command(folders: tuple[str, ...], cache_dir: Path | None, out: Path, **optio
     if data.moved_out:
         console.print(f"{data.moved_out:,} of those left out have a copy in the official test part")
     for note in data.manifest.notes():
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"wrote {out}/manifest.csv, split.csv and summary.json", markup=False, highlight=False)
+        console.print(note, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    console.print(f"wrote {shown(out)}/manifest.csv, split.csv and summary.json", markup=False, highlight=False)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tumorcls import DISCLAIMER
+from tumorcls.image_files import shown
 
 if TYPE_CHECKING:
     from tumorcls.calibration import Calibration
@@ -84,7 +85,7 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
     }
     network = fitted.classifier(calibration.temperature)
     SavedModel(network, config.classes, config, provenance, calibration, written_parts(file.written)).save(output)
-    click.echo(f"Saved {output}. Next: tumorcls evaluate {output}\n{DISCLAIMER}")
+    click.echo(f"Saved {shown(output)}. Next: tumorcls evaluate {shown(output)}\n{DISCLAIMER}")
 
 
 def _recorded(exported: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, str]:
