@@ -31,6 +31,9 @@ Values = npt.NDArray[np.generic]
 MAX_PIXELS = 4096 * 4096
 """Larger images are refused from their header: MR slices end at 2048x2048, and a forged header could ask for all memory."""
 
+MAX_DEEP_PIXELS = 2048 * 2048
+"""The same for colours of 16 bits and for grey of more, of which 4096x4096 would take 400 MB to read."""
+
 PIXELS_VERSION = 2
 """Raised to make every stored array and fingerprint be made anew, when decoding or resizing gives other pixels."""
 
@@ -119,9 +122,10 @@ def decode(file: BinaryIO, where: str) -> Decoded:
         raise DataError(f"{where}: must be a whole image; got {reason}. Copy the file again.") from error
 
 
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise _Refused(f"an image must have at most {MAX_PIXELS:,} pixels; its header claims {width}x{height}")
+def _check_size(width: int, height: int, *, deep: bool = False) -> None:
+    if width * height > (most := MAX_DEEP_PIXELS if deep else MAX_PIXELS):
+        depth = " of its depth" if deep else ""
+        raise _Refused(f"an image{depth} must have at most {most:,} pixels; its header claims {width}x{height}")
 
 
 def _room_for(width: int, height: int) -> "threading.Semaphore | nullcontext[None]":
@@ -130,7 +134,7 @@ def _room_for(width: int, height: int) -> "threading.Semaphore | nullcontext[Non
 
 def _decode_map(content: bytes) -> Decoded:
     size = portable_map.read_size(content)
-    _check_size(*size)
+    _check_size(*size, deep=len(content) > 5 * size[0] * size[1])  # more than a byte a value
     with _room_for(*size):
         values = to_uint8(portable_map.read_pixels(content))
         return Decoded(values, 3) if values.ndim == 3 else Decoded(_grey_to_rgb(values), 1)
@@ -146,6 +150,7 @@ def _decode_image(content: bytes) -> Decoded:
             _check_tiff(image)
         with _room_for(*image.size):
             deep = image.mode[0] not in "IF" and _has_more_than_8_bits(image)
+            _check_size(*image.size, deep=deep or image.mode in ("I", "F"))
             image.load()
             channels = len(image.getbands())
             if deep:

@@ -31,8 +31,8 @@ class Limits:
     depth: int = 32
 
 
-SLICE = Limits(total_bytes=192 * 2**20, objects=200)
-"""One slice of figshare's, as doubles of 4096x4096 with a mask: `tumorcls.decoding.MAX_PIXELS` at 8 bytes and some."""
+SLICE = Limits(total_bytes=64 * 2**20, objects=200)
+"""One slice of figshare's, of 16 bits and 4096x4096 (`tumorcls.decoding.MAX_PIXELS`) or doubles of 2048x2048, with a mask."""
 
 WEIGHTS = Limits(total_bytes=2 * 2**30, objects=20_000)
 """A network of 500 million weights; EfficientNetB0 with its optimizer has 2,000 arrays and 50 MB."""

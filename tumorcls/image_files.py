@@ -15,8 +15,8 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Lower-case endings of image files. A file without an ending is an image if it begins like one."""
 
-MAX_FILE_BYTES = 160 * 2**20
-"""Of an image file: the largest image that is read has 128 MiB, 4096x4096 with four channels of 16 bits, uncompressed."""
+MAX_FILE_BYTES = 72 * 2**20
+"""Of an image file: the largest image that is read has 64 MiB, 4096x4096 with four channels of 8 bits, uncompressed."""
 
 # What systems and programs leave in folders: no data of anybody's, so nobody needs to be told that it was passed over.
 _JUNK = frozenset(

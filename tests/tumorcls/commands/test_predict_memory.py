@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.tumorcls.pictures import png_header, write
+from tests.tumorcls.test_matlab import write_mat
 from tumorcls.calibration import Calibration
 from tumorcls.labels import CLASSES
 from tumorcls.model import build_backbone, build_classifier
@@ -33,12 +34,22 @@ def test_a_process_stays_below_a_gigabyte(tmp_path, make_config):
     huge = np.zeros((20_000, 20_000), np.uint8)
     refused = [write(tmp_path / "huge.jpg", huge), write(tmp_path / "huge.png", huge), png_header(tmp_path, 11_000)]
     largest = np.random.default_rng(0).integers(0, 2**16, (4096, 4096)).astype(np.uint16)
-    answered = [write(tmp_path / "deep.png", largest), write(tmp_path / "grey.jpg", (largest >> 8).astype(np.uint8))]
+    colours = np.random.default_rng(1).integers(0, 2**16, (2048, 2048, 4)).astype(np.uint16)
+    answered = [
+        write(tmp_path / "deep.png", largest),
+        write(tmp_path / "grey.jpg", (largest >> 8).astype(np.uint8)),
+        write(tmp_path / "deep-colours.png", colours),
+        write(tmp_path / "colours.png", np.dstack([(largest >> 8).astype(np.uint8)] * 4)),
+        write_mat(tmp_path / "doubles.mat", colours[:, :, 0].astype(np.float64), 1, "P"),
+        write_mat(tmp_path / "largest.mat", largest.astype(np.int16), 1, "P"),
+    ]
+    refused.append(write(tmp_path / "too-deep.png", np.zeros((4096, 4096, 3), np.uint16)))
     command = [sys.executable, "-m", "tumorcls", "predict", *map(str, [*refused, *answered])]
     done = subprocess.run([sys.executable, "-c", MEASURE, *command], cwd=tmp_path, capture_output=True, text=True)
     lines = [line for line in done.stderr.splitlines() if "tumorcls: " in line or "Warning" in line]
     assert len(lines) == len(refused), done.stderr
-    assert all("at most 16,777,216 pixels" in line for line in lines)
+    assert all("at most 16,777,216 pixels" in line for line in lines[:-1])
+    assert "at most 4,194,304 pixels" in lines[-1]
     assert len([line for line in done.stdout.splitlines() if str(tmp_path) in line]) == len(answered)
     code, kilobytes = map(int, done.stdout.split()[-2:])
     assert code == 1
