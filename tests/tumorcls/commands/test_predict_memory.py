@@ -38,9 +38,7 @@ def test_a_process_stays_below_a_gigabyte(tmp_path, make_config):
     answered = [
         write(tmp_path / "deep.png", largest),
         write(tmp_path / "grey.jpg", (largest >> 8).astype(np.uint8)),
-        write(tmp_path / "deep-colours.png", colours),
         write(tmp_path / "colours.png", np.dstack([(largest >> 8).astype(np.uint8)] * 4)),
-        write_mat(tmp_path / "doubles.mat", colours[:, :, 0].astype(np.float64), 1, "P"),
         write_mat(tmp_path / "largest.mat", largest.astype(np.int16), 1, "P"),
     ]
     refused.append(write(tmp_path / "too-deep.png", np.zeros((4096, 4096, 3), np.uint16)))
@@ -53,4 +51,13 @@ def test_a_process_stays_below_a_gigabyte(tmp_path, make_config):
     assert len([line for line in done.stdout.splitlines() if str(tmp_path) in line]) == len(answered)
     code, kilobytes = map(int, done.stdout.split()[-2:])
     assert code == 1
+    assert kilobytes * 1024 < GIGABYTE
+    deepest = [
+        write(tmp_path / "deep-colours.png", colours),
+        write_mat(tmp_path / "doubles.mat", colours[:, :, 0].astype(np.float64), 1, "P"),
+    ]
+    command = [sys.executable, "-m", "tumorcls", "predict", *map(str, deepest)]
+    done = subprocess.run([sys.executable, "-c", MEASURE, *command], cwd=tmp_path, capture_output=True, text=True)
+    code, kilobytes = map(int, done.stdout.split()[-2:])
+    assert code == 0, done.stderr
     assert kilobytes * 1024 < GIGABYTE
