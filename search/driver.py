@@ -12,7 +12,7 @@ from optuna.pruners import NopPruner
 from optuna.trial import FrozenTrial
 
 from search import unchanged
-from search.artifacts import keep
+from search.artifacts import NotKeptError, keep
 from search.asking import Asker
 from search.budget import EndReason, Spent
 from search.checkpoints import forget, of_trial
@@ -27,6 +27,7 @@ from search.messages import (
     Died,
     Explain,
     FromWorker,
+    Notice,
     NotReady,
     Outcome,
     Ready,
@@ -227,6 +228,8 @@ class Driver:
                     raise ObjectiveError(reason)
             case Report() | UserAttr() | Artifact():
                 self._heed_record(worker, message)
+            case Notice(text):
+                self._view.warn(text)
             case Outcome():
                 self._heed_outcome(worker, message)
             case Died():
@@ -244,12 +247,18 @@ class Driver:
                 case UserAttr(_, key, value):
                     trial.set_user_attr(key, value)
                 case Artifact():
-                    if self._artifacts is not None:
-                        keep(message, trial, self._artifacts)
+                    self._keep(trial, message)
         except UpdateFinishedTrialError:
             self._lost.add(trial.number)
             if self._stopping_since is None:
                 self._crew.answer(worker, Answer(stop=True))
+
+    def _keep(self, trial: optuna.Trial, artifact: Artifact) -> None:
+        if self._artifacts is not None:
+            try:
+                keep(artifact, trial, self._artifacts)
+            except NotKeptError as error:
+                self._view.warn(str(error))
 
     def _heed_report(self, worker: int, trial: optuna.Trial, report: Report) -> None:
         trial.report(report.value, report.step)

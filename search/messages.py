@@ -2,7 +2,7 @@
 
     driver -> worker    RunTrial, Answer, Explain, Stop
     worker -> driver    Ready | NotReady, then for each trial any number of Report, UserAttr and Artifact, then one Outcome;
-                        Changed, once it was told to explain
+                        Changed, once it was told to explain; a Notice at any time
 
 A worker answers `RunTrial` with exactly one `Outcome` unless it dies; `Died` is what an executor says in its place.
 Where a pruner looks at reports, each is answered by one `Answer`, for which the worker waits; otherwise it waits for nobody. An
@@ -109,6 +109,13 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class Notice:
+    """Something that a person should know, in one line: the worker goes on without what could not be had."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a trial ended.
 
@@ -149,4 +156,4 @@ class Died:
 
 
 ToWorker = RunTrial | Answer | Explain | Stop
-FromWorker = Ready | NotReady | Changed | Report | UserAttr | Artifact | Outcome | Died
+FromWorker = Ready | NotReady | Changed | Report | UserAttr | Artifact | Notice | Outcome | Died

@@ -1,5 +1,6 @@
 """What a person sees while a study runs: a live table in a terminal, plain lines elsewhere, nothing when asked for quiet."""
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +17,8 @@ from search.messages import Outcome
 from search.text import plain, print_line
 from search.units import clock, format_params
 
+_LONGEST_WARNING = 1000  # characters
+
 
 class View:
     """Is told what happens in a launch; this one shows nothing, which is what ``--quiet`` asks for."""
@@ -23,6 +26,7 @@ class View:
     def __init__(self, board: Board, console: Console) -> None:
         self.board = board
         self.console = console
+        self._warned: set[str] = set()
 
     def open(self) -> None:
         """The launch begins."""
@@ -32,6 +36,12 @@ class View:
 
     def tick(self) -> None:
         """A moment has passed."""
+
+    def warn(self, line: str) -> None:
+        """Something cannot be had, and the launch goes on without: said once, on stderr, even where nothing else is shown."""
+        if line not in self._warned:
+            self._warned.add(line)
+            print(f"warning: {plain(line, _LONGEST_WARNING)}", file=sys.stderr, flush=True)
 
     def trial_started(self, worker: int, number: int, params: Mapping[str, Any]) -> None:
         """A worker was given a trial."""

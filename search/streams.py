@@ -47,11 +47,16 @@ def unwritten_output() -> str:
     if sys.stdout is None:
         return ""
     sys.stdout.flush()
-    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    failure = raw.failure if isinstance(raw, Forgiving) else None
+    failure = failure_of(sys.stdout)
     if failure is None or failure.errno == errno.EPIPE:
         return ""
     return f"standard output: must be writable; got {failure.strerror or failure}. What was printed is cut."
+
+
+def failure_of(stream: object) -> OSError | None:
+    """Returns why not all could be written to a stream that was made forgiving; None where it could."""
+    raw = getattr(getattr(stream, "buffer", None), "raw", None)
+    return raw.failure if isinstance(raw, Forgiving) else None
 
 
 def _forgiving(stream: TextIO, *, lines: bool) -> TextIO:

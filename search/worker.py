@@ -23,9 +23,23 @@ from typing import Any
 from search.errors import ObjectiveError, one_line
 from search.fingerprint import describe_change, take_fingerprint, take_notes
 from search.memory import is_out_of_memory, memory_in_use
-from search.messages import Answer, Artifact, Changed, Explain, NotReady, Outcome, Ready, Report, RunTrial, Stop, UserAttr
+from search.messages import (
+    Answer,
+    Artifact,
+    Changed,
+    Explain,
+    Notice,
+    NotReady,
+    Outcome,
+    Ready,
+    Report,
+    RunTrial,
+    Stop,
+    UserAttr,
+)
 from search.rules import suggest
 from search.settings import AsWritten
+from search.streams import failure_of, forgive_output
 from search.targets import find
 from search.worker_trial import Interrupted, WorkerTrial
 
@@ -59,8 +73,9 @@ def main(connection: Connection, setup: WorkerSetup) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     _leave_with_the_parent()
-    if setup.log is not None:
-        _print_to(setup.log)
+    if setup.log is not None and (notice := _print_to(setup.log)):
+        with contextlib.suppress(OSError):  # the driver has hung up
+            connection.send(Notice(notice))
     faulthandler.register(TRACE_SIGNAL)  # a worker that hangs is made to say where, before it is killed
     # A study finds the `objective.py` beside it, as pytest and `python -m` would.
     if os.getcwd() not in sys.path:
@@ -88,6 +103,8 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
     connection.send(Ready(fingerprint, notes))
     while isinstance(task := _next_task(connection), RunTrial):
         outcome = run_trial(objective, task, connection, setup.as_written)
+        if notice := _cut_log(setup.log):
+            connection.send(Notice(notice))
         connection.send(replace(outcome, memory=memory_in_use()))
     if isinstance(task, Explain):
         connection.send(Changed(hide(describe_change(objective, task.before, fingerprint))))
@@ -147,7 +164,7 @@ def run_trial(
         # Anything else means that the driver is gone or going: stop rather than train on for nobody.
         return answer if isinstance(answer, Answer) else Answer(stop=True)
 
-    def tell(message: UserAttr | Artifact) -> None:
+    def tell(message: UserAttr | Artifact | Notice) -> None:
         if isinstance(message, UserAttr):
             message = replace(message, value=as_written.value(message.value, task.params))
         connection.send(message)
@@ -250,13 +267,34 @@ def _leave_with_the_parent() -> None:
     threading.Thread(target=watch, name="watch-driver", daemon=True).start()
 
 
-def _print_to(log: Path) -> None:
-    """Sends all output to `log`, that of C libraries too; it is appended, so that a resumed study keeps its history."""
-    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+def _print_to(log: Path) -> str:
+    """Sends all output to `log`, that of C libraries too; it is appended, so that a resumed study keeps its history.
+
+    Returns:
+        In one line why that cannot be, where it cannot: what is printed is let go of then. Empty otherwise.
+    """
+    notice = ""
+    try:
+        target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError as error:
+        notice = _no_log(log, error)
+        target = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os.dup2(target, 1)
     os.dup2(target, 2)
     os.close(target)
+    forgive_output()  # a full disk must not end a trial that prints
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    return notice
+
+
+def _cut_log(log: Path | None) -> str:
+    """Returns in one line why not all that was printed is in the log; empty where it is."""
+    failure = failure_of(sys.stdout) or failure_of(sys.stderr)
+    return _no_log(log, failure) if log is not None and failure is not None else ""
+
+
+def _no_log(log: Path, error: OSError) -> str:
+    return f"{log}: what workers print cannot be kept; got {error.strerror or error}. Going on without."

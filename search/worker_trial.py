@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search.messages import Answer, Artifact, Report, RunTrial, UserAttr
+from search.messages import Answer, Artifact, Notice, Report, RunTrial, UserAttr
 from search.records import OBJECTIVE_KEYS, PREFIX
 
 MAX_ARTIFACT_BYTES = 16 * 2**20
@@ -29,10 +29,12 @@ class WorkerTrial:
     Args:
         task: What the driver sent.
         ask: Sends a report to the driver and returns its answer.
-        tell: Sends a user attribute or an artifact to the driver.
+        tell: Sends a user attribute, an artifact or a notice to the driver.
     """
 
-    def __init__(self, task: RunTrial, ask: Callable[[Report], Answer], tell: Callable[[UserAttr | Artifact], None]) -> None:
+    def __init__(
+        self, task: RunTrial, ask: Callable[[Report], Answer], tell: Callable[[UserAttr | Artifact | Notice], None]
+    ) -> None:
         self.number = task.number
         self.params: dict[str, Any] = dict(task.params)
         self.user_attrs: dict[str, Any] = dict(task.user_attrs)
@@ -153,10 +155,15 @@ class WorkerTrial:
     def checkpoint_folder(self) -> Path | None:
         """Returns a folder that this trial finds again when it is tried again after a loss; `optuna.Trial` has no such method.
 
-        It is removed once the trial has ended for good. None where the driver keeps nothing.
+        It is removed once the trial has ended for good. None where the driver keeps nothing, or the folder cannot be made.
         """
         if self._checkpoints is not None:
-            self._checkpoints.mkdir(parents=True, exist_ok=True)
+            try:
+                self._checkpoints.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                said = f"got {error.strerror or error}. Going on without."
+                self._tell(Notice(f"{self._checkpoints.parent}: checkpoints cannot be kept; {said}"))
+                self._checkpoints = None
         return self._checkpoints
 
     def _look_up(self, name: str, method: str) -> Any:

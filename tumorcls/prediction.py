@@ -108,14 +108,22 @@ def as_text(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
 
 
 def as_csv(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
-    """Returns a table with the columns file, answer, one for each class, error and note, the disclaimer."""
+    """Returns a table with the columns file, answer, one for each class, error and note, the disclaimer.
+
+    A file name that a spreadsheet would take for a formula begins with a single quote.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["file", "answer", *classes, "error", "note"])
     for one in predictions:
         shares = [f"{one.probabilities[name]:.6f}" if one.probabilities else "" for name in classes]
-        writer.writerow([shown(one.path), one.answer or "", *shares, one.error or "", DISCLAIMER])
+        writer.writerow([_no_formula(shown(one.path)), one.answer or "", *shares, _no_formula(one.error or ""), DISCLAIMER])
     return text.getvalue()
+
+
+def _no_formula(cell: str) -> str:
+    """Returns a cell that no spreadsheet runs: `'` before what would begin a formula (OWASP, "CSV Injection")."""
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def as_json(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search.errors import StudyError
-from search.messages import Answer, Artifact, Report, RunTrial, UserAttr
+from search.messages import Answer, Artifact, Notice, Report, RunTrial, UserAttr
 from search.records import SHOWN_SEED
 from search.rules import show
 from search.seeds import Stream, derive
@@ -95,7 +95,7 @@ class ObjectiveTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 self._on_report(trial.trial_id, report.value, report.step)
             return Answer()
 
-        def tell(_message: UserAttr | Artifact) -> None:
+        def tell(_message: UserAttr | Artifact | Notice) -> None:
             """KerasTuner keeps neither."""
 
         try:

@@ -203,3 +203,52 @@ def test_a_driver_in_another_container_may_live(write, start, search, wait_for, 
         driver.wait()
     Path("gate").touch()
     search("launch", "demo.toml", "--take-over", "--quiet")
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A file system of its own on which nothing has room."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("only root may mount a small file system")
+    try:
+        with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+@pytest.mark.parametrize("what", ["artifacts", "log", "log that fills up"])
+def test_a_full_disk_beside_the_storage_is_said_once_and_costs_no_trial(folder, write, search, full_disk, what):
+    write(study={"objective": '"objectives:leave_files_and_talk"', "trials": "4"})
+    if what == "artifacts":
+        (folder / "demo.artifacts").symlink_to(full_disk)
+    elif what == "log":
+        (folder / "demo.worker-0.log").mkdir()
+    else:
+        (full_disk / "log").touch()
+        (folder / "demo.worker-0.log").symlink_to(full_disk / "log")
+    done = search("launch", "demo.toml")
+    assert done.returncode == 0, done.stderr
+    [line] = [line for line in done.stderr.splitlines() if "Going on without" in line]
+    assert line.startswith("warning: ")
+    study = optuna.load_study(study_name="demo", storage="sqlite:///demo.db")
+    assert [(trial.state, trial.value) for trial in study.trials] == [(TrialState.COMPLETE, float(n)) for n in range(4)]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["status", "demo.toml"], ["export", "demo.toml"], ["report", "demo.toml", "-o", "-"], ["--help"]]
+)
+def test_output_that_is_cut_is_an_error(folder, write, search, arguments):
+    write(study={"trials": "2"})
+    assert search("launch", "demo.toml").returncode == 0
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "search", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "No space left on device" in done.stderr

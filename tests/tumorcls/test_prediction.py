@@ -13,7 +13,7 @@ from tumorcls import DISCLAIMER
 from tumorcls.activation_map import Explained
 from tumorcls.answer_picture import draw_answer
 from tumorcls.errors import DataError
-from tumorcls.prediction import UNCERTAIN, as_csv, as_json, as_text, find_images, predict_files
+from tumorcls.prediction import UNCERTAIN, Prediction, as_csv, as_json, as_text, find_images, predict_files
 
 CLASSES = ("dark", "bright")
 
@@ -133,3 +133,11 @@ def test_the_picture_of_an_answer_shows_image_and_map(answers):
     left, right = sheet[150, 100], sheet[150, 500]
     assert tuple(left) == (230, 230, 230)
     assert tuple(right) != (230, 230, 230)
+
+
+@pytest.mark.parametrize("name", ["=1+1.png", "+x.png", "-x.png", "@x.png", "\tx.png"])
+def test_no_name_of_a_file_is_a_formula(name):
+    answer = Prediction(Path(name), None, {}, error=f"{name}: cannot be read")
+    [row] = csv.DictReader(io.StringIO(as_csv([answer], CLASSES)))
+    assert not row["file"].startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert not row["error"].startswith(("=", "+", "-", "@", "\t", "\r"))
