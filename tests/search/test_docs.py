@@ -1,5 +1,6 @@
 """docs/study-files.md says what the code does."""
 
+import hashlib
 import os
 import re
 import subprocess
@@ -38,16 +39,19 @@ def test_the_errors_are_real(write):
 def test_your_own_model(search):
     """The page's files are written, its commands typed, its last lines run."""
     page = (DOCS / "search-your-own-model.md").read_text(encoding="utf-8")
-    module, plain = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    module, fingerprint, plain = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     Path("objective.py").write_text(module)
     Path("wave.toml").write_text(re.search(r"```toml\n(.*?)```", page, re.DOTALL)[1])
     commands = re.search(r"```console\n(.*?)```", page, re.DOTALL)[1].splitlines()
     for command in commands[:3]:
         search(*command.split()[1:])
     assert "height" in Path("best.toml").read_text()
-    scope = {"__name__": "notebook"}
+    scope = {"__name__": "notebook", "hashlib": hashlib, "Path": Path}
     exec(module + plain, scope)
     assert len(scope["study"].trials) == 15
+    exec(f"class Fingerprinted:\n{fingerprint}", scope)
+    Path("train.csv").write_text("data")
+    assert take_fingerprint(scope["Fingerprinted"]()) == {"data": hashlib.sha256(b"data").hexdigest()}
 
 
 def test_the_script_for_slurm(environment):
