@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from search import pruners, samplers, study_file
+from search.fingerprint import take_fingerprint
 from search.places import RayKeys
 
 DOCS = Path(__file__).parents[2] / "docs"
