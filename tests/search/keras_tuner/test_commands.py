@@ -50,8 +50,9 @@ def test_a_study_learns_from_an_imported_one(search, write, write_project, read_
     search("import-keras-tuner", "old")
     path = write(study={"direction": '"minimize"'}, space={"x": '{ type = "float", low = 0.0, high = 1.0 }'})
     shown = search("launch", path, "--trials", "1", "--warm-start", "sqlite:///old.db#old").splitlines()
-    assert shown[0] == "Warm start: 1 trial of old taken over; they count against no budget."
-    assert shown[1] == "Left out, 1 trial: x must lie in [0.0, 1.0]."
+    assert shown[0].startswith("Runs the code of objectives.py in this folder")
+    assert shown[1] == "Warm start: 1 trial of old taken over; they count against no budget."
+    assert shown[2] == "Left out, 1 trial: x must lie in [0.0, 1.0]."
     assert read_study().trials[0].params["x"] == 0.5
     assert "Best trial 1:" in "".join(shown), "whether KerasTuner measured the same, nobody knows"
 
