@@ -8,11 +8,8 @@ Nervous System, 2021, describes the three). A model that is good on phantoms say
 
 import contextlib
 import errno
-import hashlib
 import os
 import re
-import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +28,6 @@ DEFAULT_SIZE = 192
 MAX_IMAGES = 100_000
 """So many take 700 MB on disk; a larger number, in a stranger's model or study file say, would fill it."""
 
-_CHECKSUM = ".sha256"
 _VERSION = 1  # raised when the same seed gives other pictures
 _SPEC = re.compile(r"phantoms:(?P<images>[0-9]{1,18})(?::(?P<seed>[0-9]{1,18}))?")
 _FOLDERS = {"glioma": "glioma_tumor", "meningioma": "meningioma_tumor", "no_tumor": "no_tumor", "pituitary": "pituitary_tumor"}
@@ -153,13 +149,12 @@ def materialise(spec: str, cache_dir: Path) -> Path:
         )
     images, seed = int(match["images"]), int(match["seed"] or 0)
     folder = cache_dir / f"phantoms-v{_VERSION}-{images}-{seed}"
-    if folder.is_dir() and not _drop_if_damaged(folder):
+    if folder.is_dir():
         return folder
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         with temporary_folder(cache_dir) as partial:
             write_dataset(partial, images, seed)
-            (partial / _CHECKSUM).write_text(_hash_files(partial))
             with contextlib.suppress(FileExistsError, NotADirectoryError):
                 os.rename(partial, folder)
     except OSError as error:
@@ -170,23 +165,6 @@ def materialise(spec: str, cache_dir: Path) -> Path:
     if not folder.is_dir():
         raise DataError(f"{folder}: must be free for generated images; got a file. Remove what is there.")
     return folder
-
-
-def _drop_if_damaged(folder: Path) -> bool:
-    """Removes a folder of phantoms, with a line on stderr, whose files are not what was written; returns whether it did."""
-    with contextlib.suppress(OSError):  # which is as damaged as another content
-        if (folder / _CHECKSUM).read_bytes() == _hash_files(folder).encode():
-            return False
-    print(f"{folder}: dropped and drawn again; its files differ from their checksum", file=sys.stderr, flush=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    return True
-
-
-def _hash_files(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _CHECKSUM):
-        digest.update(f"{path.relative_to(folder).as_posix()}\n{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return digest.hexdigest()
 
 
 def _draw_head(rng: np.random.Generator, size: int, basal: bool) -> _Head:

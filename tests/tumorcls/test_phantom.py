@@ -89,26 +89,6 @@ def test_materialise_writes_once_even_with_several_processes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "harm",
-    [
-        lambda path: path.write_bytes(path.read_bytes()[:-40] + bytes(40)),
-        lambda path: path.write_bytes(b""),
-        lambda path: path.unlink(),
-        lambda path: path.with_name("more.jpg").write_bytes(path.read_bytes()),
-        lambda path: path.parents[2].joinpath(".sha256").unlink(),
-    ],
-)
-def test_phantoms_that_were_damaged_are_drawn_again_with_one_line(tmp_path, capfd, harm):
-    folder = materialise("phantoms:8", tmp_path)
-    before = {path.name: path.read_bytes() for path in folder.rglob("*.jpg")}
-    harm(min(folder.rglob("*.jpg")))
-    assert materialise("phantoms:8", tmp_path) == folder
-    assert {path.name: path.read_bytes() for path in folder.rglob("*.jpg")} == before
-    told = capfd.readouterr().err
-    assert told == f"{folder}: dropped and drawn again; its files differ from their checksum\n"
-
-
-@pytest.mark.parametrize(
     "spec",
     [
         "phantoms:",
