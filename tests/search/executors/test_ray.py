@@ -99,7 +99,7 @@ def are_gone(pids):
 @needs_ray
 @pytest.mark.slow
 def test_a_node_is_lost_and_another_joins(nodes, ray_study, write, search, start, wait_for, read_study, results):
-    study = {"objective": '"objectives:Parabola"', "trials": "60"}
+    study = {"objective": '"objectives:Parabola"', "trials": "200"}
     others = {"sampler": {"name": '"random"'}, "pruner": {"name": '"none"'}, "objective": {"pause": "0.05"}}
     write("local.toml", study={**study, "name": '"local"'}, **others)
     search("launch", "local.toml", "--workers", 3)
@@ -115,11 +115,11 @@ def test_a_node_is_lost_and_another_joins(nodes, ray_study, write, search, start
     wait_for(lambda: running_on(joined), 60)
     out, err = driver.communicate(timeout=60)
     assert (driver.returncode, err) == (0, ""), out
-    assert out.splitlines()[-4] == "Budget reached: 60/60 trials."
+    assert out.splitlines()[-4] == "Budget reached: 200/200 trials."
     assert not [line for line in out.splitlines() if "raylet" in line], "Ray keeps quiet"
 
     study = read_study()
-    assert Counter(t.state.name for t in study.trials) == {"COMPLETE": 60, "FAIL": len(study.trials) - 60}
+    assert Counter(t.state.name for t in study.trials) == {"COMPLETE": 200, "FAIL": len(study.trials) - 200}
     lost = [trial for trial in study.trials if trial.state.name == "FAIL"]
     assert [trial.user_attrs[FAILURE_KEY] for trial in lost] == ["the worker's node was lost"]
     retry = next(trial for trial in study.trials if trial.user_attrs.get(RETRY_KEY) == lost[0].number)
