@@ -25,7 +25,6 @@ class Member:
         served: How many trials it has run.
         trial: What it runs.
         started_at: When it was given that trial, on the monotonic clock.
-        started_wall: The same on the wall clock.
         worn: Why it must not be given another trial; empty where it may.
     """
 
@@ -34,7 +33,6 @@ class Member:
     served: int = 0
     trial: optuna.Trial | None = None
     started_at: float = 0.0
-    started_wall: float = 0.0
     worn: str = ""
 
     def seconds(self) -> float:
@@ -43,8 +41,9 @@ class Member:
 
     def seconds_untold(self) -> float | None:
         """Returns the same where the wall clock, from which the storage has its times, tells another story; else None."""
+        began = None if self.trial is None else self.trial.datetime_start
         seconds = self.seconds()
-        return None if is_told(seconds, self.started_wall, time.time()) else seconds
+        return None if began is None or is_told(seconds, began.timestamp(), time.time()) else seconds
 
 
 class Crew:
@@ -90,9 +89,7 @@ class Crew:
     def give(self, worker: int, trial: optuna.Trial, task: RunTrial) -> None:
         """Has an idle worker run a trial."""
         now = time.monotonic()
-        self._members[worker] = replace(
-            self._members[worker], state="running", heard_at=now, trial=trial, started_at=now, started_wall=time.time()
-        )
+        self._members[worker] = replace(self._members[worker], state="running", heard_at=now, trial=trial, started_at=now)
         self._executor.send(worker, task)
 
     def answer(self, worker: int, answer: Answer | Explain) -> None:

@@ -26,6 +26,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import DTypeLike, NDArray
 
+from tumorcls.checked import tell_not_kept
 from tumorcls.errors import ConfigError, DataError
 
 DEFAULT_MAX_GIB = 20.0
@@ -98,7 +99,7 @@ class ArrayCache:
             make: Makes the array: now, or whenever what the disk gives back is not what was written.
 
         Raises:
-            DataError: The folder cannot be written or the disk is full.
+            DataError: The folder cannot be written or the disk is full, and the entry is too large to be kept in memory.
         """
         entry = Stored(self, key, shape, np.dtype(dtype), make)
         self._ensure(entry)
@@ -120,10 +121,7 @@ class ArrayCache:
                 if not entry.path.exists():
                     self._write(entry, partial)
         except OSError as error:
-            raise DataError(
-                f"{self.folder}: the cache must be writable and have room; {error.strerror or error}. "
-                "Free some space, or name another folder in TUMORCLS_CACHE."
-            ) from None
+            entry.hold(error)
 
     @contextlib.contextmanager
     def _alone(self, key: str) -> Iterator[Path]:
@@ -192,6 +190,7 @@ class Stored:
         self.file_bytes = len(self.header) + shape[0] * (self.row_bytes + _CHECKSUM.itemsize) + _CHECKSUM.itemsize
         self._cache = cache
         self._open: _OpenEntry | None = None
+        self._held: NDArray[Any] | None = None  # where the disk takes nothing in
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -223,7 +222,29 @@ class Stored:
                 "Name a folder on another disk in TUMORCLS_CACHE."
             ) from None
 
+    def hold(self, error: OSError) -> None:
+        """Makes the entry in memory, since the disk does not take it.
+
+        Raises:
+            DataError: It is too large for that.
+        """
+        self._held = _HELD.get(self.path)
+        if self._held is None:
+            if self.file_bytes > max(HELD_ENTRY_BYTES, _bytes_to_spare()):
+                raise DataError(
+                    f"{self.path.parent}: the cache must be writable and have room for {self.file_bytes:,} bytes; "
+                    f"{error.strerror or error}. Free some space, or name another folder in TUMORCLS_CACHE."
+                ) from None
+            tell_not_kept(self.path.parent, error)
+            nothing = np.empty((0, *self.shape[1:]), self.dtype)
+            self._held = np.concatenate([nothing, *(np.asarray(rows, self.dtype) for rows in self.make())])
+            self._held.flags.writeable = False
+            _HELD.put(self.path, self._held)
+
     def _read(self, rows: Any) -> NDArray[Any]:
+        if self._held is not None:
+            held: NDArray[Any] = self._held[rows]
+            return held
         if self.file_bytes > HELD_ENTRY_BYTES:
             if self._open is None:
                 self._open = _OpenEntry(self)
@@ -320,6 +341,14 @@ class _Held:
 
 
 _HELD = _Held()
+
+
+def _bytes_to_spare() -> int:
+    """Returns a quarter of the memory that is free at the moment; 0 where the system does not tell."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
+    except (AttributeError, OSError, ValueError):
+        return 0
 
 
 def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:

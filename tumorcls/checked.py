@@ -15,6 +15,8 @@ from tumorcls.atomic import replacing
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
+_said: set[Path] = set()
+
 
 def store_arrays(path: Path, *unnamed: NDArray[Any], **named: NDArray[Any]) -> None:
     """Replaces a file by arrays, as `numpy.savez` would name them, and a hash of them and of the file's name.
@@ -27,6 +29,27 @@ def store_arrays(path: Path, *unnamed: NDArray[Any], **named: NDArray[Any]) -> N
     with replacing(path) as file:
         file.write(content.getbuffer())
         file.write(_digest(path, content.getbuffer()))
+
+
+def keep_arrays(path: Path, **named: NDArray[Any]) -> None:
+    """Stores arrays in a cache, as `store_arrays` does; where that cannot be done, they are computed again next time."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        store_arrays(path, **named)
+    except OSError as error:
+        tell_not_kept(path.parent, error)
+
+
+def tell_not_kept(folder: Path, error: OSError) -> None:
+    """Says, once a process, that a cache's folder takes nothing in."""
+    if folder not in _said:
+        _said.add(folder)
+        print(
+            f"{folder}: the cache must be writable and have room; {error.strerror or error}. What is computed is not kept. "
+            "Free some space, or name another folder in TUMORCLS_CACHE.",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def load_arrays(path: Path, wanted: Iterable[str] = ()) -> dict[str, NDArray[Any]] | None:

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tumorcls.checked import load_arrays, store_arrays
-from tumorcls.errors import DataError
+from tumorcls.checked import keep_arrays, load_arrays
 from tumorcls.hamming import pairs_between, pairs_within
 from tumorcls.manifest import Manifest
 from tumorcls.near import Views, similarity, views
@@ -55,9 +54,6 @@ def find_groups(
         cache_dir: Where the result is kept for the next call with an equal manifest; None keeps nothing.
         flips: Whether mirror images, left to right and upside down, count as the same picture.
         quarter_turns: Whether pictures turned by 90 degrees do, mirrored or not.
-
-    Raises:
-        DataError: The cache cannot be written.
     """
     if cache_dir is None:
         return _group(manifest, flips, quarter_turns)
@@ -66,7 +62,7 @@ def find_groups(
     groups = _load(store)
     if groups is None:
         groups = _group(manifest, flips, quarter_turns)
-        _store(store, groups)
+        keep_arrays(store, **{field.name: getattr(groups, field.name) for field in fields(Groups)})
     return groups
 
 
@@ -152,12 +148,3 @@ def connect(pairs: Ids, n: int) -> Ids:
 def _load(store: Path) -> Groups | None:
     stored = load_arrays(store, (field.name for field in fields(Groups)))
     return None if stored is None else Groups(**{field.name: stored[field.name] for field in fields(Groups)})
-
-
-def _store(store: Path, groups: Groups) -> None:
-    try:
-        store_arrays(store, **{field.name: getattr(groups, field.name) for field in fields(Groups)})
-    except OSError as error:
-        raise DataError(
-            f"{store.parent}: the cache must be writable; got {error.strerror or error}. Choose another."
-        ) from error

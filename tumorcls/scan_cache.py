@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tumorcls.checked import load_arrays, store_arrays
-from tumorcls.errors import DataError
+from tumorcls.checked import keep_arrays, load_arrays
 from tumorcls.fingerprint import THUMB, VERSION, Fingerprint
 
 
@@ -91,11 +90,7 @@ def _record(
 
 
 def store(path: Path, records: Mapping[str, Record]) -> None:
-    """Writes the records to a temporary file, then moves it.
-
-    Raises:
-        DataError: The folder cannot be written or the disk is full.
-    """
+    """Replaces the records; a disk that is full is told, and costs another scan the next time."""
     fields = np.zeros(len(records), _FIELDS)
     texts: list[tuple[str, str, str]] = []
     thumbs = np.zeros((len(records), THUMB, THUMB), np.uint8)
@@ -113,8 +108,4 @@ def store(path: Path, records: Mapping[str, Record]) -> None:
         texts.append(("", found.label or "", found.patient or ""))
         thumbs[i] = found.thumb
     names, reasons = np.array(list(records), dtype=np.str_), np.array(texts, dtype=np.str_)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        store_arrays(path, names=names, fields=fields, texts=reasons, thumbs=thumbs)
-    except OSError as error:
-        raise DataError(f"{path.parent}: the cache must be writable; got {error.strerror or error}. Choose another.") from error
+    keep_arrays(path, names=names, fields=fields, texts=reasons, thumbs=thumbs)

@@ -283,3 +283,15 @@ def test_another_backend_is_refused(study, launch, read_study):
     before = values(read_study)
     assert "backend was tensorflow, and is jax" in launch(study, TRIALS + 2, code=1, KERAS_BACKEND="jax")
     assert values(read_study) == before
+
+
+@pytest.mark.parametrize("kind", ["full", "no folder"])
+def test_a_cache_that_takes_nothing_in_costs_no_trial(study, launch, read_study, expected, full_disk, kind):
+    """It is said once by each process, and the values are those of the undisturbed study."""
+    cache = full_disk if kind == "full" else Path("weights.txt").resolve()
+    if kind == "no folder":
+        cache.touch()
+    launch(study, TUMORCLS_CACHE=str(cache))
+    assert values(read_study) == expected[:TRIALS]
+    told = Path("demo.worker-0.log").read_text()
+    assert told.count(f"{cache}: the cache must be writable and have room") == 1, told

@@ -205,23 +205,6 @@ def test_a_driver_in_another_container_may_live(write, start, search, wait_for, 
     search("launch", "demo.toml", "--take-over", "--quiet")
 
 
-@pytest.fixture
-def full_disk(tmp_path):
-    """A file system of its own on which nothing has room."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip("only root may mount a small file system")
-    try:
-        with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(4096))
-        yield disk
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)
-
-
 @pytest.mark.parametrize("what", ["artifacts", "log", "log that fills up"])
 def test_a_full_disk_beside_the_storage_is_said_once_and_costs_no_trial(folder, write, search, full_disk, what):
     write(study={"objective": '"objectives:leave_files_and_talk"', "trials": "4"})

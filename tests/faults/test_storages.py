@@ -27,7 +27,7 @@ from tests.search.storage.conftest import assert_no_password, mariadb, postgresq
 
 __all__ = ["assert_no_password", "mariadb", "postgresql", "small_disk", "write_project"]
 
-TRIALS = 30
+TRIALS = 60
 SLOW = {"study": {"trials": str(TRIALS)}, "objective": {"steps": "2", "pause": "0.05"}, "pruner": {"name": '"none"'}}
 PLACES = {"sqlite": "sqlite:///store/demo.db", "journal": "journal:///store/demo.log"}
 
