@@ -15,8 +15,8 @@ from statistics import median
 
 import numpy as np
 
-from tumorcls import array_cache
-from tumorcls.array_cache import ArrayCache, Stored
+from tumorcls.cache import arrays
+from tumorcls.cache.arrays import ArrayCache, Stored
 
 IMAGES = 2275
 ENTRIES = {
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _read_anew(entry: Stored) -> None:
-    array_cache._HELD = array_cache._Held()  # as in a process that has read nothing yet
+    arrays._HELD = arrays._Held()  # as in a process that has read nothing yet
     entry[:]
 
 

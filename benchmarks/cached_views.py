@@ -22,9 +22,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 from scipy import stats
 
-from tumorcls.config import TrainConfig, cache_folder
+from tumorcls.config.train_config import TrainConfig, cache_folder
 from tumorcls.objective import package_versions
-from tumorcls.train import Trainer
+from tumorcls.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "cached_views.json"
 STARTS = ("head", "block7")

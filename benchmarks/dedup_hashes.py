@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from tumorcls.hamming import pairs_within
+from tumorcls.data.dedup.hamming import pairs_within
 
 _COUNT, _DISTANCE = 100_000, 10
 

@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tumorcls.dedup import MAX_DISTANCE, MIN_SIMILARITY, find_groups
-from tumorcls.images import read_image
+from tumorcls.data.dedup.groups import MAX_DISTANCE, MIN_SIMILARITY, find_groups
+from tumorcls.data.images import read_image
+from tumorcls.data.manifest import scan
 from tumorcls.labels import CLASSES
-from tumorcls.manifest import scan
 
 Grey = npt.NDArray[np.uint8]
 Change = Callable[[Grey, np.random.Generator], Grey]
@@ -65,7 +65,7 @@ CHANGES: dict[str, Change] = {
 
 
 def _phantoms(count: int, rng: np.random.Generator, size: int) -> list[Grey]:
-    from tumorcls.phantom import render
+    from tumorcls.data.phantom import render
 
     return [np.asarray(render(CLASSES[i % len(CLASSES)], rng, size), dtype=np.uint8) for i in range(count)]
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tumorcls.dedup import find_groups
-from tumorcls.manifest import scan
-from tumorcls.prepare import SplitSettings, prepare
+from tumorcls.data.dedup.groups import find_groups
+from tumorcls.data.manifest import scan
+from tumorcls.data.prepare import SplitSettings, prepare
 
 
 def main() -> None:

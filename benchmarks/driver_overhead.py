@@ -24,11 +24,11 @@ from statistics import median
 import optuna
 from optuna.trial import FrozenTrial
 
-from search import storage
-from search.launching import launch
-from search.records import OWNER_KEY, WORKER_KEY
+from search.driver.launch import launch
+from search.records.attributes import OWNER_KEY, WORKER_KEY
+from search.storage import open as storage
 from search.storage import sqlite
-from search.study_file import load
+from search.study_file.load import load
 
 _TRIALS, _ROUNDS, _LONG = 150, 3, 5_000
 _SECONDS, _WORKERS = 0.2, 8

@@ -5,13 +5,13 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorcls.array_cache import ArrayCache, content_key
-from tumorcls.config import TrainConfig
-from tumorcls.dataset import load_part
-from tumorcls.features import Features
-from tumorcls.severity import SEVERITY_LEVELS, corrupt
-from tumorcls.train import Fitted, Trainer
-from tumorcls.validation import CORRUPTION_SEED
+from tumorcls.cache.arrays import ArrayCache, content_key
+from tumorcls.config.train_config import TrainConfig
+from tumorcls.data.dataset import load_part
+from tumorcls.noise.severity import SEVERITY_LEVELS, corrupt
+from tumorcls.training.features import Features
+from tumorcls.training.trainer import Fitted, Trainer
+from tumorcls.training.validation import CORRUPTION_SEED
 
 CLEAN = ("clean", 0)
 

@@ -29,15 +29,16 @@ from statistics import quantiles
 import optuna
 import sqlalchemy
 
-from search import pruners, storage
-from search.board import Board
-from search.crew import Crew
-from search.driver import Driver
-from search.messages import Answer, FromWorker, Outcome, Ready, Report, RunTrial, ToWorker
-from search.progress import View
-from search.resume import Owner
+from search.driver.driver import Driver
+from search.driver.progress import Board
+from search.driver.resume import Owner
+from search.driver.views import View
+from search.storage import open as storage
 from search.storage.url import with_driver
-from search.study_file import load
+from search.study_file import pruners
+from search.study_file.load import load
+from search.workers.pool import Crew
+from search.workers.protocol import Answer, FromWorker, Outcome, Ready, Report, RunTrial, ToWorker
 
 _EPOCH_S, _EPOCHS = 1.0, 60
 _SETTLE_S, _SECONDS = 10.0, 30.0

@@ -25,10 +25,10 @@ import numpy as np
 from keras import ops
 from keras.src.legacy.preprocessing.image import ImageDataGenerator  # no longer public, but what the notebook used
 
-from tumorcls.augment import RandomAugment
-from tumorcls.model import build_backbone
-from tumorcls.noise import NOISES, add_noise
-from tumorcls.noise_layer import RandomNoise
+from tumorcls.model.augment import RandomAugment
+from tumorcls.model.backbone import build_backbone
+from tumorcls.noise.kinds import NOISES, add_noise
+from tumorcls.noise.layer import RandomNoise
 
 RESULTS = Path(__file__).parent / "results" / "noise_cost.json"
 SEED_NOISES = ("gaussian", "salt_pepper", "speckle")

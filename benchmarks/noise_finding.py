@@ -25,14 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.held_out import CLEAN, Condition, HeldOut
-from tumorcls.bootstrap import Estimate, Resamples, draw_resamples, estimate
-from tumorcls.config import TrainConfig, cache_folder
-from tumorcls.config_file import read_config
-from tumorcls.dataset import ImageSet
-from tumorcls.metrics import confusion_matrix, macro_f1
+from tumorcls.config.file import read_config
+from tumorcls.config.train_config import TrainConfig, cache_folder
+from tumorcls.data.dataset import ImageSet
+from tumorcls.evaluation.bootstrap import Estimate, Resamples, draw_resamples, estimate
+from tumorcls.evaluation.metrics import confusion_matrix, macro_f1
+from tumorcls.noise.severity import SEVERITY_LEVELS
 from tumorcls.objective import package_versions
-from tumorcls.severity import SEVERITY_LEVELS
-from tumorcls.train import Trainer
+from tumorcls.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "noise_finding.json"
 RESAMPLES = 1000

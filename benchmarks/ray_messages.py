@@ -22,12 +22,12 @@ import optuna
 import psutil
 from ray.cluster_utils import Cluster
 
-from search.executors import Executor
-from search.executors.local import LocalExecutor
-from search.executors.ray import RayExecutor, connected
-from search.messages import Answer, FromWorker, Outcome, Ready, Report, RunTrial, ToWorker, UserAttr
-from search.places import RayPlaces
-from search.worker import WorkerSetup
+from search.study_file.places import RayPlaces
+from search.workers.executor import Executor
+from search.workers.local import LocalExecutor
+from search.workers.process import WorkerSetup
+from search.workers.protocol import Answer, FromWorker, Outcome, Ready, Report, RunTrial, ToWorker, UserAttr
+from search.workers.ray import RayExecutor, connected
 
 _TRIALS, _REPORTS, _IDLE_S = 200, 10, 20.0
 _PARAMS = {"epochs": 12, "learning_rate": 1e-3, "dropout": 0.3, "batch_size": 32, "noise_intensity": 0.25}

@@ -25,8 +25,8 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from search.records import OWNER_KEY
-from search.report.page import render
+from search.records.attributes import OWNER_KEY
+from search.results.report.page import render
 
 _TRIALS, _REPORTS, _OPENINGS = 2_000, 10, 7
 _SPACE = {

@@ -7,17 +7,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from search.driver.launch import launch
     from search.errors import SearchError
-    from search.launching import launch
-    from search.study_file import StudySpec, load
+    from search.study_file.load import StudySpec, load
 
 __all__ = ["SearchError", "StudySpec", "launch", "load"]
 
 _HOMES = {
     "SearchError": "search.errors",
-    "StudySpec": "search.study_file",
-    "launch": "search.launching",
-    "load": "search.study_file",
+    "StudySpec": "search.study_file.load",
+    "launch": "search.driver.launch",
+    "load": "search.study_file.load",
 }
 
 

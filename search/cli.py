@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from search.commands.keras_tuner import import_keras_tuner, space_from_keras_tuner
 from search.errors import SearchError
-from search.keras_tuner.commands import import_keras_tuner, space_from_keras_tuner
 from search.streams import forgive_output, unwritten_output
 from search.text import error_line, show_path
 
 if TYPE_CHECKING:
-    from search.launching import Launched
-    from search.reference import Opened
-    from search.study_file import StudySpec
-    from search.submitting import Cluster
+    from search.driver.launch import Launched
+    from search.driver.slurm import Cluster
+    from search.storage.reference import Opened
+    from search.study_file.load import StudySpec
 
 _STUDY = click.argument("study", metavar="STUDY.toml", type=click.Path(path_type=Path))
 _ANY_STUDY = click.argument("study", metavar="STUDY.toml[#NAME]|URL#NAME")
@@ -92,11 +92,12 @@ def launch(
 
     ^C ends each running trial at its next report; a second ^C ends at once. Launching again goes on where it stopped.
     """
-    from search.launching import launch as run
-    from search.reference import read_source
-    from search.samplers import drawn_alone
-    from search.storage import close, hide_password
-    from search.study_file import renamed
+    from search.driver.launch import launch as run
+    from search.storage.open import close
+    from search.storage.reference import read_source
+    from search.storage.url import hide_password
+    from search.study_file.load import renamed
+    from search.study_file.samplers import drawn_alone
 
     spec = _load(study)
     if name is not None:
@@ -134,16 +135,16 @@ def worker(study: Path, timeout: str | None, workers: int, quiet: bool, name: st
     Any number of machines may join, with the same study file. The first one begins the study where nobody has launched it.
     ^C or SIGTERM ends each running trial at its next report, after 20 s in any case; the others take it up again.
     """
-    from search.joining import join
-    from search.storage import close
-    from search.study_file import renamed
+    from search.driver.join import join
+    from search.storage.open import close
+    from search.study_file.load import renamed
 
     spec = _load(study)
     if name is not None:
         spec = renamed(spec, name, "--as")
     joined = join(spec, timeout_s=_seconds(timeout) if timeout else None, workers=workers, url=storage, quiet=quiet)
     if not quiet:
-        from search.status import finished_count
+        from search.results.status import finished_count
 
         why = {"interrupted": "Interrupted", "timeout": "Time is up"}.get(joined.reason, "Nothing is left to start here")
         click.echo(f"{why}: {finished_count(joined.study)}/{joined.budget} trials of the study are finished.")
@@ -186,10 +187,10 @@ def submit(
 
     Every task must see the current folder, the study file and this Python.
     """
-    from search.storage import hide_password
-    from search.study_file import renamed
-    from search.submitting import Resources, parse_more
-    from search.submitting import submit as send
+    from search.driver.slurm import Resources, parse_more
+    from search.driver.slurm import submit as send
+    from search.storage.url import hide_password
+    from search.study_file.load import renamed
 
     spec = _load(study)
     if name is not None:
@@ -217,8 +218,8 @@ cli.add_command(space_from_keras_tuner)
 @_STORAGE
 def status(study: str, show_all: bool, storage: str | None) -> None:
     """Print a study as a table."""
-    from search.status import print_status
-    from search.storage import close, storage_errors
+    from search.results.status import print_status
+    from search.storage.open import close, storage_errors
 
     opened = _open(study, storage)
     with storage_errors(opened.url):
@@ -238,10 +239,10 @@ def finalists(study: str, top: int, seeds: int, workers: int, quiet: bool, stora
 
     They become a study of their own in the same storage, NAME-finalists. ^C stops cleanly; the same command goes on.
     """
-    from search.finalists import run_finalists
-    from search.finalists_ranking import print_ranking
-    from search.reference import load_named
-    from search.storage import close
+    from search.results.finalist_ranking import print_ranking
+    from search.results.finalists import run_finalists
+    from search.storage.open import close
+    from search.storage.reference import load_named
 
     _quiet_optuna()
     spec = load_named(study)
@@ -266,7 +267,7 @@ def dashboard(study: str, host: str, port: int, storage: str | None, names: tupl
 
     There is no login: whoever reaches the port can read and change the studies.
     """
-    from search.dashboard import open_for, serve
+    from search.results.dashboard import open_for, serve
 
     _quiet_optuna()
     if host not in ("127.0.0.1", "localhost", "::1"):
@@ -282,10 +283,10 @@ def dashboard(study: str, host: str, port: int, storage: str | None, names: tupl
 @_STORAGE
 def export(study: str, output: Path | None, trial: int | None, by: str | None, storage: str | None) -> None:
     """Write the best trial as a TOML config with its provenance: the winner of the finalists, where there is one."""
-    from search.export import export_trial
-    from search.finalists import load_ranking
-    from search.storage import close, storage_errors
-    from search.writing import write
+    from search.files import write
+    from search.results.export import export_trial
+    from search.results.finalists import load_ranking
+    from search.storage.open import close, storage_errors
 
     opened = _open(study, storage)
     with storage_errors(opened.url):
@@ -309,10 +310,10 @@ def export(study: str, output: Path | None, trial: int | None, by: str | None, s
 @_STORAGE
 def report(study: str, output: Path, storage: str | None) -> None:
     """Write a study as one HTML page that needs no network."""
-    from search.report.page import render
-    from search.snapshot import snapshot
-    from search.storage import close, storage_errors
-    from search.writing import write
+    from search.files import write
+    from search.results.report.page import render
+    from search.storage.open import close, storage_errors
+    from search.storage.snapshot import snapshot
 
     opened = _open(study, storage)
     with storage_errors(opened.url):
@@ -332,10 +333,10 @@ def compare(studies: tuple[str, ...], output: Path | None) -> None:
 
         search compare tpe=a.toml,b.toml,c.toml random=d.toml,e.toml,f.toml -o compare.html
     """
-    from search.reference import read_labelled
-    from search.report.comparison import compare as compare_studies
-    from search.report.comparison_page import print_table, render
-    from search.writing import write
+    from search.files import write
+    from search.results.report.comparison import compare as compare_studies
+    from search.results.report.comparison_page import print_table, render
+    from search.storage.reference import read_labelled
 
     _quiet_optuna()
     comparison = compare_studies(read_labelled(studies))
@@ -346,7 +347,7 @@ def compare(studies: tuple[str, ...], output: Path | None) -> None:
 
 
 def _print_written(output: Path) -> None:
-    from search.writing import open_file_of
+    from search.files import open_file_of
 
     click.echo(f"wrote {show_path(output)}", err=open_file_of(output) == 1)
 
@@ -356,14 +357,14 @@ def _say(line: str) -> None:
 
 
 def _load(path: Path) -> "StudySpec":
-    from search.study_file import load
+    from search.study_file.load import load
 
     _quiet_optuna()
     return load(path)
 
 
 def _open(study: str, storage: str | None) -> "Opened":
-    from search.reference import open_reference
+    from search.storage.reference import open_reference
 
     _quiet_optuna()
     return open_reference(study, storage)
@@ -380,8 +381,8 @@ def _quiet_optuna() -> None:
 def _seconds(text: str, option: str = "--timeout") -> float:
     from pydantic_core import PydanticCustomError
 
-    from search.rules import phrase
-    from search.units import parse_duration
+    from search.study_file.rule_errors import phrase
+    from search.study_file.units import parse_duration
 
     try:
         return float(parse_duration(text))
@@ -391,7 +392,7 @@ def _seconds(text: str, option: str = "--timeout") -> float:
 
 def _print_end(launched: "Launched", arguments: str, reference: str) -> None:
     """Prints why the launch ended, the best trial and what to type next: after ``search launch``, and after other commands."""
-    from search.status import describe_best, finished_count
+    from search.results.status import describe_best, finished_count
 
     done = f"{finished_count(launched.study)}/{launched.budget} trials"
     again = f"search launch {arguments}"

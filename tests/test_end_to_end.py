@@ -104,8 +104,8 @@ def test_no_backend_is_one_line_that_names_the_extra(type_in, tmp_path, monkeypa
 
 
 def test_the_studies_that_ship_are_valid(monkeypatch):
-    from search.study_file import load
-    from tumorcls.config import TrainConfig
+    from search.study_file.load import load
+    from tumorcls.config.train_config import TrainConfig
 
     monkeypatch.delenv("TUMORCLS_DATA", raising=False)
     monkeypatch.delenv("TUMORCLS_WEIGHTS", raising=False)

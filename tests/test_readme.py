@@ -19,11 +19,11 @@ import tomli_w
 from PIL import Image
 
 from search.cli import cli as search
-from search.records import CONFIG_KEY, FINALIST_KEY
+from search.records.attributes import CONFIG_KEY, FINALIST_KEY
 from tumorcls import DISCLAIMER
 from tumorcls.cli import COMMANDS
 from tumorcls.cli import cli as tumorcls
-from tumorcls.phantom import write_dataset
+from tumorcls.data.phantom import write_dataset
 
 REPOSITORY = Path(__file__).parents[1]
 GROUPS = {"search": search, "tumorcls": tumorcls}

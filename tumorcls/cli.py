@@ -9,9 +9,9 @@ import warnings
 import click
 
 from tumorcls import DISCLAIMER
+from tumorcls.commands.streams import forgive_output, unwritten_output
+from tumorcls.data.image_files import shown
 from tumorcls.errors import TumorclsError
-from tumorcls.image_files import shown
-from tumorcls.streams import forgive_output, unwritten_output
 
 COMMANDS = {
     "audit": "Show copies, leaks, label conflicts and confounding in data folders.",

@@ -11,9 +11,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import optuna
 
-from tumorcls.backend import select_backend
-from tumorcls.config import TrainConfig, cache_folder
+from tumorcls.config.train_config import TrainConfig, cache_folder
 from tumorcls.errors import ConfigError, TumorclsError
+from tumorcls.model.backend import select_backend
 
 _Part = Literal["train", "validation", "development"]
 
@@ -84,7 +84,7 @@ class BrainTumourObjective:
         self._settings = settings
         config = TrainConfig.parse(settings, where="[objective]")
         select_backend()
-        from tumorcls.train import Trainer  # imports Keras
+        from tumorcls.training.trainer import Trainer  # imports Keras
 
         self._trainer = Trainer.open(config, cache_folder())
         self.notes = self._trainer.prepared.manifest.notes()  # `search launch` says them
@@ -101,7 +101,7 @@ class BrainTumourObjective:
 
     def describe_change(self, before: Mapping[str, str], now: Mapping[str, str]) -> str:
         """Returns in one line how two fingerprints differ."""
-        from tumorcls.measured_with import describe_change
+        from tumorcls.training.measured_with import describe_change
 
         return describe_change(before, now, self._trainer.prepared, self._trainer.cache)
 
@@ -180,7 +180,7 @@ class BrainTumourObjective:
         upload = getattr(trial, "upload_artifact", None)  # a trial of plain Optuna has nowhere to put them
         if not self._artifacts or upload is None:
             return
-        from tumorcls.trial_pictures import pictures
+        from tumorcls.reports.trial_figures import pictures
 
         for name, content in pictures(epochs, validation).items():
             upload(name, content)

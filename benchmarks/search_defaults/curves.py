@@ -18,8 +18,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
 from benchmarks.search_quality.contenders import SPACE, build
-from search.study_file import load
-from tumorcls.config import cache_folder
+from search.study_file.load import load
+from tumorcls.config.train_config import cache_folder
 
 
 @dataclass(frozen=True)

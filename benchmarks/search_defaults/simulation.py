@@ -15,8 +15,8 @@ from sklearn.preprocessing import OrdinalEncoder
 
 from benchmarks.search_defaults.curves import Curve, spec_of
 from benchmarks.search_quality.records import Finished, Run
-from search import pruners
-from search.asking import Asker
+from search.driver.ask import Asker
+from search.study_file import pruners
 
 TRIALS = 30
 """A run has time for so many random trials."""

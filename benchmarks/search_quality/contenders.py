@@ -12,17 +12,17 @@ from typing import Any
 import optuna
 
 from benchmarks.search_quality.records import Finished, Task
-from search import storage
-from search.board import Board
-from search.crew import Crew
-from search.driver import Driver
-from search.executors.inline import InlineExecutor
-from search.progress import View
-from search.pruners import make as make_pruner
-from search.resume import Owner
-from search.study_file import StudySpec, load
-from search.worker import WorkerSetup
-from tumorcls.config import TrainConfig
+from search.driver.driver import Driver
+from search.driver.progress import Board
+from search.driver.resume import Owner
+from search.driver.views import View
+from search.storage import open as storage
+from search.study_file.load import StudySpec, load
+from search.study_file.pruners import make as make_pruner
+from search.workers.inline import InlineExecutor
+from search.workers.pool import Crew
+from search.workers.process import WorkerSetup
+from tumorcls.config.train_config import TrainConfig
 from tumorcls.objective import BrainTumourObjective
 
 OURS = "tumorcls"

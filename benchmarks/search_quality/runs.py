@@ -38,8 +38,8 @@ def search_once(task: Task, contender: str, seed: int) -> Run:
 def test_score(task: Task, winner: Finished) -> float:
     """Returns the robust F1 on the test part of a config trained again."""
     from benchmarks.held_out import CLEAN, HeldOut
-    from tumorcls.config import TrainConfig
-    from tumorcls.metrics import confusion_matrix, macro_f1
+    from tumorcls.config.train_config import TrainConfig
+    from tumorcls.evaluation.metrics import confusion_matrix, macro_f1
 
     trainer = contenders.build(task.settings)._trainer
     config = TrainConfig.parse({**task.settings, **winner.params}, where="winner")

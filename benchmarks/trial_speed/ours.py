@@ -60,9 +60,9 @@ def read_trials(url: str) -> list[TrialRecord]:
 
 def prepare(work: Work, output: Path) -> None:
     """Decodes the images and writes random weights down, so that nobody's clock runs meanwhile."""
-    from tumorcls.config import TrainConfig, cache_folder
-    from tumorcls.model import build_backbone
-    from tumorcls.train import Trainer
+    from tumorcls.config.train_config import TrainConfig, cache_folder
+    from tumorcls.model.backbone import build_backbone
+    from tumorcls.training.trainer import Trainer
 
     config = TrainConfig.parse(work.settings(), where="benchmark")
     trainer = Trainer.open(config, cache_folder())
@@ -76,10 +76,10 @@ def prepare(work: Work, output: Path) -> None:
 
 def fill(work: Work, output: Path) -> None:
     """Fills the cache with all that trials of the space can ask for, which the first trials of a study do otherwise."""
-    from tumorcls.array_cache import ArrayCache
-    from tumorcls.config import TrainConfig, cache_folder
-    from tumorcls.features import Features
-    from tumorcls.train import Trainer
+    from tumorcls.cache.arrays import ArrayCache
+    from tumorcls.config.train_config import TrainConfig, cache_folder
+    from tumorcls.training.features import Features
+    from tumorcls.training.trainer import Trainer
 
     started = time.time()
     config = TrainConfig.parse(work.settings(), where="benchmark")

@@ -22,10 +22,10 @@ import optuna
 
 from benchmarks.trial_speed.records import TrialRecord
 from benchmarks.trial_speed.scenarios import BATCH_SIZE, SPACE, Work
-from tumorcls.config import TrainConfig, cache_folder
-from tumorcls.model import FROZEN_OUTPUT, build_backbone
-from tumorcls.noise_layer import RandomNoise
-from tumorcls.train import Trainer
+from tumorcls.config.train_config import TrainConfig, cache_folder
+from tumorcls.model.backbone import FROZEN_OUTPUT, build_backbone
+from tumorcls.noise.layer import RandomNoise
+from tumorcls.training.trainer import Trainer
 
 MONITOR = "val_macro_f1"
 

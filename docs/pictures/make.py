@@ -163,15 +163,15 @@ def served(model: Path, scans: list[Path]) -> Iterator[str]:
 
     It is the first meningioma that is recognised until noise is added, so that there is something to see.
     """
-    from tumorcls.backend import select_backend
+    from tumorcls.model.backend import select_backend
 
     select_backend()
-    from tumorcls.images import read_image
-    from tumorcls.page import policy
-    from tumorcls.saved_model import load_model
-    from tumorcls.server import serve
-    from tumorcls.web import Answering, make_app
-    from tumorcls.web import page as blank
+    from tumorcls.data.images import read_image
+    from tumorcls.inference.server import serve
+    from tumorcls.inference.web import Answering, make_app
+    from tumorcls.inference.web import page as blank
+    from tumorcls.model.saved_model import load_model
+    from tumorcls.reports.page import policy
 
     answering = Answering(load_model(model))
     told = ((scan, answering.answer(read_image(scan), "speckle")) for scan in scans)

@@ -12,9 +12,9 @@ import optuna
 
 from search.errors import ObjectiveError
 from search.keras_tuner.hyperparameters import Suggests, TrialHyperParameters
-from search.records import SHOWN_SEED
-from search.rules import show, suggest
-from search.targets import find
+from search.records.attributes import SHOWN_SEED
+from search.study_file.rule_errors import show, suggest
+from search.workers.objective import find
 
 _GOALS: Mapping[str, Callable[[Sequence[float]], float]] = {"min": min, "max": max}
 

@@ -10,12 +10,13 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from search.driver.resume import claimed
 from search.errors import StudyError, one_line
 from search.keras_tuner.objective import Objective, values_of
 from search.keras_tuner.project import Project, TrialFile
 from search.keras_tuner.space import space_of
 from search.keras_tuner.times import Times, times_of
-from search.records import (
+from search.records.attributes import (
     FAILURE_KEY,
     IMPORTED_KEY,
     METRICS_KEY,
@@ -26,8 +27,7 @@ from search.records import (
     imported_of,
     without_records,
 )
-from search.resume import claimed
-from search.storage import end_trial
+from search.storage.open import end_trial
 from search.text import plain
 
 _STATES = {

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, Valid
 
 from search.errors import ProjectError, one_line
 from search.keras_tuner.space import HyperParameter, Scalar
-from search.limits import Unreadable, read_regular
+from search.study_file.limits import Unreadable, read_regular
 from search.text import plain
 
 Status = Literal["RUNNING", "IDLE", "INVALID", "STOPPED", "COMPLETED", "FAILED"]

@@ -10,14 +10,14 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search.errors import StudyError
-from search.messages import Answer, Artifact, Notice, Report, RunTrial, UserAttr
-from search.records import SHOWN_SEED
-from search.rules import show
+from search.records.attributes import SHOWN_SEED
 from search.seeds import Stream, derive
-from search.settings import expand
-from search.study_file import StudySpec
-from search.worker import as_values, build_objective
-from search.worker_trial import WorkerTrial
+from search.study_file.env import expand
+from search.study_file.load import StudySpec
+from search.study_file.rule_errors import show
+from search.workers.process import as_values, build_objective
+from search.workers.protocol import Answer, Artifact, Notice, Report, RunTrial, UserAttr
+from search.workers.trial import WorkerTrial
 
 _GOALS = {"minimize": "min", "maximize": "max"}
 

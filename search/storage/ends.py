@@ -12,7 +12,7 @@ from optuna.storages import BaseStorage
 from optuna.storages._rdb.models import StudyModel, StudySystemAttributeModel, TrialModel, TrialValueModel
 from optuna.trial import FrozenTrial, TrialState
 
-from search.records import TOKEN_KEY
+from search.records.attributes import TOKEN_KEY
 
 End = tuple[TrialState, tuple[float, ...]]
 """The state of a trial, and its values: empty where it has none."""

@@ -16,12 +16,12 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.errors import StorageError, one_line
-from search.records import TOKEN_KEY
+from search.records.attributes import TOKEN_KEY
 from search.storage import sqlite
+from search.storage.cache import OwnTrialsStorage
 from search.storage.ends import End, Stored, read_stored
+from search.storage.errors import NO_DATABASE, remedy, said
 from search.storage.journal import Journal
-from search.storage.own_trials import OwnTrialsStorage
-from search.storage.remedies import NO_DATABASE, remedy, said
 from search.storage.rescue import Frame, rescue
 from search.storage.server import PatientStorage
 from search.storage.url import folder, hide_password, storage_file

@@ -19,9 +19,9 @@ from optuna.storages._rdb.models import TrialHeartbeatModel
 from optuna.storages._rdb.storage import _create_scoped_session
 from sqlalchemy.exc import DBAPIError
 
-from search.storage import turns
-from search.storage.own_trials import OwnTrialsStorage
-from search.storage.remedies import NO_DATABASE, remedy
+from search.storage import study_lock
+from search.storage.cache import OwnTrialsStorage
+from search.storage.errors import NO_DATABASE, remedy
 
 _CONNECT_TIMEOUT_S = 10
 _FIRST_PAUSE_S = 0.5
@@ -43,7 +43,7 @@ def opening(url: sqlalchemy.URL, options: dict[str, Any]) -> Iterator[None]:
     """Lets only one process at a time make the tables: those of a job array all start at once."""
     engine = sqlalchemy.create_engine(url, **options)
     try:
-        with turns.turn(engine, turns.TABLES):
+        with study_lock.turn(engine, study_lock.TABLES):
             yield
     finally:
         engine.dispose()
@@ -80,12 +80,12 @@ class PatientStorage(OwnTrialsStorage):
         self._shown = shown
         self._limit_s = limit_s
         sqlalchemy.event.listen(backend.engine, "do_connect", self._connect)
-        turns.bound_silence(backend.engine)
+        study_lock.bound_silence(backend.engine)
         backend.engine.dispose()  # the connections from before have no such bound
 
     def turn(self, study_id: int) -> contextlib.AbstractContextManager[None]:
         """Keeps other drivers of a study from asking for trials, and from giving any back, for as long as it is entered."""
-        return turns.turn(self._backend.engine, study_id)
+        return study_lock.turn(self._backend.engine, study_id)
 
     def beats(self, trial_ids: Collection[int]) -> dict[int, datetime]:
         """Returns the last heartbeat of each of these trials that has any, by the server's clock."""

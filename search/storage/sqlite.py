@@ -19,8 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from search.errors import StorageError, one_line
-from search.storage.file_systems import network_file_system
-from search.storage.remedies import remedy
+from search.storage.errors import remedy
+from search.storage.mounts import network_file_system
 
 _BUSY_TIMEOUT_S = 30.0
 _PAUSE_S = 0.05

@@ -1,7 +1,7 @@
 import pytest
 
 from benchmarks import driver_overhead
-from search.storage import open_study
+from search.storage.open import open_study
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from benchmarks import many_workers
-from search.storage import open_study
+from search.storage.open import open_study
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ from benchmarks.trial_speed.ours import write_study
 from benchmarks.trial_speed.records import Contender, Sample, TrialRecord
 from benchmarks.trial_speed.report import OURS, Comparison, document, table
 from benchmarks.trial_speed.scenarios import SCENARIOS, Work
-from search.study_file import load
-from tumorcls.config import TrainConfig
+from search.study_file.load import load
+from tumorcls.config.train_config import TrainConfig
 
 WORK = Work(SCENARIOS["head"], "weights.h5", frozen_batch_norm=True, trials=3, minutes=None, seed=0)
 

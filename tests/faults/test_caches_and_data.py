@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tumorcls.phantom import write_dataset
+from tumorcls.data.phantom import write_dataset
 
 pytestmark = pytest.mark.slow
 
@@ -38,10 +38,10 @@ def weights(tmp_path_factory):
     real = os.environ.get("TUMORCLS_WEIGHTS")
     if real is not None:
         return Path(shutil.copy(real, path))
-    from tumorcls.backend import select_backend
+    from tumorcls.model.backend import select_backend
 
     select_backend()
-    from tumorcls.model import build_backbone
+    from tumorcls.model.backbone import build_backbone
 
     path = path.with_name("random.weights.h5")
     build_backbone(32, "none").save_weights(path)

@@ -17,12 +17,13 @@ import optuna
 import pytest
 from optuna.exceptions import ExperimentalWarning
 
-from search import cli, storage
-from search.dashboard_note import save_charts, save_note
+from search import cli
+from search.driver.warm_start import warm_start
 from search.errors import SearchError
-from search.report.page import render
-from search.study_file import load
-from search.warm_start import warm_start
+from search.results.dashboard_note import save_charts, save_note
+from search.results.report.page import render
+from search.storage import open as storage
+from search.study_file.load import load
 from tests.faults.foreign import KINDS, MARKUP, fill
 
 FILE = """[study]

@@ -13,11 +13,11 @@ import pytest
 
 from tests.tumorcls.hostile_images import Kind, images, slices
 from tests.tumorcls.pictures import blob, kaggle_folder, write
-from tumorcls.calibration import Calibration
-from tumorcls.config import TrainConfig
+from tumorcls.config.train_config import TrainConfig
 from tumorcls.labels import CLASSES
-from tumorcls.model import build_backbone, build_classifier
-from tumorcls.saved_model import SavedModel
+from tumorcls.model.backbone import build_backbone, build_classifier
+from tumorcls.model.calibration import Calibration
+from tumorcls.model.saved_model import SavedModel
 
 pytestmark = pytest.mark.slow
 

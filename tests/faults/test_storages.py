@@ -19,8 +19,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from search import storage
-from search.records import FINALIST_KEY, IMPORTED_KEY, SEED_KEY, WARM_KEY
+from search.records.attributes import FINALIST_KEY, IMPORTED_KEY, SEED_KEY, WARM_KEY
+from search.storage import open as storage
 from tests.search.keras_tuner.conftest import write_project
 from tests.search.keras_tuner.projects import trial
 from tests.search.storage.conftest import assert_no_password, mariadb, postgresql, small_disk
@@ -192,10 +192,13 @@ def test_a_database_is_harmed(write, start, undisturbed, harm):
 READY = """
 import sys
 import optuna
-from search import finalists, launching, reference, samplers, status, storage, study_file, warm_start
+from search.results import finalists, status
+from search.driver import launch as launching, warm_start
+from search.storage import reference, open as storage
+from search.study_file import samplers, load as study_file
 from search.cli import main
 from search.keras_tuner import importing
-from search.resume import Owner
+from search.driver.resume import Owner
 exec(sys.argv.pop(1))
 print("ready", flush=True)
 sys.stdin.readline()

@@ -25,23 +25,23 @@ import pytest
 from click.testing import CliRunner
 
 from tests.tumorcls.pictures import blob, write
-from tumorcls.backend import select_backend
 from tumorcls.errors import DataError, ModelError, TumorclsError
+from tumorcls.model.backend import select_backend
 
 select_backend()
 
-from tumorcls.calibration import Calibration  # noqa: E402
 from tumorcls.commands import audit as audit_command  # noqa: E402
-from tumorcls.config import TrainConfig  # noqa: E402
-from tumorcls.dataset import prepare_data  # noqa: E402
-from tumorcls.evaluate import measure  # noqa: E402
-from tumorcls.evaluation import Evaluation  # noqa: E402
-from tumorcls.evaluation_page import render_page as render_evaluation  # noqa: E402
+from tumorcls.config.train_config import TrainConfig  # noqa: E402
+from tumorcls.data.dataset import prepare_data  # noqa: E402
+from tumorcls.evaluation.evaluate import measure  # noqa: E402
+from tumorcls.evaluation.record import Evaluation  # noqa: E402
 from tumorcls.labels import CLASSES  # noqa: E402
-from tumorcls.model import build_network  # noqa: E402
-from tumorcls.model_card import render_page as render_card  # noqa: E402
-from tumorcls.model_card import write_card  # noqa: E402
-from tumorcls.saved_model import SavedModel, load_model  # noqa: E402
+from tumorcls.model.backbone import build_network  # noqa: E402
+from tumorcls.model.calibration import Calibration  # noqa: E402
+from tumorcls.model.saved_model import SavedModel, load_model  # noqa: E402
+from tumorcls.reports.evaluation_page import render_page as render_evaluation  # noqa: E402
+from tumorcls.reports.model_card import render_page as render_card  # noqa: E402
+from tumorcls.reports.model_card import write_card  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -466,10 +466,10 @@ def test_damaged_weights_never_end_the_process(members, tmp_path):
         (tmp_path / f"{number}.keras").write_bytes(pack(members, weights=bytes(content)))
     code = """
 import sys, resource
-from tumorcls.backend import select_backend
+from tumorcls.model.backend import select_backend
 select_backend()
-from tumorcls.model_file import load_weights, read_model_file
-from tumorcls.model import build_network
+from tumorcls.model.model_file import load_weights, read_model_file
+from tumorcls.model.backbone import build_network
 from tumorcls.errors import TumorclsError
 from pathlib import Path
 network = build_network(32, 4, imagenet=False)
@@ -511,9 +511,9 @@ def test_bombs_cost_little_memory(members, tmp_path):
         (tmp_path / f"{number}.keras").write_bytes(ARCHIVES[kind](members))
     code = """
 import sys, resource
-from tumorcls.backend import select_backend
+from tumorcls.model.backend import select_backend
 select_backend()
-from tumorcls.saved_model import load_model
+from tumorcls.model.saved_model import load_model
 from tumorcls.errors import TumorclsError
 from pathlib import Path
 peak = lambda: next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))

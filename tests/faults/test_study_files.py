@@ -17,15 +17,16 @@ import optuna
 import pytest
 import tomli_w
 
-from search import pruners, samplers, storage
-from search.asking import Asker
+from search.driver.ask import Asker
+from search.driver.initial_design import initial_design
+from search.driver.resume import check_same
 from search.errors import ObjectiveError, SearchError, StudyError, StudyFileError
-from search.initial_design import initial_design
-from search.records import FAILURE_KEY, TRACEBACK_KEY
-from search.resume import check_same
-from search.settings import AsWritten
-from search.study_file import load
-from search.worker import build_objective
+from search.records.attributes import FAILURE_KEY, TRACEBACK_KEY
+from search.storage import open as storage
+from search.study_file import pruners, samplers
+from search.study_file.env import AsWritten
+from search.study_file.load import load
+from search.workers.process import build_objective
 
 STUDIES = Path(__file__).parents[2] / "studies"
 FILES = {name: (STUDIES / f"{name}.toml").read_bytes() for name in ("quickstart", "brain-mri")}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from search.records import SEED_KEY
+from search.records.attributes import SEED_KEY
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -44,8 +44,8 @@ def test_help_answers_at_once(search):
     ("modules", "unwanted"),
     [
         ("search, search.cli", {"optuna", "numpy", "sqlalchemy", "pydantic", "rich"}),
-        ("search.launching, search.export, search.status, search.dashboard", set()),
-        ("search.worker", {"optuna", "numpy"}),
+        ("search.driver.launch, search.results.export, search.results.status, search.results.dashboard", set()),
+        ("search.workers.process", {"optuna", "numpy"}),
     ],
 )
 def test_what_is_not_imported(environment, modules, unwanted):

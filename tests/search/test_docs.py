@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from search import pruners, samplers, study_file
-from search.fingerprint import take_fingerprint
-from search.places import RayKeys
+from search.study_file import load as study_file
+from search.study_file import pruners, samplers
+from search.study_file.places import RayKeys
+from search.workers.fingerprint import take_fingerprint
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "study-files.md").read_text(encoding="utf-8")

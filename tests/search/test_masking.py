@@ -2,7 +2,7 @@ import pytest
 
 from search.errors import StudyFileError
 from search.masking import mask_urls
-from search.study_file import load
+from search.study_file.load import load
 
 
 @pytest.mark.parametrize(

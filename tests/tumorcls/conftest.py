@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tumorcls.backend import select_backend
-from tumorcls.config import TrainConfig
-from tumorcls.phantom import write_dataset
+from tumorcls.config.train_config import TrainConfig
+from tumorcls.data.phantom import write_dataset
+from tumorcls.model.backend import select_backend
 
 # Set here, before any test module imports Keras.
 select_backend()

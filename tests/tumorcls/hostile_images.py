@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from tumorcls.intensity import to_uint8
+from tumorcls.data.windowing import to_uint8
 
 RNG = np.random.default_rng(0)
 GREY = (np.add.outer(np.arange(24) * 5, np.arange(30) * 4) % 240).astype(np.uint8)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tumorcls.images import Pixels
+from tumorcls.data.images import Pixels
 
 
 def blob(seed: int, size: int = 96) -> npt.NDArray[np.uint8]:

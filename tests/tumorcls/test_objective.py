@@ -8,9 +8,9 @@ import numpy as np
 import optuna
 import pytest
 
+from tumorcls.data.prepare import SplitSettings, prepare
 from tumorcls.errors import TumorclsError
 from tumorcls.objective import CONFIG_KEY, PROVENANCE_KEY, BrainTumourObjective, suggest
-from tumorcls.prepare import SplitSettings, prepare
 
 PARAMS = {"epochs": 2, "learning_rate": 0.01, "dropout": 0.2, "batch_size": 16, "noise_intensity": 0.5}
 

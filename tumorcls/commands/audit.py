@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from tumorcls.commands._split_options import cache_of, settings_of, split_options
-from tumorcls.image_files import shown
+from tumorcls.data.image_files import shown
 
 
 @click.command("audit", short_help="Report copies, leaks and label conflicts of data folders.")
@@ -23,9 +23,9 @@ def command(folders: tuple[str, ...], cache_dir: Path | None, page: Path | None,
     from rich.table import Table
     from rich.text import Text
 
-    from tumorcls.audit import audit
-    from tumorcls.audit_page import write_page
-    from tumorcls.prepare import prepare
+    from tumorcls.data.audit import audit
+    from tumorcls.data.prepare import prepare
+    from tumorcls.reports.audit_page import write_page
 
     settings = settings_of(options)
     data = prepare(folders, settings, cache_of(cache_dir))

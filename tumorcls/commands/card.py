@@ -20,14 +20,14 @@ def command(model_file: Path, evaluation_file: Path, output: Path, html: Path | 
     It names data and split by their hashes, the search, every setting, clean and noisy results with intervals for each class,
     calibration, what the model is for, and what it is not for.
     """
-    from tumorcls.atomic import write_whole
-    from tumorcls.backend import select_backend
-    from tumorcls.evaluation import Evaluation
-    from tumorcls.streams import tell_written
+    from tumorcls.commands.streams import tell_written
+    from tumorcls.evaluation.record import Evaluation
+    from tumorcls.files import write_whole
+    from tumorcls.model.backend import select_backend
 
     select_backend()
-    from tumorcls.model_card import render_page, write_card
-    from tumorcls.saved_model import load_model
+    from tumorcls.model.saved_model import load_model
+    from tumorcls.reports.model_card import render_page, write_card
 
     model = load_model(model_file)
     card = write_card(model, Evaluation.read(evaluation_file), model_file.stem)

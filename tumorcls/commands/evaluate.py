@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import click
 
 from tumorcls import DISCLAIMER
-from tumorcls.image_files import shown
+from tumorcls.data.image_files import shown
 
 if TYPE_CHECKING:
-    from tumorcls.evaluation import Evaluation
+    from tumorcls.evaluation.record import Evaluation
 
 _FILE = click.Path(path_type=Path)
 
@@ -35,19 +35,19 @@ def command(
     training: if files were added or changed since, the command says so and stops. Where they lie and how they are called does
     not matter; name each folder of data that was moved with --data.
     """
-    from tumorcls.atomic import check_writable, open_file_of
-    from tumorcls.backend import select_backend
-    from tumorcls.config import cache_folder
-    from tumorcls.dataset import load_part, prepare_data
+    from tumorcls.config.train_config import cache_folder
+    from tumorcls.data.dataset import load_part, prepare_data
     from tumorcls.errors import DataError
+    from tumorcls.files import check_writable, open_file_of
+    from tumorcls.model.backend import select_backend
 
     select_backend()
-    from tumorcls.evaluate import evaluate_model
-    from tumorcls.evaluation import Evaluation
-    from tumorcls.evaluation_page import write_page
-    from tumorcls.saved_model import load_model
-    from tumorcls.streams import tell_written
-    from tumorcls.validation import CORRUPTION_SEED
+    from tumorcls.commands.streams import tell_written
+    from tumorcls.evaluation.evaluate import evaluate_model
+    from tumorcls.evaluation.record import Evaluation
+    from tumorcls.model.saved_model import load_model
+    from tumorcls.reports.evaluation_page import write_page
+    from tumorcls.training.validation import CORRUPTION_SEED
 
     for path in (output, html):
         if path is not None:
@@ -84,7 +84,7 @@ def command(
         on_condition=lambda noise, severity: click.echo(f"  {noise} {severity}/5", err=True),
     )
     if against is not None:
-        from tumorcls.robustness import compare
+        from tumorcls.evaluation.robustness import compare
 
         evaluation = compare(evaluation, against)
     _print(evaluation, to_stderr=output is not None and open_file_of(output) == 1)

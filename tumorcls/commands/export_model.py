@@ -23,18 +23,18 @@ def command(model_file: Path, images: tuple[Path, ...], outputs: tuple[Path, ...
     file takes uint8 RGB images and gives calibrated probabilities; class names, threshold and disclaimer are inside. Needs the
     extra [export].
     """
-    from tumorcls.backend import select_backend
+    from tumorcls.data.phantom import render
+    from tumorcls.inference.predict import find_images
     from tumorcls.labels import CLASSES
-    from tumorcls.phantom import render
-    from tumorcls.prediction import find_images
+    from tumorcls.model.backend import select_backend
 
     select_backend()
     import numpy as np
 
-    from tumorcls.images import fit_square, read_image
-    from tumorcls.portable import export
-    from tumorcls.saved_model import load_model
-    from tumorcls.streams import tell_written
+    from tumorcls.commands.streams import tell_written
+    from tumorcls.data.images import fit_square, read_image
+    from tumorcls.inference.onnx_tflite import export
+    from tumorcls.model.saved_model import load_model
 
     model = load_model(model_file)
     size = model.config.image_size

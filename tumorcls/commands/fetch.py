@@ -11,7 +11,7 @@ def command(name: str) -> None:
     Needs the extra: pip install "tumorcls[kaggle]". figshare 1512427 is downloaded by hand from its page,
     https://doi.org/10.6084/m9.figshare.1512427; unpack its archives into one folder.
     """
-    from tumorcls.fetch import fetch
+    from tumorcls.data.fetch import fetch
 
     found = fetch(name)
     click.echo(f"{found.images:,} images in {found.folder}")

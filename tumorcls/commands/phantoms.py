@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from tumorcls.image_files import shown
+from tumorcls.data.image_files import shown
 
 
 @click.command("phantoms")
@@ -14,7 +14,7 @@ from tumorcls.image_files import shown
 @click.option("--size", type=click.IntRange(32, 1024), default=192, show_default=True, help="Width and height in pixels.")
 def command(folder: Path, images: int, seed: int, size: int) -> None:
     """Write generated brain-like images of the four classes, to try things on."""
-    from tumorcls.phantom import write_dataset
+    from tumorcls.data.phantom import write_dataset
 
     write_dataset(folder, images, seed, size)
     click.echo(f"Wrote {images} images to {shown(folder)}/Training. They are drawings, not scans of people.")

@@ -10,7 +10,7 @@ import click
 from tumorcls import DISCLAIMER
 
 if TYPE_CHECKING:
-    from tumorcls.prediction import Prediction
+    from tumorcls.inference.predict import Prediction
 
 _FILE = click.Path(path_type=Path)
 
@@ -31,14 +31,14 @@ def command(
     calibrated probability of each class. An image that cannot be read gets its error on its own line; the others are answered
     all the same, and the exit code is 1.
     """
-    from tumorcls.backend import select_backend
+    from tumorcls.model.backend import select_backend
 
     select_backend()
-    from tumorcls.activation_map import Explainer
-    from tumorcls.atomic import write_whole
-    from tumorcls.prediction import as_csv, as_json, as_text, find_images, predict_files
-    from tumorcls.saved_model import load_model
-    from tumorcls.streams import tell_written
+    from tumorcls.commands.streams import tell_written
+    from tumorcls.files import write_whole
+    from tumorcls.inference.activation_map import Explainer
+    from tumorcls.inference.predict import as_csv, as_json, as_text, find_images, predict_files
+    from tumorcls.model.saved_model import load_model
 
     model = load_model(model_file)
     chosen = model.calibration.threshold if threshold is None else threshold
@@ -60,8 +60,8 @@ def command(
 
 def _drawn(predictions: Iterable["Prediction"], folder: Path | None) -> Iterator["Prediction"]:
     """Draws each answer where a folder is given; passes it on without its pictures, of which there may be thousands."""
-    from tumorcls.answer_picture import draw_answer
-    from tumorcls.atomic import write_whole
+    from tumorcls.files import write_whole
+    from tumorcls.inference.figure import draw_answer
 
     for number, prediction in enumerate(predictions):
         if folder is not None and prediction.image is not None and prediction.activation is not None:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from tumorcls.commands._split_options import cache_of, settings_of, split_options
-from tumorcls.image_files import shown
+from tumorcls.data.image_files import shown
 
 
 @click.command("prepare", short_help="Write manifest and split of data folders.")
@@ -26,8 +26,8 @@ def command(folders: tuple[str, ...], cache_dir: Path | None, out: Path, **optio
     """
     from rich.console import Console
 
-    from tumorcls.prepare import prepare
-    from tumorcls.split_files import write_split_files
+    from tumorcls.data.prepare import prepare
+    from tumorcls.data.split_files import write_split_files
 
     settings = settings_of(options)
     data = prepare(folders, settings, cache_of(cache_dir))

@@ -21,19 +21,19 @@ def command(
     images: tuple[Path, ...], output: Path, config_file: Path | None, noise_intensity: float | None, draws: int, seed: int
 ) -> None:
     """Draws a sheet for a few images: each noise at its five severities, and augmented and noisy views as in training."""
-    from tumorcls.atomic import write_whole
-    from tumorcls.backend import select_backend
-    from tumorcls.config import TrainConfig
-    from tumorcls.config_file import read_config
-    from tumorcls.images import read_image
+    from tumorcls.config.file import read_config
+    from tumorcls.config.train_config import TrainConfig
+    from tumorcls.data.images import read_image
+    from tumorcls.files import write_whole
+    from tumorcls.model.backend import select_backend
 
     config = TrainConfig(data=("preview",)) if config_file is None else read_config(config_file).config
     if noise_intensity is not None:
         config = config.model_copy(update={"noise_intensity": noise_intensity})
     pixels = [read_image(path) for path in images]
     select_backend()
-    from tumorcls.preview import draw_sheet, encode_png
-    from tumorcls.streams import tell_written
+    from tumorcls.commands.streams import tell_written
+    from tumorcls.reports.noise_sheet import draw_sheet, encode_png
 
     sheet = draw_sheet(pixels, [path.name for path in images], config, draws=draws, seed=seed)
     write_whole(output, encode_png(sheet))

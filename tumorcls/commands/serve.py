@@ -19,12 +19,12 @@ def command(model_file: Path, host: str, port: int) -> None:
     For research and education only, never for diagnosis. Files stay on this computer; there are no accounts, so think before
     you give another --host. ^C stops it.
     """
-    from tumorcls.backend import select_backend
+    from tumorcls.model.backend import select_backend
 
     select_backend()
-    from tumorcls.saved_model import load_model
-    from tumorcls.server import serve
-    from tumorcls.web import Answering, make_app
+    from tumorcls.inference.server import serve
+    from tumorcls.inference.web import Answering, make_app
+    from tumorcls.model.saved_model import load_model
 
     app = make_app(Answering(load_model(model_file)), host)
     with serve(app, host, port) as server:

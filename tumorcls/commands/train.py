@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tumorcls import DISCLAIMER
-from tumorcls.image_files import shown
+from tumorcls.data.image_files import shown
 
 if TYPE_CHECKING:
-    from tumorcls.calibration import Calibration
+    from tumorcls.model.calibration import Calibration
 
 
 @click.command("train")
@@ -32,9 +32,9 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
     images then choose the temperature of its probabilities and the confidence below which it answers "uncertain"; with --final
     the second model, which has trained on these images, takes both over.
     """
-    from tumorcls.backend import select_backend
-    from tumorcls.config import cache_folder
-    from tumorcls.config_file import check_seed, read_config
+    from tumorcls.config.file import check_seed, read_config
+    from tumorcls.config.train_config import cache_folder
+    from tumorcls.model.backend import select_backend
     from tumorcls.objective import package_versions
 
     file = read_config(config_file)
@@ -44,13 +44,13 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
     else:
         chosen_seed = check_seed(seed, "--seed")
     select_backend()
-    from tumorcls.epoch import Epoch
-    from tumorcls.measured_with import describe_change
-    from tumorcls.model_file import check_exported
-    from tumorcls.saved_model import SavedModel, check_target
-    from tumorcls.train import Trainer
-    from tumorcls.validation import describe_scores
-    from tumorcls.variables import written_parts
+    from tumorcls.config.variables import written_parts
+    from tumorcls.model.model_file import check_exported
+    from tumorcls.model.saved_model import SavedModel, check_target
+    from tumorcls.training.epoch import Epoch
+    from tumorcls.training.measured_with import describe_change
+    from tumorcls.training.trainer import Trainer
+    from tumorcls.training.validation import describe_scores
 
     check_exported(file.provenance, str(config_file))
     check_target(output)

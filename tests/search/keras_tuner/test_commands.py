@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from search.cli import cli
 from search.errors import SearchError
-from search.records import IMPORTED_KEY
+from search.records.attributes import IMPORTED_KEY
 from tests.search.keras_tuner.projects import metric, trial
 
 

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from search.keras_tuner.importing import import_project
 from search.keras_tuner.objective import find_objective, parse_objective
 from search.keras_tuner.project import read_project
-from search.records import IMPORTED_KEY
+from search.records.attributes import IMPORTED_KEY
 
 keras_tuner = pytest.importorskip("keras_tuner")
 

@@ -5,8 +5,8 @@ from optuna.trial import FixedTrial, TrialState
 
 from search.cli import cli
 from search.errors import ObjectiveError
-from search.messages import Answer, RunTrial
-from search.worker_trial import WorkerTrial
+from search.workers.protocol import Answer, RunTrial
+from search.workers.trial import WorkerTrial
 
 pytest.importorskip("keras_tuner")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("hypermodels")]

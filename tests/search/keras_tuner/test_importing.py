@@ -6,12 +6,12 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
+from search.driver.resume import claim
 from search.errors import StudyError
 from search.keras_tuner.importing import Imported, import_project
 from search.keras_tuner.objective import Objective
 from search.keras_tuner.project import read_project
-from search.records import DRIVER_KEY, FAILURE_KEY, IMPORTED_KEY, METRICS_KEY, RETRY_KEY, STATUS_KEY
-from search.resume import claim
+from search.records.attributes import DRIVER_KEY, FAILURE_KEY, IMPORTED_KEY, METRICS_KEY, RETRY_KEY, STATUS_KEY
 from tests.search.keras_tuner.projects import START, X, metric, parameter, trial
 
 LOSS = Objective("val_loss", "min")

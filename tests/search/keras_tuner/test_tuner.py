@@ -2,12 +2,12 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from search import study_file
 from search.errors import StudyError
 from search.keras_tuner.importing import import_project
 from search.keras_tuner.objective import parse_objective
 from search.keras_tuner.project import read_project
 from search.seeds import Stream, derive
+from search.study_file import load as study_file
 
 keras_tuner = pytest.importorskip("keras_tuner")
 pytestmark = [

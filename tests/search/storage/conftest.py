@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from search import storage
+from search.storage import open as storage
 
 USER = "tester"
 PASSWORD = "pa55/w%rd:Zebra"

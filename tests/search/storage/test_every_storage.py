@@ -9,10 +9,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search import storage
+from search.driver.resume import claim, fail, retry_lost
 from search.errors import StudyError
-from search.records import DRIVER_KEY, FAILURE_KEY, OWNER_KEY, RETRY_KEY, TRACEBACK_KEY
-from search.resume import claim, fail, retry_lost
+from search.records.attributes import DRIVER_KEY, FAILURE_KEY, OWNER_KEY, RETRY_KEY, TRACEBACK_KEY
+from search.storage import open as storage
 
 SPACE = {"x": optuna.distributions.FloatDistribution(-10.0, 10.0)}
 

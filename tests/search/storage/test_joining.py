@@ -12,19 +12,21 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search import peers, pruners, storage
-from search.board import Board
-from search.crew import Crew
-from search.driver import Driver
+from search.driver import heartbeat
+from search.driver.driver import Driver
+from search.driver.join import join
+from search.driver.launch import launch
+from search.driver.progress import Board
+from search.driver.resume import DRIVER_DIED, Owner, give_back
+from search.driver.views import View
 from search.errors import StudyError
-from search.executors.inline import InlineExecutor
-from search.joining import join
-from search.launching import launch
-from search.progress import View
-from search.records import FAILURE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY
-from search.resume import DRIVER_DIED, Owner, give_back
-from search.study_file import StudySpec, load
-from search.worker import WorkerSetup
+from search.records.attributes import FAILURE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY
+from search.storage import open as storage
+from search.study_file import pruners
+from search.study_file.load import StudySpec, load
+from search.workers.inline import InlineExecutor
+from search.workers.pool import Crew
+from search.workers.process import WorkerSetup
 
 SPACE = {"x": optuna.distributions.FloatDistribution(-10.0, 10.0)}
 ELSEWHERE = {"host": "elsewhere", "pid": 1, "started": 1.0, "worker": 0}
@@ -55,9 +57,9 @@ def drive(write):
 
 @pytest.fixture
 def hasty(monkeypatch):
-    monkeypatch.setattr(peers, "BEAT_S", 0.2)
-    monkeypatch.setattr(peers, "GRACE_S", 3.0)
-    monkeypatch.setattr(peers, "_LOOK_S", 0.1)
+    monkeypatch.setattr(heartbeat, "BEAT_S", 0.2)
+    monkeypatch.setattr(heartbeat, "GRACE_S", 3.0)
+    monkeypatch.setattr(heartbeat, "_LOOK_S", 0.1)
 
 
 def read(url):

@@ -7,9 +7,9 @@ import optuna
 import pytest
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
 
-from search import storage
 from search.errors import StorageError
 from search.storage import journal
+from search.storage import open as storage
 
 URL = "journal:///demo.log"
 LOG = Path("demo.log")
@@ -99,7 +99,7 @@ def test_plain_optunas_lock_is_waited_for_and_broken_when_stale(study, theirs, m
 def test_many_writers_lose_nothing(study, environment):
     script = """
 import sys
-from search import storage
+from search.storage import open as storage
 study = storage.open_study("journal:///demo.log", "demo", writable=True)
 for number in range(20):
     study.set_user_attr(f"{sys.argv[1]} {number}", number)

@@ -5,8 +5,8 @@ import re
 import pytest
 import sqlalchemy
 
-from search import storage
 from search.errors import SearchError
+from search.storage import open as storage
 
 
 @pytest.fixture(params=["postgresql", "mariadb"])

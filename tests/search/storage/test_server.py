@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy
 
-from search import storage
 from search.errors import StorageError
+from search.storage import open as storage
 
 
 @pytest.fixture(params=["postgresql", "mariadb"])

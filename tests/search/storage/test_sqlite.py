@@ -3,8 +3,8 @@ from contextlib import closing
 
 import pytest
 
-from search import storage
 from search.errors import StorageError
+from search.storage import open as storage
 from search.storage import sqlite
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from search import storage
 from search.cli import cli
+from search.driver.slurm import parse_more
 from search.errors import SearchError, SubmissionError
-from search.submitting import parse_more
+from search.storage import open as storage
 
 pytest.importorskip("submitit", reason="no submitit here: pip install 'tumorcls[submitit]'")
 

@@ -4,10 +4,10 @@ from urllib.parse import unquote
 
 import pytest
 
-from search import storage
 from search.errors import StorageError
-from search.reference import split_name
+from search.storage import open as storage
 from search.storage import url as urls
+from search.storage.reference import split_name
 
 
 @pytest.mark.parametrize(

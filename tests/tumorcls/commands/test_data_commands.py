@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from tests.tumorcls.pictures import blob, kaggle_folder, write
 from tumorcls.commands import audit, fetch, prepare
+from tumorcls.data.manifest import Manifest
 from tumorcls.errors import ConfigError, DataError
-from tumorcls.manifest import Manifest
 
 
 @pytest.fixture

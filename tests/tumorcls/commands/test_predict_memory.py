@@ -7,12 +7,12 @@ import keras
 import numpy as np
 import pytest
 
+from tests.tumorcls.data.test_matlab import write_mat
 from tests.tumorcls.pictures import png_header, write
-from tests.tumorcls.test_matlab import write_mat
-from tumorcls.calibration import Calibration
 from tumorcls.labels import CLASSES
-from tumorcls.model import build_backbone, build_classifier
-from tumorcls.saved_model import SavedModel
+from tumorcls.model.backbone import build_backbone, build_classifier
+from tumorcls.model.calibration import Calibration
+from tumorcls.model.saved_model import SavedModel
 
 GIGABYTE = 10**9
 

@@ -1,0 +1,1 @@
+"""The commands of `search`, one module each, imported only when they run."""

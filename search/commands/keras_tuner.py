@@ -1,0 +1,105 @@
+"""The commands of ``search`` that have to do with KerasTuner."""
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from search.errors import StudyError
+from search.text import error_line, plain
+
+_MOST_LINES = 20
+
+
+@click.command("import-keras-tuner")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--storage", metavar="URL", help="Storage to import into; sqlite:///NAME.db by default.")
+@click.option("--study", "name", metavar="NAME", help="The study's name; the folder's by default.")
+@click.option(
+    "--objective",
+    "objectives",
+    metavar="NAME:min|max",
+    multiple=True,
+    help="Metric to take as the value; several times for several values. Found from the scores by default.",
+)
+def import_keras_tuner(folder: Path, storage: str | None, name: str | None, objectives: tuple[str, ...]) -> None:
+    """Import a KerasTuner project as a study.
+
+    DIR holds oracle.json and the folders trial_*. Nothing in it is run. Importing it again adds what is new since.
+    """
+    import optuna
+
+    from search.keras_tuner.importing import import_project
+    from search.keras_tuner.objective import find_objective, parse_objective
+    from search.keras_tuner.project import read_project
+    from search.results.status import describe_best
+    from search.storage.open import close, create_study, storage_errors
+    from search.storage.url import hide_password
+    from search.study_file.rule_errors import show
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    project = read_project(folder)
+    wanted = [parse_objective(text) for text in objectives] or [find_objective(project)]
+    name = name or folder.resolve().name
+    if storage is None and (not name or name != plain(name, 100) or set("/?#%") & set(name)):
+        raise StudyError(f"{folder}: a file cannot be named after it; got the name {show(name)}. Add --study and --storage.")
+    url = storage or f"sqlite:///{name}.db"
+    directions = [objective.direction for objective in wanted]
+    study = create_study(url, name, directions, [objective.name for objective in wanted])
+    with storage_errors(url):
+        there = [direction.name.lower() for direction in study.directions]
+        if there != directions:
+            raise StudyError(
+                f'{hide_password(url)}: study "{name}" must {" and ".join(directions)}; '
+                f"got one that does {' and '.join(there)}. Add --study with another name."
+            )
+        imported = import_project(project, study, wanted)
+        best = describe_best(study)
+    close(study)
+    states = ", ".join(f"{count} {state.name.lower()}" for state, count in imported.added.items())
+    rest = [f"{imported.known} known"] * bool(imported.known) + [f"{imported.finished} finished since"] * bool(
+        imported.finished
+    )
+    click.echo(f"{project.tuner}, {len(project.trials)} trials: {'; '.join([f'{states} added'] * bool(states) + rest)}.")
+    for line in project.unread[:_MOST_LINES]:
+        click.echo(f"Left out: {error_line(line)}")
+    if len(project.unread) > _MOST_LINES:
+        click.echo(f"Left out: {len(project.unread) - _MOST_LINES} more files of trials.")
+    if best:
+        click.echo(best)
+    click.echo(f"Look at it:  search dashboard '{hide_password(url)}#{name}'")
+
+
+@click.command("space-from-keras-tuner")
+@click.argument("source", metavar="MODULE:HYPERMODEL|DIR")
+@click.option("--data", metavar="MODULE:FUNCTION", help="What returns the arguments of fit, to see what fit asks for too.")
+def space_from_keras_tuner(source: str, data: str | None) -> None:
+    """Print the [space] of a HyperModel, or of a project, for a study file.
+
+    A HyperModel, or a function of hp that builds a model, is run with many values to see what it asks for. A project's folder
+    is only read.
+    """
+    from search.study_file.space import write_space
+
+    if ":" not in source:
+        from search.keras_tuner.project import read_oracle
+        from search.keras_tuner.space import Fixed, space_of
+
+        declared = read_oracle(Path(source)).hyperparameters.space
+        click.echo(write_space(space_of([each for each in declared if not isinstance(each, Fixed)], {})).encode(), nl=False)
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if os.getcwd() not in sys.path:  # as for a worker
+        sys.path.insert(0, os.getcwd())
+    with contextlib.redirect_stdout(sys.stderr):  # what it prints is no TOML
+        from search.keras_tuner.discovery import discover
+
+        found = discover(source, data)
+    for values, reason in found.broken:
+        click.echo(f"# Could not be built with {plain(values)}: {plain(reason)}", err=True)
+    click.echo(f"# What {plain(source)} asked for in {found.builds} builds.")
+    for name, value in found.fixed.items():
+        click.echo(f"# Fixed: {plain(name)} = {plain(repr(value))}")
+    click.echo(write_space(found.space).encode(), nl=False)

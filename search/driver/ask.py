@@ -1,0 +1,142 @@
+"""What the next trial is: a lost one, a config of the queue or of the initial design, or a draw of the sampler."""
+
+import copy
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from search.driver.initial_design import initial_design
+from search.records.attributes import QUEUED_KEY, SEED_KEY, is_warm, queued_of, retry_of, seed_of
+from search.seeds import Stream, derive
+from search.storage import open as storage
+from search.study_file import samplers
+from search.study_file.conditions import is_active
+from search.study_file.load import StudySpec
+
+
+class Asker:
+    """Asks Optuna for trials, so that each is fixed by the study's seed and what is in the storage.
+
+    A trial's *place* is its number less the retries and the trials of a warm start before it. It replaces the number wherever a
+    seed is derived, so that a trial lost to a kill and taken up again, or one of another study, shifts nothing after it.
+
+    Args:
+        study: The study.
+        spec: The study's file.
+    """
+
+    def __init__(self, study: optuna.Study, spec: StudySpec) -> None:
+        self._study = study
+        self._spec = spec
+        queue: list[Mapping[str, Any]] = [dict(entry) for entry in spec.enqueue]
+        if spec.sampler.name == "grid":
+            queue += samplers.grid(spec.space, spec.conditions, spec.seed)
+        tried = [queued_of(trial) for trial in study.get_trials(deepcopy=False)]
+        self._queue = deque(entry for entry in queue if entry not in tried)
+        self._startup_trials = samplers.startup_trials(spec.sampler.name, spec.sampler.options)
+        self._seen = 0
+        self._placeless: list[int] = []  # among the first `_seen` trials, ascending
+
+    @property
+    def exhausted(self) -> bool:
+        """True once every config of a grid, or of the queue alone, has been handed out."""
+        if self._spec.sampler.name not in samplers.FINITE or self._queue:
+            return False
+        return not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+
+    def ask(
+        self, attrs: Mapping[str, Any], wanted: Callable[[Sequence[FrozenTrial]], bool] = lambda _: True
+    ) -> optuna.Trial | None:
+        """Returns the next trial, its parameters drawn and its seed set, or None where none is wanted.
+
+        This is `Study.ask` in as few transactions as it can be, since they are what a driver's time goes into: the trials are
+        read once, and a new trial is stored together with its attributes.
+
+        Args:
+            attrs: User attributes that the trial gets at once.
+            wanted: Is asked whether there is to be another trial, given those that there are. Until the new one is among
+                them, no other driver of the study asks for one.
+        """
+        with storage.turn(self._study):
+            trials = self._study.get_trials(deepcopy=False)
+            self._look_at(trials[self._seen :])
+            self._seen = len(trials)
+            if not wanted(trials):
+                return None
+            waiting = next((trial for trial in trials if trial.state is TrialState.WAITING), None)
+            place = place_of(len(trials) if waiting is None else waiting.number, trials, self._placeless)
+            attrs = {SEED_KEY: derive(self._spec.seed, Stream.TRIAL, place), **attrs}
+            trial_id = self._create(attrs) if waiting is None else self._wake(waiting, attrs)
+            self._seen += waiting is None  # our own has a place, and its entry has left the queue
+        # A study object of its own: the sampler is this trial's, and no trials cached for an earlier one are in it.
+        study = copy.copy(self._study)
+        study.sampler = self._sampler(place, trials)
+        trial = optuna.Trial(study, trial_id)
+        drawn: dict[str, Any] = {}
+        for name, distribution in self._spec.space.items():
+            if is_active(name, drawn, self._spec.conditions):
+                drawn[name] = trial._suggest(name, distribution)
+        return trial
+
+    @cached_property
+    def _design(self) -> list[dict[str, Any]]:
+        spec = self._spec
+        return initial_design(spec.space, spec.conditions, self._startup_trials, derive(spec.seed, Stream.DESIGN))
+
+    def _sampler(self, place: int, trials: Sequence[FrozenTrial]) -> BaseSampler:
+        """Returns what draws the trial at `place`, given all trials that there are.
+
+        A config of the initial design belongs to a place, so that a trial taken up again has the same one. Where enough
+        trials are known, as after a warm start, the sampler learns from them at once.
+        """
+        at = place - len(self._spec.enqueue)
+        if 0 <= at < self._startup_trials:
+            known = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+            if known < self._startup_trials:
+                return samplers.fixed(self._design[at])
+        sampler = self._spec.sampler
+        return samplers.make(sampler.name, sampler.options, study_seed=self._spec.seed, place=place)
+
+    def _create(self, attrs: dict[str, Any]) -> int:
+        fixed: dict[str, Any] = {}
+        if self._queue:
+            entry = self._queue.popleft()
+            attrs |= {QUEUED_KEY: entry}
+            fixed = {"fixed_params": entry}
+        template = create_trial(state=TrialState.RUNNING, user_attrs=attrs, system_attrs=fixed)
+        return self._study._storage.create_new_trial(self._study._study_id, template)
+
+    def _wake(self, waiting: FrozenTrial, attrs: dict[str, Any]) -> int:
+        """Starts a trial that was enqueued; a retry keeps the seed of its first try."""
+        for key, value in attrs.items():
+            if key != SEED_KEY or seed_of(waiting) is None:
+                self._study._storage.set_trial_user_attr(waiting._trial_id, key, value)
+        self._study._storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
+        return waiting._trial_id
+
+    def _look_at(self, new: Sequence[FrozenTrial]) -> None:
+        """Notes which trials have no place of their own, and which entries of the queue other drivers have taken."""
+        self._placeless += [trial.number for trial in new if retry_of(trial) is not None or is_warm(trial)]
+        for trial in new:
+            entry = queued_of(trial)
+            if entry is not None and entry in self._queue:
+                self._queue.remove(entry)
+
+
+def place_of(number: int, trials: Sequence[FrozenTrial], placeless: Sequence[int]) -> int:
+    """Returns the place of a trial: its number less the placeless ones before it; that of a retry is that of its first try.
+
+    Args:
+        number: Of the trial, which need not be there yet.
+        trials: All trials of the study.
+        placeless: The numbers of retries and of what a warm start brought, ascending.
+    """
+    while number < len(trials) and (first := retry_of(trials[number])) is not None:
+        number = first
+    return number - bisect_left(placeless, number)

@@ -1,0 +1,131 @@
+"""What the other drivers of a study do: which trials they run, which have ended, and which of them are gone.
+
+Where a storage is a server, other processes and machines may have joined the study. Each driver that runs a trial has one of
+them beat every few seconds, as Optuna's own heartbeats. Whoever's trials neither beat nor change while another driver watches
+is taken for dead, and its trials are given back. Clocks are never compared: only the watcher's own counts.
+"""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search.driver.resume import Owner
+from search.records.attributes import OWNER_KEY
+from search.records.durations import BEAT_S
+from search.storage import open as storage
+
+GRACE_S = 90.0
+"""How long another machine's driver may show nothing; a network that is cut for half a minute costs nobody a trial."""
+
+_LOOK_S = 3.0  # how soon a driver that waits for the others sees that they are done
+
+
+@dataclass
+class Watch:
+    """For how long each driver has shown no sign of life.
+
+    Attributes:
+        grace_s: How long it may.
+    """
+
+    grace_s: float
+    _seen: dict[Owner, tuple[object, float]] = field(default_factory=dict)
+    _looked_at: float = float("-inf")
+
+    def silent(self, signs: Mapping[Owner, object], now: float) -> set[Owner]:
+        """Returns those whose sign has been the same for too long.
+
+        Args:
+            signs: What changes while a driver lives.
+            now: In seconds, on any clock that does not jump.
+        """
+        if now - self._looked_at > 2 * BEAT_S:
+            self._seen.clear()  # we were away, as after a cut of the network; so may they have been
+        self._looked_at = now
+        seen = {owner: self._seen.get(owner, (sign, now)) for owner, sign in signs.items()}
+        self._seen = {owner: seen[owner] if seen[owner][0] == sign else (sign, now) for owner, sign in signs.items()}
+        return {owner for owner, (_, since) in self._seen.items() if now - since >= self.grace_s}
+
+
+class Peers:
+    """The other drivers of a study; there are none where its storage is a file.
+
+    Args:
+        study: The study.
+        me: This driver.
+        trials: Those of the study, when this driver began to count.
+    """
+
+    def __init__(self, study: optuna.Study, me: Owner, trials: Sequence[FrozenTrial]) -> None:
+        self._study = study
+        self._storage = storage.shared(study)
+        self._me = me
+        self._watch = Watch(GRACE_S)
+        self._beat_at = self._looked_at = float("-inf")
+        self._counted = {trial.number for trial in trials if trial.state.is_finished()}
+        self._running: list[FrozenTrial] = []
+        self.look(trials)
+
+    @property
+    def running(self) -> int:
+        """How many trials the others ran when last looked."""
+        return len(self._running)
+
+    @property
+    def reports(self) -> int:
+        """How many reports those trials had made."""
+        return sum(len(trial.intermediate_values) for trial in self._running)
+
+    def look(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Notes what the others run; returns the trials that they have ended since the last look.
+
+        Args:
+            trials: All of the study.
+        """
+        if self._storage is None:
+            return []
+        self._looked_at = time.monotonic()
+        others = (trial for trial in trials if trial.number not in self._counted)
+        owned = [(trial, Owner.from_attr(trial.user_attrs.get(OWNER_KEY))) for trial in others]
+        theirs = [(trial, owner) for trial, owner in owned if owner != self._me]
+        self._running = [trial for trial, owner in theirs if owner is not None and trial.state is TrialState.RUNNING]
+        ended = [trial for trial, _ in theirs if trial.state.is_finished()]
+        self._counted |= {trial.number for trial in ended}
+        return ended
+
+    def look_again(self, *, at_once: bool = False) -> list[FrozenTrial]:
+        """Returns what `look` does, every few seconds or at once; nothing in between."""
+        if self._storage is None or not (at_once or time.monotonic() - self._looked_at >= _LOOK_S):
+            return []
+        return self.look(self._study.get_trials(deepcopy=False))
+
+    def beat(self, mine: Collection[optuna.Trial]) -> list[FrozenTrial]:
+        """Shows that this driver lives, and returns the trials of those that do not; nothing most of the time.
+
+        Args:
+            mine: The trials that this driver runs.
+        """
+        now = time.monotonic()
+        if self._storage is None or now - self._beat_at < BEAT_S:
+            return []
+        self._beat_at = now
+        if mine:  # one for all: what it costs must not grow with the workers
+            self._storage.record_heartbeat(min(trial._trial_id for trial in mine))
+        by_owner: dict[Owner, list[FrozenTrial]] = {}
+        for trial in self._running:
+            owner = Owner.from_attr(trial.user_attrs[OWNER_KEY])
+            assert owner is not None
+            by_owner.setdefault(owner, []).append(trial)
+        beats = self._storage.beats([trial._trial_id for trial in self._running]) if by_owner else {}
+        signs = {owner: _signs(trials, beats) for owner, trials in by_owner.items()}
+        gone = self._watch.silent(signs, now) | {owner for owner in by_owner if not owner.may_live()}
+        return [trial for owner in gone for trial in by_owner[owner]]
+
+
+def _signs(trials: Sequence[FrozenTrial], beats: Mapping[int, Any]) -> object:
+    """Returns what changes while a driver lives: what it runs, and its last heartbeat, which is with one of its trials."""
+    return [(trial.number, beats.get(trial._trial_id)) for trial in trials]

@@ -1,0 +1,77 @@
+"""The configs that a study begins with, before there is anything for its sampler to learn from.
+
+The middle of the space comes first: it is the likeliest single guess of whoever wrote the ranges, and cut down to the fewest
+epochs it gives a first answer, or a first error, within a fraction of a trial. Then come points of a scrambled Sobol sequence
+(Owen, Scrambling Sobol' and Niederreiter-Xing points, J. Complexity 14, 1998), which fill the space more evenly than random
+ones do, short trials first: all of them are run in any case, and this way a good value is there sooner. What it is worth was
+measured: docs/search-quality.md.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from search.study_file.conditions import Condition, is_active
+from search.study_file.pruner_reach import EPOCHS
+from search.study_file.space import value_at
+
+
+def initial_design(
+    space: Mapping[str, BaseDistribution], conditions: Mapping[str, Condition], count: int, seed: int
+) -> list[dict[str, Any]]:
+    """Returns the first configs of a study, in the order in which they are tried.
+
+    Args:
+        space: Parents before their children.
+        conditions: A config holds the parameters whose condition it meets, and no others.
+        count: How many configs.
+        seed: Fixes the Sobol points; the middle is the same for all seeds.
+    """
+    from scipy.stats.qmc import Sobol  # takes a second to import
+
+    middle = {name: _middle(distribution) for name, distribution in space.items()}
+    fewest = _fewest(space.get(EPOCHS))
+    short = middle if fewest is None else {**middle, EPOCHS: fewest}
+    points = [_active(short, conditions)]
+    if (whole := _active(middle, conditions)) not in points:
+        points.append(whole)
+    further = max(count - len(points), 0)
+    rows = Sobol(len(space), seed=seed).random_base2(further.bit_length())  # of 2 ** n points, as it wants to be asked
+    spread = [
+        _active({name: value_at(space[name], float(at)) for name, at in zip(space, row, strict=True)}, conditions)
+        for row in rows[:further]
+    ]
+    if fewest is not None:
+        spread.sort(key=lambda point: point.get(EPOCHS, fewest))
+    return [*points, *spread][:count]
+
+
+def _middle(distribution: BaseDistribution) -> Any:
+    """The middle of a range on its scale; of numbers to choose from the median; else the first, as a rule the usual choice."""
+    if not isinstance(distribution, CategoricalDistribution):
+        return value_at(distribution, 0.5)
+    numbers = _numbers(distribution)
+    return numbers[(len(numbers) - 1) // 2] if numbers else distribution.choices[0]
+
+
+def _fewest(distribution: BaseDistribution | None) -> float | None:
+    """The smallest value; None where there are no numbers."""
+    if isinstance(distribution, IntDistribution | FloatDistribution):
+        return distribution.low
+    numbers = _numbers(distribution) if isinstance(distribution, CategoricalDistribution) else []
+    return numbers[0] if numbers else None
+
+
+def _numbers(distribution: CategoricalDistribution) -> list[float]:
+    """The choices in ascending order, where all of them are numbers."""
+    numbers = [choice for choice in distribution.choices if isinstance(choice, int | float) and not isinstance(choice, bool)]
+    return sorted(numbers) if len(numbers) == len(distribution.choices) else []
+
+
+def _active(point: Mapping[str, Any], conditions: Mapping[str, Condition]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name, value in point.items():
+        if is_active(name, kept, conditions):
+            kept[name] = value
+    return kept

@@ -1,0 +1,219 @@
+"""One launch of a study: opens it, puts right what an earlier launch left, drives it, and lets go of it."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import optuna
+from rich.console import Console
+
+from search.driver.budget import EndReason
+from search.driver.driver import Driver
+from search.driver.progress import Board
+from search.driver.resume import Owner, check_same, claimed, retry_lost
+from search.driver.unchanged import forget_if_unused, hand_on
+from search.driver.views import make_view
+from search.driver.warm_start import check_whole
+from search.driver.warm_start import warm_start as warm_start_from
+from search.errors import ObjectiveError, WorkerError
+from search.records.attributes import BUDGET_KEY, DRIVER_KEY
+from search.storage import open as storage
+from search.storage.checkpoints import checkpoint_folder
+from search.storage.folders import artifact_folder
+from search.study_file import pruners
+from search.study_file.env import AsWritten
+from search.study_file.load import StudySpec
+from search.text import print_line
+from search.workers.devices import check_places, environ_of, environ_of_place, visible_devices
+from search.workers.executor import Executor
+from search.workers.local import LocalExecutor
+from search.workers.objective import beside
+from search.workers.pool import Crew
+from search.workers.process import WorkerSetup
+from search.workers.ray import RayExecutor, connected
+
+
+@dataclass(frozen=True)
+class Launched:
+    """How a launch went.
+
+    Attributes:
+        study: The study, open for reading.
+        reason: Why the launch ended.
+        budget: COMPLETE and PRUNED trials wanted in total.
+        retried: The trials of a dead driver that were taken up again.
+    """
+
+    study: optuna.Study
+    reason: EndReason
+    budget: int
+    retried: tuple[int, ...]
+
+
+def launch(
+    spec: StudySpec,
+    *,
+    trials: int | None = None,
+    timeout_s: float | None = None,
+    workers: int = 1,
+    url: str | None = None,
+    take_over: bool = False,
+    warm_start: optuna.Study | None = None,
+    measured_as: optuna.Study | None = None,
+    quiet: bool = False,
+    console: Console | None = None,
+) -> Launched:
+    """Creates or resumes the study that a file describes, and runs it until an end is reached.
+
+    Args:
+        spec: The study file.
+        trials: The budget instead of the file's.
+        timeout_s: The wall time of this launch in seconds instead of the file's.
+        workers: How many worker processes, and so trials, run at the same time.
+        url: The storage instead of the file's.
+        take_over: Drive the study even though a driver on another machine may be alive.
+        warm_start: A study whose trials the new one is to learn from.
+        measured_as: A study that this one's values will be compared with, so that both must be measured on the same data.
+        quiet: Show no progress.
+        console: Where progress goes; stdout by default.
+
+    Raises:
+        SearchError: In one line, what the user can mend.
+    """
+    url = url or spec.storage
+    policy = replace(spec.policy, trials=trials or spec.policy.trials, timeout_s=timeout_s or spec.policy.timeout_s)
+    spec = replace(spec, policy=policy)
+    with sited(spec, url, workers, quiet=quiet, console=console) as site, storage.storage_errors(url):
+        study = storage.create_study(url, spec.name, spec.directions, spec.metrics)
+        gone = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
+        with claimed(study, take_over=take_over) as owner:
+            check_same(study, spec)
+            tell_whose_code(spec, site)
+            if storage.shared(study) is not None:
+                study.set_user_attr(BUDGET_KEY, policy.trials)
+            retried = tuple(retry_lost(study, gone))
+            forget_if_unused(study)
+            if measured_as is not None:
+                hand_on(measured_as, study)
+            _warm(study, spec, warm_start, None if quiet else site.console)
+            reason = drive(study, spec, owner, site)
+    return Launched(study, reason, policy.trials, retried)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a driver runs its workers, and what it leaves there.
+
+    Attributes:
+        url: The storage.
+        workers: How many.
+        executor: Runs them.
+        log: The workers' logs, as messages name them.
+        console: Where progress goes.
+        quiet: Show no progress.
+    """
+
+    url: str
+    workers: int
+    executor: Executor
+    log: Path
+    console: Console
+    quiet: bool
+
+
+def tell_whose_code(spec: StudySpec, site: Site) -> None:
+    """Says first of all when a study runs the code of the folder that it is launched in: it may be somebody else's."""
+    if not site.quiet and (code := beside(spec.target, Path.cwd())) is not None:
+        line = f"Runs the code of {code.name} in this folder, which {spec.path.name} names as its objective."
+        print_line(site.console, line)
+
+
+@contextlib.contextmanager
+def sited(
+    spec: StudySpec, url: str, workers: int, *, quiet: bool, console: Console | None = None, joined: str = ""
+) -> Iterator[Site]:
+    """Gives a driver what it runs its workers with; none has been started yet.
+
+    Args:
+        spec: The study file, with the policy of this driver.
+        url: The storage.
+        workers: How many worker processes there may be.
+        quiet: Show no progress.
+        console: Where progress goes; stdout by default.
+        joined: Sets the logs apart from those of other drivers that run in the same folder.
+
+    Raises:
+        SearchError: An environment variable is missing, or there are too few devices.
+    """
+    as_written = AsWritten.of(spec.settings, os.environ, f"{spec.path}: objective")
+    name = f"{spec.name}.{joined}" if joined else spec.name
+
+    def set_up(worker: int, environ: Mapping[str, str]) -> WorkerSetup:
+        return WorkerSetup(spec.target, as_written.expanded, log_path(name, url, worker), environ, as_written)
+
+    with _executor(spec, workers, set_up) as executor:
+        yield Site(url, workers, executor, log_path(name, url, 0, workers), console or Console(), quiet)
+
+
+@contextlib.contextmanager
+def _executor(spec: StudySpec, workers: int, set_up: Callable[[int, Mapping[str, str]], WorkerSetup]) -> Iterator[Executor]:
+    """Gives what runs the workers, and says to each through its environment what it may use."""
+    places = spec.policy.executor
+    if places is not None:
+        environ = environ_of_place(places.cpus_per_trial, places.gpus_per_trial)
+        with connected(places, str(spec.path)):
+            yield RayExecutor(lambda worker: set_up(worker, environ), places)
+        return
+    devices, per_device = visible_devices(os.environ), spec.policy.workers_per_device
+    check_places(workers, devices, per_device)
+    yield LocalExecutor(lambda worker: set_up(worker, environ_of(worker, workers, devices, per_device, os.environ)))
+
+
+def drive(
+    study: optuna.Study, spec: StudySpec, owner: Owner, site: Site, *, waits: bool = True, notice_s: float | None = None
+) -> EndReason:
+    """Runs the trials of a study that was claimed or joined, on this machine's workers; see `Driver`."""
+    study.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
+    view = make_view(Board.of(study, spec.policy.trials), site.console, quiet=site.quiet)
+    crew = Crew(site.executor, site.workers, spec.policy)
+    artifacts, checkpoints = artifact_folder(site.url), checkpoint_folder(site.url, spec.name)
+    readback = storage.read_back(study, site.url)
+    driver = Driver(
+        study,
+        spec,
+        crew,
+        owner,
+        view,
+        artifacts=artifacts,
+        checkpoints=checkpoints,
+        waits=waits,
+        notice_s=notice_s,
+        glance=readback.glance,
+    )
+    view.open()
+    try:
+        with readback.watching():
+            return driver.run()
+    except (ObjectiveError, WorkerError) as error:
+        raise type(error)(f"{str(error).rstrip('.')}. Details: {site.log}") from None
+    finally:
+        view.close()
+
+
+def _warm(study: optuna.Study, spec: StudySpec, source: optuna.Study | None, console: Console | None) -> None:
+    if source is None:
+        check_whole(study)
+        return
+    taken = warm_start_from(study, spec, source)
+    if taken is not None and taken.compared:
+        hand_on(source, study)
+    if taken is not None and console is not None:
+        for line in taken.lines():
+            print_line(console, line)
+
+
+def log_path(name: str, url: str, worker: int, workers: int = 1) -> Path:
+    """Returns the file that takes what a worker prints; with several workers, ``*`` stands for their numbers in messages."""
+    return storage.folder(url) / f"{name}.worker-{worker if workers == 1 else '*'}.log"

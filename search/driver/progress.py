@@ -1,0 +1,119 @@
+"""How a launch stands: trials by state, the best value, what each worker runs, the time that is left."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from search.records.attributes import is_infeasible, is_result, is_warm
+from search.results.status import value_names
+from search.study_file.units import clock
+from search.text import plain
+from search.workers.protocol import Outcome
+
+
+@dataclass
+class Running:
+    """A trial that a worker has: what is known of it so far."""
+
+    number: int
+    params: Mapping[str, Any]
+    started: float
+    step: int | None = None
+    value: float | None = None
+
+
+@dataclass
+class Board:
+    """The state of a launch, as far as a person wants to know it.
+
+    Attributes:
+        metric: The name of the value, as shown.
+        budget: COMPLETE and PRUNED trials wanted in total.
+        directions: Of the study.
+        complete: COMPLETE trials; likewise `pruned`, `failed` and `infeasible`, over all launches.
+        best: Number and value of the best trial; None before the first, and with several directions.
+        finished_here: COMPLETE and PRUNED trials of this launch.
+        running: The trial of each worker.
+    """
+
+    metric: str
+    budget: int
+    directions: list[StudyDirection]
+    complete: int = 0
+    pruned: int = 0
+    failed: int = 0
+    infeasible: int = 0
+    best: tuple[int, float] | None = None
+    finished_here: int = 0
+    started: float = field(default_factory=time.monotonic)
+    running: dict[int, Running] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, study: optuna.Study, budget: int) -> "Board":
+        """Returns the board of a study as it is in the storage."""
+        board = cls(plain(value_names(study)[0]), budget, study.directions)
+        board.take_in(study.get_trials(deepcopy=False))
+        return board
+
+    def take_in(self, trials: Sequence[FrozenTrial]) -> None:
+        """Counts trials as they are in the storage."""
+        for trial in trials:
+            if is_result(trial):
+                self._consider(trial.number, tuple(trial.values))
+            if is_warm(trial):
+                continue
+            self.infeasible += is_infeasible(trial)
+            self.complete += trial.state is TrialState.COMPLETE and not is_infeasible(trial)
+            self.pruned += trial.state is TrialState.PRUNED and not is_infeasible(trial)
+            self.failed += trial.state is TrialState.FAIL
+
+    def add(self, outcome: Outcome) -> None:
+        """Counts a finished trial."""
+        if outcome.state == "complete":
+            self.complete += 1
+            self._consider(outcome.number, outcome.values)
+        self.pruned += outcome.state == "pruned"
+        self.infeasible += outcome.state == "infeasible"
+        self.failed += outcome.state in ("failed", "retry", "interrupted", "lost")
+        self.finished_here += outcome.state in ("complete", "pruned", "infeasible")
+
+    @property
+    def finished(self) -> int:
+        """The trials that count against the budget."""
+        return self.complete + self.pruned + self.infeasible
+
+    def seconds_left(self) -> float | None:
+        """Returns the estimated time to the end of the budget, from the trials of this launch; None before the first."""
+        if not self.finished_here:
+            return None
+        left = max(0, self.budget - self.finished)
+        return (time.monotonic() - self.started) / self.finished_here * left
+
+    def summary(self) -> str:
+        """Returns the counts, the best value and the times on one line."""
+        best = "none yet" if self.best is None else f"{self.metric} {self.best[1]:.6g} (trial {self.best[0]})"
+        if len(self.directions) > 1:
+            best = f"{len(self.directions)} directions"
+        left = self.seconds_left()
+        parts = [
+            f"{self.finished}/{self.budget} trials",
+            f"{self.pruned} pruned",
+            f"{self.failed} failed",
+            *([f"{self.infeasible} infeasible"] if self.infeasible else []),
+            f"best {best}",
+            f"{clock(time.monotonic() - self.started)} elapsed",
+            f"{'--:--' if left is None else clock(left)} left",
+        ]
+        return " · ".join(parts)
+
+    def _consider(self, number: int, values: tuple[float, ...]) -> None:
+        if len(self.directions) > 1:
+            return
+        sign = 1 if self.directions[0] is StudyDirection.MAXIMIZE else -1
+        if self.best is None or sign * values[0] > sign * self.best[1]:
+            self.best = (number, values[0])

@@ -1,0 +1,50 @@
+"""Do all trials of a study measure the same thing? What their values depend on stays as it was, whatever its name says.
+
+The first worker's fingerprint (see `search.workers.fingerprint`) is kept with the study, and every later one, on any machine,
+must be equal.
+"""
+
+from collections.abc import Mapping
+
+import optuna
+from optuna.trial import TrialState
+
+from search.errors import StudyError
+from search.records.attributes import FINGERPRINT_KEY, fingerprint_of
+from search.storage import open as storage
+
+
+def keep_or_compare(study: optuna.Study, found: Mapping[str, str]) -> Mapping[str, str] | None:
+    """Keeps the fingerprint of a study that has none; returns the one that it has where that is another."""
+    with storage.turn(study):
+        before = fingerprint_of(study)
+        if before is None:
+            if found:
+                study.set_user_attr(FINGERPRINT_KEY, dict(found))
+            return None
+    return before if before != found else None
+
+
+def forget_if_unused(study: optuna.Study) -> None:
+    """Lets a study begin anew with other data where no value depends on the former, as after a mistake in the settings."""
+    states = {trial.state for trial in study.get_trials(deepcopy=False)}
+    bound = {TrialState.COMPLETE, TrialState.PRUNED}
+    if storage.shared(study) is not None:
+        bound.add(TrialState.RUNNING)  # another machine's
+    if not states & bound and fingerprint_of(study) is not None:
+        study.set_user_attr(FINGERPRINT_KEY, None)
+
+
+def hand_on(source: optuna.Study, study: optuna.Study) -> None:
+    """Has a study whose values are compared with another's begin with the other's fingerprint."""
+    before = fingerprint_of(source)
+    if before is not None and fingerprint_of(study) is None:
+        study.set_user_attr(FINGERPRINT_KEY, dict(before))
+
+
+def refusal(study: optuna.Study, change: str) -> StudyError:
+    """Returns the error of a worker that found something else than the study's trials were measured with."""
+    return StudyError(
+        f'study "{study.study_name}": what its trials are measured with must stay as it was; '
+        f"got a change: {change.rstrip('.')}. Undo it, or add --as NAME to start another study."
+    )

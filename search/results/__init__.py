@@ -1,0 +1,1 @@
+"""What a study found: its ranking, best config, finalists, reports and dashboard."""

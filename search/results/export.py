@@ -1,0 +1,191 @@
+"""A trial as a TOML config that can be trained from, with the provenance of its values."""
+
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+import tomli_w
+from numpy.typing import NDArray
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from search.errors import StudyError, one_line
+from search.records.attributes import config_of, provenance_of, seed_of, warm_link
+from search.results.finalist_ranking import Ranking
+from search.results.status import best_trials, value_names
+from search.storage.url import hide_password
+from search.study_file.env import variables_in
+from search.study_file.load import StudySpec
+from search.text import plain
+
+COMPROMISE = "compromise"
+"""Chooses the trial of the Pareto front that is nearest to the ideal point, each direction scaled to the front's extent."""
+
+
+def export_trial(
+    study: optuna.Study,
+    spec: StudySpec | None,
+    url: str,
+    number: int | None = None,
+    by: str | None = None,
+    ranking: Ranking | None = None,
+) -> str:
+    """Returns a COMPLETE trial as TOML: the tables ``config`` and ``provenance``.
+
+    Args:
+        study: The study.
+        spec: The study's file; None where a URL named the study, whose parameters then are the config.
+        url: The storage; its password is left out.
+        number: The trial; None for the winner of the finalists, or else the best one.
+        by: How to choose from the Pareto front of several directions: the name of a metric, whose best is taken, or
+            `COMPROMISE`.
+        ranking: The study's finalists, whose winner is taken unless `number` or `by` says otherwise.
+
+    Raises:
+        StudyError: There is no such trial, or not one best trial.
+    """
+    winner = ranking.winner if ranking is not None and number is None and by is None else None
+    trial = _choose(study, winner.number if winner is not None else number, by)
+    document: dict[str, Any] = {"config": _config(trial, spec), "provenance": _provenance(study, trial, spec, url)}
+    if by is not None:
+        document["provenance"]["chosen_by"] = by
+    header = f"# Trial {trial.number} of study {plain(study.study_name)}, written by search export.\n"
+    if ranking is not None and winner is not None:
+        header += f"# The winner of {ranking.study}: {ranking.describe_choice()}\n"
+        document["provenance"]["finalists"] = {
+            "study": ranking.study,
+            "mean": winner.score.mean,
+            "half_interval_95": winner.score.half,
+            "seeds": list(winner.values),
+            "values": list(winner.values.values()),
+        }
+    where = f'study "{study.study_name}": trial {trial.number}'
+    return f"{header}\n{_as_toml(document, spec, where)}"
+
+
+def _choose(study: optuna.Study, number: int | None, by: str | None) -> FrozenTrial:
+    where = f'study "{study.study_name}"'
+    if number is not None:
+        trials = study.get_trials(deepcopy=False)
+        if number >= len(trials):
+            raise StudyError(f"{where}: --trial must be below {len(trials)}; got {number}. See search status --all.")
+        state = trials[number].state
+        if state is not TrialState.COMPLETE:
+            raise StudyError(f"{where}: --trial must name a COMPLETE trial; got {state.name}. See search status --all.")
+        return trials[number]
+    best = best_trials(study)
+    if not best:
+        raise StudyError(f"{where}: must have a COMPLETE trial; got none. Run search launch until one is.")
+    names = value_names(study)
+    if by is not None and by not in (*names, COMPROMISE):
+        raise StudyError(f"{where}: --by must be one of {', '.join([*names, COMPROMISE])}; got {by}. Write one of them.")
+    if len(best) > 1 and by is None:
+        front = ", ".join(str(trial.number) for trial in best)
+        raise StudyError(
+            f"{where}: several directions have no single best trial; got the Pareto front {front}. "
+            f"Add --by {' | '.join([*names, COMPROMISE])}, or --trial."
+        )
+    losses = _losses(study, best)
+    return best[int((losses if by is None or by == COMPROMISE else losses[:, [names.index(by)]]).sum(axis=1).argmin())]
+
+
+def _losses(study: optuna.Study, front: Sequence[FrozenTrial]) -> NDArray[np.float64]:
+    """Returns how far each trial of a front is from the best in each direction, squared, in units of the front's extent."""
+    signs = [-1.0 if direction is StudyDirection.MAXIMIZE else 1.0 for direction in study.directions]
+    values = np.array([trial.values for trial in front]) * signs
+    values /= np.maximum(np.abs(values).max(axis=0), 1)  # the squares of the largest numbers are none
+    extent = np.ptp(values, axis=0)
+    return np.asarray(np.square((values - values.min(axis=0)) / np.where(extent > 0, extent, 1)))
+
+
+def _config(trial: FrozenTrial, spec: StudySpec | None) -> dict[str, Any]:
+    recorded = config_of(trial)
+    if recorded is not None:
+        return dict(recorded)
+    return {**(spec.settings if spec else {}), **trial.params}
+
+
+def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec | None, url: str) -> dict[str, Any]:
+    recorded, link = provenance_of(trial), warm_link(trial)
+    return {
+        **dict(zip(value_names(study), trial.values or [], strict=False)),  # first: a metric may be called "seed"
+        "study": study.study_name,
+        "trial": trial.number,
+        "metrics": value_names(study),
+        "seed": seed_of(trial),
+        "params": trial.params,
+        "storage": hide_password(url),
+        **({"objective": spec.target, "study_file": str(spec.path), "study_file_sha256": spec.sha256} if spec else {}),
+        **_commit(),
+        "python": platform.python_version(),
+        "optuna": optuna.__version__,
+        "finished": trial.datetime_complete,
+        **({"warm_start": {"study": link.study, "trial": link.trial}} if link else {}),
+        **({"recorded": dict(recorded)} if recorded else {}),
+    }
+
+
+def _commit() -> dict[str, Any]:
+    """The commit of the current folder, and whether files differ from it; empty outside a repository."""
+    try:
+        head = _git("rev-parse", "HEAD")
+        return {"git_commit": head, "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return {}
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
+
+
+def _as_toml(document: Mapping[str, Any], spec: StudySpec | None, where: str) -> str:
+    """Returns a document as TOML.
+
+    Before its tables stand the variables that its config may read, as the study file allows, and the places without a value.
+
+    Raises:
+        StudyError: It holds what TOML cannot: text that UTF-8 cannot, or tables within tables without end.
+    """
+    try:
+        config = document["config"]
+        environment = sorted(variables_in(config) & set(spec.environment)) if spec is not None else []
+        top: dict[str, Any] = {"environment": environment} if environment else {}
+        if none := list(_none_in(config)):
+            top["none"] = none
+        text = tomli_w.dumps({**top, "config": _filled(config), "provenance": _without_none(document["provenance"])})
+        text.encode()
+    except (RecursionError, UnicodeEncodeError, TypeError, ValueError) as error:
+        said = "too many tables within tables" if isinstance(error, RecursionError) else one_line(error)
+        raise StudyError(f"{where}: must be such that TOML can hold it; got: {said}. Name another one with --trial.") from None
+    return text
+
+
+def _none_in(value: Any, place: tuple[str | int, ...] = ()) -> Iterator[list[str | int]]:
+    """Yields the places of a config that are None: TOML has no null, and who reads the file would take a default there."""
+    if value is None:
+        yield list(place)
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, item in items:
+        yield from _none_in(item, (*place, key))
+
+
+def _filled(value: Any) -> Any:
+    """Leaves out a key without a value, and puts an empty text in the place of an item without one."""
+    if isinstance(value, Mapping):
+        return {key: _filled(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return ["" if item is None else _filled(item) for item in value]
+    return value
+
+
+def _without_none(value: Any) -> Any:
+    """Leaves out what has no value: in the provenance, what is not known."""
+    if isinstance(value, Mapping):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(item) for item in value if item is not None]
+    return value

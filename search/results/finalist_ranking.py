@@ -1,0 +1,159 @@
+"""Which finalist is best over its seeds, how sure is that, and how much of the search's best value was luck?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from search.records.attributes import finalist_of, is_result, seed_of
+from search.results.ranking import Goal, find_baseline, goals_of, rank
+from search.results.statistics import Interval, mean_interval
+from search.study_file.units import format_params
+from search.text import plain, print_line
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A config over its seeds.
+
+    Attributes:
+        number: Its trial in the search.
+        params: Its parameters.
+        searched: That trial's value; None where it is not COMPLETE.
+        values: By seed.
+        score: Their mean.
+    """
+
+    number: int
+    params: Mapping[str, Any]
+    searched: float | None
+    values: Mapping[int, float]
+    score: Interval
+
+    def less(self, other: "Finalist") -> Interval | None:
+        """Returns the mean difference to another over the seeds that both have; None where there is none."""
+        pairs = [value - other.values[seed] for seed, value in self.values.items() if seed in other.values]
+        return mean_interval(pairs) if pairs else None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The finalists of a study.
+
+    Attributes:
+        study: The name of the study that holds them.
+        goal: What is ranked.
+        finalists: The best mean first; only those with a COMPLETE trial.
+        baseline: The number of the baseline's trial; None where there is none.
+        best: The number of the trial that is the search's best now.
+    """
+
+    study: str
+    goal: Goal
+    finalists: tuple[Finalist, ...]
+    baseline: int | None
+    best: int
+
+    @property
+    def winner(self) -> Finalist | None:
+        """The first one, if it has at least two seeds."""
+        first = self.finalists[0] if self.finalists else None
+        return first if first is not None and len(first.values) > 1 else None
+
+    def of(self, number: int | None) -> Finalist | None:
+        """Returns the finalist of a trial, or None."""
+        return next((finalist for finalist in self.finalists if finalist.number == number), None)
+
+    def luck(self) -> float | None:
+        """Returns by how much the search's best value is better than the mean over seeds; None where it is no finalist."""
+        best = self.of(self.best)
+        if best is None or best.searched is None:
+            return None
+        return (best.searched - best.score.mean) * (1 if self.goal.maximize else -1)
+
+    def describe_choice(self) -> str:
+        """Returns why the winner is preferred to the search's best trial, in one line."""
+        assert self.winner is not None
+        score = f"{plain(self.goal.name)} {self.winner.score} over {len(self.winner.values)} seeds."
+        if self.winner.number == self.best:
+            return f"{score} It is the search's best trial too."
+        best = self.of(self.best)
+        if best is None:
+            return f"{score} Trial {self.best} did better in the search since: run search finalists again."
+        return f"{score} The search's best, trial {self.best}, has {best.score} over {len(best.values)}."
+
+    def level(self) -> list[int]:
+        """Returns the trials that cannot be told from the winner: the paired 95% interval of their difference holds 0."""
+        if self.winner is None:
+            return []
+        differences = [(other.number, other.less(self.winner)) for other in self.finalists[1:]]
+        return [number for number, d in differences if d is None or d.half is None or abs(d.mean) <= d.half]
+
+
+def rank_finalists(source: optuna.Study, linked: optuna.Study) -> Ranking:
+    """Returns the ranking of what has been run so far."""
+    [goal] = goals_of(source)
+    trials = source.get_trials(deepcopy=False)
+    values: dict[int, dict[int, float]] = {}
+    for trial in filter(is_result, linked.get_trials(deepcopy=False)):
+        number, seed = finalist_of(trial), seed_of(trial)
+        if number is not None and seed is not None and number < len(trials):
+            values.setdefault(number, {})[seed] = goal.of(trial)
+    finalists = []
+    for number, of_it in values.items():
+        trial = trials[number]
+        searched = goal.of(trial) if is_result(trial) else None
+        finalists.append(Finalist(number, trial.params, searched, of_it, mean_interval(list(of_it.values()))))
+    finalists.sort(key=lambda finalist: -finalist.score.mean if goal.maximize else finalist.score.mean)
+    baseline = find_baseline(source)
+    number_of_baseline = None
+    if baseline is not None:
+        # The best trial may have had the same parameters, and then stands for both.
+        same = [finalist.number for finalist in finalists if finalist.params == baseline.params]
+        number_of_baseline = same[0] if same else baseline.number
+    return Ranking(linked.study_name, goal, tuple(finalists), number_of_baseline, rank(trials, [goal])[0].number)
+
+
+def print_ranking(ranking: Ranking, console: Console | None = None) -> None:
+    """Prints the ranking and what it says; to stdout by default."""
+    console = console or Console()
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("trial", "in the\nsearch", "seeds", "mean", "against\nbaseline"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("parameters", overflow="fold")
+    baseline = ranking.of(ranking.baseline)
+    for finalist in ranking.finalists:
+        gain = finalist.less(baseline) if baseline is not None and finalist is not baseline else None
+        searched = "" if finalist.searched is None else f"{finalist.searched:.4g}"
+        shown = "" if gain is None else gain.signed()
+        number = f"{finalist.number}{' *' if finalist is baseline else ''}"
+        row = [number, searched, str(len(finalist.values)), str(finalist.score), shown, format_params(finalist.params)]
+        table.add_row(*map(Text, row))
+    console.print(table)
+    for line in describe_ranking(ranking):
+        print_line(console, line)
+
+
+def describe_ranking(ranking: Ranking) -> Sequence[str]:
+    """Returns what the ranking says, line by line."""
+    lines = []
+    baseline, winner, best, luck = ranking.of(ranking.baseline), ranking.winner, ranking.of(ranking.best), ranking.luck()
+    if baseline is not None:
+        way = "More" if ranking.goal.maximize else "Less"
+        lines.append(f"* the baseline. {way} is better; 95% t intervals, paired by seed.")
+    if winner is not None:
+        lines.append(
+            f"Winner: trial {winner.number}, {plain(ranking.goal.name)} {winner.score} over {len(winner.values)} seeds."
+        )
+        if level := ranking.level():
+            lines.append(f"Not to be told from it by these seeds: {', '.join(f'trial {number}' for number in level)}.")
+    if best is not None and luck is not None:
+        told = f"{abs(luck):.2g} of it was luck" if luck > 0 else f"no luck, it does {abs(luck):.2g} better"
+        count = len(best.values)
+        over = f"{best.score} over {count} seeds" if count > 1 else f"{best.score} with another seed"
+        lines.append(f"The search's best, trial {best.number}, had {best.searched:.4g} there and {over}: {told}.")
+    return lines

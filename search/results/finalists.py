@@ -1,0 +1,121 @@
+"""The best configs of a study once more, each with several seeds, as a study of its own beside the first.
+
+A search takes the maximum of many noisy values, so that its best one holds luck. The linked study, ``NAME-finalists``, runs
+the best configs and the baseline through the same driver, without pruning. All get the same new seeds, so that they can be
+compared in pairs.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search.driver.launch import Launched, launch
+from search.driver.resume import check_same, claimed
+from search.errors import StudyError
+from search.records.attributes import FINALIST_KEY, SEED_KEY, finalist_of, seed_of
+from search.results.finalist_ranking import Ranking, rank_finalists
+from search.results.ranking import find_baseline, goals_of, rank
+from search.seeds import Stream, derive
+from search.storage import open as storage
+from search.storage.snapshot import snapshot
+from search.study_file.load import Choice, StudySpec
+
+_SUFFIX = "-finalists"
+_PENDING = (TrialState.WAITING, TrialState.RUNNING)
+
+
+def run_finalists(
+    spec: StudySpec, *, top: int, seeds: int, workers: int = 1, url: str | None = None, quiet: bool = False
+) -> tuple[Launched, Ranking]:
+    """Runs what is missing of the finalists of a study.
+
+    Args:
+        spec: The study's file.
+        top: How many of the best configs.
+        seeds: How often each is trained.
+        workers: How many worker processes run at the same time.
+        url: The storage instead of the file's.
+        quiet: Show no progress.
+
+    Returns:
+        How the launch went, and the ranking so far.
+
+    Raises:
+        SearchError: In one line, what the user can mend.
+    """
+    url = url or spec.storage
+    opened = storage.open_study(url, spec.name)
+    with storage.storage_errors(url):
+        check_same(opened, spec, keep=False)
+        source = snapshot(opened)
+    storage.close(opened)
+    chosen = choose(source, top)
+    linked = storage.create_study(url, spec.name + _SUFFIX, spec.directions, spec.metrics)
+    with storage.storage_errors(url), claimed(linked):
+        _enqueue_missing(linked, chosen, [derive(spec.seed, Stream.FINALIST, at) for at in range(seeds)])
+        budget = len(linked.get_trials(deepcopy=False, states=(*_PENDING, TrialState.COMPLETE)))
+    storage.close(linked)
+    again = dataclasses.replace(
+        spec,
+        name=spec.name + _SUFFIX,
+        policy=dataclasses.replace(
+            spec.policy, trials=budget, timeout_s=None, max_reports=None, max_device_time_s=None, patience=None
+        ),
+        sampler=Choice("none", {}),
+        pruner=Choice("none", {}),
+        enqueue=(),
+    )
+    launched = launch(again, workers=workers, url=url, quiet=quiet, measured_as=source)
+    with storage.storage_errors(url):
+        return launched, rank_finalists(source, launched.study)
+
+
+def load_ranking(source: optuna.Study) -> Ranking | None:
+    """Returns the ranking of a study's finalists; None where there are none yet, or some are still to be run."""
+    name = source.study_name + _SUFFIX
+    if name not in optuna.get_all_study_names(source._storage):
+        return None
+    linked = optuna.load_study(study_name=name, storage=source._storage)
+    if linked.get_trials(deepcopy=False, states=_PENDING):
+        return None
+    return rank_finalists(source, linked)
+
+
+def choose(source: optuna.Study, top: int) -> list[FrozenTrial]:
+    """Returns the trials whose configs are run again: the best `top` different ones, and the baseline.
+
+    Raises:
+        StudyError: The study has several directions, or no COMPLETE trial.
+    """
+    goals = goals_of(source)
+    where = f'study "{source.study_name}"'
+    if len(goals) > 1:
+        raise StudyError(f"{where}: finalists need a single direction; got {len(goals)}. Choose from the front: search report.")
+    ranked = rank(source.get_trials(deepcopy=False), goals)
+    if not ranked:
+        raise StudyError(f"{where}: must have a COMPLETE trial; got none. Run search launch until one is.")
+    different = {_identity(trial.params): trial for trial in reversed(ranked)}
+    chosen = sorted(different.values(), key=lambda trial: (goals[0].loss_of(trial), trial.number))[:top]
+    baseline = find_baseline(source)
+    there = [_identity(trial.params) for trial in chosen]
+    if baseline is not None and baseline.params and _identity(baseline.params) not in there:
+        chosen.append(baseline)
+    return chosen
+
+
+def _enqueue_missing(linked: optuna.Study, chosen: list[FrozenTrial], seeds: list[int]) -> None:
+    """Enqueues the pairs of config and seed that are missing, all configs with one seed before the next seed."""
+    alive = [trial for trial in linked.get_trials(deepcopy=False) if trial.state is not TrialState.FAIL]
+    there = {(finalist_of(trial), seed_of(trial)) for trial in alive}
+    for seed in seeds:
+        for trial in chosen:
+            if (trial.number, seed) not in there:
+                linked.enqueue_trial(trial.params, user_attrs={FINALIST_KEY: trial.number, SEED_KEY: seed})
+
+
+def _identity(params: Mapping[str, Any]) -> str:
+    return json.dumps(params, sort_keys=True)

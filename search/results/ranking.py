@@ -1,0 +1,62 @@
+"""Which trial is better, and which is the one to beat? Directions, ranks and the baseline of any study."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from search.records.attributes import file_of, given_of, is_result, queued_of, retry_of
+from search.results.status import value_names
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One direction of a study.
+
+    Attributes:
+        name: The metric's.
+        index: Its place among a trial's values.
+        maximize: Whether more is better.
+    """
+
+    name: str
+    index: int
+    maximize: bool
+
+    def of(self, trial: FrozenTrial) -> float:
+        """Returns a COMPLETE trial's value in this direction."""
+        return float(trial.values[self.index])
+
+    def loss_of(self, trial: FrozenTrial) -> float:
+        """Returns the value with its sign such that less is better."""
+        return -self.of(trial) if self.maximize else self.of(trial)
+
+
+def goals_of(study: optuna.Study) -> tuple[Goal, ...]:
+    """Returns the directions of a study with their names."""
+    pairs = zip(value_names(study), study.directions, strict=True)
+    return tuple(Goal(name, at, direction is StudyDirection.MAXIMIZE) for at, (name, direction) in enumerate(pairs))
+
+
+def rank(trials: Sequence[FrozenTrial], goals: Sequence[Goal]) -> list[FrozenTrial]:
+    """Returns the trials that are results, the best first; by number with several directions."""
+    sound = [trial for trial in trials if is_result(trial)]
+    return sorted(sound, key=goals[0].loss_of) if len(goals) == 1 else sound
+
+
+def find_baseline(study: optuna.Study) -> FrozenTrial | None:
+    """Returns the trial of the config that was enqueued first, or its retry where that completed.
+
+    A study of this driver names its queue; in one of plain Optuna it is the first trial whose parameters were given.
+    """
+    trials = study.get_trials(deepcopy=False)
+    file = file_of(study)
+    if file is None:
+        given = (trial for trial in trials if given_of(trial) and retry_of(trial) is None)
+        return next(given, None)
+    queue = file["enqueue"]
+    tries = [trial for trial in trials if queue and queued_of(trial) == queue[0]]
+    complete = (trial for trial in tries if trial.state is TrialState.COMPLETE)
+    return next(complete, tries[-1] if tries else None)

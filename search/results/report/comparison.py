@@ -1,0 +1,178 @@
+"""Which search found more, and sooner? Two studies or more in numbers; several of one label are its seeds."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search.errors import StudyError
+from search.records.attributes import is_warm, provenance_of
+from search.results.ranking import Goal, goals_of, rank
+from search.results.report.timeline import lay_out, working_seconds
+from search.results.statistics import Interval, difference_interval, mean_interval
+
+UNNAMED = "value"
+"""What a metric is called that has no name; it goes with any."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One study of a comparison.
+
+    Attributes:
+        name: The study's.
+        trials: How many are COMPLETE or PRUNED.
+        best: The best value.
+        by_trials: The best value so far after so many COMPLETE or PRUNED trials, one entry for each improvement.
+        by_seconds: The same against wall time in seconds, without what lies between launches.
+        wall_s: Wall time of the whole study in seconds.
+        provenance: What its best trial has on record of its data and the like.
+    """
+
+    name: str
+    trials: int
+    best: float
+    by_trials: tuple[tuple[float, float], ...]
+    by_seconds: tuple[tuple[float, float], ...]
+    wall_s: float
+    provenance: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Side:
+    """A label and its studies.
+
+    Attributes:
+        label: The name of the side.
+        runs: Its studies.
+        best: The mean of their best values.
+        gain: `best` less that of the first side; None for the first.
+        trials_to_target: The median number of trials until a study reached the target.
+        seconds_to_target: The same in seconds of wall time.
+    """
+
+    label: str
+    runs: tuple[Run, ...]
+    best: Interval
+    gain: Interval | None
+    trials_to_target: float
+    seconds_to_target: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Sides of one goal.
+
+    Attributes:
+        goal: What is compared.
+        target: The best value that every study reached.
+        sides: In the order in which they were named.
+        differing: What the studies' best trials have on record and do not agree on, such as the hash of their data.
+    """
+
+    goal: Goal
+    target: float
+    sides: tuple[Side, ...]
+    differing: tuple[str, ...]
+
+
+def compare(labelled: Sequence[tuple[str, Sequence[optuna.Study]]]) -> Comparison:
+    """Compares studies.
+
+    Args:
+        labelled: Each side's label with its studies.
+
+    Raises:
+        StudyError: A study has several directions, no COMPLETE trial, or another goal than the first one.
+    """
+    studies = [study for _, group in labelled for study in group]
+    goal = _common_goal(studies)
+    runs = [(label, tuple(_run(study, goal) for study in group)) for label, group in labelled]
+    everyone = [run for _, group in runs for run in group]
+    target = (min if goal.maximize else max)(run.best for run in everyone)
+    reference = [run.best for run in runs[0][1]]
+    sides: list[Side] = []
+    for label, group in runs:
+        bests = [run.best for run in group]
+        gain = difference_interval(bests, reference) if sides else None
+        trials, seconds = (
+            median(_reached(curve, target, goal) for curve in curves)
+            for curves in ([run.by_trials for run in group], [run.by_seconds for run in group])
+        )
+        sides.append(Side(label, group, mean_interval(bests), gain, trials, seconds))
+    return Comparison(goal, target, tuple(sides), _differing(everyone))
+
+
+def value_at(curve: Sequence[tuple[float, float]], x: float) -> float | None:
+    """Returns the best value so far at `x`; None before the first one."""
+    known = [value for at, value in curve if at <= x]
+    return known[-1] if known else None
+
+
+def _common_goal(studies: Sequence[optuna.Study]) -> Goal:
+    first = None
+    for study in studies:
+        goals = goals_of(study)
+        where = f'study "{study.study_name}"'
+        if len(goals) > 1:
+            raise StudyError(f"{where}: only studies of one direction can be compared; got {len(goals)}. Leave it out.")
+        [goal] = goals
+        if first is not None and goal.maximize != first.maximize:
+            raise StudyError(f"{where}: must be {_way(first)}, as the first study is; got {_way(goal)}. Leave it out.")
+        if first is not None and UNNAMED not in (goal.name, first.name) and goal.name != first.name:
+            raise StudyError(f"{where}: must measure {first.name}, as the first study does; got {goal.name}. Leave it out.")
+        if first is None or first.name == UNNAMED:
+            first = goal
+    assert first is not None
+    return first
+
+
+def _way(goal: Goal) -> str:
+    return "maximized" if goal.maximize else "minimized"
+
+
+def _run(study: optuna.Study, goal: Goal) -> Run:
+    trials = [trial for trial in study.get_trials(deepcopy=False) if not is_warm(trial)]
+    ranked = rank(trials, [goal])
+    if not ranked:
+        raise StudyError(f'study "{study.study_name}": must have a COMPLETE trial; got none. Leave it out, or let it run.')
+    timeline = lay_out(trials)
+    seconds = defaultdict(float, working_seconds(timeline))  # of a trial that never started, nobody knows when it ended
+    finished = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    finished.sort(key=lambda trial: (seconds[trial.number], trial.number))
+    sound = {trial.number for trial in ranked}
+    return Run(
+        name=study.study_name,
+        trials=len(finished),
+        best=goal.of(ranked[0]),
+        by_trials=_improvements([(float(at), trial) for at, trial in enumerate(finished, 1)], sound, goal),
+        by_seconds=_improvements([(seconds[trial.number], trial) for trial in finished], sound, goal),
+        wall_s=timeline.wall_s,
+        provenance=provenance_of(ranked[0]),
+    )
+
+
+def _improvements(points: Sequence[tuple[float, FrozenTrial]], sound: set[int], goal: Goal) -> tuple[tuple[float, float], ...]:
+    curve: list[tuple[float, float]] = []
+    for x, trial in points:
+        if trial.number in sound and (not curve or _better(goal.of(trial), curve[-1][1], goal)):
+            curve.append((x, goal.of(trial)))
+    return tuple(curve)
+
+
+def _reached(curve: Sequence[tuple[float, float]], target: float, goal: Goal) -> float:
+    return next(x for x, value in curve if not _better(target, value, goal))
+
+
+def _better(value: float, than: float, goal: Goal) -> bool:
+    return value > than if goal.maximize else value < than
+
+
+def _differing(runs: Sequence[Run]) -> tuple[str, ...]:
+    keys = dict.fromkeys(key for run in runs for key in run.provenance)
+    told = {key: [run.provenance[key] for run in runs if key in run.provenance] for key in keys}
+    return tuple(key for key, values in told.items() if any(value != values[0] for value in values))

@@ -1,0 +1,122 @@
+"""How does a comparison look? The table, in a terminal and on a page, and the curves."""
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from statistics import fmean
+
+import plotly.graph_objects as go
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from search.results.report.comparison import Comparison, Run, Side, value_at
+from search.results.report.figures import BLUE, GREEN, GREY, ORANGE, PINK, SKY, VERMILLION, style
+from search.results.report.html import chart, inert, page, section, table, time_unit
+from search.study_file.units import clock
+from search.text import plain, print_line
+
+_COLOURS = (BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY, GREY)
+
+_Curve = tuple[Sequence[tuple[float, float]], float]
+"""The best value so far, and where it ends."""
+
+
+def render(comparison: Comparison) -> str:
+    """Returns the comparison as an HTML page that needs no network."""
+    return page(" against ".join(side.label for side in comparison.sides), _sections(comparison))
+
+
+def print_table(comparison: Comparison, console: Console | None = None) -> None:
+    """Prints the comparison as a table; to stdout by default."""
+    console = console or Console()
+    header, rows = _table(comparison)
+    drawn = Table(box=None, pad_edge=False, header_style="dim")
+    for name in header:
+        drawn.add_column(Text(name), no_wrap=True)
+    for row in rows:
+        drawn.add_row(*map(Text, row))
+    console.print(drawn)
+    for line in _notes(comparison):
+        print_line(console, line)
+
+
+def _sections(comparison: Comparison) -> Iterator[str]:
+    yield section("In short", escape(" ".join(_notes(comparison))), table(*_table(comparison)))
+    text = ""
+    if any(len(side.runs) > 1 for side in comparison.sides):
+        text = "Lines are means over a label's studies; bands reach from the worst of them to the best."
+    trials = _chart(comparison, [[(run.by_trials, run.trials) for run in side.runs] for side in comparison.sides])
+    yield section("Best so far against trials", text, chart(trials.update_xaxes(title="COMPLETE and PRUNED trials")))
+    unit, length = time_unit(max(run.wall_s for side in comparison.sides for run in side.runs))
+    times = _chart(comparison, [[_against_time(run, length) for run in side.runs] for side in comparison.sides])
+    text += " Time between two launches of a study does not count."
+    yield section("Best so far against wall time", text, chart(times.update_xaxes(title=f"wall time in {unit}")))
+    rows = [
+        [side.label, run.name, str(run.trials), f"{run.best:.6g}", clock(run.wall_s)]
+        for side in comparison.sides
+        for run in side.runs
+    ]
+    yield section("Each study", "", table(["label", "study", "trials", "best", "wall time"], rows))
+
+
+def _table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    first = plain(comparison.sides[0].label)
+    reached = f"{comparison.target:.4g}"
+    header = [
+        "",
+        "studies",
+        f"best\n{plain(comparison.goal.name)}",
+        f"against\n{first}",
+        f"trials to\n{reached}",
+        f"time to\n{reached}",
+    ]
+    return header, [_row(side) for side in comparison.sides]
+
+
+def _row(side: Side) -> list[str]:
+    gain = "" if side.gain is None else side.gain.signed()
+    reached = [f"{side.trials_to_target:g}", clock(side.seconds_to_target)]
+    return [plain(side.label), str(len(side.runs)), str(side.best), gain, *reached]
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    way = "More" if comparison.goal.maximize else "Less"
+    notes = [f"{way} is better; {comparison.target:.6g} is the best value that every study reached."]
+    if any(len(side.runs) > 1 for side in comparison.sides):
+        notes.append("Means over studies with 95% t intervals; times and trials are medians.")
+    if comparison.differing:
+        names = plain(", ".join(comparison.differing))
+        notes.append(f"Careful: the studies do not agree on {names}, so that their values may not be comparable.")
+    return notes
+
+
+def _chart(comparison: Comparison, curves: Sequence[Sequence[_Curve]]) -> go.Figure:
+    figure = go.Figure()
+    for at, (side, group) in enumerate(zip(comparison.sides, curves, strict=True)):
+        colour = _COLOURS[at % len(_COLOURS)]
+        x, columns = _merged(group)
+        if len(group) > 1:
+            shared = {"legendgroup": side.label, "showlegend": False, "hoverinfo": "skip", "mode": "lines"}
+            steps = {"line": {"width": 0, "shape": "hv", "color": colour}, **shared}
+            figure.add_scatter(x=x, y=[min(column) for column in columns], **steps)
+            figure.add_scatter(x=x, y=[max(column) for column in columns], fill="tonexty", fillcolor=f"{colour}2e", **steps)
+        line = {"color": colour, "width": 2.5, "shape": "hv"}
+        means = [fmean(column) for column in columns]
+        figure.add_scatter(x=x, y=means, mode="lines", name=inert(side.label), legendgroup=side.label, line=line)
+    figure.update_yaxes(title=f"best {inert(comparison.goal.name)} so far")
+    figure.update_xaxes(rangemode="tozero")
+    return style(figure, 440, showlegend=True)
+
+
+def _merged(group: Sequence[_Curve]) -> tuple[list[float], list[list[float]]]:
+    """Returns where any of the curves has a step, and their values there, from where all have begun to where one ends."""
+    end = min(end for _, end in group)
+    xs = sorted({x for curve, _ in group for x, _ in curve if x <= end} | {end})
+    columns = [(x, [value_at(curve, x) for curve, _ in group]) for x in xs]
+    known = [(x, [value for value in column if value is not None]) for x, column in columns]
+    whole = [(x, column) for x, column in known if len(column) == len(group)]
+    return [x for x, _ in whole], [column for _, column in whole]
+
+
+def _against_time(run: Run, length: float) -> _Curve:
+    return [(x / length, y) for x, y in run.by_seconds], run.wall_s / length

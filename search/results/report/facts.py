@@ -1,0 +1,128 @@
+"""What does a report say in numbers? Everything that is on the page, computed once and drawn elsewhere."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search.errors import StudyError
+from search.records.attributes import failure_of, is_warm, traceback_of
+from search.results.ranking import Goal, find_baseline, goals_of, rank
+from search.results.report.importances import Importances, measure
+from search.results.report.pruning import Pruning, estimate_pruning
+from search.results.report.timeline import Timeline, lay_out
+from search.results.status import best_trials
+
+TOP = 10
+"""So many configs are shown of the best."""
+
+NO_REASON = "no reason on record"
+"""Stands for the reason of a failed trial of plain Optuna, which keeps none."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Failed trials with one reason.
+
+    Attributes:
+        reason: One line.
+        numbers: The trials.
+        traceback: Of the first of them; empty where there is none.
+    """
+
+    reason: str
+    numbers: tuple[int, ...]
+    traceback: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A study in numbers.
+
+    Attributes:
+        name: The study's.
+        goals: Its directions.
+        trials: All of them, by number.
+        ranked: COMPLETE trials that are feasible and finite: the best first, or by number with several directions.
+        best: The best of them, or the Pareto front by number.
+        baseline: The trial of the config that was enqueued first; None where none was.
+        importances: For each direction; None where they cannot be had.
+        pruning: What it saved; None where no trial was pruned, or nothing tells how long one would have gone on.
+        timeline: Who worked when.
+        failures: The most frequent reason first.
+    """
+
+    name: str
+    goals: tuple[Goal, ...]
+    trials: tuple[FrozenTrial, ...]
+    ranked: tuple[FrozenTrial, ...]
+    best: tuple[FrozenTrial, ...]
+    baseline: FrozenTrial | None
+    importances: tuple[Importances | None, ...]
+    pruning: Pruning | None
+    timeline: Timeline
+    failures: tuple[Failure, ...]
+
+    @property
+    def top(self) -> tuple[FrozenTrial, ...]:
+        """At most `TOP` trials: the best ones, or the first of the Pareto front."""
+        return (self.ranked if len(self.goals) == 1 else self.best)[:TOP]
+
+    def count(self, state: TrialState) -> int:
+        """Returns how many trials are in a state."""
+        return sum(trial.state is state for trial in self.trials)
+
+    def gain(self) -> float | None:
+        """Returns how much better the best trial is than the baseline, at least 0; None where they cannot be compared."""
+        if len(self.goals) > 1 or self.baseline is None or self.baseline not in self.ranked:
+            return None
+        goal = self.goals[0]
+        return goal.loss_of(self.baseline) - goal.loss_of(self.best[0])
+
+
+def gather(study: optuna.Study, *, importances: bool = True) -> Facts:
+    """Returns the facts about a study, whoever made it.
+
+    Args:
+        study: The study; a snapshot where it may still go on.
+        importances: Whether to compute them, which takes seconds.
+
+    Raises:
+        StudyError: It has no trial to tell of: none has ended.
+    """
+    trials = study.get_trials(deepcopy=False)
+    if not any(trial.state.is_finished() for trial in trials):
+        raise StudyError(
+            f'study "{study.study_name}": must have a finished trial; got {len(trials)} unfinished. Wait for the first one.'
+        )
+    goals = goals_of(study)
+    ranked = rank(trials, goals)
+    own = [trial for trial in trials if not is_warm(trial)]
+    best = tuple(ranked[:1])
+    if len(goals) > 1 and ranked:
+        best = tuple(sorted(best_trials(study), key=lambda trial: trial.number))
+    return Facts(
+        name=study.study_name,
+        goals=goals,
+        trials=tuple(trials),
+        ranked=tuple(ranked),
+        best=best,
+        baseline=find_baseline(study),
+        importances=tuple(measure(study, ranked, goal.index, goal.maximize) if importances else None for goal in goals),
+        pruning=estimate_pruning(own),
+        timeline=lay_out(own),
+        failures=_failures(trials),
+    )
+
+
+def _failures(trials: Sequence[FrozenTrial]) -> tuple[Failure, ...]:
+    failed = [trial for trial in trials if trial.state is TrialState.FAIL]
+    counts = Counter(failure_of(trial) or NO_REASON for trial in failed)
+    groups = []
+    for reason, _ in counts.most_common():
+        of_it = [trial for trial in failed if (failure_of(trial) or NO_REASON) == reason]
+        numbers = tuple(trial.number for trial in of_it)
+        groups.append(Failure(reason, numbers, traceback_of(of_it[0]) or ""))
+    return tuple(groups)

@@ -1,0 +1,254 @@
+"""How did the search go? Best so far, importances, intermediate values, workers, Pareto front, as Plotly figures."""
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import combinations
+
+import plotly.graph_objects as go
+from optuna.trial import FrozenTrial, TrialState
+from plotly.subplots import make_subplots
+
+from search.results.ranking import Goal
+from search.results.report.facts import Facts
+from search.results.report.html import inert
+from search.results.report.importances import Importances
+from search.study_file.units import clock
+from search.text import show_value
+
+BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A929C"
+"""Okabe & Ito 2008: told apart by colour-blind readers."""
+
+STATE_COLOURS = {
+    TrialState.COMPLETE: BLUE,
+    TrialState.PRUNED: ORANGE,
+    TrialState.FAIL: VERMILLION,
+    TrialState.RUNNING: GREY,
+}
+
+_LINES = 25  # parameters that are named under the pointer
+_CURVES = 300
+"""So many curves of a kind are drawn at most, the latest ones; more cannot be told apart."""
+
+
+def style(figure: go.Figure, height: int, **layout: object) -> go.Figure:
+    """Returns the figure in the look of the page; `height` in pixels."""
+    margin = {"l": 70, "r": 20, "t": 30, "b": 50}
+    legend = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0}
+    figure.update_layout(template="plotly_white", title=None, height=height, margin=margin, legend=legend, hovermode="closest")
+    return figure.update_layout(**layout)
+
+
+def hover(trial: FrozenTrial) -> str:
+    """Returns what a trial's mark says under the pointer."""
+    values = ", ".join(f"{value:.6g}" for value in trial.values or [])
+    params = [f"{inert(name)}={inert(show_value(value))}" for name, value in list(trial.params.items())[:_LINES]]
+    return "<br>".join([f"trial {trial.number}: {values or trial.state.name.lower()}", *params])
+
+
+def sensible_range(values: Sequence[float], maximize: bool, shown: Sequence[float] = ()) -> tuple[float, float] | None:
+    """Returns a range that leaves the worst outliers out, so that they do not squeeze the rest; None where there are none.
+
+    An outlier lies farther than three interquartile ranges beyond the quartile on the side of the worse values. None of
+    `shown`, which are among the values, is left out.
+    """
+    ordered = sorted(filter(math.isfinite, values))
+    if len(ordered) < 8:
+        return None
+    low, high = ordered[len(ordered) // 4], ordered[3 * len(ordered) // 4]
+    fence = 3 * (high - low)
+    worst = min([low - fence, *shown]) if maximize else max([high + fence, *shown])
+    inside = [value for value in ordered if (value >= worst if maximize else value <= worst)]
+    if len(inside) == len(ordered) or inside[0] == inside[-1]:
+        return None
+    margin = (inside[-1] - inside[0]) * 0.05
+    return inside[0] - margin, inside[-1] + margin
+
+
+def best_so_far(facts: Facts, goal: Goal) -> go.Figure:
+    """Every COMPLETE trial's value, the best so far as a line, and the baseline."""
+    trials = sorted(facts.ranked, key=lambda trial: trial.number)
+    figure = go.Figure()
+    marker = {"color": BLUE, "size": 6, "opacity": 0.45}
+    _add_trials(figure, trials, [t.number for t in trials], [goal.of(t) for t in trials], "trial", marker)
+    x, y = staircase([(trial.number, goal.of(trial)) for trial in trials], goal.maximize)
+    figure.add_scatter(
+        x=x, y=y, mode="lines", name="best so far", line={"color": GREEN, "width": 2.5, "shape": "hv"}, hoverinfo="y"
+    )
+    kept = []
+    if facts.baseline is not None and facts.baseline in facts.ranked:
+        value = goal.of(facts.baseline)
+        kept.append(value)
+        figure.add_hline(y=value, line={"color": PINK, "dash": "dot", "width": 1.5})
+        star = {"color": PINK, "symbol": "star", "size": 15, "line": {"color": "#000", "width": 1}}
+        _add_trials(figure, [facts.baseline], [facts.baseline.number], [value], "baseline", star)
+    margin = 0.5 + len(facts.trials) * 0.01
+    whole = {"dtick": 1} if len(facts.trials) <= 20 else {}
+    figure.update_xaxes(title="trial", range=[-margin, len(facts.trials) - 1 + margin], zeroline=False, **whole)
+    figure.update_yaxes(title=inert(goal.name), range=sensible_range([goal.of(trial) for trial in trials], goal.maximize, kept))
+    return style(figure, 400)
+
+
+def staircase(points: Iterable[tuple[float, float]], maximize: bool) -> tuple[list[float], list[float]]:
+    """Returns x and y of the best value so far: one point for each improvement, and one at the end."""
+    xs: list[float] = []
+    ys: list[float] = []
+    last = None
+    for last, value in points:
+        if not ys or (value > ys[-1] if maximize else value < ys[-1]):
+            xs.append(last)
+            ys.append(value)
+    if last is not None and last != xs[-1]:
+        xs.append(last)
+        ys.append(ys[-1])
+    return xs, ys
+
+
+def importances(found: Importances) -> go.Figure:
+    """Both importances of each parameter, the most important on top."""
+    names = found.ranking()[::-1]
+    figure = go.Figure()
+    for label, shares, colour in (("PED-ANOVA", found.ped_anova, ORANGE), ("fANOVA", found.fanova, BLUE)):
+        known = [name for name in names if name in shares]
+        figure.add_bar(
+            y=[inert(name) for name in known],
+            x=[shares[name] for name in known],
+            name=label,
+            orientation="h",
+            marker={"color": colour},
+            texttemplate="%{x:.2f}",
+            textposition="outside",
+            cliponaxis=False,
+            hovertemplate="%{y}: %{x:.3f}<extra>" + label + "</extra>",
+        )
+    figure.update_xaxes(title="share", range=[0, 1.08])
+    figure.update_yaxes(type="category", categoryorder="array", categoryarray=names, automargin=True)
+    return style(figure, 110 + 44 * len(names), barmode="group", legend_traceorder="reversed")
+
+
+def intermediate_values(facts: Facts, goal: Goal) -> go.Figure:
+    """What trials reported step by step; a cross where one was pruned."""
+    figure = go.Figure()
+    reported = [trial for trial in facts.trials if trial.intermediate_values]
+    complete = [trial for trial in reported if trial.state is TrialState.COMPLETE][-_CURVES:]
+    pruned = [trial for trial in reported if trial.state is TrialState.PRUNED][-_CURVES:]
+    opacity = 0.35 if len(reported) > 50 else 0.8
+    _add_curves(figure, pruned, "pruned", ORANGE, 1.0, opacity)
+    _add_curves(figure, complete, "complete", BLUE, 1.0, opacity)
+    ends = [max(trial.intermediate_values.items()) for trial in pruned]
+    cross = {"color": VERMILLION, "symbol": "x-thin", "size": 7, "line": {"color": VERMILLION, "width": 1.5}}
+    _add_trials(figure, pruned, [step for step, _ in ends], [value for _, value in ends], "pruned here", cross)
+    if facts.baseline is not None and facts.baseline.intermediate_values:
+        _add_curves(figure, [facts.baseline], "baseline", PINK, 3.0, 1.0)
+    _add_curves(figure, [trial for trial in facts.best if trial.intermediate_values], "best", GREEN, 3.0, 1.0)
+    shown = [value for trial in [*complete, *pruned] for value in trial.intermediate_values.values()]
+    figure.update_xaxes(title="step")
+    figure.update_yaxes(title=inert(goal.name), range=sensible_range(shown, goal.maximize))
+    return style(figure, 460)
+
+
+def timeline(facts: Facts) -> go.Figure:
+    """A bar for each trial on its worker; white between bars is idle time."""
+    figure = go.Figure()
+    for state, colour in STATE_COLOURS.items():
+        spans = [span for span in facts.timeline.spans if span.trial.state is state]
+        if not spans:
+            continue
+        figure.add_bar(
+            y=[span.lane for span in spans],
+            x=[span.seconds * 1000 for span in spans],
+            base=[datetime.fromtimestamp(span.start).isoformat() for span in spans],
+            orientation="h",
+            name=state.name.lower(),
+            marker={"color": colour, "line": {"color": "#fff", "width": 0.5 if len(facts.timeline.spans) < 400 else 0}},
+            text=[f"{hover(span.trial)}<br>{clock(span.seconds)}" for span in spans],
+            textposition="none",
+            hovertemplate="%{text}<extra></extra>",
+        )
+    kind = "worker" if facts.timeline.named else "lane"
+    lanes = list(range(facts.timeline.lanes))
+    figure.update_xaxes(type="date")
+    figure.update_yaxes(tickvals=lanes, ticktext=[f"{kind} {lane}" for lane in lanes], autorange="reversed")
+    return style(figure, 120 + 46 * len(lanes), barmode="overlay", bargap=0.25)
+
+
+def pareto_front(facts: Facts) -> go.Figure:
+    """For each pair of directions: all COMPLETE trials, those of the front, and the baseline."""
+    pairs = list(combinations(facts.goals, 2))
+    columns = min(3, len(pairs))
+    figure = make_subplots(-(-len(pairs) // columns), columns, horizontal_spacing=0.09)
+    front = {trial.number for trial in facts.best}
+    rest = [trial for trial in facts.ranked if trial.number not in front]
+    baseline = [facts.baseline] if facts.baseline is not None and facts.baseline in facts.ranked else []
+    star = {"color": PINK, "symbol": "star", "size": 14, "line": {"color": "#000", "width": 1}}
+    for at, (across, up) in enumerate(pairs):
+        place = {"row": at // columns + 1, "col": at % columns + 1}
+        groups = (
+            (rest, "other trials", {"color": GREY, "size": 6, "opacity": 0.4}),
+            (facts.best, "Pareto front", {"color": GREEN, "size": 9}),
+            (baseline, "baseline", star),
+        )
+        for trials, name, marker in groups:
+            _add_trials(
+                figure,
+                trials,
+                [across.of(t) for t in trials],
+                [up.of(t) for t in trials],
+                name,
+                marker,
+                legend=at == 0,
+                **place,
+            )
+        for update, goal in ((figure.update_xaxes, across), (figure.update_yaxes, up)):
+            update(title=f"{inert(goal.name)} ({'more' if goal.maximize else 'less'} is better)", **place)
+    return style(figure, 60 + 380 * -(-len(pairs) // columns))
+
+
+def _add_trials(
+    figure: go.Figure,
+    trials: Sequence[FrozenTrial],
+    x: Sequence[float],
+    y: Sequence[float],
+    name: str,
+    marker: dict[str, object],
+    *,
+    legend: bool = True,
+    **place: int,
+) -> None:
+    if trials:
+        figure.add_scatter(
+            x=x,
+            y=y,
+            mode="markers",
+            name=name,
+            legendgroup=name,
+            showlegend=legend,
+            marker=marker,
+            text=[hover(trial) for trial in trials],
+            hovertemplate="%{text}<extra>" + name + "</extra>",
+            **place,
+        )
+
+
+def _add_curves(figure: go.Figure, trials: Sequence[FrozenTrial], name: str, colour: str, width: float, opacity: float) -> None:
+    """All curves as one trace: a trace for each would take the browser seconds."""
+    x: list[int | None] = []
+    y: list[float | None] = []
+    text: list[str | None] = []
+    for trial in trials:
+        steps = sorted(trial.intermediate_values.items())
+        x += [*(step for step, _ in steps), None]
+        y += [*(float(f"{value:.6g}") for _, value in steps), None]
+        text += [f"trial {trial.number}"] * len(steps) + [None]
+    if trials:
+        line = {"color": colour, "width": width}
+        figure.add_scatter(
+            x=x,
+            y=y,
+            text=text,
+            mode="lines",
+            name=name,
+            line=line,
+            opacity=opacity,
+            hovertemplate="%{text}, step %{x}: %{y}<extra>" + name + "</extra>",
+        )

@@ -1,0 +1,225 @@
+"""Where in the space are the good trials? Parallel coordinates, slices and a contour."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial
+from plotly.subplots import make_subplots
+
+from search.results.ranking import Goal
+from search.results.report.facts import Facts
+from search.results.report.figures import hover, sensible_range, style
+from search.results.report.html import inert
+
+_BINS = 16
+"""Cells of a contour along an axis with more values than that."""
+
+_SHADES = 6
+_TICKS, _CHOICES = 5, 12  # named on an axis at most
+_SCALE = "Blues"
+_UNUSED = -0.12  # height of a parameter that a trial does not have
+_JITTER = 0.012  # keeps lines through the same choice apart
+_LABEL = 40  # characters of a name or a choice on an axis
+_FARTHEST, _HIGHEST = 1e300, 308.0  # what lies beyond is drawn there; the square of its distance would be no number
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A parameter or a direction as an axis.
+
+    Attributes:
+        name: Its name.
+        log: Whether it is drawn on a logarithmic scale.
+        choices: The values of a categorical parameter; empty for a number.
+    """
+
+    name: str
+    log: bool = False
+    choices: tuple[Any, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, trials: Sequence[FrozenTrial]) -> "Axis":
+        """Returns the axis of a parameter, as the first trial that has it draws it."""
+        distribution: BaseDistribution = next(t.distributions[name] for t in trials if name in t.distributions)
+        if isinstance(distribution, CategoricalDistribution):
+            return cls(name, choices=tuple(distribution.choices))
+        assert isinstance(distribution, FloatDistribution | IntDistribution)
+        return cls(name, distribution.log)
+
+    def place(self, value: Any) -> float:
+        """Returns where a value lies: a choice's index, or a number, its logarithm to base 10 on a logarithmic axis."""
+        if self.choices:
+            return float(next(at for at, choice in enumerate(self.choices) if _is(choice, value)))
+        return math.log10(value) if self.log else float(min(max(value, -_FARTHEST), _FARTHEST))
+
+    def label(self, place: float) -> str:
+        """Returns the value at a place, as text."""
+        if self.choices:
+            return inert(self.choices[round(place)], _LABEL)
+        return f"{10 ** min(place, _HIGHEST) if self.log else place:.3g}"
+
+    def ticks(self, places: Iterable[float]) -> list[float]:
+        """Returns the places to be named, given those of the trials."""
+        if self.choices:
+            return [float(at) for at in range(0, len(self.choices), -(-len(self.choices) // _CHOICES))]
+        distinct = sorted(set(places))
+        apart = (distinct[-1] - distinct[0]) / (2 * _TICKS)
+        if len(distinct) <= _TICKS and all(high - low >= apart for low, high in pairwise(distinct)):
+            return distinct
+        return [float(place) for place in np.linspace(distinct[0], distinct[-1], _TICKS)]
+
+
+def parallel_coordinates(facts: Facts, goal: Goal, order: Sequence[str]) -> go.Figure:
+    """Every COMPLETE trial as a line through its parameters and its value; the best tenth in colour."""
+    trials = sorted(facts.ranked, key=goal.loss_of, reverse=True)  # the best is drawn last, on top
+    axes = [Axis.of(name, trials) for name in order]
+    values = Axis(goal.name)
+    heights = [_heights(axis, [trial.params.get(axis.name) for trial in trials]) for axis in axes]
+    heights.append(_heights(values, [goal.of(trial) for trial in trials]))
+    labels = [f"trial {trial.number}: {goal.of(trial):.6g}" for trial in trials]
+    figure = go.Figure()
+    best = max(min(len(trials), 3), math.ceil(len(trials) / 10))
+    cuts = [0, *(len(trials) - best + round(best * part / _SHADES) for part in range(_SHADES)), len(trials)]
+    colours = ["rgba(160, 168, 178, 0.28)", *_shades()]
+    for colour, (low, high) in zip(colours, pairwise(cuts), strict=True):
+        _add_lines(figure, labels[low:high], [column[low:high] for column in heights], colour, 1.0 if low == 0 else 2.0)
+    for at, axis in enumerate([*axes, values]):
+        given = (
+            [goal.of(t) for t in trials] if axis is values else [t.params[axis.name] for t in trials if axis.name in t.params]
+        )
+        _add_scale(figure, at, axis, [axis.place(value) for value in given], _UNUSED in heights[at])
+    names = [inert(axis.name, _LABEL) for axis in [*axes, values]]
+    figure.update_xaxes(
+        tickvals=list(range(len(names))), ticktext=names, range=[-0.35, len(names) - 0.8], showgrid=False, zeroline=False
+    )
+    figure.update_yaxes(visible=False, range=[-0.2, 1.08])
+    return style(figure, 430, showlegend=False)
+
+
+def slices(facts: Facts, goal: Goal, names: Sequence[str]) -> go.Figure:
+    """The value against each parameter; darker is later."""
+    figure = make_subplots(1, len(names), shared_yaxes=True, horizontal_spacing=0.04)
+    for at, name in enumerate(names, 1):
+        trials = sorted((trial for trial in facts.ranked if name in trial.params), key=lambda trial: trial.number)
+        axis = Axis.of(name, trials)
+        x = [axis.place(trial.params[name]) for trial in trials]
+        colours = {"color": [trial.number for trial in trials], "colorscale": _SCALE, "showscale": at == 1}
+        marker = {"size": 7, "line": {"color": "#8A929C", "width": 0.5}, "colorbar": {"title": "trial"}, **colours}
+        shown = {"text": [hover(trial) for trial in trials], "hovertemplate": "%{text}<extra></extra>"}
+        figure.add_scatter(x=x, y=list(map(goal.of, trials)), mode="markers", marker=marker, **shown, row=1, col=at)
+        figure.update_xaxes(title=inert(name, _LABEL), **_ticks(axis, x), row=1, col=at)
+    figure.update_yaxes(range=sensible_range([goal.of(trial) for trial in facts.ranked], goal.maximize))
+    figure.update_yaxes(title=inert(goal.name), row=1, col=1)
+    return style(figure, 380, showlegend=False)
+
+
+def contour(facts: Facts, goal: Goal, names: tuple[str, str]) -> go.Figure:
+    """The mean value over two parameters, in cells that are bridged where no trial is, with the trials on top."""
+    trials = [trial for trial in facts.ranked if all(name in trial.params for name in names)]
+    across, up = (Axis.of(name, trials) for name in names)
+    x, y = (np.array([axis.place(trial.params[axis.name]) for trial in trials]) for axis in (across, up))
+    z = np.clip([goal.of(trial) for trial in trials], -_FARTHEST, _FARTHEST)
+    (columns, at_x), (rows, at_y) = _cells(x), _cells(y)
+    sums, counts = np.zeros((len(rows), len(columns))), np.zeros((len(rows), len(columns)))
+    np.add.at(sums, (at_y, at_x), z)
+    np.add.at(counts, (at_y, at_x), 1)
+    means = np.full_like(sums, np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    limits = sensible_range([goal.of(trial) for trial in trials], goal.maximize)
+    bounds = {} if limits is None else {"zmin": limits[0], "zmax": limits[1]}
+    scale = {"colorscale": _SCALE, "reversescale": not goal.maximize, "colorbar": {"title": inert(goal.name, _LABEL)}}
+    surface = {"x": columns, "y": rows, "z": means, "connectgaps": True, "hoverinfo": "skip", **scale, **bounds}
+    figure = go.Figure()
+    if across.choices or up.choices:
+        figure.add_heatmap(**surface)
+    else:
+        figure.add_contour(contours={"coloring": "heatmap"}, line={"width": 0.4, "color": "#fff"}, **surface)
+    marker = {"color": "#fff", "size": 5, "opacity": 0.8, "line": {"color": "#333", "width": 0.8}}
+    text = [hover(trial) for trial in trials]
+    figure.add_scatter(x=x, y=y, mode="markers", marker=marker, text=text, hovertemplate="%{text}<extra></extra>")
+    for update, axis, places in ((figure.update_xaxes, across, x), (figure.update_yaxes, up, y)):
+        update(title=inert(axis.name, _LABEL), **_ticks(axis, places.tolist()))
+    return style(figure, 460, showlegend=False)
+
+
+def _ticks(axis: Axis, places: Sequence[float]) -> dict[str, Any]:
+    ticks = axis.ticks(places)
+    return {"tickvals": ticks, "ticktext": [axis.label(tick) for tick in ticks], "zeroline": False}
+
+
+def _is(choice: Any, value: Any) -> bool:
+    """Whether a value is this choice: 1, 1.0 and True are three, and NaN is itself."""
+    return bool(type(choice) is type(value) and choice == value) or bool(choice != choice and value != value)
+
+
+def can_contour(facts: Facts, names: Sequence[str]) -> bool:
+    """Returns whether two parameters span an area: some trials have both, and each takes at least two values there."""
+    trials = [trial for trial in facts.ranked if all(name in trial.params for name in names)]
+    if len(names) < 2 or not trials:
+        return False
+    axes = (Axis.of(name, trials) for name in names)
+    return all(len({axis.place(trial.params[axis.name]) for trial in trials}) > 1 for axis in axes)
+
+
+def _heights(axis: Axis, values: Sequence[Any]) -> list[float]:
+    """Where lines cross the axis, in [0, 1]; `_UNUSED` where a value is missing."""
+    places = [None if value is None and None not in axis.choices else axis.place(value) for value in values]
+    known = [place for place in places if place is not None]
+    low, high = _span(axis, known)
+    discrete = len(set(known)) <= _BINS < len(known)
+    heights = []
+    for at, place in enumerate(places):
+        jitter = _JITTER * math.sin(at * 2.4) if discrete else 0.0
+        heights.append(_UNUSED if place is None else 0.5 if high == low else (place - low) / (high - low) + jitter)
+    return heights
+
+
+def _span(axis: Axis, places: Sequence[float]) -> tuple[float, float]:
+    if axis.choices:
+        return 0.0, float(len(axis.choices) - 1)
+    return (min(places), max(places)) if places else (0.0, 0.0)
+
+
+def _add_lines(figure: go.Figure, labels: Sequence[str], heights: Sequence[Sequence[float]], colour: str, width: float) -> None:
+    """Lines of one colour as one trace: a trace for each would take the browser seconds."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    text: list[str | None] = []
+    for at, label in enumerate(labels):
+        x += [*range(len(heights)), None]
+        y += [*(round(column[at], 4) for column in heights), None]
+        text += [label] * len(heights) + [None]
+    if labels:
+        line = {"color": colour, "width": width}
+        figure.add_scatter(x=x, y=y, text=text, mode="lines", line=line, hovertemplate="%{text}<extra></extra>")
+
+
+def _add_scale(figure: go.Figure, at: int, axis: Axis, places: Sequence[float], unused: bool) -> None:
+    figure.add_vline(x=at, line={"color": "#1b1f24", "width": 1})
+    low, high = _span(axis, places)
+    marks = [((tick - low) / (high - low) if high > low else 0.5, axis.label(tick)) for tick in axis.ticks(places)]
+    for height, label in [*marks, *([(_UNUSED, "not used")] if unused else [])]:
+        text = {"text": label, "showarrow": False, "xanchor": "right", "xshift": -5, "font": {"size": 11, "color": "#4a525c"}}
+        figure.add_annotation(x=at, y=height, bgcolor="rgba(255, 255, 255, 0.75)", borderpad=1, **text)
+
+
+def _shades() -> list[str]:
+    from plotly.colors import sample_colorscale
+
+    return list(sample_colorscale(_SCALE, [0.35 + 0.65 * part / (_SHADES - 1) for part in range(_SHADES)]))
+
+
+def _cells(places: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Returns the centres of the cells along an axis, and the cell of each place."""
+    distinct, index = np.unique(places, return_inverse=True)
+    if len(distinct) <= _BINS:
+        return distinct, index
+    centres, width = np.linspace(places.min(), places.max(), _BINS, retstep=True)
+    return centres, np.minimum(np.rint((places - places.min()) / width), _BINS - 1).astype(np.intp)

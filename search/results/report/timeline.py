@@ -1,0 +1,127 @@
+"""Who worked when? Each trial's time on its worker, and the time in which a worker had none."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search.records.attributes import worker_of
+from search.records.durations import began_at, clock_of, driver_of, ended_at, until_last_sign
+
+
+@dataclass(frozen=True)
+class Span:
+    """A trial's time on its lane, in seconds since the epoch, as its driver's clock would have shown it if nobody had set it.
+
+    A trial that still runs ends with the last thing that is known of its launch.
+    """
+
+    trial: FrozenTrial
+    lane: int
+    start: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it ran."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The lanes of a study.
+
+    A lane is a worker. Trials of plain Optuna name none: they get as few lanes as hold them without overlap.
+
+    Attributes:
+        spans: By trial number.
+        lanes: How many.
+        named: Whether lanes are workers on record.
+        wall_s: Wall time in which a launch was at work, in seconds; what lies between two launches does not count.
+        busy_s: Time of trials, over all lanes.
+        idle_s: Time in which a lane of a launch had no trial.
+    """
+
+    spans: tuple[Span, ...]
+    lanes: int
+    named: bool
+    wall_s: float
+    busy_s: float
+    idle_s: float
+
+
+def lay_out(trials: Sequence[FrozenTrial]) -> Timeline:
+    """Returns the timeline of the trials that were started."""
+    started = [trial for trial in trials if trial.datetime_start and trial.state is not TrialState.WAITING]
+    workers = {trial.number: worker for trial in started if (worker := worker_of(trial)) is not None}
+    named = bool(started) and len(workers) == len(started)
+    times = {number: time for launch in _by_driver(started) for number, time in _times(launch).items()}
+    lanes = workers if named else _pack(times)
+    spans = [Span(trial, lanes[trial.number], *times[trial.number]) for trial in started]
+    walls = [(_wall_s(launch), len({span.lane for span in launch})) for launch in _launches(spans)]
+    busy_s = sum(span.seconds for span in spans)
+    available_s = sum(wall * count for wall, count in walls)
+    return Timeline(
+        spans=tuple(spans),
+        lanes=max((span.lane for span in spans), default=-1) + 1,
+        named=named,
+        wall_s=sum(wall for wall, _ in walls),
+        busy_s=busy_s,
+        idle_s=max(0.0, available_s - busy_s),
+    )
+
+
+def working_seconds(timeline: Timeline) -> dict[int, float]:
+    """Returns when each trial ended, in seconds of wall time since the study began, without what lies between launches."""
+    ended: dict[int, float] = {}
+    before = 0.0
+    for launch in sorted(_launches(timeline.spans), key=lambda launch: min(span.start for span in launch)):
+        began = min(span.start for span in launch)
+        ended |= {span.trial.number: before + span.end - began for span in launch}
+        before += _wall_s(launch)
+    return ended
+
+
+def _launches(spans: Iterable[Span]) -> list[list[Span]]:
+    by_number = {span.trial.number: span for span in spans}
+    launches = _by_driver([span.trial for span in by_number.values()])
+    return [[by_number[trial.number] for trial in launch] for launch in launches]
+
+
+def _by_driver(trials: Iterable[FrozenTrial]) -> list[list[FrozenTrial]]:
+    launches = defaultdict(list)
+    for trial in trials:
+        launches[str(driver_of(trial))].append(trial)
+    return list(launches.values())
+
+
+def _wall_s(spans: Sequence[Span]) -> float:
+    return max(span.end for span in spans) - min(span.start for span in spans)
+
+
+def _times(launch: Sequence[FrozenTrial]) -> dict[int, tuple[float, float]]:
+    """Returns when each trial of a launch began and ended: the first by the wall clock, the others by the driver's own."""
+    clocks = {trial.number: clock_of(trial) for trial in launch}
+    first = min(launch, key=lambda trial: (clocks[trial.number] or 0.0, trial.number))
+    offset = (began_at(first) or 0.0) - (clocks[first.number] or 0.0)
+    times: dict[int, tuple[float, float]] = {}
+    for trial in launch:
+        began, ended, clock = began_at(trial), ended_at(trial), clocks[trial.number]
+        assert began is not None
+        start = began if clock is None else clock + offset
+        times[trial.number] = (start, start + (until_last_sign(trial, launch) if ended is None else max(0.0, ended - began)))
+    last = max(end for _, end in times.values())
+    running = (trial.number for trial in launch if trial.datetime_complete is None)
+    return times | {number: (times[number][0], last) for number in running}
+
+
+def _pack(times: Mapping[int, tuple[float, float]]) -> dict[int, int]:
+    free_from: list[float] = []
+    lanes = {}
+    for number, (start, end) in sorted(times.items(), key=lambda item: (item[1][0], item[0])):
+        free = [lane for lane, time in enumerate(free_from) if time <= start]
+        lane = free[0] if free else len(free_from)
+        free_from[lane : lane + 1] = [end]
+        lanes[number] = lane
+    return lanes

@@ -1,0 +1,52 @@
+"""Files that an objective leaves with its trial: where they lie, and how they get there."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+import optuna
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+
+from search.files import temporary_folder
+from search.storage.url import folder, storage_file
+from search.workers.protocol import Artifact
+
+
+def artifact_folder(url: str) -> Path:
+    """Returns the folder of a storage's artifacts, which need not be there: one for all studies, as a dashboard shows all."""
+    path = storage_file(url)
+    return path.with_suffix(".artifacts") if path is not None else folder(url) / "artifacts"
+
+
+class NotKeptError(Exception):
+    """A file of a trial could not be written, and why."""
+
+
+class _Moved(FileSystemArtifactStore):
+    """Optuna's store for a file that lies in its folder already: what is entered with a trial is there as a whole."""
+
+    def __init__(self, store: Path, file: Path) -> None:
+        super().__init__(store)
+        self._file = file
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Gives the file its name."""
+        os.replace(self._file, self._get_filepath(artifact_id))
+
+
+def keep(artifact: Artifact, trial: optuna.Trial, store: Path) -> None:
+    """Copies what an objective sent into the folder, and enters it with the trial as Optuna does.
+
+    Raises:
+        NotKeptError: The folder cannot be written, or its disk is full; nothing was entered.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            store.mkdir(exist_ok=True)
+            file = stack.enter_context(temporary_folder(store)) / artifact.filename  # its name becomes the artifact's
+            file.write_bytes(artifact.content)
+        except OSError as error:
+            reason = error.strerror or error
+            raise NotKeptError(f"{store}: files of trials cannot be kept; got {reason}. Going on without.") from None
+        upload_artifact(artifact_store=_Moved(store, file), file_path=str(file), study_or_trial=trial)

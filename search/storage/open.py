@@ -1,0 +1,212 @@
+"""Where a study lives: opens or creates it in any kind of storage, and turns what that says into one line."""
+
+import contextlib
+import sqlite3
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from search.errors import StorageError, StudyError, one_line
+from search.storage import server, sqlite
+from search.storage.cache import OwnTrialsStorage
+from search.storage.database import open_database
+from search.storage.errors import remedy, said
+from search.storage.journal import Journal, open_journal
+from search.storage.readback import ReadBack, mark
+from search.storage.url import FILES, folder, hide_password, holds_secret, kind_of, storage_file
+from search.study_file.load import Direction
+
+__all__ = [
+    "FILES",
+    "ReadBack",
+    "change_user_attr",
+    "close",
+    "create_study",
+    "end_trial",
+    "folder",
+    "hide_password",
+    "holds_secret",
+    "open_study",
+    "read_back",
+    "shared",
+    "storage_errors",
+    "storage_file",
+    "turn",
+]
+
+_PATIENCE_S = 30 * 60.0  # a restart, an update, a switch that is replaced; nobody is there at night to launch again
+
+
+def open_study(url: str, name: str | None, *, writable: bool = False) -> optuna.Study:
+    """Opens a study that is there, for reading alone; without a name, the only one of the storage.
+
+    Args:
+        url: The storage.
+        name: The study's.
+        writable: Open it for writing too.
+
+    Raises:
+        StorageError: The storage cannot be opened.
+        StudyError: There is no such storage or study, or it takes a name to choose one.
+    """
+    path = storage_file(url)
+    if path is not None and not path.exists():
+        raise StudyError(f"{hide_password(url)}: the study must have been launched; got no such file. Run search launch first.")
+    with storage_errors(url), _opened(url, writable=writable) as storage:
+        names = optuna.get_all_study_names(storage)
+        if name is None:
+            name = _only(names, hide_password(url))
+        if name not in names:
+            raise StudyError(f'{hide_password(url)}: holds no study "{name}". Run search launch first, or check --storage.')
+        study = optuna.load_study(study_name=name, storage=storage)
+        if not study.directions:
+            raise StorageError(f'{hide_password(url)}: study "{name}" must have a direction; got none. Restore it from a copy.')
+        return study
+
+
+def _only(names: Sequence[str], url: str) -> str:
+    if len(names) == 1:
+        return names[0]
+    got = ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "") if names else "none"
+    raise StudyError(f"{url}: needs the name of one of its {len(names)} studies; got {got}. Add it after a #: {url}#NAME.")
+
+
+def create_study(url: str, name: str, directions: Sequence[Direction], metrics: Sequence[str]) -> optuna.Study:
+    """Opens a study, or creates it where it is not there.
+
+    Raises:
+        StorageError: The storage cannot be opened or written.
+    """
+    with storage_errors(url), _opened(url, writable=True, patience_s=_PATIENCE_S) as storage:
+        study = optuna.create_study(storage=storage, study_name=name, directions=list(directions), load_if_exists=True)
+        if len(metrics) == len(study.directions) and study.metric_names != list(metrics):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                study.set_metric_names(list(metrics))
+        return study
+
+
+def close(study: optuna.Study) -> None:
+    """Closes the database's connections; a writer folds SQLite's write-ahead log into the one file, whoever reads it still."""
+    _close(study._storage)
+
+
+def read_back(study: optuna.Study, url: str) -> ReadBack:
+    """Returns what compares a study's storage with what this process writes to it."""
+    with turn(study):
+        mark(study)
+    return ReadBack(study, url)
+
+
+def change_user_attr(study: optuna.Study, key: str, change: Callable[[Any], Any]) -> None:
+    """Changes a user attribute of a study in one step, so that of several processes each sees the others' changes.
+
+    Args:
+        study: The study.
+        key: Of the attribute.
+        change: Is given its value, or None, and returns the new one; it may be called again, with another value.
+    """
+    storage = study._storage
+    if isinstance(storage, OwnTrialsStorage | Journal):
+        storage.change_study_user_attr(study._study_id, key, change)
+    else:  # one in memory, which nobody shares
+        study.set_user_attr(key, change(study.user_attrs.get(key)))
+
+
+def shared(study: optuna.Study) -> server.PatientStorage | None:
+    """Returns the storage of a study that several drivers may write to, those of other machines too; None for any other."""
+    return study._storage if isinstance(study._storage, server.PatientStorage) else None
+
+
+def turn(study: optuna.Study) -> contextlib.AbstractContextManager[None]:
+    """Keeps the other drivers of a study, where there may be any, from adding trials to it for as long as it is entered."""
+    among = shared(study)
+    return contextlib.nullcontext() if among is None else among.turn(study._study_id)
+
+
+def end_trial(study: optuna.Study, trial_id: int, state: TrialState, values: Sequence[float] | None, ended: datetime) -> None:
+    """Ends a trial that has ended some time ago: for Optuna, every trial ends when that is told.
+
+    Raises:
+        UpdateFinishedTrialError: It has been ended before.
+    """
+    if isinstance(study._storage, OwnTrialsStorage | Journal):
+        study._storage.end_trial(trial_id, state, values, ended)
+    else:  # in memory
+        study._storage.set_trial_state_values(trial_id, state, values)
+
+
+@contextlib.contextmanager
+def storage_errors(url: str) -> Iterator[None]:
+    """Turns every error of a database below this line into a `StorageError` of one line."""
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError, sqlite3.Error, OSError) as error:
+        got = said(error, url)
+        raise StorageError(
+            f"{hide_password(url)}: the storage must be readable and writable; got: {got.rstrip('.')}. {remedy(got)}"
+        ) from error
+    except (ArithmeticError, AssertionError, LookupError, RecursionError, ValueError) as error:
+        if not _is_about_content(error):
+            raise
+        got = one_line(error) or type(error).__name__
+        raise StorageError(
+            f"{hide_password(url)}: the storage must hold what Optuna writes; got what it cannot read: {got.rstrip('.')}. "
+            "Restore it from a copy, or leave this study out."
+        ) from error
+
+
+def _is_about_content(error: BaseException) -> bool:
+    """Returns whether Optuna's storages raised this: they decode what they read, and check it by assertions, if at all."""
+    frames = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(name.startswith(("optuna.storages", "optuna.distributions")) for name in frames)
+
+
+def _close(storage: optuna.storages.BaseStorage) -> None:
+    storage.remove_session()
+    if isinstance(storage, OwnTrialsStorage):
+        engine = storage._backend.engine
+        if storage.writable and engine.dialect.name == "sqlite":
+            sqlite.fold(engine)
+        engine.dispose()
+
+
+@contextlib.contextmanager
+def _opened(url: str, *, writable: bool, patience_s: float = 0.0) -> Iterator[optuna.storages.BaseStorage]:
+    """Opens a storage, and closes it again if the block below fails."""
+    storage = _open(url, writable=writable, patience_s=patience_s)
+    try:
+        yield storage
+    except BaseException:
+        _close(storage)
+        raise
+
+
+def _open(url: str, *, writable: bool, patience_s: float) -> optuna.storages.BaseStorage:
+    path = storage_file(url)
+    if path is not None:
+        _check_place(url, path)
+    if path is not None and kind_of(url) == "journal":
+        return open_journal(url, path, writable=writable)
+    backend = open_database(url, path, writable=writable)
+    if path is None and patience_s > 0:
+        return server.PatientStorage(backend, hide_password(url), patience_s)
+    return OwnTrialsStorage(backend, writable=writable)
+
+
+def _check_place(url: str, path: Path) -> None:
+    if not path.parent.is_dir():
+        raise StorageError(
+            f"{hide_password(url)}: the folder must exist; got no folder {path.parent}. Create it, or change the storage."
+        )
+    if path.exists() and not path.is_file():
+        got = "a folder" if path.is_dir() else "a pipe or a device"
+        raise StorageError(f"{hide_password(url)}: must be a file; got {got}. Change the storage.")

@@ -1,0 +1,139 @@
+"""What a person may call a study: a study file, with ``#NAME`` where it has another name, or a storage's URL with ``#NAME``."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+import optuna
+
+from search.errors import StudyError
+from search.storage.open import close, open_study, storage_errors
+from search.storage.snapshot import snapshot
+from search.storage.url import FILES, hide_password
+from search.study_file.load import StudySpec, load, renamed
+
+# USER:PASSWORD@ as SQLAlchemy reads it; in HOST:PORT/DATABASE#NAME, an @ is the name's.
+_USER = re.compile(r"[^:/@]*(:(?!\d+/)[^@]*)?@")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A study that is open.
+
+    Attributes:
+        study: The study.
+        url: Its storage.
+        spec: Its file; None where a URL named it.
+        writable: It may be written to.
+    """
+
+    study: optuna.Study
+    url: str
+    spec: StudySpec | None
+    writable: bool = False
+
+
+def split_label(argument: str) -> tuple[str | None, list[str]]:
+    """Returns the label of ``LABEL=STUDY,STUDY``, None where there is none, and the studies.
+
+    What holds a slash or a colon before its first ``=`` is a path or a URL, not a label.
+    """
+    label, equals, studies = argument.partition("=")
+    if not equals or not label or {"/", ":"} & set(label):
+        return None, [argument]
+    return label, [study for study in studies.split(",") if study]
+
+
+def open_reference(text: str, storage: str | None = None, *, writable: bool = False) -> Opened:
+    """Opens the study that `text` means.
+
+    Args:
+        text: The path of a study file, or a storage's URL. Either may end in ``#NAME``; a URL must where there are several.
+        storage: The storage instead of the study file's.
+        writable: Open it for writing too.
+
+    Raises:
+        SearchError: The file, the storage or the study is not there or not what it must be.
+    """
+    if "://" not in text:
+        spec = load_named(text)
+        url = storage or spec.storage
+        return Opened(open_study(url, spec.name, writable=writable), url, spec, writable)
+    url, name = split_name(text)
+    if storage is not None:
+        raise StudyError(f"{hide_password(url)}: --storage goes with a study file; got a storage's URL. Remove one of them.")
+    return Opened(open_study(url, name or None, writable=writable), url, None, writable)
+
+
+def load_named(text: str) -> StudySpec:
+    """Reads ``STUDY.toml``, or ``STUDY.toml#NAME``: what ``search launch STUDY.toml --as NAME`` runs.
+
+    Raises:
+        StudyFileError: The file cannot be read, breaks a rule, or the name does.
+    """
+    path, mark, name = text.rpartition("#")
+    if not mark or "/" in name or Path(text).exists():
+        return load(Path(text))
+    return renamed(load(Path(path)), name, text)
+
+
+def read_source(text: str, url: str) -> optuna.Study:
+    """Reads the study that another one is to learn from: its name in the storage `url`, or a reference.
+
+    Raises:
+        SearchError: The file, the storage or the study is not there or not what it must be.
+    """
+    if "://" in text or Path(text.partition("#")[0]).suffix == ".toml":
+        return _read(text)
+    return _taken(Opened(open_study(url, text), url, None))
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """Returns the URL and the name of ``URL#NAME``; a ``#`` before the URL's path is a password's.
+
+    A path may have one too: the name begins behind the first that follows an existing file, or else behind the first.
+    """
+    kind, _, rest = text.partition("://")
+    known = _USER.match(rest)
+    start = known.end() if known else rest.find("/") + 1
+    path = rest[start:]
+    marks = [at for at, character in enumerate(path) if character == "#"]
+    ends = [*marks, len(path)] if kind in FILES else []
+    end = next((at for at in ends if Path(unquote(path[:at])).is_file()), marks[0] if marks else len(path))
+    return f"{kind}://{rest[:start]}{path[:end]}", path[end + 1 :]
+
+
+def read_labelled(arguments: Sequence[str]) -> list[tuple[str, list[optuna.Study]]]:
+    """Reads the sides of a comparison: ``STUDY``, or ``LABEL=STUDY,STUDY``. A study without a label is called by its name.
+
+    Raises:
+        SearchError: A study cannot be opened, there are fewer than two sides, or two have one label.
+    """
+    sides: list[tuple[str, list[optuna.Study]]] = []
+    for argument in arguments:
+        label, texts = split_label(argument)
+        if not texts:
+            raise StudyError(f"{argument}: a label needs studies; got none. Write {label}=STUDY,STUDY.")
+        studies = [_read(text) for text in texts]
+        sides.append((label or studies[0].study_name, studies))
+    if len(sides) < 2:
+        raise StudyError(f"compare: needs at least two studies or labels; got {len(sides)}. Name another one.")
+    labels = [label for label, _ in sides]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise StudyError(f"{twice}: each study or label must have its own name; got it twice. Write LABEL=STUDY for one.")
+    return sides
+
+
+def _read(text: str) -> optuna.Study:
+    return _taken(open_reference(text))
+
+
+def _taken(opened: Opened) -> optuna.Study:
+    """Returns a study as it is now, and closes its storage."""
+    with storage_errors(opened.url):
+        taken = snapshot(opened.study)
+    close(opened.study)
+    return taken

@@ -1,0 +1,57 @@
+"""What `[[enqueue]]` may hold: configs that lie in the space."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+
+from search.study_file.conditions import Condition, is_active
+from search.study_file.rule_errors import broken, show, suggest
+from search.study_file.space import as_drawn, check_value
+
+
+def check_queue(
+    entries: Sequence[Mapping[str, Any]],
+    space: Mapping[str, BaseDistribution],
+    conditions: Mapping[str, Condition],
+    *,
+    whole: str | None,
+) -> tuple[Mapping[str, Any], ...]:
+    """Returns the entries with each value as its parameter has it, and raises the broken rule for one that no trial could have.
+
+    Args:
+        entries: The tables of the file.
+        space: Their parameters.
+        conditions: When a parameter is there.
+        whole: The sampler that draws nothing, so that each entry must name all parameters that its trial has; None for another.
+
+    Raises:
+        PydanticCustomError: Its key is ``[N]`` or ``[N].NAME``.
+    """
+    if whole == "none" and not entries:
+        raise broken("the sampler none tries it alone", got="no entry", remedy="Add one, or take another sampler.")
+    for at, entry in enumerate(entries):
+        if not entry:
+            raise broken("must name at least one parameter", got="an empty table", remedy="Remove it.", key=f"[{at}]")
+        for name, value in entry.items():
+            if problem := _wrong(entry, name, space, conditions):
+                rule, remedy = problem
+                raise broken(rule, got=show(value), remedy=remedy, key=f"[{at}].{name}")
+        missing = [name for name in space if name not in entry and is_active(name, entry, conditions)]
+        if whole and missing:
+            rule = f"the {whole} sampler needs whole configs"
+            raise broken(rule, got=f"none for {missing[0]}", remedy="Add it.", key=f"[{at}]")
+    return tuple({name: as_drawn(value, space[name]) for name, value in entry.items()} for entry in entries)
+
+
+def _wrong(
+    entry: Mapping[str, Any], name: str, space: Mapping[str, BaseDistribution], conditions: Mapping[str, Condition]
+) -> tuple[str, str] | None:
+    """Returns the rule that one parameter of an entry breaks, and the remedy."""
+    if name not in space:
+        return "is not in [space]", suggest(name, space)
+    if not is_active(name, entry, conditions):
+        condition = conditions[name]
+        remedy = f"Remove it, or change {condition.parent}." if condition.parent in entry else f"Add {condition.parent}."
+        return f"is only there when {condition}", remedy
+    return check_value(name, entry[name], space)

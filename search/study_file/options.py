@@ -1,0 +1,95 @@
+"""The options of a sampler or pruner, checked against its constructor's signature."""
+
+import importlib.util
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from search.study_file.limits import MAX_COUNT
+from search.study_file.rule_errors import broken, show, suggest
+
+# What a sampler computes at each trial, or how much it holds, grows with these.
+_BOUNDS: Mapping[str, tuple[float, float]] = {
+    "n_startup_trials": (0, 1_000),
+    "n_ei_candidates": (1, 1_000),
+    "population_size": (2, 1_000),
+    "popsize": (5, 1_000),  # of fewer, no half can be chosen
+    "dividing_parameter": (1, 100),
+    "mutation_prob": (0, 1),
+    "crossover_prob": (0, 1),
+    "swapping_prob": (0, 1),
+    "min_resource": (1, MAX_COUNT),
+    "max_resource": (1, MAX_COUNT),
+    "reduction_factor": (2, 1_000),
+    "min_early_stopping_rate": (0, 100),
+    "bootstrap_count": (0, 1_000_000),
+}
+_OTHERS = (-MAX_COUNT, MAX_COUNT)  # a number that is none lies nowhere
+
+_PLAIN: Mapping[str, Any] = {"int": int, "float": float, "bool": bool, "str": str}
+
+
+def check_options(factory: type, options: Mapping[str, Any], *, exclude: Iterable[str], also: Iterable[str] = ()) -> None:
+    """Raises the broken rule for an option that `factory` does not take, misses, or takes in another type.
+
+    Only what a study file can write counts as an option: a parameter whose annotation is made of int, float, bool, str and
+    None. Callables, samplers and trials are for Python.
+
+    Args:
+        factory: The Optuna class.
+        options: What the study file says.
+        exclude: Parameters that are not the user's to set.
+        also: Options that the caller handles itself; they only take part in suggestions.
+    """
+    types = {name: kind for name, kind in _writable(factory).items() if name not in exclude}
+    for name, value in options.items():
+        if name not in types:
+            remedy = suggest(name, [*types, *also]) if types or also else "It takes none."
+            raise broken("unknown option", got=show(value), remedy=remedy, key=name)
+        try:
+            TypeAdapter(types[name]).validate_python(value, strict=True)
+        except ValidationError:
+            kind = getattr(types[name], "__name__", str(types[name]))
+            raise broken(f"must be of type {kind}", got=show(value), remedy="Change it.", key=name) from None
+        _check_bounds(name, value)
+    for name, parameter in inspect.signature(factory).parameters.items():
+        if name in types and parameter.default is parameter.empty and name not in options:
+            raise broken("the option is required", got="nothing", remedy="Add it.", key=name)
+
+
+def check_packages(name: str, packages: Iterable[str]) -> None:
+    """Raises the broken rule where a package that `name` needs is not installed; the extra is called as what needs it."""
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise broken(
+            f"{name} needs the package {missing[0]}, which is not installed",
+            got=show(name),
+            remedy=f"Run: pip install 'tumorcls[{name}]'",
+            key="name",
+        )
+
+
+def _check_bounds(name: str, value: Any) -> None:
+    """Raises the broken rule for a number that Optuna would take, and hang, fill the memory or fail later."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        low, high = _BOUNDS.get(name, _OTHERS)
+        if not low <= value <= high:
+            raise broken(f"must lie in [{low}, {high}]", got=show(value), remedy="Change it.", key=name)
+
+
+def _writable(factory: type) -> dict[str, Any]:
+    """The parameters that a study file can write -> their types."""
+    types: dict[str, Any] = {}
+    for name, parameter in inspect.signature(factory).parameters.items():
+        words = [word.strip() for word in str(parameter.annotation).split("|")]
+        if isinstance(parameter.annotation, type):
+            words = [parameter.annotation.__name__]
+        plain = [word for word in words if word != "None"]
+        if plain and all(word in _PLAIN for word in plain):
+            union: Any = _PLAIN[plain[0]]
+            for word in plain[1:]:
+                union = union | _PLAIN[word]
+            types[name] = union
+    return types

@@ -1,0 +1,97 @@
+"""The keys of `[study]` that say how its trials are run: budgets, faults, and how long a worker lives."""
+
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from search.study_file.limits import MAX_COUNT, MAX_TRIALS, MAX_WORKERS
+from search.study_file.places import RayKeys, RayPlaces
+from search.study_file.rule_errors import broken, show
+from search.study_file.units import parse_duration, parse_size
+
+_Seconds = Annotated[float, BeforeValidator(parse_duration)]
+_Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How trials are run. None stands for no limit.
+
+    Attributes:
+        trials: The budget: COMPLETE and PRUNED trials, over all launches.
+        timeout_s: Wall time of one launch in seconds.
+        max_reports: Reports, which mostly are epochs, of all trials over all launches.
+        max_device_time_s: Seconds that trials ran, over all launches; a trial that shares its device counts for its share.
+        patience: So many finished trials in a row without a better one end a launch.
+        max_failures: So many failed trials in a row end a launch; one that is tried again has not failed yet.
+        max_retries: How often a trial is tried again after its worker died or hung, or ran out of memory.
+        report_timeout_s: A worker that has been silent for so many seconds, in a trial, hangs and is killed.
+        worker_memory: A worker that uses more bytes after a trial is started anew.
+        worker_trials: A worker that has run so many trials is started anew.
+        workers_per_device: How many workers share a GPU of this machine.
+        executor: The Ray cluster that runs the workers; None is this machine.
+    """
+
+    trials: int
+    timeout_s: float | None = None
+    max_reports: int | None = None
+    max_device_time_s: float | None = None
+    patience: int | None = None
+    max_failures: int = 3
+    max_retries: int = 1
+    report_timeout_s: float | None = None
+    worker_memory: int | None = None
+    worker_trials: int | None = None
+    workers_per_device: int = 1
+    executor: RayPlaces | None = None
+
+    @property
+    def device_share(self) -> float:
+        """The part of a device that a trial takes; several devices count as many times."""
+        if self.executor is None:
+            return 1 / self.workers_per_device
+        return self.executor.gpus_per_trial or 1.0
+
+
+class PolicyKeys(BaseModel):
+    """The keys as the file writes them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)]
+    timeout: _Seconds | None = None
+    max_reports: _Count | None = None
+    max_device_time: _Seconds | None = None
+    patience: _Count | None = None
+    max_failures: _Count = 3
+    max_retries: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 1
+    report_timeout: _Seconds | None = None
+    worker_memory: Annotated[int, BeforeValidator(parse_size)] | None = None
+    worker_trials: _Count | None = None
+    workers_per_device: Annotated[int, Field(ge=1, le=MAX_WORKERS)] = 1
+    executor: RayKeys | None = None
+
+    @model_validator(mode="after")
+    def _check_sharing(self) -> Self:
+        if self.executor is not None and self.workers_per_device > 1:
+            rule = "workers_per_device must not be given with an executor, which deals out devices itself"
+            remedy = f"Write executor.gpus_per_trial = {1 / self.workers_per_device:.2g} instead."
+            raise broken(rule, got=show(self.workers_per_device), remedy=remedy)
+        return self
+
+    def policy(self) -> Policy:
+        """Returns the policy that these keys ask for."""
+        return Policy(
+            trials=self.trials,
+            timeout_s=self.timeout,
+            max_reports=self.max_reports,
+            max_device_time_s=self.max_device_time,
+            patience=self.patience,
+            max_failures=self.max_failures,
+            max_retries=self.max_retries,
+            report_timeout_s=self.report_timeout,
+            worker_memory=self.worker_memory,
+            worker_trials=self.worker_trials,
+            workers_per_device=self.workers_per_device,
+            executor=self.executor.places() if self.executor else None,
+        )

@@ -1,0 +1,132 @@
+"""Can a pruner ever prune? Not if it waits for more trials or more reports than there will be."""
+
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.pruners import BasePruner
+
+from search.study_file.rule_errors import broken, show
+
+EPOCHS = "epochs"
+"""The parameter or setting that says how often a trial reports, in a study file that has one of this name."""
+
+RUNS = ("folds", "repeats")
+"""Settings of an objective that trains several times in a trial, and reports once for each time."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What a study gives a pruner to work with.
+
+    Attributes:
+        trials: The budget.
+        reports: The most reports of a trial before its last one, when there is nothing left to save; None where the file does
+            not tell.
+        source: Where the file tells it.
+        each: What a report is: one of a run's epochs, which follow on each other, or one of several runs, which are independent
+            of each other; None where the file does not tell.
+    """
+
+    trials: int
+    reports: int | None = None
+    source: str = ""
+    each: Literal["epoch", "run"] | None = None
+
+
+def reach_of(trials: int, space: Mapping[str, BaseDistribution], settings: Mapping[str, Any]) -> Reach:
+    """Returns the reach in a study whose objective reports once a run or an epoch, if its file speaks of them at all."""
+    for key in RUNS:
+        count = settings.get(key)
+        if isinstance(count, int) and count > 1:
+            return Reach(trials, count - 1, f"objective.{key} = {count}", "run")
+    if EPOCHS in space:
+        distribution = space[EPOCHS]
+        values = distribution.choices if isinstance(distribution, CategoricalDistribution) else ()
+        if isinstance(distribution, IntDistribution):
+            values = (distribution.high,)
+        where = f"space.{EPOCHS}"
+    else:
+        values, where = (settings.get(EPOCHS),), f"objective.{EPOCHS}"
+    counts = [value for value in values if isinstance(value, int) and not isinstance(value, bool)]
+    return Reach(trials, max(counts) - 1, f"{where} = {max(counts)}", "epoch") if counts else Reach(trials)
+
+
+def check_reach(name: str, kind: type[BasePruner], options: Mapping[str, Any], reach: Reach) -> None:
+    """Raises the broken rule where the pruner could never prune a trial.
+
+    Args:
+        name: The pruner, as the study file calls it.
+        kind: Its class, for the defaults.
+        options: What the study file says; accepted by the class.
+        reach: What there is to work with.
+    """
+    _check_kind(name, reach)
+    defaults = {key: parameter.default for key, parameter in inspect.signature(kind).parameters.items()}
+    own = {**defaults, **options}
+    option, wanted = _trials_before(name, own)
+    if wanted >= reach.trials:
+        _refuse(
+            name,
+            option,
+            own,
+            f"it waits for complete trials, {wanted} at least, which must be below study.trials = {reach.trials}",
+        )
+    if name == "hyperband" and isinstance(own["max_resource"], int) and own["max_resource"] < own["min_resource"]:
+        _refuse(name, "max_resource", own, f"max_resource must be at least min_resource = {own['min_resource']}")
+    option, needed = _reports_before(name, own)
+    if reach.reports is not None and needed > reach.reports:
+        _refuse(
+            name, option, own, f"it needs {needed} reports of a trial, and {reach.source} has {reach.reports} before the last"
+        )
+
+
+def _check_kind(name: str, reach: Reach) -> None:
+    """Raises the broken rule where the pruner would read something into the reports that is not there."""
+    if name == "wilcoxon" and reach.each == "epoch":
+        rule = f"wilcoxon compares results that are independent of each other; {reach.source} makes a trial report its epochs"
+        remedy = "Set folds or repeats in [objective], or choose another pruner."
+        raise broken(rule, got=show(name), remedy=remedy, key="name")
+    if name == "patient" and reach.each == "run":
+        rule = (
+            f"patient waits for a run to improve; {reach.source} makes a trial report runs that are independent of each other"
+        )
+        raise broken(rule, got=show(name), remedy="Choose wilcoxon, or another pruner.", key="name")
+
+
+def _trials_before(name: str, options: Mapping[str, Any]) -> tuple[str, int]:
+    """So many complete trials must be there before another one can be pruned, and the option that says so."""
+    if name in ("median", "percentile"):
+        option = max(("n_startup_trials", "n_min_trials"), key=lambda key: options[key])
+        if options[option] > 1:
+            return option, options[option]
+    return "name", 0 if name in ("threshold", "patient") else 1
+
+
+def _reports_before(name: str, options: Mapping[str, Any]) -> tuple[str, float]:
+    """A trial can be pruned after so many reports at the earliest, and the option that says so. Steps count from zero."""
+    if name in ("median", "percentile", "threshold"):
+        return "n_warmup_steps", options["n_warmup_steps"] + 1
+    if name == "patient":
+        return "patience", options["patience"] + 2
+    if name == "wilcoxon":
+        # Of n differences that all point the same way, the signed-rank test's p is 2 ** -n, and no p is smaller.
+        threshold = options["p_threshold"]
+        significant = math.floor(-math.log2(threshold)) + 1 if threshold > 0 else math.inf
+        by_option = {"p_threshold": significant, "n_startup_steps": max(2, options["n_startup_steps"])}
+        option = max(by_option, key=lambda key: by_option[key])
+        return option, by_option[option]
+    least = options["min_resource"]
+    first_rung = 1 if least == "auto" else least
+    if name == "successive_halving":
+        first_rung *= options["reduction_factor"] ** options["min_early_stopping_rate"]
+    return "min_resource", first_rung + 1
+
+
+def _refuse(name: str, option: str, options: Mapping[str, Any], why: str) -> None:
+    got = show(name if option == "name" else options[option])
+    remedy = 'Write name = "none".' if option == "name" else f'Change {option}, or write name = "none".'
+    raise broken(f"{name} can never prune: {why}", got=got, remedy=remedy, key=option)

@@ -1,0 +1,212 @@
+"""The name and options in `[sampler]` -> an Optuna sampler, made anew for each trial from the study's seed.
+
+A sampler whose random state depends on what happened before in this process could not be resumed. Here the sampler for the
+trial at `place` is fixed by the study's seed, the place and the trials in the storage, so that a study that was killed and
+launched again goes on with what it would have drawn anyway (one worker; with several, given the order told).
+
+``grid`` is no sampler of Optuna's: its points are configs, tried in a seeded order as `[[enqueue]]` entries are. Optuna's own
+`GridSampler` gives points to trial numbers, so that a point whose trial failed is lost. ``none`` draws nothing: only what is
+enqueued is tried.
+
+A sampler that learns from trials begins with an initial design of ours instead of the random trials of Optuna's; with
+``initial_design = false`` it begins as Optuna has it.
+"""
+
+import inspect
+import itertools
+import math
+import random
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler
+
+from search.seeds import Stream, derive
+from search.study_file.conditions import Condition, is_active
+from search.study_file.limits import MAX_GRID
+from search.study_file.options import check_options, check_packages
+from search.study_file.rule_errors import broken, show, suggest
+from search.study_file.space import continuous, values_of
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How a sampler is made.
+
+    Attributes:
+        defaults: Options that differ from Optuna's defaults.
+        packages: What it needs beside Optuna, by import name.
+        keeps_seed: All trials share one seed, because they are points of one sequence.
+        one_direction: It cannot handle several directions.
+        models_shared: It models the parameters that all trials have, and draws the others at random.
+        learns: From every trial with a value, whoever drew it, once there are `n_startup_trials`. The others draw blindly, or
+            build on their own trials alone.
+        startup_trials: So many it wants after an initial design, where a study file does not say; None for Optuna's default.
+    """
+
+    factory: type[BaseSampler]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    keeps_seed: bool = False
+    one_direction: bool = False
+    models_shared: bool = False
+    learns: bool = False
+    startup_trials: int | None = None
+
+
+_QUIET: Mapping[str, Any] = MappingProxyType({"warn_independent_sampling": False})  # `drawn_alone` says it once instead
+
+_KINDS: Mapping[str, _Kind] = MappingProxyType(
+    {
+        # Multivariate: parameters such as the learning rate and the batch size act together (Falkner et al. 2018, BOHB). Six
+        # trials of an initial design tell as much as Optuna's ten random ones.
+        "tpe": _Kind(optuna.samplers.TPESampler, {"multivariate": True, "group": True}, learns=True, startup_trials=6),
+        "random": _Kind(optuna.samplers.RandomSampler),
+        "grid": _Kind(optuna.samplers.RandomSampler),
+        "qmc": _Kind(optuna.samplers.QMCSampler, {"scramble": True, **_QUIET}, keeps_seed=True, models_shared=True),
+        "nsgaii": _Kind(optuna.samplers.NSGAIISampler, models_shared=True),
+        "nsgaiii": _Kind(optuna.samplers.NSGAIIISampler, models_shared=True),
+        "cmaes": _Kind(optuna.samplers.CmaEsSampler, _QUIET, ("cmaes",), one_direction=True, models_shared=True),
+        "none": _Kind(optuna.samplers.RandomSampler),
+        "gp": _Kind(optuna.samplers.GPSampler, _QUIET, ("torch",), models_shared=True, learns=True),
+    }
+)
+
+
+_DESIGN = "initial_design"
+"""The one option that is not Optuna's."""
+
+FINITE = ("grid", "none")
+"""Samplers that come to an end, and so need whole configs in the queue."""
+
+
+def check(
+    name: str,
+    options: Mapping[str, Any],
+    space: Mapping[str, BaseDistribution],
+    directions: int,
+    conditions: Mapping[str, Condition] = MappingProxyType({}),
+) -> None:
+    """Raises the broken rule where `make` or a search could not work with this choice."""
+    if name not in _KINDS:
+        raise broken("unknown sampler", got=show(name), remedy=suggest(name, _KINDS), key="name")
+    kind = _KINDS[name]
+    own = dict(options)
+    if kind.learns and not isinstance(design := own.pop(_DESIGN, True), bool):
+        raise broken("must be true or false", got=show(design), remedy="Change it.", key=_DESIGN)
+    check_options(kind.factory, own, exclude=("seed",), also=(_DESIGN,) if kind.learns else ())
+    check_packages(name, kind.packages)
+    if kind.one_direction and directions > 1:
+        raise broken(
+            f"{name} needs a single direction", got=f"{directions} directions", remedy="Use tpe or nsgaii.", key="name"
+        )
+    if name == "grid" and (endless := continuous(space)):
+        raise broken(
+            "grid needs a list of values for every parameter",
+            got=f"{endless[0]}, a float without step",
+            remedy=f"Give space.{endless[0]} a step, or make it categorical.",
+            key="name",
+        )
+    if name == "grid" and len(_points(space, conditions, MAX_GRID + 1)) > MAX_GRID:
+        rule = f"a grid must have at most {MAX_GRID} points"
+        raise broken(rule, got="more", remedy="Take larger steps, fewer choices, or another sampler.", key="name")
+    parts = options.get("dividing_parameter", 3)
+    if name == "nsgaiii" and (points := math.comb(directions + parts - 1, parts)) > MAX_GRID:
+        rule = f"{directions} directions and dividing_parameter must make at most {MAX_GRID} reference points"
+        raise broken(rule, got=str(points), remedy="Lower it.", key="dividing_parameter")
+    try:
+        make(name, options, study_seed=0, place=0)
+    except (TypeError, ValueError, FutureWarning) as error:
+        raise broken(f"{name} does not accept these options", got=str(error), remedy="Change them.") from None
+
+
+def make(name: str, options: Mapping[str, Any], *, study_seed: int, place: int) -> BaseSampler:
+    """Returns the sampler for one trial.
+
+    Args:
+        name: One of the names that a study file may use.
+        options: Passed on to the sampler's constructor.
+        study_seed: The study's seed.
+        place: The trial's place among those that are no retries, from zero. It and `study_seed` fix the random state.
+    """
+    kind = _KINDS[name]
+    seed = derive(study_seed, Stream.SAMPLER, 0 if kind.keeps_seed else place)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # chosen knowingly, by the study's author or by `defaults`
+        warnings.simplefilter("error", FutureWarning)  # a deprecated option: `check` turns it into one line
+        return kind.factory(**{**_arguments(kind, options), "seed": seed})
+
+
+def startup_trials(name: str, options: Mapping[str, Any]) -> int:
+    """Returns how many trials an initial design is to give this sampler before it learns from them; 0 for no design."""
+    kind = _KINDS[name]
+    if not kind.learns or not options.get(_DESIGN, True):
+        return 0
+    default = inspect.signature(kind.factory).parameters["n_startup_trials"].default
+    return int(_arguments(kind, options).get("n_startup_trials", default))
+
+
+def fixed(params: Mapping[str, Any]) -> BaseSampler:
+    """Returns a sampler that draws these parameters."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # of Optuna since 2.4
+        return optuna.samplers.PartialFixedSampler(dict(params), optuna.samplers.RandomSampler())
+
+
+def _arguments(kind: _Kind, options: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = {**kind.defaults, **options}
+    if arguments.pop(_DESIGN, True) and kind.startup_trials is not None:
+        arguments.setdefault("n_startup_trials", kind.startup_trials)
+    return arguments
+
+
+def grid(space: Mapping[str, BaseDistribution], conditions: Mapping[str, Condition], study_seed: int) -> list[dict[str, Any]]:
+    """Returns all points of the grid in an order fixed by the seed, so that a budget below their number is a fair sample.
+
+    Args:
+        space: Without continuous parameters, parents before their children.
+        conditions: A point holds the parameters whose condition it meets, and no others.
+        study_seed: The study's seed.
+    """
+    points = _points(space, conditions)
+    random.Random(derive(study_seed, Stream.GRID)).shuffle(points)
+    return points
+
+
+def _points(
+    space: Mapping[str, BaseDistribution], conditions: Mapping[str, Condition], at_most: int | None = None
+) -> list[dict[str, Any]]:
+    """Returns the points of the grid in the order of its values, the first `at_most` of them."""
+    points: list[dict[str, Any]] = [{}]
+    for name, distribution in space.items():
+        longer = itertools.chain.from_iterable(_extend(point, name, distribution, conditions) for point in points)
+        points = list(itertools.islice(longer, at_most))
+    return points
+
+
+def drawn_alone(name: str, conditions: Mapping[str, Condition]) -> str:
+    """Returns which conditional parameters this sampler cannot model, as a sentence; empty where it can."""
+    if not conditions or not _KINDS[name].models_shared:
+        return ""
+    return f"{name} models the parameters that all trials have, and draws the others at random: {', '.join(conditions)}."
+
+
+def learns(name: str) -> bool:
+    """Returns whether this sampler learns from trials that another one drew, such as those of another study."""
+    return _KINDS[name].learns
+
+
+def _extend(
+    point: dict[str, Any], name: str, distribution: BaseDistribution, conditions: Mapping[str, Condition]
+) -> Iterator[dict[str, Any]]:
+    if not is_active(name, point, conditions):
+        yield point
+        return
+    for value in values_of(distribution):
+        yield {**point, name: value}

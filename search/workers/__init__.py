@@ -1,0 +1,1 @@
+"""Who runs a trial: worker processes, the objective in them, and what starts and watches them."""

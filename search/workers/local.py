@@ -1,0 +1,147 @@
+"""Workers as child processes of the driver, on this machine."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pickle import UnpicklingError
+
+from search.workers.memory import OomKills
+from search.workers.process import TRACE_SIGNAL, WorkerSetup, main
+from search.workers.protocol import Died, FromWorker, Stop, ToWorker
+
+_SECONDS_TO_LEAVE = 5.0
+_SECONDS_TO_TRACE = 0.2
+
+
+class LocalExecutor:
+    """Runs each worker in a spawned process, with a pipe to it.
+
+    Spawned rather than forked: no backend survives a fork, and a spawned child starts from a clean state.
+
+    Args:
+        setup: Returns what the worker of a number needs to start.
+    """
+
+    def __init__(self, setup: Callable[[int], WorkerSetup]) -> None:
+        self._setup = setup
+        self._context = multiprocessing.get_context("spawn")
+        self._children: dict[int, tuple[SpawnProcess, Connection]] = {}
+        self._oom_kills = OomKills()
+
+    def start(self, worker: int) -> None:
+        """Starts a worker process."""
+        ours, theirs = self._context.Pipe()
+        setup = self._setup(worker)
+        process = self._context.Process(target=main, args=(theirs, setup), name=f"worker-{worker}")
+        with _signals_blocked(), _environment(setup.environ):
+            process.start()
+        theirs.close()  # so that the pipe ends when the child does
+        self._children[worker] = (process, ours)
+
+    def send(self, worker: int, message: ToWorker) -> None:
+        """Sends a message; a dead worker's `Died` comes from `receive`."""
+        with contextlib.suppress(OSError):
+            self._children[worker][1].send(message)
+
+    def receive(self, timeout_s: float) -> list[tuple[int, FromWorker]]:
+        """Waits for pipes and for the processes themselves: a killed worker cannot say goodbye."""
+        by_connection = {connection: worker for worker, (_, connection) in self._children.items()}
+        by_sentinel = {process.sentinel: worker for worker, (process, _) in self._children.items()}
+        ready = set(wait([*by_connection, *by_sentinel], timeout_s))
+        said: list[tuple[int, FromWorker]] = []
+        for connection, worker in by_connection.items():
+            if connection in ready:
+                said += [(worker, message) for message in _read(connection)]
+        for sentinel, worker in by_sentinel.items():
+            if sentinel in ready:
+                said.append((worker, self._bury(worker)))
+            elif self._children[worker][1].closed:
+                # The pipe ended but the process has not: it is on its way out, or broken beyond use.
+                self._children[worker][0].join(_SECONDS_TO_LEAVE)
+                said.append((worker, self._bury(worker)))
+        return said
+
+    def kill(self, worker: int) -> None:
+        """Ends a process that hangs; where it hangs is then in its log."""
+        process = self._children[worker][0]
+        if process.is_alive() and process.pid is not None:
+            os.kill(process.pid, TRACE_SIGNAL)
+            process.join(_SECONDS_TO_TRACE)
+        self._bury(worker)
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Ends all processes; one that does not leave within a few seconds is killed."""
+        if at_once:
+            for process, _ in self._children.values():
+                process.kill()
+        for worker in self._children:
+            self.send(worker, Stop())
+        deadline = time.monotonic() + _SECONDS_TO_LEAVE
+        for process, _ in self._children.values():
+            process.join(max(0.0, deadline - time.monotonic()))
+        for worker in list(self._children):
+            self._bury(worker)
+
+    def _bury(self, worker: int) -> Died:
+        process, connection = self._children.pop(worker)
+        if process.is_alive():
+            process.kill()
+        process.join()
+        assert process.exitcode is not None
+        out_of_memory = process.exitcode == -signal.SIGKILL and self._oom_kills.account()
+        reason = _cause(process.exitcode, out_of_memory=out_of_memory)
+        process.close()
+        connection.close()
+        return Died(reason, out_of_memory)
+
+
+def _read(connection: Connection) -> Iterator[FromWorker]:
+    """Yields all messages that are there; closes the connection at its end, or at a message cut short by a kill."""
+    try:
+        while connection.poll():
+            yield connection.recv()
+    except (EOFError, OSError, UnpicklingError):
+        connection.close()
+
+
+def _cause(exit_code: int, *, out_of_memory: bool) -> str:
+    if exit_code >= 0:
+        return f"the worker process ended with exit code {exit_code}"
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        name = f"signal {-exit_code}"
+    hint = " (out of memory?)" if exit_code == -signal.SIGKILL else ""
+    return f"the worker process was killed by {name}{': the host ran out of memory' if out_of_memory else hint}"
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Holds ^C and SIGTERM back while a child is born; the child inherits the block until it is ready to ignore ^C."""
+    resource_tracker.ensure_running()  # it would start with the first child, and unblock both signals when it does
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Lets a child be born with these variables: a library may read them before the child's first line of Python."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

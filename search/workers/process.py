@@ -1,0 +1,300 @@
+"""The child: builds the objective once, then runs trials until it is told to stop.
+
+Nothing heavy is imported up here, so that a worker that only waits costs little; what its environment says (threads, device,
+log level) was set before the process began.
+"""
+
+import builtins
+import contextlib
+import faulthandler
+import inspect
+import math
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from search.errors import ObjectiveError, one_line
+from search.streams import failure_of, forgive_output
+from search.study_file.env import AsWritten
+from search.study_file.rule_errors import suggest
+from search.workers.fingerprint import describe_change, take_fingerprint, take_notes
+from search.workers.memory import is_out_of_memory, memory_in_use
+from search.workers.objective import find
+from search.workers.protocol import (
+    Answer,
+    Artifact,
+    Changed,
+    Explain,
+    Notice,
+    NotReady,
+    Outcome,
+    Ready,
+    Report,
+    RunTrial,
+    Stop,
+    UserAttr,
+)
+from search.workers.trial import Interrupted, WorkerTrial
+
+TRACE_SIGNAL = signal.SIGUSR1
+"""Makes a worker write the stack of its threads to its log."""
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """All that a worker needs to start.
+
+    Attributes:
+        target: The objective, as ``module:attribute``.
+        settings: The objective's own settings, passed on as keyword arguments.
+        log: The file that takes what the worker prints; None leaves stdout and stderr as they are.
+        environ: Variables that the process is started with.
+        as_written: Puts the file's words back in the place of what its settings expand to, in all that is stored and shown.
+    """
+
+    target: str
+    settings: Mapping[str, Any]
+    log: Path | None = None
+    environ: Mapping[str, str] = field(default_factory=dict)
+    as_written: AsWritten = field(default_factory=AsWritten)
+
+
+def main(connection: Connection, setup: WorkerSetup) -> None:
+    """The whole life of a worker process."""
+    # ^C in a terminal reaches every process in the foreground; what it means is for the driver to say. The driver starts us
+    # with both signals blocked, so that none can hit the gap before this line.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    _leave_with_the_parent()
+    if setup.log is not None and (notice := _print_to(setup.log)):
+        with contextlib.suppress(OSError):  # the driver has hung up
+            connection.send(Notice(notice))
+    faulthandler.register(TRACE_SIGNAL)  # a worker that hangs is made to say where, before it is killed
+    # A study finds the `objective.py` beside it, as pytest and `python -m` would.
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    serve(connection, setup)
+
+
+def serve(connection: Connection, setup: WorkerSetup) -> None:
+    """Builds the objective and runs trials until the driver says `Stop` or hangs up."""
+    with contextlib.suppress(BrokenPipeError):  # it has hung up, and nobody hears what is left to say
+        _serve(connection, setup)
+
+
+def _serve(connection: Connection, setup: WorkerSetup) -> None:
+    hide = setup.as_written.text
+    try:
+        objective = build_objective(setup.target, setup.settings)
+        fingerprint = {hide(name): hide(text) for name, text in take_fingerprint(objective).items()}
+    except Exception as error:
+        print(hide(traceback.format_exc()), file=sys.stderr)
+        connection.send(NotReady(f"objective {setup.target} could not start: {hide(describe(error))}"))
+        return
+    for note in (notes := take_notes(objective)):
+        print(note)
+    connection.send(Ready(fingerprint, notes))
+    while isinstance(task := _next_task(connection), RunTrial):
+        outcome = run_trial(objective, task, connection, setup.as_written)
+        if notice := _cut_log(setup.log):
+            connection.send(Notice(notice))
+        connection.send(replace(outcome, memory=memory_in_use()))
+    if isinstance(task, Explain):
+        connection.send(Changed(hide(describe_change(objective, task.before, fingerprint))))
+    if isinstance(task, Stop) and task.reason:
+        print(f"leaving: {task.reason}")
+
+
+def build_objective(target: str, settings: Mapping[str, Any]) -> Callable[[WorkerTrial], Any]:
+    """Returns what runs one trial.
+
+    A class is called with the settings as keywords, and its instance then once for each trial; anything else is called as
+    ``objective(trial, **settings)``.
+
+    Raises:
+        ObjectiveError: There is no such module or attribute, or it does not take these settings.
+    """
+    found = find(target, "study.objective")
+    if not callable(found):
+        raise ObjectiveError(f"{target} must be a class or a function; got {type(found).__name__}")
+    if is_python_own(found):
+        raise ObjectiveError(
+            f"{target} must be an objective of yours or of a package; got {_full_name(found)}, of Python's own"
+        )
+    arguments = () if inspect.isclass(found) else (None,)
+    _check_settings(found, arguments, settings)
+    if not inspect.isclass(found):
+        return lambda trial: found(trial, **settings)
+    objective = found(**settings)
+    if not callable(objective):
+        raise ObjectiveError(f"{target} must define __call__(self, trial)")
+    return objective
+
+
+def is_python_own(found: Any) -> bool:
+    """Returns whether a class or a function comes with Python: ``os.system``, reached through a module that imports `os`."""
+    if not (inspect.isclass(found) or inspect.isroutine(found)):
+        return False
+    return _full_name(found).partition(".")[0] in sys.stdlib_module_names
+
+
+def _full_name(found: Any) -> str:
+    module = getattr(found, "__module__", None) or getattr(type(getattr(found, "__self__", None)), "__module__", "builtins")
+    return f"{module}.{getattr(found, '__qualname__', type(found).__qualname__)}"
+
+
+def run_trial(
+    objective: Callable[[WorkerTrial], Any], task: RunTrial, connection: Connection, as_written: AsWritten
+) -> Outcome:
+    """Runs one trial; whatever the objective does short of killing the process becomes an `Outcome`."""
+    from optuna import TrialPruned
+
+    def ask(report: Report) -> Answer:
+        connection.send(report)
+        if not task.answered and not connection.poll():
+            return Answer()
+        answer = _receive(connection)
+        # Anything else means that the driver is gone or going: stop rather than train on for nobody.
+        return answer if isinstance(answer, Answer) else Answer(stop=True)
+
+    def tell(message: UserAttr | Artifact | Notice) -> None:
+        if isinstance(message, UserAttr):
+            message = replace(message, value=as_written.value(message.value, task.params))
+        connection.send(message)
+
+    try:
+        result = objective(WorkerTrial(task, ask, tell))
+        values = as_values(result, task.directions)
+    except TrialPruned:
+        return Outcome(task.number, "pruned")
+    except Interrupted:
+        return Outcome(task.number, "interrupted")
+    except _BadResult as error:
+        return Outcome(task.number, "failed", reason=as_written.text(str(error)))
+    except (Exception, SystemExit) as error:  # a trial may raise anything, and the next trial may still be fine
+        reason, trace = as_written.text(describe(error, always_type=True)), as_written.text(traceback.format_exc())
+        print(trace, file=sys.stderr)
+        return Outcome(task.number, "failed", (), reason, trace, out_of_memory=is_out_of_memory(error))
+    return Outcome(task.number, "complete", values)
+
+
+class _BadResult(Exception):
+    """The objective returned what is no result; the message is the reason."""
+
+
+def as_values(result: Any, directions: int) -> tuple[float, ...]:
+    """Returns what an objective returned as one float for each direction.
+
+    Raises:
+        _BadResult: It is None, NaN, infinite, no number, or of the wrong length.
+    """
+    wanted = "one number" if directions == 1 else f"{directions} numbers, one for each direction"
+    several = isinstance(result, Sequence) and not isinstance(result, str)
+    items = list(result) if several else [result]
+    if len(items) != directions or any(isinstance(item, str) for item in items):  # float("1") would pass
+        raise _BadResult(f"the objective must return {wanted}; got {one_line(repr(result))}")
+    try:
+        values = tuple(float(item) for item in items)
+    except (TypeError, ValueError, OverflowError):
+        raise _BadResult(f"the objective must return {wanted}; got {one_line(repr(result))}") from None
+    for lost, why in ((math.isnan, "not a number"), (math.isinf, "infinite")):
+        if any(map(lost, values)):
+            raise _BadResult(f"the objective must return {wanted}; got {one_line(repr(result))} ({why})")
+    return values
+
+
+def describe(error: BaseException, *, always_type: bool = False) -> str:
+    """Returns an exception as one line.
+
+    A class of Python's own is named, since its message alone says little (``KeyError: 'x'``); a package's own class is not,
+    since its message was written to be read.
+    """
+    message = one_line(error)
+    name = type(error).__name__
+    if not message:
+        return name
+    return f"{name}: {message}" if always_type or hasattr(builtins, name) else message
+
+
+def _check_settings(found: Callable[..., Any], arguments: tuple[Any, ...], settings: Mapping[str, Any]) -> None:
+    try:
+        signature = inspect.signature(found)
+    except (TypeError, ValueError):  # some callables of C have none; calling them will tell
+        return
+    names = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    for key in settings:
+        if not takes_any and key not in names[len(arguments) :]:
+            raise ObjectiveError(f"[objective] has the unknown setting {key}. {suggest(key, names[len(arguments) :])}")
+    try:
+        signature.bind(*arguments, **settings)
+    except TypeError as error:
+        raise ObjectiveError(f"[objective] does not fit: {error}") from None
+
+
+def _next_task(connection: Connection) -> Any:
+    """Returns the next message; one that would have stopped a trial which has ended since is void."""
+    while isinstance(message := _receive(connection), Answer):
+        pass
+    return message
+
+
+def _receive(connection: Connection) -> Any:
+    try:
+        return connection.recv()
+    except (EOFError, OSError):  # the driver hung up
+        return Stop()
+
+
+def _leave_with_the_parent() -> None:
+    """Ends this process as soon as the driver is gone, even in the middle of a training step."""
+    from multiprocessing import parent_process
+
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="watch-driver", daemon=True).start()
+
+
+def _print_to(log: Path) -> str:
+    """Sends all output to `log`, that of C libraries too; it is appended, so that a resumed study keeps its history.
+
+    Returns:
+        In one line why that cannot be, where it cannot: what is printed is let go of then. Empty otherwise.
+    """
+    notice = ""
+    try:
+        target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError as error:
+        notice = _no_log(log, error)
+        target = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
+    forgive_output()  # a full disk must not end a trial that prints
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    return notice
+
+
+def _cut_log(log: Path | None) -> str:
+    """Returns in one line why not all that was printed is in the log; empty where it is."""
+    failure = failure_of(sys.stdout) or failure_of(sys.stderr)
+    return _no_log(log, failure) if log is not None and failure is not None else ""
+
+
+def _no_log(log: Path, error: OSError) -> str:
+    return f"{log}: what workers print cannot be kept; got {error.strerror or error}. Going on without."

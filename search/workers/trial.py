@@ -1,0 +1,185 @@
+"""The trial that an objective sees inside a worker.
+
+It has the part of `optuna.Trial` that an objective needs, so that one objective runs under `search` and in
+`study.optimize` alike. Parameters were sampled by the driver; `suggest_*` looks them up and checks that the space in the
+study file is what the objective expects.
+"""
+
+import json
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from search.records.attributes import OBJECTIVE_KEYS, PREFIX
+from search.workers.protocol import Answer, Artifact, Notice, Report, RunTrial, UserAttr
+
+MAX_ARTIFACT_BYTES = 16 * 2**20
+"""The driver holds an artifact in memory, and serves no other worker while it writes it."""
+
+
+class Interrupted(BaseException):
+    """The driver asked this trial to stop. No `Exception`, so that an objective's ``except Exception`` lets it through."""
+
+
+class WorkerTrial:
+    """One trial of the study, seen from its worker.
+
+    Args:
+        task: What the driver sent.
+        ask: Sends a report to the driver and returns its answer.
+        tell: Sends a user attribute, an artifact or a notice to the driver.
+    """
+
+    def __init__(
+        self, task: RunTrial, ask: Callable[[Report], Answer], tell: Callable[[UserAttr | Artifact | Notice], None]
+    ) -> None:
+        self.number = task.number
+        self.params: dict[str, Any] = dict(task.params)
+        self.user_attrs: dict[str, Any] = dict(task.user_attrs)
+        self.directions = task.directions
+        self._checkpoints = task.checkpoints
+        self._ask = ask
+        self._tell = tell
+        self._answer = Answer()
+        self._steps: set[int] = set()
+
+    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> float:
+        """Returns the parameter `name`, a number in [low, high].
+
+        Raises:
+            ValueError: The study file's space has no such parameter, or holds a value that this range does not.
+        """
+        value = self._look_up(name, "suggest_float")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f'space.{name}: the objective expects a float; got {value!r}. Write type = "float".')
+        self._check_range(name, value, low, high, step)
+        return float(value)
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """Returns the parameter `name`, a whole number in [low, high].
+
+        Raises:
+            ValueError: The study file's space has no such parameter, or holds a value that this range does not.
+        """
+        value = self._look_up(name, "suggest_int")
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f'space.{name}: the objective expects an int; got {value!r}. Write type = "int".')
+        self._check_range(name, value, low, high, step)
+        return value
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """Returns the parameter `name`, one of `choices`.
+
+        Raises:
+            ValueError: The study file's space has no such parameter, or holds a value that is not among the choices.
+        """
+        value = self._look_up(name, "suggest_categorical")
+        if value not in choices:
+            raise ValueError(f"space.{name}: the objective expects one of {list(choices)!r}; got {value!r}. Change choices.")
+        return value
+
+    def report(self, value: float, step: int) -> None:
+        """Records an intermediate value, and learns whether this trial is to be pruned.
+
+        Args:
+            value: The value of the metric after `step`; NaN is allowed, and pruners prune it. What is infinite is kept as NaN:
+                it is as little a value, and would outdo every other.
+            step: The zero-based epoch. A second report of one step is ignored with a warning, as Optuna does.
+
+        Raises:
+            TypeError: `value` is not a number, or `step` not a whole one.
+            ValueError: `step` is negative.
+            NotImplementedError: The study has several directions; Optuna has no intermediate values there.
+        """
+        if self.directions > 1:
+            raise NotImplementedError("Trial.report is not supported for multi-objective optimization.")
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"The `value` argument is of type '{type(value)}' but supposed to be a float.") from None
+        try:
+            step = int(step)
+        except (TypeError, ValueError):
+            raise TypeError(f"The `step` argument is of type '{type(step)}' but supposed to be an int.") from None
+        if step < 0:
+            raise ValueError(f"`step={step}` must be non-negative.")
+        if step in self._steps:
+            warnings.warn(f"The reported value is ignored because `step={step}` is already reported.", stacklevel=2)
+            return
+        self._steps.add(step)
+        self._answer = self._ask(Report(self.number, math.nan if math.isinf(number) else number, step))
+        if self._answer.stop:
+            raise Interrupted
+
+    def should_prune(self) -> bool:
+        """Returns whether the study's pruner gave this trial up at its last report; False before the first one."""
+        if self.directions > 1:
+            raise NotImplementedError("Trial.should_prune is not supported for multi-objective optimization.")
+        return self._answer.prune
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        """Keeps something with the trial.
+
+        Raises:
+            TypeError: JSON cannot hold `value`.
+            ValueError: The key is one that the driver sets.
+        """
+        if key.startswith(PREFIX) and key not in OBJECTIVE_KEYS:
+            theirs = " and ".join(OBJECTIVE_KEYS)
+            raise ValueError(f"set_user_attr: a key that begins with {PREFIX} must be {theirs}; got {key!r}. Rename it.")
+        json.dumps(value)
+        self.user_attrs[key] = value
+        self._tell(UserAttr(self.number, key, value))
+
+    def upload_artifact(self, filename: str, content: bytes) -> None:
+        """Keeps a file with the trial; optuna-dashboard shows images on the trial's page. `optuna.Trial` has no such method.
+
+        Args:
+            filename: Its name without a folder; the ending tells what it is.
+            content: At most `MAX_ARTIFACT_BYTES`.
+
+        Raises:
+            ValueError: The name has a folder or none is left, or the content is too large.
+        """
+        if not filename or Path(filename).name != filename:
+            raise ValueError(f"upload_artifact: the name must be a file's, without a folder; got {filename!r}.")
+        if len(content) > MAX_ARTIFACT_BYTES:
+            raise ValueError(
+                f"upload_artifact: {filename} must have at most {MAX_ARTIFACT_BYTES:,} bytes; got {len(content):,}. "
+                "Write it to a folder of yours, and keep its path with set_user_attr."
+            )
+        self._tell(Artifact(self.number, filename, content))
+
+    def checkpoint_folder(self) -> Path | None:
+        """Returns a folder that this trial finds again when it is tried again after a loss; `optuna.Trial` has no such method.
+
+        It is removed once the trial has ended for good. None where the driver keeps nothing, or the folder cannot be made.
+        """
+        if self._checkpoints is not None:
+            try:
+                self._checkpoints.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                said = f"got {error.strerror or error}. Going on without."
+                self._tell(Notice(f"{self._checkpoints.parent}: checkpoints cannot be kept; {said}"))
+                self._checkpoints = None
+        return self._checkpoints
+
+    def _look_up(self, name: str, method: str) -> Any:
+        if name not in self.params:
+            known: Mapping[str, Any] = self.params
+            raise ValueError(
+                f"trial.{method}({name!r}): not in [space], or its `when` does not hold; this trial has {sorted(known)}. "
+                "Add it to the study file, or ask for it only when it is there."
+            )
+        return self.params[name]
+
+    @staticmethod
+    def _check_range(name: str, value: float, low: float, high: float, step: float | None) -> None:
+        if not low <= value <= high:
+            raise ValueError(
+                f"space.{name}: the objective expects a value in [{low}, {high}]; got {value}. Change its low and high."
+            )
+        if step is not None and not math.isclose((value - low) / step, round((value - low) / step), abs_tol=1e-8):
+            raise ValueError(f"space.{name}: the objective expects {low} plus a multiple of {step}; got {value}.")

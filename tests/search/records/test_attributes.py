@@ -1,0 +1,66 @@
+import optuna
+import pytest
+from optuna.trial import create_trial
+
+from search.driver.resume import Owner, check_same, describe
+from search.errors import StudyError
+from search.records import attributes
+from search.study_file.load import load
+from tumorcls import objective
+
+READERS = {
+    attributes.OWNER_KEY: (attributes.owner_of, {}),
+    attributes.SEED_KEY: (attributes.seed_of, None),
+    attributes.RETRY_KEY: (attributes.retry_of, None),
+    attributes.RETRIES_KEY: (attributes.retries_of, 0),
+    attributes.QUEUED_KEY: (attributes.queued_of, None),
+    attributes.FINALIST_KEY: (attributes.finalist_of, None),
+    attributes.FAILURE_KEY: (attributes.failure_of, None),
+    attributes.TRACEBACK_KEY: (attributes.traceback_of, None),
+    attributes.CONFIG_KEY: (attributes.config_of, None),
+    attributes.PROVENANCE_KEY: (attributes.provenance_of, {}),
+    attributes.WARM_KEY: (attributes.warm_link, None),
+    attributes.IMPORTED_KEY: (attributes.imported_of, None),
+}
+NOT_OURS = [None, True, -1.5, [1], [], float("nan")]
+
+
+@pytest.mark.parametrize("key", READERS)
+@pytest.mark.parametrize("value", NOT_OURS, ids=repr)
+def test_what_is_of_another_shape_counts_as_absent(key, value):
+    reader, absent = READERS[key]
+    assert reader(create_trial(value=0.0, user_attrs={key: value})) == absent
+
+
+@pytest.mark.parametrize("value", [*NOT_OURS, {"study": 1}, {"study": "a", "trial": 0}, {"study": "a", "all": 1}], ids=repr)
+def test_likewise_of_a_study(value):
+    study = optuna.create_study()
+    for key in (attributes.FILE_KEY, attributes.BUDGET_KEY, attributes.WARM_KEY, attributes.DRIVER_KEY):
+        study.set_user_attr(key, value)
+    assert (attributes.file_of(study), attributes.budget_of(study), attributes.warm_source(study)) == (None, None, None)
+    assert Owner.from_attr(study.user_attrs[attributes.DRIVER_KEY]) is None
+
+
+def test_a_retry_is_of_an_earlier_trial():
+    study = optuna.create_study()
+    for first in (1, 0, 5):
+        study.add_trial(create_trial(value=0.0, user_attrs={attributes.RETRY_KEY: first}))
+    assert [attributes.retry_of(trial) for trial in study.trials] == [None, 0, None]
+
+
+def test_every_name_has_the_prefix():
+    keys = [value for name, value in vars(attributes).items() if name.endswith("_KEY") and not name.startswith("_")]
+    assert len(keys) > 15
+    assert [key for key in keys if not key.startswith(attributes.PREFIX)] == [attributes.WORKER_KEY, attributes.CLOCK_KEY]
+    assert (objective.CONFIG_KEY, objective.PROVENANCE_KEY) == attributes.OBJECTIVE_KEYS
+
+
+def test_a_study_of_the_version_before_is_refused(write):
+    spec = load(write())
+    study = optuna.create_study(study_name="demo", direction="maximize")
+    study.set_user_attr("study_file", "somebody's own note")
+    check_same(study, spec)
+    study = optuna.create_study(study_name="demo", direction="maximize")
+    study.set_user_attr("study_file", describe(spec))
+    with pytest.raises(StudyError, match=r'study "demo": must be of this version of search; got one .* Add --as NAME'):
+        check_same(study, spec)

@@ -1,0 +1,170 @@
+"""Numbers of the report against what an independent query of the SQLite file gives."""
+
+import sqlite3
+from contextlib import closing
+from statistics import median
+
+import optuna
+import pytest
+
+from search.errors import StudyError
+from search.records.attributes import FILE_KEY, OWNER_KEY, QUEUED_KEY, RETRY_KEY
+from search.results.report.facts import NO_REASON, gather
+
+
+@pytest.fixture(scope="module")
+def facts(varied):
+    return gather(varied)
+
+
+@pytest.fixture
+def ask(database):
+    def query(text):
+        with closing(sqlite3.connect(database)) as connection:
+            return connection.execute(text).fetchall()
+
+    return query
+
+
+STEPS = """SELECT t.number, t.state, COUNT(i.step), (julianday(t.datetime_complete) - julianday(t.datetime_start)) * 86400
+           FROM trials t LEFT JOIN trial_intermediate_values i ON i.trial_id = t.trial_id GROUP BY t.trial_id"""
+SPANS = """SELECT a.value_json, MIN(julianday(datetime_start)) * 86400, MAX(julianday(datetime_complete)) * 86400,
+           SUM(julianday(datetime_complete) - julianday(datetime_start)) * 86400
+           FROM trials t JOIN trial_user_attributes a ON a.trial_id = t.trial_id AND a.key = 'search:owner'
+           WHERE datetime_complete IS NOT NULL GROUP BY a.value_json"""
+
+
+def test_counts_best_and_top(facts, ask):
+    states = dict(ask("SELECT state, COUNT(*) FROM trials GROUP BY state"))
+    assert {state.name: facts.count(state) for state in optuna.trial.TrialState if facts.count(state)} == states
+    query = """SELECT number, value FROM trials t JOIN trial_values v ON v.trial_id = t.trial_id
+               WHERE t.state = 'COMPLETE' ORDER BY value DESC LIMIT 10"""
+    assert [(trial.number, trial.value) for trial in facts.top] == ask(query)
+    assert [trial.number for trial in facts.best] == [facts.top[0].number]
+
+
+def test_the_baseline_and_the_gain(facts, ask):
+    [(number,)] = ask(
+        "SELECT number FROM trials t JOIN trial_system_attributes a USING (trial_id) WHERE a.key = 'fixed_params'"
+    )
+    assert facts.baseline.number == number == 0
+    [(best, baseline)] = ask(
+        "SELECT MAX(value), MAX(value) FILTER (WHERE number = 0) FROM trial_values JOIN trials t USING (trial_id) "
+        "WHERE t.state = 'COMPLETE'"
+    )
+    assert facts.gain() == pytest.approx(best - baseline)
+
+
+def test_what_pruning_saved(facts, ask):
+    saved = facts.pruning
+    rows = ask(STEPS)
+    epochs = dict(ask("SELECT number, param_value FROM trials JOIN trial_params USING (trial_id) WHERE param_name = 'epochs'"))
+    step_s = median(seconds / steps for _, state, steps, seconds in rows if state == "COMPLETE")
+    steps_saved = sum(epochs[number] - steps for number, state, steps, _ in rows if state == "PRUNED")
+    assert saved.planned_by == "epochs"
+    assert (saved.trials, saved.steps_run, saved.steps_saved) == (2, sum(row[2] for row in rows), steps_saved)
+    assert saved.seconds_saved == pytest.approx(steps_saved * step_s, abs=1e-3)
+    assert saved.share == pytest.approx(4 / 26)
+
+
+def test_without_a_parameter_that_plans_them_steps_are_those_of_the_median_trial(study, add):
+    space = {"x": optuna.distributions.FloatDistribution(0, 1)}
+    for steps in (2, 6, 10):
+        add(study, 1.0, params={"x": 0.1}, space=space, reports=[0.0] * steps, seconds=2.0 * steps)
+    add(study, 0.0, "PRUNED", params={"x": 0.1}, space=space, reports=[0.0])
+    add(study, 0.0, "PRUNED", params={"x": 0.1}, space=space, reports=[0.0] * 8)
+    saved = gather(study).pruning
+    assert (saved.planned_by, saved.steps_saved, saved.seconds_saved) == (None, 5, 10)
+
+
+def test_workers_and_idle_time(facts, ask):
+    line = facts.timeline
+    rows = ask(SPANS)
+    assert (line.lanes, line.named) == (2, True)
+    wall = 74 - 0  # a trial still runs, and began when the last thing was heard of
+    assert line.wall_s == wall
+    assert line.busy_s == pytest.approx(sum(row[3] for row in rows), abs=1e-3)
+    assert line.idle_s == pytest.approx(len(rows) * wall - line.busy_s)
+
+
+def test_time_between_two_launches_is_not_idle(study, add):
+    for pid, start in ((1, 0), (2, 1000)):
+        add(study, 1.0, start=start, user_attrs={OWNER_KEY: {"pid": pid, "worker": 0}})
+        add(study, 1.0, start=start + 15, user_attrs={OWNER_KEY: {"pid": pid, "worker": 0}})
+    line = gather(study).timeline
+    assert (line.wall_s, line.busy_s, line.idle_s) == (50, 40, 10)
+
+
+def test_trials_of_plain_optuna_get_lanes_without_overlap(study, add):
+    for start in (0, 5, 10, 12, 15):
+        add(study, 1.0, start=start)
+    line = gather(study).timeline
+    assert [span.lane for span in line.spans] == [0, 1, 0, 2, 1]
+    assert (line.lanes, line.named) == (3, False)
+
+
+def test_failures_by_reason(facts):
+    found = facts.failures
+    assert [(failure.reason, failure.numbers) for failure in found] == [("<b>no memory</b>", (8, 9)), (NO_REASON, (10,))]
+    assert found[0].traceback == "File 'x', line 8"
+
+
+def test_importances_find_what_matters(facts):
+    [found] = facts.importances
+    assert found.ranking()[0] == "rate"
+    assert sum(found.fanova.values()) == pytest.approx(1)
+    assert sum(found.ped_anova.values()) == pytest.approx(1)
+    assert found.trials == 6
+
+
+def test_a_parameter_that_not_every_trial_has(study, add):
+    for at in range(20):
+        params = {"rate": 0.01 * (at + 1), **({"kind": "ab"[at % 4 // 2]} if at % 2 else {})}
+        add(study, float(at), params=params)
+    [found] = gather(study).importances
+    assert set(found.fanova) == {"rate"}
+    assert set(found.ped_anova) == {"rate", "kind"}
+
+
+@pytest.mark.parametrize("values", [(1.0,), (1.0, 1.0)])
+def test_importances_that_cannot_be_had(study, add, values):
+    for value in values:
+        add(study, value)
+    assert gather(study).importances == (None,)
+
+
+def test_the_baseline_of_a_study_file_is_its_first_enqueued_config(study, add):
+    first = {"rate": 0.1}
+    file = {"objective": "a:b", "directions": ["maximize"], "seed": 0, "space": {}, "settings": {}}
+    study.set_user_attr(FILE_KEY, {**file, "enqueue": [first, {"rate": 0.2}]})
+    add(study, state="FAIL", user_attrs={QUEUED_KEY: first})
+    add(study, 1.0, user_attrs={QUEUED_KEY: {"rate": 0.2}})
+    assert gather(study).baseline.number == 0
+    add(study, 1.0, user_attrs={QUEUED_KEY: first, RETRY_KEY: 0})
+    assert gather(study).baseline.number == 2
+    study.set_user_attr(FILE_KEY, {**file, "enqueue": []})
+    assert gather(study).baseline is None, "points of a grid are queued too, and are no baseline"
+
+
+def test_infeasible_and_infinite_trials_are_not_the_best(study, add):
+    add(study, 9.0, system_attrs={"constraints": [1.0]})
+    add(study, float("inf"))
+    add(study, 1.0, system_attrs={"constraints": [-1.0]})
+    assert [trial.number for trial in gather(study).ranked] == [2]
+
+
+def test_several_directions(add):
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    study.add_trials([optuna.trial.create_trial(values=values) for values in ((1, 1), (2, 2), (1, 2))])
+    facts = gather(study)
+    assert [trial.number for trial in facts.best] == [trial.number for trial in facts.top] == [0, 1]
+    assert [goal.name for goal in facts.goals] == ["value_0", "value_1"]
+    assert facts.gain() is None
+
+
+def test_nothing_has_ended(study, add):
+    with pytest.raises(StudyError, match='study "own": must have a finished trial; got 0 unfinished'):
+        gather(study)
+    add(study, state="RUNNING")
+    with pytest.raises(StudyError, match="got 1 unfinished"):
+        gather(study)

@@ -1,0 +1,186 @@
+import json
+import re
+import time
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from search.records.attributes import CONFIG_KEY, OWNER_KEY
+from search.results.report.facts import gather
+from search.results.report.figures import best_so_far
+from search.results.report.page import render
+
+
+def sections(html):
+    return dict(re.findall(r"<section><h2>(.*?)</h2>(.*?)</section>", html, re.DOTALL))
+
+
+def traces(section):
+    return json.loads(re.search(r"Plotly\.newPlot\(\s*\"[^\"]+\",\s*(\[.*?\]),\s*\{\"template", section, re.DOTALL)[1])
+
+
+@pytest.fixture(scope="module")
+def html(varied):
+    return render(varied)
+
+
+def test_every_section_is_there_in_the_order_of_the_questions(html):
+    assert list(sections(html)) == [
+        "In short",
+        "Best so far: value",
+        "The best 6 configs",
+        "What matters",
+        "Parallel coordinates",
+        "Slices",
+        "Contour",
+        "Intermediate values and pruning",
+        "Workers",
+        "Failures",
+    ]
+
+
+def test_it_opens_without_a_network(html):
+    assert html.count("plotly.js v") == 1
+    own = re.sub(r"<script>.*?</script>", "", html, count=1, flags=re.DOTALL)
+    assert "<script src" not in own
+    assert "<link" not in own
+    assert not re.search(r"https?://", own)
+
+
+def test_the_summary_and_the_table_say_what_the_storage_says(html):
+    short = sections(html)["In short"]
+    cards = re.findall(r"<b>(.*?)</b><span>(.*?)</span>", short)
+    assert cards[:2] == [("0.67", "best value, trial 5"), ("+0.09", "against the enqueued baseline, trial 0: 0.58")]
+    assert cards[2] == ("12", "trials: 1 running, 6 complete, 2 pruned, 3 fail")
+    assert cards[4] == ("15%", "of the work saved by pruning: about 4 steps, 16 seconds of a worker")
+    found = re.findall(r"<tr><td>(.*?)</td></tr>", sections(html)["The best 6 configs"])
+    rows = [row.split("</td><td>") for row in found]
+    assert rows[0] == ["1", "5", "0.67", "00:12", "0.2", "3", "b"]
+    assert [row[1] for row in rows if "★" in row[1]] == ["0 ★"]
+
+
+def test_the_curves_are_those_of_the_trials(html):
+    best = {trace["name"]: trace for trace in traces(sections(html)["Best so far: value"])}
+    assert best["trial"]["x"] == [0, 1, 2, 3, 4, 5]
+    assert best["best so far"]["x"] == [0, 5]
+    assert best["baseline"]["y"] == [pytest.approx(0.58)]
+    inner = {trace["name"]: trace for trace in traces(sections(html)["Intermediate values and pruning"])}
+    assert (inner["pruned here"]["x"], inner["pruned here"]["y"]) == ([0, 1], [0.1, 0.3])
+    assert inner["best"]["y"][:3] == pytest.approx([0.37, 0.47, 0.57])
+    bars = {trace["name"]: trace for trace in traces(sections(html)["Workers"])}
+    assert (bars["pruned"]["y"], bars["pruned"]["x"]) == ([0, 1], [4000, 9000])
+
+
+@pytest.mark.parametrize(("direction", "baseline", "outlier"), [("maximize", 0.5, 0.2), ("minimize", 1.3, 1.6)])
+def test_best_so_far_leaves_an_outlier_out_but_not_the_baseline(direction, baseline, outlier, add):
+    study = optuna.create_study(direction=direction)
+    add(study, baseline, system_attrs={"fixed_params": {"rate": 0.1}})
+    for number in range(10):
+        add(study, 0.9 + number / 1000)
+    add(study, outlier)
+    facts = gather(study)
+    low, high = best_so_far(facts, facts.goals[0]).layout.yaxis.range
+    assert low < baseline < high
+    assert not low < outlier < high
+
+
+def test_one_config_again_and_again(study, add):
+    for value in (0.5, 0.6, 0.7):
+        add(study, value)
+    assert "a parameter that varies" in sections(render(study))["What matters"]
+
+
+def test_reasons_are_text_and_no_markup(html):
+    failures = sections(html)["Failures"]
+    assert "&lt;b&gt;no memory&lt;/b&gt;" in failures
+    assert "<td>8, 9</td>" in failures
+    assert "File &#x27;x&#x27;, line 8" in failures
+
+
+def test_several_directions(add, study):
+    study = optuna.create_study(directions=["maximize", "minimize", "minimize"])
+    for at in range(12):
+        params = {"rate": 0.01 * (at + 1), "epochs": 2 + at % 3, "kind": "ab"[at % 2]}
+        add(study, (at, at % 5, at % 3), params=params, system_attrs={"fixed_params": params} if at == 0 else None)
+    found = sections(render(study))
+    assert len(traces(found["Pareto front"])) == 9
+    assert {f"{what}: value_{at}" for what in ("Best so far", "What matters", "Slices", "Contour") for at in range(3)} <= set(
+        found
+    )
+    assert "Configs of the Pareto front" in found
+
+
+def test_a_study_whose_trials_all_failed(study, add):
+    add(study, state="FAIL")
+    assert list(sections(render(study))) == ["In short", "Workers", "Failures"]
+
+
+def test_a_single_trial(study, add):
+    add(study, 1.0, reports=[1.0])
+    found = sections(render(study))
+    assert "Importances cannot be had" in found["What matters"]
+    assert "Contour" not in found
+
+
+@pytest.mark.parametrize(
+    ("space", "contour"),
+    [
+        ({"x": FloatDistribution(0, 1)}, False),
+        ({"x": CategoricalDistribution(["a", "b", None])}, False),
+        ({"x": CategoricalDistribution([True, False]), "y": CategoricalDistribution([1, 2.5, "c"])}, True),
+        ({"x": FloatDistribution(0, 1), "y": IntDistribution(1, 1)}, False),
+        ({"x<y": FloatDistribution(0, 1), "y$": IntDistribution(1, 1024, log=True), "z": FloatDistribution(1, 1)}, True),
+        ({}, False),
+    ],
+)
+def test_any_space(space, contour, study, add):
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    source = optuna.create_study(sampler=sampler)
+    for at in range(12):
+        add(study, float(at), params=source.ask(space).params, space=space)
+    found = sections(render(study))
+    assert ("Slices" in found) == bool(space)
+    assert ("Contour" in found) == contour
+
+
+def test_reports_that_are_no_numbers(study, add):
+    for value in range(10):
+        add(study, float(value), reports=[float("nan"), float("inf"), float(value)])
+    assert "Intermediate values and pruning" in sections(render(study))
+
+
+def test_many_parameters_and_many_choices(study, add):
+    space = {f"p{at}": CategoricalDistribution([f"choice {choice}" for choice in range(40)]) for at in range(15)}
+    for at in range(30):
+        add(study, float(at), params={name: f"choice {(at * 7 + k) % 40}" for k, name in enumerate(space)}, space=space)
+    drawn = sections(render(study))["Parallel coordinates"]
+    assert "The 10 parameters that matter most of 15." in drawn
+    assert drawn.count('"choice 0"') == 10
+    assert '"choice 1"' not in drawn
+
+
+def test_trials_without_times_or_names(study):
+    study.add_trials([optuna.trial.create_trial(value=float(at)) for at in range(3)])
+    study.enqueue_trial({"x": 1.0})
+    with pytest.warns(optuna.exceptions.ExperimentalWarning):
+        study.set_metric_names(["F1 <macro>"])
+    html = render(study)
+    assert "Best so far: F1 &lt;macro&gt;" in sections(html)
+
+
+@pytest.mark.slow
+def test_two_thousand_trials_fit_into_ten_megabytes_and_thirty_seconds(add):
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    space = {**{name: FloatDistribution(0, 1) for name in "uvwxyz"}, "kind": CategoricalDistribution(["a", "b"])}
+    for at in range(2000):
+        trial = study.ask(space)
+        for step in range(20):
+            trial.report(trial.params["x"] + step, step)
+        trial.set_user_attr(OWNER_KEY, {"worker": at % 8})
+        trial.set_user_attr(CONFIG_KEY, {str(key): key for key in range(40)})
+        study.tell(trial, trial.params["x"] + trial.params["y"] ** 2)
+    before = time.process_time()
+    size = len(render(study).encode())
+    assert size <= 10_000_000
+    assert time.process_time() - before <= 30

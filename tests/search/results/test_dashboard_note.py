@@ -1,0 +1,89 @@
+import json
+
+import optuna
+import optuna_dashboard
+import pytest
+from optuna.trial import TrialState
+from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
+
+from search.driver.resume import check_same
+from search.records.attributes import PROVENANCE_KEY, QUEUED_KEY
+from search.results.dashboard_note import MARK, save_charts, save_note
+from search.study_file.load import load
+
+
+@pytest.fixture
+def spec(write):
+    space = {
+        "rate": "{ type = 'float', low = 1e-4, high = 0.1, log = true }",
+        "kind": "{ type = 'categorical', choices = ['a', 'b'] }",
+    }
+    return load(write(space=space, enqueue="[[enqueue]]\nx = 1.5", objective={"steps": "3"}))
+
+
+@pytest.fixture
+def study(spec):
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(study_name="demo", direction="maximize")
+    check_same(study, spec)
+    return study
+
+
+@pytest.fixture
+def finish(study, spec):
+    def run(value, **attrs):
+        trial = study.ask(spec.space)
+        for key, content in attrs.items():
+            trial.set_user_attr(key, content)
+        study.tell(trial, value, state=None if value is not None else TrialState.FAIL)
+
+    return run
+
+
+def charts(study):
+    return get_plotly_graph_objects(study._storage.get_study_system_attrs(study._study_id))
+
+
+def test_the_note_says_what_is_searched(study, spec, finish):
+    save_note(study, spec)
+    note = optuna_dashboard.get_note(study)
+    for line in (
+        "| x | -10 to 10 |",
+        "| rate | 0.0001 to 0.1, log |",
+        "| kind | a, b |",
+        "| steps | `3` |",
+        "**Baseline**, enqueued first: x=1.5.",
+        "search export demo.toml -o best.toml",
+    ):
+        assert line in note.splitlines()
+    finish(0.25, **{QUEUED_KEY: {"x": 1.5}, PROVENANCE_KEY: {"split_sha256": "abc"}})
+    save_note(study, spec)
+    note = optuna_dashboard.get_note(study)
+    assert "**Baseline**, enqueued first: x=1.5. Trial 0: value 0.25." in note
+    assert "| split_sha256 | `abc` |" in note
+
+
+def test_a_note_that_a_person_took_over_is_left_alone(study, spec):
+    save_note(study, spec)
+    mine = optuna_dashboard.get_note(study).replace(MARK, "Mine.")
+    optuna_dashboard.save_note(study, mine)
+    save_note(study, spec)
+    assert optuna_dashboard.get_note(study) == mine
+
+
+def test_charts_are_replaced_and_hold_every_trial(study, finish):
+    save_charts(study)
+    assert charts(study) == {}
+    for value in (1.0, 3.0, None, 2.0):
+        finish(value, worker=0)
+        save_charts(study)
+    found = {name: json.loads(chart) for name, chart in charts(study).items()}
+    assert set(found) == {"workers", "best-so-far-and-baseline"}
+    assert [trace["x"] for trace in found["best-so-far-and-baseline"]["data"]] == [[0, 1, 3], [0, 1, 3]]
+    assert sum(len(trace["y"]) for trace in found["workers"]["data"]) == 4
+
+
+def test_charts_of_many_trials_stay_small(study):
+    study.add_trials([optuna.trial.create_trial(value=float(at)) for at in range(2000)])
+    save_charts(study)
+    assert sum(map(len, charts(study).values())) < 200_000

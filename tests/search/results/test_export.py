@@ -1,0 +1,130 @@
+import datetime
+import hashlib
+import subprocess
+import tomllib
+from pathlib import Path
+
+import optuna
+import pytest
+
+from search.errors import StorageError, StudyError
+from search.files import write as write_document
+from search.records.attributes import CONFIG_KEY, PROVENANCE_KEY, SEED_KEY
+from search.results.export import export_trial
+from search.study_file.load import load
+
+URL = "postgresql://me:secret@host/db"
+
+
+@pytest.fixture
+def study():
+    study = optuna.create_study(study_name="demo", direction="maximize")
+    space = {"x": optuna.distributions.FloatDistribution(-10, 10)}
+    for value in (1.0, 3.0, 2.0):
+        trial = study.ask(fixed_distributions=space)
+        trial.set_user_attr(SEED_KEY, 5)
+        study.tell(trial, value)
+    study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
+    return study
+
+
+def exported(study, path, number=None, by=None):
+    return tomllib.loads(export_trial(study, load(path), URL, number, by))
+
+
+def test_the_best_trial_with_its_provenance(study, write):
+    path = write(
+        study={"environment": '["DATA", "OTHER"]'}, objective={"data": '"${DATA:-here}"', "x": "0", "nested": "{ a = 1 }"}
+    )
+    document = exported(study, path)
+    assert document["environment"] == ["DATA"], "what the file may read, and reads"
+    assert document["config"] == {"data": "${DATA:-here}", "x": study.trials[1].params["x"], "nested": {"a": 1}}
+    provenance = document["provenance"]
+    assert (provenance["study"], provenance["trial"], provenance["value"], provenance["seed"]) == ("demo", 1, 3.0, 5)
+    assert provenance["study_file_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert provenance["storage"] == "postgresql://me:***@host/db"
+    assert provenance["optuna"] == optuna.__version__
+    assert isinstance(provenance["finished"], datetime.datetime)
+    assert "git_commit" not in provenance, "this folder is no repository"
+
+
+def test_what_the_objective_recorded_goes_in(study, write):
+    config = {"epochs": 3, "schedule": None, "deep": {"none": None, "list": [1, None]}}
+    attrs = {CONFIG_KEY: config, PROVENANCE_KEY: {"manifest_sha256": "abc"}}
+    study.add_trial(optuna.trial.create_trial(value=9.0, user_attrs=attrs))
+    document = exported(study, write())
+    assert document["config"] == {"epochs": 3, "deep": {"list": [1, ""]}}
+    assert document["none"] == [["schedule"], ["deep", "none"], ["deep", "list", 1]], "else a reader takes its own defaults"
+    assert document["provenance"]["recorded"] == {"manifest_sha256": "abc"}
+
+
+def test_text_that_is_no_unicode_is_one_line(study, write):
+    study.add_trial(optuna.trial.create_trial(value=9.0, user_attrs={CONFIG_KEY: {"data": "a\udcff"}}))
+    with pytest.raises(StudyError, match="must be such that TOML can hold it"):
+        exported(study, write())
+
+
+def test_the_commit_of_the_folder(study, write):
+    def git(*arguments):
+        identity = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+        return subprocess.run(["git", *identity, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+    path = write()
+    git("init")
+    git("add", "demo.toml")
+    git("commit", "-m", "one")
+    provenance = exported(study, path)["provenance"]
+    assert (provenance["git_commit"], provenance["git_dirty"]) == (git("rev-parse", "HEAD"), False)
+    path.write_text(path.read_text() + "\n")
+    assert exported(study, path)["provenance"]["git_dirty"] is True
+
+
+def test_a_trial_by_number(study, write):
+    path = write()
+    assert exported(study, path, 2)["provenance"]["trial"] == 2
+    with pytest.raises(StudyError, match="must be below 4; got 4"):
+        exported(study, path, 4)
+    with pytest.raises(StudyError, match="must name a COMPLETE trial; got FAIL"):
+        exported(study, path, 3)
+
+
+def test_nothing_to_export(write):
+    with pytest.raises(StudyError, match="must have a COMPLETE trial; got none"):
+        exported(optuna.create_study(), write())
+
+
+def test_a_pareto_front_needs_a_choice(write):
+    study = optuna.create_study(directions=["minimize", "minimize"])
+    for values in ((0, 1), (1, 0), (1, 1)):
+        study.add_trial(optuna.trial.create_trial(values=values))
+    with pytest.raises(StudyError, match="got the Pareto front 0, 1"):
+        exported(study, write())
+    provenance = exported(study, write(), 1)["provenance"]
+    assert (provenance["value_0"], provenance["value_1"]) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(("by", "number"), [("value_0", 0), ("value_1", 2), ("compromise", 1)])
+def test_a_rule_chooses_from_the_front_and_is_on_record(write, by, number):
+    study = optuna.create_study(directions=["minimize", "maximize"])
+    for values in ((0, 100), (0.3, 170), (1, 200), (1, 0)):  # the last one is dominated
+        study.add_trial(optuna.trial.create_trial(values=values))
+    provenance = exported(study, write(), by=by)["provenance"]
+    assert (provenance["trial"], provenance["chosen_by"]) == (number, by)
+
+
+def test_a_rule_that_is_none_is_refused(write):
+    study = optuna.create_study(directions=["minimize", "minimize"])
+    study.add_trial(optuna.trial.create_trial(values=(0, 1)))
+    with pytest.raises(StudyError, match=r"--by must be one of value_0, value_1, compromise; got luck"):
+        exported(study, write(), by="luck")
+
+
+def test_a_file_is_written_whole_or_not_at_all(folder):
+    write_document("a = 1\n", Path("out.toml"))
+    assert Path("out.toml").read_text() == "a = 1\n"
+    with pytest.raises(StorageError, match=r"out\.toml: must be writable; got: No such file or directory"):
+        write_document("a = 1\n", Path("none/out.toml"))
+    (folder / "taken").mkdir()
+    with pytest.raises(StorageError, match="must be writable"):
+        write_document("a = 1\n", Path("taken"))
+    assert [path for path in folder.iterdir() if path.name.startswith(".")] == []

@@ -1,0 +1,196 @@
+"""The best configs over several seeds: what is run, how it is ranked, and what export makes of it."""
+
+import io
+import sqlite3
+import tomllib
+from contextlib import closing
+from pathlib import Path
+from statistics import fmean
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+from rich.console import Console
+from scipy import stats
+
+from search.driver.resume import check_same, give_back
+from search.errors import StudyError
+from search.records.attributes import FINALIST_KEY, SEED_KEY
+from search.results.finalist_ranking import print_ranking, rank_finalists
+from search.results.finalists import _enqueue_missing, choose, load_ranking, run_finalists
+from search.study_file.load import load
+
+SPACE = {"x": optuna.distributions.FloatDistribution(-10, 10)}
+NOISY = {"study": {"objective": '"objectives:noisy"', "trials": "6"}, "enqueue": "[[enqueue]]\nx = -5"}
+
+
+@pytest.fixture
+def make():
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = optuna.storages.InMemoryStorage()
+
+    def make_study(*values, name="demo", direction="maximize", xs=None, baseline=None):
+        study = optuna.create_study(storage=storage, study_name=name, direction=direction)
+        for at, value in enumerate(values):
+            state = TrialState.COMPLETE if value is not None else TrialState.FAIL
+            params = {"x": float(at if xs is None else xs[at])}
+            system_attrs = {"fixed_params": params} if at == baseline else None
+            attrs = {"params": params, "distributions": SPACE, "system_attrs": system_attrs}
+            study.add_trial(create_trial(state=state, value=value, **attrs))
+        return study
+
+    return make_study
+
+
+@pytest.fixture
+def run(make):
+    """Adds the finalists' results to a linked study: number -> value by seed."""
+
+    def add(results):
+        linked = make(name="demo-finalists")
+        for number, values in results.items():
+            for seed, value in enumerate(values):
+                state = TrialState.COMPLETE if value is not None else TrialState.FAIL
+                linked.add_trial(create_trial(state=state, value=value, user_attrs={FINALIST_KEY: number, SEED_KEY: seed}))
+        return linked
+
+    return add
+
+
+def numbers(trials):
+    return [trial.number for trial in trials]
+
+
+def test_the_best_different_configs_and_the_baseline_are_chosen(make):
+    study = make(1.0, 5.0, 4.0, 6.0, None, 3.0, xs=(0, 1, 2, 1, 9, 3), baseline=0)
+    assert numbers(choose(study, 2)) == [3, 2, 0], "trial 1 has the parameters of trial 3"
+    assert numbers(choose(study, 9)) == [3, 2, 5, 0], "the baseline is among them already"
+
+
+def test_less_can_be_better(make):
+    assert numbers(choose(make(3.0, 1.0, 2.0, direction="minimize"), 2)) == [1, 2]
+
+
+def test_a_baseline_that_failed_runs_again(make):
+    assert numbers(choose(make(None, 1.0, baseline=0), 1)) == [1, 0]
+
+
+def test_nothing_to_choose_from(make):
+    with pytest.raises(StudyError, match='study "demo": must have a COMPLETE trial; got none'):
+        choose(make(None), 1)
+    with pytest.raises(StudyError, match="finalists need a single direction; got 2"):
+        choose(optuna.create_study(directions=["minimize", "minimize"]), 1)
+
+
+def test_only_what_is_missing_is_enqueued(make, run):
+    chosen = choose(make(1.0, 2.0), 2)
+    linked = run({1: (0.5, None)})
+    _enqueue_missing(linked, chosen, [0, 1])
+    waiting = linked.get_trials(states=(TrialState.WAITING,))
+    pairs = [(trial.user_attrs[FINALIST_KEY], trial.user_attrs[SEED_KEY]) for trial in waiting]
+    assert pairs == [(0, 0), (1, 1), (0, 1)], "what failed is to be run again"
+    _enqueue_missing(linked, chosen, [0, 1])
+    assert len(linked.get_trials(states=(TrialState.WAITING,))) == 3
+
+
+def test_a_lost_run_stays_the_same_finalist(run):
+    linked = run({})
+    linked.enqueue_trial({"x": 1.0}, user_attrs={FINALIST_KEY: 7, SEED_KEY: 3})
+    linked.ask(SPACE)
+    give_back(linked, 0, "killed")
+    assert (linked.trials[1].user_attrs[FINALIST_KEY], linked.trials[1].user_attrs[SEED_KEY]) == (7, 3)
+
+
+def test_ranks_intervals_and_luck(make, run):
+    source = make(1.0, 9.0, 8.0, baseline=0)
+    results = {1: (6.0, 7.0, 6.5), 2: (7.0, 8.0, 7.8), 0: (1.0, 2.0, 1.2)}
+    ranking = rank_finalists(source, run(results))
+    assert [finalist.number for finalist in ranking.finalists] == [2, 1, 0]
+    assert ranking.winner.number == 2
+    low, high = stats.t.interval(0.95, df=2, loc=fmean(results[2]), scale=stats.sem(results[2]))
+    assert (ranking.winner.score.mean, ranking.winner.score.half) == pytest.approx(((low + high) / 2, (high - low) / 2))
+    paired = stats.ttest_rel(results[2], results[0]).confidence_interval(0.95)
+    gain = ranking.winner.less(ranking.of(ranking.baseline))
+    assert (gain.mean - gain.half, gain.mean + gain.half) == pytest.approx((paired.low, paired.high))
+    assert ranking.luck() == pytest.approx(9.0 - fmean(results[1]))
+    assert ranking.level() == []
+
+
+def test_luck_in_the_other_direction(make, run):
+    ranking = rank_finalists(make(1.0, 2.0, direction="minimize"), run({0: (1.5, 1.7), 1: (1.4, 1.6)}))
+    assert ranking.winner.number == 1
+    assert ranking.luck() == pytest.approx(0.6)
+
+
+def test_configs_that_cannot_be_told_apart_are_named(make, run):
+    ranking = rank_finalists(make(1.0, 2.0), run({0: (1.0, 2.0, 3.0), 1: (1.1, 1.8, 3.2)}))
+    assert ranking.level() == [0]
+
+
+def test_one_seed_makes_no_winner(make, run):
+    ranking = rank_finalists(make(1.0, 2.0), run({1: (1.5,)}))
+    assert ranking.winner is None
+    assert ranking.luck() == pytest.approx(0.5)
+
+
+def test_what_is_printed(make, run):
+    out = io.StringIO()
+    source = make(1.0, 9.0, 8.0, baseline=0)
+    print_ranking(rank_finalists(source, run({1: (6.0, 7.0), 2: (7.0, 8.0), 0: (1.0, 2.0)})), Console(file=out, width=90))
+    lines = out.getvalue().splitlines()
+    assert lines[2].split() == ["2", "8", "2", "7.5", "±", "6.4", "+6", "±", "0", "x=2"]
+    assert lines[4].split()[:2] == ["0", "*"]
+    assert lines[6:] == [
+        "Winner: trial 2, value 7.5 ± 6.4 over 2 seeds.",
+        "The search's best, trial 1, had 9 there and 6.5 ± 6.4 over 2 seeds: 2.5 of it was luck.",
+    ]
+
+
+def test_there_is_a_ranking_once_all_have_run(make, run):
+    source = make(1.0, 2.0)
+    assert load_ranking(source) is None
+    linked = run({1: (1.0, 2.0)})
+    assert load_ranking(source).winner.number == 1
+    linked.enqueue_trial({"x": 0.0})
+    assert load_ranking(source) is None
+
+
+@pytest.mark.slow
+def test_the_commands_from_a_search_to_the_winner(write, search):
+    write(**NOISY)
+    search("launch", "demo.toml", "--quiet")
+    out = search("finalists", "demo.toml", "--top", 2, "--seeds", 3, "--quiet").stdout
+    with closing(sqlite3.connect("demo.db")) as connection:
+        rows = connection.execute(
+            "SELECT f.value_json, s.value_json, value FROM trials t JOIN studies USING (study_id) "
+            "JOIN trial_values USING (trial_id) "
+            "JOIN trial_user_attributes f ON f.trial_id = t.trial_id AND f.key = 'search:finalist' "
+            "JOIN trial_user_attributes s ON s.trial_id = t.trial_id AND s.key = 'search:seed' "
+            "WHERE study_name = 'demo-finalists' AND t.state = 'COMPLETE'"
+        ).fetchall()
+    by_number = {}
+    for number, seed, value in rows:
+        by_number.setdefault(int(number), {})[int(seed)] = value
+    assert len(by_number) == 3
+    assert "0" in map(str, by_number), "the baseline runs too"
+    assert {tuple(sorted(values)) for values in by_number.values()} == {tuple(sorted(by_number[0]))}, "the same seeds for all"
+    winner = max(by_number, key=lambda number: fmean(by_number[number].values()))
+    assert f"Winner: trial {winner}, score {fmean(by_number[winner].values()):.4g} ± " in out
+    assert search("finalists", "demo.toml", "--top", 2, "--seeds", 3, "--quiet").stdout == out, "nothing was left to run"
+    exported = search("export", "demo.toml", "-o", "best.toml")
+    assert exported.stderr.startswith(f"trial {winner}, the winner of demo-finalists: score ")
+    document = tomllib.loads(Path("best.toml").read_text())
+    assert document["provenance"]["trial"] == winner
+    told = document["provenance"]["finalists"]
+    assert dict(zip(told["seeds"], told["values"], strict=True)) == by_number[winner]
+    best = search("export", "demo.toml", "--trial", 0)
+    assert best.stderr == ""
+    assert "finalists" not in tomllib.loads(best.stdout)["provenance"]
+
+
+def test_a_study_file_that_changed_is_refused(write):
+    study = optuna.create_study(storage="sqlite:///demo.db", study_name="demo", direction="maximize")
+    check_same(study, load(write()))
+    study.add_trial(create_trial(value=1.0))
+    with pytest.raises(StudyError, match=r"study\.seed: must stay as it was"):
+        run_finalists(load(write(study={"seed": "5"})), top=1, seeds=2)

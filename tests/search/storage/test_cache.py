@@ -1,0 +1,96 @@
+"""What a driver knows of its own trials is what the database holds, without reading it."""
+
+import optuna
+import pytest
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
+
+from search.storage import open as storage
+
+SPACE = {
+    "x": optuna.distributions.FloatDistribution(-10.0, 10.0),
+    "y": optuna.distributions.CategoricalDistribution(["a", "b"]),
+}
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/demo.db"
+    return request.getfixturevalue(request.param).new_database()
+
+
+@pytest.fixture
+def other(url):
+    """The same study in another process, as far as anybody can tell."""
+    made = storage.create_study(url, "demo", ["maximize"], ["score"])
+    yield made
+    storage.close(made)
+
+
+@pytest.fixture
+def read_ids(study, monkeypatch):
+    """The ids of the trials that were read from the database."""
+    ids = []
+    original = study._storage._backend._get_trials
+
+    def read(*arguments):
+        trials = original(*arguments)
+        ids.extend(trial._trial_id for trial in trials)
+        return trials
+
+    monkeypatch.setattr(study._storage._backend, "_get_trials", read)
+    return ids
+
+
+def test_own_trials_are_known_and_the_same_for_all(study, other, read_ids):
+    trial = study.ask(SPACE)
+    study.get_trials()
+    before = study.get_trials(deepcopy=False)
+    read_ids.clear()
+    trial.report(0.5, 0)
+    trial.report(0.25, 1)
+    trial.set_user_attr("note", ("a", 1))
+    trial.storage.set_trial_system_attr(trial._trial_id, "rung", 3)
+    assert study.get_trials() == other.get_trials()
+    assert study.get_trials()[0].intermediate_values == {0: 0.5, 1: 0.25}
+    assert read_ids == []
+    assert before[0].intermediate_values == {}, "what a caller holds does not change under its hands"
+    study.tell(trial, 1.0)
+    assert study.get_trials() == other.get_trials()
+    assert read_ids == [trial._trial_id]
+
+
+def test_the_trials_of_others_are_read_while_they_run(study, other):
+    trial = other.ask(SPACE)
+    assert study.get_trials()[0].params == trial.params
+    own = study.ask(SPACE)
+    trial.report(0.5, 0)
+    other.tell(trial, 2.0)
+    own.report(1.0, 0)
+    found = study.get_trials()
+    assert [(t.number, t.state, t.intermediate_values) for t in found] == [
+        (0, TrialState.COMPLETE, {0: 0.5}),
+        (1, TrialState.RUNNING, {0: 1.0}),
+    ]
+    study.tell(own, 1.0)
+    assert found[0] == other.get_trials()[0]
+    assert study.best_trial.number == 0
+
+
+def test_a_waiting_trial_is_seen_by_all_and_read_until_it_ends(study, other):
+    study.enqueue_trial({"x": 1.0})
+    trial = other.ask(SPACE)
+    assert trial.params["x"] == 1.0
+    assert study.get_trials()[0].params == trial.params
+    other.tell(trial, 1.0)
+    assert study.get_trials() == other.get_trials()
+
+
+def test_a_trial_that_another_driver_ended_is_read_again(study, other):
+    trial = study.ask(SPACE)
+    study.get_trials()
+    other.tell(trial.number, state=TrialState.FAIL)
+    with pytest.raises(UpdateFinishedTrialError):
+        trial.report(0.5, 0)
+    assert study.get_trials() == other.get_trials()

@@ -1,0 +1,81 @@
+import optuna
+import pytest
+
+from search.errors import StudyError
+from search.storage.reference import open_reference, read_labelled, split_name
+
+URL = "sqlite:///any.db"
+
+
+@pytest.fixture
+def studies():
+    for name in ("one", "two # 2"):
+        optuna.create_study(storage=URL, study_name=name)
+
+
+def test_a_study_file(write, studies):
+    path = write(study={"name": '"one"', "storage": f'"{URL}"'})
+    opened = open_reference(str(path))
+    assert (opened.study.study_name, opened.url, opened.spec.path) == ("one", URL, path)
+    assert open_reference(str(path), storage="sqlite:///./any.db").url == "sqlite:///./any.db"
+
+
+@pytest.mark.parametrize("name", ["one", "two # 2"])
+def test_a_url_and_a_name(studies, name):
+    opened = open_reference(f"{URL}#{name}")
+    assert (opened.study.study_name, opened.url, opened.spec) == (name, URL, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sqlite:////data/x.db#two # 2", ("sqlite:////data/x.db", "two # 2")),
+        ("postgresql://u:a#b@host/x#one", ("postgresql://u:a#b@host/x", "one")),
+        ("mysql://host/x", ("mysql://host/x", "")),
+    ],
+)
+def test_the_name_is_not_looked_for_in_a_password(text, expected):
+    assert split_name(text) == expected
+
+
+def test_the_only_study_of_a_storage_needs_no_name(studies):
+    optuna.delete_study(storage=URL, study_name="two # 2")
+    assert open_reference(URL).study.study_name == "one"
+
+
+@pytest.mark.parametrize(
+    ("text", "storage", "message"),
+    [
+        (URL, None, "sqlite:///any.db: needs the name of one of its 2 studies; got one, two # 2. Add it after a #"),
+        (f"{URL}#three", None, 'holds no study "three"'),
+        ("sqlite:///none.db#one", None, "got no such file"),
+        (f"{URL}#one", URL, "--storage goes with a study file"),
+    ],
+)
+def test_what_cannot_be_opened(studies, text, storage, message):
+    with pytest.raises(StudyError, match=message):
+        open_reference(text, storage)
+
+
+def test_sides_of_a_comparison(studies):
+    one, two = f"{URL}#one", f"{URL}#two # 2"
+    sides = read_labelled([f"both={one},{two}", one])
+    assert [(label, [study.study_name for study in group]) for label, group in sides] == [
+        ("both", ["one", "two # 2"]),
+        ("one", ["one"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "compare: needs at least two studies or labels; got 0"),
+        ((f"a={URL}#one",), "got 1"),
+        (("a=", f"{URL}#one"), "a=: a label needs studies; got none. Write a=STUDY,STUDY."),
+        ((f"{URL}#one", f"{URL}#one"), "one: each study or label must have its own name; got it twice"),
+        ((f"{URL}#one", "sqlite:///a=b.db"), "got no such file"),
+    ],
+)
+def test_sides_that_cannot_be_opened(studies, arguments, message):
+    with pytest.raises(StudyError, match=message):
+        read_labelled(arguments)

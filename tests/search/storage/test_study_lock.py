@@ -1,0 +1,81 @@
+"""Drivers of one study take turns, and a turn ends with its holder."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from search.storage import open as storage
+
+
+@pytest.fixture(params=["postgresql", "mariadb"])
+def server(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def drivers(server):
+    url = server.new_database()
+    studies = [storage.create_study(url, name, ["maximize"], ["score"]) for name in ("demo", "demo", "other")]
+    yield studies
+    for study in studies:
+        storage.close(study)
+
+
+def hang_up(server):
+    """Ends all connections of the drivers, as the end of their machine would."""
+    if server.scheme == "postgresql":
+        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'tester'")
+    else:
+        server.execute("KILL USER tester")
+
+
+def enter(study, entered):
+    """Takes a turn, and says that it had it."""
+    with storage.turn(study):
+        entered.set()
+
+
+def test_one_waits_for_the_other_of_its_study(drivers):
+    one, other, elsewhere = drivers
+    entered = threading.Event()
+    with ThreadPoolExecutor() as pool:
+        with storage.turn(one):
+            waiting = pool.submit(enter, other, entered)
+            with storage.turn(elsewhere):
+                assert not entered.wait(0.5)
+            assert one.ask().number == 0, "who has its turn is not in its own way"
+        waiting.result(timeout=10)
+    assert entered.is_set()
+
+
+def test_a_turn_ends_with_the_connection(drivers, server):
+    one, other, _ = drivers
+    with ThreadPoolExecutor() as pool, storage.turn(one):
+        hang_up(server)
+        began = time.monotonic()
+        with storage.turn(other):
+            pass
+        assert time.monotonic() - began < 10
+        assert pool.submit(one.ask).result().number == 0, "and its holder goes on"
+
+
+def test_who_waits_asks_again_when_it_is_cut_off(drivers, server):
+    one, other, _ = drivers
+    entered = threading.Event()
+    with ThreadPoolExecutor() as pool:
+        with storage.turn(one):
+            waiting = pool.submit(enter, other, entered)
+            time.sleep(0.5)
+            hang_up(server)
+        waiting.result(timeout=10)
+    assert entered.is_set()
+
+
+def test_a_file_has_no_turns():
+    study = storage.create_study("sqlite:///demo.db", "demo", ["maximize"], [])
+    with storage.turn(study), storage.turn(study):
+        pass
+    assert storage.shared(study) is None
+    storage.close(study)

@@ -1,0 +1,138 @@
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from search.workers.local import LocalExecutor
+from search.workers.process import WorkerSetup
+from search.workers.protocol import Answer, Died, NotReady, Outcome, Ready, Report, RunTrial
+
+
+@pytest.fixture
+def make():
+    executors = []
+
+    def build(target, **settings):
+        executor = LocalExecutor(lambda worker: WorkerSetup(target, settings, Path(f"{worker}.log"), {"MARK": str(worker)}))
+        executors.append(executor)
+        return executor
+
+    yield build
+    for executor in executors:
+        executor.stop(at_once=True)
+
+
+def listen(executor, until, seconds=20.0):
+    """Returns all that is said up to the first message of the kind `until`."""
+    said = []
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        said += executor.receive(0.1)
+        if any(isinstance(message, until) for _, message in said):
+            return said
+    pytest.fail(f"heard only {said}")
+
+
+def pid_of(executor, worker=0):
+    return executor._children[worker][0].pid
+
+
+def test_a_trial_from_start_to_stop(make):
+    executor = make("objectives:parabola", steps=1)
+    executor.start(0)
+    assert listen(executor, Ready) == [(0, Ready())]
+    executor.send(0, RunTrial(0, {"x": 1.0}, {"seed": 0}))
+    assert listen(executor, Report) == [(0, Report(0, -1.0, 0))]
+    executor.send(0, Answer())
+    assert listen(executor, Outcome) == [(0, Outcome(0, "complete", (-1.0,)))]
+    pid = pid_of(executor)
+    executor.stop()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_where_nobody_looks_at_reports_a_worker_waits_for_no_answer_and_still_stops(make):
+    executor = make("objectives:gated")
+    executor.start(0)
+    listen(executor, Ready)
+    Path("gate").touch()
+    executor.send(0, RunTrial(0, {"x": 1.0}, {"seed": 0}, answered=False))
+    assert listen(executor, Outcome)[-1] == (0, Outcome(0, "complete", (-1.0,)))
+    executor.send(0, Answer(stop=True))  # too late for that trial, and void for the next one
+    executor.send(0, RunTrial(1, {"x": 1.0}, {"seed": 0}, answered=False))
+    assert listen(executor, Outcome)[-1] == (0, Outcome(1, "complete", (-1.0,)))
+    Path("gate").unlink()
+    executor.send(0, RunTrial(2, {"x": 1.0}, {"seed": 0}, answered=False))
+    executor.send(0, Answer(stop=True))
+    Path("gate").touch()
+    assert listen(executor, Outcome)[-1] == (0, Outcome(2, "interrupted"))
+
+
+def test_an_interrupt_while_a_worker_is_born_does_not_reach_it(make):
+    executor = make("objectives:parabola")
+    executor.start(0)
+    for _ in range(5):
+        os.kill(pid_of(executor), signal.SIGINT)
+        time.sleep(0.02)
+    assert listen(executor, (Ready, Died)) == [(0, Ready())]
+
+
+def test_a_killed_worker_is_said_to_have_died_once_and_last(make):
+    executor = make("objectives:parabola")
+    executor.start(0)
+    listen(executor, Ready)
+    executor.send(0, RunTrial(0, {"x": 1.0}, {"seed": 0}))
+    time.sleep(0.5)
+    os.kill(pid_of(executor), signal.SIGKILL)
+    said = listen(executor, Died)
+    assert said[-1] == (0, Died("the worker process was killed by SIGKILL (out of memory?)"))
+    assert [type(message) for _, message in said[:-1]] == [Report], "what it had said before is not lost"
+    assert executor.receive(0) == []
+
+
+def test_a_worker_that_cannot_start_says_so_and_leaves(make):
+    executor = make("objectives:NoStart")
+    executor.start(0)
+    said = listen(executor, Died)
+    assert isinstance(said[0][1], NotReady)
+    assert said[-1] == (0, Died("the worker process ended with exit code 0"))
+    assert "Traceback" in Path("0.log").read_text()
+
+
+def test_a_worker_that_hangs_is_killed_and_leaves_its_stack(make):
+    executor = make("objectives:deaf")
+    executor.start(0)
+    listen(executor, Ready)
+    executor.send(0, RunTrial(0, {}, {}))
+    while not Path("deaf").exists():
+        time.sleep(0.02)
+    pid = pid_of(executor)
+    executor.kill(0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert executor.receive(0.1) == []
+    assert "in deaf" in Path("0.log").read_text()
+    executor.start(0)
+    assert listen(executor, Ready) == [(0, Ready())]
+
+
+def test_a_kill_for_want_of_memory_is_told_apart(make, monkeypatch):
+    executor = make("objectives:parabola")
+    executor.start(0)
+    listen(executor, Ready)
+    monkeypatch.setattr(executor._oom_kills, "account", lambda: True)
+    os.kill(pid_of(executor), signal.SIGKILL)
+    death = Died("the worker process was killed by SIGKILL: the host ran out of memory", out_of_memory=True)
+    assert listen(executor, Died) == [(0, death)]
+
+
+def test_the_environment_is_set_before_the_objective_is_imported(make):
+    Path("reads.py").write_text("import os\nMARK = os.environ['MARK']\ndef f(trial):\n    return float(MARK)\n")
+    executor = make("reads:f")
+    executor.start(7)
+    listen(executor, Ready)
+    executor.send(7, RunTrial(0, {}, {}))
+    assert listen(executor, Outcome)[-1] == (7, Outcome(0, "complete", (7.0,)))
+    assert "MARK" not in os.environ, "the driver's own is left as it was"

@@ -1,0 +1,96 @@
+import importlib
+from multiprocessing import Pipe
+
+import numpy as np
+import pytest
+
+from search.errors import ObjectiveError
+from search.workers.process import WorkerSetup, as_values, build_objective, describe, serve
+from search.workers.protocol import RunTrial
+
+
+class Trial:
+    number = 0
+    params = {"x": 1.0}  # noqa: RUF012
+    user_attrs = {"seed": 0}  # noqa: RUF012
+
+    def suggest_float(self, name, low, high):
+        return self.params[name]
+
+    def report(self, value, step): ...
+
+    def should_prune(self):
+        return False
+
+    def set_user_attr(self, key, value):
+        self.key = (key, value)
+
+
+def test_a_class_is_built_once_and_called_for_each_trial():
+    objective = build_objective("objectives:Parabola", {"note": "hello"})
+    trial = Trial()
+    objective(trial)
+    objective(trial)
+    assert objective.trials == 2
+    assert trial.key == ("note", "hello")
+
+
+def test_a_function_gets_the_settings_with_each_trial():
+    assert build_objective("objectives:parabola", {"steps": 1})(Trial()) == -1.0
+
+
+def test_a_driver_that_hangs_up_during_a_trial_is_an_end_like_another(folder):
+    (folder / "hanging.py").write_text("driver = None\ndef objective(trial):\n    driver.close()\n    return 1.0\n")
+    hanging = importlib.import_module("hanging")
+
+    hanging.driver, theirs = Pipe()
+    hanging.driver.send(RunTrial(0, {}, {}, 1))
+    serve(theirs, WorkerSetup("hanging:objective", {}))
+    assert hanging.driver.closed
+
+
+@pytest.mark.parametrize(
+    ("target", "settings", "words"),
+    [
+        ("nowhere:f", {}, 'no module named "nowhere"'),
+        ("objectives.deep:f", {}, 'no module named "objectives.deep"'),
+        ("objectives:Parabel", {}, 'objectives has no attribute "Parabel". Did you mean "Parabola"?'),
+        ("objectives:Path.home.x", {}, 'objectives has no attribute "Path.home.x"'),
+        ("objectives:signal", {}, "objectives:signal must be a class or a function; got module"),
+        ("objectives:OwnError", {}, "must define __call__"),
+        ("objectives:Parabola", {"step": 1}, 'the unknown setting step. Did you mean "steps"?'),
+        ("objectives:parabola", {"trial": 1}, "the unknown setting trial"),
+        ("objectives:misbehave", {}, "[objective] does not fit: missing a required argument: 'mode'"),
+    ],
+)
+def test_what_cannot_be_built(target, settings, words):
+    with pytest.raises(ObjectiveError) as caught:
+        build_objective(target, settings)
+    assert words in str(caught.value)
+
+
+def test_a_module_that_misses_another_one_is_not_called_missing(folder):
+    (folder / "needs.py").write_text("import not_there\n")
+    with pytest.raises(ModuleNotFoundError, match="not_there"):
+        build_objective("needs:f", {})
+
+
+@pytest.mark.parametrize("result", [1, 1.0, np.float32(1), np.int64(1), [1.0], (1,)])
+def test_one_value(result):
+    assert as_values(result, 1) == (1.0,)
+
+
+@pytest.mark.parametrize("result", [None, float("nan"), float("inf"), 10**400, "1.0", (1.0, 2.0), [], [None], object()])
+def test_what_is_no_value(result):
+    with pytest.raises(Exception, match=r"^the objective must return one number; got ") as caught:
+        as_values(result, 1)
+    assert "\n" not in str(caught.value)
+
+
+def test_describe():
+    class OwnError(Exception): ...
+
+    assert describe(KeyError("data")) == "KeyError: 'data'"
+    assert describe(OwnError("data:\n  missing")) == "data: missing"
+    assert describe(Exception()) == "Exception"
+    assert describe(OwnError("data"), always_type=True) == "OwnError: data"

@@ -1,0 +1,102 @@
+import pytest
+
+from search.workers.protocol import Answer, Report, RunTrial, UserAttr
+from search.workers.trial import Interrupted, WorkerTrial
+
+
+def make(params=None, answer=None, directions=1):
+    said = []
+
+    def ask(report):
+        said.append(report)
+        return answer or Answer()
+
+    task = RunTrial(3, params or {}, {"seed": 5}, directions)
+    return WorkerTrial(task, ask, said.append), said
+
+
+def test_suggest_answers_from_what_the_driver_sampled():
+    trial, _ = make({"x": 0.5, "n": 8, "c": "b", "whole": 2})
+    assert trial.suggest_float("x", 0.0, 1.0, log=False) == 0.5
+    assert trial.suggest_float("whole", 0, 4) == 2.0
+    assert trial.suggest_int("n", 4, 20, step=4) == 8
+    assert trial.suggest_categorical("c", ["a", "b"]) == "b"
+    assert (trial.number, trial.user_attrs["seed"]) == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda trial: trial.suggest_float("y", 0, 1),
+            "not in \\[space\\], or its `when` does not hold; this trial has \\['b', 'n', 'x'\\]",
+        ),
+        (lambda trial: trial.suggest_float("x", 0, 0.4), "expects a value in \\[0, 0.4\\]; got 0.5"),
+        (lambda trial: trial.suggest_float("x", 0, 1, step=0.2), "expects 0 plus a multiple of 0.2; got 0.5"),
+        (lambda trial: trial.suggest_float("b", 0, 1), "expects a float; got True"),
+        (lambda trial: trial.suggest_int("x", 0, 1), "expects an int; got 0.5"),
+        (lambda trial: trial.suggest_int("n", 4, 20, step=5), "expects 4 plus a multiple of 5; got 8"),
+        (lambda trial: trial.suggest_categorical("n", [1, 2]), "expects one of \\[1, 2\\]; got 8"),
+    ],
+)
+def test_suggest_refuses_what_the_objective_does_not_expect(call, words):
+    trial, _ = make({"x": 0.5, "n": 8, "b": True})
+    with pytest.raises(ValueError, match=words):
+        call(trial)
+
+
+def test_report_is_answered():
+    trial, said = make(answer=Answer(prune=True))
+    assert not trial.should_prune()
+    trial.report(1, 0)
+    assert trial.should_prune()
+    assert said == [Report(3, 1.0, 0)]
+
+
+def test_report_rejects_what_optuna_rejects():
+    trial, said = make()
+    with pytest.raises(TypeError, match="supposed to be a float"):
+        trial.report("high", 0)
+    with pytest.raises(TypeError, match="supposed to be an int"):
+        trial.report(1.0, "first")
+    with pytest.raises(ValueError, match="non-negative"):
+        trial.report(1.0, -1)
+    assert said == []
+
+
+def test_a_step_counts_once():
+    trial, said = make()
+    trial.report(1.0, 0)
+    with pytest.warns(UserWarning, match="already reported"):
+        trial.report(2.0, 0)
+    assert said == [Report(3, 1.0, 0)]
+
+
+def test_several_directions_have_no_reports_as_in_optuna():
+    trial, _ = make(directions=2)
+    for call in (lambda: trial.report(1.0, 0), trial.should_prune):
+        with pytest.raises(NotImplementedError, match="multi-objective"):
+            call()
+
+
+def test_a_stop_gets_past_except_exception():
+    trial, _ = make(answer=Answer(stop=True))
+    assert not issubclass(Interrupted, Exception)
+    with pytest.raises(Interrupted):
+        trial.report(1.0, 0)
+
+
+def test_user_attributes_must_be_json():
+    trial, said = make()
+    trial.set_user_attr("key", {"a": [1]})
+    assert said == [UserAttr(3, "key", {"a": [1]})]
+    assert trial.user_attrs["key"] == {"a": [1]}
+    with pytest.raises(TypeError):
+        trial.set_user_attr("key", object())
+
+
+def test_the_keys_of_the_driver_are_its_own():
+    trial, _ = make()
+    with pytest.raises(ValueError, match="a key that begins with search: must be search:config and search:provenance"):
+        trial.set_user_attr("search:owner", {})
+    trial.set_user_attr("search:config", {"x": 1})

@@ -1,0 +1,145 @@
+import json
+import math
+import os
+
+import pytest
+import tomli_w
+
+from search.results.export import _filled, _none_in
+from search.study_file import env as search_settings
+from tumorcls.config import variables
+from tumorcls.config.file import check_seed, read_config
+from tumorcls.config.train_config import TrainConfig
+from tumorcls.errors import ConfigError
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(content):
+        path = tmp_path / "best.toml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write_file
+
+
+CONFIG = '[config]\ndata = ["a"]\nepochs = 7\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        ("[config", "must be TOML"),
+        ("x = 1", "[config] table"),
+        (b"\xff\xfe", "not UTF-8"),
+        (CONFIG.encode("utf-16"), "not UTF-8"),
+        ("x = " + "[" * 1000 + "]" * 1000, "nested 20 deep"),
+        ("x = " + "[" * 30 + "]" * 30, "nested 20 deep"),
+        ("x = " + "1" * 5000, "must be TOML; Exceeds the limit"),
+        ("x = " + "1" * 400, "must fit in 64 bits; got one of 400 digits"),
+        ("#" * 2**21, "at most 1 MiB"),
+        (CONFIG + "epochs = 8\n", "must be TOML; Cannot overwrite a value"),
+        ("provenance = 3\n" + CONFIG, "provenance: must be a table; got 3"),
+        ("environment = 3\n" + CONFIG, "environment: must name variables; got 3"),
+        ('environment = ["a b"]\n' + CONFIG, "environment: must name variables"),
+        ("none = 3\n" + CONFIG, "none: must be an array of places; got 3"),
+        ("none = [[]]\n" + CONFIG, "none: must be an array of places"),
+        ('none = [["data", 1]]\n' + CONFIG, "none: must name places of [config]; got ['data', 1]"),
+        ('none = [["a", "b"]]\n' + CONFIG, "none: must name places of [config]"),
+        ('none = [["epochs"]]\n' + CONFIG, "epochs: "),
+        (
+            '[config]\ndata = "${HOME}"',
+            "config.data: a variable must begin with TUMORCLS_",
+        ),
+        (
+            '[config]\ndata = "${TUMORCLS_SURELY_UNSET}"',
+            "config.data: the environment variable TUMORCLS_SURELY_UNSET must",
+        ),
+    ],
+)
+def test_a_file_that_is_no_config_is_one_line(content, rule, write):
+    path = write(content)
+    with pytest.raises(ConfigError) as caught:
+        read_config(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert rule in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_only_a_regular_file_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, tmp_path / "none.toml", tmp_path / "a\0b"):
+        with pytest.raises(ConfigError, match=r"a config must be a (regular file|readable TOML file)"):
+            read_config(path)
+
+
+@pytest.mark.parametrize("change", [str.encode, lambda text: b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode()])
+def test_a_config_file_is_read(change, write):
+    assert read_config(write(change(CONFIG))).config.epochs == 7
+
+
+def test_variables_are_expanded_and_kept_as_written(write, monkeypatch):
+    monkeypatch.setenv("TUMORCLS_DATA", "/here")
+    monkeypatch.setenv("MINE", "w.h5")
+    path = write('environment = ["MINE"]\n[config]\ndata = ["${TUMORCLS_DATA:-data}/sartaj"]\nweights = "${MINE}"\n')
+    file = read_config(path)
+    assert (file.config.data, file.config.weights) == (("/here/sartaj",), "w.h5")
+    assert variables.written_parts(file.written) == {"data": ["${TUMORCLS_DATA:-data}/sartaj"], "weights": "${MINE}"}
+    assert variables.expand_known(file.written, {"TUMORCLS_DATA": "/x"}) == {"data": ["/x/sartaj"], "weights": "${MINE}"}
+
+
+@pytest.mark.parametrize("environ", [{}, {"TUMORCLS_A": ""}, {"TUMORCLS_A": "a"}, {"TUMORCLS_A": "${B}", "B": "b"}])
+@pytest.mark.parametrize("text", ["${TUMORCLS_A:-d}/x", "$A ${a b} {A}", "${TUMORCLS_A:-}", "${B:-x}${TUMORCLS_A:-y}"])
+def test_the_rule_is_that_of_a_study_file(text, environ):
+    ours = variables.expand({"key": [text]}, environ, ["B"], "config")
+    assert ours == search_settings.expand({"key": [text]}, environ, "objective")
+    assert variables.PREFIX == search_settings.PREFIX
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.0, math.nan, True, "7", None, [1]])
+def test_a_wrong_seed_is_one_line(seed):
+    with pytest.raises(ConfigError, match=r"^x: must be a whole number from 0 to 2\*\*63 - 1; got"):
+        check_seed(seed, "x")
+    assert check_seed(2**63 - 1, "x") == 2**63 - 1
+
+
+VALUES = {
+    "none": None,
+    "deep": {"none": None, "list": [1, None, [None, {"x": None}], ""]},
+    "numbers": [math.inf, -math.inf, -0.0, 0.0, 1e-320, 2**63 - 1, -(2**63), 1, 1.0, True],
+    "empty": [[], {}, ""],
+    'a "key" with .dots and ü': "\n\t\x7f\0 \\ '\"",
+}
+
+
+def test_every_value_survives_an_exported_file(write):
+    document = {"none": list(_none_in(VALUES)), "config": _filled(VALUES)}
+    path = write(tomli_w.dumps(document))
+    with pytest.raises(ConfigError):  # these are no settings of ours
+        read_config(path)
+    from tumorcls.config.file import _listed, _read_toml, _set_none
+
+    read = _read_toml(path)
+    for place in _listed(path, read):
+        _set_none(path, read["config"], place)
+    dumped = json.dumps(read["config"], sort_keys=True)  # which tells types and signs apart
+    assert dumped == json.dumps(VALUES, sort_keys=True)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"measured_noises": [], "score": "clean_f1"},
+        {"rotation_degrees": 0.0, "dropout": -0.0, "learning_rate": 1e-300},
+        {"noise_intensity": 6 * 0.05, "split": {"seed": 3, "binary": True}},
+        {"data": ["a b", "ü#?", "phantoms:8"], "weights": "w\n.h5"},
+    ],
+)
+def test_a_config_is_the_same_after_an_export(changed, write):
+    config = TrainConfig.parse({"data": "x", **changed}, where="x")
+    dumped = config.model_dump(mode="json")
+    read = read_config(write(tomli_w.dumps({"none": list(_none_in(dumped)), "config": _filled(dumped)}))).config
+    assert read == config
+    assert repr(read) == repr(config)

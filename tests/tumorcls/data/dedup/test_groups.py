@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.tumorcls.pictures import blob, colour, write
+from tumorcls.data.dedup import groups as dedup
+from tumorcls.data.dedup.groups import Groups, connect, find_groups, first_of_equal
+from tumorcls.data.manifest import Manifest, scan
+
+
+def group_of(manifest: Manifest, groups: Groups, kind: str) -> dict[str, int]:
+    return {e.name.split("/")[1].split(".")[0]: int(g) for e, g in zip(manifest.entries, getattr(groups, kind), strict=True)}
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Manifest:
+    folder = tmp_path / "mine" / "glioma"
+    picture = blob(1, 200)
+    write(folder / "a.png", picture)
+    (folder / "a_bytes.png").write_bytes((folder / "a.png").read_bytes())
+    write(folder / "a_pixels.png", colour(picture))
+    write(folder / "a_near.jpg", picture, 40)
+    write(folder / "a_mirrored.jpg", picture[:, ::-1], 60)
+    write(folder / "a_turned.jpg", np.rot90(picture), 60)
+    write(folder / "b.png", blob(2, 200))
+    write(folder / "black1.png", np.zeros((50, 50), np.uint8))
+    write(folder / "black2.png", np.zeros((60, 60), np.uint8))
+    return scan([tmp_path / "mine"], tmp_path / "cache")
+
+
+def test_each_kind_of_copy_joins_more(manifest: Manifest) -> None:
+    groups = find_groups(manifest, quarter_turns=True)
+    files, pixels, images = (group_of(manifest, groups, kind) for kind in ("files", "pixels", "images"))
+    assert files["a"] == files["a_bytes"] != files["a_pixels"]
+    assert pixels["a"] == pixels["a_bytes"] == pixels["a_pixels"] != pixels["a_near"]
+    assert len({images[name] for name in images if name.startswith("a")}) == 1
+    assert len({images["a"], images["b"], images["black1"], images["black2"]}) == 4
+    assert np.array_equal(groups.images, groups.split)
+
+
+def test_mirror_images_and_quarter_turns_are_a_choice(manifest: Manifest) -> None:
+    upright = group_of(manifest, find_groups(manifest, flips=False), "images")
+    mirrored = group_of(manifest, find_groups(manifest), "images")
+    assert upright["a"] == upright["a_near"]
+    assert len({upright["a"], upright["a_mirrored"], upright["a_turned"]}) == 3
+    assert mirrored["a"] == mirrored["a_mirrored"] != mirrored["a_turned"]
+
+
+def test_a_group_is_numbered_by_its_first_member(manifest: Manifest) -> None:
+    for groups in vars(find_groups(manifest)).values():
+        assert np.array_equal(groups[groups], groups)
+        assert np.all(groups <= np.arange(len(groups)))
+
+
+def test_the_result_is_kept(manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = find_groups(manifest, tmp_path)
+    monkeypatch.setattr(dedup, "_group", None)
+    second = find_groups(manifest, tmp_path)
+    assert all(np.array_equal(a, b) for a, b in zip(vars(first).values(), vars(second).values(), strict=True))
+
+
+def test_a_damaged_result_is_made_anew(manifest: Manifest, tmp_path: Path) -> None:
+    first = find_groups(manifest, tmp_path)
+    for store in tmp_path.glob("groups-*"):
+        store.write_bytes(b"damaged")
+    assert np.array_equal(find_groups(manifest, tmp_path).images, first.images)
+
+
+def test_connect_numbers_components() -> None:
+    pairs = np.array([[4, 2], [2, 5], [1, 3]])
+    assert connect(pairs, 6).tolist() == [0, 1, 2, 1, 2, 2]
+    assert connect(np.zeros((0, 2), np.int64), 3).tolist() == [0, 1, 2]
+    assert first_of_equal(["b", "a", "b"]).tolist() == [0, 1, 0]

@@ -1,0 +1,91 @@
+import hashlib
+import os
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.tumorcls.pictures import blob, colour, kaggle_folder, write
+from tumorcls.data.audit import Audit, Copies, Twins, audit
+from tumorcls.data.prepare import PreparedData, SplitSettings, prepare
+
+SETTINGS = SplitSettings(validation=0.2, test=0.2)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> PreparedData:
+    root = kaggle_folder(tmp_path / "set", 5)
+    train = root / "Training"
+    (train / "glioma" / "file.png").write_bytes((root / "Testing" / "glioma" / "image (0).png").read_bytes())
+    write(train / "glioma" / "pixels.png", colour(blob(20)))  # of Testing/glioma/image (0).png
+    write(train / "notumor" / "near.jpg", blob(30), 50)  # of Testing/notumor/image (0).png
+    write(train / "meningioma" / "conflict.jpg", blob(15), 50)  # of Training/pituitary/image (0).png
+    (train / "glioma" / "broken.jpg").write_bytes(b"")
+    return prepare([root], SETTINGS, tmp_path / "cache")
+
+
+@pytest.fixture
+def report(data: PreparedData) -> Audit:
+    return audit(data, SETTINGS)
+
+
+def test_copies_are_counted_by_kind(report: Audit) -> None:
+    assert report.images == 44
+    assert report.files == Copies(sets=1, images=2, extra=1)
+    assert report.pixels == Copies(sets=1, images=3, extra=2)
+    assert report.pictures == Copies(sets=3, images=7, extra=4)
+    assert report.largest == (3, 2, 2)
+
+
+def test_twins_across_the_official_split(report: Audit) -> None:
+    assert report.twins == (Twins("nickparvar", test=20, same_file=1, same_pixels=1, same_picture=2),)
+
+
+def test_conflicts_name_labels_and_members(report: Audit, data: PreparedData) -> None:
+    (conflict,) = report.conflicts
+    assert conflict.labels == ("meningioma", "pituitary")
+    assert [data.manifest.entries[i].name for i in conflict.members] == [
+        "Training/meningioma/conflict.jpg",
+        "Training/pituitary/image (0).png",
+    ]
+
+
+def test_counts_add_up(report: Audit) -> None:
+    for counts in (report.counts, report.parts, report.sizes):
+        assert sum(counts.values()) == report.images
+    assert report.straddling == 0
+    assert len(report.unreadable) == 1
+
+
+def test_class_and_source_are_confounded(tmp_path: Path) -> None:
+    for i in range(12):
+        write(tmp_path / "one" / "glioma" / f"{i}.png", blob(i))
+        write(tmp_path / "two" / "no" / f"{i}.png", blob(100 + i))
+    report = audit(prepare([tmp_path / "one", tmp_path / "two"], SETTINGS, tmp_path / "c"), SETTINGS)
+    assert report.association == pytest.approx(1)
+
+
+def test_independent_class_and_source_are_not(tmp_path: Path) -> None:
+    a, b = kaggle_folder(tmp_path / "a", 3), kaggle_folder(tmp_path / "b", 3, sartaj=True, seed=1)
+    report = audit(prepare([a, b], SETTINGS, tmp_path / "c"), SETTINGS)
+    assert report.association == pytest.approx(0)
+
+
+@pytest.mark.slow
+def test_exact_copies_of_the_real_sets_are_what_sha256sum_counts(tmp_path: Path) -> None:
+    root = os.environ.get("TUMORCLS_DATA")
+    if not root:
+        pytest.skip("TUMORCLS_DATA must name the folder that holds sartaj/ and nickparvar/")
+    folders = [Path(root) / "sartaj", Path(root) / "nickparvar"]
+    report = audit(prepare(folders, SplitSettings(), tmp_path), SplitSettings())
+    command = ["find", *map(str, folders), "-name", "*.jpg", "-exec", "sha256sum", "-b", "{}", "+"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    digests = Counter(line.split()[0].lstrip("\\") for line in lines)
+    repeated = [count for count in digests.values() if count > 1]
+    assert report.images == len(lines)
+    assert report.files == Copies(len(repeated), sum(repeated), sum(repeated) - len(repeated))
+    training = {line.split()[0] for line in lines if "/Training/" in line}
+    testing = [line.split()[0] for line in lines if "/Testing/" in line]
+    assert [twins.same_file for twins in report.twins] == [sum(digest in training for digest in testing)]
+    assert hashlib.sha256(b"").hexdigest() not in digests

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tests.tumorcls.pictures import blob
+from tumorcls.data.images import read_image
+from tumorcls.data.manifest import scan
+from tumorcls.data.prepare import SplitSettings, prepare
+from tumorcls.errors import DataError
+
+
+def write_mat(path: Path, image: npt.NDArray[np.generic], label: int, patient: str) -> Path:
+    """Writes what MATLAB's ``save -v7.3`` does: arrays column by column, text as a column of uint16 codes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w", userblock_size=512) as file:
+        struct = file.create_group("cjdata")
+        struct["image"] = image.T
+        struct["label"] = np.array([[float(label)]])
+        struct["PID"] = np.array([[ord(c)] for c in patient], np.uint16)
+        struct["tumorMask"] = np.zeros(image.T.shape, np.uint8)
+    with path.open("r+b") as raw:  # MATLAB puts a header of its own before the HDF5 part
+        raw.write(b"MATLAB 7.3 MAT-file")
+    return path
+
+
+def test_pixels_label_and_patient_come_out(tmp_path: Path) -> None:
+    upright = np.zeros((40, 60), np.int16)
+    upright[:10] = 3000  # bright at the top, and wider than high
+    upright[:, 50:] = 1500
+    write_mat(tmp_path / "brainTumorDataPublic_1-766" / "1.mat", upright, 2, "100360")
+    manifest = scan([tmp_path], tmp_path / "cache")
+    (entry,) = manifest.entries
+    assert (entry.label, entry.patient, entry.source) == ("glioma", "100360", "figshare")
+    assert (entry.width, entry.height, entry.channels) == (60, 40, 1)
+    image = read_image(entry.path)
+    assert image.shape == (40, 60, 3)
+    assert np.all(image[:10, :50] == 255)
+    assert np.all(image[10:, :50] == 0)
+    assert np.all(np.abs(image[10:, 50:].astype(int) - 128) <= 1)
+
+
+@pytest.mark.parametrize(("number", "label"), [(1, "meningioma"), (2, "glioma"), (3, "pituitary")])
+def test_the_numbers_of_the_data_set(tmp_path: Path, number: int, label: str) -> None:
+    write_mat(tmp_path / "1.mat", blob(1).astype(np.int16), number, "MR017260F")
+    (entry,) = scan([tmp_path], tmp_path / "cache").entries
+    assert (entry.label, entry.patient) == (label, "MR017260F")
+
+
+def test_slices_of_a_patient_stay_together(tmp_path: Path) -> None:
+    for i in range(40):
+        write_mat(tmp_path / f"{i}.mat", blob(i).astype(np.int16) * 9, i // 4 % 3 + 1, f"P{i // 4}")
+    data = prepare([tmp_path], SplitSettings(validation=0.2, test=0.2), tmp_path / "cache")
+    for patient in range(10):
+        members = [i for i, entry in enumerate(data.manifest.entries) if entry.patient == f"P{patient}"]
+        assert len(members) == 4
+        assert len(set(data.groups[members].tolist())) == 1
+        assert len(set(data.parts[members].tolist())) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"MATLAB 5.0 MAT-file, an older version"])
+def test_other_files_are_listed_as_unreadable(tmp_path: Path, content: bytes) -> None:
+    write_mat(tmp_path / "1.mat", blob(1).astype(np.int16), 1, "P")
+    (tmp_path / "2.mat").write_bytes(content)
+    manifest = scan([tmp_path], tmp_path / "cache")
+    assert [bad.path.name for bad in manifest.unreadable] == ["2.mat"]
+    assert len(manifest.entries) == 1
+
+
+def test_a_missing_field_and_an_unknown_label_are_named(tmp_path: Path) -> None:
+    write_mat(tmp_path / "1.mat", blob(1).astype(np.int16), 7, "P")
+    with pytest.raises(DataError, match=r"label must be one of \[1, 2, 3\]; got 7"):
+        read_image(tmp_path / "1.mat")
+    with h5py.File(tmp_path / "2.mat", "w") as file:
+        file.create_group("cjdata")["image"] = np.zeros((4, 4), np.int16)
+    with pytest.raises(DataError, match="cjdata/PID"):
+        read_image(tmp_path / "2.mat")

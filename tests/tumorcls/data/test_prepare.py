@@ -1,0 +1,150 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from tests.tumorcls.pictures import blob, kaggle_folder, write
+from tumorcls.data import manifest as manifest_module
+from tumorcls.data.prepare import BINARY_CLASSES, PreparedData, SplitSettings, prepare
+from tumorcls.errors import DataError
+
+PARTS = ("train", "validation", "test")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Forty pictures in Training and eight in Testing, of which two are copies and one is labelled otherwise too."""
+    root = kaggle_folder(tmp_path / "set", 10)
+    for split in ("Testing",):
+        for path in sorted((root / split).rglob("*.png")):
+            if path.name > "image (1).png":
+                path.unlink()
+    write(root / "Training" / "glioma" / "twin.jpg", blob(40), 60)  # of Testing/glioma/image (0).png
+    write(root / "Training" / "glioma" / "mirror.jpg", blob(0)[:, ::-1], 60)
+    write(root / "Training" / "pituitary" / "conflict.jpg", blob(1), 60)  # of Training/glioma/image (1).png
+    write(root / "Training" / "glioma" / "large.png", np.kron(blob(2), np.ones((2, 2), np.uint8)))
+    return root
+
+
+def part_of(data: PreparedData) -> dict[str, str]:
+    return {entry.name: part for entry, part in zip(data.manifest.entries, data.parts.tolist(), strict=True)}
+
+
+def run(folder: Path, tmp_path: Path, **settings: object) -> PreparedData:
+    return prepare([folder], SplitSettings(**{"validation": 0.2, "test": 0.2, **settings}), tmp_path / "cache")
+
+
+def test_copies_are_on_one_side(folder: Path, tmp_path: Path) -> None:
+    for seed in range(5):
+        data = run(folder, tmp_path, seed=seed)
+        parts = part_of(data)
+        assert parts["Training/glioma/twin.jpg"] == parts["Testing/glioma/image (0).png"]
+        assert parts["Training/glioma/mirror.jpg"] == parts["Training/glioma/image (0).png"]
+        for group in np.unique(data.groups):
+            assert len(set(data.parts[data.groups == group].tolist())) == 1
+        assert all(len(data.indices(part)) > 0 for part in PARTS)
+
+
+def test_conflicting_labels_are_left_out_unless_kept(folder: Path, tmp_path: Path) -> None:
+    names = ("Training/pituitary/conflict.jpg", "Training/glioma/image (1).png")
+    left = part_of(run(folder, tmp_path))
+    assert [left[name] for name in names] == ["left_out"] * 2
+    assert list(left.values()).count("left_out") == 2
+    kept = part_of(run(folder, tmp_path, conflicts="keep"))
+    assert "left_out" not in kept.values()
+
+
+def test_the_official_test_part_is_honoured(folder: Path, tmp_path: Path) -> None:
+    data = run(folder, tmp_path, official_test=True)
+    for entry, part in zip(data.manifest.entries, data.parts.tolist(), strict=True):
+        assert (entry.official_split == "test") == (part == "test")
+    assert part_of(data)["Training/glioma/twin.jpg"] == "left_out"
+    assert data.moved_out == 1
+
+
+def test_keep_best_keeps_the_largest_of_each_group(folder: Path, tmp_path: Path) -> None:
+    data = run(folder, tmp_path, duplicates="keep-best")
+    parts = part_of(data)
+    assert parts["Training/glioma/image (2).png"] == "left_out"
+    assert parts["Training/glioma/large.png"] != "left_out"
+    used = data.groups[data.parts != "left_out"]
+    assert len(set(used.tolist())) == len(used)
+
+
+def test_drop_keeps_nothing_that_occurs_twice(folder: Path, tmp_path: Path) -> None:
+    parts = part_of(run(folder, tmp_path, duplicates="drop"))
+    assert {parts[f"Training/glioma/{name}"] for name in ("image (2).png", "large.png", "mirror.jpg")} == {"left_out"}
+    assert parts["Training/notumor/image (0).png"] != "left_out"
+
+
+def test_nothing_is_opened_when_nothing_has_changed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run(folder, tmp_path)
+    monkeypatch.setattr(manifest_module, "fingerprint", None)
+    second = run(folder, tmp_path)
+    assert np.array_equal(first.parts, second.parts)
+    assert first.split_sha256 == second.split_sha256
+
+
+def test_the_hash_of_the_split_follows_its_seed(folder: Path, tmp_path: Path) -> None:
+    assert run(folder, tmp_path, seed=1).split_sha256 != run(folder, tmp_path, seed=2).split_sha256
+
+
+def test_the_order_of_folders_does_not_matter(tmp_path: Path) -> None:
+    a, b = kaggle_folder(tmp_path / "a", 4), kaggle_folder(tmp_path / "b", 4, sartaj=True, seed=1)
+    settings = SplitSettings(validation=0.2, test=0.2)
+    first, second = (prepare(order, settings, tmp_path / "c") for order in ([a, b], [b, a]))
+    assert first.split_sha256 == second.split_sha256
+
+
+def test_paths_and_labels_belong_together(folder: Path, tmp_path: Path) -> None:
+    data = run(folder, tmp_path)
+    indices = data.indices("train")
+    names = {0: "glioma", 1: "meningioma", 2: "notumor", 3: "pituitary"}
+    for path, label in zip(data.paths(indices), data.labels(indices).tolist(), strict=True):
+        assert path.parent.name == names[label]
+        assert path.exists()
+
+
+def test_untyped_tumours_serve_binary_studies_only(tmp_path: Path) -> None:
+    for i in range(40):
+        write(tmp_path / "br35h" / ("yes" if i % 2 else "no") / f"{i}.png", blob(i))
+    with_types = kaggle_folder(tmp_path / "typed", 5, seed=1)
+    folders = [tmp_path / "br35h", with_types]
+    four = prepare(folders, SplitSettings(validation=0.2, test=0.2), tmp_path / "c")
+    for entry, part in zip(four.manifest.entries, four.parts.tolist(), strict=True):
+        assert (part == "left_out") == (entry.label == "tumor")
+    two = prepare(folders, SplitSettings(validation=0.2, test=0.2, binary=True), tmp_path / "c")
+    assert two.classes == BINARY_CLASSES
+    assert "left_out" not in two.parts
+    everything = np.arange(len(two.parts))
+    expected = [int(entry.label != "no_tumor") for entry in two.manifest.entries]
+    assert two.labels(everything).tolist() == expected
+
+
+def test_an_empty_part_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path / "mine" / "glioma" / "a.png", blob(1))
+    with pytest.raises(DataError, match="must get at least one image"):
+        prepare([tmp_path / "mine"], SplitSettings(), tmp_path / "c")
+
+
+@pytest.mark.parametrize("wrong", [{"validation": 1.0}, {"test": -0.1}, {"validation": 0.6, "test": 0.4}, {"sede": 1}])
+def test_settings_are_checked(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        SplitSettings(**wrong)
+
+
+@pytest.mark.slow
+def test_no_group_of_the_real_sets_straddles(tmp_path: Path) -> None:
+    root = os.environ.get("TUMORCLS_DATA")
+    if not root:
+        pytest.skip("TUMORCLS_DATA must name the folder that holds sartaj/ and nickparvar/")
+    data = prepare([Path(root) / "sartaj", Path(root) / "nickparvar"], SplitSettings(), tmp_path)
+    assert len(data.manifest.entries) == 8972
+    assert np.bincount(data.groups).max() < 100  # no chain
+    for group in np.unique(data.groups):
+        assert len(set(data.parts[data.groups == group].tolist())) == 1
+    sizes = {part: len(data.indices(part)) / 8972 for part in PARTS}
+    assert sizes["train"] == pytest.approx(0.70, abs=0.01)
+    assert sizes["test"] == pytest.approx(0.15, abs=0.005)

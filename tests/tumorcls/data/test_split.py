@@ -1,0 +1,51 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tumorcls.data.split import split_groups
+
+SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
+
+
+@given(data=st.data())
+def test_no_group_ever_straddles(data: st.DataObject) -> None:
+    n = data.draw(st.integers(1, 80))
+    groups = np.array(data.draw(st.lists(st.integers(0, 20), min_size=n, max_size=n)), np.int64)
+    strata = data.draw(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("xy")), min_size=n, max_size=n))
+    validation = data.draw(st.floats(0, 0.5))
+    test = data.draw(st.floats(0, 0.49))
+    shares = {"train": 1 - validation - test, "validation": validation, "test": test}
+    parts = split_groups(groups, strata, shares, data.draw(st.integers(0, 1000)))
+    assert len(parts) == n
+    assert set(parts.tolist()) <= {name for name, share in shares.items() if share > 0}
+    for group in set(groups.tolist()):
+        assert len(set(parts[groups == group].tolist())) == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_stratum_is_shared_as_asked(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    groups = rng.choice(1200, 3000, p=rng.dirichlet(np.full(1200, 0.5)))
+    strata = [(("a", "b", "c", "d")[g % 4], ("x", "y")[int(rng.random() < 0.3)]) for g in groups]
+    parts = split_groups(groups.astype(np.int64), strata, SHARES, seed)
+    sizes = Counter(strata)
+    found = Counter(zip(strata, parts.tolist(), strict=True))
+    for stratum, size in sizes.items():
+        for part, share in SHARES.items():
+            assert abs(found[stratum, part] - share * size) <= max(3, 0.02 * size)
+
+
+def test_the_seed_fixes_the_split() -> None:
+    groups = np.arange(200) // 2
+    strata = [("a", "x")] * 200
+    first = split_groups(groups, strata, SHARES, 1)
+    assert np.array_equal(first, split_groups(groups, strata, SHARES, 1))
+    assert not np.array_equal(first, split_groups(groups, strata, SHARES, 2))
+
+
+def test_a_share_of_zero_gets_nothing() -> None:
+    parts = split_groups(np.arange(50), ["a"] * 50, {"train": 0.8, "validation": 0.2, "test": 0.0}, 0)
+    assert Counter(parts.tolist()) == {"train": 40, "validation": 10}

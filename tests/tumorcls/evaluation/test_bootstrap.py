@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from tumorcls.evaluation.bootstrap import Estimate, draw_resamples, estimate
+
+
+def interval(right, groups):
+    drawn = draw_resamples(groups, 2000, 0)
+    accuracy = drawn.sums(right) / drawn.sums(np.ones(len(right)))
+    found = estimate(right.mean(), accuracy)
+    return found.high - found.low
+
+
+def test_groups_that_are_right_or_wrong_together_widen_the_interval():
+    right = np.repeat(np.random.default_rng(0).random(40) < 0.8, 10).astype(float)
+    groups = np.repeat(np.arange(40), 10)
+    by_group, by_image = interval(right, groups), interval(right, np.arange(400))
+    assert by_group == pytest.approx(by_image * np.sqrt(10), rel=0.15)
+
+
+def test_single_images_agree_with_the_binomial_standard_error():
+    right = (np.arange(500) < 400).astype(float)
+    assert interval(right, np.arange(500)) == pytest.approx(2 * 1.96 * np.sqrt(0.8 * 0.2 / 500), rel=0.1)
+
+
+def test_every_resample_holds_as_many_groups_as_there_are():
+    drawn = draw_resamples(np.array([5, 5, -3, 900, 900, 900]), 50, 0)
+    assert drawn.counts.shape == (50, 3)
+    assert (drawn.counts.sum(axis=1) == 3).all()
+
+
+def test_sums_by_hand():
+    drawn = draw_resamples(np.array([1, 1, 2]), 20, 0)
+    values = np.array([[1.0, 10.0], [2.0, 20.0], [4.0, 40.0]])
+    sums = drawn.sums(values)
+    for counts, row in zip(drawn.counts, sums, strict=True):
+        np.testing.assert_allclose(row, counts[0] * np.array([3, 30]) + counts[1] * np.array([4, 40]))
+
+
+def test_the_seed_fixes_the_draw():
+    groups = np.arange(30)
+    once, again, other = (draw_resamples(groups, 10, seed).counts for seed in (1, 1, 2))
+    np.testing.assert_array_equal(once, again)
+    assert (once != other).any()
+
+
+def test_one_group_has_an_interval_without_width():
+    assert interval(np.array([1.0, 0.0, 1.0]), np.zeros(3, dtype=np.int64)) == 0
+
+
+def test_what_is_not_defined_has_no_estimate():
+    assert estimate(np.nan, np.array([np.nan, 1.0])) == Estimate(None, None, None)
+    assert str(Estimate(None, None, None)) == "not defined"
+    found = estimate(0.5, np.array([np.nan, 0.4, 0.6]))
+    assert found.low == pytest.approx(0.4, abs=0.01)
+    assert str(estimate(0.5, np.array([0.5, 0.5]))) == "0.500 (0.500 to 0.500)"

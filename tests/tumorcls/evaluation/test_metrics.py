@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from tumorcls.evaluation import metrics
+
+
+@pytest.fixture
+def predictions():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 4, 300)
+    logits = generator.normal(size=(300, 4)) + 1.5 * np.eye(4)[labels]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return labels, probabilities
+
+
+def test_agrees_with_scikit_learn(predictions):
+    labels, probabilities = predictions
+    predicted = probabilities.argmax(axis=1)
+    confusion = metrics.confusion_matrix(labels, predicted, 4)
+    np.testing.assert_array_equal(confusion, sklearn_metrics.confusion_matrix(labels, predicted))
+    precision, recall, f1, _ = sklearn_metrics.precision_recall_fscore_support(labels, predicted)
+    np.testing.assert_allclose(metrics.precision(confusion), precision)
+    np.testing.assert_allclose(metrics.recall(confusion), recall)
+    np.testing.assert_allclose(metrics.f1(confusion), f1)
+    assert metrics.accuracy(confusion) == pytest.approx(sklearn_metrics.accuracy_score(labels, predicted))
+    assert metrics.macro_f1(confusion) == pytest.approx(sklearn_metrics.f1_score(labels, predicted, average="macro"))
+    assert metrics.balanced_accuracy(confusion) == pytest.approx(sklearn_metrics.balanced_accuracy_score(labels, predicted))
+    one_vs_rest = sklearn_metrics.roc_auc_score(labels, probabilities, multi_class="ovr", average=None)
+    np.testing.assert_allclose(metrics.roc_auc(labels, probabilities), one_vs_rest)
+
+
+def test_by_hand():
+    confusion = metrics.confusion_matrix(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), 2)
+    assert confusion.tolist() == [[2, 1], [0, 1]]
+    assert metrics.recall(confusion).tolist() == pytest.approx([2 / 3, 1])
+    assert metrics.precision(confusion).tolist() == pytest.approx([1, 1 / 2])
+    assert metrics.macro_f1(confusion) == pytest.approx((4 / 5 + 2 / 3) / 2)
+
+
+def test_many_matrices_at_once_are_the_same_as_one_at_a_time():
+    confusions = np.random.default_rng(0).integers(0, 9, (5, 4, 4))
+    for measure in (metrics.accuracy, metrics.recall, metrics.f1, metrics.macro_f1, metrics.balanced_accuracy):
+        np.testing.assert_allclose(measure(confusions), [measure(confusion) for confusion in confusions])
+
+
+def test_a_class_that_is_missing_is_not_defined_and_does_not_count():
+    labels, predicted = np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0])
+    confusion = metrics.confusion_matrix(labels, predicted, 4)
+    assert np.isnan(metrics.recall(confusion)).tolist() == [False, False, True, True]
+    assert np.isnan(metrics.precision(confusion)).tolist() == [False, False, True, True]
+    assert metrics.macro_f1(confusion) == pytest.approx(sklearn_metrics.f1_score(labels, predicted, average="macro"))
+    probabilities = np.eye(4)[predicted]
+    assert metrics.roc_auc(labels, probabilities)[2:] == [None, None]
+
+
+def test_a_class_that_is_only_predicted_has_an_f1_of_0():
+    labels, predicted = np.array([0, 0, 1]), np.array([0, 2, 1])
+    confusion = metrics.confusion_matrix(labels, predicted, 4)
+    assert metrics.f1(confusion)[2] == 0
+    expected = sklearn_metrics.f1_score(labels, predicted, average="macro", zero_division=0.0)
+    assert metrics.macro_f1(confusion) == pytest.approx(expected)
+
+
+def test_calibration_error_by_hand():
+    # Three predictions in (13/15, 14/15], two of them right; one in (7/15, 8/15], wrong.
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.5, 0.5]])
+    sums = metrics.calibration_sums(np.array([0, 0, 1, 1]), probabilities).sum(axis=0)
+    assert metrics.calibration_error(sums) == pytest.approx(3 / 4 * abs(0.9 - 2 / 3) + 1 / 4 * 0.5)
+    assert metrics.calibration_bins(sums) == [
+        metrics.Bin(1, pytest.approx(0.5), 0.0),
+        metrics.Bin(3, pytest.approx(0.9), pytest.approx(2 / 3)),
+    ]
+
+
+def test_sure_and_right_is_calibrated_and_certainty_falls_in_the_last_bin():
+    probabilities = np.eye(4)
+    sums = metrics.calibration_sums(np.arange(4), probabilities).sum(axis=0)
+    assert metrics.calibration_error(sums) == 0
+    assert sums[-1, 0] == 4
+
+
+def test_guesses_that_are_as_sure_as_they_are_right_have_a_small_error():
+    generator = np.random.default_rng(0)
+    probabilities = generator.dirichlet(np.ones(4), 20000)
+    labels = (generator.random((20000, 1)) > probabilities.cumsum(axis=1)).sum(axis=1).clip(max=3)
+    sums = metrics.calibration_sums(labels, probabilities).sum(axis=0)
+    assert metrics.calibration_error(sums) < 0.02

@@ -1,0 +1,45 @@
+import keras
+import numpy as np
+import pytest
+
+from tumorcls.errors import ModelError
+from tumorcls.inference.activation_map import Explainer, overlay
+from tumorcls.model.backbone import build_backbone, build_classifier
+
+
+@pytest.fixture(scope="module")
+def network():
+    backbone = build_backbone(64, "none")
+    head = keras.layers.Dense(4)
+    head.build((None, 1280))
+    return build_classifier(backbone, head, 0.0)
+
+
+def test_answers_are_the_networks_own_and_maps_average_to_the_logit(network):
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
+    explained = Explainer(network).explain(images)
+    np.testing.assert_allclose(explained.probabilities, np.asarray(network.predict_on_batch(images)), rtol=1e-4)
+    assert explained.maps.shape == (3, 2, 2)
+    assert explained.maps.min() >= 0
+    assert explained.maps.max() <= 1
+    # Without the cut at 0 the mean over the map is the logit: that is why no gradient is needed.
+    features = keras.Model(network.input, network.get_layer("top_activation").output).predict_on_batch(images)
+    kernel = np.asarray(network.get_layer("logits").kernel)
+    logits = keras.Model(network.input, network.get_layer("logits").output).predict_on_batch(images)
+    np.testing.assert_allclose((np.asarray(features) @ kernel).mean(axis=(1, 2)), np.asarray(logits), atol=1e-3)
+
+
+def test_overlay_colours_where_the_map_is_warm_and_nothing_else():
+    image = np.full((60, 60, 3), 100, np.uint8)
+    activation = np.zeros((3, 3), np.float32)
+    activation[0, 0] = 1
+    shown = overlay(image, activation)
+    assert shown.shape == image.shape
+    assert (shown[40:, 40:] == 100).all()
+    assert np.abs(shown[5, 5].astype(int) - 100).max() > 30
+
+
+def test_another_network_is_refused_in_one_line():
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    with pytest.raises(ModelError, match="must have the layers"):
+        Explainer(other)

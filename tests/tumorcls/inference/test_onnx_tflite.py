@@ -1,0 +1,110 @@
+import io
+import json
+import zipfile
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tumorcls import DISCLAIMER
+from tumorcls.commands import export_model
+from tumorcls.errors import DataError, ExportError
+from tumorcls.inference import onnx_tflite
+from tumorcls.labels import CLASSES
+from tumorcls.model.backbone import build_backbone, build_classifier
+from tumorcls.model.calibration import Calibration
+from tumorcls.model.saved_model import SavedModel
+
+
+@pytest.fixture(scope="module")
+def model(make_config):
+    keras.utils.set_random_seed(0)
+    head = keras.layers.Dense(4)
+    head.build((None, 1280))
+    calibration = Calibration(temperature=1.5, threshold=0.6, max_error=0.05, coverage=0.9, error=0.04, images=50)
+    network = build_classifier(build_backbone(32, "none"), head, 0.3, calibration.temperature)
+    return SavedModel(network, CLASSES, make_config(), {"split_sha256": "abc"}, calibration)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+
+
+@pytest.mark.slow
+def test_onnx_answers_as_the_model_does_and_says_what_it_is(model, pictures, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("tf2onnx")
+    path = tmp_path / "model.onnx"
+    onnx_tflite.export(model, path, pictures)
+    written = onnx.load(path)
+    told = {entry.key: entry.value for entry in written.metadata_props}
+    assert json.loads(told["classes"]) == list(CLASSES)
+    assert (told["disclaimer"], told["model_sha256"], told["split_sha256"]) == (DISCLAIMER, model.sha256, "abc")
+    assert float(told["threshold"]) == 0.6
+    assert ([i.name for i in written.graph.input], [o.name for o in written.graph.output]) == (["image"], ["probabilities"])
+    for count in (1, 3):
+        answers = onnx_tflite.run_onnx(path.read_bytes(), pictures[:count])
+        np.testing.assert_allclose(answers, model.predict(pictures[:count]), atol=onnx_tflite.TOLERANCE)
+
+
+@pytest.mark.slow
+def test_tflite_answers_as_the_model_does_and_says_what_it_is(model, pictures, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    path = tmp_path / "model.tflite"
+    onnx_tflite.export(model, path, pictures)
+    with zipfile.ZipFile(path) as archive:
+        told = json.loads(archive.read("tumorcls.json"))
+        assert archive.read("labels.txt").decode().split() == list(CLASSES)
+    assert told == onnx_tflite.metadata(model)
+    np.testing.assert_allclose(
+        onnx_tflite.run_tflite(path.read_bytes(), pictures[:1]), model.predict(pictures[:1]), atol=onnx_tflite.TOLERANCE
+    )
+
+
+def test_another_answer_is_an_error_and_writes_nothing(model, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_tflite, "_check", lambda path: None)
+    monkeypatch.setattr(onnx_tflite, "_to_onnx", lambda network, described: b"file")
+    monkeypatch.setattr(onnx_tflite, "run_onnx", lambda content, images: model.predict(images) + np.float32(0.01))
+    with pytest.raises(ExportError, match=r"difference of 0\.01"):
+        onnx_tflite.export(model, tmp_path / "model.onnx", pictures)
+    monkeypatch.setattr(onnx_tflite, "run_onnx", lambda content, images: np.full((3, 4), np.nan, np.float32))
+    with pytest.raises(ExportError, match="difference of nan"):
+        onnx_tflite.export(model, tmp_path / "model.onnx", pictures)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_written_is_one_line(model, pictures, tmp_path, monkeypatch):
+    with pytest.raises(DataError, match=r"must end in \.onnx or \.tflite; got '\.pb'"):
+        onnx_tflite.export(model, tmp_path / "model.pb", pictures)
+    monkeypatch.setattr(onnx_tflite, "find_spec", lambda name: None)
+    with pytest.raises(ExportError, match=r"tf2onnx, onnx, onnxruntime must be installed.*tumorcls\[export\]"):
+        onnx_tflite.export(model, tmp_path / "model.onnx", pictures)
+    monkeypatch.setattr(onnx_tflite, "find_spec", lambda name: io)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ExportError, match="must run on TensorFlow"):
+        onnx_tflite.export(model, tmp_path / "model.onnx", pictures)
+
+
+def test_the_command_compares_on_the_images_it_is_given(model, tmp_path, monkeypatch):
+    model.save(tmp_path / "model.keras")
+    compared = []
+    monkeypatch.setattr(onnx_tflite, "export", lambda model, path, images: compared.append(images.shape) or 2e-7)
+    (tmp_path / "scans").mkdir()
+    keras.utils.save_img(tmp_path / "scans" / "a.png", np.zeros((40, 50, 3)))
+    arguments = [str(tmp_path / "model.keras"), "-o", "m.onnx", "-o", "m.tflite"]
+    for images in ([], [str(tmp_path / "scans")]):
+        done = CliRunner().invoke(export_model.command, arguments + images, catch_exceptions=False)
+        assert "differ by at most 2.0e-07" in done.output
+        assert DISCLAIMER in done.output
+    assert compared == [(8, 32, 32, 3)] * 2 + [(1, 32, 32, 3)] * 2
+
+
+def test_a_model_of_two_classes_is_compared_on_generated_images_too(model, tmp_path, monkeypatch):
+    binary = replace(model, classes=("no_tumor", "tumor"))
+    monkeypatch.setattr("tumorcls.model.saved_model.load_model", lambda path: binary)
+    monkeypatch.setattr("tumorcls.inference.onnx_tflite.export", lambda model, path, images: 0.0)
+    done = CliRunner().invoke(export_model.command, [str(tmp_path / "model.keras"), "-o", "m.onnx"], catch_exceptions=False)
+    assert "over 8 images" in done.output

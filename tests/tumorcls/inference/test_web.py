@@ -1,0 +1,209 @@
+import io
+import json
+import shutil
+import subprocess
+import threading
+import urllib.error
+import urllib.request
+
+import bottle
+import keras
+import pytest
+
+from tests.tumorcls.pictures import blob, png_header, write
+from tumorcls import DISCLAIMER
+from tumorcls.errors import DataError
+from tumorcls.inference.server import serve
+from tumorcls.inference.web import Answering, _is_ours, make_app, page
+from tumorcls.labels import CLASSES
+from tumorcls.model.backbone import build_backbone, build_classifier
+from tumorcls.model.calibration import Calibration
+from tumorcls.model.saved_model import SavedModel
+from tumorcls.reports.page import policy
+
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--virtual-time-budget=15000", "--window-size=1000,1100"),
+)
+
+
+@pytest.fixture(scope="module")
+def app(make_config):
+    keras.utils.set_random_seed(0)
+    head = keras.layers.Dense(4)
+    head.build((None, 1280))
+    network = build_classifier(build_backbone(32, "none"), head, 0.3)
+    model = SavedModel(network, CLASSES, make_config(), {}, Calibration(1.0, 0.99, 0.05, 1.0, 0.0, 1))
+    return make_app(Answering(model))
+
+
+@pytest.fixture(scope="module")
+def address(app):
+    with serve(app, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("scan") / "scan.png", blob(1)).read_bytes()
+
+
+def post(address, body, query="", **headers):
+    request = urllib.request.Request(f"{address}/answer?{query}", body, headers)
+    try:
+        with urllib.request.urlopen(request) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        with error:
+            text = error.read().decode()
+        return error.code, json.loads(text) if text.startswith("{") else text
+
+
+def test_an_image_is_answered_clean_and_at_every_severity(address, scan):
+    status, told = post(address, scan, "noise=salt_pepper")
+    assert (status, len(told["levels"])) == (200, 6)
+    for level in told["levels"]:
+        assert set(level["probabilities"]) == set(CLASSES)
+        assert sum(level["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert (level["answer"] == "uncertain") == (max(level["probabilities"].values()) < 0.99)
+        assert level["image"].startswith("data:image/png")
+        assert level["overlay"].startswith("data:image/png")
+    assert told["levels"][0]["image"] != told["levels"][5]["image"]
+    assert post(address, scan, "noise=gaussian")[1]["levels"][0] == told["levels"][0]
+
+
+@pytest.mark.parametrize("content", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n cut"])
+def test_a_file_that_is_no_image_gets_a_message(address, content):
+    status, told = post(address, content, "name=a%3Cb%3E.png")
+    assert status == 422
+    assert told["error"].startswith("a<b>.png: ")
+
+
+def test_what_is_too_large_or_unknown_gets_a_message(address, tmp_path, scan):
+    assert "at most 16,777,216 pixels" in post(address, png_header(tmp_path, 20_000).read_bytes())[1]["error"]
+    assert "noise: must be one of" in post(address, scan, "noise=loud")[1]["error"]
+
+
+def test_a_page_of_another_name_cannot_ask(address, scan):
+    assert post(address, scan, Host="evil.example:80")[0] == 403
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "multipart/form-data; boundary=x"}, 415),
+        ({"Sec-Fetch-Site": "same-origin", "Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Content-Encoding": "gzip"}, 415),
+        ({"Sec-Fetch-Site": "same-origin", "Content-Type": "application/octet-stream"}, 200),
+        ({"Content-Type": "image/png"}, 200),
+    ],
+)
+def test_only_the_page_itself_and_programs_may_ask(address, scan, headers, status):
+    assert post(address, scan, **headers)[0] == status
+
+
+def test_the_page_of_this_origin_may_ask(address, scan):
+    assert post(address, scan, Origin=address, **{"Content-Type": "application/octet-stream"})[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "names", "ours"),
+    [
+        ("127.0.0.1:8090", set(), True),
+        ("[::1]:8090", set(), True),
+        ("[::1]", set(), True),
+        ("localhost", {"localhost"}, True),
+        ("evil.example:8090", {"localhost"}, False),
+        ("localhost.evil.example", {"localhost"}, False),
+        ("127.0.0.1.evil.example", {"localhost"}, False),
+        ("localhost, evil.example", {"localhost"}, False),
+        ("", {"localhost"}, False),
+    ],
+)
+def test_a_host_is_an_address_or_a_name_of_ours(host, names, ours):
+    assert _is_ours(host, names) == ours
+
+
+def test_too_many_at_once_are_told_so(scan):
+    answering = Answering.__new__(Answering)
+    answering._one_at_a_time, answering._places = threading.Lock(), threading.BoundedSemaphore(1)
+    answering._places.acquire()
+    assert answering.answer_file(io.BytesIO(scan), "scan.png", "gaussian") is None
+    with serve(make_app(answering), "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        status, told = post(f"http://127.0.0.1:{server.server_port}", scan)
+        server.shutdown()
+        thread.join()
+    assert status == 503
+    assert "busy" in told["error"]
+
+
+@pytest.mark.parametrize("path", ["/", "/nothing", "/answer", "/../../etc/passwd", "/%ff"])
+def test_every_answer_has_safe_headers_and_errors_are_a_line(address, path):
+    request = urllib.request.Request(f"{address}{path}")
+    try:
+        with urllib.request.urlopen(request) as response:
+            headers, text = response.headers, DISCLAIMER
+    except urllib.error.HTTPError as error:
+        with error:
+            headers, text = error.headers, error.read().decode()
+        assert text.count("\n") == 1
+        assert headers["Content-Type"].startswith("text/plain")
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cache-Control"] == "no-store"
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert "unsafe" not in headers["Content-Security-Policy"]
+
+
+def test_the_page_names_no_other_computer(address):
+    with urllib.request.urlopen(address) as response:
+        html, policy = response.read().decode(), response.headers["Content-Security-Policy"]
+    assert html == page()
+    assert DISCLAIMER in html
+    assert "://" not in html
+    assert policy.startswith("default-src 'none'")
+
+
+def test_a_taken_port_is_one_line(app, address):
+    with pytest.raises(DataError, match="must be free to listen at"):
+        serve(app, "127.0.0.1", int(address.rsplit(":", 1)[1]))
+
+
+@pytest.mark.slow
+def test_in_a_browser_a_dropped_file_is_answered_and_the_slider_adds_noise(app, address, scan, tmp_path):
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium is installed")
+    numbers = ",".join(map(str, scan))
+    script = f"""<script>
+      const given = new DataTransfer();
+      given.items.add(new File([new Uint8Array([{numbers}])], "scan.png"));
+      at("file").files = given.files;
+      at("file").dispatchEvent(new Event("change"));
+      const wait = setInterval(() => {{
+        if (!levels) return;
+        clearInterval(wait);
+        at("severity").value = 4;
+        at("severity").dispatchEvent(new Event("input"));
+      }}, 50);
+    </script>"""
+    html = page().replace("</body>", script + "</body>")
+    rules = {"Content-Security-Policy": policy([html], answers=True)}
+    app.route("/test", callback=lambda: bottle.HTTPResponse(html, headers=rules))
+    command = [chromium, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"{address}/test"]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    assert DISCLAIMER in dom
+    assert 'id="result" hidden' not in dom
+    assert ">4 of 5</output>" in dom
+    assert dom.count('class="bar"') == len(CLASSES)
+    assert dom.count('src="data:image/png') == 2

@@ -1,0 +1,176 @@
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tumorcls.cli import COMMANDS
+from tumorcls.errors import BackendError
+from tumorcls.model.backend import select_backend
+
+needs_jax = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
+
+
+@pytest.fixture
+def installed(monkeypatch, tmp_path):
+    """Returns a function that sets which backends there are, with none chosen."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())  # what `select_backend` sets must not reach other tests
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+
+    def have(*names):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name in names else None)
+
+    return have
+
+
+def test_no_backend_names_the_extra_that_brings_one(installed, monkeypatch):
+    installed()
+    with pytest.raises(BackendError, match=r"tumorcls\[cpu\]") as caught:
+        select_backend()
+    assert "\n" not in str(caught.value)
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with pytest.raises(BackendError, match=r"tumorcls\[jax\]"):
+        select_backend()
+
+
+def test_tensorflow_is_taken_first_and_jax_where_it_is_alone(installed, monkeypatch):
+    installed("tensorflow", "jax")
+    assert select_backend() == "tensorflow"
+    monkeypatch.delenv("KERAS_BACKEND")
+    installed("jax")
+    assert select_backend() == "jax"
+    assert os.environ["KERAS_BACKEND"] == "jax"
+
+
+@needs_jax
+@pytest.mark.slow
+def test_jax_keeps_compiled_programs_for_the_next_process(tmp_path):
+    code = "from tumorcls.model.backend import select_backend\nselect_backend()\nimport jax\njax.jit(lambda x: x + 1)(1)"
+    kept = []
+    for _ in range(2):
+        run_on_jax(code, tmp_path)
+        kept.append({path.name for path in (tmp_path / "jax").glob("*-cache")})
+    assert len(kept[0]) > 0
+    assert kept[0] == kept[1]
+
+
+@needs_jax
+@pytest.mark.slow
+def test_jax_compiles_one_training_step_for_each_batch_size_and_one_prediction(tmp_path):
+    from tumorcls.model.backbone import build_backbone
+
+    weights = tmp_path / "random.weights.h5"
+    build_backbone(32, "none").save_weights(weights)  # random weights are drawn and calibrated slowly on JAX
+    code = (
+        "import sys\nfrom tumorcls.model.backend import select_backend\nselect_backend()\n"
+        "import numpy as np\nfrom tumorcls.config.train_config import TrainConfig\nfrom tumorcls.model.program import Program\n"
+        "config = TrainConfig.parse({'data': 'x', 'weights': sys.argv[1], 'trainable_from': 'head', 'image_size': 32}, '')\n"
+        "program = Program(config)\nprogram.reset(config, 0)\n"
+        "rows, targets = np.ones((30, 1280), np.float16), np.eye(4, dtype=np.float32)[np.arange(30) % 4]\n"
+        "for count, batch_size in ((30, 8), (28, 8), (25, 5)):\n"
+        "    program.train_epoch(rows, targets, np.arange(count), batch_size)\n"
+        "    program.predict_logits(rows[:count])\n"
+    )
+    run_on_jax(code, tmp_path, str(weights))
+    names = [path.name for path in (tmp_path / "jax").glob("*-cache")]
+    assert sum("train_step" in name for name in names) == 2
+    assert sum("predict_step" in name for name in names) == 1
+
+
+def run_on_jax(code, cache, *arguments):
+    environ = {"KERAS_BACKEND": "jax", "TUMORCLS_CACHE": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    subprocess.run([sys.executable, "-c", code, *arguments], env={**os.environ, **environ}, capture_output=True, check=True)
+
+
+def test_the_users_choice_counts(installed, monkeypatch, tmp_path):
+    installed("tensorflow", "jax")
+    (tmp_path / "keras.json").write_text('{"backend": "jax"}')
+    assert select_backend() == "jax"
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    with pytest.raises(BackendError, match="got 'torch'"):
+        select_backend()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"floatx": "float8"}', "floatx"),
+        ('{"floatx": []}', "floatx"),
+        ('{"epsilon": "small"}', "epsilon"),
+        ('{"image_data_format": "first"}', "image_data_format"),
+        ('{"backend": 7}', "backend"),
+        ("[]", "must be a table"),
+        ("7", "must be a table"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_a_file_that_keras_cannot_read_is_one_line(installed, tmp_path, text, words):
+    installed("tensorflow", "jax")
+    (tmp_path / "keras.json").write_text(text)
+    with pytest.raises(BackendError, match=words) as caught:
+        select_backend()
+    assert "\n" not in str(caught.value)
+    assert "keras.json" in str(caught.value)
+
+
+def test_a_file_that_cannot_be_opened_is_one_line(installed, tmp_path):
+    installed("tensorflow")
+    (tmp_path / "keras.json").mkdir()
+    with pytest.raises(BackendError, match=r"keras\.json: must be readable"):
+        select_backend()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xef\xbb\xbf{}", b"\xff\xfe"])
+def test_a_file_that_keras_passes_over_is_passed_over(installed, tmp_path, content):
+    installed("tensorflow")
+    (tmp_path / "keras.json").write_bytes(content)
+    assert select_backend() == "tensorflow"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"image_data_format": "channels_first"},
+        {"floatx": "float16"},
+        {"floatx": "float64", "epsilon": 0.1},
+        {"backend": "torch", "nnx_enabled": True},
+    ],
+)
+def test_networks_are_the_same_whatever_kerass_file_says(tmp_path, told):
+    assert built(tmp_path / "told", told) == built(tmp_path / "plain", {})
+
+
+def built(home, told):
+    """Returns a network's answer in a process with this `keras.json`."""
+    home.mkdir()
+    (home / "keras.json").write_text(json.dumps(told))
+    code = (
+        "from tumorcls.model.backend import select_backend\nselect_backend()\nimport numpy as np\n"
+        "from tumorcls.config.train_config import TrainConfig\nfrom tumorcls.model.program import Program\n"
+        "config = TrainConfig.parse({'data': 'x', 'weights': 'none', 'batch_norm': 'train', 'trainable_from': 'block7',"
+        " 'image_size': 32, 'views': 0}, '')\n"
+        "program = Program(config)\nprogram.reset(config, 0)\n"
+        "images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)\n"
+        "loss = program.train_epoch(images, np.eye(4, dtype=np.float32)[np.arange(8) % 4], np.arange(8), 8)\n"
+        "print(loss, program.predict_logits(images).tolist())"
+    )
+    environ = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"} | {"KERAS_HOME": str(home)}
+    return subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=lambda a: a[0])
+def test_help_waits_for_no_backend(arguments):
+    code = (
+        "import sys\nfrom tumorcls.cli import main\nsys.argv = ['tumorcls', *sys.argv[1:]]\n"
+        "try:\n    main()\nfinally:\n    print(sorted({'keras', 'tensorflow', 'jax', 'sklearn'} & set(sys.modules)))"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "Usage: tumorcls" in done.stdout
+    assert time.monotonic() - started < 5, "a backend takes longer to import"

@@ -1,0 +1,147 @@
+import subprocess
+import sys
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from tumorcls.errors import DataError, ModelError
+from tumorcls.inference.activation_map import Explainer
+from tumorcls.labels import CLASSES
+from tumorcls.model.backbone import build_backbone, build_classifier, build_network
+from tumorcls.model.calibration import Calibration
+from tumorcls.model.saved_model import SavedModel, load_model
+
+CALIBRATION = Calibration(temperature=1.5, threshold=0.6, max_error=0.05, coverage=0.9, error=0.04, images=50)
+
+
+@pytest.fixture(scope="module")
+def model(make_config):
+    backbone = build_backbone(32, "none")
+    head = keras.layers.Dense(4)
+    head.build((None, 1280))
+    provenance = {"seed": 3, "split_sha256": "abc"}
+    return SavedModel(build_classifier(backbone, head, 0.3), CLASSES, make_config(), provenance, CALIBRATION)
+
+
+@pytest.fixture(scope="module")
+def saved(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    model.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3)).astype(np.uint8)
+
+
+def test_a_model_comes_back_as_it_was(model, saved, pictures):
+    loaded = load_model(saved)
+    assert loaded.classes == CLASSES
+    assert loaded.config == model.config
+    assert loaded.provenance == {"seed": 3, "split_sha256": "abc"}
+    assert loaded.calibration == CALIBRATION
+    assert loaded.sha256 == model.sha256
+    probabilities = loaded.predict(pictures, batch_size=2)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(probabilities, model.predict(pictures), rtol=1e-5)
+    assert [path.name for path in saved.parent.iterdir()] == ["model.keras"], "nothing temporary is left"
+
+
+def test_keras_alone_can_load_it(saved):
+    code = (
+        "import sys, keras\nmodel = keras.saving.load_model(sys.argv[1])\n"
+        "assert 'tumorcls' not in sys.modules\nprint(model.output_shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(saved)], capture_output=True, text=True, check=True, cwd="/")
+    assert done.stdout.strip() == "(None, 4)"
+
+
+def test_what_is_no_model_of_ours_is_one_line(saved, tmp_path):
+    plain = tmp_path / "plain.keras"
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(plain)
+    text = tmp_path / "text.keras"
+    text.write_text("a model, honestly")
+    cut = tmp_path / "cut.keras"
+    cut.write_bytes(saved.read_bytes()[:5000])
+    empty = tmp_path / "empty.keras"
+    with zipfile.ZipFile(empty, "w") as archive:
+        archive.writestr("tumorcls.json", "{}")
+    junk = tmp_path / "junk.keras"
+    with zipfile.ZipFile(junk, "w") as archive:
+        archive.writestr("tumorcls.json", "{not JSON")
+        archive.writestr("config.json", b"\x00\xff")
+    older = tmp_path / "older.h5"
+    with h5py.File(older, "w") as file:
+        file["weights"] = 1
+    for path in (plain, text, cut, empty, junk, older, tmp_path / "missing.keras", tmp_path):
+        with pytest.raises(ModelError) as caught:
+            load_model(path)
+        assert str(caught.value).startswith(f"{path}: ")
+        assert "\n" not in str(caught.value)
+
+
+def test_code_inside_a_file_never_runs(saved, tmp_path):
+    # A Lambda layer is Python code that loading would run; here it would leave a file.
+    trace = tmp_path / "ran"
+    code = f"__import__('pathlib').Path({str(trace)!r}).touch()"
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(eval(f"lambda x: ({code}, x)[1]"), output_shape=(2,))])
+    path = tmp_path / "lambda.keras"
+    network.save(path)
+    with zipfile.ZipFile(saved) as ours, zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("tumorcls.json", ours.read("tumorcls.json"))
+    trace.unlink(missing_ok=True)  # building the network ran it
+    with pytest.raises(ModelError) as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+    assert not trace.exists()
+
+
+def test_a_place_that_cannot_hold_it_is_one_line(model, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="must be writable"):
+        model.save(tmp_path / "file" / "model.keras")
+    with pytest.raises(DataError, match=r"must end in \.keras"):
+        model.save(tmp_path / "model.h5")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weights", ["none", "imagenet", "file.h5"])
+def test_the_network_of_a_card_answers_to_the_last_bit_as_the_trained_one(make_config, weights, pictures, tmp_path):
+    backbone = build_network(32, 1, imagenet=weights == "imagenet")
+    backbone = keras.Model(backbone.input, backbone.get_layer("avg_pool").output)
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.mean, layer.variance = (np.full((1, 1, 1, 3), value, np.float32) for value in (0.4, 0.06))
+            layer.set_weights([np.full(3, 0.4, np.float32), np.full(3, 0.06, np.float32), np.int32(7)])
+            layer.finalize_state()
+    head = keras.layers.Dense(4)
+    head.build((None, 1280))
+    config = make_config(weights=weights, batch_norm="train")
+    model = SavedModel(build_classifier(backbone, head, 0.3, 1.7), CLASSES, config, {}, CALIBRATION)
+    model.save(tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict(pictures), model.predict(pictures))
+    assert loaded.sha256 == model.sha256
+
+
+def test_an_answer_that_is_no_probability_is_refused(model, pictures, tmp_path):
+    huge = build_network(32, 4, imagenet=False)
+    huge.get_layer("top_bn").beta.assign(np.full(1280, 1e30, np.float32))
+    logits = huge.get_layer("logits")
+    logits.set_weights([np.full((1280, 4), 3e38, np.float32), np.zeros(4, np.float32)])
+    path = tmp_path / "huge.keras"
+    SavedModel(huge, CLASSES, model.config, {}, CALIBRATION).save(path)
+    with pytest.raises(ModelError, match="must answer with probabilities"):
+        load_model(path).predict(pictures)
+    with pytest.raises(ModelError, match="must answer with probabilities"):
+        Explainer(load_model(path).network).explain(pictures)
+
+
+def test_what_could_not_be_opened_again_is_not_written(model, tmp_path):
+    with pytest.raises(ModelError, match="provenance"):
+        SavedModel(model.network, CLASSES, model.config, {"seed": -1}, CALIBRATION).save(tmp_path / "model.keras")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,76 @@
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tumorcls.noise.kinds import NOISES
+from tumorcls.noise.severity import SEVERITIES, SEVERITY_LEVELS, corrupt, intensity_of
+
+REPOSITORY = Path(__file__).parents[3]
+KEYS = [f"image-{i}" for i in range(4)]
+
+DIGEST = """
+import hashlib, numpy as np
+from tumorcls.noise.kinds import NOISES
+from tumorcls.noise.severity import corrupt
+images = np.random.default_rng(0).integers(0, 256, (4, 24, 20, 3)).astype(np.uint8)
+whole = [corrupt(images, noise, 3, 7, [f"image-{i}" for i in range(4)]) for noise in NOISES]
+print(hashlib.sha256(np.stack(whole).tobytes()).hexdigest())
+"""
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, (4, 24, 20, 3)).astype(np.uint8)
+
+
+def test_every_noise_has_five_rising_severities_up_to_intensity_1():
+    assert set(SEVERITIES) == set(NOISES)
+    for noise in NOISES:
+        intensities = [intensity_of(noise, severity) for severity in SEVERITY_LEVELS]
+        assert len(intensities) == 5
+        assert intensities[0] > 0
+        assert sorted(set(intensities)) == intensities
+        assert intensities[-1] == pytest.approx(1.0)
+
+
+def test_the_table_is_medmnist_c_s_where_it_has_one():
+    assert SEVERITIES["gaussian"] == (0.04, 0.08, 0.12, 0.16, 0.20)
+    assert SEVERITIES["salt_pepper"] == (0.01, 0.02, 0.03, 0.05, 0.08)
+    assert SEVERITIES["speckle"] == (0.05, 0.10, 0.20, 0.30, 0.40)
+
+
+def test_two_processes_corrupt_alike(images):
+    here = np.stack([corrupt(images, noise, 3, 7, KEYS) for noise in NOISES])
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONHASHSEED": "123"}
+    done = subprocess.run([sys.executable, "-c", DIGEST], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == hashlib.sha256(here.tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_an_image_s_noise_does_not_depend_on_its_neighbours(noise, images):
+    together = corrupt(images, noise, 4, 0, KEYS)
+    backwards = corrupt(images[::-1], noise, 4, 0, KEYS[::-1])[::-1]
+    alone = corrupt(images[2:3], noise, 4, 0, KEYS[2:3])
+    np.testing.assert_array_equal(together, backwards)
+    np.testing.assert_array_equal(together[2:3], alone)
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_noise_severity_seed_and_key_each_change_it(noise, images):
+    def difference(severity, seed, key):
+        return corrupt(images[:1], noise, severity, seed, [key]).tolist()
+
+    seen = [difference(4, 0, "a"), difference(5, 0, "a"), difference(4, 1, "a"), difference(4, 0, "b")]
+    assert all(seen.count(one) == 1 for one in seen)
+
+
+def test_a_harder_severity_is_further_from_the_image(images):
+    flat = np.full_like(images, 128)
+    for noise in ("gaussian", "salt_pepper", "speckle", "rician"):
+        distance = [np.abs(corrupt(flat, noise, severity, 0, KEYS).astype(float) - 128).mean() for severity in SEVERITY_LEVELS]
+        assert distance == sorted(distance)

@@ -1,0 +1,117 @@
+import re
+from dataclasses import replace
+from html import unescape
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from tumorcls import DISCLAIMER
+from tumorcls.errors import DataError
+from tumorcls.evaluation.evaluate import measure
+from tumorcls.evaluation.record import Evaluation
+from tumorcls.evaluation.robustness import compare
+from tumorcls.reports.evaluation_page import render_page, write_page
+
+LABELS = np.arange(40) % 4
+KEYS = [f"key-{i}" for i in range(40)]
+NOISES = ("gaussian", "salt_pepper", "rician")
+
+
+def evaluate(name, seed, noises=NOISES, labels=LABELS):
+    generator = np.random.default_rng(seed)
+
+    def predictions():
+        logits = generator.normal(size=(len(labels), 4)) + 2 * np.eye(4)[labels]
+        return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+    noisy = {(noise, severity): predictions() for noise in noises for severity in range(1, 6)}
+    return measure(predictions(), noisy, labels, np.arange(len(labels)), KEYS[: len(labels)], name=name, resamples=50)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3)).astype(np.uint8)
+
+
+def without_plotly(page):
+    """The page without the library, whose source would match anything."""
+    return re.sub(r"<script>/\*.*?</script>", "", page, count=1, flags=re.DOTALL)
+
+
+class Outside(HTMLParser):
+    """Collects every address that a browser would fetch by itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attributes):
+        self.found += [v for k, v in attributes if k in {"src", "href"} and not v.startswith("data:")]
+
+
+def test_one_page_that_needs_no_network_and_says_what_it_is_not_for(images):
+    reference = evaluate("the seed's recipe", 1)
+    page = render_page(compare(evaluate("tuned", 0), reference), images, reference)
+    outside = Outside()
+    outside.feed(without_plotly(page))
+    assert outside.found == []
+    assert page.count("plotly.js v") == 1
+    assert DISCLAIMER in page
+    for heading in (
+        *("In short", "Robustness", "Recall of each class under noise", "Confusion matrices", "Reliability", "Worst mistakes"),
+        *("Robustness relative to the reference", "Every condition", "How it was measured"),
+    ):
+        assert f">{heading}</h" in page
+    assert without_plotly(page).count('class="plotly-graph-div"') == 4
+    assert "the seed's recipe" in page or "the seed&#x27;s recipe" in page
+
+
+def test_mistakes_are_shown_with_their_pictures(images):
+    evaluation = evaluate("tuned", 0)
+    page = without_plotly(render_page(evaluation, images))
+    assert page.count("data:image/jpeg;base64,") == len(evaluation.mistakes) > 0
+    assert "data:image" not in without_plotly(render_page(evaluation))
+
+
+def test_names_are_escaped(images):
+    page = without_plotly(render_page(evaluate("<script>alert(1)</script>", 0), images))
+    assert "<script>alert" not in page
+
+
+@pytest.mark.parametrize(("noises", "labels"), [((), LABELS), (NOISES, np.full(10, 2)), (("ghosting",), np.array([1]))])
+def test_little_to_show_is_shown(noises, labels, images, tmp_path):
+    write_page(tmp_path / "page.html", evaluate("model", 0, noises, labels), images)
+    assert "Confusion matrices" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_text_of_a_stranger_stays_text_and_only_known_scripts_run(images):
+    text = '</script><img src="http://evil.example/x">'
+    told = evaluate(text, 0)
+    told = replace(told, provenance={text: text}, classes=(text, *told.classes[1:]))
+    page = without_plotly(render_page(told, images, evaluate(text, 1)))
+    assert "<img src=" not in page.replace('<img alt="" src="data:', "")
+    policy = unescape(page.split('Content-Security-Policy" content="')[1].split('"')[0])
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert policy.split("style-src")[0].count("sha256-") == 1 + page.count('class="plotly-graph-div"')
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": ()},
+        {"classes": ("x",) * 4},
+        {"labels": (9,) * 40},
+        {"groups": (1,)},
+        {"resamples": 10**9},
+        {"noise_seed": -1},
+        {"test_set_sha256": "<img src=x>"},
+        {"name": "x" * 5000},
+        {"summary": None},
+    ],
+)
+def test_an_evaluation_that_contradicts_itself_is_one_line(change):
+    text = replace(evaluate("model", 0), **change).to_json()
+    with pytest.raises(DataError, match=r"^file\.json: must be JSON written by `tumorcls evaluate`; ") as caught:
+        Evaluation.from_json(text, "file.json")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,115 @@
+from dataclasses import replace
+from html import escape
+
+import keras
+import numpy as np
+import pytest
+
+from tumorcls import DISCLAIMER
+from tumorcls.errors import DataError
+from tumorcls.evaluation.evaluate import evaluate_model
+from tumorcls.labels import CLASSES
+from tumorcls.model.calibration import Calibration
+from tumorcls.model.saved_model import SavedModel
+from tumorcls.reports.model_card import render_page, write_card
+
+
+@pytest.fixture(scope="module")
+def model(make_config):
+    network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(4)])
+    provenance = {
+        "exported": {"study": "brain|mri", "trial": 7, "value": 0.83},
+        "seed": 3,
+        "trained_on": "training images",
+        "manifest_sha256": "aaa111",
+        "split_sha256": "bbb222",
+        "keras": "3.15.0",
+    }
+    return SavedModel(network, CLASSES, make_config(), provenance, Calibration(1.37, 0.621, 0.05, 0.875, 0.043, 120))
+
+
+@pytest.fixture(scope="module")
+def evaluation(model):
+    labels = np.arange(24) % 4
+    images = np.broadcast_to((40 + 50 * labels)[:, None, None, None], (24, 8, 8, 3)).astype(np.uint8)
+
+    def predict(batch):
+        return np.eye(4)[np.rint((batch.mean(axis=(1, 2, 3)) - 40) / 50).astype(int).clip(0, 3)]
+
+    keys = [f"key-{i}" for i in range(24)]
+    provenance = {"model_sha256": model.sha256}
+    return evaluate_model(
+        predict, images, labels, np.arange(24) // 2, keys, ("gaussian", "speckle"), resamples=50, provenance=provenance
+    )
+
+
+def test_numbers_are_those_of_model_and_evaluation(model, evaluation):
+    card = write_card(model, evaluation, "model")
+    assert f"| macro-F1 | {evaluation.clean.macro_f1} |" in card
+    assert f"over all noises and severities: {evaluation.summary.noisy_f1}." in card
+    assert f"{evaluation.under('speckle')[-1].scores.macro_f1} at 0.4" in card
+    for index, name in enumerate(CLASSES):
+        assert f"| {name.replace('_', ' ')} | 6 | {evaluation.clean.recall[index]} |" in card
+    for fact in ("24 images in 12 groups", "`aaa111`", "`bbb222`", model.sha256, "3.15.0", "| trial | 7 |", r"brain\|mri"):
+        assert fact in card
+    for fact in ("temperature of 1.37", "120 validation", "confidence of 0.621", "87.5% got an answer", "4.3% of these"):
+        assert fact in card
+    assert DISCLAIMER in card
+
+
+def test_a_model_that_is_never_uncertain_says_so(model, evaluation):
+    calibration = Calibration(1.0, 0.0, 0.05, 1.0, 0.028, 120)
+    sure = SavedModel(model.network, model.classes, model.config, model.provenance, calibration)
+    card = write_card(sure, evaluation, "model")
+    assert "answers whatever the confidence: on the validation images 2.8% of all answers were wrong (at most 5.0%" in card
+    assert "uncertain" not in card
+
+
+def test_an_evaluation_of_another_model_is_refused(model, evaluation):
+    other = SavedModel(model.network, model.classes, model.config, model.provenance, model.calibration)
+    other.network.layers[-1].bias.assign([1, 2, 3, 4])
+    try:
+        with pytest.raises(DataError, match="must be of this model"):
+            write_card(other, evaluation, "model")
+    finally:
+        model.network.layers[-1].bias.assign([0, 0, 0, 0])
+
+
+def test_the_page_holds_the_tables_and_executes_nothing(model, evaluation):
+    page = render_page(write_card(model, evaluation, "<script>alert(1)</script>"), "<b>x</b>")
+    assert page.count("<table>") >= 6
+    assert "<script" not in page
+    assert "<title>Model card: &lt;b&gt;x" in page
+    assert DISCLAIMER in page
+
+
+HOSTILE = (
+    '<img src="http://127.0.0.1:9/x">',
+    "![x](http://127.0.0.1:9/x)",
+    '"><script src=//evil.example></script>',
+    "[click](javascript:alert(1))",
+    "<http://evil.example>",
+    "a | b\n| c | d |\n\n# no heading\n![x](http://evil.example/y)",
+    "`code` **bold** &lt;img src=x&gt;",
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_of_a_stranger_stays_text(model, evaluation, text):
+    provenance = {**model.provenance, "exported": {text: text, "study": text}, "keras": text}
+    config = model.config.model_copy(update={"data": (text,), "weights": text})
+    page = render_page(
+        write_card(SavedModel(model.network, CLASSES, config, provenance, model.calibration), evaluation, text), text
+    )
+    for tag in ("<img", "<a ", "<script", "<strong>b", "<h1>no"):
+        assert tag not in page.replace(f"<strong>{DISCLAIMER}", "")
+    rows = [line.count("<td") for line in page.split("<tr>") if "keras" in line]
+    assert rows == [2]
+    assert escape(" ".join(text.split()).replace("`", "")[:20]) in page.replace("`", "")
+    assert page.index("Content-Security-Policy") < page.index("<style>")
+
+
+def test_classes_must_be_the_models(model, evaluation):
+    other = replace(evaluation, classes=("a", "b", "c", "d"))
+    with pytest.raises(DataError, match="must have the model's classes"):
+        write_card(model, other, "model")

@@ -1,0 +1,114 @@
+"""A run that is taken up again gives bit for bit what it would have given."""
+
+import errno
+
+import numpy as np
+import pytest
+
+from tumorcls.model.program import Program
+from tumorcls.training.checkpoint import Checkpoint
+from tumorcls.training.trainer import Trainer
+
+
+class Lost(Exception):
+    """Stands for the death of a worker."""
+
+
+@pytest.fixture
+def fresh(make_config, tmp_path, shared_cache):
+    """Returns a function that makes a trainer as a new process has one."""
+    return lambda config: Trainer.open(config, shared_cache)
+
+
+def lose_after(count, epochs):
+    def on_epoch_end(epoch):
+        epochs.append(epoch)
+        if len(epochs) == count:
+            raise Lost
+
+    return on_epoch_end
+
+
+def told(epochs):
+    return [(epoch.number, epoch.loss, dict(epoch.scores)) for epoch in epochs]
+
+
+@pytest.mark.parametrize(
+    "start", ["head", pytest.param("block7", marks=pytest.mark.slow), pytest.param("all", marks=pytest.mark.slow)]
+)
+def test_what_was_lost_goes_on_as_if_nothing_had_happened(fresh, make_config, tmp_path, monkeypatch, start):
+    config = make_config(trainable_from=start, epochs=4)
+    whole = []
+    last = fresh(config).fit(config, 5, whole.append).last
+    before = []
+    with pytest.raises(Lost):
+        fresh(config).fit(config, 5, lose_after(2, before), checkpoints=tmp_path)
+    trained = []
+    train_epoch = Program.train_epoch
+    monkeypatch.setattr(Program, "train_epoch", lambda self, *given: trained.append(1) or train_epoch(self, *given))
+    after = []
+    fitted = fresh(config).fit(config, 5, after.append, checkpoints=tmp_path)
+    assert len(trained) == 2, "the first two were not trained again"
+    assert told(after) == told(whole)
+    assert told([fitted.last]) == told([last])
+    np.testing.assert_array_equal(fitted.last.measured.confusion, last.measured.confusion)
+    assert fitted.last.measured.noisy_f1 == last.measured.noisy_f1
+
+
+def test_a_checkpoint_is_that_of_one_run(fresh, make_config, tmp_path):
+    config = make_config(epochs=2, dropout=0.1)
+    trainer = fresh(config)
+    reported = []
+    for changed, seed in ((config, 5), (config, 6), (make_config(epochs=2, dropout=0.6), 5)):
+        epochs = []
+        with pytest.raises(Lost):
+            trainer.fit(changed, seed, lose_after(1, epochs), checkpoints=tmp_path)
+        reported.append(epochs[0].loss)
+    assert len(list(tmp_path.glob("*.npz"))) == 3
+    assert len(set(reported)) == 3, "none went on from another's"
+
+
+def flip_a_weight(content):
+    return content[:2000] + bytes([content[2000] ^ 1]) + content[2001:]
+
+
+@pytest.mark.parametrize(
+    "harm", [lambda content: content[:999], lambda content: b"", lambda content: b"no archive", flip_a_weight]
+)
+def test_a_checkpoint_that_cannot_be_read_is_done_without(fresh, make_config, tmp_path, capfd, harm):
+    config = make_config(epochs=2)
+    trainer = fresh(config)
+    whole = []
+    trainer.fit(config, 5, whole.append, checkpoints=tmp_path)
+    [path] = tmp_path.glob("*.npz")
+    path.write_bytes(harm(path.read_bytes()))
+    again = []
+    trainer.fit(config, 5, again.append, checkpoints=tmp_path)
+    assert told(again) == told(whole)
+    assert "dropped and computed again" in capfd.readouterr().err
+
+
+def test_a_full_disk_costs_the_checkpoint_and_not_the_run(fresh, make_config, tmp_path, monkeypatch, capfd):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    config = make_config(epochs=2)
+    monkeypatch.setattr(np, "savez", full)
+    epochs = []
+    fresh(config).fit(config, 5, epochs.append, checkpoints=tmp_path)
+    assert len(epochs) == 2
+    assert list(tmp_path.iterdir()) == []
+    assert "no checkpoint after epoch 0" in capfd.readouterr().out
+
+
+def test_a_state_of_another_structure_changes_nothing(make_config):
+    program = Program(make_config())
+    before = program.state()
+    with pytest.raises(ValueError, match="same structure"):
+        program.set_state(before[1:])
+    for old, new in zip(before, program.state(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_there_is_none_at_first(make_config, tmp_path):
+    assert Checkpoint.of(tmp_path, make_config(), 0, "data").restore(None) == []

@@ -1,0 +1,194 @@
+import numpy as np
+import pytest
+
+from tumorcls.cache.arrays import ArrayCache
+from tumorcls.data.dataset import stratified_subset
+from tumorcls.errors import DataError
+from tumorcls.model.backbone import FROZEN_OUTPUT
+from tumorcls.model.program import Program
+from tumorcls.noise.severity import corrupt
+from tumorcls.training.features import Features
+from tumorcls.training.trainer import Trainer, learning_rate_at
+from tumorcls.training.validation import CORRUPTION_SEED, Validation
+
+
+@pytest.fixture(scope="module")
+def trainer(make_config, shared_cache):
+    return Trainer.open(make_config(), shared_cache)
+
+
+def scores_of(trainer, config, seed=0):
+    epochs = []
+    trainer.fit(config, seed, epochs.append)
+    return [(epoch.number, epoch.loss, dict(epoch.scores)) for epoch in epochs]
+
+
+def test_every_epoch_is_reported_and_the_same_seed_gives_the_same(trainer, make_config):
+    first = scores_of(trainer, make_config(epochs=3), seed=4)
+    assert [number for number, _, _ in first] == [0, 1, 2]
+    assert scores_of(trainer, make_config(epochs=1), seed=5) != first[:1]
+    assert scores_of(trainer, make_config(epochs=3), seed=4) == first
+    for _, loss, scores in first:
+        assert np.isfinite(loss)
+        assert scores["robust_f1"] == pytest.approx((scores["clean_f1"] + scores["noisy_f1"]) / 2)
+        noises = [scores[f"f1_{noise}"] for noise in ("gaussian", "salt_pepper", "speckle")]
+        assert scores["noisy_f1"] == pytest.approx(np.mean(noises))
+        assert scores["worst_f1"] == min(noises)
+
+
+def test_what_a_callback_raises_ends_the_run(trainer, make_config):
+    def stop(epoch):
+        raise StopIteration(epoch.number)
+
+    with pytest.raises(StopIteration, match="0"):
+        trainer.fit(make_config(epochs=5), 0, stop)
+
+
+def test_a_model_that_was_trained_predicts_what_the_program_does(trainer, make_config):
+    config = make_config(epochs=2, views=0)
+    fitted = trainer.fit(config, 0, lambda epoch: None)
+    images = trainer.images("validation", config.image_size)
+    logits = fitted.program.predict_logits(images.images)
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(np.asarray(fitted.classifier()(images.images)), softmax, rtol=1e-3, atol=1e-5)
+    cooler = np.exp(logits / 3) / np.exp(logits / 3).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(np.asarray(fitted.classifier(3.0)(images.images)), cooler, rtol=1e-3, atol=1e-5)
+
+
+def test_calibration_is_of_the_validation_images(trainer, make_config):
+    fitted = trainer.fit(make_config(), 0, lambda epoch: None)
+    found = trainer.calibrate(fitted, max_error=1.0)
+    assert found.images == len(trainer.images("validation", 32).labels)
+    assert (found.threshold, found.coverage) == (0.0, 1.0)
+    assert found.error == pytest.approx(1 - fitted.last.scores["accuracy"])
+
+
+def test_a_final_run_trains_on_validation_images_too_and_measures_nothing(trainer, make_config):
+    epochs = []
+    parts = {part: trainer.images(part, 32) for part in ("train", "validation", "development")}
+    assert sorted(parts["development"].keys) == sorted(parts["train"].keys + parts["validation"].keys)
+    trained = trainer.fit(make_config(), 0, lambda epoch: None).last.loss
+    fitted = trainer.fit(make_config(), 0, epochs.append, final=True)
+    assert [epoch.scores for epoch in epochs] == [{}, {}]
+    assert fitted.last.loss != trained
+
+
+class WholeNetwork:
+    """The network from images to logits in one piece, as `Validation` asks a program."""
+
+    takes_activations = False
+
+    def __init__(self, backbone, head_weights):
+        self._backbone = backbone
+        self.head_weights = head_weights
+
+    def predict_logits(self, images):
+        kernel, bias = self.head_weights
+        return self._backbone.predict_on_batch(np.asarray(images)) @ kernel + bias
+
+
+@pytest.fixture(scope="module")
+def whole_network(trainer, make_config):
+    """Returns the uncached network with a head (ridge regression) that is sure of itself, and wrong about some images.
+
+    A head that hardly tells the classes apart would change its mind with the last digit of float16.
+    """
+    config = make_config()
+    backbone = trainer.programs.get(config).backbone
+    images = trainer.images("validation", 32)
+    noisy = [corrupt(images.images, noise, 3, CORRUPTION_SEED, images.keys) for noise in config.measured_noises]
+    features = np.concatenate([backbone.predict_on_batch(np.asarray(batch)) for batch in (images.images, *noisy)])
+    wrong = np.random.default_rng(0).random(len(features)) < 0.2
+    targets = np.eye(4, dtype=np.float32)[(np.tile(images.labels, 4) + wrong) % 4]
+    centred = features - features.mean(axis=0)
+    gram = centred @ centred.T
+    kernel = centred.T @ np.linalg.solve(gram + 1e-3 * np.trace(gram) / len(gram) * np.eye(len(gram)), targets)
+    return WholeNetwork(backbone, [kernel, -features.mean(axis=0) @ kernel])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", FROZEN_OUTPUT)
+def test_cached_activations_measure_as_the_whole_network_does(trainer, make_config, whole_network, start):
+    config = make_config(trainable_from=start, noisy_images=24)
+    program = Program(config)
+    program.reset(config, 3)
+    program._head.set_weights(whole_network.head_weights)
+    images = trainer.images("validation", 32)
+    cache = ArrayCache(trainer.cache / "arrays")
+    activations = Features(program, cache).of_images(images.images, images.key)
+    from_cache, uncached = (
+        logits - logits.mean(axis=1, keepdims=True)
+        for logits in (program.predict_logits(activations), whole_network.predict_logits(images.images))
+    )
+    np.testing.assert_allclose(from_cache, uncached, atol=2e-2 * np.abs(uncached).max())  # float16 keeps three digits
+    validation = Validation(images, cache)
+    scores = validation.measure(program, config, final=False).scores
+    assert 0.4 < scores["worst_f1"] < 0.9, "the head is neither right nor wrong about all"
+    assert scores == pytest.approx(validation.measure(whole_network, config, final=False).scores, abs=1e-3)
+
+
+def test_views_differ_and_are_shared_by_all_trials(trainer, make_config):
+    config = make_config(noise_intensity=1.0)
+    images = trainer.images("train", config.image_size)
+    features = Features(trainer.programs.get(config), ArrayCache(trainer.cache / "arrays"))
+    first = np.array(features.training_view(config, images, 0))
+    assert first.dtype == np.float16
+    assert (first != features.training_view(config, images, 1)).any()
+    assert (first != features.training_view(make_config(noise_intensity=0.0), images, 0)).any()
+    trainer.fit(config, 77, lambda epoch: None)
+    changed = make_config(noise_intensity=1.0, dropout=0.1, epochs=1, learning_rate=0.5)
+    path = {p: p.stat().st_ino for p in (trainer.cache / "arrays").glob("*.npy")}
+    np.testing.assert_array_equal(features.training_view(changed, images, 0), first)
+    assert {p: p.stat().st_ino for p in (trainer.cache / "arrays").glob("*.npy")} == path, "nothing was made anew"
+
+
+def test_the_learning_rate_falls_along_a_cosine(make_config):
+    rates = [learning_rate_at(make_config(epochs=4, learning_rate=0.1), epoch) for epoch in range(4)]
+    np.testing.assert_allclose(rates, [0.1, 0.0853553, 0.05, 0.0146447], rtol=1e-5)
+    assert learning_rate_at(make_config(schedule="constant", learning_rate=0.1), 3) == 0.1
+
+
+def test_parts_hold_what_the_split_says(trainer, make_config):
+    train, validation = (trainer.images(part, 32) for part in ("train", "validation"))
+    assert not set(train.keys) & set(validation.keys)
+    assert not set(train.groups.tolist()) & set(validation.groups.tolist())
+    assert sum(train.class_counts().values()) == len(train.images)
+    np.testing.assert_allclose(train.targets(0.2).sum(axis=1), 1, rtol=1e-6)
+    assert train.targets(0.2)[np.arange(len(train.labels)), train.labels] == pytest.approx(0.85)
+    with pytest.raises(AssertionError):
+        trainer.images("test", 32)
+
+
+def test_a_class_without_images_is_one_line(make_config, images, tmp_path):
+    for folder in (images / "Training").iterdir():
+        if folder.name != "pituitary_tumor":
+            (tmp_path / "Training" / folder.name).mkdir(parents=True)
+            for path in list(folder.iterdir())[:8]:
+                (tmp_path / "Training" / folder.name / path.name).write_bytes(path.read_bytes())
+    config = make_config(data=[str(tmp_path)])
+    with pytest.raises(DataError) as caught:
+        Trainer.open(config, tmp_path / "cache").images("train", 32)
+    assert "pituitary" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_folds_divide_the_development_part_by_groups(trainer, make_config):
+    development = trainer.images("development", 32)
+    folds = trainer.folds(make_config(), 3)
+    held_out = [np.setdiff1d(np.arange(len(development.labels)), fold.train) for fold in folds]
+    assert sorted(np.concatenate(held_out).tolist()) == list(range(len(development.labels)))
+    for fold, rows in zip(folds, held_out, strict=True):
+        assert fold.validation.keys == tuple(development.keys[row] for row in rows)
+        assert not set(development.groups[fold.train].tolist()) & set(fold.validation.groups.tolist())
+        np.testing.assert_array_equal(fold.validation.images, development.images[rows])
+        expected = np.bincount(development.labels) / 3
+        np.testing.assert_allclose(list(fold.validation.class_counts().values()), expected, atol=0.25 * expected.max())
+    assert len({fold.validation.key for fold in folds}) == 3
+
+
+def test_a_subset_keeps_the_classes_shares_and_is_always_the_same():
+    labels = np.repeat([0, 1, 2, 3], [40, 20, 20, 80])
+    chosen = stratified_subset(labels, 16)
+    np.testing.assert_array_equal(np.bincount(labels[chosen]), [4, 2, 2, 8])
+    np.testing.assert_array_equal(stratified_subset(labels, 16), chosen)
+    np.testing.assert_array_equal(stratified_subset(labels, 500), np.arange(160))

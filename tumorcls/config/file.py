@@ -1,0 +1,140 @@
+"""A config file, as `search export` writes it, read whole: what is trained, and where its values come from."""
+
+import math
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tumorcls.config.train_config import TrainConfig, short
+from tumorcls.config.variables import expand, is_variable
+from tumorcls.errors import ConfigError
+
+_MAX_BYTES = 2**20
+_MAX_DEPTH = 20
+_MAX_INTEGER = 2**63 - 1  # of TOML
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A config file.
+
+    Attributes:
+        config: Its table `config`, checked, its environment variables expanded.
+        written: The table as it is written; a value that the file says is none is None.
+        provenance: The table `provenance`; empty where there is none.
+    """
+
+    config: TrainConfig
+    written: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+
+def read_config(path: Path) -> ConfigFile:
+    """Reads a config file.
+
+    Raises:
+        ConfigError: The file cannot be read, is not TOML, has no `[config]` table, or a value in it is wrong.
+    """
+    document = _read_toml(path)
+    written = document.get("config")
+    if not isinstance(written, dict):
+        raise ConfigError(f"{path}: a config must have a [config] table; it has none. Write one with `search export`.")
+    provenance = document.get("provenance", {})
+    if not isinstance(provenance, dict):
+        raise ConfigError(f"{path}: provenance: must be a table; got {short(provenance)}. Export the file again, or remove it.")
+    allowed = document.get("environment", [])
+    if not isinstance(allowed, list) or not all(map(is_variable, allowed)):
+        raise ConfigError(f'{path}: environment: must name variables; got {short(allowed)}. Write environment = ["MY_DATA"].')
+    for place in _listed(path, document):
+        _set_none(path, written, place)
+    config = TrainConfig.parse(expand(written, os.environ, allowed, f"{path}: config"), where=str(path))
+    return ConfigFile(config, written, provenance)
+
+
+def check_seed(seed: object, where: str) -> int:
+    """Returns the seed of a run.
+
+    Raises:
+        ConfigError: It is no whole number from 0 to 2**63 - 1.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= _MAX_INTEGER:
+        raise ConfigError(f"{where}: must be a whole number from 0 to 2**63 - 1; got {short(seed)}. Change it, or use --seed.")
+    return seed
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    content = _read(path)
+    try:
+        document = tomllib.loads(content.decode("utf-8-sig"))  # some editors of Windows begin a file with a byte order mark
+    except UnicodeDecodeError:
+        raise ConfigError(
+            f"{path}: a config must be a readable TOML file; not UTF-8 text. Write one with `search export`."
+        ) from None
+    except RecursionError:
+        raise _too_deep(path) from None
+    except ValueError as error:  # TOMLDecodeError is one, and so is what Python says of a number of too many digits
+        said = " ".join(str(error).partition("; use sys.set_int")[0].split())[:200]
+        raise ConfigError(f"{path}: a config must be TOML; {said}. Mend the file or export it again.") from None
+    level: list[Any] = [document]
+    for _ in range(_MAX_DEPTH + 1):
+        for value in level:
+            if isinstance(value, int) and not -_MAX_INTEGER - 1 <= value <= _MAX_INTEGER:
+                got = f"one of {int(math.log10(abs(value))) + 1} digits"
+                raise ConfigError(f"{path}: a whole number must fit in 64 bits; got {got}. Write a smaller one.")
+        level = [item for value in level for item in (value.values() if isinstance(value, dict) else _items(value))]
+    if level:
+        raise _too_deep(path)
+    return document
+
+
+def _read(path: Path) -> bytes:
+    try:
+        # Not blocking: the open of a pipe that nobody writes to would wait for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ConfigError(f"{path}: a config must be a regular file; got a folder, a pipe or a device. Check the path.")
+            content = os.read(descriptor, _MAX_BYTES + 1)
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{path}: a config must be a readable TOML file; {reason}. Write one with `search export`.") from None
+    if len(content) > _MAX_BYTES:
+        raise ConfigError(f"{path}: a config must have at most {_MAX_BYTES // 2**20} MiB; got more. Check the path.")
+    return content
+
+
+def _listed(path: Path, document: Mapping[str, Any]) -> list[list[Any]]:
+    """The places of `[config]` without a value: TOML has no null."""
+    places = document.get("none", [])
+    if not isinstance(places, list) or not all(isinstance(place, list) and place for place in places):
+        raise ConfigError(f'{path}: none: must be an array of places; got {short(places)}. Write none = [["name"]].')
+    return places
+
+
+def _set_none(path: Path, table: Any, place: list[Any]) -> None:
+    holder = table
+    for step in place[:-1]:
+        fits = isinstance(holder, dict) and step in holder if isinstance(step, str) else _has(holder, step)
+        holder = holder[step] if fits else None
+    last = place[-1]
+    if not ((isinstance(holder, dict) and isinstance(last, str)) or _has(holder, last)):
+        raise ConfigError(f"{path}: none: must name places of [config]; got {short(place)}. Export the file again.")
+    holder[last] = None
+
+
+def _has(holder: Any, at: Any) -> bool:
+    return isinstance(holder, list) and isinstance(at, int) and not isinstance(at, bool) and 0 <= at < len(holder)
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _too_deep(path: Path) -> ConfigError:
+    return ConfigError(f"{path}: arrays and tables may be nested {_MAX_DEPTH} deep; got deeper ones. Export the file again.")

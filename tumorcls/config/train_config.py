@@ -1,0 +1,186 @@
+"""What a training run is made of: `TrainConfig`, checked in one place for a trial and for an exported file alike."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+
+from tumorcls.data.prepare import BINARY_CLASSES, SplitSettings
+from tumorcls.errors import ConfigError
+from tumorcls.labels import CLASSES
+
+TrainableFrom = Literal["all", "block2", "block3", "block4", "block5", "block6", "block7", "head"]
+OptimizerName = Literal["adam", "adamw", "sgd"]
+NoiseName = Literal["gaussian", "salt_pepper", "speckle", "rician", "ghosting", "bias_field"]
+Score = Literal["clean_f1", "noisy_f1", "robust_f1", "worst_f1"]
+
+SEED_NOISES: tuple[NoiseName, ...] = ("gaussian", "salt_pepper", "speckle")
+"""The noises of the notebook that this project grew from."""
+
+NOISE_GRID = 0.05
+"""Step of `noise_intensity`, so that trials can share cached views."""
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class TrainConfig(BaseModel):
+    """Everything that decides what a training run does, except its seed.
+
+    A study's `[objective]` table holds some of these fields, its `[space]` samples others; together they make one config.
+    `search export` writes all of them, so that an exported file does not change its meaning when a default does.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # Data
+    data: tuple[str, ...] = Field(min_length=1)
+    """Folders of images in a known layout, or `phantoms:N[:seed]` for N generated images."""
+    split: SplitSettings = SplitSettings()
+    image_size: Annotated[int, Field(ge=32, le=600)] = 150
+    """Side of the square input in pixels."""
+
+    # Model
+    weights: str = "imagenet"
+    """`imagenet` (downloaded by Keras), `none` (random), or the path of a weights file without top."""
+    trainable_from: TrainableFrom = "all"
+    """First part of the network that is trained; all before it is frozen and runs in inference mode."""
+    batch_norm: Literal["train", "freeze"] = "freeze"
+    """Whether trainable blocks keep their pretrained BatchNormalization statistics, which does better on few images, or not."""
+
+    # Training
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 20
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 32
+    optimizer: OptimizerName = "adam"
+    """Adam; AdamW, with Keras's weight decay of 0.004; or stochastic gradient descent with Nesterov momentum of 0.9."""
+    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-3
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Whether the learning rate falls to 0 along a half cosine, an equal step each epoch, or stays."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
+    """Rate of the dropout before the last dense layer."""
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+
+    # Noise and augmentation of training images
+    noise_intensity: Fraction = 0.5
+    """Largest intensity of the training noise; 0 trains on clean images."""
+    noises: tuple[NoiseName, ...] = Field(default=SEED_NOISES, min_length=1)
+    clean_share: Fraction = 0.25
+    """Share of training images that stay clean each time they are seen."""
+    rotation_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 10.0
+    width_shift: Annotated[float, Field(ge=0.0, le=0.5)] = 0.05
+    """Largest shift to either side, as a fraction of the width."""
+    height_shift: Annotated[float, Field(ge=0.0, le=0.5)] = 0.05
+    horizontal_flip: bool = True
+    views: Annotated[int, Field(ge=0, le=64)] = 4
+    """Augmented and noisy views of each training image whose frozen activations are cached and used in turn, an epoch each.
+
+    0 draws noise and augmentation anew each epoch and caches nothing; so does `trainable_from = "all"`, which freezes nothing.
+    """
+
+    # Validation
+    score: tuple[Score, ...] = Field(default=("robust_f1",), min_length=1)
+    """What a trial returns: macro-F1 on clean validation images, on noisy ones, the mean of both, or the worst noise's.
+
+    Several make one value for each direction of the study, in their order; such a study has nothing to prune by.
+    """
+    measured_noises: tuple[NoiseName, ...] = SEED_NOISES
+    """Noises under which validation images are measured, whatever the model was trained with; may be none for `clean_f1`."""
+    noisy_images: Annotated[int, Field(ge=1)] = 256
+    """Validation images (a fixed, stratified subset) on which robustness is measured at a run's end; half after each epoch."""
+
+    @field_validator("data", "score", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_it_is(cls, value: object, info: ValidationInfo) -> object:
+        """Refuses what would be trained as another value than the one that was sampled: "5" as 5, true as 1, 1 as true."""
+        field = cls.model_fields[info.field_name or ""]
+        if field.annotation in (int, float) and isinstance(value, bool | str):
+            raise ValueError("must be a number")
+        if field.annotation is bool and not isinstance(value, bool):
+            raise ValueError("must be true or false")
+        if any(isinstance(item, str) and "\0" in item for item in (value if isinstance(value, list | tuple) else [value])):
+            raise ValueError("must have no null character")
+        return value
+
+    @field_validator("noise_intensity")
+    @classmethod
+    def _on_grid(cls, value: float) -> float:
+        """Refuses what lies between the steps, rather than to train on another value than the sampler has drawn."""
+        steps = round(value / NOISE_GRID)
+        if abs(value / NOISE_GRID - steps) > 1e-6:
+            raise ValueError(f"must be a multiple of {NOISE_GRID}: give it such a step in the study file")
+        return round(steps * NOISE_GRID, 10)  # one value for 0.30000000000000004 and 0.3
+
+    @model_validator(mode="after")
+    def _freezing_needs_weights_to_keep(self) -> Self:
+        if self.batch_norm == "freeze" and self.weights == "none":
+            raise ValueError('weights = "none" has no statistics to keep: it needs batch_norm = "train"; got "freeze"')
+        return self
+
+    @model_validator(mode="after")
+    def _noisy_scores_need_noise(self) -> Self:
+        noisy = [score for score in self.score if score != "clean_f1"]
+        if not self.measured_noises and noisy:
+            raise ValueError(f'score = "{noisy[0]}" needs at least one of measured_noises; got none')
+        return self
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of their indices."""
+        return BINARY_CLASSES if self.split.binary else CLASSES
+
+    @property
+    def cached_views(self) -> int:
+        """Number of views whose activations are cached; 0 where nothing is frozen or caching is off."""
+        return 0 if self.trainable_from == "all" else self.views
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], where: str) -> "TrainConfig":
+        """Checks values that came from a study file, a trial or an exported config.
+
+        Args:
+            values: Field names and values, as TOML gives them.
+            where: Named at the start of an error.
+
+        Raises:
+            ConfigError: Names the field, the rule, what was received and the remedy.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise ConfigError(f"{where}: {_first_problem(error)}") from None
+
+
+def cache_folder() -> Path:
+    """Returns where decoded images, manifests and activations are kept: `$TUMORCLS_CACHE`, or the user's cache folder."""
+    from platformdirs import user_cache_path
+
+    chosen = os.environ.get("TUMORCLS_CACHE")
+    return Path(chosen).expanduser() if chosen else user_cache_path("tumorcls")
+
+
+def short(value: object) -> str:
+    """Returns a value as a message shows it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in problem["loc"]) or "config"
+    if problem["type"] == "extra_forbidden":
+        known = list(SplitSettings.model_fields if problem["loc"][0] == "split" else TrainConfig.model_fields)
+        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        remedy = f"Did you mean {close[0]}?" if close else f"Known settings: {', '.join(known)}."
+        return f"{place}: unknown setting; got {short(problem['input'])}. {remedy}"
+    if problem["type"] == "missing":
+        return f"{place}: must be given; got nothing. Add it to the [objective] table."
+    rule = problem["msg"].removeprefix("Value error, ")
+    received = "" if problem["loc"] == () else f"; got {short(problem['input'])}"
+    return f"{place}: {rule[0].lower()}{rule[1:]}{received}. Change it in the study file or the config."

@@ -1,0 +1,262 @@
+"""What is wrong with a data set? Counts, copies, leaks, conflicts and confounding, as one frozen record.
+
+The terminal (`tumorcls audit`) and the page (`tumorcls.reports.audit_page`) both show `Audit.tables`, so their numbers cannot
+differ.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tumorcls.data.manifest import Entry
+from tumorcls.data.prepare import PreparedData, SplitSettings, conflicting_groups
+from tumorcls.data.sources import LeftOut
+from tumorcls.data.split import PARTS
+
+_LARGEST = 5
+_SIZES = 8
+
+
+@dataclass(frozen=True)
+class Table:
+    """A heading, a sentence that says what to make of it, column names, and rows of text."""
+
+    title: str
+    note: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Copies:
+    """How many images are copies: `extra` beyond the first of each of `sets` sets of two or more, `images` in those sets."""
+
+    sets: int
+    images: int
+    extra: int
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Images of a source's official test folder, and how many of them have a copy in an official training folder."""
+
+    source: str
+    test: int
+    same_file: int
+    same_pixels: int
+    same_picture: int
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A group whose labels cannot all be right; `members` are places in the manifest."""
+
+    group: int
+    labels: tuple[str, ...]
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found.
+
+    `counts`, `parts` and `sizes` count images by (source, label), (label, part) and (source, size). `association` is Cramér's V
+    between class and source in [0, 1]. `naive_leak` is the share of test images that would have a copy in training after a
+    random split image by image with the same shares; `straddling` counts groups in more than one part of ours; `moved_out`
+    counts the images left out because they have a copy in the official test part.
+    """
+
+    images: int
+    unreadable: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+    manifest_sha256: str
+    split_sha256: str
+    counts: dict[tuple[str, str], int]
+    parts: dict[tuple[str, str], int]
+    sizes: dict[tuple[str, str], int]
+    files: Copies
+    pixels: Copies
+    pictures: Copies
+    largest: tuple[int, ...]
+    across_sources: int
+    twins: tuple[Twins, ...]
+    conflicts: tuple[Conflict, ...]
+    association: float
+    naive_leak: float
+    straddling: int
+    moved_out: int
+
+    def tables(self) -> tuple[Table, ...]:
+        """Returns every figure of the report as text."""
+        tables = [self._overview(), _cross_table("Images per class and source", self._confounding(), self.counts)]
+        tables += [self._copies(), self._twins(), self._conflicts()]
+        tables.append(_cross_table("The split", self._split_note(), self.parts, PARTS))
+        tables.append(_cross_table("Sizes in pixels", "Width x height; the most frequent first.", self.sizes))
+        if self.unreadable:
+            rows = tuple((reason,) for reason in self.unreadable)
+            tables.append(Table("Unreadable files", "Listed and left out.", ("file and reason",), rows))
+        if self.left_out:
+            counted = tuple((f"{one.source}/{one.folder}", one.suffix or "none", f"{one.count:,}") for one in self.left_out)
+            note = "No images by their names, or in folders that do not count. Move them where they belong, or away."
+            tables.append(Table("Files passed over", note, ("folder", "ending", "files"), counted))
+        return tuple(tables)
+
+    def _overview(self) -> Table:
+        rows = (
+            ("images", f"{self.images:,}"),
+            ("unreadable files", f"{len(self.unreadable):,}"),
+            ("files passed over", f"{sum(one.count for one in self.left_out):,}"),
+            ("different pictures", f"{self.images - self.pictures.extra:,}"),
+            ("groups with conflicting labels", f"{len(self.conflicts):,}"),
+            ("test images with a copy in training, random split", f"{self.naive_leak:.1%}"),
+            ("groups on both sides of this split", f"{self.straddling:,}"),
+            ("manifest sha256", self.manifest_sha256[:16]),
+            ("split sha256", self.split_sha256[:16]),
+        )
+        return Table("Overview", "What a random split would leak, and what this one does.", ("what", "figure"), rows)
+
+    def _confounding(self) -> str:
+        label, source, share = _most_confounded(self.counts)
+        return (
+            f"Cramér's V between class and source is {self.association:.2f} (0 independent, 1 one determines the other). "
+            f"{share:.0%} of {label} comes from {source}: a model can learn the source in place of the class."
+        )
+
+    def _copies(self) -> Table:
+        named = (("same file", self.files), ("same pixels", self.pixels), ("same picture (near duplicates too)", self.pictures))
+        rows = tuple((name, f"{c.extra:,}", f"{c.sets:,}", f"{c.images:,}") for name, c in named)
+        largest = ", ".join(map(str, self.largest)) or "none"
+        note = f"Largest groups of one picture: {largest}. Groups with images of several sources: {self.across_sources:,}."
+        return Table("Copies", note, ("copies", "beyond the first", "groups", "images in them"), rows)
+
+    def _twins(self) -> Table:
+        rows = tuple(
+            (t.source, f"{t.test:,}", f"{t.same_file:,}", f"{t.same_pixels:,}", f"{t.same_picture:,}") for t in self.twins
+        )
+        note = "Images of the published test folder that have a copy in a published training folder, of whichever source."
+        return Table(
+            "Twins across the official split", note, ("source", "test", "same file", "same pixels", "same picture"), rows
+        )
+
+    def _conflicts(self) -> Table:
+        rows = tuple((str(c.group), ", ".join(c.labels), str(len(c.members))) for c in self.conflicts)
+        note = "Copies whose labels differ; left out of training unless asked for."
+        return Table("Label conflicts", note, ("group", "labels", "images"), rows)
+
+    def _split_note(self) -> str:
+        return (
+            f"Copies and slices of one patient stay on one side: {self.straddling} groups straddle. "
+            f"{self.moved_out:,} images were moved out because they have a copy in the official test part."
+        )
+
+
+def audit(data: PreparedData, settings: SplitSettings) -> Audit:
+    """Examines prepared data; reads no image."""
+    entries, copies = data.manifest.entries, data.copies
+    conflicts = conflicting_groups(entries, copies.images, settings.binary)
+    counts = Counter((entry.source, entry.label) for entry in entries)
+    sizes = np.bincount(copies.images)
+    return Audit(
+        images=len(entries),
+        unreadable=tuple(bad.reason for bad in data.manifest.unreadable),
+        left_out=data.manifest.left_out,
+        manifest_sha256=data.manifest.sha256,
+        split_sha256=data.split_sha256,
+        counts=dict(counts),
+        parts=dict(Counter((entry.label, str(part)) for entry, part in zip(entries, data.parts, strict=True))),
+        sizes=_common_sizes(entries),
+        files=_copies(copies.files),
+        pixels=_copies(copies.pixels),
+        pictures=_copies(copies.images),
+        largest=tuple(int(size) for size in np.sort(sizes[sizes > 1])[::-1][:_LARGEST]),
+        across_sources=_groups_with_several(copies.images, [entry.source for entry in entries]),
+        twins=_twins(entries, copies.files, copies.pixels, copies.images),
+        conflicts=tuple(_conflict(data, group) for group in conflicts),
+        association=_cramers_v(counts),
+        naive_leak=_naive_leak(copies.images, settings),
+        moved_out=data.moved_out,
+        straddling=_groups_with_several(data.groups[data.parts != "left_out"], data.parts[data.parts != "left_out"].tolist()),
+    )
+
+
+def _copies(groups: npt.NDArray[np.int64]) -> Copies:
+    sizes = np.bincount(groups)
+    sizes = sizes[sizes > 1]
+    return Copies(len(sizes), int(sizes.sum()), int((sizes - 1).sum()))
+
+
+def _groups_with_several(groups: npt.NDArray[np.int64], values: Iterable[str]) -> int:
+    """Counts the groups whose members differ in a value."""
+    seen: dict[int, set[str]] = defaultdict(set)
+    for group, value in zip(groups.tolist(), values, strict=True):
+        seen[group].add(value)
+    return sum(len(found) > 1 for found in seen.values())
+
+
+def _twins(entries: tuple[Entry, ...], *groupings: npt.NDArray[np.int64]) -> tuple[Twins, ...]:
+    source = np.array([entry.source for entry in entries])
+    test = np.array([entry.official_split == "test" for entry in entries])
+    train = np.array([entry.official_split == "train" for entry in entries])
+    result = []
+    for name in np.unique(source[test]).tolist():
+        ours = test & (source == name)
+        found = [int(np.isin(groups[ours], groups[train]).sum()) for groups in groupings]
+        result.append(Twins(name, int(ours.sum()), *found))
+    return tuple(result)
+
+
+def _conflict(data: PreparedData, group: int) -> Conflict:
+    entries = data.manifest.entries
+    members = sorted(np.flatnonzero(data.copies.images == group).tolist(), key=lambda i: (entries[i].source, entries[i].name))
+    return Conflict(group, tuple(sorted({entries[i].label for i in members})), tuple(members))
+
+
+def _common_sizes(entries: tuple[Entry, ...]) -> dict[tuple[str, str], int]:
+    common = [size for size, _ in Counter((e.width, e.height) for e in entries).most_common(_SIZES)]
+    names = {size: f"{size[0]}x{size[1]}" for size in common}
+    counts = Counter((names.get((e.width, e.height), "other"), e.source) for e in entries)
+    order = [*names.values(), "other"]
+    return dict(sorted(counts.items(), key=lambda item: order.index(item[0][0])))
+
+
+def _cramers_v(counts: Counter[tuple[str, str]]) -> float:
+    """Returns Cramér's V of a contingency table: sqrt(chi² / (n * (min(rows, columns) - 1))); 0 for a single row or column."""
+    rows, columns = sorted({row for row, _ in counts}), sorted({column for _, column in counts})
+    if min(len(rows), len(columns)) < 2:
+        return 0.0
+    table = np.array([[counts[row, column] for column in columns] for row in rows], dtype=np.float64)
+    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0, keepdims=True) / table.sum()
+    chi2 = ((table - expected) ** 2 / expected).sum()
+    return float(np.sqrt(chi2 / table.sum() / (min(table.shape) - 1)))
+
+
+def _most_confounded(counts: dict[tuple[str, str], int]) -> tuple[str, str, float]:
+    """Returns the class that comes most from one source, that source, and the share."""
+    totals: Counter[str] = Counter()
+    for (_, label), count in counts.items():
+        totals[label] += count
+    share, label, source = max((count / totals[label], label, source) for (source, label), count in counts.items())
+    return label, source, share
+
+
+def _naive_leak(groups: npt.NDArray[np.int64], settings: SplitSettings) -> float:
+    """Returns the share of test images with a copy in training, for a random split image by image; 0 without a test part."""
+    draw = np.random.default_rng(settings.seed).random(len(groups))
+    test = draw < (settings.test or settings.validation)
+    train = draw >= settings.test + settings.validation
+    return float(np.isin(groups[test], groups[train]).mean()) if test.any() else 0.0
+
+
+def _cross_table(title: str, note: str, counts: dict[tuple[str, str], int], columns: tuple[str, ...] = ()) -> Table:
+    rows = list(dict.fromkeys(row for row, _ in counts))
+    columns = columns or tuple(dict.fromkeys(sorted(column for _, column in counts)))
+    body = []
+    for row in rows:
+        line = [counts.get((row, column), 0) for column in columns]
+        body.append((row, *(f"{count:,}" for count in line), f"{sum(line):,}"))
+    sums = [sum(counts.get((row, column), 0) for row in rows) for column in columns]
+    body.append(("all", *(f"{count:,}" for count in sums), f"{sum(sums):,}"))
+    return Table(title, note, ("", *columns, "all"), tuple(body))

@@ -1,0 +1,1 @@
+"""Which images show the same picture: fingerprints, their comparison, and groups of copies."""

@@ -1,0 +1,267 @@
+"""Which images are there? One row an image, kept on disk as one table, with the hash of its content.
+
+A scan opens only files that are new or have changed since the last scan of their folder.
+"""
+
+import csv
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tumorcls.data import scan_cache
+from tumorcls.data.dedup.fingerprint import THUMB, Fingerprint, fingerprint
+from tumorcls.data.image_files import shown
+from tumorcls.data.scan_cache import Record, Stamp
+from tumorcls.data.sources import LeftOut, OfficialSplit, Row, Source, describe, open_source
+from tumorcls.errors import DataError
+from tumorcls.files import replace_text
+
+_NAMED = 3  # unreadable files
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image.
+
+    `source` is the data set's name for people, `kind` that of its layout. `name` is its path below `folder`, with forward
+    slashes. `label` is one of `tumorcls.labels.CLASSES`, or
+    `tumorcls.data.sources.UNTYPED_TUMOR`. Width and height are pixels after the orientation tag is applied; `phash` is as in
+    `tumorcls.data.dedup.fingerprint.Fingerprint`.
+    """
+
+    source: str
+    kind: str
+    name: str
+    label: str
+    official_split: OfficialSplit | None
+    patient: str | None
+    width: int
+    height: int
+    channels: int
+    sha256: str
+    pixel_sha256: str
+    phash: int
+    folder: str
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self.folder) / self.name
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file that is no whole image, and why."""
+
+    path: Path
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All images of a scan, in an order that follows from their content alone, and the files that were left out.
+
+    Images elsewhere, or under other names, so have the same hash, the same groups and the same split. `left_out` counts files
+    that are no images by name or lie in no folder that counts; `unreadable` are images that cannot be read. `thumbs` is uint8
+    (number of entries, THUMB, THUMB) grey, in the order of `entries`; empty for a manifest read from its table.
+    """
+
+    entries: tuple[Entry, ...]
+    unreadable: tuple[Unreadable, ...] = ()
+    thumbs: npt.NDArray[np.uint8] = field(
+        default_factory=lambda: np.zeros((0, THUMB, THUMB), np.uint8), repr=False, compare=False
+    )
+
+    left_out: tuple[LeftOut, ...] = ()
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of what the images are, and of nothing else: content, label, patient, official split, and the sets they form."""
+        digest = hashlib.sha256()
+        sources: dict[str, int] = {}
+        for entry in self.entries:
+            source = (sources.setdefault(entry.folder, len(sources)), entry.kind)
+            digest.update(repr((*source, *_content(entry), entry.pixel_sha256)).encode())
+        return digest.hexdigest()
+
+    def notes(self) -> tuple[str, ...]:
+        """Returns what whoever uses the images should know, a line each: files left out, and files that cannot be read."""
+        lines = [line] if (line := describe(self.left_out)) else []
+        if self.unreadable:
+            first = "; ".join(bad.reason.rstrip(".") for bad in self.unreadable[:_NAMED])
+            count = f"{len(self.unreadable):,} of {len(self.unreadable) + len(self.entries):,}"
+            more = f"; and {len(self.unreadable) - _NAMED:,} more" if len(self.unreadable) > _NAMED else ""
+            lines.append(f"cannot be read, and left out: {count} images ({first}{more})")
+        return tuple(lines)
+
+    def write(self, path: Path) -> None:
+        """Writes the table as CSV (see `read`), to a temporary file that is then moved.
+
+        It is UTF-8, but for names that are not: those keep their own bytes.
+        """
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([column.name for column in fields(Entry)])
+        for entry in self.entries:
+            writer.writerow([_to_text(column.name, getattr(entry, column.name)) for column in fields(Entry)])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(path, text.getvalue())
+
+    @classmethod
+    def read(cls, path: Path) -> "Manifest":
+        """Reads a table that `write` wrote.
+
+        Raises:
+            DataError: The file is missing or is no such table.
+        """
+        try:
+            with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+                entries = [_entry_of(row) for row in csv.DictReader(file)]
+            return cls(tuple(entries[i] for i in _content_order(entries)))
+        except OSError as error:
+            raise DataError(f"{path}: a manifest must be readable; got {error.strerror}. Run `tumorcls prepare`.") from error
+        except (KeyError, ValueError, TypeError) as error:
+            raise DataError(f"{path}: must be a manifest table; got {error!r}. Run `tumorcls prepare` again.") from error
+
+
+def _to_text(column: str, value: object) -> str:
+    return f"{value:016x}" if column == "phash" else "" if value is None else str(value)
+
+
+_SPLITS: dict[str, OfficialSplit | None] = {"": None, "train": "train", "test": "test"}
+
+
+def _entry_of(row: dict[str, str]) -> Entry:
+    split = _SPLITS[row["official_split"]]
+    return Entry(
+        source=row["source"],
+        kind=row["kind"],
+        name=row["name"],
+        label=row["label"],
+        official_split=split,
+        patient=row["patient"] or None,
+        width=int(row["width"]),
+        height=int(row["height"]),
+        channels=int(row["channels"]),
+        sha256=row["sha256"],
+        pixel_sha256=row["pixel_sha256"],
+        phash=int(row["phash"], 16),
+        folder=row["folder"],
+    )
+
+
+def scan(folders: Sequence[str | Path], cache_dir: Path) -> Manifest:
+    """Lists and fingerprints the images of the folders; the order of `folders` does not matter.
+
+    Args:
+        folders: Data folders of known layouts, or ``phantoms:N[:SEED]``.
+        cache_dir: Where fingerprints are kept between scans.
+
+    Raises:
+        DataError: A folder has no known layout, one is given twice, or not one image is readable.
+    """
+    sources = [open_source(folder, cache_dir) for folder in folders]
+    places = [source.folder.resolve() for source in sources]
+    if len(set(places)) != len(places):
+        raise DataError(f"data folders: each must be given once; got {', '.join(map(str, folders))}. Remove the repetition.")
+    found: list[tuple[Entry, Fingerprint]] = []
+    bad: list[Unreadable] = []
+    left_out: list[LeftOut] = []
+    for source in sources:
+        rows, passed_over = source.listing()
+        left_out += passed_over
+        for row, name, result in _scan_source(source, rows, cache_dir):
+            if isinstance(result, Fingerprint):
+                found.append((_entry(row, source, name, result), result))
+            else:
+                bad.append(Unreadable(row.path, row.source, result))
+    if not found:
+        raise DataError(f"data folders: at least one image must be readable; got none of {len(bad)}. First: {bad[0].reason}")
+    order = _content_order([entry for entry, _ in found])
+    thumbs = np.stack([found[i][1].thumb for i in order])
+    bad.sort(key=lambda item: (item.source, item.path.as_posix()))
+    return Manifest(tuple(found[i][0] for i in order), tuple(bad), thumbs, tuple(left_out))
+
+
+def _content(entry: Entry) -> tuple[str, ...]:
+    return entry.sha256, entry.label, entry.kind, entry.official_split or "", entry.patient or ""
+
+
+def _content_order(entries: Sequence[Entry]) -> list[int]:
+    """Returns the order of `Manifest.entries`. Among equal images of several sets, the sets' other images decide."""
+    members: dict[str, list[tuple[str, ...]]] = {}
+    for entry in entries:
+        members.setdefault(entry.folder, []).append(_content(entry))
+    digests = {folder: hashlib.sha256(repr(sorted(rows)).encode()).hexdigest() for folder, rows in members.items()}
+    return sorted(range(len(entries)), key=lambda i: (_content(entries[i]), digests[entries[i].folder], entries[i].name))
+
+
+def _entry(row: Row, source: Source, name: str, found: Fingerprint) -> Entry:
+    label = row.label or found.label
+    assert label is not None  # a layout whose rows have no label has files that state it
+    folder = row.path.as_posix().removesuffix(f"/{name}")
+    return Entry(
+        source=row.source,
+        kind=source.layout.name,
+        name=name,
+        label=label,
+        official_split=row.official_split,
+        patient=row.patient or found.patient,
+        width=found.width,
+        height=found.height,
+        channels=found.channels,
+        sha256=found.sha256,
+        pixel_sha256=found.pixel_sha256,
+        phash=found.phash,
+        folder=folder,
+    )
+
+
+def _scan_source(source: Source, rows: list[Row], cache_dir: Path) -> list[tuple[Row, str, Fingerprint | str]]:
+    names = [row.path.relative_to(source.folder).as_posix() for row in rows]
+    stamps = [_stamp(row.path) for row in rows]
+    store = scan_cache.cache_file(source.folder, cache_dir)
+    known = scan_cache.load(store)
+    stale = [i for i, name in enumerate(names) if name not in known or known[name].stamp != stamps[i]]
+    fresh = dict(zip(stale, _fingerprint_all([(rows[i].path, known.get(names[i])) for i in stale]), strict=True))
+    records = {name: Record(stamps[i], fresh[i]) if i in fresh else known[name] for i, name in enumerate(names)}
+    lasting = {name: record for name, record in records.items() if not isinstance(record.result, _Passing)}
+    if len(lasting) != len(known) or any(name in lasting for name in map(names.__getitem__, fresh)):
+        scan_cache.store(store, lasting)
+    return [(row, name, records[name].result) for row, name in zip(rows, names, strict=True)]
+
+
+class _Passing(str):
+    """Why a file cannot be read now; what says nothing of its content (rights, a network drive) is tried again each time."""
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        status = path.stat()
+    except OSError:  # a dangling link or a file removed meanwhile: reported as unreadable by `_fingerprint_or_reason`
+        return Stamp(-1, -1, -1)
+    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _fingerprint_all(files: Iterable[tuple[Path, Record | None]]) -> list[Fingerprint | str]:
+    # Threads: decoding, resizing and hashing all release the interpreter's lock.
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        return list(pool.map(lambda file: _fingerprint_or_reason(*file), files))
+
+
+def _fingerprint_or_reason(path: Path, known: Record | None) -> Fingerprint | str:
+    try:
+        return fingerprint(path, known.result if known and isinstance(known.result, Fingerprint) else None)
+    except DataError as error:
+        return str(error)
+    except OSError as error:
+        return _Passing(f"{shown(path)}: the file must be readable; got {error.strerror or error}.")

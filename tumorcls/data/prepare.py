@@ -1,0 +1,191 @@
+"""Folders in, leak-free parts out: scan, de-duplicate, split. The one call that training, evaluation and audit share."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tumorcls.data.dedup.groups import Groups, find_groups
+from tumorcls.data.manifest import Entry, Manifest, scan
+from tumorcls.data.sources import UNTYPED_TUMOR
+from tumorcls.data.split import split_groups
+from tumorcls.errors import DataError
+from tumorcls.labels import CLASSES
+
+BINARY_CLASSES = ("no_tumor", "tumor")
+"""Class names of a binary study, in the order of their indices."""
+
+
+class SplitSettings(BaseModel):
+    """How images are de-duplicated and split.
+
+    Attributes:
+        validation: Share of validation images, of those outside an official test part. In [0, 1).
+        test: Share of test images, unused with `official_test`. In [0, 1).
+        seed: Fixes which groups go to which part.
+        official_test: Whether the data sets' own test folders are the test part. Images elsewhere that have a copy there are
+            left out.
+        duplicates: ``group`` keeps all copies, on one side; ``keep-best`` keeps of each group the image with most pixels;
+            ``drop`` keeps none of an image that occurs more than once.
+        conflicts: Whether groups whose labels disagree are left out (of an official test part they are not).
+        flips: Whether mirror images count as copies. Both public sets hold thousands (`docs/deduplication.md`).
+        quarter_turns: Whether pictures turned by 90 degrees do too.
+        binary: Whether labels are tumour and no tumour only; images of untyped tumours are used then, and left out otherwise.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    validation: float = Field(default=0.15, ge=0, lt=1)
+    test: float = Field(default=0.15, ge=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+    official_test: bool = False
+    duplicates: Literal["group", "keep-best", "drop"] = "group"
+    conflicts: Literal["leave-out", "keep"] = "leave-out"
+    flips: bool = True
+    quarter_turns: bool = False
+    binary: bool = False
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> "SplitSettings":
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation + test must be below 1; got {self.validation} + {self.test}")
+        return self
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """Images, and the part each belongs to.
+
+    Attributes:
+        manifest: The n images.
+        parts: (n,) names: "train", "validation", "test" or "left_out".
+        groups: (n,) int64; images with equal numbers are copies or show one patient, and are in one part (or left out).
+        split_sha256: Hash of the manifest's hash and of `parts` and `groups`.
+        copies: Which images are copies of one another, more finely than `groups`.
+        moved_out: How many images are left out because they have a copy in the official test part; 0 unless it is honoured.
+        classes: Class names in the order of their indices.
+    """
+
+    manifest: Manifest
+    parts: npt.NDArray[np.str_]
+    groups: npt.NDArray[np.int64]
+    split_sha256: str
+    copies: Groups
+    moved_out: int = 0
+    classes: tuple[str, ...] = CLASSES
+
+    def indices(self, part: str) -> npt.NDArray[np.int64]:
+        """Returns where the images of a part stand in the manifest, ascending."""
+        return np.flatnonzero(self.parts == part).astype(np.int64)
+
+    def paths(self, indices: npt.NDArray[np.int64]) -> list[Path]:
+        """Returns the files at these places of the manifest."""
+        return [self.manifest.entries[i].path for i in indices]
+
+    def labels(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Returns the class index of the images at these places of the manifest."""
+        names = (self.manifest.entries[i].label for i in indices)
+        return np.array([class_index(name, self.classes) for name in names], dtype=np.int64)
+
+
+def class_index(label: str, classes: tuple[str, ...]) -> int:
+    """Returns a label's index, where any tumour is ``tumor`` for a binary study."""
+    if classes == BINARY_CLASSES and label != "no_tumor":
+        label = UNTYPED_TUMOR
+    return classes.index(label)
+
+
+def prepare(folders: Sequence[str | Path], settings: SplitSettings, cache_dir: Path) -> PreparedData:
+    """Scans, de-duplicates and splits; when nothing on disk has changed, no image file is opened.
+
+    Args:
+        folders: Data folders of known layouts, or ``phantoms:N[:SEED]``; their order does not matter.
+        settings: How to split.
+        cache_dir: Where results are kept between calls.
+
+    Raises:
+        DataError: A folder has no known layout, no image is readable, or a part would be empty.
+    """
+    manifest = scan(folders, cache_dir)
+    groups = find_groups(manifest, cache_dir, flips=settings.flips, quarter_turns=settings.quarter_turns)
+    return divide(manifest, groups, settings)
+
+
+def divide(manifest: Manifest, groups: Groups, settings: SplitSettings) -> PreparedData:
+    """Splits a grouped manifest.
+
+    Raises:
+        DataError: A part with a share above 0 would be empty.
+    """
+    entries = manifest.entries
+    parts = np.full(len(entries), "left_out", dtype="<U10")
+    free = _usable(entries, groups, settings)
+    fractions = {"train": 1 - settings.validation - settings.test, "validation": settings.validation, "test": settings.test}
+    moved_out = 0
+    if settings.official_test:
+        official = np.array([entry.official_split == "test" for entry in entries])
+        fractions = {"train": 1 - settings.validation, "validation": settings.validation}
+        parts[official & _has_class(entries, settings)] = "test"
+        twins = np.isin(groups.split, groups.split[official]) & ~official
+        moved_out = int((free & twins).sum())
+        free &= ~(twins | official)
+    strata = [(entries[i].label, entries[i].folder) for i in np.flatnonzero(free)]
+    if free.any():
+        parts[free] = split_groups(groups.split[free], strata, fractions, settings.seed)
+    for name in [*fractions, *(["test"] if settings.official_test else [])]:
+        if fractions.get(name, 1) > 0 and not (parts == name).any():
+            raise DataError(
+                f"split: {name} must get at least one image; got none of {len(entries)}. Add images or change the shares."
+            )
+    digest = hashlib.sha256(manifest.sha256.encode())
+    digest.update("\n".join(parts).encode() + groups.split.astype("<i8").tobytes())
+    classes = BINARY_CLASSES if settings.binary else CLASSES
+    return PreparedData(manifest, parts, groups.split, digest.hexdigest(), groups, moved_out, classes)
+
+
+def _has_class(entries: tuple[Entry, ...], settings: SplitSettings) -> npt.NDArray[np.bool_]:
+    return np.array([settings.binary or entry.label != UNTYPED_TUMOR for entry in entries])
+
+
+def _usable(entries: tuple[Entry, ...], groups: Groups, settings: SplitSettings) -> npt.NDArray[np.bool_]:
+    """Marks the images that policies let into training, validation or a test part of our own."""
+    usable = _has_class(entries, settings)
+    if settings.conflicts == "leave-out":
+        usable &= ~np.isin(groups.images, conflicting_groups(entries, groups.images, settings.binary))
+    sizes = np.bincount(groups.images, minlength=len(entries))[groups.images]
+    if settings.duplicates == "drop":
+        usable &= sizes == 1
+    elif settings.duplicates == "keep-best":
+        usable &= _best_of_group(entries, groups.images, usable)
+    return usable
+
+
+def conflicting_groups(entries: tuple[Entry, ...], groups: npt.NDArray[np.int64], binary: bool = False) -> list[int]:
+    """Returns the groups whose members cannot all be right. An untyped tumour agrees with every type of tumour."""
+    labels: dict[int, set[str]] = {}
+    for entry, group in zip(entries, groups.tolist(), strict=True):
+        name = BINARY_CLASSES[class_index(entry.label, BINARY_CLASSES)] if binary else entry.label
+        labels.setdefault(group, set()).add(name)
+    return [
+        group for group, names in labels.items() if len(names - {UNTYPED_TUMOR}) > 1 or names == {"no_tumor", UNTYPED_TUMOR}
+    ]
+
+
+def _best_of_group(
+    entries: tuple[Entry, ...], groups: npt.NDArray[np.int64], usable: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Marks the usable image with most pixels of each group; among equals the first of the manifest."""
+    best: dict[int, int] = {}
+    for i in np.flatnonzero(usable).tolist():
+        area = entries[i].width * entries[i].height
+        rival = best.setdefault(int(groups[i]), i)
+        if area > entries[rival].width * entries[rival].height:
+            best[int(groups[i])] = i
+    marked = np.zeros(len(entries), np.bool_)
+    marked[list(best.values())] = True
+    return marked

@@ -1,0 +1,56 @@
+"""Which data set is this folder? One module a layout; a folder's layout is found by the names inside it."""
+
+import os
+from pathlib import Path
+
+from tumorcls.data.image_files import shown
+from tumorcls.data.sources import br35h, figshare, nickparvar, plain, sartaj
+from tumorcls.data.sources.base import UNTYPED_TUMOR, Layout, LeftOut, OfficialSplit, Row, Source, describe
+from tumorcls.errors import DataError
+
+__all__ = [
+    "LAYOUTS",
+    "PHANTOMS",
+    "UNTYPED_TUMOR",
+    "Layout",
+    "LeftOut",
+    "OfficialSplit",
+    "Row",
+    "Source",
+    "describe",
+    "find_source",
+    "open_source",
+]
+
+
+LAYOUTS: tuple[Layout, ...] = (br35h.LAYOUT, sartaj.LAYOUT, nickparvar.LAYOUT, plain.LAYOUT, figshare.LAYOUT)
+"""Tried in this order: the more particular first."""
+
+PHANTOMS = "phantoms"
+"""``phantoms:N`` or ``phantoms:N:SEED`` in the place of a folder stands for N generated images."""
+
+
+def find_source(folder: Path) -> Source:
+    """Finds a folder's layout.
+
+    Raises:
+        DataError: There is no such folder, or it has no known layout; the message lists the layouts known.
+    """
+    where = shown(folder)
+    if not os.path.isdir(folder):
+        raise DataError(f"{where}: a data folder must exist; got none there. Check the path, or see `tumorcls fetch --help`.")
+    for layout in LAYOUTS:
+        if layout.matches(folder):
+            return Source(shown(folder.resolve().name) if layout.name == "plain" else layout.name, folder, layout)
+    known = "; ".join(f"{layout.name} {layout.description}" for layout in LAYOUTS)
+    raise DataError(f"{where}: a data folder must have a known layout ({known}); got something else. Name its folders so.")
+
+
+def open_source(spec: str | Path, cache_dir: Path) -> Source:
+    """Finds the source of a folder, or of generated phantoms (see `PHANTOMS`), which are written below `cache_dir` once."""
+    if isinstance(spec, str) and spec.startswith(f"{PHANTOMS}:"):
+        from tumorcls.data.phantom import materialise
+
+        found = find_source(materialise(spec, cache_dir))
+        return Source(PHANTOMS, found.folder, found.layout)
+    return find_source(Path(spec))

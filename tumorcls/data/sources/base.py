@@ -1,0 +1,207 @@
+"""What a data set's layout must tell: which files it has, the label, split and patient of each, and what it passes over."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tumorcls.data.image_files import list_folder, shown, walk
+from tumorcls.errors import DataError
+from tumorcls.labels import CLASSES, class_of_folder
+
+OfficialSplit = Literal["train", "test"]
+
+UNTYPED_TUMOR = "tumor"
+"""Label of an image that shows a tumour of unknown type (Br35H's ``yes/``): no class of ours, used only by binary studies."""
+
+# Validation folders are for training: which images validate is for our own split to say.
+_SPLIT_FOLDERS: dict[str, OfficialSplit] = {
+    **dict.fromkeys(("training", "train", "validation", "valid", "val"), "train"),
+    **dict.fromkeys(("testing", "test"), "test"),
+}
+
+_MOST_COUNTED = 10_000  # files of one folder that is passed over
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file of a data set.
+
+    `label` is one of `tumorcls.labels.CLASSES`, `UNTYPED_TUMOR`, or None where only the file itself states it. `official_split`
+    is None where the data set publishes no split, `patient` where it names none or only the file itself does.
+    """
+
+    path: Path
+    label: str | None
+    source: str
+    official_split: OfficialSplit | None = None
+    patient: str | None = None
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """A file that is no image of the data set, or a folder of which nothing is."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """How many files with this ending were passed over in a folder of a data set; "" stands for no ending."""
+
+    source: str
+    folder: str
+    suffix: str
+    count: int
+
+
+Found = Iterator[Row | PassedOver]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one data set lies on disk.
+
+    `matches(folder)` looks at folder names only; `rows(folder, name)` lists the files, with what it passes over among them.
+    `description` completes the sentence "a data set lies as ...".
+    """
+
+    name: str
+    description: str
+    matches: Callable[[Path], bool]
+    rows: Callable[[Path, str], Found]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder together with the layout it was found to have. `name` is the data set's."""
+
+    name: str
+    folder: Path
+    layout: Layout
+
+    def rows(self) -> list[Row]:
+        """Returns the data set's files, as `listing` does."""
+        return self.listing()[0]
+
+    def listing(self) -> tuple[list[Row], tuple[LeftOut, ...]]:
+        """Returns the data set's files, sorted by their path below the folder, and counts what was passed over.
+
+        Raises:
+            DataError: A folder cannot be read, a folder of a class is empty, or a folder is none that the layout knows.
+        """
+        rows: list[Row] = []
+        passed_over: list[Path] = []
+        for found in self.layout.rows(self.folder, self.name):
+            if isinstance(found, Row):
+                rows.append(found)
+            else:
+                passed_over.append(found.path)
+        if not rows:
+            raise DataError(f"{shown(self.folder)}: a data set must have at least one image; got none. Check the download.")
+        return sorted(rows, key=lambda row: row.path.as_posix()), self._count(passed_over)
+
+    def _count(self, passed_over: Iterable[Path]) -> tuple[LeftOut, ...]:
+        counts: Counter[tuple[str, str]] = Counter()
+        for path in passed_over:
+            for file in _files(path):
+                counts[shown(file.parent.relative_to(self.folder)), shown(file.suffix.lower())] += 1
+        return tuple(LeftOut(self.name, folder, suffix, count) for (folder, suffix), count in sorted(counts.items()))
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """Yields a file, or the visible files in and below a folder; a hidden folder counts as one file."""
+    if path.name.startswith((".", "__")) or not path.is_dir():
+        yield path
+        return
+    count = 0
+    for listing in walk(path):
+        for file in (*listing.images, *listing.others):
+            yield file
+            count += 1
+            if count == _MOST_COUNTED:
+                return
+
+
+def describe(left_out: Iterable[LeftOut], *, places: int = 5) -> str:
+    """Returns one line, the most frequent first; "" where nothing was left out."""
+    ordered = sorted(left_out, key=lambda one: -one.count)
+    if not ordered:
+        return ""
+    total = sum(one.count for one in ordered)
+    parts = [f"{one.count:,} {one.suffix or 'without an ending'} in {one.source}/{one.folder}" for one in ordered[:places]]
+    more = sum(one.count for one in ordered[places:])
+    parts += [f"{more:,} elsewhere"] if more else []
+    return f"left out, no image of a known folder: {total:,} file{'s' * (total != 1)} ({', '.join(parts)})"
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Returns the visible folders inside `folder`, sorted by name."""
+    return list(list_folder(folder).folders)
+
+
+def split_of_folder(name: str) -> OfficialSplit | None:
+    """Returns the official split that a folder named Training, Testing or alike stands for."""
+    return _SPLIT_FOLDERS.get(name.lower())
+
+
+def class_folder_names(folder: Path) -> set[str]:
+    """Returns the lower-case names of the subfolders that stand for a class."""
+    return {child.name.lower() for child in subfolders(folder) if class_of_folder(child.name)}
+
+
+def classes_by_split(folder: Path) -> set[str]:
+    """Returns the lower-case names of class folders inside folders named Training, Testing or alike."""
+    children = [child for child in subfolders(folder) if split_of_folder(child.name)]
+    return {name for child in children for name in class_folder_names(child)}
+
+
+def split_rows(folder: Path, source: str) -> Found:
+    """Lists the images of ``folder/SPLIT/CLASS/*``.
+
+    Raises:
+        DataError: A folder stands for no split or for no class, or a class holds no image.
+    """
+    listing = list_folder(folder)
+    for child in listing.folders:
+        split = split_of_folder(child.name)
+        if split is None:
+            raise unknown_folder(child, "Training, Validation or Testing")
+        yield from class_rows(child, source, split)
+    yield from map(PassedOver, (*listing.images, *listing.others))
+
+
+def class_rows(folder: Path, source: str, split: OfficialSplit | None = None) -> Found:
+    """Lists the images of ``folder/CLASS/*``, each labelled by its folder's name.
+
+    Raises:
+        DataError: A folder is no known class, or holds no image.
+    """
+    listing = list_folder(folder)
+    for child in listing.folders:
+        label = class_of_folder(child.name)
+        if label is None:
+            raise unknown_folder(child, f"one of {', '.join(CLASSES)}")
+        yield from image_rows(child, label, source, split)
+    yield from map(PassedOver, (*listing.images, *listing.others))
+
+
+def unknown_folder(folder: Path, names: str) -> DataError:
+    """Returns the error for a folder that a layout does not know: whether it is data is for its owner to say."""
+    return DataError(f"{shown(folder)}: a folder must be named after {names}; got {shown(folder.name)!r}. Move it away.")
+
+
+def image_rows(folder: Path, label: str, source: str, split: OfficialSplit | None = None) -> Found:
+    """Lists the images directly inside `folder`; other files, and folders, are passed over.
+
+    Raises:
+        DataError: There is none.
+    """
+    listing = list_folder(folder)
+    if not listing.images:
+        inside = f"folders ({shown(listing.folders[0].name)}): move their images up" if listing.folders else "none"
+        raise DataError(f"{shown(folder)}: a class folder must hold images; got {inside}. Check the download, or remove it.")
+    for path in listing.images:
+        yield Row(path, label, source, split)
+    yield from map(PassedOver, (*listing.folders, *listing.others))

@@ -1,0 +1,34 @@
+"""Kaggle ``ahmedhamada0/brain-tumor-detection`` (Br35H): tumour or no tumour, without the type.
+
+``{yes,no}/``. ``no`` gives no-tumour images. ``yes`` shows tumours of unknown type: they are listed, so that their copies in
+other sets are found, but serve as training data only where a study asks for binary labels. ``pred/`` has no labels, and other
+folders of the download repeat its images: they are passed over.
+"""
+
+from pathlib import Path
+
+from tumorcls.data.image_files import list_folder
+from tumorcls.data.sources.base import UNTYPED_TUMOR, Found, Layout, PassedOver, image_rows, subfolders, unknown_folder
+
+_LABELS = {"no": "no_tumor", "yes": UNTYPED_TUMOR}
+_REPEATED = frozenset({"pred", "br35h-mask-rcnn", "brain_tumor_dataset"})
+
+
+def _matches(folder: Path) -> bool:
+    return {child.name.lower() for child in subfolders(folder)} >= {"yes", "no"}
+
+
+def _rows(folder: Path, name: str) -> Found:
+    listing = list_folder(folder)
+    for child in listing.folders:
+        label = _LABELS.get(child.name.lower())
+        if label is not None:
+            yield from image_rows(child, label, name)
+        elif child.name.lower() in _REPEATED:
+            yield PassedOver(child)
+        else:
+            raise unknown_folder(child, "yes, no or pred")
+    yield from map(PassedOver, (*listing.images, *listing.others))
+
+
+LAYOUT = Layout("br35h", "{yes,no}/", _matches, _rows)

@@ -1,0 +1,1 @@
+"""How good a model is: metrics with intervals, mistakes, and robustness under noise."""

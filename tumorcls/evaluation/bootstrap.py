@@ -1,0 +1,91 @@
+"""How sure is a measured value? Percentile intervals from a bootstrap over groups of images."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from tumorcls.evaluation.metrics import Floats
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+"""Holds where a value is read from a file."""
+
+CONFIDENCE = 0.95
+"""Share of the resamples inside an interval."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured value in [`low`, `high`], its 95% interval; all three None where it cannot be measured."""
+
+    value: Finite | None
+    low: Finite | None
+    high: Finite | None
+
+    def __str__(self) -> str:
+        """Returns ``0.912 (0.880 to 0.941)``."""
+        if self.value is None or self.low is None or self.high is None:
+            return "not defined"
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """How often each group is in each resample of a test set.
+
+    Near-duplicates and slices of one patient are right or wrong together. A bootstrap over images takes them for independent
+    and comes out too narrow; this one draws whole groups (Field & Welsh 2007, "Bootstrapping clustered data", sec. 3).
+
+    Everything that is measured with the same resamples is paired: differences and means over conditions have intervals too.
+
+    Attributes:
+        counts: (resamples, number of groups); each row adds up to the number of groups.
+        group: (n,) column of each image's group.
+    """
+
+    counts: Floats
+    group: NDArray[np.int64]
+
+    def sums(self, per_image: Floats | NDArray[np.int64]) -> Floats:
+        """Returns the sum over the images of each resample.
+
+        Args:
+            per_image: Shape (n, ...).
+
+        Returns:
+            Shape (resamples, ...).
+        """
+        flat = np.asarray(per_image, dtype=np.float64).reshape(len(per_image), -1)
+        per_group = np.zeros((self.counts.shape[1], flat.shape[1]))
+        np.add.at(per_group, self.group, flat)
+        sums: Floats = (self.counts @ per_group).reshape(len(self.counts), *per_image.shape[1:])
+        return sums
+
+
+def draw_resamples(groups: NDArray[np.int64], resamples: int, seed: int) -> Resamples:
+    """Draws as many groups as there are, with replacement, `resamples` times.
+
+    Args:
+        groups: (n,) group of each image; any numbers.
+        resamples: How many times.
+        seed: Fixes the draw: the same groups and seed give the same resamples.
+    """
+    names, group = np.unique(groups, return_inverse=True)
+    share = np.full(len(names), 1 / len(names))
+    counts = np.random.default_rng(seed).multinomial(len(names), share, size=resamples)
+    return Resamples(counts.astype(np.float64), group)
+
+
+def estimate(value: float | np.floating | Floats, resampled: Floats) -> Estimate:
+    """Returns a value with the percentile interval of its resamples (shape (resamples,)).
+
+    A resample in which the value is not defined (NaN: it holds no image of a class) is left out.
+    """
+    defined = resampled[~np.isnan(resampled)]
+    if np.isnan(value) or not len(defined):
+        return Estimate(None, None, None)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return Estimate(float(value), float(low), float(high))

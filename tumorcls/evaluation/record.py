@@ -1,0 +1,247 @@
+"""What an evaluation holds, and how it is written and read. What is read may come from a stranger, so it is bounded."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from tumorcls.errors import DataError
+from tumorcls.evaluation.bootstrap import Estimate, Finite
+from tumorcls.evaluation.metrics import Bin
+from tumorcls.evaluation.mistakes import Mistake
+from tumorcls.files import write_whole
+from tumorcls.noise.kinds import NOISES
+from tumorcls.noise.severity import SEVERITY_LEVELS
+
+_MAX_BYTES = 2**26
+"""Of an evaluation as JSON: some of a million images."""
+
+_MAX_SHOWN = 100  # mistakes, conditions, lines of provenance
+_Name = Annotated[str, Field(max_length=200)]
+_Value = TypeVar("_Value")
+PerClass = tuple[_Value, ...]
+"""One value per class, in the order of `tumorcls.labels.CLASSES`."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How a model did on the test images in one condition.
+
+    Attributes:
+        accuracy: Share of right predictions.
+        balanced_accuracy: Mean recall of the classes in the test set.
+        macro_f1: Mean F1 of the classes.
+        calibration_error: Expected calibration error in [0, 1].
+        recall: Of each class.
+        precision: Of each class; None where nothing was predicted as the class.
+        f1: Of each class; None where the class does not occur.
+        roc_auc: Of each class against the rest; None where the test set holds only the class, or none of it.
+        confusion: Counts; rows are true classes, columns predicted ones.
+        reliability: Bins of confidence that hold images, from low to high.
+        predicted: Class index given to each image.
+    """
+
+    accuracy: Estimate
+    balanced_accuracy: Estimate
+    macro_f1: Estimate
+    calibration_error: Estimate
+    recall: PerClass[Estimate]
+    precision: PerClass[Finite | None]
+    f1: PerClass[Finite | None]
+    roc_auc: PerClass[Finite | None]
+    confusion: PerClass[PerClass[int]]
+    reliability: tuple[Bin, ...]
+    predicted: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Scores under one noise at one severity (1 to 5)."""
+
+    noise: str
+    severity: int
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Macro-F1 in short.
+
+    Attributes:
+        noisy_f1: Mean over noises and severities.
+        robust_f1: Mean of `noisy_f1` and the clean macro-F1.
+        worst_f1: Mean over severities under `worst_noise`, the noise where it is lowest.
+        worst_noise: Its name.
+    """
+
+    noisy_f1: Estimate
+    robust_f1: Estimate
+    worst_f1: Estimate
+    worst_noise: str
+
+
+@dataclass(frozen=True)
+class RelativeError:
+    """Balanced error under one noise relative to a reference model, as MedMNIST-C defines it; below 1 is better than it.
+
+    Attributes:
+        noise: Name, or "mean" for the mean over the noises.
+        be: Sum over severities of the balanced error, divided by the reference's.
+        rbe: The same for the increase of the balanced error over the clean one. Both are None where the reference's sum is too
+            small to divide by (see `tumorcls.evaluation.robustness`).
+    """
+
+    noise: str
+    be: Estimate
+    rbe: Estimate
+
+
+@dataclass(frozen=True)
+class Relative:
+    """Robustness relative to a reference model, per noise, and their mean last."""
+
+    reference: _Name
+    errors: tuple[RelativeError, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that was measured of one model on one test set.
+
+    Attributes:
+        name: Of the model.
+        classes: Class names in the order of all per-class values.
+        labels: True class index of each image.
+        groups: Group of each image.
+        test_set_sha256: Of keys, labels and groups: equal means measured on the same images.
+        noise_seed: Seed of the corruptions.
+        resamples: Number of bootstrap resamples behind every interval.
+        clean: Scores on images as they are.
+        noisy: Scores per noise and severity, in that order.
+        summary: None where no noise was measured.
+        mistakes: The most confident wrong predictions, clean ones first.
+        relative: None without a reference model.
+        provenance: Where model and data come from, in words: commit, versions, hashes.
+    """
+
+    name: _Name
+    classes: Annotated[tuple[_Name, ...], Field(min_length=1, max_length=20)]
+    labels: tuple[int, ...]
+    groups: tuple[int, ...]
+    test_set_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    noise_seed: Annotated[int, Field(ge=0, lt=2**63)]
+    resamples: Annotated[int, Field(ge=1, le=100_000)]
+    clean: Scores
+    noisy: tuple[Condition, ...]
+    summary: Summary | None
+    mistakes: tuple[Mistake, ...]
+    relative: Relative | None = None
+    provenance: Annotated[dict[_Name, Annotated[str, Field(max_length=2000)]], Field(max_length=_MAX_SHOWN)] = field(
+        default_factory=dict
+    )
+
+    @property
+    def noises(self) -> tuple[str, ...]:
+        """Names of the noises, in the order in which they were measured."""
+        return tuple(dict.fromkeys(condition.noise for condition in self.noisy))
+
+    def under(self, noise: str) -> tuple[Condition, ...]:
+        """Returns the conditions of one noise, by severity."""
+        return tuple(condition for condition in self.noisy if condition.noise == noise)
+
+    def to_json(self) -> str:
+        """Returns the evaluation as JSON; see `from_json`."""
+        return _ADAPTER.dump_json(self, indent=1).decode()
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "evaluation") -> "Evaluation":
+        """Reads what `to_json` wrote.
+
+        Args:
+            text: JSON.
+            where: Named at the start of an error.
+
+        Raises:
+            DataError: It is no evaluation.
+        """
+        try:
+            evaluation = _ADAPTER.validate_json(text)
+            problem = next(_contradictions(evaluation), "")
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            problem = f"{'.'.join(str(part) for part in first['loc']) or 'the file'}: {first['msg']}"
+        if problem:
+            short = "".join(letter if letter.isprintable() else "?" for letter in problem[:200])
+            raise DataError(f"{where}: must be JSON written by `tumorcls evaluate`; {short}. Evaluate the model again.")
+        return evaluation
+
+    @classmethod
+    def read(cls, path: Path) -> "Evaluation":
+        """Reads a file that `write` wrote.
+
+        Raises:
+            DataError: The file cannot be read or is no evaluation.
+        """
+        try:
+            if path.exists() and not path.is_file():
+                raise DataError(f"{path}: must be a readable JSON file; it is no regular file. Choose another.")
+            with path.open("rb") as file:
+                content = file.read(_MAX_BYTES + 1)
+            if len(content) > _MAX_BYTES:
+                raise DataError(f"{path}: an evaluation must have at most {_MAX_BYTES // 2**20} MiB; got more. Choose another.")
+            text = content.decode("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise DataError(f"{path}: must be a readable JSON file; {reason}. Write one with `tumorcls evaluate -o`.") from None
+        return cls.from_json(text, where=str(path))
+
+    def write(self, path: Path) -> None:
+        """Writes it as JSON.
+
+        Raises:
+            DataError: The folder cannot be written or the disk is full.
+        """
+        write_whole(path, self.to_json())
+
+
+def _contradictions(evaluation: Evaluation) -> Iterator[str]:
+    """Yields what does not fit together, so that tables and charts can trust an evaluation that a file holds."""
+    classes, images = len(evaluation.classes), len(evaluation.labels)
+    if not images or len(evaluation.groups) != images or not _indices(evaluation.labels, classes):
+        yield "labels and groups: must name a class and a group of each image"
+    if len(set(evaluation.classes)) != classes:
+        yield "classes: must differ"
+    conditions = [(condition.noise, condition.severity) for condition in evaluation.noisy]
+    if not all(noise in NOISES and severity in SEVERITY_LEVELS for noise, severity in conditions):
+        yield f"noisy: must name noises ({', '.join(NOISES)}) and severities from 1 to 5"
+    if len(set(conditions)) != len(conditions) or bool(conditions) != (evaluation.summary is not None):
+        yield "noisy: must name each condition once, and a summary where there is one"
+    if evaluation.summary is not None and evaluation.summary.worst_noise not in NOISES:
+        yield "summary.worst_noise: must be a noise"
+    for scores in (evaluation.clean, *(condition.scores for condition in evaluation.noisy)):
+        per_class = (scores.recall, scores.precision, scores.f1, scores.roc_auc, scores.confusion, *scores.confusion)
+        if any(len(values) != classes for values in per_class) or len(scores.reliability) > _MAX_SHOWN:
+            yield f"scores: must have a value for each of {classes} classes"
+        if len(scores.predicted) != images or not _indices(scores.predicted, classes):
+            yield "scores.predicted: must name a class for each image"
+        if sum(map(sum, scores.confusion)) != images or min(map(min, scores.confusion)) < 0:
+            yield "scores.confusion: must count the images"
+    if len(evaluation.mistakes) > _MAX_SHOWN or not all(_shown(mistake, classes, images) for mistake in evaluation.mistakes):
+        yield f"mistakes: must be at most {_MAX_SHOWN}, of its images, classes and noises"
+    if evaluation.relative is not None and not all(error.noise in (*NOISES, "mean") for error in evaluation.relative.errors):
+        yield "relative: must name noises"
+
+
+def _shown(mistake: Mistake, classes: int, images: int) -> bool:
+    clean = mistake.noise is None and mistake.severity == 0
+    noisy = mistake.noise in NOISES and mistake.severity in SEVERITY_LEVELS
+    return _indices((mistake.label, mistake.predicted), classes) and _indices((mistake.image,), images) and (clean or noisy)
+
+
+def _indices(values: tuple[int, ...], count: int) -> bool:
+    return all(0 <= value < count for value in values)
+
+
+_ADAPTER: TypeAdapter[Evaluation] = TypeAdapter(Evaluation)

@@ -1,0 +1,85 @@
+"""How robust is a model next to another? MedMNIST-C's balanced error ratios.
+
+Di Salvo et al. 2024, "MedMNIST-C", after Hendrycks & Dietterich 2019: with b(s) the balanced error (1 - balanced
+accuracy) of a model at severity s, b(0) the clean one, and r(s) the reference's,
+
+    BE = sum b(s) / sum r(s),    rBE = sum (b(s) - b(0)) / sum (r(s) - r(0)).
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from tumorcls.errors import DataError
+from tumorcls.evaluation import metrics
+from tumorcls.evaluation.bootstrap import Estimate, Resamples, draw_resamples, estimate
+from tumorcls.evaluation.metrics import Floats
+from tumorcls.evaluation.record import Evaluation, Relative, RelativeError, Scores
+
+MIN_REFERENCE_ERROR = 0.01
+"""Smallest mean of r(s), or of r(s) - r(0), to divide by: below one point of balanced accuracy the ratio is noise."""
+
+
+def compare(evaluation: Evaluation, reference: Evaluation) -> Evaluation:
+    """Returns the evaluation with its robustness relative to the reference's, with paired bootstrap intervals.
+
+    Raises:
+        DataError: The two were not measured on the same images under the same noise.
+    """
+    if (evaluation.test_set_sha256, evaluation.noise_seed) != (reference.test_set_sha256, reference.noise_seed):
+        raise DataError(
+            "reference: must be measured on the same test images with the same noise seed; got others. "
+            "Evaluate the reference model on this split."
+        )
+    missing = set(_conditions(evaluation)) - set(_conditions(reference))
+    if missing:
+        noise, severity = min(missing)
+        raise DataError(f"reference: must be measured under every noise; got no {noise} {severity}. Evaluate it under all.")
+    resamples = draw_resamples(np.array(evaluation.groups), evaluation.resamples, evaluation.noise_seed)
+    ratios = [_ratios(evaluation, reference, noise, resamples) for noise in evaluation.noises]
+    errors = [
+        RelativeError(noise, *(_estimate(kind) for kind in pair)) for noise, pair in zip(evaluation.noises, ratios, strict=True)
+    ]
+    if ratios:
+        errors.append(RelativeError("mean", *(_estimate(np.mean(kind, axis=0)) for kind in zip(*ratios, strict=True))))
+    return replace(evaluation, relative=Relative(reference.name, tuple(errors)))
+
+
+def _conditions(evaluation: Evaluation) -> list[tuple[str, int]]:
+    return [(condition.noise, condition.severity) for condition in evaluation.noisy]
+
+
+def _ratios(evaluation: Evaluation, reference: Evaluation, noise: str, resamples: Resamples) -> tuple[Floats, Floats]:
+    """Returns BE and rBE, each of shape (1 + resamples,): the measured value first; NaN where it is not defined."""
+    severities = {condition.severity for condition in evaluation.under(noise)}
+
+    def errors(of: Evaluation) -> tuple[Floats, Floats]:
+        clean = _balanced_error(of, of.clean, resamples)
+        noisy = [
+            _balanced_error(of, condition.scores, resamples)
+            for condition in of.under(noise)
+            if condition.severity in severities
+        ]
+        mean = np.mean(noisy, axis=0)
+        return mean, mean - clean
+
+    (ours, our_rise), (theirs, their_rise) = errors(evaluation), errors(reference)
+    return _guarded(ours, theirs), _guarded(our_rise, their_rise)
+
+
+def _balanced_error(evaluation: Evaluation, scores: Scores, resamples: Resamples) -> Floats:
+    classes = len(evaluation.classes)
+    cell = np.array(evaluation.labels) * classes + np.array(scores.predicted)
+    confusion = resamples.sums(np.eye(classes**2)[cell]).reshape(-1, classes, classes)
+    measured = np.array(scores.confusion, dtype=np.float64)[None]
+    return 1 - metrics.balanced_accuracy(np.concatenate([measured, confusion]))
+
+
+def _guarded(above: Floats, below: Floats) -> Floats:
+    ratio = np.full(above.shape, np.nan)
+    np.divide(above, below, out=ratio, where=below >= MIN_REFERENCE_ERROR)
+    return ratio
+
+
+def _estimate(values: Floats) -> Estimate:
+    return estimate(values[0], values[1:])

@@ -1,0 +1,1 @@
+"""How a trained model is used: predictions, activation maps, the web page, ONNX and TFLite."""

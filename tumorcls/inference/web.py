@@ -1,0 +1,213 @@
+"""What does a model say of an image, and how much noise changes its mind? A page in the browser, for people who look.
+
+The page asks nothing of any other computer, and answers no page of another origin. Bottle routes, which optuna-dashboard brings
+along; `tumorcls.inference.server` keeps the server up.
+"""
+
+import base64
+import ipaddress
+import json
+import socket
+import threading
+from functools import partial
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import bottle
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tumorcls import DISCLAIMER
+from tumorcls.data.decoding import decode
+from tumorcls.data.images import fit_square
+from tumorcls.errors import TumorclsError
+from tumorcls.inference.activation_map import Explainer, overlay
+from tumorcls.inference.predict import UNCERTAIN
+from tumorcls.noise.severity import SEVERITIES, SEVERITY_LEVELS, corrupt
+from tumorcls.reports.noise_sheet import encode_png
+from tumorcls.reports.page import policy
+
+if TYPE_CHECKING:
+    from tumorcls.model.saved_model import SavedModel
+
+CONTENT_TYPE = "application/octet-stream"
+"""What the page sends an image as. No form of another page can: a browser would ask this server first."""
+
+_WAITING = 8  # requests at once, one of them at work; a minute of waiting at most
+_SHOWN = 300  # pixels a side
+_LONGEST_NAME = 200
+
+
+class Answering:
+    """A model that answers one image at a time, clean and at every severity of a noise. A few more may wait."""
+
+    def __init__(self, model: "SavedModel") -> None:
+        """Makes it ready to explain, and answers once so that the first visitor does not wait.
+
+        Raises:
+            ModelError: Its answers are no probabilities.
+        """
+        self._model = model
+        self._explainer = Explainer(model.network)
+        self._one_at_a_time = threading.Lock()
+        self._places = threading.BoundedSemaphore(_WAITING)
+        size = model.config.image_size
+        self._explainer.explain(np.zeros((1 + len(SEVERITY_LEVELS), size, size, 3), np.uint8))
+
+    def answer_file(self, file: BinaryIO, name: str, noise: str) -> list[dict[str, Any]] | None:
+        """Decodes a file and answers, in its turn: pictures of one request at a time are in memory.
+
+        Args:
+            file: An image file.
+            name: Its name, for errors.
+            noise: A name from `tumorcls.noise.severity.SEVERITIES`.
+
+        Returns:
+            See `answer`; None where too many wait already.
+
+        Raises:
+            DataError: It is no image that can be read.
+        """
+        if not self._places.acquire(blocking=False):
+            return None
+        try:
+            with self._one_at_a_time:
+                return self.answer(decode(file, name).pixels, noise)
+        finally:
+            self._places.release()
+
+    def answer(self, image: NDArray[np.uint8], noise: str) -> list[dict[str, Any]]:
+        """Returns an answer for the image as it is and for each severity, as plain data.
+
+        Args:
+            image: uint8 (h, w, 3), RGB.
+            noise: A name from `tumorcls.noise.severity.SEVERITIES`.
+        """
+        square = fit_square(image, self._model.config.image_size)
+        noisy = [corrupt(square[None], noise, severity, 0, ["served"])[0] for severity in SEVERITY_LEVELS]
+        seen = np.stack([square, *noisy])
+        explained = self._explainer.explain(seen)
+        return [
+            {
+                "answer": self._model.classes[int(shares.argmax())]
+                if shares.max() >= self._model.calibration.threshold
+                else UNCERTAIN,
+                "probabilities": dict(zip(self._model.classes, shares.tolist(), strict=True)),
+                "image": _data_url(fit_square(picture, _SHOWN)),
+                "overlay": _data_url(overlay(fit_square(picture, _SHOWN), activation)),
+            }
+            for picture, shares, activation in zip(seen, explained.probabilities, explained.maps, strict=True)
+        ]
+
+
+def make_app(answering: Answering, host: str = "127.0.0.1") -> bottle.Bottle:
+    """Returns the WSGI application.
+
+    Args:
+        answering: The model.
+        host: The address that it is served at. A request that names another one is refused, and so is one from the page of
+            another origin: no foreign page reaches it, not through a name of its own either (DNS rebinding).
+    """
+    app = bottle.Bottle()
+    app.default_error_handler = _plain_error
+    names = {"localhost", host.lower(), *({socket.gethostname().lower()} if host in ("0.0.0.0", "::") else ())}
+
+    @app.hook("before_request")
+    def check_origin() -> None:
+        refusal = _refusal(bottle.request, names)
+        if refusal:
+            raise bottle.HTTPResponse(f"{refusal}\n", 403, content_type="text/plain; charset=utf-8")
+
+    app.route("/", callback=_send_page)
+    app.route("/answer", "POST", partial(_answer, answering))
+    return app
+
+
+def page() -> str:
+    """Returns the page as HTML."""
+    options = "".join(f'<option value="{name}">{name.replace("_", " ")}</option>' for name in SEVERITIES)
+    return _template().replace("@DISCLAIMER@", DISCLAIMER).replace("@NOISES@", options)
+
+
+def _template() -> str:
+    return files("tumorcls.inference").joinpath("web.html").read_text(encoding="utf-8")
+
+
+def _send_page() -> str:
+    rules = policy([_template()], answers=True)
+    bottle.response.set_header("Content-Security-Policy", f"{rules}; frame-ancestors 'none'")
+    return page()
+
+
+def _refusal(request: bottle.BaseRequest, names: set[str]) -> str:
+    """Returns why a request may come from a foreign page; nothing where it may not.
+
+    A name that is an address cannot be pointed here by a stranger, so every address is taken.
+    """
+    host = request.get_header("Host") or ""
+    if not _is_ours(host.lower(), names):
+        return "another host"
+    origin = request.get_header("Origin")
+    if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
+        return "another origin"
+    followed = request.method == "GET" and request.get_header("Sec-Fetch-Mode") == "navigate"  # a link to the page
+    if request.get_header("Sec-Fetch-Site", "none") not in ("none", "same-origin") and not followed:
+        return "another site"
+    return ""
+
+
+def _is_ours(host: str, names: set[str]) -> bool:
+    name, _, port = host.rpartition(":")
+    if not port.isdecimal():
+        name = host
+    if name in names:
+        return True
+    try:
+        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _is_file(request: bottle.BaseRequest) -> bool:
+    """Whether a request sends a file as the page does, or as a program does that names no type of its own."""
+    kind = (request.get_header("Content-Type") or "").split(";")[0].strip().lower()
+    if kind in ("", CONTENT_TYPE) or kind.startswith("image/"):
+        return True
+    browser = request.get_header("Origin") or request.get_header("Sec-Fetch-Site")
+    return kind == "application/x-www-form-urlencoded" and not browser  # what curl and urllib say of any body
+
+
+def _answer(answering: Answering) -> str:
+    request = bottle.request
+    if request.get_header("Content-Encoding", "identity") != "identity" or not _is_file(request):
+        return _error(415, f"the request must send the file itself, as {CONTENT_TYPE}.")
+    noise = request.query.getunicode("noise") or "gaussian"
+    if noise not in SEVERITIES:
+        return _error(422, f"noise: must be one of {', '.join(SEVERITIES)}; got another name. Choose one.")
+    name = "".join(letter for letter in request.query.getunicode("name") or "" if letter.isprintable())
+    try:
+        levels = answering.answer_file(request.environ["wsgi.input"], name[-_LONGEST_NAME:] or "the file", noise)
+    except TumorclsError as error:
+        return _error(422, str(error))
+    if levels is None:
+        bottle.response.set_header("Retry-After", "2")
+        return _error(503, "The server is busy with other images. Try again in a few seconds.")
+    bottle.response.content_type = "application/json"
+    return json.dumps({"note": DISCLAIMER, "levels": levels})
+
+
+def _error(status: int, message: str) -> str:
+    bottle.response.status = status
+    bottle.response.content_type = "application/json"
+    return json.dumps({"error": message})
+
+
+def _plain_error(error: bottle.HTTPError) -> str:
+    bottle.response.content_type = "text/plain; charset=utf-8"
+    return f"{error.status_line}\n"
+
+
+def _data_url(picture: NDArray[np.uint8]) -> str:
+    return "data:image/png;base64," + base64.b64encode(encode_png(Image.fromarray(picture))).decode()

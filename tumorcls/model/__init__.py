@@ -1,0 +1,1 @@
+"""What is trained: the network, its compiled training program, calibration, and the saved file."""

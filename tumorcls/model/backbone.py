@@ -1,0 +1,212 @@
+"""The network: EfficientNetB0, split where training begins, and the model that is saved.
+
+Input everywhere: RGB images of shape (n, size, size, 3), uint8 or float32 in [0, 255]. EfficientNet rescales inside
+(M. Tan and Q. V. Le, EfficientNet, ICML 2019), so nothing outside divides by 255.
+"""
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from keras import KerasTensor
+
+from tumorcls.config.train_config import TrainableFrom
+from tumorcls.data.phantom import render
+from tumorcls.errors import WeightsError
+from tumorcls.labels import CLASSES
+from tumorcls.model.backend import pin_settings
+from tumorcls.model.weights import check_weights, load_weights
+
+FROZEN_OUTPUT: dict[TrainableFrom, str] = {
+    "block2": "block1a_project_bn",
+    "block3": "block2b_add",
+    "block4": "block3b_add",
+    "block5": "block4c_add",
+    "block6": "block5c_add",
+    "block7": "block6d_add",
+    "head": "avg_pool",
+}
+"""Last layer of the frozen part for each place where training may begin; the block's output, never inside a block."""
+
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+SHORT_RUN_MOMENTUM = 0.9
+"""Of BatchNormalization's moving statistics. EfficientNet's 0.99 still holds a third of its first values after 100 steps, which
+is all that a short run on a small set has."""
+
+_RANDOM_WEIGHTS_SEED = 0
+
+
+def build_backbone(image_size: int, weights: str) -> keras.Model:
+    """Builds EfficientNetB0 without top, ending in global average pooling.
+
+    Args:
+        image_size: Side of the square input in pixels.
+        weights: `imagenet`, `none`, or the path of a weights file without top. Random weights are the same in every process.
+
+    Returns:
+        A model from (n, image_size, image_size, 3) in [0, 255] to (n, 1280).
+
+    Raises:
+        WeightsError: The weights are not there, cannot be downloaded or do not fit.
+    """
+    build = _efficientnet(image_size)
+    if weights == "none":
+        keras.utils.set_random_seed(_RANDOM_WEIGHTS_SEED)
+        backbone = build(weights=None)
+        _calibrate(backbone, image_size)
+        return backbone
+    if weights == "imagenet":
+        try:
+            backbone = build(weights="imagenet")
+        except Exception as error:  # Keras raises a bare Exception where a download fails
+            raise WeightsError(
+                f'weights: "imagenet" must be in Keras\'s cache or reachable; {_one_line(error)}. '
+                'Go online once, name a weights file by its path, or use weights = "none" (random).'
+            ) from None
+        check_weights(backbone)
+        return backbone
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise WeightsError(
+            f'weights: must be "imagenet", "none" or the path of a file; got {weights!r}, which does not exist. '
+            "Check the path, and the environment variable in it where there is one."
+        )
+    backbone = build(weights=None)
+    load_weights(backbone, path)
+    _square_keras_variance(backbone)
+    return backbone
+
+
+def _efficientnet(image_size: int) -> Any:
+    pin_settings()
+
+    def build(weights: str | None) -> keras.Model:
+        return keras.applications.EfficientNetB0(
+            include_top=False, weights=weights, input_shape=(image_size, image_size, 3), pooling="avg"
+        )
+
+    return build
+
+
+def _calibrate(backbone: keras.Model, image_size: int) -> None:
+    """Gives BatchNormalization statistics to random weights, so that activations do not fade away on their way to the top.
+
+    One pass over fixed phantoms in training mode, after which each layer normalises what it gets from the one before
+    (a data-dependent initialisation; Mishkin and Matas, All you need is a good init, ICLR 2016). Without it the features of a
+    frozen random network are all but constant.
+    """
+    slices = [
+        render(CLASSES[i % len(CLASSES)], np.random.default_rng([_RANDOM_WEIGHTS_SEED, i]), image_size) for i in range(64)
+    ]
+    images = np.repeat(np.stack(slices)[..., None], 3, axis=-1).astype(np.float32)
+    layers = [layer for layer in backbone.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    backbone(images, training=True)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+
+
+def _square_keras_variance(backbone: keras.Model) -> None:
+    """Makes Keras's own ImageNet file, loaded by path, normalise as it does when Keras loads it.
+
+    That file stores the standard deviation where the layer expects the variance, and Keras adds a Rescaling layer by
+    1/sqrt(std) only for `weights="imagenet"`. Both together are (x - mean) / std, which is what variance = std² gives.
+    """
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            for variable in layer.variables:
+                value = np.asarray(keras.ops.convert_to_numpy(variable)).ravel()
+                if variable.name == "variance" and value.shape == (3,) and np.allclose(value, _IMAGENET_STD, atol=2e-3):
+                    variable.assign(np.square(np.asarray(keras.ops.convert_to_numpy(variable))))
+            layer.finalize_state()
+
+
+def split_backbone(backbone: keras.Model, trainable_from: TrainableFrom) -> tuple[keras.Model | None, keras.Model]:
+    """Splits the network at the output of its last frozen block.
+
+    Returns:
+        The frozen part (None for `all`) and the part that is trained. For `head` the latter only passes its input on.
+    """
+    if trainable_from == "all":
+        return None, backbone
+    cut: KerasTensor = backbone.get_layer(FROZEN_OUTPUT[trainable_from]).output
+    frozen = keras.Model(backbone.input, cut, name="frozen")
+    frozen.trainable = False
+    if trainable_from == "head":
+        passed = keras.Input(cut.shape[1:], name="features")
+        return frozen, keras.Model(passed, passed, name="trained")
+    return frozen, keras.Model(cut, backbone.output, name="trained")
+
+
+def set_batch_norm(model: keras.Model, mode: Literal["train", "freeze"]) -> None:
+    """Decides what BatchNormalization layers do in training.
+
+    Args:
+        model: Whose layers are set.
+        mode: ``freeze`` keeps them in inference mode, as Keras's transfer-learning guide advises for small data. ``train`` lets
+            them follow the data, with a momentum of `SHORT_RUN_MOMENTUM`.
+    """
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = mode == "train"
+            layer.momentum = SHORT_RUN_MOMENTUM
+
+
+def build_network(image_size: int, classes: int, *, imagenet: bool) -> keras.Model:
+    """Builds the structure of a saved model with random weights, to which those of its file are given.
+
+    Args:
+        image_size: Side of the square input in pixels.
+        classes: Number of outputs.
+        imagenet: Whether training began with `weights = "imagenet"`, for which Keras rescales once more after normalising.
+    """
+    backbone = _efficientnet(image_size)(weights=None)
+    if imagenet:
+        backbone = keras.models.clone_model(backbone, call_function=_rescaled)
+    head = keras.layers.Dense(classes)
+    head.build((None, backbone.output_shape[-1]))
+    return build_classifier(backbone, head, dropout=0.0)
+
+
+def _rescaled(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
+    output = layer(*args, **kwargs)
+    if not isinstance(layer, keras.layers.Normalization):
+        return output
+    return keras.layers.Rescaling([1.0 / math.sqrt(deviation) for deviation in _IMAGENET_STD])(output)
+
+
+def build_classifier(backbone: keras.Model, head: keras.layers.Dense, dropout: float, temperature: float = 1.0) -> keras.Model:
+    """Builds the model that is saved: plain Keras layers only, so that Keras alone can load it.
+
+    Args:
+        backbone: From `build_backbone`, trained.
+        head: The trained dense layer from 1280 features to logits.
+        dropout: Rate between them, in force only if the model is trained further.
+        temperature: Divides the logits (see `tumorcls.model.calibration`); the dense layer's weights take it in.
+
+    Returns:
+        A model from images in [0, 255] to probabilities of shape (n, classes).
+    """
+    features = keras.layers.Dropout(dropout, name="dropout")(backbone.output)
+    dense = keras.layers.Dense(head.units, name="logits")
+    logits = dense(features)
+    dense.set_weights([weight / np.float32(temperature) for weight in head.get_weights()])
+    return keras.Model(backbone.input, keras.layers.Softmax(name="probabilities")(logits), name="tumorcls")
+
+
+def weights_sha256(model: keras.Model) -> str:
+    """Returns a hash of all weights of a model, in order; it names what a cached activation was computed with."""
+    digest = hashlib.sha256()
+    for value in model.get_weights():
+        digest.update(str(value.shape).encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()
+
+
+def _one_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -1,0 +1,107 @@
+"""Which Keras backend runs, decided before Keras is imported."""
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tumorcls.errors import BackendError
+
+_MODULES = {"tensorflow": "tensorflow", "jax": "jax"}
+
+_EPSILON = 1e-7
+"""Keras's default."""
+
+_READABLE: dict[str, Callable[[Any], bool]] = {
+    "floatx": lambda value: value in ("float16", "float32", "float64"),
+    "epsilon": lambda value: isinstance(value, float),
+    "image_data_format": lambda value: value in ("channels_last", "channels_first"),
+    "backend": lambda value: isinstance(value, str),
+}
+
+_MAX_COMPILED_BYTES = 2**30
+"""Of compiled programs on disk; one of the whole network takes a few MB."""
+
+
+def select_backend() -> str:
+    """Makes sure that `import keras` will find a backend, and returns its name.
+
+    `KERAS_BACKEND` decides where it is set, then Keras's own configuration file; where neither does and TensorFlow is not
+    installed, JAX is taken.
+
+    Raises:
+        BackendError: The backend is not installed or not one that tumorcls runs on, or Keras's file is not what Keras can read.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greetings would hide our own lines
+    os.environ.setdefault("KERAS_NNX_ENABLED", "false")  # Keras's own file may switch it on
+    wanted = os.environ.get("KERAS_BACKEND") or _configured_backend()
+    if wanted is not None and wanted not in _MODULES:
+        raise BackendError(f"KERAS_BACKEND: must be one of {', '.join(_MODULES)}; got {wanted!r}. Unset it or choose one.")
+    if "keras" in sys.modules and (running := sys.modules["keras"].backend.backend()) not in _MODULES:
+        raise BackendError(
+            f"Keras: must run on one of {', '.join(_MODULES)}; got {running}, loaded before. Start a new process."
+        )
+    for name in [wanted] if wanted else list(_MODULES):
+        if importlib.util.find_spec(_MODULES[name]) is not None:
+            os.environ["KERAS_BACKEND"] = name
+            if name == "jax":
+                _keep_compiled_programs()
+            return name
+    missing = wanted or "tensorflow"
+    extra = "jax" if missing == "jax" else "cpu"
+    raise BackendError(
+        f"Keras backend: {missing} must be installed; it is not. "
+        f"Run `pip install 'tumorcls[{extra}]'`" + (", or [cuda] for an NVIDIA GPU." if extra == "cpu" else ".")
+    )
+
+
+def _keep_compiled_programs() -> None:
+    """Lets JAX keep what it compiled in the cache folder: the next process that needs the same program reads it from there."""
+    from tumorcls.config.train_config import cache_folder
+
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "jax"))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(_MAX_COMPILED_BYTES))
+
+
+def pin_settings() -> None:
+    """Gives Keras the settings that networks here are built with, whatever its configuration file or a notebook says.
+
+    Without it, ``channels_first`` builds networks that take no image, and another float type or epsilon gives other values.
+    """
+    import keras
+
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_epsilon(_EPSILON)
+    keras.config.set_image_data_format("channels_last")
+
+
+def _configured_backend() -> str | None:
+    backend = _configuration().get("backend")
+    # Keras writes this file with its default on first use, so a backend that is not there is no choice of the user's.
+    return backend if backend in _MODULES and importlib.util.find_spec(_MODULES[backend]) is not None else None
+
+
+def _configuration() -> dict[str, Any]:
+    """Returns what Keras's own file says; nothing where there is none, or none that Keras would read.
+
+    Raises:
+        BackendError: Keras would end in a traceback over it.
+    """
+    path = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "keras.json"
+    try:
+        found = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    except (OSError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "nested too deeply"
+        raise BackendError(f"{path}: must be readable, since Keras reads it; got: {reason}. Mend or remove it.") from None
+    if not isinstance(found, dict):
+        raise BackendError(f"{path}: must be a table of Keras's settings; got {type(found).__name__}. Remove the file.")
+    for name, fits in _READABLE.items():
+        if name in found and not fits(found[name]):
+            raise BackendError(f"{path}: {name}: must be what Keras can read; got {str(found[name])[:40]!r}. Remove the file.")
+    return found

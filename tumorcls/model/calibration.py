@@ -1,0 +1,93 @@
+"""How sure may a model say it is, and when should it rather say nothing? Both are chosen on validation images.
+
+One temperature divides all logits (Guo et al. 2017, "On Calibration of Modern Neural Networks", sec. 4.2): it changes how sure
+the model is, never which class it names. Below a threshold of confidence the answer is "uncertain" (selective classification:
+Geifman & El-Yaniv 2017, "Selective Classification for Deep Neural Networks").
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from tumorcls.evaluation.metrics import Floats, Labels
+
+MAX_ERROR = 0.05
+"""Share of wrong answers that is accepted among those given, unless another is asked for."""
+
+_TEMPERATURES = (0.05, 20.0)
+_Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What validation images said about a model's confidence; limits hold where one is read from a file.
+
+    Attributes:
+        temperature: Divides the logits; above 1 the model had been too sure.
+        threshold: Confidence in [0, 1] below which the answer is "uncertain".
+        max_error: Share of wrong answers that the threshold was chosen for.
+        coverage: Share of the validation images that get an answer.
+        error: Share of these answers that is wrong; above `max_error` where no threshold reached it.
+        images: Number of validation images.
+    """
+
+    temperature: Annotated[float, Field(gt=0.0, le=100.0, allow_inf_nan=False)]
+    threshold: _Share
+    max_error: _Share
+    coverage: _Share
+    error: _Share
+    images: Annotated[int, Field(ge=0, lt=2**31)]
+
+
+def calibrate(logits: NDArray[np.floating], labels: Labels, max_error: float = MAX_ERROR) -> Calibration:
+    """Chooses temperature and threshold.
+
+    Args:
+        logits: (n, k), of validation images; none of them may have been trained on.
+        labels: (n,) true class indices.
+        max_error: In [0, 1].
+    """
+    temperature = fit_temperature(logits, labels)
+    probabilities = softmax(logits, temperature)
+    threshold, coverage, error = choose_threshold(probabilities, labels, max_error)
+    return Calibration(temperature, threshold, max_error, coverage, error, len(labels))
+
+
+def fit_temperature(logits: NDArray[np.floating], labels: Labels) -> float:
+    """Returns the temperature with the smallest negative log-likelihood of the labels, between 0.05 and 20."""
+    from scipy.optimize import minimize_scalar
+
+    def loss(log_temperature: float) -> float:
+        probabilities = softmax(logits, float(np.exp(log_temperature)))[np.arange(len(labels)), labels]
+        return float(-np.log(np.maximum(probabilities, 1e-300)).mean())
+
+    found = minimize_scalar(loss, bounds=tuple(np.log(_TEMPERATURES)), method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(found.x))
+
+
+def choose_threshold(probabilities: Floats, labels: Labels, max_error: float) -> tuple[float, float, float]:
+    """Returns the lowest threshold whose answers are wrong in at most a share `max_error`, its coverage and its error.
+
+    Where none is that good, the threshold with the fewest wrong answers is taken, of several the lowest.
+    """
+    confidence = probabilities.max(axis=1)
+    wrong = probabilities.argmax(axis=1) != labels
+    order = np.argsort(-confidence, kind="stable")
+    error = np.cumsum(wrong[order]) / np.arange(1, len(labels) + 1)
+    # A threshold lets in all images of its confidence: only the last of equals is one.
+    last = np.flatnonzero(np.append(np.diff(confidence[order]) != 0, True))
+    good = last[error[last] <= max_error]
+    chosen = int(good[-1]) if len(good) else int(last[np.flatnonzero(error[last] == error[last].min())[-1]])
+    whole = chosen == len(labels) - 1
+    return 0.0 if whole else float(confidence[order][chosen]), (chosen + 1) / len(labels), float(error[chosen])
+
+
+def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> Floats:
+    """Returns probabilities (n, k) of logits (n, k) divided by a temperature."""
+    from scipy.special import softmax as of
+
+    probabilities: Floats = of(np.asarray(logits, dtype=np.float64) / temperature, axis=1)
+    return probabilities

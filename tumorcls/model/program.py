@@ -1,0 +1,248 @@
+"""One compiled training program that serves many trials.
+
+Tracing and compiling EfficientNetB0 costs more than a short trial's arithmetic. So what differs between trials (learning rate,
+dropout, noise, augmentation) is a variable of the program, and a new trial only resets its state.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import KerasTensor, ops
+from numpy.typing import NDArray
+
+from tumorcls.cache.arrays import Rows
+from tumorcls.config.train_config import NoiseName, OptimizerName, TrainableFrom, TrainConfig
+from tumorcls.model.augment import RandomAugment
+from tumorcls.model.backbone import build_backbone, build_classifier, set_batch_norm, split_backbone, weights_sha256
+from tumorcls.model.layers import VariableDropout
+from tumorcls.noise.layer import RandomNoise
+
+_OPTIMIZERS: dict[OptimizerName, Callable[[], keras.optimizers.Optimizer]] = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "sgd": lambda: keras.optimizers.SGD(momentum=0.9, nesterov=True),
+}
+
+PREDICT_BATCH = 64
+"""Images or activations in one inference batch; fixed, so that results do not depend on a trial's batch size."""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The fields of a config that are part of the compiled graph; configs that share them share a program."""
+
+    image_size: int
+    weights: str
+    trainable_from: TrainableFrom
+    batch_norm: str
+    optimizer: OptimizerName
+    noises: tuple[NoiseName, ...]
+    clean_share: float
+    classes: int
+    takes_activations: bool
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> "Structure":
+        """Returns the structure of a config."""
+        return cls(
+            image_size=config.image_size,
+            weights=config.weights,
+            trainable_from=config.trainable_from,
+            batch_norm=config.batch_norm,
+            optimizer=config.optimizer,
+            noises=config.noises,
+            clean_share=config.clean_share,
+            classes=len(config.classes),
+            takes_activations=config.cached_views > 0,
+        )
+
+
+class Program:
+    """A network, its optimizer and its compiled steps, and the state that they begin each trial with."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        """Builds the network that a config needs.
+
+        Raises:
+            WeightsError: The weights cannot be had.
+        """
+        self.backbone = build_backbone(config.image_size, config.weights)
+        # Random ones are calibrated by arithmetic that differs between machines in the last digit.
+        self.weights_sha256 = "random" if config.weights == "none" else weights_sha256(self.backbone)
+        self.frozen, self._trained = split_backbone(self.backbone, config.trainable_from)
+        set_batch_norm(self._trained, config.batch_norm)
+        self.takes_activations = config.cached_views > 0
+        self._augment = RandomAugment(name="augment")
+        self._noise = RandomNoise(noises=config.noises, clean_share=config.clean_share, name="noise")
+        self._dropout = VariableDropout(name="dropout")
+        self._head = keras.layers.Dense(len(config.classes), name="logits")
+        self.extractor = None if self.frozen is None else _ViewExtractor(self._augment, self._noise, self.frozen)
+        self._model = self._build_model(config.image_size)
+        self._optimizer = _OPTIMIZERS[config.optimizer]()
+        self._optimizer.build(self._model.trainable_variables)
+        self._model.compile(self._optimizer, loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+        self._variables: list[Any] = [*self._model.variables, *self._optimizer.variables]
+        self._initial = [ops.convert_to_numpy(v).copy() for v in self._variables]
+        self.frozen_sha256 = None if self.frozen is None else weights_sha256(self.frozen)
+
+    def _build_model(self, image_size: int) -> keras.Model:
+        if self.takes_activations:
+            assert self.frozen is not None
+            inputs = keras.Input(self.frozen.output.shape[1:], dtype="float16", name="activations")
+            x = ops.cast(inputs, "float32")
+        else:
+            inputs = keras.Input((image_size, image_size, 3), dtype="uint8", name="images")
+            x = self._noise(self._augment(ops.cast(inputs, "float32")))
+            if self.frozen is not None:
+                x = self.frozen(x, training=False)
+        return keras.Model(inputs, self._head(self._dropout(self._trained(x))), name="program")
+
+    def reset(self, config: TrainConfig, seed: int) -> None:
+        """Puts the program in the state in which a fresh process would begin the trial.
+
+        Weights, BatchNormalization statistics, optimizer and metric state return to their first values; the head is drawn from
+        `seed`, and so is the state of every random layer, EfficientNet's drop-connect layers among them.
+        """
+        children = iter(np.random.SeedSequence(seed).generate_state(2 + len(self._variables)).tolist())
+        for variable, value in zip(self._variables, self._initial, strict=True):
+            variable.assign(_seed_state(next(children)) if _is_seed_state(variable) else value)
+        for metric in self._model.metrics:
+            metric.reset_state()
+        kernel = keras.initializers.GlorotUniform(seed=next(children) >> 1)(self._head.kernel.shape)
+        self._head.kernel.assign(kernel)
+        self._dropout.rate.assign(config.dropout)
+        self.set_view_recipe(config)
+
+    def state(self) -> list[NDArray[Any]]:
+        """Returns all that training changes: weights, statistics, optimizer, random states."""
+        return [ops.convert_to_numpy(variable) for variable in self._variables]
+
+    def set_state(self, state: Sequence[NDArray[Any]]) -> None:
+        """Puts the program in a state that it, or another process's with the same structure, was in.
+
+        Raises:
+            ValueError: It is a state of another structure; nothing has changed then.
+        """
+        if [np.shape(value) for value in state] != [tuple(variable.shape) for variable in self._variables]:
+            raise ValueError("the state must be that of a program of the same structure")
+        for variable, value in zip(self._variables, state, strict=True):
+            variable.assign(value)
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Sets the optimizer's learning rate for the steps that follow."""
+        self._optimizer.learning_rate = learning_rate
+
+    def set_view_recipe(self, config: TrainConfig) -> None:
+        """Sets how training images are augmented and how much noise they get."""
+        self._augment.rotation.assign(config.rotation_degrees)
+        self._augment.width_shift.assign(config.width_shift)
+        self._augment.height_shift.assign(config.height_shift)
+        self._augment.flip.assign(0.5 if config.horizontal_flip else 0.0)
+        self._noise.max_intensity.assign(config.noise_intensity)
+
+    def train_epoch(self, inputs: Rows, targets: NDArray[np.float32], order: NDArray[np.int64], batch_size: int) -> float:
+        """Trains on every row once, in the given order.
+
+        Args:
+            inputs: Images or activations, shape (n, ...).
+            targets: Shape (n, classes), rows that add up to 1.
+            order: A permutation of range(n). Rows that do not fill the last batch are left for a later epoch.
+            batch_size: Rows in a batch.
+
+        Returns:
+            The mean training loss.
+        """
+        size = min(batch_size, len(order))
+        losses = []
+        for start in range(0, len(order) - size + 1, size):
+            rows = order[start : start + size]
+            losses.append(self._model.train_on_batch(inputs[rows], targets[rows]))
+        return float(np.mean(losses))
+
+    def predict_logits(self, inputs: Rows) -> NDArray[np.float32]:
+        """Returns logits of shape (n, classes) for images or activations, with all that is random switched off."""
+        return _predict(self._model, inputs)
+
+    def draw_view(self, images: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
+        """Returns the frozen part's activations of one augmented and noisy view of each image.
+
+        Args:
+            images: uint8 of shape (n, size, size, 3).
+            seed: Fixes the view: the same seed, recipe and images give the same activations.
+        """
+        assert self.extractor is not None
+        seeds = np.random.SeedSequence(seed).generate_state(2).tolist()
+        for variable in [v for v in [*self._augment.variables, *self._noise.variables] if _is_seed_state(v)]:
+            variable.assign(_seed_state(seeds.pop()))
+        return _predict(self.extractor, images)
+
+    def frozen_activations(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Returns the frozen part's activations of images as they are."""
+        assert self.frozen is not None
+        return _predict(self.frozen, images)
+
+    def classifier(self, dropout: float, temperature: float) -> keras.Model:
+        """Returns the trained network as a plain Keras model from images to probabilities."""
+        return build_classifier(self.backbone, self._head, dropout, temperature)
+
+
+class ProgramCache:
+    """Programs by structure; the least recently used one goes first, because each keeps its compiled code in memory."""
+
+    def __init__(self, capacity: int = 2) -> None:
+        """Makes an empty cache for `capacity` programs."""
+        self._capacity = capacity
+        self._programs: OrderedDict[Structure, Program] = OrderedDict()
+
+    def get(self, config: TrainConfig) -> Program:
+        """Returns the program for a config's structure, built where there is none.
+
+        Raises:
+            WeightsError: The weights cannot be had.
+        """
+        structure = Structure.of(config)
+        if structure not in self._programs:
+            while len(self._programs) >= self._capacity:
+                self._programs.popitem(last=False)
+            self._programs[structure] = Program(config)
+        self._programs.move_to_end(structure)
+        return self._programs[structure]
+
+
+class _ViewExtractor(keras.Model):
+    """Augmentation and noise as in training, then the frozen part in inference mode."""
+
+    def __init__(self, augment: RandomAugment, noise: RandomNoise, frozen: keras.Model) -> None:
+        super().__init__(name="view_extractor")
+        self.augment, self.noise, self.frozen = augment, noise, frozen
+
+    def call(self, images: KerasTensor) -> KerasTensor:
+        augmented = self.augment(ops.cast(images, "float32"), training=True)
+        return self.frozen(self.noise(augmented, training=True), training=False)
+
+
+def _predict(model: keras.Model, inputs: Rows) -> NDArray[np.float32]:
+    """Runs a model over all rows; every batch has `PREDICT_BATCH` rows, so that there is one shape to compile.
+
+    Not `model.predict`, and above not `fit`: on TensorFlow each call of theirs keeps its input arrays for ever.
+    """
+    outputs = []
+    for start in range(0, len(inputs), PREDICT_BATCH):
+        rows = inputs[start : start + PREDICT_BATCH]
+        missing = PREDICT_BATCH - len(rows)
+        filled = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) if missing else np.asarray(rows)
+        outputs.append(np.asarray(model.predict_on_batch(filled))[: len(rows)])
+    return np.concatenate(outputs)
+
+
+def _is_seed_state(variable: Any) -> bool:
+    return bool(variable.name == "seed_generator_state")
+
+
+def _seed_state(seed: int) -> NDArray[np.uint32]:
+    """Returns the state of a `keras.random.SeedGenerator` made with `seed`: the seed itself and a counter."""
+    return np.array([seed, 0], dtype=np.uint32)

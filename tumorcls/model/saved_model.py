@@ -1,0 +1,100 @@
+"""A trained model on disk: Keras's own `.keras` file, with the label order and the provenance inside."""
+
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.saving.saving_lib import save_model
+from numpy.typing import NDArray
+
+from tumorcls.config.train_config import TrainConfig
+from tumorcls.errors import DataError
+from tumorcls.files import check_writable, is_special, write_whole
+from tumorcls.inference.activation_map import check_probabilities
+from tumorcls.model.backbone import build_network, weights_sha256
+from tumorcls.model.calibration import Calibration
+from tumorcls.model.model_file import CARD, Card, load_weights, read_model_file
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A classifier and what it needs to be used right.
+
+    Attributes:
+        network: From images (n, size, size, 3) in [0, 255] to probabilities (n, len(classes)).
+        classes: Class names in the order of the probabilities.
+        config: What it was trained with.
+        provenance: Data and split hashes, seed, versions, scores.
+        calibration: How sure it may say it is; its temperature is already in the network's last weights.
+        written: Those values of the config that name an environment variable, as its file has them: they are what is kept.
+    """
+
+    network: keras.Model
+    classes: tuple[str, ...]
+    config: TrainConfig
+    provenance: Mapping[str, Any]
+    calibration: Calibration
+    written: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all weights: names the model in an evaluation and on its card."""
+        return weights_sha256(self.network)
+
+    def predict(self, images: NDArray[np.uint8], batch_size: int = 64) -> NDArray[np.float32]:
+        """Returns probabilities of shape (n, len(classes)) for uint8 RGB images of shape (n, size, size, 3).
+
+        Raises:
+            ModelError: An answer is not a probability for each class.
+        """
+        batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
+        return np.concatenate([check_probabilities(np.asarray(self.network.predict_on_batch(batch))) for batch in batches])
+
+    def save(self, path: Path) -> None:
+        """Writes the model; Keras alone can load it too. The file appears whole or not at all.
+
+        Raises:
+            DataError: The path cannot be written or does not end in `.keras`.
+        """
+        check_target(path)
+        card = Card(
+            classes=self.classes,
+            config=self.config,
+            provenance=self.provenance,
+            calibration=self.calibration,
+            written=self.written,
+        ).to_json()
+        Card.parse(card, str(path))  # what could not be opened again is not written
+        content = io.BytesIO()  # a network of some megabytes; Keras itself would write to its place bit by bit
+        save_model(self.network, content)
+        with zipfile.ZipFile(content, "a") as archive:
+            archive.writestr(CARD, card)
+        write_whole(path, content.getvalue())
+
+
+def check_target(path: Path) -> None:
+    """Refuses where no model can be saved: before the training rather than after it.
+
+    Raises:
+        DataError: The path does not end in `.keras`, is a folder, or nothing can be written there.
+    """
+    if path.suffix != ".keras" and not is_special(path):
+        raise DataError(f"{path}: a model's file must end in .keras; got {path.suffix!r}. Rename it.")
+    check_writable(path)
+
+
+def load_model(path: Path) -> SavedModel:
+    """Loads a model that `SavedModel.save` wrote. Nothing in the file is executed: its graph is built here, see `model_file`.
+
+    Raises:
+        ModelError: The file is missing or is not such a model.
+    """
+    card, weights = read_model_file(path)
+    network = build_network(card.config.image_size, len(card.classes), imagenet=card.config.weights == "imagenet")
+    load_weights(network, weights, str(path))
+    return SavedModel(network, card.classes, card.config, card.provenance, card.calibration, card.written)

@@ -1,0 +1,148 @@
+"""What noise and augmentation do to images, as one picture for people to look at."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from tumorcls.config.train_config import TrainConfig
+from tumorcls.data.images import fit_square
+from tumorcls.noise.severity import SEVERITIES, SEVERITY_LEVELS, corrupt
+
+Pixels = NDArray[np.uint8]
+
+_COLUMNS = 1 + len(SEVERITY_LEVELS)
+_GAP, _LABEL_WIDTH, _LINE = 6, 150, 20
+_PAPER, _INK, _FAINT = (255, 255, 255), (27, 31, 36), (95, 104, 115)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A square image and the line under it."""
+
+    pixels: Pixels
+    caption: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """Tiles in a line, and what they show."""
+
+    title: str
+    note: str
+    tiles: tuple[Tile, ...]
+
+
+def draw_sheet(
+    images: Sequence[Pixels], names: Sequence[str], config: TrainConfig, *, draws: int = 6, seed: int = 0
+) -> Image.Image:
+    """Draws, for each image, every noise at every severity and what training sees.
+
+    Args:
+        images: uint8 (h, w, 3) RGB, of any size; shown at `config.image_size`, as the network sees them.
+        names: A heading for each.
+        config: Says how training augments its images and makes them noisy.
+        draws: How many training views to draw for each image.
+        seed: Fixes the noise and the views.
+
+    Returns:
+        An RGB picture.
+    """
+    squares = np.stack([fit_square(image, config.image_size) for image in images])
+    views = training_views(squares, config, draws, seed)
+    blocks = [
+        (name, [*_noise_rows(square, name, seed), *_training_rows(seen, config)])
+        for square, name, seen in zip(squares, names, views, strict=True)
+    ]
+    return _paint(blocks, config.image_size)
+
+
+def training_views(squares: Pixels, config: TrainConfig, draws: int, seed: int) -> Pixels:
+    """Returns what training would see of each image: uint8 (n, draws, size, size, 3).
+
+    They come from the layers of the training program itself.
+    """
+    from keras import ops
+
+    from tumorcls.model.augment import RandomAugment
+    from tumorcls.noise.layer import RandomNoise
+
+    augment_seed, noise_seed = (int(child) for child in np.random.SeedSequence(seed).generate_state(2) >> 1)
+    augment = RandomAugment(seed=augment_seed)
+    noise = RandomNoise(config.noises, config.clean_share, seed=noise_seed)
+    augment.rotation.assign(config.rotation_degrees)
+    augment.width_shift.assign(config.width_shift)
+    augment.height_shift.assign(config.height_shift)
+    augment.flip.assign(0.5 if config.horizontal_flip else 0.0)
+    noise.max_intensity.assign(config.noise_intensity)
+    repeated = np.repeat(squares, draws, axis=0).astype(np.float32)
+    seen = ops.convert_to_numpy(noise(augment(repeated, training=True), training=True))
+    views: Pixels = np.rint(seen).astype(np.uint8).reshape(len(squares), draws, *squares.shape[1:])
+    return views
+
+
+def encode_png(sheet: Image.Image) -> bytes:
+    """Returns the picture as a PNG file."""
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _noise_rows(square: Pixels, name: str, seed: int) -> list[Row]:
+    rows = []
+    for noise, parameters in SEVERITIES.items():
+        tiles = [Tile(square, "clean")]
+        for severity, parameter in zip(SEVERITY_LEVELS, parameters, strict=True):
+            noisy = corrupt(square[None], noise, severity, seed, [name])[0]
+            tiles.append(Tile(noisy, f"severity {severity}: {parameter:g}"))
+        rows.append(Row(noise.replace("_", " "), _UNITS[noise], tuple(tiles)))
+    return rows
+
+
+def _training_rows(views: Pixels, config: TrainConfig) -> list[Row]:
+    tiles = [Tile(view, f"draw {i + 1}") for i, view in enumerate(views)]
+    note = (
+        f"intensity up to {config.noise_intensity:g},\n{config.clean_share:.0%} clean,\n"
+        f"rotation ±{config.rotation_degrees:g}°,\nshift ±{config.width_shift:g} / ±{config.height_shift:g}"
+        + (",\nflip" if config.horizontal_flip else "")
+    )
+    starts = range(0, len(tiles), _COLUMNS)
+    return [
+        Row("in training" if not start else "", note if not start else "", tuple(tiles[start : start + _COLUMNS]))
+        for start in starts
+    ]
+
+
+_UNITS = {
+    "gaussian": "standard deviation",
+    "salt_pepper": "share of pixels",
+    "speckle": "standard deviation,\nrelative to the signal",
+    "rician": "standard deviation\nof each part",
+    "ghosting": "share of the signal",
+    "bias_field": "largest coefficient",
+}
+"""What the number in a caption is, in fewer words than `tumorcls.noise.kinds.NOISES` has."""
+
+
+def _paint(blocks: Sequence[tuple[str, Sequence[Row]]], side: int) -> Image.Image:
+    row_height, heading = side + _LINE + _GAP, 2 * _LINE
+    height = _GAP + sum(heading + row_height * len(rows) for _, rows in blocks)
+    sheet = Image.new("RGB", (_LABEL_WIDTH + _COLUMNS * (side + _GAP) + _GAP, height), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    large, normal, small = (ImageFont.load_default(size) for size in (18, 15, 12))
+    y = _GAP
+    for name, rows in blocks:
+        pen.text((_GAP, y + 8), name, _INK, large)
+        y += heading
+        for row in rows:
+            pen.text((_GAP, y), row.title, _INK, normal)
+            pen.multiline_text((_GAP, y + _LINE), row.note, _FAINT, small, spacing=3)
+            for column, tile in enumerate(row.tiles):
+                x = _LABEL_WIDTH + column * (side + _GAP)
+                sheet.paste(Image.fromarray(tile.pixels), (x, y))
+                pen.text((x, y + side + 2), tile.caption, _FAINT, small)
+            y += row_height
+    return sheet

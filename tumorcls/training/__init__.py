@@ -1,0 +1,1 @@
+"""How a training run goes: its epochs, validation, cached features and checkpoints."""

@@ -1,0 +1,75 @@
+"""What a run needs to go on after its last whole epoch, in one file: a lost trial does not begin again at its beginning."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tumorcls.cache.arrays import content_key
+from tumorcls.cache.checked import load_arrays, store_arrays
+from tumorcls.config.train_config import TrainConfig
+from tumorcls.evaluation.mistakes import Mistake
+from tumorcls.model.program import Program
+from tumorcls.training.epoch import Epoch
+from tumorcls.training.validation import Measured
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The place of one run's checkpoint. A run of another config, seed, data or backend has another place."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, folder: Path, config: TrainConfig, seed: int, data: str) -> "Checkpoint":
+        """Returns the place of a run in a folder; `data` names the content of the images it trains and validates on."""
+        backend = f"{keras.backend.backend()} {keras.__version__}"
+        key = content_key(config=config.model_dump(mode="json"), seed=seed, data=data, backend=backend)
+        return cls(folder / f"{key}.npz")
+
+    def write(self, program: Program, epochs: Sequence[Epoch]) -> None:
+        """Replaces the checkpoint. One that cannot be written, on a full disk say, is done without, and the run goes on."""
+        told = np.frombuffer(json.dumps([_as_json(epoch) for epoch in epochs]).encode(), dtype=np.uint8)
+        try:
+            store_arrays(self.path, told, *program.state())  # as arr_0, arr_1, ...
+        except OSError as error:
+            print(f"no checkpoint after epoch {epochs[-1].number}: {error}")
+
+    def restore(self, program: Program) -> list[Epoch]:
+        """Puts a program in the state of the checkpoint; returns the epochs before it, none where there is none to be read."""
+        stored = load_arrays(self.path, ("arr_0",))
+        if stored is None:
+            return []
+        told = json.loads(stored.pop("arr_0").tobytes())
+        try:
+            program.set_state([stored[f"arr_{number}"] for number in range(1, len(stored) + 1)])
+        except ValueError as error:
+            print(f"checkpoint {self.path} cannot be used: {error}; beginning anew")
+            return []
+        return [_from_json(epoch) for epoch in told]
+
+
+def _as_json(epoch: Epoch) -> dict[str, Any]:
+    measured = epoch.measured
+    if measured is None:
+        return {"number": epoch.number, "loss": epoch.loss}
+    return {
+        "number": epoch.number,
+        "loss": epoch.loss,
+        "scores": dict(measured.scores),
+        "confusion": measured.confusion.tolist(),
+        "noisy_f1": {noise: list(curve) for noise, curve in measured.noisy_f1.items()},
+        "mistakes": [asdict(mistake) for mistake in measured.mistakes],
+    }
+
+
+def _from_json(told: Mapping[str, Any]) -> Epoch:
+    if "scores" not in told:
+        return Epoch(told["number"], told["loss"], None)
+    curves = {noise: tuple(curve) for noise, curve in told["noisy_f1"].items()}
+    mistakes = tuple(Mistake(**mistake) for mistake in told["mistakes"])
+    return Epoch(told["number"], told["loss"], Measured(told["scores"], np.array(told["confusion"]), curves, mistakes))

@@ -1,0 +1,88 @@
+"""Activations of the frozen part of the network, computed once and shared by all trials, workers and studies.
+
+Most of a short fine-tuning run recomputes layers that never change. Here each augmented and noisy view of the training images,
+and each clean or corrupted validation image, goes through the frozen part once; the result is kept as float16, keyed by all
+that it depends on: the frozen weights, the images, and how the view was drawn.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorcls.cache.arrays import ArrayCache, Rows, content_key
+from tumorcls.config.train_config import TrainConfig
+from tumorcls.data.dataset import ImageSet
+from tumorcls.errors import WeightsError
+from tumorcls.model.program import PREDICT_BATCH, Program
+
+VIEWS_VERSION = 1
+"""Raised when the same recipe gives other activations, so that old entries are not taken for new ones."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """The frozen part of one program and the cache of what comes out of it."""
+
+    program: Program
+    cache: ArrayCache
+
+    def training_view(self, config: TrainConfig, images: ImageSet, view: int) -> Rows:
+        """Returns activations of one augmented and noisy view of each training image.
+
+        Args:
+            config: Gives the noise and the augmentation; its other fields do not matter.
+            images: n training images.
+            view: Which of the draws, in [0, `config.views`). A view does not depend on the trial's seed: trials share it.
+
+        Returns:
+            float16, shape (n, ...), read-only.
+
+        Raises:
+            DataError: The cache cannot be written.
+            WeightsError: An activation is not finite.
+        """
+        recipe = config.model_dump(include=_VIEW_FIELDS, mode="json")
+
+        def draw(rows: NDArray[np.uint8], first: int) -> NDArray[np.float32]:
+            self.program.set_view_recipe(config)
+            return self.program.draw_view(rows, seed=(view << 32) + first)
+
+        return self._activations(images.images, draw, content_of=images.key, recipe=recipe, view=view)
+
+    def of_images(self, images: Rows, key: str) -> Rows:
+        """Returns activations of images as they are, float16 of shape (n, ...); `key` names the images' content."""
+        return self._activations(images, lambda rows, _: self.program.frozen_activations(rows), content_of=key)
+
+    def _activations(
+        self, images: Rows, run: Callable[[NDArray[np.uint8], int], NDArray[np.float32]], **content: object
+    ) -> Rows:
+        assert self.program.frozen is not None
+        shape = (len(images), *self.program.frozen.output.shape[1:])
+
+        def make() -> Iterator[NDArray[np.float16]]:
+            for first in range(0, len(images), _CHUNK):
+                with np.errstate(over="ignore"):  # infinity is told below
+                    activations = run(images[first : first + _CHUNK], first).astype(np.float16)
+                if not np.isfinite(activations).all():
+                    raise WeightsError(
+                        "weights: activations of the frozen part must be finite numbers of at most 65,504; got others. "
+                        "The weights are damaged, or not those of EfficientNetB0: get the file again."
+                    )
+                yield activations
+
+        key = content_key(version=VIEWS_VERSION, weights=self.program.frozen_sha256, shape=shape, **content)
+        return self.cache.get(key, shape, np.float16, make)
+
+
+_VIEW_FIELDS = {
+    "noise_intensity",
+    "noises",
+    "clean_share",
+    "rotation_degrees",
+    "width_shift",
+    "height_shift",
+    "horizontal_flip",
+}
+_CHUNK = 8 * PREDICT_BATCH  # images whose float32 activations are in memory at once

@@ -1,0 +1,99 @@
+"""What were a study's values measured with? Data, split, weights and code as hashes of content, wherever the files lie."""
+
+import contextlib
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tumorcls.cache.checked import load_arrays, store_arrays
+from tumorcls.data.decoding import PIXELS_VERSION
+from tumorcls.data.image_files import shown
+from tumorcls.data.prepare import PreparedData
+from tumorcls.training.features import VIEWS_VERSION
+from tumorcls.training.validation import NOISE_VERSION
+
+_DIGITS = 32  # of a hash
+
+
+def data_sha256(prepared: PreparedData) -> str:
+    """Returns a hash of all images and their labels, whatever their files are called and in whatever order."""
+    return _hash(sorted(f"{entry.pixel_sha256} {entry.label}" for entry in prepared.manifest.entries))
+
+
+def split_sha256(prepared: PreparedData) -> str:
+    """Returns a hash of which images are in which part and in which order, and of which belong together."""
+    rows = zip(prepared.manifest.entries, prepared.parts.tolist(), prepared.groups.tolist(), strict=True)
+    return _hash(f"{entry.pixel_sha256} {entry.label} {part} {group}" for entry, part, group in rows)
+
+
+def fingerprint(prepared: PreparedData, weights_sha256: str, backend: str, cache: Path) -> dict[str, str]:
+    """Returns what all values of a study depend on besides its settings.
+
+    Args:
+        prepared: The data. Which file held what is kept in the cache, so that `describe_change` can name files.
+        weights_sha256: Of the pretrained weights.
+        backend: Keras's.
+        cache: The cache folder.
+    """
+    now = {
+        "data": f"{len(prepared.manifest.entries):,} images {data_sha256(prepared)}",
+        "split": split_sha256(prepared),
+        "weights": weights_sha256[:_DIGITS],
+        "code": f"pixels {PIXELS_VERSION}, views {VIEWS_VERSION}, noise {NOISE_VERSION}",
+        "backend": backend,
+    }
+    listing = _listing(now["data"], cache)
+    if not listing.exists():
+        names, pixels = zip(*_files(prepared).items(), strict=True)
+        with contextlib.suppress(OSError):  # only words depend on it
+            store_arrays(listing, names=np.array(names), pixels=np.array(pixels))
+    return now
+
+
+def describe_change(before: Mapping[str, str], now: Mapping[str, str], prepared: PreparedData, cache: Path) -> str:
+    """Returns in one line how two fingerprints differ.
+
+    Args:
+        before: That of the study.
+        now: That of this process.
+        prepared: The data of this process.
+        cache: The cache folder; where it knows the former data, the files that differ are named.
+
+    Returns:
+        Nothing where they are equal.
+    """
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if "data" in names and "split" in names:
+        names.remove("split")  # it follows
+    changes = [f"{name} was {before.get(name, 'not there')}, and is {now.get(name, 'not there')}" for name in names]
+    if "data" in names:
+        former = load_arrays(_listing(before.get("data", ""), cache), ("names", "pixels"))
+        if former is not None:
+            known = dict(zip(former["names"].tolist(), former["pixels"].tolist(), strict=True))
+            changes.insert(0, f"data: {_describe_files(known, _files(prepared))}")
+    return "; ".join(changes)
+
+
+def _describe_files(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    changed = [name for name in now if name in before and now[name] != before[name]]
+    added = [name for name in now if name not in before]
+    removed = [name for name in before if name not in now]
+    counts = {"changed": changed, "added": added, "removed": removed}
+    told = ", ".join(f"{len(names):,} {what}" for what, names in counts.items() if names)
+    named = [name for names in counts.values() for name in names]
+    few = ", ".join(shown(name) for name in named[:3])
+    return f"{told} ({few}{', ...' if len(named) > 3 else ''})" if named else "labels"
+
+
+def _files(prepared: PreparedData) -> dict[str, str]:
+    return {entry.name: f"{entry.pixel_sha256[:16]} {entry.label}" for entry in prepared.manifest.entries}
+
+
+def _listing(data: str, cache: Path) -> Path:
+    return cache / f"data-{hashlib.sha256(data.encode()).hexdigest()[:24]}.npz"
+
+
+def _hash(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:_DIGITS]

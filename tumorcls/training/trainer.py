@@ -1,0 +1,191 @@
+"""One training run: `Trainer.fit` takes a config and a seed, and reports each epoch."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+
+import keras
+import numpy as np
+
+from tumorcls.cache.arrays import ArrayCache, Rows
+from tumorcls.config.train_config import TrainConfig
+from tumorcls.data.dataset import Fold, ImageSet, Part, divide, load_part, prepare_data
+from tumorcls.data.prepare import PreparedData
+from tumorcls.model.calibration import MAX_ERROR, Calibration, calibrate
+from tumorcls.model.program import Program, ProgramCache
+from tumorcls.training.checkpoint import Checkpoint
+from tumorcls.training.epoch import Epoch
+from tumorcls.training.features import Features
+from tumorcls.training.measured_with import fingerprint
+from tumorcls.training.validation import Validation
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Where the time of a run went, in seconds of wall time."""
+
+    training: float
+    validation: float
+    total: float
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A finished run.
+
+    Attributes:
+        program: Holds the trained state until the next `fit`.
+        config: What was done.
+        last: The last epoch.
+        seconds: Where the time went.
+        validation: What it was measured on; None in a final run.
+    """
+
+    program: Program
+    config: TrainConfig
+    last: Epoch
+    seconds: Seconds
+    validation: ImageSet | None
+
+    def classifier(self, temperature: float = 1.0) -> keras.Model:
+        """Returns the trained network as a plain Keras model from images in [0, 255] to calibrated probabilities."""
+        return self.program.classifier(self.config.dropout, temperature)
+
+
+@dataclass
+class Trainer:
+    """Data and compiled programs that many runs share.
+
+    All configs given to one trainer must agree on `data` and `split`: those are read once, and the test part never is.
+    """
+
+    prepared: PreparedData
+    cache: Path
+    programs: ProgramCache = field(default_factory=ProgramCache)
+    _parts: dict[tuple[Part, int], ImageSet] = field(default_factory=dict)
+    _folds: dict[tuple[int, int], tuple[Fold, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, config: TrainConfig, cache: Path) -> "Trainer":
+        """Prepares the data of a config.
+
+        Raises:
+            DataError: A folder is missing, its layout is not known, or a part lacks a class.
+        """
+        return cls(prepare_data(config, cache), cache)
+
+    def images(self, part: Part, image_size: int) -> ImageSet:
+        """Returns the train, the validation or the development part, decoded once."""
+        assert part != "test", "a search never opens a test image"
+        if (part, image_size) not in self._parts:
+            self._parts[part, image_size] = load_part(self.prepared, part, image_size, self.cache)
+        return self._parts[part, image_size]
+
+    def fingerprint(self, config: TrainConfig) -> dict[str, str]:
+        """Returns what the values of all configs with these data and weights depend on; see `training.measured_with`."""
+        return fingerprint(self.prepared, self.programs.get(config).weights_sha256, keras.backend.backend(), self.cache)
+
+    def folds(self, config: TrainConfig, count: int) -> tuple[Fold, ...]:
+        """Returns the development part divided into `count` folds, by the seed of the split.
+
+        Raises:
+            DataError: A class has too few groups.
+        """
+        if (count, config.image_size) not in self._folds:
+            images = self.images("development", config.image_size)
+            self._folds[count, config.image_size] = divide(images, count, config.split.seed)
+        return self._folds[count, config.image_size]
+
+    def fit(
+        self,
+        config: TrainConfig,
+        seed: int,
+        on_epoch_end: Callable[[Epoch], None],
+        *,
+        fold: Fold | None = None,
+        checkpoints: Path | None = None,
+        final: bool = False,
+    ) -> Fitted:
+        """Trains one model.
+
+        Args:
+            config: What to do.
+            seed: Fixes the head's first weights, the order of images and every random draw, whatever ran before in this
+                process. Cached views are the exception: all trials share them.
+            on_epoch_end: Called after each epoch; what it raises ends the run.
+            fold: One of `folds` instead of the train and the validation part.
+            checkpoints: A folder that takes the state after each epoch. Where the same run left one there, in this process or
+                another, it goes on from there, and gives what it would have given; the epochs before are reported again.
+            final: Train on the development part, validation images too; nothing is left to measure.
+
+        Returns:
+            The trained state and the last epoch.
+
+        Raises:
+            DataError: An image or the cache cannot be read.
+            WeightsError: The weights cannot be had.
+        """
+        started = perf_counter()
+        train = self.images("development" if final or fold else "train", config.image_size)
+        rows = fold.train if fold else np.arange(len(train.labels))
+        validation = None if final else self._validation(config, fold)
+        program = self.programs.get(config)
+        features = Features(program, self._arrays)
+        order_rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
+        targets = train.targets(config.label_smoothing)
+        program.reset(config, seed)
+        checkpoint = self._checkpoint(checkpoints, config, seed, train, validation)
+        epochs = checkpoint.restore(program) if checkpoint else []
+        for epoch in epochs:
+            order_rng.permutation(rows)
+            on_epoch_end(epoch)
+        training = validating = 0.0
+        for number in range(len(epochs), config.epochs):
+            begun = perf_counter()
+            inputs: Rows = train.images
+            if config.cached_views:
+                inputs = features.training_view(config, train, number % config.cached_views)
+            program.set_learning_rate(learning_rate_at(config, number))
+            loss = program.train_epoch(inputs, targets, order_rng.permutation(rows), config.batch_size)
+            trained = perf_counter()
+            measured = validation.measure(program, config, final=number == config.epochs - 1) if validation else None
+            training += trained - begun
+            validating += perf_counter() - trained
+            epochs.append(Epoch(number, loss, measured))
+            if checkpoint:
+                checkpoint.write(program, epochs)
+            on_epoch_end(epochs[-1])
+        seconds = Seconds(training, validating, perf_counter() - started)
+        return Fitted(program, config, epochs[-1], seconds, validation.images if validation else None)
+
+    def calibrate(self, fitted: Fitted, max_error: float = MAX_ERROR) -> Calibration:
+        """Chooses temperature and threshold of a run just fitted (not a final one) on clean validation images."""
+        validation = self._validation(fitted.config)
+        return calibrate(validation.clean_logits(fitted.program), validation.images.labels, max_error)
+
+    def _checkpoint(
+        self, folder: Path | None, config: TrainConfig, seed: int, train: ImageSet, validation: Validation | None
+    ) -> Checkpoint | None:
+        if folder is None:
+            return None
+        return Checkpoint.of(folder, config, seed, f"{train.key} {validation.images.key if validation else ''}")
+
+    @property
+    def _arrays(self) -> ArrayCache:
+        return ArrayCache(self.cache / "arrays")
+
+    def _validation(self, config: TrainConfig, fold: Fold | None = None) -> Validation:
+        return Validation(fold.validation if fold else self.images("validation", config.image_size), self._arrays)
+
+
+def learning_rate_at(config: TrainConfig, epoch: int) -> float:
+    """Returns the learning rate of a zero-based epoch.
+
+    ``cosine`` begins at `config.learning_rate` and would reach 0 after the last epoch (Loshchilov and Hutter, SGDR, ICLR 2017,
+    without restarts). A run's value is its last epoch's, and small last steps make that one less of a lottery.
+    """
+    if config.schedule == "constant":
+        return config.learning_rate
+    return config.learning_rate * (1 + math.cos(math.pi * epoch / config.epochs)) / 2

@@ -1,0 +1,125 @@
+"""How well a program does on validation images, clean and under noise, while it trains and at its end."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorcls.cache.arrays import ArrayCache, Rows, content_key
+from tumorcls.config.train_config import NoiseName, TrainConfig
+from tumorcls.data.dataset import ImageSet, stratified_subset
+from tumorcls.evaluation.metrics import accuracy, confusion_matrix, macro_f1
+from tumorcls.evaluation.mistakes import Mistake, find_mistakes, surest
+from tumorcls.model.calibration import softmax
+from tumorcls.model.program import Program
+from tumorcls.noise.severity import SEVERITY_LEVELS, corrupt
+from tumorcls.training.features import Features
+
+EPOCH_SEVERITIES = (3,)
+"""Severities measured after each epoch; all five are at the end of a trial."""
+
+CORRUPTION_SEED = 0
+"""Fixes the noise of every validation and test image, for every trial, model and worker."""
+
+NOISE_VERSION = 1
+"""Raised when the same image, noise, severity and seed give another picture, so that old entries are not taken for new ones."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a program.
+
+    Attributes:
+        scores: `accuracy` and `clean_f1` on clean images; `f1_NOISE` for each noise, the mean over severities; `noisy_f1`, the
+            mean over noises; `robust_f1`, the mean of clean and noisy; `worst_f1`, that of the worst noise. All are
+            macro-averaged. Where no noise is measured, only the first two.
+        confusion: int64 (classes, classes), counts of clean images; rows are the true class.
+        noisy_f1: For each noise, the macro-F1 at each severity that was measured, the mildest first.
+        mistakes: The surest wrong answers to clean images, before calibration; none is kept before the last epoch.
+    """
+
+    scores: Mapping[str, float]
+    confusion: NDArray[np.int64]
+    noisy_f1: Mapping[NoiseName, tuple[float, ...]]
+    mistakes: tuple[Mistake, ...] = ()
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Validation images, and where their corrupted copies are kept."""
+
+    images: ImageSet
+    cache: ArrayCache
+
+    def measure(self, program: Program, config: TrainConfig, *, final: bool) -> Measured:
+        """Measures a program on clean and on corrupted images.
+
+        Args:
+            program: In the state to be measured.
+            config: Names the noises and the size of the subset.
+            final: Noise on a fixed subset of `config.noisy_images` at all severities; otherwise on half of it at
+                `EPOCH_SEVERITIES`. Each image is measured many times there, and that must not outweigh the training.
+        """
+        labels = self.images.labels
+        logits = self.clean_logits(program)
+        clean = confusion_matrix(labels, logits.argmax(axis=1), len(self.images.classes))
+        mistakes = self._surest_mistakes(logits) if final else ()
+        clean_f1 = float(macro_f1(clean))
+        clean_scores = {"accuracy": float(accuracy(clean)), "clean_f1": clean_f1}
+        if not config.measured_noises:
+            return Measured(clean_scores, clean, {}, mistakes)
+        chosen = stratified_subset(labels, config.noisy_images if final else math.ceil(config.noisy_images / 2))
+        severities = SEVERITY_LEVELS if final else EPOCH_SEVERITIES
+        curves = {
+            noise: tuple(self._noisy_f1(program, noise, severity, chosen) for severity in severities)
+            for noise in config.measured_noises
+        }
+        by_noise = {noise: float(np.mean(curve)) for noise, curve in curves.items()}
+        noisy_f1 = float(np.mean(list(by_noise.values())))
+        noisy_scores = {
+            **{f"f1_{noise}": value for noise, value in by_noise.items()},
+            "noisy_f1": noisy_f1,
+            "robust_f1": (clean_f1 + noisy_f1) / 2,
+            "worst_f1": min(by_noise.values()),
+        }
+        return Measured({**clean_scores, **noisy_scores}, clean, curves, mistakes)
+
+    def clean_logits(self, program: Program) -> NDArray[np.float32]:
+        """Returns logits (n, classes) for the images as they are."""
+        return self._logits(program, self.images.images, self.images.key)
+
+    def _surest_mistakes(self, logits: NDArray[np.float32]) -> tuple[Mistake, ...]:
+        return tuple(surest(find_mistakes(softmax(logits), self.images.labels, self.images.keys), self.images.groups))
+
+    def _noisy_f1(self, program: Program, noise: NoiseName, severity: int, chosen: NDArray[np.int64]) -> float:
+        content = {
+            "images": self.images.key,
+            "noise": noise,
+            "severity": severity,
+            "seed": CORRUPTION_SEED,
+            "version": NOISE_VERSION,
+        }
+        key = content_key(rows=chosen.tolist(), **content)
+        keys = [self.images.keys[i] for i in chosen]
+
+        def make() -> Iterator[NDArray[np.uint8]]:
+            yield corrupt(self.images.images[chosen], noise, severity, CORRUPTION_SEED, keys)
+
+        shape = (len(chosen), *self.images.images.shape[1:])
+        corrupted = self.cache.get(key, shape, np.uint8, make)
+        predicted = self._logits(program, corrupted, key).argmax(axis=1)
+        return float(macro_f1(confusion_matrix(self.images.labels[chosen], predicted, len(self.images.classes))))
+
+    def _logits(self, program: Program, images: Rows, key: str) -> NDArray[np.float32]:
+        inputs = images
+        if program.takes_activations:
+            inputs = Features(program, self.cache).of_images(images, key)
+        return program.predict_logits(inputs)
+
+
+def describe_scores(scores: Mapping[str, float]) -> str:
+    """Returns the scores that a person follows while a model trains, in one line; a final run has none."""
+    names = ("clean_f1", "noisy_f1", "accuracy")
+    return "  ".join(f"{name} {scores[name]:.3f}" for name in names if name in scores)
