@@ -22,7 +22,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 from scipy import stats
 
-from tumorcls.config.train_config import TrainConfig, cache_folder
+from tumorcls.cache.folder import cache_folder
+from tumorcls.config.train_config import TrainConfig
 from tumorcls.objective import package_versions
 from tumorcls.training.trainer import Trainer
 

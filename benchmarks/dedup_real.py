@@ -16,7 +16,8 @@ import numpy as np
 
 from tumorcls.data.dedup.groups import find_groups
 from tumorcls.data.manifest import scan
-from tumorcls.data.prepare import SplitSettings, prepare
+from tumorcls.data.prepare import prepare
+from tumorcls.data.split import SplitSettings
 
 
 def main() -> None:

@@ -25,8 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.held_out import CLEAN, Condition, HeldOut
+from tumorcls.cache.folder import cache_folder
 from tumorcls.config.file import read_config
-from tumorcls.config.train_config import TrainConfig, cache_folder
+from tumorcls.config.train_config import TrainConfig
 from tumorcls.data.dataset import ImageSet
 from tumorcls.evaluation.bootstrap import Estimate, Resamples, draw_resamples, estimate
 from tumorcls.evaluation.metrics import confusion_matrix, macro_f1

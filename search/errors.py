@@ -48,8 +48,3 @@ class SubmissionError(SearchError):
 
 class ProjectError(SearchError):
     """A KerasTuner project or HyperModel cannot be read, or does not say enough."""
-
-
-def one_line(text: object) -> str:
-    """Returns `text` with every run of white space, line breaks included, as one blank."""
-    return " ".join(str(text).split())

@@ -8,6 +8,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any
+
+_MOST_PARAMS = 50
+
+
+MASK = "***"
+SHOWN_OPTIONS = frozenset({"user", "host", "hostaddr", "port", "dbname", "database"})
+"""Options of a URL that say what its other parts may say too."""
+_OPTION = re.compile(r"([^=&]*)=([^&]*)")
+_PORT = re.compile(r"[^:]*:\d*(?![^/\s?])")
+
 
 LONGEST = 200
 """So many characters are shown of a name or a value."""
@@ -54,3 +69,87 @@ def _escaped(character: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # `os.fsdecode` keeps a byte here that is not UTF-8
         return f"\\x{code - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()
+
+
+def mask_urls(text: str) -> str:
+    """Returns a text, such as a value of a study file under a misspelt key, with passwords and options of its URLs masked.
+
+    Where a URL ends cannot be told, as a password and an option may hold blanks; rather too much is masked.
+    """
+    shown, mark, behind = text.partition("://")
+    while mark:
+        part, mark, behind = behind.partition("://")
+        shown += "://"
+        if ":" in part and "@" not in part and "@" in behind and not _PORT.match(part):  # a password with :// in it
+            return f"{shown}{part.partition(':')[0]}:{MASK}"
+        masked = _mask(part)
+        if masked != part and "?" in part:  # an option with :// in it
+            return f"{shown}{masked}"
+        shown += masked
+    return shown
+
+
+def mask_options(query: str) -> str:
+    """Returns the part of a URL behind its question mark with the values masked; what is no option is masked whole."""
+    if "=" not in query:
+        return MASK if query else ""
+    return _OPTION.sub(lambda match: match[0] if match[1] in SHOWN_OPTIONS else f"{match[1]}={MASK}", query)
+
+
+def _mask(part: str) -> str:
+    """Masks what stands between one ``://`` and the next."""
+    authority, at, rest = part.rpartition("@")
+    user, colon, password = authority.partition(":")
+    if not colon:
+        authority, at, rest = "", "", part
+    elif "@" in password and "?" in password:  # the last @ may be a password's or an option's
+        return f"{user}:{MASK}"
+    path, mark, query = rest.partition("?")
+    return f"{f'{user}:{MASK}' if authority else ''}{at}{path}{mark}{mask_options(query)}"
+
+
+def one_line(text: object) -> str:
+    """Returns `text` with every run of white space, line breaks included, as one blank."""
+    return " ".join(str(text).split())
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Returns ``Did you mean "x"?`` or, where nothing is close, the list of what is known."""
+    names, word = sorted(known), word[:100]
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    return f'Did you mean "{close[0]}"?' if close else f"Known: {', '.join(names)}."
+
+
+def show(value: Any) -> str:
+    """Returns a value as a study file writes it: ``true``, ``"text"``; without secrets of URLs, and cut where it is long."""
+    return plain(_show(value))
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{mask_urls(value)}"'
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_show(item) for item in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{key} = {_show(item)}' for key, item in value.items())} }}"
+    return str(value)
+
+
+def format_size(size: int) -> str:
+    """Returns bytes as ``"4.2 GB"`` or ``"812 MB"``."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def clock(seconds: float) -> str:
+    """Returns ``mm:ss``, or ``h:mm:ss`` from one hour on."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute:02}:{second:02}"
+
+
+def format_params(params: Mapping[str, Any]) -> str:
+    """Returns ``name=value`` pairs, floats with four significant digits; of very many the first ones."""
+    pairs = [f"{plain(name)}={show_value(value)}" for name, value in islice(params.items(), _MOST_PARAMS)]
+    return " ".join(pairs + ["…"] * (len(params) > _MOST_PARAMS))

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import functools
+import io
 import os
 import secrets
 import select
@@ -15,9 +16,12 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from tumorcls.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 STDOUT = Path("-")
 """What stands for standard output where a file is asked for."""
@@ -268,3 +272,10 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(file)
         finally:
             os.close(file)
+
+
+def encode_png(sheet: "Image.Image") -> bytes:
+    """Returns the picture as a PNG file."""
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()

@@ -6,6 +6,10 @@ The order is alphabetical and never follows the order of folders on a disk. A mo
 from collections.abc import Mapping
 from types import MappingProxyType
 
+BINARY_CLASSES = ("no_tumor", "tumor")
+"""Class names of a binary study, in the order of their indices."""
+
+
 CLASSES: tuple[str, ...] = ("glioma", "meningioma", "no_tumor", "pituitary")
 """Class names; a label's index is its position here."""
 

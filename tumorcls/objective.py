@@ -11,7 +11,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import optuna
 
-from tumorcls.config.train_config import TrainConfig, cache_folder
+from tumorcls.cache.folder import cache_folder
+from tumorcls.config.train_config import TrainConfig
 from tumorcls.errors import ConfigError, TumorclsError
 from tumorcls.model.backend import select_backend
 

@@ -19,7 +19,7 @@ from sklearn.neural_network import MLPClassifier
 
 from benchmarks.search_quality.contenders import SPACE, build
 from search.study_file.load import load
-from tumorcls.config.train_config import cache_folder
+from tumorcls.cache.folder import cache_folder
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ def read_trials(url: str) -> list[TrialRecord]:
 
 def prepare(work: Work, output: Path) -> None:
     """Decodes the images and writes random weights down, so that nobody's clock runs meanwhile."""
-    from tumorcls.config.train_config import TrainConfig, cache_folder
+    from tumorcls.cache.folder import cache_folder
+    from tumorcls.config.train_config import TrainConfig
     from tumorcls.model.backbone import build_backbone
     from tumorcls.training.trainer import Trainer
 
@@ -77,7 +78,8 @@ def prepare(work: Work, output: Path) -> None:
 def fill(work: Work, output: Path) -> None:
     """Fills the cache with all that trials of the space can ask for, which the first trials of a study do otherwise."""
     from tumorcls.cache.arrays import ArrayCache
-    from tumorcls.config.train_config import TrainConfig, cache_folder
+    from tumorcls.cache.folder import cache_folder
+    from tumorcls.config.train_config import TrainConfig
     from tumorcls.training.features import Features
     from tumorcls.training.trainer import Trainer
 

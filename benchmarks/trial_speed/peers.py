@@ -22,7 +22,8 @@ import optuna
 
 from benchmarks.trial_speed.records import TrialRecord
 from benchmarks.trial_speed.scenarios import BATCH_SIZE, SPACE, Work
-from tumorcls.config.train_config import TrainConfig, cache_folder
+from tumorcls.cache.folder import cache_folder
+from tumorcls.config.train_config import TrainConfig
 from tumorcls.model.backbone import FROZEN_OUTPUT, build_backbone
 from tumorcls.noise.layer import RandomNoise
 from tumorcls.training.trainer import Trainer

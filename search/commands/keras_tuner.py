@@ -37,7 +37,7 @@ def import_keras_tuner(folder: Path, storage: str | None, name: str | None, obje
     from search.results.status import describe_best
     from search.storage.open import close, create_study, storage_errors
     from search.storage.url import hide_password
-    from search.study_file.rule_errors import show
+    from search.text import show
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     project = read_project(folder)

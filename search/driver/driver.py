@@ -256,7 +256,7 @@ class Driver:
     def _keep(self, trial: optuna.Trial, artifact: Artifact) -> None:
         if self._artifacts is not None:
             try:
-                keep(artifact, trial, self._artifacts)
+                keep(artifact.filename, artifact.content, trial, self._artifacts)
             except NotKeptError as error:
                 self._view.warn(str(error))
 

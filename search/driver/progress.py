@@ -10,9 +10,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.records.attributes import is_infeasible, is_result, is_warm
-from search.results.status import value_names
-from search.study_file.units import clock
-from search.text import plain
+from search.records.values import value_names
+from search.text import clock, plain
 from search.workers.protocol import Outcome
 
 

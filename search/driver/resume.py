@@ -37,8 +37,8 @@ from search.records.attributes import (
 from search.records.durations import end_after, until_last_sign
 from search.storage import open as storage
 from search.study_file.load import StudySpec
-from search.study_file.rule_errors import show
 from search.study_file.space import describe_space
+from search.text import show
 
 DRIVER_DIED = "the driver died while this trial was running"
 """Why a trial was given back that nobody ended."""

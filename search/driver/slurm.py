@@ -1,6 +1,7 @@
 """`search submit`: sends tasks of `search worker` to Slurm as a job array, through submitit."""
 
 import os
+import runpy
 import shutil
 import signal
 import sys
@@ -11,9 +12,10 @@ from types import FrameType
 from typing import Any, Literal
 
 from search.driver.join import check_shareable
-from search.errors import SubmissionError, one_line
+from search.errors import SubmissionError
 from search.storage.url import hide_password, holds_secret
 from search.study_file.load import StudySpec
+from search.text import one_line
 
 Cluster = Literal["slurm", "local"]
 
@@ -57,13 +59,11 @@ class Task:
 
     def __call__(self) -> None:
         """Runs the command, and ends the process with its exit code, as the shell's script would."""
-        from search.cli import main
-
         # submitit would let SIGTERM pass until the worker heeds it, and requeue at USR2, which its local executor sends.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGUSR2, _end)
         sys.argv = ["search", *self.arguments]
-        main()
+        runpy.run_module("search", run_name="__main__")
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

@@ -13,8 +13,7 @@ from rich.text import Text
 
 from search.driver.budget import FINISHED
 from search.driver.progress import Board, Running
-from search.study_file.units import clock, format_params
-from search.text import plain, print_line
+from search.text import clock, format_params, plain, print_line
 from search.workers.protocol import Outcome
 
 _LONGEST_WARNING = 1000  # characters

@@ -14,7 +14,7 @@ from search.errors import ProjectError
 from search.keras_tuner.hypermodel import as_hypermodel, load_data
 from search.keras_tuner.hyperparameters import parse
 from search.keras_tuner.space import Declared, Fixed
-from search.study_file.rule_errors import show
+from search.text import show
 from search.workers.process import describe
 
 _MAX_BUILDS = 500

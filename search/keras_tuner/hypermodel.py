@@ -13,7 +13,7 @@ import optuna
 from search.errors import ObjectiveError
 from search.keras_tuner.hyperparameters import Suggests, TrialHyperParameters
 from search.records.attributes import SHOWN_SEED
-from search.study_file.rule_errors import show, suggest
+from search.text import show, suggest
 from search.workers.objective import find
 
 _GOALS: Mapping[str, Callable[[Sequence[float]], float]] = {"min": min, "max": max}

@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from search.driver.resume import claimed
-from search.errors import StudyError, one_line
+from search.errors import StudyError
 from search.keras_tuner.objective import Objective, values_of
 from search.keras_tuner.project import Project, TrialFile
 from search.keras_tuner.space import space_of
@@ -28,7 +28,7 @@ from search.records.attributes import (
     without_records,
 )
 from search.storage.open import end_trial
-from search.text import plain
+from search.text import one_line, plain
 
 _STATES = {
     "COMPLETED": TrialState.COMPLETE,

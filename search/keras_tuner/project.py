@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, ValidationError
 
-from search.errors import ProjectError, one_line
+from search.errors import ProjectError
 from search.keras_tuner.space import HyperParameter, Scalar
 from search.study_file.limits import Unreadable, read_regular
-from search.text import plain
+from search.text import one_line, plain
 
 Status = Literal["RUNNING", "IDLE", "INVALID", "STOPPED", "COMPLETED", "FAILED"]
 _Model = TypeVar("_Model", bound=BaseModel)

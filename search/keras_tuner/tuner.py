@@ -14,7 +14,7 @@ from search.records.attributes import SHOWN_SEED
 from search.seeds import Stream, derive
 from search.study_file.env import expand
 from search.study_file.load import StudySpec
-from search.study_file.rule_errors import show
+from search.text import show
 from search.workers.process import as_values, build_objective
 from search.workers.protocol import Answer, Artifact, Notice, Report, RunTrial, UserAttr
 from search.workers.trial import WorkerTrial

@@ -17,7 +17,7 @@ from search.results.report.facts import gather
 from search.results.report.figures import best_so_far, timeline
 from search.storage.snapshot import snapshot
 from search.study_file.load import StudySpec
-from search.study_file.units import format_params
+from search.text import format_params
 
 MARK = "*Written by `search dashboard`. Delete this line, and the note is left as it is.*"
 

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.errors import StudyError, one_line
+from search.errors import StudyError
 from search.records.attributes import config_of, provenance_of, seed_of, warm_link
+from search.records.values import value_names
 from search.results.finalist_ranking import Ranking
-from search.results.status import best_trials, value_names
+from search.results.status import best_trials
 from search.storage.url import hide_password
 from search.study_file.env import variables_in
 from search.study_file.load import StudySpec
-from search.text import plain
+from search.text import one_line, plain
 
 COMPROMISE = "compromise"
 """Chooses the trial of the Pareto front that is nearest to the ideal point, each direction scaled to the front's extent."""

@@ -12,8 +12,7 @@ from rich.text import Text
 from search.records.attributes import finalist_of, is_result, seed_of
 from search.results.ranking import Goal, find_baseline, goals_of, rank
 from search.results.statistics import Interval, mean_interval
-from search.study_file.units import format_params
-from search.text import plain, print_line
+from search.text import format_params, plain, print_line
 
 
 @dataclass(frozen=True)

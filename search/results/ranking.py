@@ -8,7 +8,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.records.attributes import file_of, given_of, is_result, queued_of, retry_of
-from search.results.status import value_names
+from search.records.values import value_names
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from rich.text import Text
 from search.driver.resume import Owner
 from search.records.attributes import DRIVER_KEY, OWNER_KEY, failure_of, given_of, is_result, is_warm, retry_of, warm_link
 from search.records.durations import duration_of
-from search.study_file.units import clock, format_params
-from search.text import plain, print_line
+from search.records.values import value_names
+from search.text import clock, format_params, plain, print_line
 
 _STYLES = {TrialState.COMPLETE: "green", TrialState.PRUNED: "yellow", TrialState.FAIL: "red", TrialState.RUNNING: "cyan"}
 
@@ -72,14 +72,6 @@ def best_trials(study: optuna.Study) -> list[FrozenTrial]:
         return _get_pareto_front_trials_by_trials(results, study.directions)
     best = max if study.direction is StudyDirection.MAXIMIZE else min
     return [best(results, key=lambda trial: trial.values[0])] if results else []
-
-
-def value_names(study: optuna.Study) -> list[str]:
-    """Returns the names of the values; ``value`` where the study gives none, or two the same."""
-    count, named = len(study.directions), study.metric_names
-    if isinstance(named, list) and len(named) == count == len(set(map(str, named))):
-        return [str(name) for name in named]
-    return ["value"] if count == 1 else [f"value_{at}" for at in range(count)]
 
 
 def describe_best(study: optuna.Study) -> str:

@@ -9,9 +9,10 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb.models import BaseModel
 from sqlalchemy.exc import IntegrityError, NoSuchModuleError, OperationalError
 
-from search.errors import StorageError, StudyError, one_line
+from search.errors import StorageError, StudyError
 from search.storage import server, sqlite
 from search.storage.url import EXTRAS, hide_password, with_driver
+from search.text import one_line
 
 _REVISION = "alembic_version"
 _MAKING_S = 30.0

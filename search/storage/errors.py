@@ -2,8 +2,8 @@
 
 from optuna.exceptions import StorageInternalError
 
-from search.errors import one_line
 from search.storage.url import hide_secrets
+from search.text import one_line
 
 NO_DATABASE = "Create the database, or correct its name in the URL."
 

@@ -10,7 +10,6 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from search.files import temporary_folder
 from search.storage.url import folder, storage_file
-from search.workers.protocol import Artifact
 
 
 def artifact_folder(url: str) -> Path:
@@ -35,8 +34,8 @@ class _Moved(FileSystemArtifactStore):
         os.replace(self._file, self._get_filepath(artifact_id))
 
 
-def keep(artifact: Artifact, trial: optuna.Trial, store: Path) -> None:
-    """Copies what an objective sent into the folder, and enters it with the trial as Optuna does.
+def keep(filename: str, content: bytes, trial: optuna.Trial, store: Path) -> None:
+    """Copies a file that an objective sent into the folder, and enters it with the trial as Optuna does.
 
     Raises:
         NotKeptError: The folder cannot be written, or its disk is full; nothing was entered.
@@ -44,8 +43,8 @@ def keep(artifact: Artifact, trial: optuna.Trial, store: Path) -> None:
     with contextlib.ExitStack() as stack:
         try:
             store.mkdir(exist_ok=True)
-            file = stack.enter_context(temporary_folder(store)) / artifact.filename  # its name becomes the artifact's
-            file.write_bytes(artifact.content)
+            file = stack.enter_context(temporary_folder(store)) / filename  # its name becomes the artifact's
+            file.write_bytes(content)
         except OSError as error:
             reason = error.strerror or error
             raise NotKeptError(f"{store}: files of trials cannot be kept; got {reason}. Going on without.") from None

@@ -18,11 +18,12 @@ from optuna.storages.journal._file import LOCK_FILE_SUFFIX, RENAME_FILE_SUFFIX, 
 from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import TrialState
 
-from search.errors import StorageError, one_line
+from search.errors import StorageError
 from search.records.attributes import TOKEN_KEY
 from search.storage.ends import End, Known, Stored, TellsEnds, end_of
 from search.storage.errors import remedy
 from search.storage.mounts import network_file_system
+from search.text import one_line
 
 _LONGEST_PAUSE_S = 0.05
 _FOREIGN_GRACE_S = 30.0  # Optuna's own for a lock whose holder shows no life

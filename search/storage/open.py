@@ -14,7 +14,7 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from search.errors import StorageError, StudyError, one_line
+from search.errors import StorageError, StudyError
 from search.storage import server, sqlite
 from search.storage.cache import OwnTrialsStorage
 from search.storage.database import open_database
@@ -23,6 +23,7 @@ from search.storage.journal import Journal, open_journal
 from search.storage.readback import ReadBack, mark
 from search.storage.url import FILES, folder, hide_password, holds_secret, kind_of, storage_file
 from search.study_file.load import Direction
+from search.text import one_line
 
 __all__ = [
     "FILES",

@@ -15,7 +15,7 @@ import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
-from search.errors import StorageError, one_line
+from search.errors import StorageError
 from search.records.attributes import TOKEN_KEY
 from search.storage import sqlite
 from search.storage.cache import OwnTrialsStorage
@@ -25,6 +25,7 @@ from search.storage.journal import Journal
 from search.storage.rescue import Frame, rescue
 from search.storage.server import PatientStorage
 from search.storage.url import folder, hide_password, storage_file
+from search.text import one_line
 
 _EVERY_S = 30.0
 _AT_LEAST_S = 1.0  # where a database's file has changed, as it does whenever its log is folded into it

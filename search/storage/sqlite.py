@@ -18,9 +18,10 @@ import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
-from search.errors import StorageError, one_line
+from search.errors import StorageError
 from search.storage.errors import remedy
 from search.storage.mounts import network_file_system
+from search.text import one_line
 
 _BUSY_TIMEOUT_S = 30.0
 _PAUSE_S = 0.05

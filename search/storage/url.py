@@ -8,7 +8,7 @@ import sqlalchemy
 from sqlalchemy.exc import ArgumentError
 
 from search.errors import StorageError
-from search.masking import MASK, SHOWN_OPTIONS
+from search.text import MASK, SHOWN_OPTIONS
 
 EXTRAS = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 """The extra of this package that installs the driver of a database server."""

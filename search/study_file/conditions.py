@@ -11,7 +11,8 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from search.study_file.limits import MAX_CHOICES, check_scalar
-from search.study_file.rule_errors import broken, show
+from search.study_file.rule_errors import broken
+from search.text import show
 
 Scalar = Annotated[Any, AfterValidator(check_scalar)]
 """A value that a categorical parameter can have, as a model reads it."""

@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 from search.errors import StudyFileError
-from search.study_file.rule_errors import broken, show
+from search.study_file.rule_errors import broken
+from search.text import show
 
 PREFIX = "TUMORCLS_"
 """Variables that begin so may be read by any study file; others only where it names them."""

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from search.study_file.rule_errors import broken, show
+from search.study_file.rule_errors import broken
+from search.text import show
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_DEPTH = 20

@@ -34,8 +34,9 @@ from search.study_file.limits import (
 from search.study_file.places import RayKeys
 from search.study_file.policy import Policy, PolicyKeys
 from search.study_file.pruner_reach import reach_of
-from search.study_file.rule_errors import broken, explain, phrase, show
+from search.study_file.rule_errors import broken, explain, phrase
 from search.study_file.space import CategoricalParam, FloatParam, IntParam, Param, parents_first
+from search.text import show
 
 Direction = Literal["minimize", "maximize"]
 

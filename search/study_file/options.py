@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from search.study_file.limits import MAX_COUNT
-from search.study_file.rule_errors import broken, show, suggest
+from search.study_file.rule_errors import broken
+from search.text import show, suggest
 
 # What a sampler computes at each trial, or how much it holds, grows with these.
 _BOUNDS: Mapping[str, tuple[float, float]] = {

@@ -7,7 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from search.study_file.limits import MAX_NAME, MAX_WORKERS
-from search.study_file.rule_errors import broken, show
+from search.study_file.rule_errors import broken
+from search.text import show
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from search.study_file.limits import MAX_COUNT, MAX_TRIALS, MAX_WORKERS
 from search.study_file.places import RayKeys, RayPlaces
-from search.study_file.rule_errors import broken, show
+from search.study_file.rule_errors import broken
 from search.study_file.units import parse_duration, parse_size
+from search.text import show
 
 _Seconds = Annotated[float, BeforeValidator(parse_duration)]
 _Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.pruners import BasePruner
 
-from search.study_file.rule_errors import broken, show
+from search.study_file.rule_errors import broken
+from search.text import show
 
 EPOCHS = "epochs"
 """The parameter or setting that says how often a trial reports, in a study file that has one of this name."""

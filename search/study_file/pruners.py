@@ -11,7 +11,8 @@ from optuna.pruners import BasePruner
 
 from search.study_file.options import check_options
 from search.study_file.pruner_reach import Reach, check_reach
-from search.study_file.rule_errors import broken, show, suggest
+from search.study_file.rule_errors import broken
+from search.text import show, suggest
 
 _KINDS: Mapping[str, type[BasePruner]] = MappingProxyType(
     {

@@ -3,15 +3,13 @@
 Validators raise `broken(...)`; `explain` turns what pydantic collected into that line.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from search.masking import mask_urls
-from search.text import plain
+from search.text import plain, show, suggest
 
 _BROKEN = "broken_rule"
 
@@ -63,30 +61,6 @@ def explain(error: ValidationError, known_keys: Mapping[tuple[str, ...], Iterabl
     line = _line(details[0], known_keys)
     more = len(details) - 1
     return f"{line} ({more} more error{'s' if more > 1 else ''} in this file.)" if more else line
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """Returns ``Did you mean "x"?`` or, where nothing is close, the list of what is known."""
-    names, word = sorted(known), word[:100]
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    return f'Did you mean "{close[0]}"?' if close else f"Known: {', '.join(names)}."
-
-
-def show(value: Any) -> str:
-    """Returns a value as a study file writes it: ``true``, ``"text"``; without secrets of URLs, and cut where it is long."""
-    return plain(_show(value))
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return f'"{mask_urls(value)}"'
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(_show(item) for item in value)}]"
-    if isinstance(value, Mapping):
-        return f"{{ {', '.join(f'{key} = {_show(item)}' for key, item in value.items())} }}"
-    return str(value)
 
 
 def _line(detail: ErrorDetails, known_keys: Mapping[tuple[str, ...], Iterable[str]]) -> str:

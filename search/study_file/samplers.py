@@ -31,8 +31,9 @@ from search.seeds import Stream, derive
 from search.study_file.conditions import Condition, is_active
 from search.study_file.limits import MAX_GRID
 from search.study_file.options import check_options, check_packages
-from search.study_file.rule_errors import broken, show, suggest
+from search.study_file.rule_errors import broken
 from search.study_file.space import continuous, values_of
+from search.text import show, suggest
 
 
 @dataclass(frozen=True)

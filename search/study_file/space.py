@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 
 from search.study_file.conditions import Condition, Scalar, When
 from search.study_file.limits import MAX_CHOICES, MAX_CHOICES_JSON, MAX_EXACT, MAX_STEPS, check_size
-from search.study_file.rule_errors import broken, show, suggest
+from search.study_file.rule_errors import broken
+from search.text import show, suggest
 
 _RULES = ConfigDict(frozen=True, extra="forbid", strict=True)
 

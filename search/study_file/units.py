@@ -1,16 +1,13 @@
 """Times, sizes and parameters as people write and read them: ``"20m"``, ``"4GB"``, ``05:30``, ``dropout=0.2``."""
 
 import re
-from collections.abc import Mapping
-from itertools import islice
 from typing import Any
 
 from search.study_file.limits import MAX_BYTES, MAX_SECONDS
-from search.study_file.rule_errors import broken, show
-from search.text import plain, show_value
+from search.study_file.rule_errors import broken
+from search.text import show
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_MOST_PARAMS = 50
 _BYTES = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 
 
@@ -43,21 +40,3 @@ def parse_size(value: Any) -> Any:
     if size > MAX_BYTES:
         raise broken(f"must be at most {MAX_BYTES // 10**9} GB", got=show(value), remedy="Write less, or remove it.")
     return size
-
-
-def format_size(size: int) -> str:
-    """Returns bytes as ``"4.2 GB"`` or ``"812 MB"``."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
-
-
-def clock(seconds: float) -> str:
-    """Returns ``mm:ss``, or ``h:mm:ss`` from one hour on."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute:02}:{second:02}"
-
-
-def format_params(params: Mapping[str, Any]) -> str:
-    """Returns ``name=value`` pairs, floats with four significant digits; of very many the first ones."""
-    pairs = [f"{plain(name)}={show_value(value)}" for name, value in islice(params.items(), _MOST_PARAMS)]
-    return " ".join(pairs + ["…"] * (len(params) > _MOST_PARAMS))

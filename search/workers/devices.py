@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Mapping
 
 from search.errors import WorkerError
-from search.study_file.rule_errors import show
+from search.text import show
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """Names the GPUs that a process may see."""

@@ -8,7 +8,8 @@ What else whoever launches should know, ``notes`` says in lines.
 from collections.abc import Mapping
 from typing import Any
 
-from search.errors import ObjectiveError, one_line
+from search.errors import ObjectiveError
+from search.text import one_line
 
 _LONGEST_NOTE = 1_000  # characters
 _LONGEST = 10_000  # characters of all names and hashes together; MySQL keeps 64 kB of an attribute

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import ObjectiveError
-from search.study_file.rule_errors import suggest
+from search.text import suggest
 
 
 def find(target: str, key: str) -> Any:

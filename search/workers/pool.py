@@ -8,7 +8,7 @@ import optuna
 
 from search.records.durations import is_told
 from search.study_file.policy import Policy
-from search.study_file.units import format_size
+from search.text import format_size
 from search.workers.executor import Executor
 from search.workers.protocol import Answer, Explain, FromWorker, Outcome, RunTrial, Stop
 

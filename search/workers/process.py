@@ -20,10 +20,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from search.errors import ObjectiveError, one_line
+from search.errors import ObjectiveError
 from search.streams import failure_of, forgive_output
 from search.study_file.env import AsWritten
-from search.study_file.rule_errors import suggest
+from search.text import one_line, suggest
 from search.workers.fingerprint import describe_change, take_fingerprint, take_notes
 from search.workers.memory import is_out_of_memory, memory_in_use
 from search.workers.objective import find

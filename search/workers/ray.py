@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from search.errors import WorkerError, one_line
+from search.errors import WorkerError
 from search.study_file.places import RayPlaces
+from search.text import one_line
 from search.workers.process import WorkerSetup
 from search.workers.protocol import Died, FromWorker, Ready, Stop, ToWorker
 from search.workers.ray_actor import Host

@@ -32,7 +32,7 @@ select_backend()
 
 from tumorcls.commands import audit as audit_command  # noqa: E402
 from tumorcls.config.train_config import TrainConfig  # noqa: E402
-from tumorcls.data.dataset import prepare_data  # noqa: E402
+from tumorcls.data.prepare import prepare  # noqa: E402
 from tumorcls.evaluation.evaluate import measure  # noqa: E402
 from tumorcls.evaluation.record import Evaluation  # noqa: E402
 from tumorcls.labels import CLASSES  # noqa: E402
@@ -535,7 +535,7 @@ print((peak() - before) // 1024)
 def test_data_that_would_fill_the_disk_is_one_line(count, members, tmp_path):
     config = TrainConfig.parse({"data": [f"phantoms:{count}"], "weights": "none", "batch_norm": "train"}, "test")
     with pytest.raises(DataError) as caught:
-        prepare_data(config, tmp_path)
+        prepare(config.data, config.split, tmp_path)
     assert "\n" not in str(caught.value)
     assert sum(1 for _ in tmp_path.rglob("*.jpg")) == 0
 

@@ -1,8 +1,8 @@
 import pytest
 
 from search.errors import StudyFileError
-from search.masking import mask_urls
 from search.study_file.load import load
+from search.text import mask_urls
 
 
 @pytest.mark.parametrize(

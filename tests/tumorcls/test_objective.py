@@ -8,7 +8,8 @@ import numpy as np
 import optuna
 import pytest
 
-from tumorcls.data.prepare import SplitSettings, prepare
+from tumorcls.data.prepare import prepare
+from tumorcls.data.split import SplitSettings
 from tumorcls.errors import TumorclsError
 from tumorcls.objective import CONFIG_KEY, PROVENANCE_KEY, BrainTumourObjective, suggest
 

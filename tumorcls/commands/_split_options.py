@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from tumorcls.data.prepare import SplitSettings
+    from tumorcls.data.split import SplitSettings
 
 _OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
     click.argument("folders", nargs=-1, required=True, metavar="DIR..."),
@@ -51,7 +51,7 @@ def settings_of(values: dict[str, Any]) -> "SplitSettings":
     """
     from pydantic import ValidationError
 
-    from tumorcls.data.prepare import SplitSettings
+    from tumorcls.data.split import SplitSettings
     from tumorcls.errors import ConfigError
 
     try:
@@ -65,6 +65,6 @@ def settings_of(values: dict[str, Any]) -> "SplitSettings":
 
 def cache_of(cache_dir: Path | None) -> Path:
     """Returns the folder asked for, or the user's cache folder."""
-    from tumorcls.config.train_config import cache_folder
+    from tumorcls.cache.folder import cache_folder
 
     return cache_dir or cache_folder()

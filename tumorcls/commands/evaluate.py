@@ -35,8 +35,9 @@ def command(
     training: if files were added or changed since, the command says so and stops. Where they lie and how they are called does
     not matter; name each folder of data that was moved with --data.
     """
-    from tumorcls.config.train_config import cache_folder
-    from tumorcls.data.dataset import load_part, prepare_data
+    from tumorcls.cache.folder import cache_folder
+    from tumorcls.data.dataset import load_part
+    from tumorcls.data.prepare import prepare
     from tumorcls.errors import DataError
     from tumorcls.files import check_writable, open_file_of
     from tumorcls.model.backend import select_backend
@@ -55,7 +56,7 @@ def command(
     model = load_model(model_file)
     against = Evaluation.read(reference) if reference else None
     config = model.config.model_copy(update={"data": folders}) if folders else model.config
-    prepared = prepare_data(config, cache_folder())
+    prepared = prepare(config.data, config.split, cache_folder())
     for note in prepared.manifest.notes():
         click.echo(f"note: {note}", err=True)
     trained_on = model.provenance.get("split_sha256", "none on record")

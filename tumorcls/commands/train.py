@@ -32,8 +32,8 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
     images then choose the temperature of its probabilities and the confidence below which it answers "uncertain"; with --final
     the second model, which has trained on these images, takes both over.
     """
+    from tumorcls.cache.folder import cache_folder
     from tumorcls.config.file import check_seed, read_config
-    from tumorcls.config.train_config import cache_folder
     from tumorcls.model.backend import select_backend
     from tumorcls.objective import package_versions
 

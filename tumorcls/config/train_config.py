@@ -1,16 +1,14 @@
 """What a training run is made of: `TrainConfig`, checked in one place for a trial and for an exported file alike."""
 
 import difflib
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from tumorcls.data.prepare import BINARY_CLASSES, SplitSettings
+from tumorcls.data.split import SplitSettings
 from tumorcls.errors import ConfigError
-from tumorcls.labels import CLASSES
+from tumorcls.labels import BINARY_CLASSES, CLASSES
 
 TrainableFrom = Literal["all", "block2", "block3", "block4", "block5", "block6", "block7", "head"]
 OptimizerName = Literal["adam", "adamw", "sgd"]
@@ -155,14 +153,6 @@ class TrainConfig(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise ConfigError(f"{where}: {_first_problem(error)}") from None
-
-
-def cache_folder() -> Path:
-    """Returns where decoded images, manifests and activations are kept: `$TUMORCLS_CACHE`, or the user's cache folder."""
-    from platformdirs import user_cache_path
-
-    chosen = os.environ.get("TUMORCLS_CACHE")
-    return Path(chosen).expanduser() if chosen else user_cache_path("tumorcls")
 
 
 def short(value: object) -> str:

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tumorcls.data.manifest import Entry
-from tumorcls.data.prepare import PreparedData, SplitSettings, conflicting_groups
+from tumorcls.data.prepare import PreparedData, conflicting_groups
 from tumorcls.data.sources import LeftOut
-from tumorcls.data.split import PARTS
+from tumorcls.data.split import PARTS, SplitSettings
 
 _LARGEST = 5
 _SIZES = 8

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorcls.cache.arrays import ArrayCache, Rows, content_key
-from tumorcls.config.train_config import TrainConfig
-from tumorcls.data.dedup.fingerprint import hash_pixels
+from tumorcls.data.fingerprint import hash_pixels
 from tumorcls.data.images import PIXELS_VERSION, Pixels, fit_square, read_image
 from tumorcls.data.manifest import Entry
-from tumorcls.data.prepare import PreparedData, prepare
+from tumorcls.data.prepare import PreparedData
 from tumorcls.data.split import split_groups
 from tumorcls.errors import DataError
 
@@ -93,15 +92,6 @@ def divide(images: ImageSet, count: int, seed: int) -> tuple[Fold, ...]:
                 f"folds: fold {number} must have images of each class; got none of {missing[0]}. Choose fewer folds."
             )
     return folds
-
-
-def prepare_data(config: TrainConfig, cache: Path) -> PreparedData:
-    """Scans, groups and splits the folders of a config; opens no image that it has seen before.
-
-    Raises:
-        DataError: A folder is missing or its layout is not known.
-    """
-    return prepare(config.data, config.split, cache)
 
 
 _DEVELOPMENT = ("train", "validation")

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tumorcls.data import scan_cache
-from tumorcls.data.dedup.fingerprint import THUMB, Fingerprint, fingerprint
+from tumorcls.data.fingerprint import THUMB, Fingerprint, fingerprint
 from tumorcls.data.image_files import shown
 from tumorcls.data.scan_cache import Record, Stamp
 from tumorcls.data.sources import LeftOut, OfficialSplit, Row, Source, describe, open_source
@@ -34,7 +34,7 @@ class Entry:
     `source` is the data set's name for people, `kind` that of its layout. `name` is its path below `folder`, with forward
     slashes. `label` is one of `tumorcls.labels.CLASSES`, or
     `tumorcls.data.sources.UNTYPED_TUMOR`. Width and height are pixels after the orientation tag is applied; `phash` is as in
-    `tumorcls.data.dedup.fingerprint.Fingerprint`.
+    `tumorcls.data.fingerprint.Fingerprint`.
     """
 
     source: str

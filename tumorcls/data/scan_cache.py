@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tumorcls.cache.checked import keep_arrays, load_arrays
-from tumorcls.data.dedup.fingerprint import THUMB, VERSION, Fingerprint
+from tumorcls.data.fingerprint import THUMB, VERSION, Fingerprint
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """Which image belongs to which part? Seeded, stratified, and never with a group on two sides."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 PARTS = ("train", "validation", "test", "left_out")
 """Names of the parts; `left_out` holds what no part may use."""
@@ -56,3 +58,39 @@ def _members(groups: npt.NDArray[np.int64], strata: Sequence[Hashable]) -> npt.N
     counts = np.zeros((len(distinct), len(number)))
     np.add.at(counts, (group_index, np.array(stratum_index, dtype=np.intp)), 1)
     return counts
+
+
+class SplitSettings(BaseModel):
+    """How images are de-duplicated and split.
+
+    Attributes:
+        validation: Share of validation images, of those outside an official test part. In [0, 1).
+        test: Share of test images, unused with `official_test`. In [0, 1).
+        seed: Fixes which groups go to which part.
+        official_test: Whether the data sets' own test folders are the test part. Images elsewhere that have a copy there are
+            left out.
+        duplicates: ``group`` keeps all copies, on one side; ``keep-best`` keeps of each group the image with most pixels;
+            ``drop`` keeps none of an image that occurs more than once.
+        conflicts: Whether groups whose labels disagree are left out (of an official test part they are not).
+        flips: Whether mirror images count as copies. Both public sets hold thousands (`docs/deduplication.md`).
+        quarter_turns: Whether pictures turned by 90 degrees do too.
+        binary: Whether labels are tumour and no tumour only; images of untyped tumours are used then, and left out otherwise.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    validation: float = Field(default=0.15, ge=0, lt=1)
+    test: float = Field(default=0.15, ge=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+    official_test: bool = False
+    duplicates: Literal["group", "keep-best", "drop"] = "group"
+    conflicts: Literal["leave-out", "keep"] = "leave-out"
+    flips: bool = True
+    quarter_turns: bool = False
+    binary: bool = False
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> "SplitSettings":
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation + test must be below 1; got {self.validation} + {self.test}")
+        return self

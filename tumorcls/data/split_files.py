@@ -9,7 +9,8 @@ from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
-from tumorcls.data.prepare import PreparedData, SplitSettings
+from tumorcls.data.prepare import PreparedData
+from tumorcls.data.split import SplitSettings
 from tumorcls.errors import DataError
 from tumorcls.files import replace_text
 

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorcls.errors import ModelError
+from tumorcls.model.calibration import check_probabilities
 
 _LAST_CONVOLUTION, _DENSE = "top_activation", "logits"
 _OPACITY = 0.45  # of the warmest colour
-_SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -58,22 +58,6 @@ class Explainer:
         maps = np.maximum(np.einsum("nhwc,cn->nhw", features, weights), 0)
         peaks = maps.max(axis=(1, 2), keepdims=True)
         return Explained(probabilities, (maps / np.where(peaks > 0, peaks, 1)).astype(np.float32))
-
-
-def check_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns what a network answered, (n, k), where each row is finite, not negative and adds up to 1.
-
-    Finite weights may still overflow on their way through the network; no answer is better than one that means nothing.
-
-    Raises:
-        ModelError: A row is not so.
-    """
-    wrong = ~(np.isfinite(probabilities).all(axis=1) & (probabilities >= 0).all(axis=1))
-    wrong |= ~(np.abs(probabilities.sum(axis=1) - 1) < _SUM_TOLERANCE)
-    if wrong.any():
-        row = " ".join(f"{value:.3g}" for value in probabilities[int(wrong.argmax())].tolist())
-        raise ModelError(f"model: must answer with probabilities that add up to 1; got {row}. Train it again.")
-    return probabilities
 
 
 def overlay(image: NDArray[np.uint8], activation: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -22,10 +22,10 @@ from tumorcls import DISCLAIMER
 from tumorcls.data.decoding import decode
 from tumorcls.data.images import fit_square
 from tumorcls.errors import TumorclsError
+from tumorcls.files import encode_png
 from tumorcls.inference.activation_map import Explainer, overlay
 from tumorcls.inference.predict import UNCERTAIN
 from tumorcls.noise.severity import SEVERITIES, SEVERITY_LEVELS, corrupt
-from tumorcls.reports.noise_sheet import encode_png
 from tumorcls.reports.page import policy
 
 if TYPE_CHECKING:

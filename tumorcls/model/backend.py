@@ -60,7 +60,7 @@ def select_backend() -> str:
 
 def _keep_compiled_programs() -> None:
     """Lets JAX keep what it compiled in the cache folder: the next process that needs the same program reads it from there."""
-    from tumorcls.config.train_config import cache_folder
+    from tumorcls.cache.folder import cache_folder
 
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "jax"))
     os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(_MAX_COMPILED_BYTES))

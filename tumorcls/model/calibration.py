@@ -12,7 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from tumorcls.errors import ModelError
 from tumorcls.evaluation.metrics import Floats, Labels
+
+_SUM_TOLERANCE = 1e-3
+
 
 MAX_ERROR = 0.05
 """Share of wrong answers that is accepted among those given, unless another is asked for."""
@@ -90,4 +94,20 @@ def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> Floats:
     from scipy.special import softmax as of
 
     probabilities: Floats = of(np.asarray(logits, dtype=np.float64) / temperature, axis=1)
+    return probabilities
+
+
+def check_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns what a network answered, (n, k), where each row is finite, not negative and adds up to 1.
+
+    Finite weights may still overflow on their way through the network; no answer is better than one that means nothing.
+
+    Raises:
+        ModelError: A row is not so.
+    """
+    wrong = ~(np.isfinite(probabilities).all(axis=1) & (probabilities >= 0).all(axis=1))
+    wrong |= ~(np.abs(probabilities.sum(axis=1) - 1) < _SUM_TOLERANCE)
+    if wrong.any():
+        row = " ".join(f"{value:.3g}" for value in probabilities[int(wrong.argmax())].tolist())
+        raise ModelError(f"model: must answer with probabilities that add up to 1; got {row}. Train it again.")
     return probabilities

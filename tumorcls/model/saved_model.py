@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.errors import DataError
 from tumorcls.files import check_writable, is_special, write_whole
-from tumorcls.inference.activation_map import check_probabilities
 from tumorcls.model.backbone import build_network, weights_sha256
-from tumorcls.model.calibration import Calibration
+from tumorcls.model.calibration import Calibration, check_probabilities
 from tumorcls.model.model_file import CARD, Card, load_weights, read_model_file
 
 

@@ -8,7 +8,7 @@ from tumorcls import DISCLAIMER
 from tumorcls.cache.arrays import Rows
 from tumorcls.data.images import fit_square
 from tumorcls.evaluation.mistakes import Mistake
-from tumorcls.reports.noise_sheet import encode_png
+from tumorcls.files import encode_png
 
 _SIDE, _GAP, _IN_A_ROW, _CAPTION, _HEADING = 120, 10, 6, 36, 46
 _PAPER, _INK, _FAINT = 255, 30, 95

@@ -1,6 +1,5 @@
 """What noise and augmentation do to images, as one picture for people to look at."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -82,13 +81,6 @@ def training_views(squares: Pixels, config: TrainConfig, draws: int, seed: int) 
     seen = ops.convert_to_numpy(noise(augment(repeated, training=True), training=True))
     views: Pixels = np.rint(seen).astype(np.uint8).reshape(len(squares), draws, *squares.shape[1:])
     return views
-
-
-def encode_png(sheet: Image.Image) -> bytes:
-    """Returns the picture as a PNG file."""
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
 
 
 def _noise_rows(square: Pixels, name: str, seed: int) -> list[Row]:

@@ -11,8 +11,8 @@ import numpy as np
 
 from tumorcls.cache.arrays import ArrayCache, Rows
 from tumorcls.config.train_config import TrainConfig
-from tumorcls.data.dataset import Fold, ImageSet, Part, divide, load_part, prepare_data
-from tumorcls.data.prepare import PreparedData
+from tumorcls.data.dataset import Fold, ImageSet, Part, divide, load_part
+from tumorcls.data.prepare import PreparedData, prepare
 from tumorcls.model.calibration import MAX_ERROR, Calibration, calibrate
 from tumorcls.model.program import Program, ProgramCache
 from tumorcls.training.checkpoint import Checkpoint
@@ -74,7 +74,7 @@ class Trainer:
         Raises:
             DataError: A folder is missing, its layout is not known, or a part lacks a class.
         """
-        return cls(prepare_data(config, cache), cache)
+        return cls(prepare(config.data, config.split, cache), cache)
 
     def images(self, part: Part, image_size: int) -> ImageSet:
         """Returns the train, the validation or the development part, decoded once."""

@@ -12,8 +12,7 @@ from rich.text import Text
 from search.results.report.comparison import Comparison, Run, Side, value_at
 from search.results.report.figures import BLUE, GREEN, GREY, ORANGE, PINK, SKY, VERMILLION, style
 from search.results.report.html import chart, inert, page, section, table, time_unit
-from search.study_file.units import clock
-from search.text import plain, print_line
+from search.text import clock, plain, print_line
 
 _COLOURS = (BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY, GREY)
 

@@ -13,8 +13,7 @@ from search.results.ranking import Goal
 from search.results.report.facts import Facts
 from search.results.report.html import inert
 from search.results.report.importances import Importances
-from search.study_file.units import clock
-from search.text import show_value
+from search.text import clock, show_value
 
 BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A929C"
 """Okabe & Ito 2008: told apart by colour-blind readers."""

@@ -11,8 +11,7 @@ from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvalu
 from optuna.importance._base import BaseImportanceEvaluator
 from optuna.trial import FrozenTrial
 
-from search.errors import one_line
-from search.text import plain
+from search.text import one_line, plain
 
 _TREE_DEPTH = 8
 """Of fANOVA's forest. Optuna's default, 64, takes minutes for 2,000 trials, and its first two digits are the same."""

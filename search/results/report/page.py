@@ -12,8 +12,7 @@ from search.results.report import figures, landscape
 from search.results.report.facts import TOP, Facts, Failure, gather
 from search.results.report.html import cards, chart, inert, page, section, table, time_unit
 from search.results.report.importances import FEW, Importances
-from search.study_file.units import clock
-from search.text import plain, show_value
+from search.text import clock, plain, show_value
 
 _FAILURES, _NUMBERS, _AXES = 20, 12, 10
 _PARAMS, _TRACEBACK = 40, 30_000  # columns of the configs; characters

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from search.driver.progress import Board
 from search.driver.views import LineView, LiveView, View, make_view
-from search.study_file.units import clock
+from search.text import clock
 from search.workers.protocol import Outcome
 
 

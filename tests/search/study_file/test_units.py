@@ -1,7 +1,8 @@
 import pytest
 from pydantic_core import PydanticCustomError
 
-from search.study_file.units import format_size, parse_duration, parse_size
+from search.study_file.units import parse_duration, parse_size
+from search.text import format_size
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("20m", 1200), ("8h", 28800), ("1.5 h", 5400), (7, 7), ("7", 7)])

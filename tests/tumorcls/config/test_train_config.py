@@ -4,7 +4,8 @@ import pytest
 
 from search.study_file.load import load
 from search.study_file.space import continuous, values_of
-from tumorcls.config.train_config import TrainConfig, cache_folder
+from tumorcls.cache.folder import cache_folder
+from tumorcls.config.train_config import TrainConfig
 from tumorcls.errors import ConfigError
 
 WHERE = "studies/x.toml"

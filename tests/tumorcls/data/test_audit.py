@@ -8,7 +8,8 @@ import pytest
 
 from tests.tumorcls.pictures import blob, colour, kaggle_folder, write
 from tumorcls.data.audit import Audit, Copies, Twins, audit
-from tumorcls.data.prepare import PreparedData, SplitSettings, prepare
+from tumorcls.data.prepare import PreparedData, prepare
+from tumorcls.data.split import SplitSettings
 
 SETTINGS = SplitSettings(validation=0.2, test=0.2)
 

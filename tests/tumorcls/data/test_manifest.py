@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from tests.tumorcls.pictures import blob, colour, kaggle_folder, write
+from tumorcls.data import fingerprint as fingerprint_module
 from tumorcls.data import image_files
 from tumorcls.data import manifest as module
-from tumorcls.data.dedup import fingerprint as fingerprint_module
-from tumorcls.data.dedup.fingerprint import Fingerprint, fingerprint
+from tumorcls.data.fingerprint import Fingerprint, fingerprint
 from tumorcls.data.manifest import Manifest, scan
 from tumorcls.errors import DataError
 
@@ -105,7 +105,7 @@ def test_a_file_that_was_only_touched_is_not_decoded(folder: Path, tmp_path: Pat
     before = scan([folder], tmp_path / "c")
     for path in folder.rglob("*.png"):
         os.utime(path, ns=(1, 1))
-    monkeypatch.delattr("tumorcls.data.dedup.fingerprint.decode")
+    monkeypatch.delattr("tumorcls.data.fingerprint.decode")
     assert scan([folder], tmp_path / "c") == before
 
 

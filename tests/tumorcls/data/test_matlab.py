@@ -8,7 +8,8 @@ import pytest
 from tests.tumorcls.pictures import blob
 from tumorcls.data.images import read_image
 from tumorcls.data.manifest import scan
-from tumorcls.data.prepare import SplitSettings, prepare
+from tumorcls.data.prepare import prepare
+from tumorcls.data.split import SplitSettings
 from tumorcls.errors import DataError
 
 

@@ -11,7 +11,8 @@ from sklearn.preprocessing import StandardScaler
 
 from tumorcls.commands.phantoms import command
 from tumorcls.data.phantom import materialise, render, write_dataset
-from tumorcls.data.prepare import SplitSettings, prepare
+from tumorcls.data.prepare import prepare
+from tumorcls.data.split import SplitSettings
 from tumorcls.errors import DataError
 from tumorcls.labels import CLASSES
 

@@ -9,7 +9,8 @@ import pytest
 
 from tests.tumorcls.pictures import blob, kaggle_folder, write
 from tumorcls.data.audit import audit
-from tumorcls.data.prepare import PreparedData, SplitSettings, prepare
+from tumorcls.data.prepare import PreparedData, prepare
+from tumorcls.data.split import SplitSettings
 from tumorcls.errors import DataError
 from tumorcls.reports.audit_page import write_page
 

@@ -5,7 +5,8 @@ import shutil
 import pytest
 
 from tumorcls.data.phantom import write_dataset
-from tumorcls.data.prepare import SplitSettings, prepare
+from tumorcls.data.prepare import prepare
+from tumorcls.data.split import SplitSettings
 from tumorcls.training.measured_with import describe_change, fingerprint
 
 

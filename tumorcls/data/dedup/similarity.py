@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tumorcls.data.dedup.fingerprint import THUMB
 from tumorcls.data.dedup.orientation import UPRIGHT, Orientation, turn
+from tumorcls.data.fingerprint import THUMB
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]

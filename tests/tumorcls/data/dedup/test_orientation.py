@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 from tests.tumorcls.pictures import blob
-from tumorcls.data.dedup.fingerprint import perceptual_hash, thumbnail
 from tumorcls.data.dedup.orientation import MIRRORED, QUARTER_TURNED, UPRIGHT, Orientation, hash_blocks, turn, turned_hashes
+from tumorcls.data.fingerprint import perceptual_hash, thumbnail
 
 PICTURES = np.stack([thumbnail(blob(seed)) for seed in range(30)])
 

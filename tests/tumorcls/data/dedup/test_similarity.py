@@ -6,9 +6,9 @@ import numpy.typing as npt
 import pytest
 
 from tests.tumorcls.pictures import blob
-from tumorcls.data.dedup.fingerprint import thumbnail
 from tumorcls.data.dedup.groups import MIN_SIMILARITY
 from tumorcls.data.dedup.similarity import similarity, views
+from tumorcls.data.fingerprint import thumbnail
 
 Grey = npt.NDArray[np.uint8]
 SEEDS = range(12)
