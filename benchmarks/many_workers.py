@@ -30,8 +30,8 @@ import optuna
 import sqlalchemy
 
 from search.driver.driver import Driver
+from search.driver.ownership import Owner
 from search.driver.progress import Board
-from search.driver.resume import Owner
 from search.driver.views import View
 from search.storage import open as storage
 from search.storage.url import with_driver

@@ -25,8 +25,8 @@ import numpy as np
 from keras import ops
 from keras.src.legacy.preprocessing.image import ImageDataGenerator  # no longer public, but what the notebook used
 
-from tumorcls.model.augment import RandomAugment
 from tumorcls.model.backbone import build_backbone
+from tumorcls.model.layers import RandomAugment
 from tumorcls.noise.kinds import NOISES, add_noise
 from tumorcls.noise.layer import RandomNoise
 

@@ -22,7 +22,7 @@ import optuna
 import psutil
 from ray.cluster_utils import Cluster
 
-from search.study_file.places import RayPlaces
+from search.study_file.policy import RayPlaces
 from search.workers.executor import Executor
 from search.workers.local import LocalExecutor
 from search.workers.process import WorkerSetup

@@ -13,8 +13,8 @@ import optuna
 
 from benchmarks.search_quality.records import Finished, Task
 from search.driver.driver import Driver
+from search.driver.ownership import Owner
 from search.driver.progress import Board
-from search.driver.resume import Owner
 from search.driver.views import View
 from search.storage import open as storage
 from search.study_file.load import StudySpec, load

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.driver.initial_design import initial_design
 from search.records.attributes import QUEUED_KEY, SEED_KEY, is_warm, queued_of, retry_of, seed_of
 from search.seeds import Stream, derive
-from search.storage import open as storage
+from search.storage.open import turn
 from search.study_file import samplers
 from search.study_file.conditions import is_active
 from search.study_file.load import StudySpec
@@ -63,7 +63,7 @@ class Asker:
             wanted: Is asked whether there is to be another trial, given those that there are. Until the new one is among
                 them, no other driver of the study asks for one.
         """
-        with storage.turn(self._study):
+        with turn(self._study):
             trials = self._study.get_trials(deepcopy=False)
             self._look_at(trials[self._seen :])
             self._seen = len(trials)

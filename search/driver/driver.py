@@ -16,14 +16,14 @@ from search.driver.ask import Asker
 from search.driver.budget import EndReason, Spent
 from search.driver.heartbeat import Peers
 from search.driver.interrupts import interrupts_to
-from search.driver.resume import DRIVER_DIED, Owner, give_back
+from search.driver.ownership import Owner
+from search.driver.retry import DRIVER_DIED, give_back
 from search.driver.tell import lost, settle
 from search.driver.views import View
 from search.errors import ObjectiveError, StudyError, WorkerError
 from search.records.attributes import BEAT_KEY, OWNER_KEY, SEED_KEY, SHOWN_SEED, without_records
 from search.records.durations import BEAT_S
-from search.storage.checkpoints import forget, of_trial
-from search.storage.folders import NotKeptError, keep
+from search.storage.folders import NotKeptError, forget, keep, of_trial
 from search.study_file.load import StudySpec
 from search.workers.pool import Crew, Member
 from search.workers.protocol import (

@@ -13,10 +13,10 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.driver.resume import Owner
+from search.driver.ownership import Owner
 from search.records.attributes import OWNER_KEY
 from search.records.durations import BEAT_S
-from search.storage import open as storage
+from search.storage.open import shared
 
 GRACE_S = 90.0
 """How long another machine's driver may show nothing; a network that is cut for half a minute costs nobody a trial."""
@@ -62,7 +62,7 @@ class Peers:
 
     def __init__(self, study: optuna.Study, me: Owner, trials: Sequence[FrozenTrial]) -> None:
         self._study = study
-        self._storage = storage.shared(study)
+        self._storage = shared(study)
         self._me = me
         self._watch = Watch(GRACE_S)
         self._beat_at = self._looked_at = float("-inf")

@@ -13,8 +13,8 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search.study_file.conditions import Condition, is_active
+from search.study_file.distributions import value_at
 from search.study_file.pruner_reach import EPOCHS
-from search.study_file.space import value_at
 
 
 def initial_design(

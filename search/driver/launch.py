@@ -10,18 +10,20 @@ import optuna
 from rich.console import Console
 
 from search.driver.budget import EndReason
+from search.driver.compatibility import check_identical, check_same, claimed
 from search.driver.driver import Driver
+from search.driver.ownership import Owner
 from search.driver.progress import Board
-from search.driver.resume import Owner, check_same, claimed, retry_lost
+from search.driver.retry import retry_lost
 from search.driver.unchanged import forget_if_unused, hand_on
 from search.driver.views import make_view
 from search.driver.warm_start import check_whole
 from search.driver.warm_start import warm_start as warm_start_from
-from search.errors import ObjectiveError, WorkerError
-from search.records.attributes import BUDGET_KEY, DRIVER_KEY
-from search.storage import open as storage
-from search.storage.checkpoints import checkpoint_folder
-from search.storage.folders import artifact_folder
+from search.errors import ObjectiveError, StudyError, WorkerError
+from search.records.attributes import BUDGET_KEY, DRIVER_KEY, budget_of
+from search.storage import errors
+from search.storage.folders import artifact_folder, checkpoint_folder
+from search.storage.open import create_study, folder, hide_password, read_back, shared, storage_file
 from search.study_file import pruners
 from search.study_file.env import AsWritten
 from search.study_file.load import StudySpec
@@ -33,6 +35,8 @@ from search.workers.objective import beside
 from search.workers.pool import Crew
 from search.workers.process import WorkerSetup
 from search.workers.ray import RayExecutor, connected
+
+_NOTICE_S = 20.0  # Slurm kills 30 s after its SIGTERM; Kubernetes too
 
 
 @dataclass(frozen=True)
@@ -85,13 +89,13 @@ def launch(
     url = url or spec.storage
     policy = replace(spec.policy, trials=trials or spec.policy.trials, timeout_s=timeout_s or spec.policy.timeout_s)
     spec = replace(spec, policy=policy)
-    with sited(spec, url, workers, quiet=quiet, console=console) as site, storage.storage_errors(url):
-        study = storage.create_study(url, spec.name, spec.directions, spec.metrics)
+    with sited(spec, url, workers, quiet=quiet, console=console) as site, errors.storage_errors(url):
+        study = create_study(url, spec.name, spec.directions, spec.metrics)
         gone = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
         with claimed(study, take_over=take_over) as owner:
             check_same(study, spec)
             tell_whose_code(spec, site)
-            if storage.shared(study) is not None:
+            if shared(study) is not None:
                 study.set_user_attr(BUDGET_KEY, policy.trials)
             retried = tuple(retry_lost(study, gone))
             forget_if_unused(study)
@@ -179,7 +183,7 @@ def drive(
     view = make_view(Board.of(study, spec.policy.trials), site.console, quiet=site.quiet)
     crew = Crew(site.executor, site.workers, spec.policy)
     artifacts, checkpoints = artifact_folder(site.url), checkpoint_folder(site.url, spec.name)
-    readback = storage.read_back(study, site.url)
+    readback = read_back(study, site.url)
     driver = Driver(
         study,
         spec,
@@ -216,4 +220,56 @@ def _warm(study: optuna.Study, spec: StudySpec, source: optuna.Study | None, con
 
 def log_path(name: str, url: str, worker: int, workers: int = 1) -> Path:
     """Returns the file that takes what a worker prints; with several workers, ``*`` stands for their numbers in messages."""
-    return storage.folder(url) / f"{name}.worker-{worker if workers == 1 else '*'}.log"
+    return folder(url) / f"{name}.worker-{worker if workers == 1 else '*'}.log"
+
+
+def join(
+    spec: StudySpec,
+    *,
+    timeout_s: float | None = None,
+    workers: int = 1,
+    url: str | None = None,
+    quiet: bool = False,
+    console: Console | None = None,
+) -> Launched:
+    """Runs trials of a study beside its other drivers, until none is left to start; begins the study where it is not there.
+
+    Args:
+        spec: The study file, which must be that of the launch.
+        timeout_s: The wall time of this worker in seconds instead of the file's.
+        workers: How many worker processes, and so trials, run here at the same time.
+        url: The storage instead of the file's.
+        quiet: Show no progress.
+        console: Where progress goes; stdout by default.
+
+    Raises:
+        SearchError: In one line, what the user can mend.
+    """
+    url = url or spec.storage
+    check_shareable(url)
+    me = Owner.current()
+    spec = replace(spec, policy=replace(spec.policy, timeout_s=timeout_s or spec.policy.timeout_s))
+    joined = f"{me.host}-{me.pid}"
+    with sited(spec, url, workers, quiet=quiet, console=console, joined=joined) as site, errors.storage_errors(url):
+        study = create_study(url, spec.name, spec.directions, spec.metrics)
+        check_identical(study, spec)
+        tell_whose_code(spec, site)
+        check_whole(study)
+        # The study's budget is one; a machine that joins does not bring its own.
+        budget = budget_of(study) or spec.policy.trials
+        spec = replace(spec, policy=replace(spec.policy, trials=budget))
+        reason = drive(study, spec, me, site, waits=False, notice_s=_NOTICE_S)
+    return Launched(study, reason, budget, ())
+
+
+def check_shareable(url: str) -> None:
+    """Sees to it that several drivers may use a storage.
+
+    Raises:
+        SearchError: It is a file, or of no kind that we know.
+    """
+    if storage_file(url) is not None:
+        raise StudyError(
+            f"{hide_password(url)}: the storage of a study that is joined must be a server, PostgreSQL or MySQL; "
+            "got a file, which one driver writes to. Change study.storage, or add --storage."
+        )

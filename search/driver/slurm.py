@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-from search.driver.join import check_shareable
+from search.driver.launch import check_shareable
 from search.errors import SubmissionError
 from search.storage.url import hide_password, holds_secret
 from search.study_file.load import StudySpec

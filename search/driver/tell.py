@@ -1,16 +1,23 @@
 """How a trial that has ended is recorded."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.study import StudyDirection
+from optuna.study._tell import _tell_with_warning
 from optuna.trial import TrialState
 
-from search.driver.faults import judge, tell, tell_complete, tell_infeasible
-from search.driver.resume import fail, give_back
-from search.records.attributes import RAN_KEY, retries_of
+from search.driver.retry import fail, give_back
+from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RAN_KEY, TRACEBACK_KEY, retries_of
 from search.study_file.load import StudySpec
 from search.workers.protocol import Died, Outcome
+
+# Like gp, these learn from COMPLETE trials alone. TPE learns from PRUNED ones too, and the others know no constraints.
+_GENETIC = frozenset({"nsgaii", "nsgaiii"})
+
 
 _GIVEN_BACK = "another driver held this one for dead, and gave it back"
 
@@ -63,3 +70,65 @@ def _settle_failed(trial: optuna.Trial, outcome: Outcome, spec: StudySpec, *, de
     else:
         fail(trial.study, trial.number, outcome.reason, outcome.traceback)
     return replace(outcome, state=settled)
+
+
+def judge(
+    outcome: Outcome, *, died: bool, fresh: bool, retries: int, max_retries: int
+) -> Literal["retry", "infeasible", "failed"]:
+    """Returns what becomes of a trial that failed.
+
+    A death or a hang may be an accident, and memory may have run out because of what the worker had run before, or because of
+    its neighbours: all of these are worth another try. What the objective itself raised or returned would come again.
+
+    Args:
+        outcome: How it failed.
+        died: The worker died, or hung and was killed.
+        fresh: It was the worker's first trial.
+        retries: How often this config was tried again already.
+        max_retries: How often it may be.
+    """
+    accident = died or (outcome.out_of_memory and not fresh)
+    if accident and retries < max_retries:
+        return "retry"
+    return "infeasible" if outcome.out_of_memory else "failed"
+
+
+def tell_infeasible(trial: optuna.Trial, outcome: Outcome, sampler: str) -> None:
+    """Tells the sampler that this config cannot run, so that it keeps away from there.
+
+    The trial becomes PRUNED and breaks a constraint. For samplers that learn from COMPLETE trials alone it becomes COMPLETE
+    with the worst values there are; Optuna takes no trial that breaks a constraint for the best one.
+    """
+    trial.set_user_attr(FAILURE_KEY, outcome.reason)
+    if outcome.traceback:
+        trial.set_user_attr(TRACEBACK_KEY, outcome.traceback)
+    trial.set_constraint(MEMORY_CONSTRAINT, 1.0)
+    if sampler in _GENETIC or (sampler == "gp" and _all_constrained(trial.study)):
+        worst = {StudyDirection.MINIMIZE: float("inf"), StudyDirection.MAXIMIZE: float("-inf")}
+        tell(trial, TrialState.COMPLETE, [worst[direction] for direction in trial.study.directions])
+    else:
+        tell(trial, TrialState.PRUNED)
+
+
+def tell_complete(trial: optuna.Trial, outcome: Outcome, sampler: str) -> None:
+    """Tells what a trial returned; `sampler` is the name of the one that drew it."""
+    if sampler == "gp" and _all_constrained(trial.study):
+        trial.set_constraint(MEMORY_CONSTRAINT, -1.0)
+    tell(trial, TrialState.COMPLETE, outcome.values)
+
+
+def tell(trial: optuna.Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
+    """Tells how a trial ended, as `Study.optimize` does: `Study.tell` would read the trial once more, only to return it.
+
+    Raises:
+        UpdateFinishedTrialError: It has ended otherwise: another driver has given it back.
+    """
+    stored, *_ = _tell_with_warning(trial.study, trial, values, state, skip_if_finished=True)
+    if stored is not state:
+        raise UpdateFinishedTrialError(f"Trial {trial.number} has ended as {stored.name}.")
+
+
+def _all_constrained(study: optuna.Study) -> bool:
+    """Whether GPSampler may get to see the constraint: it wants the same ones of all trials, those of another sampler too."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return all(MEMORY_CONSTRAINT in trial.constraints for trial in complete)

@@ -11,12 +11,12 @@ from optuna.trial import TrialState
 
 from search.errors import StudyError
 from search.records.attributes import FINGERPRINT_KEY, fingerprint_of
-from search.storage import open as storage
+from search.storage.open import shared, turn
 
 
 def keep_or_compare(study: optuna.Study, found: Mapping[str, str]) -> Mapping[str, str] | None:
     """Keeps the fingerprint of a study that has none; returns the one that it has where that is another."""
-    with storage.turn(study):
+    with turn(study):
         before = fingerprint_of(study)
         if before is None:
             if found:
@@ -29,7 +29,7 @@ def forget_if_unused(study: optuna.Study) -> None:
     """Lets a study begin anew with other data where no value depends on the former, as after a mistake in the settings."""
     states = {trial.state for trial in study.get_trials(deepcopy=False)}
     bound = {TrialState.COMPLETE, TrialState.PRUNED}
-    if storage.shared(study) is not None:
+    if shared(study) is not None:
         bound.add(TrialState.RUNNING)  # another machine's
     if not states & bound and fingerprint_of(study) is not None:
         study.set_user_attr(FINGERPRINT_KEY, None)

@@ -15,7 +15,7 @@ import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.driver.resume import describe, same
+from search.driver.compatibility import describe, same
 from search.errors import StudyError
 from search.records.attributes import (
     RUN_KEYS,
@@ -30,9 +30,9 @@ from search.records.attributes import (
     warm_source,
 )
 from search.study_file.conditions import is_active
+from search.study_file.distributions import check_value
 from search.study_file.load import StudySpec
 from search.study_file.samplers import learns
-from search.study_file.space import check_value
 from search.text import plain
 
 

@@ -10,7 +10,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from search.driver.resume import claimed
+from search.driver.compatibility import claimed
 from search.errors import StudyError
 from search.keras_tuner.objective import Objective, values_of
 from search.keras_tuner.project import Project, TrialFile

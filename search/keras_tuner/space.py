@@ -20,9 +20,9 @@ from pydantic import (
     model_validator,
 )
 
+from search.study_file.distributions import check_value
 from search.study_file.limits import MAX_CHOICES, MAX_EXACT, MAX_NAME, MAX_PARAMETERS, MAX_STEPS, MAX_TEXT, check_size
 from search.study_file.rule_errors import broken
-from search.study_file.space import check_value
 from search.text import show
 
 _Whole = Annotated[StrictInt, Field(ge=-MAX_EXACT, le=MAX_EXACT)]

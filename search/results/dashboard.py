@@ -10,12 +10,13 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import optuna_dashboard
 from optuna.artifacts import FileSystemArtifactStore
 
-from search.driver.resume import living_driver
+from search.driver.compatibility import living_driver
 from search.errors import DashboardError
 from search.results.dashboard_note import save_charts, save_note
 from search.results.same_origin import SameOrigin
+from search.storage.errors import storage_errors
 from search.storage.folders import artifact_folder
-from search.storage.open import close, storage_errors
+from search.storage.open import close
 from search.storage.reference import Opened, open_reference
 from search.storage.url import hide_password, storage_file
 

@@ -10,12 +10,12 @@ import optuna
 import optuna_dashboard
 from optuna.trial import FrozenTrial, TrialState
 
-from search.driver.resume import describe
+from search.driver.compatibility import describe
 from search.records.attributes import provenance_of
 from search.results.ranking import Goal, find_baseline, goals_of
 from search.results.report.facts import gather
 from search.results.report.figures import best_so_far, timeline
-from search.storage.snapshot import snapshot
+from search.storage.open import snapshot
 from search.study_file.load import StudySpec
 from search.text import format_params
 

@@ -13,15 +13,15 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from search.driver.compatibility import check_same, claimed
 from search.driver.launch import Launched, launch
-from search.driver.resume import check_same, claimed
 from search.errors import StudyError
 from search.records.attributes import FINALIST_KEY, SEED_KEY, finalist_of, seed_of
 from search.results.finalist_ranking import Ranking, rank_finalists
 from search.results.ranking import find_baseline, goals_of, rank
 from search.seeds import Stream, derive
-from search.storage import open as storage
-from search.storage.snapshot import snapshot
+from search.storage import errors
+from search.storage.open import close, create_study, open_study, snapshot
 from search.study_file.load import Choice, StudySpec
 
 _SUFFIX = "-finalists"
@@ -48,17 +48,17 @@ def run_finalists(
         SearchError: In one line, what the user can mend.
     """
     url = url or spec.storage
-    opened = storage.open_study(url, spec.name)
-    with storage.storage_errors(url):
+    opened = open_study(url, spec.name)
+    with errors.storage_errors(url):
         check_same(opened, spec, keep=False)
         source = snapshot(opened)
-    storage.close(opened)
+    close(opened)
     chosen = choose(source, top)
-    linked = storage.create_study(url, spec.name + _SUFFIX, spec.directions, spec.metrics)
-    with storage.storage_errors(url), claimed(linked):
+    linked = create_study(url, spec.name + _SUFFIX, spec.directions, spec.metrics)
+    with errors.storage_errors(url), claimed(linked):
         _enqueue_missing(linked, chosen, [derive(spec.seed, Stream.FINALIST, at) for at in range(seeds)])
         budget = len(linked.get_trials(deepcopy=False, states=(*_PENDING, TrialState.COMPLETE)))
-    storage.close(linked)
+    close(linked)
     again = dataclasses.replace(
         spec,
         name=spec.name + _SUFFIX,
@@ -70,7 +70,7 @@ def run_finalists(
         enqueue=(),
     )
     launched = launch(again, workers=workers, url=url, quiet=quiet, measured_as=source)
-    with storage.storage_errors(url):
+    with errors.storage_errors(url):
         return launched, rank_finalists(source, launched.study)
 
 

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import optuna
 from optuna.study import StudyDirection
+from optuna.study._multi_objective import _get_pareto_front_trials_by_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from search.records.attributes import file_of, given_of, is_result, queued_of, retry_of
 from search.records.values import value_names
+from search.text import format_params, plain
 
 
 @dataclass(frozen=True)
@@ -60,3 +62,23 @@ def find_baseline(study: optuna.Study) -> FrozenTrial | None:
     tries = [trial for trial in trials if queue and queued_of(trial) == queue[0]]
     complete = (trial for trial in tries if trial.state is TrialState.COMPLETE)
     return next(complete, tries[-1] if tries else None)
+
+
+def best_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Returns the best COMPLETE trial, or the Pareto front in several directions; empty where there is no result."""
+    results = [trial for trial in study.get_trials(deepcopy=False) if is_result(trial)]
+    if len(study.directions) > 1:
+        return _get_pareto_front_trials_by_trials(results, study.directions)
+    best = max if study.direction is StudyDirection.MAXIMIZE else min
+    return [best(results, key=lambda trial: trial.values[0])] if results else []
+
+
+def describe_best(study: optuna.Study) -> str:
+    """Returns the best trial with its parameters in a line, or the Pareto front in a few; empty without a COMPLETE trial."""
+    lines = []
+    for trial in best_trials(study):
+        values = ", ".join(f"{plain(name)} {value:.6g}" for name, value in zip(value_names(study), trial.values, strict=True))
+        lines.append(f"trial {trial.number}: {values} with {format_params(trial.params)}")
+    if len(study.directions) > 1 and lines:
+        return "\n  ".join([f"Pareto front, {len(lines)} trials:", *lines])
+    return f"Best {lines[0]}" if lines else ""

@@ -3,17 +3,16 @@
 from collections import Counter
 
 import optuna
-from optuna.study import StudyDirection
-from optuna.study._multi_objective import _get_pareto_front_trials_by_trials
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from search.driver.resume import Owner
-from search.records.attributes import DRIVER_KEY, OWNER_KEY, failure_of, given_of, is_result, is_warm, retry_of, warm_link
+from search.driver.ownership import Owner
+from search.records.attributes import DRIVER_KEY, OWNER_KEY, failure_of, given_of, is_warm, retry_of, warm_link
 from search.records.durations import duration_of
 from search.records.values import value_names
+from search.results.ranking import describe_best
 from search.text import clock, format_params, plain, print_line
 
 _STYLES = {TrialState.COMPLETE: "green", TrialState.PRUNED: "yellow", TrialState.FAIL: "red", TrialState.RUNNING: "cyan"}
@@ -63,26 +62,6 @@ def finished_count(study: optuna.Study) -> int:
     """Returns how many trials count against the budget: COMPLETE and PRUNED, and run in this study."""
     finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     return sum(not is_warm(trial) for trial in finished)
-
-
-def best_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Returns the best COMPLETE trial, or the Pareto front in several directions; empty where there is no result."""
-    results = [trial for trial in study.get_trials(deepcopy=False) if is_result(trial)]
-    if len(study.directions) > 1:
-        return _get_pareto_front_trials_by_trials(results, study.directions)
-    best = max if study.direction is StudyDirection.MAXIMIZE else min
-    return [best(results, key=lambda trial: trial.values[0])] if results else []
-
-
-def describe_best(study: optuna.Study) -> str:
-    """Returns the best trial with its parameters in a line, or the Pareto front in a few; empty without a COMPLETE trial."""
-    lines = []
-    for trial in best_trials(study):
-        values = ", ".join(f"{plain(name)} {value:.6g}" for name, value in zip(value_names(study), trial.values, strict=True))
-        lines.append(f"trial {trial.number}: {values} with {format_params(trial.params)}")
-    if len(study.directions) > 1 and lines:
-        return "\n  ".join([f"Pareto front, {len(lines)} trials:", *lines])
-    return f"Best {lines[0]}" if lines else ""
 
 
 def _table(study: optuna.Study, trials: list[FrozenTrial]) -> Table:

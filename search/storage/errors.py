@@ -1,8 +1,15 @@
 """What a database, or the system, says went wrong, in one line; and what to do about it."""
 
-from optuna.exceptions import StorageInternalError
+import contextlib
+import sqlite3
+import traceback
+from collections.abc import Iterator
 
-from search.storage.url import hide_secrets
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from search.errors import StorageError
+from search.storage.url import hide_password, hide_secrets
 from search.text import one_line
 
 NO_DATABASE = "Create the database, or correct its name in the URL."
@@ -42,3 +49,29 @@ def said(error: Exception, url: str) -> str:
     # PyMySQL's errors and the system's have a number before the text.
     text = cause.args[1] if len(cause.args) > 1 and isinstance(cause.args[0], int) else cause
     return hide_secrets(one_line(text), url)
+
+
+@contextlib.contextmanager
+def storage_errors(url: str) -> Iterator[None]:
+    """Turns every error of a database below this line into a `StorageError` of one line."""
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError, sqlite3.Error, OSError) as error:
+        got = said(error, url)
+        raise StorageError(
+            f"{hide_password(url)}: the storage must be readable and writable; got: {got.rstrip('.')}. {remedy(got)}"
+        ) from error
+    except (ArithmeticError, AssertionError, LookupError, RecursionError, ValueError) as error:
+        if not _is_about_content(error):
+            raise
+        got = one_line(error) or type(error).__name__
+        raise StorageError(
+            f"{hide_password(url)}: the storage must hold what Optuna writes; got what it cannot read: {got.rstrip('.')}. "
+            "Restore it from a copy, or leave this study out."
+        ) from error
+
+
+def _is_about_content(error: BaseException) -> bool:
+    """Returns whether Optuna's storages raised this: they decode what they read, and check it by assertions, if at all."""
+    frames = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(name.startswith(("optuna.storages", "optuna.distributions")) for name in frames)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from pathlib import Path
 from typing import BinaryIO
 
@@ -9,6 +10,7 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from search.files import temporary_folder
+from search.records.attributes import retry_of
 from search.storage.url import folder, storage_file
 
 
@@ -49,3 +51,23 @@ def keep(filename: str, content: bytes, trial: optuna.Trial, store: Path) -> Non
             reason = error.strerror or error
             raise NotKeptError(f"{store}: files of trials cannot be kept; got {reason}. Going on without.") from None
         upload_artifact(artifact_store=_Moved(store, file), file_path=str(file), study_or_trial=trial)
+
+
+def checkpoint_folder(url: str, study: str) -> Path:
+    """Returns the folder of a study's checkpoints, which need not be there."""
+    path = storage_file(url)
+    return (path.with_suffix(".checkpoints") if path is not None else folder(url) / "checkpoints") / study
+
+
+def of_trial(trial: optuna.Trial, base: Path) -> Path:
+    """Returns the folder of a trial, which is that of its first try; the objective makes it."""
+    first = retry_of(trial)
+    return base / f"trial-{trial.number if first is None else first}"
+
+
+def forget(trial: optuna.Trial, base: Path) -> None:
+    """Removes what a trial that has ended for good left, and the folders that are empty then."""
+    shutil.rmtree(of_trial(trial, base), ignore_errors=True)
+    for empty in (base, base.parent):
+        with contextlib.suppress(OSError):  # it is not there, or still holds something
+            empty.rmdir()

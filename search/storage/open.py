@@ -1,8 +1,6 @@
 """Where a study lives: opens or creates it in any kind of storage, and turns what that says into one line."""
 
 import contextlib
-import sqlite3
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -10,20 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from search.errors import StorageError, StudyError
 from search.storage import server, sqlite
 from search.storage.cache import OwnTrialsStorage
 from search.storage.database import open_database
-from search.storage.errors import remedy, said
+from search.storage.errors import storage_errors
 from search.storage.journal import Journal, open_journal
 from search.storage.readback import ReadBack, mark
 from search.storage.url import FILES, folder, hide_password, holds_secret, kind_of, storage_file
 from search.study_file.load import Direction
-from search.text import one_line
 
 __all__ = [
     "FILES",
@@ -38,7 +34,6 @@ __all__ = [
     "open_study",
     "read_back",
     "shared",
-    "storage_errors",
     "storage_file",
     "turn",
 ]
@@ -145,32 +140,6 @@ def end_trial(study: optuna.Study, trial_id: int, state: TrialState, values: Seq
         study._storage.set_trial_state_values(trial_id, state, values)
 
 
-@contextlib.contextmanager
-def storage_errors(url: str) -> Iterator[None]:
-    """Turns every error of a database below this line into a `StorageError` of one line."""
-    try:
-        yield
-    except (StorageInternalError, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        got = said(error, url)
-        raise StorageError(
-            f"{hide_password(url)}: the storage must be readable and writable; got: {got.rstrip('.')}. {remedy(got)}"
-        ) from error
-    except (ArithmeticError, AssertionError, LookupError, RecursionError, ValueError) as error:
-        if not _is_about_content(error):
-            raise
-        got = one_line(error) or type(error).__name__
-        raise StorageError(
-            f"{hide_password(url)}: the storage must hold what Optuna writes; got what it cannot read: {got.rstrip('.')}. "
-            "Restore it from a copy, or leave this study out."
-        ) from error
-
-
-def _is_about_content(error: BaseException) -> bool:
-    """Returns whether Optuna's storages raised this: they decode what they read, and check it by assertions, if at all."""
-    frames = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
-    return any(name.startswith(("optuna.storages", "optuna.distributions")) for name in frames)
-
-
 def _close(storage: optuna.storages.BaseStorage) -> None:
     storage.remove_session()
     if isinstance(storage, OwnTrialsStorage):
@@ -211,3 +180,16 @@ def _check_place(url: str, path: Path) -> None:
     if path.exists() and not path.is_file():
         got = "a folder" if path.is_dir() else "a pipe or a device"
         raise StorageError(f"{hide_password(url)}: must be a file; got {got}. Change the storage.")
+
+
+def snapshot(study: optuna.Study) -> optuna.Study:
+    """Returns a copy in memory, with all trials and the study's own user attributes."""
+    copy = optuna.create_study(study_name=study.study_name, directions=study.directions)
+    for trial in study.get_trials(deepcopy=False):
+        # `Study.add_trial` wants more of a trial than the storage that it comes from, such as the time of its start.
+        copy._storage.create_new_trial(copy._study_id, template_trial=trial)
+    for key, value in study.user_attrs.items():
+        copy.set_user_attr(key, value)
+    if study.metric_names:
+        copy._storage.set_study_system_attr(copy._study_id, "study:metric_names", study.metric_names)
+    return copy

@@ -9,8 +9,8 @@ from urllib.parse import unquote
 import optuna
 
 from search.errors import StudyError
-from search.storage.open import close, open_study, storage_errors
-from search.storage.snapshot import snapshot
+from search.storage.errors import storage_errors
+from search.storage.open import close, open_study, snapshot
 from search.storage.url import FILES, hide_password
 from search.study_file.load import StudySpec, load, renamed
 

@@ -6,8 +6,9 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 
 from search.study_file.conditions import Condition, is_active
+from search.study_file.distributions import check_value
 from search.study_file.rule_errors import broken
-from search.study_file.space import as_drawn, check_value
+from search.study_file.space import as_drawn
 from search.text import show, suggest
 
 

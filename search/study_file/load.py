@@ -31,8 +31,7 @@ from search.study_file.limits import (
     check_name,
     read_toml,
 )
-from search.study_file.places import RayKeys
-from search.study_file.policy import Policy, PolicyKeys
+from search.study_file.policy import Policy, PolicyKeys, RayKeys
 from search.study_file.pruner_reach import reach_of
 from search.study_file.rule_errors import broken, explain, phrase
 from search.study_file.space import CategoricalParam, FloatParam, IntParam, Param, parents_first

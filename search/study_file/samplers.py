@@ -29,10 +29,10 @@ from optuna.samplers import BaseSampler
 
 from search.seeds import Stream, derive
 from search.study_file.conditions import Condition, is_active
+from search.study_file.distributions import continuous, values_of
 from search.study_file.limits import MAX_GRID
 from search.study_file.options import check_options, check_packages
 from search.study_file.rule_errors import broken
-from search.study_file.space import continuous, values_of
 from search.text import show, suggest
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from search.errors import WorkerError
-from search.study_file.places import RayPlaces
+from search.study_file.policy import RayPlaces
 from search.text import one_line
 from search.workers.process import WorkerSetup
 from search.workers.protocol import Died, FromWorker, Ready, Stop, ToWorker

@@ -15,7 +15,8 @@ import pytest
 from optuna.trial import TrialState
 
 from search.driver.budget import Spent
-from search.driver.resume import Owner, claim, retry_lost
+from search.driver.ownership import Owner, claim
+from search.driver.retry import retry_lost
 from search.records.attributes import BEAT_KEY, CLOCK_KEY, OWNER_KEY, RAN_KEY
 from search.records.durations import duration_of
 from search.results.report.timeline import lay_out

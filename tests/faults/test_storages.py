@@ -23,7 +23,7 @@ from search.records.attributes import FINALIST_KEY, IMPORTED_KEY, SEED_KEY, WARM
 from search.storage import open as storage
 from tests.search.keras_tuner.conftest import write_project
 from tests.search.keras_tuner.projects import trial
-from tests.search.storage.conftest import assert_no_password, mariadb, postgresql, small_disk
+from tests.search.servers import assert_no_password, mariadb, postgresql, small_disk
 
 __all__ = ["assert_no_password", "mariadb", "postgresql", "small_disk", "write_project"]
 
@@ -198,7 +198,7 @@ from search.storage import reference, open as storage
 from search.study_file import samplers, load as study_file
 from search.cli import main
 from search.keras_tuner import importing
-from search.driver.resume import Owner
+from search.driver.ownership import Owner
 exec(sys.argv.pop(1))
 print("ready", flush=True)
 sys.stdin.readline()

@@ -18,8 +18,8 @@ import pytest
 import tomli_w
 
 from search.driver.ask import Asker
+from search.driver.compatibility import check_same
 from search.driver.initial_design import initial_design
-from search.driver.resume import check_same
 from search.errors import ObjectiveError, SearchError, StudyError, StudyFileError
 from search.records.attributes import FAILURE_KEY, TRACEBACK_KEY
 from search.storage import open as storage

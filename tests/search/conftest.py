@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from search.records.attributes import SEED_KEY
+from tests.search.servers import assert_no_password, mariadb, password, postgresql, small_disk  # noqa: F401  fixtures
 
 REPOSITORY = Path(__file__).parents[2]
 

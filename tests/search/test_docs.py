@@ -11,7 +11,7 @@ import pytest
 
 from search.study_file import load as study_file
 from search.study_file import pruners, samplers
-from search.study_file.places import RayKeys
+from search.study_file.policy import RayKeys
 from search.workers.fingerprint import take_fingerprint
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -26,8 +26,7 @@ def command(folders: tuple[str, ...], cache_dir: Path | None, out: Path, **optio
     """
     from rich.console import Console
 
-    from tumorcls.data.prepare import prepare
-    from tumorcls.data.split_files import write_split_files
+    from tumorcls.data.prepare import prepare, write_split_files
 
     settings = settings_of(options)
     data = prepare(folders, settings, cache_of(cache_dir))

@@ -47,10 +47,9 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
     from tumorcls.config.variables import written_parts
     from tumorcls.model.model_file import check_exported
     from tumorcls.model.saved_model import SavedModel, check_target
-    from tumorcls.training.epoch import Epoch
     from tumorcls.training.measured_with import describe_change
     from tumorcls.training.trainer import Trainer
-    from tumorcls.training.validation import describe_scores
+    from tumorcls.training.validation import Epoch, describe_scores
 
     check_exported(file.provenance, str(config_file))
     check_target(output)

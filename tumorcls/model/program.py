@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from tumorcls.cache.arrays import Rows
 from tumorcls.config.train_config import NoiseName, OptimizerName, TrainableFrom, TrainConfig
-from tumorcls.model.augment import RandomAugment
 from tumorcls.model.backbone import build_backbone, build_classifier, set_batch_norm, split_backbone, weights_sha256
-from tumorcls.model.layers import VariableDropout
+from tumorcls.model.layers import RandomAugment, VariableDropout
 from tumorcls.noise.layer import RandomNoise
 
 _OPTIMIZERS: dict[OptimizerName, Callable[[], keras.optimizers.Optimizer]] = {

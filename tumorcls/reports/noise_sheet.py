@@ -66,7 +66,7 @@ def training_views(squares: Pixels, config: TrainConfig, draws: int, seed: int) 
     """
     from keras import ops
 
-    from tumorcls.model.augment import RandomAugment
+    from tumorcls.model.layers import RandomAugment
     from tumorcls.noise.layer import RandomNoise
 
     augment_seed, noise_seed = (int(child) for child in np.random.SeedSequence(seed).generate_state(2) >> 1)

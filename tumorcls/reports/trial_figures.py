@@ -10,8 +10,7 @@ import numpy as np
 
 from tumorcls.data.dataset import ImageSet
 from tumorcls.reports.mistake_sheet import draw_mistakes
-from tumorcls.training.epoch import Epoch
-from tumorcls.training.validation import Measured
+from tumorcls.training.validation import Epoch, Measured
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe & Ito 2008: told apart by colour-blind readers."""

@@ -14,8 +14,7 @@ from tumorcls.cache.checked import load_arrays, store_arrays
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.evaluation.mistakes import Mistake
 from tumorcls.model.program import Program
-from tumorcls.training.epoch import Epoch
-from tumorcls.training.validation import Measured
+from tumorcls.training.validation import Epoch, Measured
 
 
 @dataclass(frozen=True)

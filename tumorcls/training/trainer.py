@@ -16,10 +16,9 @@ from tumorcls.data.prepare import PreparedData, prepare
 from tumorcls.model.calibration import MAX_ERROR, Calibration, calibrate
 from tumorcls.model.program import Program, ProgramCache
 from tumorcls.training.checkpoint import Checkpoint
-from tumorcls.training.epoch import Epoch
 from tumorcls.training.features import Features
 from tumorcls.training.measured_with import fingerprint
-from tumorcls.training.validation import Validation
+from tumorcls.training.validation import Epoch, Validation
 
 
 @dataclass(frozen=True)

@@ -123,3 +123,24 @@ def describe_scores(scores: Mapping[str, float]) -> str:
     """Returns the scores that a person follows while a model trains, in one line; a final run has none."""
     names = ("clean_f1", "noisy_f1", "accuracy")
     return "  ".join(f"{name} {scores[name]:.3f}" for name in names if name in scores)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch gave.
+
+    Attributes:
+        number: Counted from 0.
+        loss: Mean training loss (categorical cross-entropy).
+        measured: See `Validation.measure`, more of it in the last epoch; None in a final run, which has trained on
+            the validation images.
+    """
+
+    number: int
+    loss: float
+    measured: Measured | None
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        """The scores by name (see `Measured`); none in a final run."""
+        return self.measured.scores if self.measured else {}

@@ -9,11 +9,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import StudyError
 from search.records.attributes import failure_of, is_warm, traceback_of
-from search.results.ranking import Goal, find_baseline, goals_of, rank
+from search.results.ranking import Goal, best_trials, find_baseline, goals_of, rank
 from search.results.report.importances import Importances, measure
 from search.results.report.pruning import Pruning, estimate_pruning
 from search.results.report.timeline import Timeline, lay_out
-from search.results.status import best_trials
 
 TOP = 10
 """So many configs are shown of the best."""

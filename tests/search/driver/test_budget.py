@@ -6,8 +6,7 @@ from optuna.trial import TrialState, create_trial
 
 from search.driver.budget import Spent
 from search.records.attributes import MEMORY_CONSTRAINT
-from search.study_file.places import RayPlaces
-from search.study_file.policy import Policy
+from search.study_file.policy import Policy, RayPlaces
 
 SPACE = {"x": optuna.distributions.FloatDistribution(0, 1)}
 

@@ -9,8 +9,9 @@ from optuna.trial import TrialState
 from search.driver.ask import Asker
 from search.driver.driver import Driver
 from search.driver.initial_design import initial_design
+from search.driver.ownership import Owner
 from search.driver.progress import Board
-from search.driver.resume import Owner, give_back
+from search.driver.retry import give_back
 from search.driver.views import View
 from search.errors import ObjectiveError
 from search.records.attributes import FAILURE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY, TRACEBACK_KEY

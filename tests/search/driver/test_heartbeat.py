@@ -3,7 +3,7 @@
 import pytest
 
 from search.driver.heartbeat import BEAT_S, Watch
-from search.driver.resume import Owner
+from search.driver.ownership import Owner
 
 ONE, OTHER = Owner("one", 1, 1.0), Owner("other", 2, 2.0)
 

@@ -3,7 +3,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from search.driver.initial_design import initial_design
 from search.study_file.conditions import Condition
-from search.study_file.space import check_value
+from search.study_file.distributions import check_value
 
 SPACE = {
     "epochs": IntDistribution(2, 16, step=2),

@@ -8,7 +8,9 @@ import pytest
 from optuna.trial import TrialState
 
 from search.driver import processes
-from search.driver.resume import Owner, check_same, claim, describe, release, retry_lost
+from search.driver.compatibility import check_same, describe
+from search.driver.ownership import Owner, claim, release
+from search.driver.retry import retry_lost
 from search.errors import StudyError
 from search.records.attributes import DRIVER_KEY, FILE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY
 from search.study_file.load import load

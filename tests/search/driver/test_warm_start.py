@@ -9,16 +9,15 @@ from rich.console import Console
 
 from search.driver.ask import Asker
 from search.driver.budget import Spent
-from search.driver.faults import MEMORY_CONSTRAINT
+from search.driver.compatibility import check_same
 from search.driver.progress import Board
-from search.driver.resume import check_same
 from search.driver.warm_start import warm_start
 from search.errors import StudyError
-from search.records.attributes import OWNER_KEY, SEED_KEY, WARM_KEY
+from search.records.attributes import MEMORY_CONSTRAINT, OWNER_KEY, SEED_KEY, WARM_KEY
 from search.results.export import export_trial
-from search.results.ranking import goals_of, rank
+from search.results.ranking import best_trials, goals_of, rank
 from search.results.report.page import render
-from search.results.status import best_trials, finished_count, print_status
+from search.results.status import finished_count, print_status
 from search.study_file.load import load
 
 TWO = {"y": '{ type = "int", low = 1, high = 3 }'}

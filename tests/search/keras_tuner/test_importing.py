@@ -6,7 +6,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from search.driver.resume import claim
+from search.driver.ownership import claim
 from search.errors import StudyError
 from search.keras_tuner.importing import Imported, import_project
 from search.keras_tuner.objective import Objective

@@ -2,7 +2,8 @@ import optuna
 import pytest
 from optuna.trial import create_trial
 
-from search.driver.resume import Owner, check_same, describe
+from search.driver.compatibility import check_same, describe
+from search.driver.ownership import Owner
 from search.errors import StudyError
 from search.records import attributes
 from search.study_file.load import load

@@ -6,7 +6,7 @@ import pytest
 from optuna.trial import TrialState
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
-from search.driver.resume import check_same
+from search.driver.compatibility import check_same
 from search.records.attributes import PROVENANCE_KEY, QUEUED_KEY
 from search.results.dashboard_note import MARK, save_charts, save_note
 from search.study_file.load import load

@@ -13,7 +13,8 @@ from optuna.trial import TrialState, create_trial
 from rich.console import Console
 from scipy import stats
 
-from search.driver.resume import check_same, give_back
+from search.driver.compatibility import check_same
+from search.driver.retry import give_back
 from search.errors import StudyError
 from search.records.attributes import FINALIST_KEY, SEED_KEY
 from search.results.finalist_ranking import print_ranking, rank_finalists

@@ -5,7 +5,7 @@ import os
 import optuna
 from rich.console import Console
 
-from search.driver.resume import Owner
+from search.driver.ownership import Owner
 from search.records.attributes import DRIVER_KEY, FAILURE_KEY, OWNER_KEY, RETRY_KEY
 from search.results.status import print_status
 

@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from search.records.attributes import RETRY_KEY
-from search.storage.checkpoints import checkpoint_folder, forget, of_trial
+from search.storage.folders import checkpoint_folder, forget, of_trial
 from search.workers.protocol import RunTrial
 from search.workers.trial import WorkerTrial
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from .conftest import ENCODED, PASSWORD, USER, Server, account_for, data_folder, find, running
+from tests.search.servers import ENCODED, PASSWORD, USER, Server, account_for, data_folder, find, running
 
 HERE, THERE = "10.213.77.1", "10.213.77.2"
 CUT_S = 20.0

@@ -9,7 +9,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.driver.resume import claim, fail, retry_lost
+from search.driver.ownership import claim
+from search.driver.retry import fail, retry_lost
 from search.errors import StudyError
 from search.records.attributes import DRIVER_KEY, FAILURE_KEY, OWNER_KEY, RETRY_KEY, TRACEBACK_KEY
 from search.storage import open as storage

@@ -7,8 +7,8 @@ import pytest
 from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta
 
 from search.driver.driver import Driver
+from search.driver.ownership import Owner
 from search.driver.progress import Board
-from search.driver.resume import Owner
 from search.driver.views import View
 from search.storage.folders import artifact_folder
 from search.study_file.load import load

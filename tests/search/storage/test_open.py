@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from search.errors import StorageError, StudyError
+from search.storage import errors
 from search.storage import open as storage
 
 
@@ -75,7 +76,7 @@ def test_a_missing_driver_names_its_extra(monkeypatch, kind, module):
 
 
 def write_much(study, url):
-    with storage.storage_errors(url):
+    with errors.storage_errors(url):
         for number in range(100):
             study.set_user_attr(f"key {number}", "y" * 5000)
 

@@ -3,7 +3,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.records.attributes import QUEUED_KEY
-from search.storage.snapshot import snapshot
+from search.storage.open import snapshot
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

@@ -9,7 +9,7 @@ from optuna.samplers import BruteForceSampler
 from rich.console import Console
 
 from search.driver.ask import Asker
-from search.driver.resume import check_same
+from search.driver.compatibility import check_same
 from search.errors import StudyError, StudyFileError
 from search.results.export import export_trial
 from search.results.report.page import render

@@ -4,8 +4,7 @@ import pytest
 
 from search.errors import StudyFileError
 from search.study_file.load import load
-from search.study_file.places import RayPlaces
-from search.study_file.policy import Policy
+from search.study_file.policy import Policy, RayPlaces
 
 
 def message(path):

@@ -4,7 +4,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import TypeAdapter
 
-from search.study_file.space import Param, check_value, continuous, describe_distribution, value_at, values_of, write_space
+from search.study_file.distributions import check_value, continuous, describe_distribution, value_at, values_of, write_space
+from search.study_file.space import Param
 
 
 def test_values_of():

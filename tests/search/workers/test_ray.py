@@ -14,7 +14,7 @@ import pytest
 
 from search.errors import WorkerError
 from search.records.attributes import FAILURE_KEY, RETRIES_KEY, RETRY_KEY, SEED_KEY
-from search.study_file.places import RayPlaces
+from search.study_file.policy import RayPlaces
 from search.workers.process import WorkerSetup
 from search.workers.protocol import Died, NotReady, Outcome, Ready, Report, RunTrial, UserAttr
 from search.workers.ray import RayExecutor, connected

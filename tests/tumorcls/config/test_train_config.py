@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from search.study_file.distributions import continuous, values_of
 from search.study_file.load import load
-from search.study_file.space import continuous, values_of
 from tumorcls.cache.folder import cache_folder
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.errors import ConfigError

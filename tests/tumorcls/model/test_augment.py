@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from tumorcls.model.augment import RandomAugment, _gather, _resample
+from tumorcls.model.layers import RandomAugment, _gather, _resample
 
 
 def make(seed=0, **ranges):

@@ -10,8 +10,7 @@ from tumorcls.data.dataset import ImageSet
 from tumorcls.evaluation.mistakes import Mistake
 from tumorcls.labels import CLASSES
 from tumorcls.reports.trial_figures import pictures
-from tumorcls.training.epoch import Epoch
-from tumorcls.training.validation import Measured
+from tumorcls.training.validation import Epoch, Measured
 
 CONFUSION = np.array([[8, 2, 0, 0], [1, 9, 0, 0], [0, 0, 0, 0], [3, 0, 0, 7]])
 

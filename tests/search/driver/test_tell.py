@@ -4,10 +4,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.driver.faults import judge, tell_complete, tell_infeasible
 from search.driver.initial_design import initial_design
+from search.driver.tell import judge, tell_complete, tell_infeasible
 from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, TRACEBACK_KEY, is_infeasible
-from search.results.status import best_trials
+from search.results.ranking import best_trials
 from search.study_file import samplers
 from search.workers.protocol import Outcome
 

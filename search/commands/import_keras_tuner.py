@@ -1,8 +1,5 @@
-"""The commands of ``search`` that have to do with KerasTuner."""
+"""``search import-keras-tuner``: import a KerasTuner project as a study."""
 
-import contextlib
-import os
-import sys
 from pathlib import Path
 
 import click
@@ -24,7 +21,7 @@ _MOST_LINES = 20
     multiple=True,
     help="Metric to take as the value; several times for several values. Found from the scores by default.",
 )
-def import_keras_tuner(folder: Path, storage: str | None, name: str | None, objectives: tuple[str, ...]) -> None:
+def command(folder: Path, storage: str | None, name: str | None, objectives: tuple[str, ...]) -> None:
     """Import a KerasTuner project as a study.
 
     DIR holds oracle.json and the folders trial_*. Nothing in it is run. Importing it again adds what is new since.
@@ -34,8 +31,9 @@ def import_keras_tuner(folder: Path, storage: str | None, name: str | None, obje
     from search.keras_tuner.importing import import_project
     from search.keras_tuner.objective import find_objective, parse_objective
     from search.keras_tuner.project import read_project
-    from search.results.status import describe_best
-    from search.storage.open import close, create_study, storage_errors
+    from search.results.ranking import describe_best
+    from search.storage.errors import storage_errors
+    from search.storage.open import close, create_study
     from search.storage.url import hide_password
     from search.text import show
 
@@ -70,36 +68,3 @@ def import_keras_tuner(folder: Path, storage: str | None, name: str | None, obje
     if best:
         click.echo(best)
     click.echo(f"Look at it:  search dashboard '{hide_password(url)}#{name}'")
-
-
-@click.command("space-from-keras-tuner")
-@click.argument("source", metavar="MODULE:HYPERMODEL|DIR")
-@click.option("--data", metavar="MODULE:FUNCTION", help="What returns the arguments of fit, to see what fit asks for too.")
-def space_from_keras_tuner(source: str, data: str | None) -> None:
-    """Print the [space] of a HyperModel, or of a project, for a study file.
-
-    A HyperModel, or a function of hp that builds a model, is run with many values to see what it asks for. A project's folder
-    is only read.
-    """
-    from search.study_file.space import write_space
-
-    if ":" not in source:
-        from search.keras_tuner.project import read_oracle
-        from search.keras_tuner.space import Fixed, space_of
-
-        declared = read_oracle(Path(source)).hyperparameters.space
-        click.echo(write_space(space_of([each for each in declared if not isinstance(each, Fixed)], {})).encode(), nl=False)
-        return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if os.getcwd() not in sys.path:  # as for a worker
-        sys.path.insert(0, os.getcwd())
-    with contextlib.redirect_stdout(sys.stderr):  # what it prints is no TOML
-        from search.keras_tuner.discovery import discover
-
-        found = discover(source, data)
-    for values, reason in found.broken:
-        click.echo(f"# Could not be built with {plain(values)}: {plain(reason)}", err=True)
-    click.echo(f"# What {plain(source)} asked for in {found.builds} builds.")
-    for name, value in found.fixed.items():
-        click.echo(f"# Fixed: {plain(name)} = {plain(repr(value))}")
-    click.echo(write_space(found.space).encode(), nl=False)

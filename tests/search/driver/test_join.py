@@ -14,10 +14,10 @@ from optuna.trial import TrialState
 
 from search.driver import heartbeat
 from search.driver.driver import Driver
-from search.driver.join import join
-from search.driver.launch import launch
+from search.driver.launch import join, launch
+from search.driver.ownership import Owner
 from search.driver.progress import Board
-from search.driver.resume import DRIVER_DIED, Owner, give_back
+from search.driver.retry import DRIVER_DIED, give_back
 from search.driver.views import View
 from search.errors import StudyError
 from search.records.attributes import FAILURE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY

@@ -1,0 +1,35 @@
+"""``search export``: write the best trial as a TOML config with its provenance."""
+
+from pathlib import Path
+
+import click
+
+from search.commands.shared import ANY_STUDY, STORAGE, open_any, print_written, say
+
+
+@click.command("export")
+@ANY_STUDY
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write instead of printing.")
+@click.option("--trial", type=click.IntRange(min=0), help="A trial's number instead of the best trial.")
+@click.option("--by", metavar="METRIC", help="With several directions: the metric whose best is taken, or compromise.")
+@STORAGE
+def command(study: str, output: Path | None, trial: int | None, by: str | None, storage: str | None) -> None:
+    """Write the best trial as a TOML config with its provenance: the winner of the finalists, where there is one."""
+    from search.files import write
+    from search.results.export import export_trial
+    from search.results.finalists import load_ranking
+    from search.storage.errors import storage_errors
+    from search.storage.open import close
+
+    opened = open_any(study, storage)
+    with storage_errors(opened.url):
+        ranking = load_ranking(opened.study) if trial is None and by is None else None
+        document = export_trial(opened.study, opened.spec, opened.url, trial, by, ranking)
+    close(opened.study)
+    if ranking is not None and ranking.winner is not None:
+        say(f"trial {ranking.winner.number}, the winner of {ranking.study}: {ranking.describe_choice()}")
+    if output is None:
+        click.echo(document.encode(), nl=False)  # TOML is UTF-8, whatever the terminal is
+    else:
+        write(document, output)
+        print_written(output)

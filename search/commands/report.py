@@ -1,0 +1,28 @@
+"""``search report``: write a study as one HTML page that needs no network."""
+
+from pathlib import Path
+
+import click
+
+from search.commands.shared import ANY_STUDY, STORAGE, open_any, print_written
+
+
+@click.command("report")
+@ANY_STUDY
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default="report.html", show_default=True, help="File to write."
+)
+@STORAGE
+def command(study: str, output: Path, storage: str | None) -> None:
+    """Write a study as one HTML page that needs no network."""
+    from search.files import write
+    from search.results.report.page import render
+    from search.storage.errors import storage_errors
+    from search.storage.open import close, snapshot
+
+    opened = open_any(study, storage)
+    with storage_errors(opened.url):
+        taken = snapshot(opened.study)
+    close(opened.study)
+    write(render(taken), output)
+    print_written(output)

@@ -1,0 +1,69 @@
+"""What the commands share: their common arguments, and how they open a study and say something."""
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from search.errors import SearchError
+from search.text import show_path
+
+if TYPE_CHECKING:
+    from search.storage.reference import Opened
+    from search.study_file.load import StudySpec
+
+STUDY = click.argument("study", metavar="STUDY.toml", type=click.Path(path_type=Path))
+ANY_STUDY = click.argument("study", metavar="STUDY.toml[#NAME]|URL#NAME")
+STORAGE = click.option("--storage", metavar="URL", help="Storage instead of the study file's, such as sqlite:///other.db.")
+INTERRUPTED = 130  # what a shell reports for a command ended by ^C
+
+
+def print_written(output: Path) -> None:
+    """Says that a file was written, on stdout unless that is the file."""
+    from search.files import open_file_of
+
+    click.echo(f"wrote {show_path(output)}", err=open_file_of(output) == 1)
+
+
+def say(line: str) -> None:
+    """Prints a line to stderr."""
+    click.echo(line, err=True)
+
+
+def load_study(path: Path) -> "StudySpec":
+    """Returns what a study file says."""
+    from search.study_file.load import load
+
+    quiet_optuna()
+    return load(path)
+
+
+def open_any(study: str, storage: str | None) -> "Opened":
+    """Opens what a person calls a study: a file, or a storage's URL with a name."""
+    from search.storage.reference import open_reference
+
+    quiet_optuna()
+    return open_reference(study, storage)
+
+
+def quiet_optuna() -> None:
+    """Silences Optuna's own lines."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # its lines for each trial would tear the live view
+    # Whoever made a study with lists as choices has read this.
+    warnings.filterwarnings("ignore", "Choices for a categorical distribution should be", UserWarning)
+
+
+def seconds(text: str, option: str = "--timeout") -> float:
+    """Returns an option's time in seconds."""
+    from pydantic_core import PydanticCustomError
+
+    from search.study_file.rule_errors import phrase
+    from search.study_file.units import parse_duration
+
+    try:
+        return float(parse_duration(text))
+    except PydanticCustomError as error:
+        raise SearchError(phrase(error, option)) from None

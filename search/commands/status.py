@@ -1,0 +1,21 @@
+"""``search status``: print a study as a table."""
+
+import click
+
+from search.commands.shared import ANY_STUDY, STORAGE, open_any
+
+
+@click.command("status")
+@ANY_STUDY
+@click.option("--all", "show_all", is_flag=True, help="Every trial instead of the last 20.")
+@STORAGE
+def command(study: str, show_all: bool, storage: str | None) -> None:
+    """Print a study as a table."""
+    from search.results.status import print_status
+    from search.storage.errors import storage_errors
+    from search.storage.open import close
+
+    opened = open_any(study, storage)
+    with storage_errors(opened.url):
+        print_status(opened.study, budget=opened.spec.policy.trials if opened.spec else None, rows=None if show_all else 20)
+    close(opened.study)

@@ -1,0 +1,37 @@
+"""``search worker``: join a study on PostgreSQL or MySQL, and run trials of it here until none is left to start."""
+
+from pathlib import Path
+
+import click
+
+from search.commands.shared import INTERRUPTED, STORAGE, STUDY, load_study, seconds
+
+
+@click.command("worker")
+@STUDY
+@click.option("--timeout", metavar="TIME", help="Wall time of this worker (90s, 20m, 8h), instead of the study file's.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Trials that run here at a time.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--as", "name", metavar="NAME", help="The study's name, where it was launched with --as.")
+@STORAGE
+def command(study: Path, timeout: str | None, workers: int, quiet: bool, name: str | None, storage: str | None) -> int:
+    """Join a study on PostgreSQL or MySQL, and run trials of it here until none is left to start.
+
+    Any number of machines may join, with the same study file. The first one begins the study where nobody has launched it.
+    ^C or SIGTERM ends each running trial at its next report, after 20 s in any case; the others take it up again.
+    """
+    from search.driver.launch import join
+    from search.storage.open import close
+    from search.study_file.load import renamed
+
+    spec = load_study(study)
+    if name is not None:
+        spec = renamed(spec, name, "--as")
+    joined = join(spec, timeout_s=seconds(timeout) if timeout else None, workers=workers, url=storage, quiet=quiet)
+    if not quiet:
+        from search.results.status import finished_count
+
+        why = {"interrupted": "Interrupted", "timeout": "Time is up"}.get(joined.reason, "Nothing is left to start here")
+        click.echo(f"{why}: {finished_count(joined.study)}/{joined.budget} trials of the study are finished.")
+    close(joined.study)
+    return INTERRUPTED if joined.reason == "interrupted" else 0

@@ -1,0 +1,179 @@
+"""Whether a study file still describes the study in the storage: what must stay, and what may change."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import optuna
+from optuna.distributions import check_distribution_compatibility
+from optuna.exceptions import StorageInternalError
+from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from search.driver.ownership import Owner, claim, release
+from search.errors import StorageError, StudyError
+from search.records.attributes import (
+    DRIVER_KEY,
+    FILE_KEY,
+    file_of,
+    has_former_records,
+)
+from search.storage.open import turn
+from search.study_file.distributions import describe_space
+from search.study_file.load import StudySpec
+from search.text import show
+
+
+@contextlib.contextmanager
+def claimed(study: optuna.Study, *, take_over: bool = False) -> Iterator[Owner]:
+    """Makes this process the study's driver for the block below.
+
+    Raises:
+        StudyError: Another driver is, or may be, alive.
+    """
+    owner = claim(study, take_over=take_over)
+    try:
+        yield owner
+    except StorageError:  # what is broken cannot be let go of, and need not be: a driver that has ended is known to be gone
+        raise
+    except BaseException:
+        with contextlib.suppress(StorageInternalError, SQLAlchemyError, OSError):  # the first error is the one to tell
+            release(study)
+        raise
+    release(study)
+
+
+def living_driver(study: optuna.Study) -> Owner | None:
+    """Returns another process that drives a study of the same storage, or None."""
+    owners = [Owner.from_attr(other.user_attrs.get(DRIVER_KEY)) for other in study._storage.get_all_studies()]
+    me = Owner.current()
+    return next((owner for owner in owners if owner is not None and owner != me and owner.may_live()), None)
+
+
+def check_same(study: optuna.Study, spec: StudySpec, *, keep: bool = True) -> None:
+    """Refuses a file that asks for another study under the same name; keeps the file's content with the study.
+
+    What a trial's value depends on must stay: objective, settings, space, directions and seed. How the search goes about it
+    may change: budget, sampler, pruner, enqueued configs. Nothing binds before there is something to compare with: a mistake
+    in the settings that let every trial fail can be mended in place.
+
+    Args:
+        study: The study.
+        spec: The file.
+        keep: Write the file's content into the study; else it is only looked at.
+
+    Raises:
+        StudyError: The study was made from a file that differs.
+    """
+    _refuse_former(study)
+    now = describe(spec)
+    before = file_of(study)
+    _compare(spec, "directions", [direction.name.lower() for direction in study.directions], now["directions"])
+    if before is None:  # a study of plain Optuna, taken on as it is
+        _check_kinds(study, spec)
+    else:
+        states = {trial.state for trial in study.get_trials(deepcopy=False)}
+        bound = ["seed", "space"] if states else []
+        bound += ["objective", "settings"] if states & {TrialState.COMPLETE, TrialState.PRUNED} else []
+        for key in bound:
+            _compare(spec, key, before.get(key), now[key])
+    if keep and not same(before, now):
+        study.set_user_attr(FILE_KEY, now)
+
+
+def check_identical(study: optuna.Study, spec: StudySpec) -> None:
+    """Refuses whoever would join a study with another file; whoever joins first brings the file.
+
+    Raises:
+        StudyError: The files differ in more than budgets, comments and their names.
+    """
+    _refuse_former(study)
+    now = describe(spec)
+    with turn(study):
+        before = file_of(study)
+        if before is None:
+            study.set_user_attr(FILE_KEY, now)
+            before = now
+    for key in (key for key in now if key not in ("file", "sha256")):
+        _compare(spec, key, before.get(key), now[key], "Join with the file that the study was launched with.")
+    _compare(spec, "directions", [direction.name.lower() for direction in study.directions], now["directions"])
+
+
+def describe(spec: StudySpec) -> dict[str, Any]:
+    """Returns what is kept of a study file, ready for JSON; settings as written, so without secrets of the environment."""
+    return {
+        "file": spec.path.name,
+        "sha256": spec.sha256,
+        "objective": spec.target,
+        "directions": list(spec.directions),
+        "seed": spec.seed,
+        "space": describe_space(spec.space, spec.conditions),
+        "settings": _jsonable(spec.settings),
+        "sampler": {"name": spec.sampler.name, **_jsonable(spec.sampler.options)},
+        "pruner": {"name": spec.pruner.name, **_jsonable(spec.pruner.options)},
+        "enqueue": _jsonable(list(spec.enqueue)),
+    }
+
+
+def _check_kinds(study: optuna.Study, spec: StudySpec) -> None:
+    """Refuses a space that Optuna would not add to the trials that are there."""
+    for trial in study.get_trials(deepcopy=False):
+        for name in trial.distributions.keys() & spec.space.keys():
+            try:
+                check_distribution_compatibility(trial.distributions[name], spec.space[name])
+            except ValueError as error:
+                raise StudyError(
+                    f'{spec.path}: space.{name}: must be of the kind that trial {trial.number} of study "{spec.name}" has; '
+                    f"got: {str(error).rstrip('.')}. Add --as NAME to start another study."
+                ) from None
+
+
+def _refuse_former(study: optuna.Study) -> None:
+    if has_former_records(study):
+        raise StudyError(
+            f'study "{study.study_name}": must be of this version of search; got one of an earlier version, which named its '
+            "attributes otherwise. Add --as NAME to start another study."
+        )
+
+
+def same(before: Any, now: Any) -> bool:
+    """Returns whether two values of study files are one: a number that is none is itself, and true is not 1."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        return before.keys() == now.keys() and all(same(before[key], now[key]) for key in before)
+    if isinstance(before, list | tuple) and isinstance(now, list | tuple):
+        return len(before) == len(now) and all(map(same, before, now))
+    if isinstance(before, bool) is not isinstance(now, bool):
+        return False
+    return bool(before == now) or (isinstance(before, float) and math.isnan(before) and now != now)
+
+
+def _compare(spec: StudySpec, key: str, before: Any, now: Any, remedy: str = "") -> None:
+    if same(before, now):
+        return
+    if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
+        _refuse(spec, key if key == "enqueue" else f"study.{key}", show(before), show(now), remedy)
+    table = {"settings": "objective"}.get(key, key)
+    for name in [*before, *now]:
+        if (name in before) is not (name in now) or not same(before.get(name), now.get(name)):
+            _refuse(spec, f"{table}.{name}", _shown(before, name), _shown(now, name), remedy)
+
+
+def _shown(table: Mapping[str, Any], name: str) -> str:
+    return show(table[name]) if name in table else "nothing"
+
+
+def _refuse(spec: StudySpec, where: str, before: str, now: str, remedy: str) -> None:
+    another = f"Undo the change, or add --as NAME to start another study (--warm-start {spec.name} has it learn from this one)."
+    raise StudyError(
+        f'{spec.path}: {where}: must stay as it was in study "{spec.name}", {before}; got {now}. {remedy or another}'
+    )
+
+
+def _jsonable(value: Any) -> Any:
+    """TOML has dates and times, JSON has not; they are kept as text."""
+    if isinstance(value, Mapping):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    return value if isinstance(value, str | int | float | bool) else str(value)

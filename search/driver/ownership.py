@@ -1,0 +1,106 @@
+"""Which driver a study and its trials belong to, and whether that driver may still be alive."""
+
+import os
+import time
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import optuna
+
+from search.driver import processes
+from search.errors import StudyError
+from search.records.attributes import (
+    CLOCK_KEY,
+    DRIVER_KEY,
+    WORKER_KEY,
+)
+from search.storage.open import change_user_attr
+
+_LARGEST_PID = 2**31
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A driver process, told apart from all others there were and will be, whatever clocks and host names do.
+
+    Attributes:
+        host: The machine's name, for people.
+        pid: The process id.
+        started: When it began, as `processes.started` has it.
+        boot: Names the boot of its machine; likewise `space` and `installed`, see `Machine`.
+    """
+
+    host: str
+    pid: int
+    started: float
+    boot: str = ""
+    space: str = ""
+    installed: str = ""
+
+    @classmethod
+    def current(cls) -> Self:
+        """Returns this process."""
+        return cls(processes.host_name(), os.getpid(), processes.started(), **asdict(processes.here()))
+
+    @classmethod
+    def from_attr(cls, attr: Any) -> Self | None:
+        """Returns the owner that a user attribute holds, or None where it holds none."""
+        match attr:
+            case {"host": str(host), "pid": int(pid), "started": int() | float() as started} if 0 < pid < _LARGEST_PID:
+                rest = {key: attr.get(key, "") for key in ("boot", "space", "installed")}
+                return cls(host, pid, started, **rest) if all(isinstance(value, str) for value in rest.values()) else None
+        return None
+
+    def as_attr(self, worker: int) -> dict[str, Any]:
+        """Returns the user attribute of a trial that a worker of this driver begins now."""
+        return {**asdict(self), WORKER_KEY: worker, CLOCK_KEY: time.monotonic()}
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is, or was, a process that this one could see: of this boot, and of this container if it is in one."""
+        here = processes.here()
+        return (self.boot, self.space) == (here.boot, here.space) and (here.boot != "" or self.host == processes.host_name())
+
+    def may_live(self) -> bool:
+        """Returns False where the process is known to be gone; on another machine, or in another container, it cannot be known.
+
+        What ran here before the machine was started anew is gone. A container cannot tell that from one of the same name
+        elsewhere.
+        """
+        if self.is_here:
+            return processes.is_running(self.pid, self.started)
+        here = processes.here()
+        earlier = self.host == processes.host_name() and self.boot != here.boot and self.installed in ("", here.installed)
+        return not earlier or here.is_container() or self._machine().is_container()
+
+    def _machine(self) -> processes.Machine:
+        return processes.Machine(self.boot, self.space, self.installed)
+
+
+def claim(study: optuna.Study, *, take_over: bool = False) -> Owner:
+    """Makes this process the study's driver: of several that try in the same instant, one.
+
+    Raises:
+        StudyError: Another driver is, or may be, alive.
+    """
+    me = Owner.current()
+
+    def replace(attr: Any) -> dict[str, Any]:
+        other = Owner.from_attr(attr)
+        here = other is not None and other.is_here
+        if other is not None and other != me and other.may_live() and not (take_over and not here):
+            remedy = f"End it first (kill {other.pid})" if here else "End it first, or add --take-over if it is gone"
+            raise StudyError(
+                f'study "{study.study_name}": one driver at a time; got one at work, process {other.pid} on {other.host}. '
+                f"{remedy}."
+            )
+        return asdict(me)
+
+    change_user_attr(study, DRIVER_KEY, replace)
+    return me
+
+
+def release(study: optuna.Study) -> None:
+    """Lets go of the study, where it is still ours."""
+    me = Owner.current()
+    change_user_attr(study, DRIVER_KEY, lambda attr: None if Owner.from_attr(attr) == me else attr)

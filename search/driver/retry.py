@@ -1,0 +1,100 @@
+"""How a trial that was lost or failed by accident is enqueued again."""
+
+import contextlib
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
+
+from search.driver.ownership import Owner
+from search.records.attributes import (
+    FAILURE_KEY,
+    OWNER_KEY,
+    RAN_KEY,
+    RETRIED_KEYS,
+    RETRIES_KEY,
+    RETRY_KEY,
+    TRACEBACK_KEY,
+    given_of,
+    retries_of,
+    retry_of,
+)
+from search.records.durations import end_after, until_last_sign
+from search.storage.open import end_trial, shared, turn
+
+DRIVER_DIED = "the driver died while this trial was running"
+"""Why a trial was given back that nobody ended."""
+
+
+_LONGEST_TRACEBACK = 30_000  # characters; MySQL keeps 64 kB of an attribute
+
+
+def retry_lost(study: optuna.Study, gone: Owner | None = None) -> list[int]:
+    """Fails the trials that a dead driver left RUNNING, and enqueues their parameters again; returns their numbers.
+
+    Args:
+        study: The study, which this process has claimed.
+        gone: The driver until now. What others on other machines run is theirs where they may share the study, and
+            `search.driver.heartbeat` watches it; else they are gone too.
+    """
+    me, alone = Owner.current(), shared(study) is None
+    lost = []
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        owner = Owner.from_attr(trial.user_attrs.get(OWNER_KEY))
+        if owner is None or owner in (me, gone) or (alone and not owner.is_here) or not owner.may_live():
+            give_back(study, trial.number, DRIVER_DIED, lost=True)
+            lost.append(trial.number)
+    return lost
+
+
+def give_back(
+    study: optuna.Study, number: int, reason: str, traceback: str = "", *, blamed: bool = False, lost: bool = False
+) -> None:
+    """Fails a trial that deserves another try, and enqueues its parameters with its seed; one that has ended is left as it is.
+
+    The retry comes first: a kill between the two leaves a RUNNING trial, which the next launch finds, sees its retry, and only
+    fails.
+
+    Args:
+        study: The study.
+        number: The trial.
+        reason: Why it ended.
+        traceback: Where it ended, if anybody knows.
+        blamed: The retry counts: it may have been the config's own fault.
+        lost: Nobody was there to end it: it ran until the last sign of life of its driver, not until now.
+    """
+    with turn(study):
+        trials = study.get_trials(deepcopy=False)
+        trial = trials[number]
+        if trial.state.is_finished():  # another driver held us for dead, and gave it back
+            return
+        earlier = retry_of(trial)
+        first = number if earlier is None else earlier
+        if not any(retry_of(other) == first for other in trials[number + 1 :]):
+            kept: dict[str, Any] = {key: trial.user_attrs[key] for key in RETRIED_KEYS if key in trial.user_attrs}
+            retries = retries_of(trial) + blamed
+            if retries:
+                kept[RETRIES_KEY] = retries
+            # A trial killed while it was drawn has part of its parameters; its seed draws the others as it would have.
+            params = {**given_of(trial), **trial.params}
+            study.enqueue_trial(params, user_attrs={**kept, RETRY_KEY: first})
+        with contextlib.suppress(UpdateFinishedTrialError):  # its owner, held for dead, ends it in this very moment
+            fail(study, number, reason, traceback, ran_s=until_last_sign(trial, trials) if lost else None)
+
+
+def fail(study: optuna.Study, number: int, reason: str, traceback: str = "", *, ran_s: float | None = None) -> None:
+    """Tells a trial FAIL, with its reason as user attributes, a traceback without its beginning where it is long.
+
+    Where `ran_s` is given it ended so many seconds after it began, and not now.
+    """
+    trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    study._storage.set_trial_user_attr(trial_id, FAILURE_KEY, reason)
+    if traceback:
+        study._storage.set_trial_user_attr(trial_id, TRACEBACK_KEY, traceback[-_LONGEST_TRACEBACK:])
+    if ran_s is None:
+        study.tell(number, state=TrialState.FAIL)
+        return
+    study._storage.set_trial_user_attr(trial_id, RAN_KEY, ran_s)
+    trial = study._storage.get_trial(trial_id)
+    end_trial(study, trial_id, TrialState.FAIL, None, end_after(trial, ran_s))

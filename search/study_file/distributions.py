@@ -1,0 +1,123 @@
+"""What can be asked of Optuna's distributions: whether a value lies in one, and which values it has."""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from search.study_file.conditions import Condition
+from search.text import show
+
+
+def check_value(name: str, value: Any, space: Mapping[str, BaseDistribution]) -> tuple[str, str] | None:
+    """Returns the rule that ``name = value`` breaks and its remedy, or None where the space holds it."""
+    distribution = space[name]
+    if isinstance(distribution, CategoricalDistribution):
+        if any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in distribution.choices):
+            return None
+        return f"must be one of {show(distribution.choices)}", f"Choose one of them, or add it to space.{name}."
+    kind = "a whole number" if isinstance(distribution, IntDistribution) else "a number"
+    wanted = int if isinstance(distribution, IntDistribution) else (int, float)
+    if isinstance(value, bool) or not isinstance(value, wanted):
+        return f"must be {kind}", f"Write {kind}."
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    if not distribution.low <= value <= distribution.high:
+        return f"must lie in [{distribution.low}, {distribution.high}]", f"Change it, or widen space.{name}."
+    if distribution.step is not None and not _on_step(value, distribution.low, distribution.step):
+        return f"must be {distribution.low} plus a multiple of {distribution.step}", f"Change it, or the step of space.{name}."
+    return None
+
+
+def describe_distribution(distribution: BaseDistribution) -> dict[str, Any]:
+    """Returns a distribution as a study file writes it, ready for JSON."""
+    if isinstance(distribution, CategoricalDistribution):
+        return {"type": "categorical", "choices": list(distribution.choices)}
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    kind = "int" if isinstance(distribution, IntDistribution) else "float"
+    table: dict[str, Any] = {"type": kind, "low": distribution.low, "high": distribution.high}
+    if distribution.log:
+        table["log"] = True
+    elif distribution.step is not None:
+        table["step"] = distribution.step
+    return table
+
+
+def describe_space(space: Mapping[str, BaseDistribution], conditions: Mapping[str, Condition]) -> dict[str, dict[str, Any]]:
+    """Returns a space as a study file writes it, ready for JSON."""
+    tables = {name: describe_distribution(distribution) for name, distribution in space.items()}
+    for name, condition in conditions.items():
+        tables[name]["when"] = {"param": condition.parent, "in": list(condition.values)}
+    return tables
+
+
+def write_space(space: Mapping[str, BaseDistribution]) -> str:
+    """Returns a space as the table ``[space]`` of a study file, TOML source."""
+    lines = ["[space]"]
+    for name, distribution in space.items():
+        quoted = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
+        # What JSON writes for a scalar or an array of scalars is TOML too.
+        table = [
+            f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in describe_distribution(distribution).items()
+        ]
+        lines.append(f"{quoted} = {{ {', '.join(table)} }}")
+    return "\n".join(lines).replace("\x7f", "\\u007f") + "\n"  # the one character that JSON takes and TOML does not
+
+
+def continuous(space: Mapping[str, BaseDistribution]) -> list[str]:
+    """Returns the parameters that have no countable list of values: floats without a step."""
+    return [name for name, dist in space.items() if isinstance(dist, FloatDistribution) and dist.step is None]
+
+
+def values_of(distribution: BaseDistribution) -> Iterator[Any]:
+    """Yields every value of a distribution that is not continuous, in order."""
+    if isinstance(distribution, CategoricalDistribution):
+        yield from distribution.choices
+        return
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    for at in range(_count(distribution)):
+        yield _nth(distribution, at)
+
+
+def value_at(distribution: BaseDistribution, fraction: float) -> Any:
+    """Returns the value that lies at a fraction of a distribution: of its range, on its own scale, or of its list of values.
+
+    Args:
+        distribution: Of a study's space.
+        fraction: In [0, 1); equal shares of it belong to equally many values.
+    """
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[int(fraction * len(distribution.choices))]
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    low, high = distribution.low, distribution.high
+    if distribution.log:
+        whole = isinstance(distribution, IntDistribution)
+        edge = 0.5 if whole else 0.0  # so that each whole number has its share
+        value = math.exp(math.log(low - edge) + fraction * (math.log(high + edge) - math.log(low - edge)))
+        return min(max(round(value), low), high) if whole else min(max(value, low), high)
+    if distribution.step is None:
+        return low + fraction * (high - low)
+    return _nth(distribution, int(fraction * _count(distribution)))
+
+
+def _count(distribution: IntDistribution | FloatDistribution) -> int:
+    """How many values a distribution with a step has."""
+    if isinstance(distribution, IntDistribution):
+        return (distribution.high - distribution.low) // distribution.step + 1
+    assert distribution.step is not None
+    return round((distribution.high - distribution.low) / distribution.step) + 1
+
+
+def _nth(distribution: IntDistribution | FloatDistribution, at: int) -> Any:
+    """The value after `at` steps; in floats, three steps of 0.1 are more than 0.3."""
+    assert distribution.step is not None
+    return min(distribution.low + at * distribution.step, distribution.high)
+
+
+def _on_step(value: float, low: float, step: float) -> bool:
+    if isinstance(value, int) and isinstance(low, int) and isinstance(step, int):
+        return (value - low) % step == 0
+    steps = (value - low) / step
+    return math.isclose(steps, round(steps), rel_tol=0.0, abs_tol=1e-8)

@@ -1,0 +1,1 @@
+from tests.search.servers import study, url  # noqa: F401  fixtures
