@@ -71,7 +71,7 @@ class Fold:
     validation: ImageSet
 
 
-def divide(images: ImageSet, count: int, seed: int) -> tuple[Fold, ...]:
+def k_folds(images: ImageSet, count: int, seed: int) -> tuple[Fold, ...]:
     """Divides a set into `count` folds of like size and like shares of the classes; each row validates in one of them.
 
     Raises:

@@ -81,10 +81,10 @@ def prepare(folders: Sequence[str | Path], settings: SplitSettings, cache_dir: P
     """
     manifest = scan(folders, cache_dir)
     groups = find_groups(manifest, cache_dir, flips=settings.flips, quarter_turns=settings.quarter_turns)
-    return divide(manifest, groups, settings)
+    return assign_parts(manifest, groups, settings)
 
 
-def divide(manifest: Manifest, groups: Groups, settings: SplitSettings) -> PreparedData:
+def assign_parts(manifest: Manifest, groups: Groups, settings: SplitSettings) -> PreparedData:
     """Splits a grouped manifest.
 
     Raises:

@@ -12,7 +12,7 @@ from tumorcls.errors import DataError
 from tumorcls.evaluation import metrics
 from tumorcls.evaluation.bootstrap import Resamples, draw_resamples, estimate
 from tumorcls.evaluation.metrics import Floats, Labels
-from tumorcls.evaluation.mistakes import Mistake, find_mistakes, surest
+from tumorcls.evaluation.mistakes import Mistake, find_mistakes, most_confident
 from tumorcls.evaluation.record import Condition, Evaluation, Scores, Summary
 from tumorcls.labels import CLASSES
 from tumorcls.noise.severity import SEVERITY_LEVELS, corrupt
@@ -210,7 +210,7 @@ def _find_mistakes(
         for (noise, severity), probabilities in noisy.items()
         for mistake in find_mistakes(probabilities, labels, keys, among=right, noise=noise, severity=severity)
     ]
-    return surest(find_mistakes(clean, labels, keys), groups) + surest(under_noise, groups)
+    return most_confident(find_mistakes(clean, labels, keys), groups) + most_confident(under_noise, groups)
 
 
 def _fingerprint(labels: Labels, groups: NDArray[np.int64], keys: Sequence[str]) -> str:

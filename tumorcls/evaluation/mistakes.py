@@ -64,7 +64,7 @@ def find_mistakes(
     ]
 
 
-def surest(mistakes: Iterable[Mistake], groups: NDArray[np.int64], count: int = SHOWN) -> list[Mistake]:
+def most_confident(mistakes: Iterable[Mistake], groups: NDArray[np.int64], count: int = SHOWN) -> list[Mistake]:
     """Returns the `count` mistakes of highest confidence, one of each group, or a single hard picture would fill the sheet."""
     by_group: dict[int, Mistake] = {}
     for mistake in sorted(mistakes, key=lambda mistake: -mistake.confidence):

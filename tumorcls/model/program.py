@@ -31,7 +31,7 @@ PREDICT_BATCH = 64
 
 
 @dataclass(frozen=True)
-class Structure:
+class ProgramKey:
     """The fields of a config that are part of the compiled graph; configs that share them share a program."""
 
     image_size: int
@@ -45,8 +45,8 @@ class Structure:
     takes_activations: bool
 
     @classmethod
-    def of(cls, config: TrainConfig) -> "Structure":
-        """Returns the structure of a config."""
+    def of(cls, config: TrainConfig) -> "ProgramKey":
+        """Returns the key of a config's program."""
         return cls(
             image_size=config.image_size,
             weights=config.weights,
@@ -60,7 +60,7 @@ class Structure:
         )
 
 
-class Program:
+class TrainingProgram:
     """A network, its optimizer and its compiled steps, and the state that they begin each trial with."""
 
     def __init__(self, config: TrainConfig) -> None:
@@ -190,26 +190,26 @@ class Program:
 
 
 class ProgramCache:
-    """Programs by structure; the least recently used one goes first, because each keeps its compiled code in memory."""
+    """Programs by their key; the least recently used one goes first, because each keeps its compiled code in memory."""
 
     def __init__(self, capacity: int = 2) -> None:
         """Makes an empty cache for `capacity` programs."""
         self._capacity = capacity
-        self._programs: OrderedDict[Structure, Program] = OrderedDict()
+        self._programs: OrderedDict[ProgramKey, TrainingProgram] = OrderedDict()
 
-    def get(self, config: TrainConfig) -> Program:
-        """Returns the program for a config's structure, built where there is none.
+    def get(self, config: TrainConfig) -> TrainingProgram:
+        """Returns the program for a config's key, built where there is none.
 
         Raises:
             WeightsError: The weights cannot be had.
         """
-        structure = Structure.of(config)
-        if structure not in self._programs:
+        key = ProgramKey.of(config)
+        if key not in self._programs:
             while len(self._programs) >= self._capacity:
                 self._programs.popitem(last=False)
-            self._programs[structure] = Program(config)
-        self._programs.move_to_end(structure)
-        return self._programs[structure]
+            self._programs[key] = TrainingProgram(config)
+        self._programs.move_to_end(key)
+        return self._programs[key]
 
 
 class _ViewExtractor(keras.Model):

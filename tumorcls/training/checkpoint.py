@@ -13,7 +13,7 @@ from tumorcls.cache.arrays import content_key
 from tumorcls.cache.checked import load_arrays, store_arrays
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.evaluation.mistakes import Mistake
-from tumorcls.model.program import Program
+from tumorcls.model.program import TrainingProgram
 from tumorcls.training.validation import Epoch, Measured
 
 
@@ -30,7 +30,7 @@ class Checkpoint:
         key = content_key(config=config.model_dump(mode="json"), seed=seed, data=data, backend=backend)
         return cls(folder / f"{key}.npz")
 
-    def write(self, program: Program, epochs: Sequence[Epoch]) -> None:
+    def write(self, program: TrainingProgram, epochs: Sequence[Epoch]) -> None:
         """Replaces the checkpoint. One that cannot be written, on a full disk say, is done without, and the run goes on."""
         told = np.frombuffer(json.dumps([_as_json(epoch) for epoch in epochs]).encode(), dtype=np.uint8)
         try:
@@ -38,7 +38,7 @@ class Checkpoint:
         except OSError as error:
             print(f"no checkpoint after epoch {epochs[-1].number}: {error}")
 
-    def restore(self, program: Program) -> list[Epoch]:
+    def restore(self, program: TrainingProgram) -> list[Epoch]:
         """Puts a program in the state of the checkpoint; returns the epochs before it, none where there is none to be read."""
         stored = load_arrays(self.path, ("arr_0",))
         if stored is None:

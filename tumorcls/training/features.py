@@ -15,7 +15,7 @@ from tumorcls.cache.arrays import ArrayCache, Rows, content_key
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.data.dataset import ImageSet
 from tumorcls.errors import WeightsError
-from tumorcls.model.program import PREDICT_BATCH, Program
+from tumorcls.model.program import PREDICT_BATCH, TrainingProgram
 
 VIEWS_VERSION = 1
 """Raised when the same recipe gives other activations, so that old entries are not taken for new ones."""
@@ -25,7 +25,7 @@ VIEWS_VERSION = 1
 class Features:
     """The frozen part of one program and the cache of what comes out of it."""
 
-    program: Program
+    program: TrainingProgram
     cache: ArrayCache
 
     def training_view(self, config: TrainConfig, images: ImageSet, view: int) -> Rows:

@@ -11,10 +11,10 @@ import numpy as np
 
 from tumorcls.cache.arrays import ArrayCache, Rows
 from tumorcls.config.train_config import TrainConfig
-from tumorcls.data.dataset import Fold, ImageSet, Part, divide, load_part
+from tumorcls.data.dataset import Fold, ImageSet, Part, k_folds, load_part
 from tumorcls.data.prepare import PreparedData, prepare
 from tumorcls.model.calibration import MAX_ERROR, Calibration, calibrate
-from tumorcls.model.program import Program, ProgramCache
+from tumorcls.model.program import ProgramCache, TrainingProgram
 from tumorcls.training.checkpoint import Checkpoint
 from tumorcls.training.features import Features
 from tumorcls.training.measured_with import fingerprint
@@ -42,7 +42,7 @@ class Fitted:
         validation: What it was measured on; None in a final run.
     """
 
-    program: Program
+    program: TrainingProgram
     config: TrainConfig
     last: Epoch
     seconds: Seconds
@@ -94,7 +94,7 @@ class Trainer:
         """
         if (count, config.image_size) not in self._folds:
             images = self.images("development", config.image_size)
-            self._folds[count, config.image_size] = divide(images, count, config.split.seed)
+            self._folds[count, config.image_size] = k_folds(images, count, config.split.seed)
         return self._folds[count, config.image_size]
 
     def fit(

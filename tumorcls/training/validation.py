@@ -11,9 +11,9 @@ from tumorcls.cache.arrays import ArrayCache, Rows, content_key
 from tumorcls.config.train_config import NoiseName, TrainConfig
 from tumorcls.data.dataset import ImageSet, stratified_subset
 from tumorcls.evaluation.metrics import accuracy, confusion_matrix, macro_f1
-from tumorcls.evaluation.mistakes import Mistake, find_mistakes, surest
+from tumorcls.evaluation.mistakes import Mistake, find_mistakes, most_confident
 from tumorcls.model.calibration import softmax
-from tumorcls.model.program import Program
+from tumorcls.model.program import TrainingProgram
 from tumorcls.noise.severity import SEVERITY_LEVELS, corrupt
 from tumorcls.training.features import Features
 
@@ -53,7 +53,7 @@ class Validation:
     images: ImageSet
     cache: ArrayCache
 
-    def measure(self, program: Program, config: TrainConfig, *, final: bool) -> Measured:
+    def measure(self, program: TrainingProgram, config: TrainConfig, *, final: bool) -> Measured:
         """Measures a program on clean and on corrupted images.
 
         Args:
@@ -86,14 +86,14 @@ class Validation:
         }
         return Measured({**clean_scores, **noisy_scores}, clean, curves, mistakes)
 
-    def clean_logits(self, program: Program) -> NDArray[np.float32]:
+    def clean_logits(self, program: TrainingProgram) -> NDArray[np.float32]:
         """Returns logits (n, classes) for the images as they are."""
         return self._logits(program, self.images.images, self.images.key)
 
     def _surest_mistakes(self, logits: NDArray[np.float32]) -> tuple[Mistake, ...]:
-        return tuple(surest(find_mistakes(softmax(logits), self.images.labels, self.images.keys), self.images.groups))
+        return tuple(most_confident(find_mistakes(softmax(logits), self.images.labels, self.images.keys), self.images.groups))
 
-    def _noisy_f1(self, program: Program, noise: NoiseName, severity: int, chosen: NDArray[np.int64]) -> float:
+    def _noisy_f1(self, program: TrainingProgram, noise: NoiseName, severity: int, chosen: NDArray[np.int64]) -> float:
         content = {
             "images": self.images.key,
             "noise": noise,
@@ -112,7 +112,7 @@ class Validation:
         predicted = self._logits(program, corrupted, key).argmax(axis=1)
         return float(macro_f1(confusion_matrix(self.images.labels[chosen], predicted, len(self.images.classes))))
 
-    def _logits(self, program: Program, images: Rows, key: str) -> NDArray[np.float32]:
+    def _logits(self, program: TrainingProgram, images: Rows, key: str) -> NDArray[np.float32]:
         inputs = images
         if program.takes_activations:
             inputs = Features(program, self.cache).of_images(images, key)

@@ -1,6 +1,6 @@
 import numpy as np
 
-from tumorcls.evaluation.mistakes import find_mistakes, surest
+from tumorcls.evaluation.mistakes import find_mistakes, most_confident
 
 PROBABILITIES = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.95, 0.05], [0.6, 0.4]])
 LABELS = np.array([1, 0, 0, 1, 1])
@@ -26,5 +26,5 @@ def test_only_some_images_may_count():
 
 def test_the_surest_come_first_and_one_of_each_group():
     found = find_mistakes(PROBABILITIES, LABELS, KEYS)
-    assert [one.image for one in surest(found, np.array([7, 0, 1, 7, 2]))] == [3, 2, 4]
-    assert [one.image for one in surest(found, np.arange(5), count=2)] == [3, 0]
+    assert [one.image for one in most_confident(found, np.array([7, 0, 1, 7, 2]))] == [3, 2, 4]
+    assert [one.image for one in most_confident(found, np.arange(5), count=2)] == [3, 0]

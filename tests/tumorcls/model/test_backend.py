@@ -67,9 +67,10 @@ def test_jax_compiles_one_training_step_for_each_batch_size_and_one_prediction(t
     build_backbone(32, "none").save_weights(weights)  # random weights are drawn and calibrated slowly on JAX
     code = (
         "import sys\nfrom tumorcls.model.backend import select_backend\nselect_backend()\n"
-        "import numpy as np\nfrom tumorcls.config.train_config import TrainConfig\nfrom tumorcls.model.program import Program\n"
+        "import numpy as np\nfrom tumorcls.config.train_config import TrainConfig\n"
+        "from tumorcls.model.program import TrainingProgram\n"
         "config = TrainConfig.parse({'data': 'x', 'weights': sys.argv[1], 'trainable_from': 'head', 'image_size': 32}, '')\n"
-        "program = Program(config)\nprogram.reset(config, 0)\n"
+        "program = TrainingProgram(config)\nprogram.reset(config, 0)\n"
         "rows, targets = np.ones((30, 1280), np.float16), np.eye(4, dtype=np.float32)[np.arange(30) % 4]\n"
         "for count, batch_size in ((30, 8), (28, 8), (25, 5)):\n"
         "    program.train_epoch(rows, targets, np.arange(count), batch_size)\n"
@@ -151,10 +152,10 @@ def built(home, told):
     (home / "keras.json").write_text(json.dumps(told))
     code = (
         "from tumorcls.model.backend import select_backend\nselect_backend()\nimport numpy as np\n"
-        "from tumorcls.config.train_config import TrainConfig\nfrom tumorcls.model.program import Program\n"
+        "from tumorcls.config.train_config import TrainConfig\nfrom tumorcls.model.program import TrainingProgram\n"
         "config = TrainConfig.parse({'data': 'x', 'weights': 'none', 'batch_norm': 'train', 'trainable_from': 'block7',"
         " 'image_size': 32, 'views': 0}, '')\n"
-        "program = Program(config)\nprogram.reset(config, 0)\n"
+        "program = TrainingProgram(config)\nprogram.reset(config, 0)\n"
         "images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)\n"
         "loss = program.train_epoch(images, np.eye(4, dtype=np.float32)[np.arange(8) % 4], np.arange(8), 8)\n"
         "print(loss, program.predict_logits(images).tolist())"

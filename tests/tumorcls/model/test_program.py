@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tumorcls.config.train_config import TrainConfig
-from tumorcls.model.program import PREDICT_BATCH, Program, ProgramCache
+from tumorcls.model.program import PREDICT_BATCH, ProgramCache, TrainingProgram
 
 ORDER = np.random.default_rng(1).permutation(20)
 
@@ -28,17 +28,17 @@ def run(program, config, seed):
 
 def in_fresh_process(connection, values, seed):
     config = TrainConfig.parse(values, where="test")
-    connection.send(run(Program(config), config, seed))
+    connection.send(run(TrainingProgram(config), config, seed))
 
 
 @pytest.fixture(scope="module")
 def program(make_config):
-    return Program(make_config())
+    return TrainingProgram(make_config())
 
 
 def test_a_reset_program_gives_bit_for_bit_what_a_fresh_one_gives(program, make_config):
     configs = [make_config(dropout=0.5), make_config(learning_rate=0.1, dropout=0.0), make_config(batch_size=4)]
-    fresh = [run(Program(config), config, seed) for seed, config in enumerate(configs)]
+    fresh = [run(TrainingProgram(config), config, seed) for seed, config in enumerate(configs)]
     for order in ([0, 1, 2], [2, 0, 1]):
         for index in order:
             losses, logits = run(program, configs[index], index)
@@ -50,7 +50,7 @@ def test_a_reset_program_gives_bit_for_bit_what_a_fresh_one_gives(program, make_
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_so_does_one_with_another_optimizer_and_smoothed_labels(program, make_config, optimizer):
     plain, smoothed = (make_config(optimizer=optimizer, label_smoothing=smoothing) for smoothing in (0.0, 0.2))
-    other = Program(plain)
+    other = TrainingProgram(plain)
     fresh, changed, again = (run(other, config, 1)[1] for config in (plain, smoothed, plain))
     np.testing.assert_array_equal(again, fresh)
     assert (changed != fresh).any()
@@ -66,7 +66,7 @@ def test_so_does_one_with_drop_connect_and_batch_norm_in_another_process(make_co
     here, there = context.Pipe()
     process = context.Process(target=in_fresh_process, args=(there, first.model_dump(mode="json"), 5))
     process.start()
-    program = Program(second)
+    program = TrainingProgram(second)
     run(program, second, 4)
     losses, logits = run(program, first, 5)
     fresh_losses, fresh_logits = here.recv()

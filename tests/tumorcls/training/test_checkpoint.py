@@ -5,7 +5,7 @@ import errno
 import numpy as np
 import pytest
 
-from tumorcls.model.program import Program
+from tumorcls.model.program import TrainingProgram
 from tumorcls.training.checkpoint import Checkpoint
 from tumorcls.training.trainer import Trainer
 
@@ -44,8 +44,8 @@ def test_what_was_lost_goes_on_as_if_nothing_had_happened(fresh, make_config, tm
     with pytest.raises(Lost):
         fresh(config).fit(config, 5, lose_after(2, before), checkpoints=tmp_path)
     trained = []
-    train_epoch = Program.train_epoch
-    monkeypatch.setattr(Program, "train_epoch", lambda self, *given: trained.append(1) or train_epoch(self, *given))
+    train_epoch = TrainingProgram.train_epoch
+    monkeypatch.setattr(TrainingProgram, "train_epoch", lambda self, *given: trained.append(1) or train_epoch(self, *given))
     after = []
     fitted = fresh(config).fit(config, 5, after.append, checkpoints=tmp_path)
     assert len(trained) == 2, "the first two were not trained again"
@@ -102,7 +102,7 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_run(fresh, make_config, tm
 
 
 def test_a_state_of_another_structure_changes_nothing(make_config):
-    program = Program(make_config())
+    program = TrainingProgram(make_config())
     before = program.state()
     with pytest.raises(ValueError, match="same structure"):
         program.set_state(before[1:])

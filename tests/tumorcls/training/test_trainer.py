@@ -5,7 +5,7 @@ from tumorcls.cache.arrays import ArrayCache
 from tumorcls.data.dataset import stratified_subset
 from tumorcls.errors import DataError
 from tumorcls.model.backbone import FROZEN_OUTPUT
-from tumorcls.model.program import Program
+from tumorcls.model.program import TrainingProgram
 from tumorcls.noise.severity import corrupt
 from tumorcls.training.features import Features
 from tumorcls.training.trainer import Trainer, learning_rate_at
@@ -110,7 +110,7 @@ def whole_network(trainer, make_config):
 @pytest.mark.parametrize("start", FROZEN_OUTPUT)
 def test_cached_activations_measure_as_the_whole_network_does(trainer, make_config, whole_network, start):
     config = make_config(trainable_from=start, noisy_images=24)
-    program = Program(config)
+    program = TrainingProgram(config)
     program.reset(config, 3)
     program._head.set_weights(whole_network.head_weights)
     images = trainer.images("validation", 32)
