@@ -7,6 +7,7 @@ python -m benchmarks.trial_speed.ours fill WORK OUTPUT
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -91,7 +92,7 @@ def fill(work: Work, output: Path) -> None:
     used_views = min(config.cached_views, config.epochs)
     for level in NOISE_LEVELS:
         for view in range(used_views):
-            features.training_view(config.model_copy(update={"noise_intensity": level}), train, view)
+            features.training_view(replace(config.view_recipe, noise_intensity=level), train, view)
     if used_views:
         features.of_images(validation.images, validation.key)
     output.write_text(json.dumps({"seconds": time.time() - started, "views": used_views * len(NOISE_LEVELS)}))

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -22,6 +23,22 @@ NOISE_GRID = 0.05
 """Step of `noise_intensity`, so that trials can share cached views."""
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+@dataclass(frozen=True)
+class ViewRecipe:
+    """How a training image becomes an augmented, noisy view: all that a config says of one, said only here."""
+
+    noises: tuple[NoiseName, ...]
+    noise_intensity: float
+    clean_share: float
+    rotation_degrees: float
+    width_shift: float
+    height_shift: float
+    horizontal_flip: bool
+
+
+VIEW_FIELDS = tuple(field.name for field in fields(ViewRecipe))
 
 
 class TrainConfig(BaseModel):
@@ -137,6 +154,11 @@ class TrainConfig(BaseModel):
     def cached_views(self) -> int:
         """Number of views whose activations are cached; 0 where nothing is frozen or caching is off."""
         return 0 if self.trainable_from == "all" else self.views
+
+    @property
+    def view_recipe(self) -> ViewRecipe:
+        """How its views are drawn; configs with equal recipes share them."""
+        return ViewRecipe(**{name: getattr(self, name) for name in VIEW_FIELDS})
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> "TrainConfig":

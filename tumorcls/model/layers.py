@@ -6,6 +6,9 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
+from tumorcls.config.train_config import ViewRecipe
+from tumorcls.noise.layer import RandomNoise
+
 _HAS_KERNEL = keras.backend.backend() == "tensorflow"
 
 
@@ -98,6 +101,15 @@ class RandomAugment(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return {**super().get_config(), "seed": self.seed}
+
+
+def assign_recipe(recipe: ViewRecipe, augment: RandomAugment, noise: RandomNoise) -> None:
+    """Gives two layers the ranges of a recipe; `noise` was made with its noises and its share of clean images."""
+    augment.rotation.assign(recipe.rotation_degrees)
+    augment.width_shift.assign(recipe.width_shift)
+    augment.height_shift.assign(recipe.height_shift)
+    augment.flip.assign(0.5 if recipe.horizontal_flip else 0.0)
+    noise.max_intensity.assign(recipe.noise_intensity)
 
 
 def _resample(images: KerasTensor, maps: KerasTensor) -> KerasTensor:

@@ -15,9 +15,9 @@ from keras import KerasTensor, ops
 from numpy.typing import NDArray
 
 from tumorcls.cache.arrays import Rows
-from tumorcls.config.train_config import NoiseName, OptimizerName, TrainableFrom, TrainConfig
+from tumorcls.config.train_config import NoiseName, OptimizerName, TrainableFrom, TrainConfig, ViewRecipe
 from tumorcls.model.backbone import build_backbone, build_classifier, set_batch_norm, split_backbone, weights_sha256
-from tumorcls.model.layers import RandomAugment, VariableDropout
+from tumorcls.model.layers import RandomAugment, VariableDropout, assign_recipe
 from tumorcls.noise.layer import RandomNoise
 
 _OPTIMIZERS: dict[OptimizerName, Callable[[], keras.optimizers.Optimizer]] = {
@@ -114,7 +114,7 @@ class TrainingProgram:
         kernel = keras.initializers.GlorotUniform(seed=next(children) >> 1)(self._head.kernel.shape)
         self._head.kernel.assign(kernel)
         self._dropout.rate.assign(config.dropout)
-        self.set_view_recipe(config)
+        self.set_view_recipe(config.view_recipe)
 
     def state(self) -> list[NDArray[Any]]:
         """Returns all that training changes: weights, statistics, optimizer, random states."""
@@ -135,13 +135,9 @@ class TrainingProgram:
         """Sets the optimizer's learning rate for the steps that follow."""
         self._optimizer.learning_rate = learning_rate
 
-    def set_view_recipe(self, config: TrainConfig) -> None:
-        """Sets how training images are augmented and how much noise they get."""
-        self._augment.rotation.assign(config.rotation_degrees)
-        self._augment.width_shift.assign(config.width_shift)
-        self._augment.height_shift.assign(config.height_shift)
-        self._augment.flip.assign(0.5 if config.horizontal_flip else 0.0)
-        self._noise.max_intensity.assign(config.noise_intensity)
+    def set_view_recipe(self, recipe: ViewRecipe) -> None:
+        """Sets how training images are augmented and how much noise they get; the noises are part of the program."""
+        assign_recipe(recipe, self._augment, self._noise)
 
     def train_epoch(self, inputs: Rows, targets: NDArray[np.float32], order: NDArray[np.int64], batch_size: int) -> float:
         """Trains on every row once, in the given order.

@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 
 from tumorcls import DISCLAIMER
+from tumorcls.config.train_config import VIEW_FIELDS
 from tumorcls.errors import DataError
 from tumorcls.evaluation.record import Evaluation
 from tumorcls.model.saved_model import SavedModel
@@ -22,8 +23,7 @@ _LONGEST = 500  # letters of a text from the model's file
 _MARKUP = re.compile(r"[\\`*\[\]<>&|~]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
 _TRAINING = (
     *("image_size", "weights", "trainable_from", "batch_norm", "epochs", "batch_size", "learning_rate", "schedule", "dropout"),
-    *("label_smoothing", "noises", "noise_intensity", "clean_share", "rotation_degrees", "width_shift", "height_shift"),
-    *("horizontal_flip", "views"),
+    *("label_smoothing", *VIEW_FIELDS, "views"),
 )
 
 

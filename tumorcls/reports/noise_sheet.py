@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from tumorcls.config.train_config import TrainConfig
+from tumorcls.config.train_config import TrainConfig, ViewRecipe
 from tumorcls.data.images import fit_square
 from tumorcls.noise.severity import SEVERITIES, SEVERITY_LEVELS, corrupt
 
@@ -51,32 +51,28 @@ def draw_sheet(
         An RGB picture.
     """
     squares = np.stack([fit_square(image, config.image_size) for image in images])
-    views = training_views(squares, config, draws, seed)
+    views = training_views(squares, config.view_recipe, draws, seed)
     blocks = [
-        (name, [*_noise_rows(square, name, seed), *_training_rows(seen, config)])
+        (name, [*_noise_rows(square, name, seed), *_training_rows(seen, config.view_recipe)])
         for square, name, seen in zip(squares, names, views, strict=True)
     ]
     return _paint(blocks, config.image_size)
 
 
-def training_views(squares: Pixels, config: TrainConfig, draws: int, seed: int) -> Pixels:
+def training_views(squares: Pixels, recipe: ViewRecipe, draws: int, seed: int) -> Pixels:
     """Returns what training would see of each image: uint8 (n, draws, size, size, 3).
 
     They come from the layers of the training program itself.
     """
     from keras import ops
 
-    from tumorcls.model.layers import RandomAugment
+    from tumorcls.model.layers import RandomAugment, assign_recipe
     from tumorcls.noise.layer import RandomNoise
 
     augment_seed, noise_seed = (int(child) for child in np.random.SeedSequence(seed).generate_state(2) >> 1)
     augment = RandomAugment(seed=augment_seed)
-    noise = RandomNoise(config.noises, config.clean_share, seed=noise_seed)
-    augment.rotation.assign(config.rotation_degrees)
-    augment.width_shift.assign(config.width_shift)
-    augment.height_shift.assign(config.height_shift)
-    augment.flip.assign(0.5 if config.horizontal_flip else 0.0)
-    noise.max_intensity.assign(config.noise_intensity)
+    noise = RandomNoise(recipe.noises, recipe.clean_share, seed=noise_seed)
+    assign_recipe(recipe, augment, noise)
     repeated = np.repeat(squares, draws, axis=0).astype(np.float32)
     seen = ops.convert_to_numpy(noise(augment(repeated, training=True), training=True))
     views: Pixels = np.rint(seen).astype(np.uint8).reshape(len(squares), draws, *squares.shape[1:])
@@ -94,12 +90,12 @@ def _noise_rows(square: Pixels, name: str, seed: int) -> list[Row]:
     return rows
 
 
-def _training_rows(views: Pixels, config: TrainConfig) -> list[Row]:
+def _training_rows(views: Pixels, recipe: ViewRecipe) -> list[Row]:
     tiles = [Tile(view, f"draw {i + 1}") for i, view in enumerate(views)]
     note = (
-        f"intensity up to {config.noise_intensity:g},\n{config.clean_share:.0%} clean,\n"
-        f"rotation ±{config.rotation_degrees:g}°,\nshift ±{config.width_shift:g} / ±{config.height_shift:g}"
-        + (",\nflip" if config.horizontal_flip else "")
+        f"intensity up to {recipe.noise_intensity:g},\n{recipe.clean_share:.0%} clean,\n"
+        f"rotation ±{recipe.rotation_degrees:g}°,\nshift ±{recipe.width_shift:g} / ±{recipe.height_shift:g}"
+        + (",\nflip" if recipe.horizontal_flip else "")
     )
     starts = range(0, len(tiles), _COLUMNS)
     return [

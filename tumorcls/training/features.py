@@ -6,13 +6,13 @@ that it depends on: the frozen weights, the images, and how the view was drawn.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tumorcls.cache.arrays import ArrayCache, Rows, content_key
-from tumorcls.config.train_config import TrainConfig
+from tumorcls.config.train_config import ViewRecipe
 from tumorcls.data.dataset import ImageSet
 from tumorcls.errors import WeightsError
 from tumorcls.model.program import PREDICT_BATCH, TrainingProgram
@@ -28,13 +28,13 @@ class Features:
     program: TrainingProgram
     cache: ArrayCache
 
-    def training_view(self, config: TrainConfig, images: ImageSet, view: int) -> Rows:
+    def training_view(self, recipe: ViewRecipe, images: ImageSet, view: int) -> Rows:
         """Returns activations of one augmented and noisy view of each training image.
 
         Args:
-            config: Gives the noise and the augmentation; its other fields do not matter.
+            recipe: Noise and augmentation.
             images: n training images.
-            view: Which of the draws, in [0, `config.views`). A view does not depend on the trial's seed: trials share it.
+            view: Which of the draws, in [0, `TrainConfig.views`). A view does not depend on the trial's seed: trials share it.
 
         Returns:
             float16, shape (n, ...), read-only.
@@ -43,13 +43,12 @@ class Features:
             DataError: The cache cannot be written.
             WeightsError: An activation is not finite.
         """
-        recipe = config.model_dump(include=_VIEW_FIELDS, mode="json")
 
         def draw(rows: NDArray[np.uint8], first: int) -> NDArray[np.float32]:
-            self.program.set_view_recipe(config)
+            self.program.set_view_recipe(recipe)
             return self.program.draw_view(rows, seed=(view << 32) + first)
 
-        return self._activations(images.images, draw, content_of=images.key, recipe=recipe, view=view)
+        return self._activations(images.images, draw, content_of=images.key, recipe=asdict(recipe), view=view)
 
     def of_images(self, images: Rows, key: str) -> Rows:
         """Returns activations of images as they are, float16 of shape (n, ...); `key` names the images' content."""
@@ -76,13 +75,4 @@ class Features:
         return self.cache.get(key, shape, np.float16, make)
 
 
-_VIEW_FIELDS = {
-    "noise_intensity",
-    "noises",
-    "clean_share",
-    "rotation_degrees",
-    "width_shift",
-    "height_shift",
-    "horizontal_flip",
-}
 _CHUNK = 8 * PREDICT_BATCH  # images whose float32 activations are in memory at once

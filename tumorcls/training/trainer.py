@@ -145,7 +145,7 @@ class Trainer:
             begun = perf_counter()
             inputs: Rows = train.images
             if config.cached_views:
-                inputs = features.training_view(config, train, number % config.cached_views)
+                inputs = features.training_view(config.view_recipe, train, number % config.cached_views)
             program.set_learning_rate(learning_rate_at(config, number))
             loss = program.train_epoch(inputs, targets, order_rng.permutation(rows), config.batch_size)
             trained = perf_counter()

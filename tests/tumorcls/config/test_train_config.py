@@ -5,7 +5,7 @@ import pytest
 from search.study_file.distributions import continuous, values_of
 from search.study_file.load import load
 from tumorcls.cache.folder import cache_folder
-from tumorcls.config.train_config import TrainConfig
+from tumorcls.config.train_config import VIEW_FIELDS, TrainConfig
 from tumorcls.errors import ConfigError
 
 WHERE = "studies/x.toml"
@@ -119,3 +119,17 @@ def test_every_setting_is_documented():
     names = [f"`{name}`" for name in TrainConfig.model_fields if name != "split"]
     names += [f"`split.{name}`" for name in split.model_fields]
     assert [name for name in names if name not in page] == []
+
+
+IN_NO_VIEW = {
+    *("data", "split", "image_size", "weights", "trainable_from"),  # what is drawn of and runs it: the entry's other keys
+    *("batch_norm", "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "dropout", "label_smoothing"),
+    "views",  # how many there are; each is an entry of its own
+    *("score", "measured_noises", "noisy_images"),
+}
+
+
+def test_each_setting_is_in_the_recipe_of_a_view_or_known_not_to_be():
+    """A setting that changes views and is in no recipe would be given another's cached views."""
+    assert set(TrainConfig.model_fields) == {*VIEW_FIELDS, *IN_NO_VIEW}
+    assert not IN_NO_VIEW & {*VIEW_FIELDS}

@@ -107,7 +107,7 @@ def test_predictions_do_not_depend_on_how_many_rows_are_asked_for(program):
 
 def test_a_view_is_fixed_by_its_seed(program, make_config):
     images = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
-    program.set_view_recipe(make_config(noise_intensity=1.0))
+    program.set_view_recipe(make_config(noise_intensity=1.0).view_recipe)
     first = program.draw_view(images, seed=1)
     program.reset(make_config(noise_intensity=1.0), 9)
     np.testing.assert_array_equal(program.draw_view(images, seed=1), first)

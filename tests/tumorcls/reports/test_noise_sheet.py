@@ -37,16 +37,16 @@ def test_shows_every_noise_at_every_severity_and_what_training_sees(image, confi
     for noise in SEVERITIES:
         for severity in range(1, 6):
             assert holds(sheet, corrupt(image[None], noise, severity, 3, ["scan.jpg"])[0])
-    for view in training_views(image[None], config, 7, 3)[0]:
+    for view in training_views(image[None], config.view_recipe, 7, 3)[0]:
         assert holds(sheet, view)
 
 
 def test_views_are_those_of_the_config(image, config):
     plain = {"noise_intensity": 0.0, "rotation_degrees": 0.0, "width_shift": 0.0, "height_shift": 0.0}
     still = config.model_copy(update={**plain, "horizontal_flip": False})
-    np.testing.assert_array_equal(training_views(image[None], still, 2, 0), np.repeat(image[None, None], 2, axis=1))
+    np.testing.assert_array_equal(training_views(image[None], still.view_recipe, 2, 0), np.repeat(image[None, None], 2, axis=1))
     flipping = config.model_copy(update=plain)
-    views = training_views(image[None], flipping, 30, 0)[0]
+    views = training_views(image[None], flipping.view_recipe, 30, 0)[0]
     assert {np.array_equal(view, image[:, ::-1]) for view in views} == {True, False}
 
 

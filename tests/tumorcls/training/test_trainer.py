@@ -131,14 +131,14 @@ def test_views_differ_and_are_shared_by_all_trials(trainer, make_config):
     config = make_config(noise_intensity=1.0)
     images = trainer.images("train", config.image_size)
     features = Features(trainer.programs.get(config), ArrayCache(trainer.cache / "arrays"))
-    first = np.array(features.training_view(config, images, 0))
+    first = np.array(features.training_view(config.view_recipe, images, 0))
     assert first.dtype == np.float16
-    assert (first != features.training_view(config, images, 1)).any()
-    assert (first != features.training_view(make_config(noise_intensity=0.0), images, 0)).any()
+    assert (first != features.training_view(config.view_recipe, images, 1)).any()
+    assert (first != features.training_view(make_config(noise_intensity=0.0).view_recipe, images, 0)).any()
     trainer.fit(config, 77, lambda epoch: None)
     changed = make_config(noise_intensity=1.0, dropout=0.1, epochs=1, learning_rate=0.5)
     path = {p: p.stat().st_ino for p in (trainer.cache / "arrays").glob("*.npy")}
-    np.testing.assert_array_equal(features.training_view(changed, images, 0), first)
+    np.testing.assert_array_equal(features.training_view(changed.view_recipe, images, 0), first)
     assert {p: p.stat().st_ino for p in (trainer.cache / "arrays").glob("*.npy")} == path, "nothing was made anew"
 
 
