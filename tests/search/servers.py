@@ -16,6 +16,9 @@ import pytest
 
 from search.storage import open as storage
 
+SERVERS = [pytest.param(name, marks=pytest.mark.server) for name in ("postgresql", "mariadb")]
+"""For a fixture that is run with each of the servers' fixtures."""
+
 USER = "tester"
 PASSWORD = "pa55/w%rd:Zebra"
 ENCODED = "pa55%2Fw%25rd%3AZebra"
@@ -199,11 +202,11 @@ def mariadb():
             yield server
 
 
-@pytest.fixture(params=["sqlite", "journal", "postgresql", "mysql"])
+@pytest.fixture(params=["sqlite", "journal", *SERVERS])
 def url(request):
     """An empty storage of each kind."""
     if request.param == "sqlite":
         return "sqlite:///every.db"
     if request.param == "journal":
         return "journal:///every.log"
-    return request.getfixturevalue({"mysql": "mariadb"}.get(request.param, request.param)).new_database()
+    return request.getfixturevalue(request.param).new_database()

@@ -27,6 +27,7 @@ from search.study_file.load import StudySpec, load
 from search.workers.inline import InlineExecutor
 from search.workers.pool import Crew
 from search.workers.process import WorkerSetup
+from tests.search.servers import SERVERS
 
 SPACE = {"x": optuna.distributions.FloatDistribution(-10.0, 10.0)}
 ELSEWHERE = {"host": "elsewhere", "pid": 1, "started": 1.0, "worker": 0}
@@ -34,7 +35,7 @@ DEAD = {**asdict(Owner.current()), "started": 1.0, "worker": 0}
 BLIND = {"sampler": {"name": '"random"'}, "pruner": {"name": '"none"'}}
 
 
-@pytest.fixture(params=["postgresql", "mariadb"])
+@pytest.fixture(params=SERVERS)
 def url(request):
     return request.getfixturevalue(request.param).new_database()
 

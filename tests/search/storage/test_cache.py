@@ -6,6 +6,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from search.storage import open as storage
+from tests.search.servers import SERVERS
 
 SPACE = {
     "x": optuna.distributions.FloatDistribution(-10.0, 10.0),
@@ -13,7 +14,7 @@ SPACE = {
 }
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+@pytest.fixture(params=["sqlite", *SERVERS])
 def url(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/demo.db"

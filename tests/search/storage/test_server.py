@@ -8,9 +8,10 @@ import sqlalchemy
 
 from search.errors import StorageError
 from search.storage import open as storage
+from tests.search.servers import SERVERS
 
 
-@pytest.fixture(params=["postgresql", "mariadb"])
+@pytest.fixture(params=SERVERS)
 def server(request):
     """A server that may be stopped: it runs again after the test."""
     server = request.getfixturevalue(request.param)

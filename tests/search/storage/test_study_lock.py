@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from search.storage import open as storage
+from tests.search.servers import SERVERS
 
 
-@pytest.fixture(params=["postgresql", "mariadb"])
+@pytest.fixture(params=SERVERS)
 def server(request):
     return request.getfixturevalue(request.param)
 

@@ -1,0 +1,49 @@
+"""The tiers of the tests, by place: what is quick, what is slow, what needs a server, and what runs in which process."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.peak_memory import PeakMemory
+
+TESTS = Path(__file__).parent
+
+SLOW = ("faults",)
+"""What is slow as a whole, whatever its tests say."""
+
+SERVERS = frozenset({"postgresql", "mariadb"})
+"""Fixtures that start a server."""
+
+KERAS = (
+    "search/keras_tuner",
+    "tumorcls/commands",
+    "tumorcls/evaluation",
+    "tumorcls/inference",
+    "tumorcls/model",
+    "tumorcls/noise/test_layer.py",
+    "tumorcls/reports",
+    "tumorcls/test_objective.py",
+    "tumorcls/training",
+)
+"""What builds or runs networks. One process runs all of it in the quick tier: a second one would need as much memory again."""
+
+
+def pytest_configure(config):
+    """Lets the process that the user started watch the memory of all of them."""
+    if not hasattr(config, "workerinput") and not config.option.collectonly:
+        config.pluginmanager.register(PeakMemory())
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m looks at the marks, and --dist loadgroup at the groups
+def pytest_collection_modifyitems(items):
+    """Marks tests by where they are and what they ask for; files stay whole, so that their fixtures are made once."""
+    for item in items:
+        place = item.path.relative_to(TESTS).as_posix()
+        if place.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+        if SERVERS & set(item.fixturenames):
+            item.add_marker(pytest.mark.server)
+        if place.startswith(KERAS):
+            item.add_marker(pytest.mark.keras)
+        quick_keras = item.get_closest_marker("keras") and not item.get_closest_marker("slow")
+        item.add_marker(pytest.mark.xdist_group("keras" if quick_keras else place))
