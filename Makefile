@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-all lint clean
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -24,8 +24,16 @@ demo: $(INSTALLED)
 	@echo '  ../$(BIN)/tumorcls train --config best.toml                train the best config'
 	@echo '  ../$(BIN)/tumorcls evaluate model.keras --html test.html   measure it, clean and under noise'
 
+# Two processes: one for all that runs networks, and one for the rest.
+PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --durations 15
+
+# What needs no server and no network: minutes.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(PYTEST) -m 'not slow and not server' --timeout 120
+
+# And what remains: servers, Ray, kills and faults by the dozen, the README's way from first to last, real images.
+test-all: test
+	$(PYTEST) -m 'slow or server'
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

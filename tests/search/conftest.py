@@ -1,4 +1,5 @@
 import contextlib
+import io
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from search import cli
 from search.records.attributes import SEED_KEY
 from tests.search.servers import assert_no_password, mariadb, password, postgresql, small_disk  # noqa: F401  fixtures
 
@@ -79,19 +81,44 @@ def environment():
 
 
 @pytest.fixture
-def search(folder, environment):
-    """Runs ``python -m search`` to its end."""
+def search(folder, monkeypatch):
+    """Runs a command of ``search`` to its end, in this process; its workers are processes all the same."""
+
+    def run(*arguments, code=0, **extra):
+        sys.modules.pop("objectives", None)  # a process of its own would read the file as it is now
+        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+        with monkeypatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            patch.setattr(sys, "argv", ["search", *map(str, arguments)])
+            patch.setattr(sys, "warnoptions", ["error"])  # for the workers
+            for name, value in {"COLUMNS": "200", **extra}.items():
+                patch.setenv(name, value)
+            with pytest.raises(SystemExit) as exit_:
+                cli.main()
+        printed = [stream.buffer.getvalue().decode() for stream in (out, err)]
+        return _checked(subprocess.CompletedProcess(arguments, exit_.value.code or 0, *printed), code)
+
+    return run
+
+
+@pytest.fixture
+def search_process(folder, environment):
+    """Runs ``python -m search`` to its end, as `search` does: where the process is the point."""
 
     def run(*arguments, code=0, **extra):
         command = [sys.executable, "-W", "error", "-m", "search", *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**environment, **extra})
-        assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-        if code == 1:
-            assert len(done.stderr.splitlines()) == 1, done.stderr
-            assert done.stderr.startswith("error: ")
-        return done
+        return _checked(done, code)
 
     return run
+
+
+def _checked(done, code):
+    """Returns what a command left, having made sure of its exit code, and that an expected error is one line."""
+    assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    if code == 1:
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        assert done.stderr.startswith("error: ")
+    return done
 
 
 @pytest.fixture

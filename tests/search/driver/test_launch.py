@@ -46,9 +46,9 @@ def undisturbed(tmp_path_factory, toml, environment, results):
     return results(optuna.load_study(study_name="demo", storage=f"sqlite:///{folder}/demo.db"))
 
 
-def test_a_launch_from_the_file_to_the_next_commands(write, search, read_study, undisturbed, results):
+def test_a_launch_from_the_file_to_the_next_commands(write, search_process, read_study, undisturbed, results):
     write(**SLOW)
-    done = search("launch", "demo.toml")
+    done = search_process("launch", "demo.toml")
     lines = done.stdout.splitlines()
     assert lines[0] == "Runs the code of objectives.py in this folder, which demo.toml names as its objective."
     assert lines[1].startswith("starting | 0/6 trials")
@@ -70,9 +70,9 @@ def test_a_launch_from_the_file_to_the_next_commands(write, search, read_study, 
     assert study.user_attrs[FILE_KEY]["space"] == {"x": {"type": "float", "low": -10.0, "high": 10.0}}
     assert {trial.user_attrs["pid"] for trial in study.trials} != {os.getpid()}
 
-    again = search("launch", "demo.toml")
+    again = search_process("launch", "demo.toml")
     assert again.stdout.splitlines()[1] == "Budget reached: 6/6 trials."
-    assert search("launch", "demo.toml", "--quiet").stdout == ""
+    assert search_process("launch", "demo.toml", "--quiet").stdout == ""
     assert len(read_study().trials) == 6
 
 

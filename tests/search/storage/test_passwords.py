@@ -40,16 +40,16 @@ def test_a_refused_connection(server, place, pattern, wrong, remedy, assert_no_p
 
 
 @pytest.mark.slow
-def test_what_commands_print(postgresql, search, write, assert_no_password):
+def test_what_commands_print(postgresql, search_process, write, assert_no_password):
     url = in_query(postgresql.new_database())
     path = write(study={"trials": "2"})
-    empty = search("status", path, "--storage", url, code=1)
+    empty = search_process("status", path, "--storage", url, code=1)
     assert "holds no study" in empty.stderr
-    launched = search("launch", path, "--storage", url)
+    launched = search_process("launch", path, "--storage", url)
     assert "--storage" in launched.stdout
-    exported = search("export", path, "--storage", url)
+    exported = search_process("export", path, "--storage", url)
     assert "storage = " in exported.stdout
-    refused = search("export", path, "--storage", url, "--trial", "7", code=1)
+    refused = search_process("export", path, "--storage", url, "--trial", "7", code=1)
     assert_no_password(*(text for done in (empty, launched, exported, refused) for text in (done.stdout, done.stderr)))
 
 

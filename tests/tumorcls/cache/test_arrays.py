@@ -247,13 +247,33 @@ def test_a_bound_that_is_no_size_is_one_line(monkeypatch, text):
     assert len(str(caught.value)) < 200
 
 
-def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
+def test_a_place_that_cannot_be_written_is_said_once_and_done_without(tmp_path, made, capsys):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="TUMORCLS_CACHE") as caught:
-        ArrayCache(tmp_path / "file").get("key", (1,), np.uint8, never)
-    assert "\n" not in str(caught.value)
+
+    def make():
+        made.append(1)
+        yield VALUES
+
+    for key in ("key", "key", "other"):
+        entry = ArrayCache(tmp_path / "file").get(key, SHAPE, np.float16, make)
+        np.testing.assert_array_equal(entry[:], VALUES)
+        np.testing.assert_array_equal(entry[[3, 0]], VALUES[[3, 0]])
+    assert made == [1, 1], "each is kept in memory"
+    said = capsys.readouterr().err
+    assert said.startswith(f"{tmp_path / 'file'}: the cache must be writable and have room; ")
+    assert "TUMORCLS_CACHE" in said
+    assert said.count("\n") == 1
+
+
+def test_what_neither_the_disk_nor_the_memory_takes_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="room"):
         ArrayCache(tmp_path, max_bytes=2**62).get("huge", (2**50,), np.uint8, never)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(arrays, "HELD_ENTRY_BYTES", 0)
+    monkeypatch.setattr(arrays, "_bytes_to_spare", lambda: 100)
+    with pytest.raises(DataError, match="TUMORCLS_CACHE") as caught:
+        ArrayCache(tmp_path / "file").get("key", SHAPE, np.float16, never)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_drive_without_locks_is_written_without(open_entry, monkeypatch):
