@@ -1,0 +1,51 @@
+"""docs/architecture.md and CONTRIBUTING.md name what there is."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+NOT_MODULES = {"__init__", "__main__", "__pycache__"}
+
+
+def section(package):
+    return re.search(rf"## The rooms of `{package}`, top first\n(.*?)\n## ", ARCHITECTURE, re.DOTALL)[1]
+
+
+@pytest.mark.parametrize("package", ["search", "tumorcls"])
+def test_the_table_of_rooms_is_that_of_the_folders(package):
+    """Each folder with the first line of its `__init__`, and each module at the top, once, in an order that the layers have."""
+    rows = dict(re.findall(r"^\| (`.*?`) \| (.*) \|$", section(package), re.MULTILINE))
+    names = [name for row in rows for name in re.findall(r"`(\w+)/?`", row)]
+    top = {path.stem for path in (ROOT / package).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert sorted(names) == sorted(top - NOT_MODULES)
+    for row, answer in rows.items():
+        if row.endswith("/`"):
+            source = (ROOT / package / row.strip("`") / "__init__.py").read_text(encoding="utf-8")
+            assert ast.get_docstring(ast.parse(source)).splitlines()[0] == answer
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in settings if contract.get("containers") == [package])
+    level = {name: number for number, layer in enumerate(layers) for name in re.findall(r"\w+", layer)}
+    rooms = [level[row.strip("`/")] for row in rows if row.endswith("/`")]
+    assert rooms == sorted(rooms)
+
+
+@pytest.mark.parametrize("page", [ARCHITECTURE, CONTRIBUTING], ids=["architecture", "contributing"])
+def test_files_that_are_named_exist(page):
+    named = {path for path in re.findall(r"`([\w./-]+/[\w.-]+\.(?:py|md|yaml|toml))`", page) if "NAME" not in path}
+    assert named
+    places = (ROOT, ROOT / "search", ROOT / "tumorcls")
+    assert [path for path in sorted(named) if not any((place / path).exists() for place in places)] == []
+
+
+@pytest.mark.parametrize("package", ["search", "tumorcls"])
+def test_each_room_says_in_one_line_what_it_is(package):
+    for path in (ROOT / package).rglob("__init__.py"):
+        lines = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").splitlines()
+        assert lines, path
+        assert 20 < len(lines[0]) <= 128, path
