@@ -28,6 +28,23 @@ BASE = {
 }
 
 
+class Clock:
+    """Time that passes only where a test says so."""
+
+    def __init__(self, monkeypatch):
+        self.now = 1000.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+    def pass_(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The monotonic clock, in the hands of a test."""
+    return Clock(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def toml():
     """Returns the function that writes a study file's text."""

@@ -1,43 +1,17 @@
 """The driver with workers in threads: what is recorded of each trial. Processes and signals are in test_launch.py."""
 
-from dataclasses import replace
-
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from search.driver.ask import Asker
-from search.driver.driver import Driver
 from search.driver.initial_design import initial_design
-from search.driver.ownership import Owner
-from search.driver.progress import Board
 from search.driver.retry import give_back
-from search.driver.views import View
 from search.errors import ObjectiveError
 from search.records.attributes import FAILURE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY, TRACEBACK_KEY
 from search.seeds import Stream, derive
-from search.study_file import pruners
 from search.study_file.load import load
 from search.workers.inline import InlineExecutor
-from search.workers.pool import Crew
-from search.workers.process import WorkerSetup
-
-
-@pytest.fixture
-def drive(write):
-    def run(resumed=None, /, *, workers=1, trials=None, timeout_s=None, **tables):
-        spec = load(write(**tables))
-        study = resumed or optuna.create_study(directions=list(spec.directions))
-        study.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
-        executor = InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings))
-        policy = replace(spec.policy, trials=trials or spec.policy.trials, timeout_s=timeout_s or spec.policy.timeout_s)
-        view = View(Board.of(study, policy.trials), None)
-        driver = Driver(study, replace(spec, policy=policy), Crew(executor, workers, policy), Owner.current(), view)
-        study.set_user_attr("reason", None)
-        study.set_user_attr("reason", driver.run())
-        return study
-
-    return run
 
 
 def test_everything_about_a_trial_is_recorded(drive):

@@ -1,4 +1,4 @@
-"""Launches with real processes: what is killed, interrupted and resumed."""
+"""Launches with real processes: what is killed, interrupted and resumed. The same by a script, in no time: test_verdicts.py."""
 
 import os
 import shutil
@@ -99,7 +99,7 @@ def test_the_driver_killed_in_the_middle_of_a_trial(write, search, start, wait_f
     assert rows("PRAGMA integrity_check") == [("ok",)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_the_first_interrupt_ends_trials_at_their_next_report(
     write, start, search, wait_for, read_study, undisturbed, number, results
 ):
@@ -121,6 +121,7 @@ def test_the_first_interrupt_ends_trials_at_their_next_report(
     assert results(read_study()) == undisturbed
 
 
+@pytest.mark.slow
 def test_an_interrupt_reaches_workers_that_wait_for_no_answer(write, start, wait_for, read_study):
     write(**SLOW, pruner={"name": '"none"'})
     driver = start("launch", "demo.toml")
@@ -143,6 +144,7 @@ def test_the_second_interrupt_ends_at_once(write, start, wait_for, read_study):
     assert [trial.state.name for trial in read_study().trials] == ["FAIL", "WAITING"]
 
 
+@pytest.mark.slow
 def test_an_objective_that_catches_everything_is_still_interrupted(write, start, wait_for):
     write(study={"objective": '"objectives:swallow"', "trials": "3"})
     driver = start("launch", "demo.toml")
@@ -155,7 +157,7 @@ def test_an_objective_that_catches_everything_is_still_interrupted(write, start,
     ("mode", "reason"),
     [
         ("kill", "the worker process was killed by SIGKILL (out of memory?)"),
-        ("exit", "the worker process ended with exit code 7"),
+        pytest.param("exit", "the worker process ended with exit code 7", marks=pytest.mark.slow),
     ],
 )
 def test_a_worker_that_dies_is_replaced(write, search, read_study, mode, reason):
@@ -201,6 +203,7 @@ def test_a_config_that_needs_too_much_memory_is_infeasible(write, search, read_s
     assert "infeasible · " in out
 
 
+@pytest.mark.slow
 def test_memory_that_ran_out_in_a_used_worker_is_not_held_against_the_config(write, search, read_study):
     write(study={"objective": '"objectives:run_out"', "trials": "6"}, objective={"leaks": "true", "above": "-11.0"})
     search("launch", "demo.toml")
@@ -229,8 +232,10 @@ def test_a_worker_is_replaced_between_trials(write, search, read_study, keys, mi
     ("keys", "trials", "says"),
     [
         ({"max_reports": "9"}, 3, "All reports are used up (max_reports): 3/50 trials. To go on, raise it"),
-        ({"max_device_time": '"0.5s"'}, None, "All device time is used up (max_device_time): "),
-        ({"patience": "3"}, None, "No better trial for a while (patience): "),
+        pytest.param(
+            {"max_device_time": '"0.5s"'}, None, "All device time is used up (max_device_time): ", marks=pytest.mark.slow
+        ),
+        pytest.param({"patience": "3"}, None, "No better trial for a while (patience): ", marks=pytest.mark.slow),
     ],
 )
 def test_budgets_hold_over_launches(write, search, read_study, keys, trials, says):

@@ -1,4 +1,3 @@
-import time
 from types import SimpleNamespace
 
 import optuna
@@ -7,22 +6,6 @@ import pytest
 from search.study_file.policy import Policy
 from search.workers.pool import Crew
 from search.workers.protocol import Report, RunTrial
-
-
-class Clock:
-    """Time that passes only where a test says so."""
-
-    def __init__(self, monkeypatch):
-        self.now = 1000.0
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
-
-    def pass_(self, seconds):
-        self.now += seconds
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    return Clock(monkeypatch)
 
 
 @pytest.fixture

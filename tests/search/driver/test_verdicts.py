@@ -1,0 +1,268 @@
+"""What the driver makes of workers that die, hang, run out of memory or cannot start: they follow a script, and so does time.
+
+The same with real processes: test_launch.py.
+"""
+
+import io
+import os
+import signal
+import threading
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from rich.console import Console
+
+from search.errors import ObjectiveError, WorkerError
+from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RETRY_KEY, SEED_KEY
+from search.workers.protocol import Answer, Died, Outcome, Ready, Report, RunTrial, Stop
+
+NO_PRUNER = {"name": '"none"'}
+ENDED_WITH_7 = "the worker process ended with exit code 7"
+
+
+class ScriptedExecutor:
+    """Plays the workers of a launch.
+
+    Args:
+        clock: Passes where no worker speaks.
+        play: Yields what a worker says of a task, with None for silence; its second argument counts the worker's trials from 1.
+        starts: What those that are started say, one after the other; after these, that they are ready.
+
+    Attributes:
+        started: How many were started.
+        left: The reasons that those were given which were told to leave.
+    """
+
+    def __init__(self, clock, play, starts=()):
+        self.started, self.left = 0, []
+        self._clock, self._play, self._starts = clock, play, iter(starts)
+        self._said, self._trials, self._running = {}, {}, {}
+
+    def start(self, worker):
+        self.started += 1
+        self._trials[worker] = 0
+        self._said[worker] = iter([next(self._starts, Ready())])
+
+    def send(self, worker, message):
+        match message:
+            case RunTrial():
+                self._trials[worker] += 1
+                self._running[worker] = message.number
+                self._said[worker] = self._play(message, self._trials[worker])
+            case Answer(stop=True):  # which a worker hears at its next report
+                self._said[worker] = iter([Outcome(self._running[worker], "interrupted")])
+            case Stop(reason):
+                self.left.append(reason)
+                self._said[worker] = iter([Died("the worker process ended with exit code 0")])
+
+    def receive(self, timeout_s):
+        said = [(worker, message) for worker, script in self._said.items() if (message := next(script, None)) is not None]
+        for worker, message in said:
+            if isinstance(message, Died):
+                del self._said[worker]
+        if not said:
+            self._clock.pass_(timeout_s)
+        return said
+
+    def kill(self, worker):
+        del self._said[worker]
+
+    def stop(self, *, at_once=False):
+        self._said.clear()
+
+
+def complete(task, _nth):
+    yield Outcome(task.number, "complete", (task.params["x"],))
+
+
+@pytest.fixture
+def script(clock):
+    """Makes an executor of `play`, which is given each task; what it leaves out is a trial that completes."""
+
+    def make(play, starts=()):
+        def played(task, nth):
+            yield from play(task, nth) or complete(task, nth)
+
+        return ScriptedExecutor(clock, played, starts)
+
+    return make
+
+
+@pytest.fixture
+def console():
+    return Console(file=io.StringIO(), width=200)
+
+
+def printed(console):
+    return console.file.getvalue()
+
+
+def names(study):
+    return [trial.state.name for trial in study.trials]
+
+
+@pytest.mark.parametrize("reason", [ENDED_WITH_7, "the worker process was killed by SIGKILL (out of memory?)"])
+def test_what_a_worker_died_of_is_recorded_and_its_trial_is_tried_again(drive, script, reason):
+    executor = script(lambda task, _: [Died(reason)] if task.number == 1 else None)
+    study = drive(executor=executor, study={"trials": "3"})
+    assert names(study) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    lost, retry = study.trials[1:3]
+    assert lost.user_attrs[FAILURE_KEY] == reason
+    assert (retry.user_attrs[RETRY_KEY], retry.user_attrs[SEED_KEY]) == (1, lost.user_attrs[SEED_KEY])
+    assert retry.params == lost.params
+    assert executor.started == 2, "it is replaced"
+
+
+def test_a_worker_that_is_silent_for_too_long_is_killed_and_its_trial_tried_again_once(drive, script, console):
+    def hang(task, _nth):
+        if task.number in (1, 2):
+            return iter([Report(task.number, 0.0, 0)])
+        return None
+
+    keys = {"trials": "3", "report_timeout": "1", "max_retries": "1"}
+    study = drive(executor=script(hang), console=console, study=keys)
+    assert names(study) == ["COMPLETE", "FAIL", "FAIL", "COMPLETE", "COMPLETE"]
+    reason = "no report for 1 s (report_timeout); the worker was killed"
+    assert [trial.user_attrs.get(FAILURE_KEY) for trial in study.trials] == [None, reason, reason, None, None]
+    assert [trial.user_attrs.get(RETRY_KEY) for trial in study.trials] == [None, None, 1, None, None], "tried again once"
+    assert f"trial 1 failed, and is tried again: {reason}" in printed(console)
+    assert f"trial 2 failed: {reason}" in printed(console)
+
+
+def run_out(above, leaks=False):
+    """What `objectives:run_out` does."""
+
+    def play(task, nth):
+        if task.params["x"] > above and not (leaks and nth == 1):
+            return iter([Outcome(task.number, "failed", reason="MemoryError: cannot allocate 3 TiB", out_of_memory=True)])
+        return None
+
+    return play
+
+
+def test_a_config_is_infeasible_where_it_needs_too_much_memory_in_a_fresh_worker(drive, script, console):
+    study = drive(executor=script(run_out(above=0.0)), console=console, study={"trials": "8"})
+    assert set(names(study)) == {"COMPLETE", "PRUNED", "FAIL"}
+    tried_twice = {trial.user_attrs[RETRY_KEY]: trial for trial in study.trials if RETRY_KEY in trial.user_attrs}
+    for trial in study.trials:
+        assert (trial.user_attrs.get(FAILURE_KEY) is not None) == (trial.params["x"] > 0)
+        if trial.state is TrialState.FAIL:
+            assert tried_twice[trial.number].constraints == {MEMORY_CONSTRAINT: 1.0}
+    assert "worker 0 is replaced: memory ran out in it" in printed(console)
+    assert "infeasible: MemoryError: cannot allocate 3 TiB" in printed(console)
+    assert "infeasible · " in printed(console)
+
+
+def test_memory_that_ran_out_in_a_used_worker_is_not_held_against_the_config(drive, script):
+    study = drive(executor=script(run_out(above=-11.0, leaks=True)), study={"trials": "6"})
+    assert set(names(study)) == {"COMPLETE", "FAIL"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "memory", "why"),
+    [
+        ({"worker_trials": "2"}, 0, "2 trials run (worker_trials)"),
+        ({"worker_memory": '"400MB"'}, 250 << 20, "in use after a trial, more than worker_memory = 400 MB"),
+    ],
+)
+def test_a_worker_is_replaced_between_trials(drive, script, console, keys, memory, why):
+    executor = script(lambda task, nth: iter([Outcome(task.number, "complete", (1.0,), memory=memory * nth)]))
+    study = drive(executor=executor, console=console, study={"trials": "6", **keys})
+    assert names(study) == ["COMPLETE"] * 6
+    assert executor.started == 3
+    lines = [line for line in printed(console).splitlines() if line.startswith("worker 0 is replaced: ")]
+    assert len(lines) == len(executor.left) == 2
+    assert all(why in text for text in [*lines, *executor.left])
+
+
+@pytest.mark.parametrize(
+    ("keys", "trials", "reason"),
+    [
+        ({"max_reports": "9"}, 3, "reports"),
+        ({"max_device_time": '"50s"'}, 5, "device_time"),
+        ({"patience": "3"}, 4, "patience"),
+    ],
+)
+def test_budgets_hold_over_launches(drive, script, clock, keys, trials, reason):
+    def play(task, _nth):
+        for step in range(4):
+            clock.pass_(3.0)
+            yield Report(task.number, 0.0, step)
+        yield Outcome(task.number, "complete", (1.0,))
+
+    study = optuna.create_study(direction="maximize")
+    for _ in range(2):
+        drive(study, executor=script(play), study={"trials": "50", **keys}, pruner=NO_PRUNER)
+        assert study.user_attrs["reason"] == reason
+        assert len(study.trials) == trials, "the second time there is nothing left to use"
+
+
+CANNOT_START = Died("the worker process ended with exit code 3")
+
+
+def dies_first(task, _nth):
+    return iter([Died(ENDED_WITH_7)]) if task.number == 0 else None
+
+
+def test_a_worker_that_could_start_before_gets_another_chance(drive, script):
+    executor = script(dies_first, starts=[Ready(), CANNOT_START, CANNOT_START])
+    assert names(drive(executor=executor, study={"trials": "2"})) == ["FAIL", "COMPLETE", "COMPLETE"]
+
+
+@pytest.mark.parametrize("starts", [[CANNOT_START], [Ready(), CANNOT_START, CANNOT_START, CANNOT_START]])
+def test_a_first_start_that_fails_and_three_later_ones_in_a_row_end_the_launch(drive, script, starts):
+    with pytest.raises(WorkerError, match="worker 0: must start; got: the worker process ended with exit code 3"):
+        drive(executor=script(dies_first, starts), study={"trials": "2"})
+
+
+def test_failures_in_a_row_end_the_launch(drive, script):
+    executor = script(lambda task, _: iter([Outcome(task.number, "failed", reason="OwnError: the disk is full")]))
+    with pytest.raises(ObjectiveError, match=r"3 trials in a row failed, the last one \(trial 2\) because: OwnError: the disk"):
+        drive(executor=executor)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("pruner", [{"name": '"median"'}, NO_PRUNER], ids=["asked", "unasked"])
+def test_the_first_interrupt_ends_trials_at_their_next_report_and_the_study_goes_on(
+    drive, script, results, console, number, pruner
+):
+    def reports(task, _nth):
+        for step in range(3):
+            yield Report(task.number, task.params["x"], step)
+        yield from complete(task, _nth)
+
+    def interrupted(task, _nth):
+        for report in reports(task, _nth):
+            if task.number == 2 and getattr(report, "step", 0) == 1:
+                os.kill(os.getpid(), number)
+            yield report
+
+    tables = {"study": {"trials": "6"}, "pruner": pruner}
+    study = drive(executor=script(interrupted), console=console, **tables)
+    assert study.user_attrs["reason"] == "interrupted"
+    assert names(study)[2:] == ["FAIL", "WAITING"]
+    assert study.trials[2].user_attrs[FAILURE_KEY] == "interrupted"
+    assert "stopping: each running trial ends at its next report" in printed(console)
+    drive(study, executor=script(reports), **tables)
+    assert results(study) == results(drive(executor=script(reports), **tables))
+
+
+def test_an_objective_that_catches_everything_is_still_interrupted(drive):
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    study = drive(study={"objective": '"objectives:swallow"', "trials": "3"})
+    assert study.user_attrs["reason"] == "interrupted"
+    assert study.trials[0].user_attrs[FAILURE_KEY] == "interrupted"
+
+
+def test_the_second_interrupt_ends_at_once(drive, script):
+    def deaf(task, _nth):
+        os.kill(os.getpid(), signal.SIGINT)
+        yield Report(task.number, 0.0, 0)
+        os.kill(os.getpid(), signal.SIGINT)
+        yield None
+
+    executor = script(deaf)
+    executor.send = lambda worker, message, send=executor.send: None if isinstance(message, Answer) else send(worker, message)
+    study = drive(executor=executor)
+    assert (study.user_attrs["reason"], names(study)) == ("interrupted", ["FAIL", "WAITING"])
