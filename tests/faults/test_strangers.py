@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tests.tumorcls.pictures import blob, write
+from tests.tumorcls.pictures import blob, image_set, write
 from tumorcls.errors import DataError, ModelError, TumorclsError
 from tumorcls.model.backend import select_backend
 
@@ -33,7 +33,7 @@ select_backend()
 from tumorcls.commands import audit as audit_command  # noqa: E402
 from tumorcls.config.train_config import TrainConfig  # noqa: E402
 from tumorcls.data.prepare import prepare  # noqa: E402
-from tumorcls.evaluation.evaluate import measure  # noqa: E402
+from tumorcls.evaluation.evaluate import Plan, Predictions, measure  # noqa: E402
 from tumorcls.evaluation.record import Evaluation  # noqa: E402
 from tumorcls.labels import CLASSES  # noqa: E402
 from tumorcls.model.backbone import build_network  # noqa: E402
@@ -886,11 +886,8 @@ def measured(model):
     labels = np.arange(16) % 4
     probabilities = np.roll(np.eye(4)[labels], 1, axis=0) * 0.6 + 0.1
     noisy = {("gaussian", severity): probabilities for severity in range(1, 6)}
-    return loaded, measure(
-        *(probabilities, noisy, labels, np.arange(16), [f"key{i}" for i in range(16)]),
-        resamples=20,
-        provenance={"model_sha256": loaded.sha256},
-    )
+    provenance = {"model_sha256": loaded.sha256}
+    return loaded, measure(Predictions(probabilities, noisy), image_set(labels), Plan(resamples=20), provenance=provenance)
 
 
 @pytest.mark.parametrize("number", range(7))

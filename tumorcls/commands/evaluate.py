@@ -44,7 +44,7 @@ def command(
 
     select_backend()
     from tumorcls.commands.streams import tell_written
-    from tumorcls.evaluation.evaluate import evaluate_model
+    from tumorcls.evaluation.evaluate import Plan, evaluate_model
     from tumorcls.evaluation.record import Evaluation
     from tumorcls.model.saved_model import load_model
     from tumorcls.reports.evaluation_page import write_page
@@ -69,14 +69,9 @@ def command(
     noises = () if clean_only else model.config.measured_noises
     evaluation = evaluate_model(
         model.predict,
-        test.images,
-        test.labels,
-        test.groups,
-        test.keys,
-        noises,
+        test,
+        Plan(noises, seed=CORRUPTION_SEED),
         name=model_file.stem,
-        classes=model.classes,
-        noise_seed=CORRUPTION_SEED,
         provenance={
             "model_sha256": model.sha256,
             "manifest_sha256": prepared.manifest.sha256,

@@ -1,4 +1,4 @@
-"""How sure is a measured value? Percentile intervals from a bootstrap over groups of images."""
+"""Percentile intervals of measured values, from a bootstrap over groups of images."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tumorcls.evaluation.metrics import Floats
+from tumorcls.evaluation.metrics import Floats, Labels
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 """Holds where a value is read from a file."""
@@ -63,6 +63,15 @@ class Resamples:
         sums: Floats = (self.counts @ per_group).reshape(len(self.counts), *per_image.shape[1:])
         return sums
 
+    def measured(self, per_image: Floats) -> Floats:
+        """Returns the sum over the test set and, behind it, those of `sums`: shape (1 + resamples, ...)."""
+        return np.concatenate([per_image.sum(axis=0)[None], self.sums(per_image)])
+
+    def confusions(self, labels: Labels, predicted: Labels, classes: int) -> Floats:
+        """Returns the confusion matrices of the test set and of each resample, shape (1 + resamples, classes, classes)."""
+        cells = np.eye(classes**2)[labels * classes + predicted]
+        return self.measured(cells).reshape(-1, classes, classes)
+
 
 def draw_resamples(groups: NDArray[np.int64], resamples: int, seed: int) -> Resamples:
     """Draws as many groups as there are, with replacement, `resamples` times.
@@ -78,11 +87,12 @@ def draw_resamples(groups: NDArray[np.int64], resamples: int, seed: int) -> Resa
     return Resamples(counts.astype(np.float64), group)
 
 
-def estimate(value: float | np.floating | Floats, resampled: Floats) -> Estimate:
-    """Returns a value with the percentile interval of its resamples (shape (resamples,)).
+def estimate(values: Floats) -> Estimate:
+    """Returns the measured value, which is the first of `values`, with the percentile interval of its resamples, the others.
 
     A resample in which the value is not defined (NaN: it holds no image of a class) is left out.
     """
+    value, resampled = values[0], values[1:]
     defined = resampled[~np.isnan(resampled)]
     if np.isnan(value) or not len(defined):
         return Estimate(None, None, None)

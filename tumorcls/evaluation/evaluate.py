@@ -1,218 +1,188 @@
-"""How does a model do on test images, clean and under noise? Predictions in, an `Evaluation` with intervals out."""
+"""How a model does on test images, clean and under noise: predictions in, an `Evaluation` with intervals out."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorcls.cache.arrays import Rows
+from tumorcls.data.dataset import ImageSet
 from tumorcls.errors import DataError
 from tumorcls.evaluation import metrics
 from tumorcls.evaluation.bootstrap import Resamples, draw_resamples, estimate
 from tumorcls.evaluation.metrics import Floats, Labels
 from tumorcls.evaluation.mistakes import Mistake, find_mistakes, most_confident
 from tumorcls.evaluation.record import Condition, Evaluation, Scores, Summary
-from tumorcls.labels import CLASSES
 from tumorcls.noise.severity import SEVERITY_LEVELS, corrupt
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 """uint8 images (n, h, w, 3) in [0, 255] -> probabilities (n, k), rows that add up to 1."""
-
-Probabilities = Mapping[tuple[str, int], Floats]
-"""Probabilities (n, k) by noise and severity."""
 
 RESAMPLES = 1000
 
 _CHUNK = 512  # images corrupted at a time: 100 MB at 150 x 150 where all at once might be many GB
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a model is measured under, and how.
+
+    Attributes:
+        noises: Names from `tumorcls.noise.kinds.NOISES`; none measures clean images only.
+        severities: From 1 to 5, of each noise.
+        seed: Of the corruptions and of the bootstrap.
+        resamples: Number of bootstrap resamples behind every interval.
+    """
+
+    noises: tuple[str, ...] = ()
+    severities: tuple[int, ...] = SEVERITY_LEVELS
+    seed: int = 0
+    resamples: int = RESAMPLES
+
+    @property
+    def conditions(self) -> list[tuple[str, int]]:
+        """Noise and severity of each condition, each once, the mildest of a noise first."""
+        return list(product(dict.fromkeys(self.noises), sorted(set(self.severities))))
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Probabilities (n, k) of the same n images as they are, and by noise and severity."""
+
+    clean: Floats
+    noisy: Mapping[tuple[str, int], Floats]
+
+
 def evaluate_model(
     predict: Predict,
-    images: Rows,
-    labels: Labels,
-    groups: NDArray[np.int64],
-    keys: Sequence[str],
-    noises: Sequence[str],
+    test: ImageSet,
+    plan: Plan,
     *,
     name: str = "model",
-    classes: Sequence[str] = CLASSES,
-    severities: Sequence[int] = SEVERITY_LEVELS,
-    noise_seed: int = 0,
-    resamples: int = RESAMPLES,
     provenance: Mapping[str, str] | None = None,
     on_condition: Callable[[str, int], None] | None = None,
 ) -> Evaluation:
     """Measures a model on clean images and under every noise at every severity.
 
     Args:
-        predict: The model.
-        images: uint8 of shape (n, h, w, 3), RGB, [0, 255].
-        labels: (n,) class indices.
-        groups: (n,) images of one group are resampled together; see `tumorcls.evaluation.bootstrap`.
-        keys: What identifies each image's content; decides its noise.
-        noises: Names from `tumorcls.noise.kinds.NOISES`; none measures clean images only.
+        predict: The model; its probabilities are in the order of the set's classes.
+        test: Images of one group are resampled together; an image's key decides its noise.
+        plan: The conditions.
         name: Of the model, for people.
-        classes: Names of its k classes, in the order of its probabilities.
-        severities: From 1 to 5.
-        noise_seed: Seed of the corruptions and of the bootstrap.
-        resamples: Number of bootstrap resamples behind every interval.
         provenance: Kept with the result.
         on_condition: Called with noise and severity before each is measured, for a progress display.
 
     Raises:
         DataError: There is no image, or the model returned something other than (n, k) finite probabilities.
     """
-    chunks = (images[at : at + _CHUNK] for at in range(0, max(1, len(images)), _CHUNK))
-    clean = _predict_all(predict, chunks, len(classes))
-    noisy: dict[tuple[str, int], Floats] = {}
-    for noise, severity in product(dict.fromkeys(noises), sorted(set(severities))):
+    clean = _predict_all(predict, test)
+    noisy = {}
+    for condition in plan.conditions:
         if on_condition is not None:
-            on_condition(noise, severity)
-        noisy[noise, severity] = _predict_all(predict, _corrupted(images, noise, severity, noise_seed, keys), len(classes))
-    return measure(
-        clean,
-        noisy,
-        labels,
-        groups,
-        keys,
-        name=name,
-        classes=classes,
-        noise_seed=noise_seed,
-        resamples=resamples,
-        provenance=provenance,
-    )
+            on_condition(*condition)
+        noisy[condition] = _predict_all(predict, test, *condition, seed=plan.seed)
+    return measure(Predictions(clean, noisy), test, plan, name=name, provenance=provenance)
 
 
 def measure(
-    clean: Floats,
-    noisy: Probabilities,
-    labels: Labels,
-    groups: NDArray[np.int64],
-    keys: Sequence[str],
+    predictions: Predictions,
+    test: ImageSet,
+    plan: Plan,
     *,
     name: str = "model",
-    classes: Sequence[str] = CLASSES,
-    noise_seed: int = 0,
-    resamples: int = RESAMPLES,
     provenance: Mapping[str, str] | None = None,
 ) -> Evaluation:
-    """Measures predictions that were already made; see `evaluate_model`.
-
-    Args:
-        clean: Probabilities (n, k) for images as they are.
-        noisy: The same under each noise and severity.
-        labels: See `evaluate_model`, as for all that follows.
-        groups: Images of one group are resampled together.
-        keys: What identifies each image's content.
-        name: Of the model.
-        classes: Names of its classes.
-        noise_seed: With which `noisy` was made; also of the bootstrap.
-        resamples: Number of bootstrap resamples.
-        provenance: Kept with the result.
-    """
-    drawn = draw_resamples(groups, resamples, noise_seed)
-    conditions, f1_samples = [], []
-    clean_scores, clean_f1 = _score(labels, clean, drawn)
-    for (noise, severity), probabilities in noisy.items():
-        scores, samples = _score(labels, probabilities, drawn)
+    """Measures predictions that were already made; their conditions count, not the plan's. See `evaluate_model`."""
+    resamples = draw_resamples(test.groups, plan.resamples, plan.seed)
+    conditions: list[Condition] = []
+    curves: dict[str, list[Floats]] = {}
+    clean, clean_f1 = _score(test.labels, predictions.clean, resamples)
+    for (noise, severity), probabilities in predictions.noisy.items():
+        scores, macro_f1 = _score(test.labels, probabilities, resamples)
         conditions.append(Condition(noise, severity, scores))
-        f1_samples.append(samples)
+        curves.setdefault(noise, []).append(macro_f1)
     return Evaluation(
         name=name,
-        classes=tuple(classes),
-        labels=tuple(labels.tolist()),
-        groups=tuple(groups.tolist()),
-        test_set_sha256=_fingerprint(labels, groups, keys),
-        noise_seed=noise_seed,
-        resamples=resamples,
-        clean=clean_scores,
+        classes=test.classes,
+        labels=tuple(test.labels.tolist()),
+        groups=tuple(test.groups.tolist()),
+        test_set_sha256=_fingerprint(test),
+        noise_seed=plan.seed,
+        resamples=plan.resamples,
+        clean=clean,
         noisy=tuple(conditions),
-        summary=_summarise(clean_f1, conditions, f1_samples) if conditions else None,
-        mistakes=tuple(_find_mistakes(clean, noisy, labels, groups, keys)),
+        summary=_summarise(metrics.noisy_f1(clean_f1, curves)) if conditions else None,
+        mistakes=tuple(_find_mistakes(predictions, test)),
         provenance=dict(provenance or {}),
     )
 
 
-def _predict_all(predict: Predict, chunks: Iterable[NDArray[np.uint8]], classes: int) -> Floats:
+def _predict_all(predict: Predict, test: ImageSet, noise: str | None = None, severity: int = 0, seed: int = 0) -> Floats:
+    """Returns the probabilities of the images, corrupted where a noise is named."""
+    if not len(test.labels):
+        raise DataError("test images: there must be at least one; got none. Give the test part a larger share.")
+
+    def chunks() -> Iterator[NDArray[np.uint8]]:
+        for start in range(0, len(test.labels), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            yield test.images[rows] if noise is None else corrupt(test.images[rows], noise, severity, seed, test.keys[rows])
+
     parts = []
-    for chunk in chunks:
-        if not len(chunk):
-            raise DataError("test images: there must be at least one; got none. Give the test part a larger share.")
+    for chunk in chunks():
         part = np.asarray(predict(chunk), dtype=np.float64)
-        if part.shape != (len(chunk), classes) or not np.isfinite(part).all():
+        if part.shape != (len(chunk), len(test.classes)) or not np.isfinite(part).all():
             raise DataError(
-                f"predictions: must be ({len(chunk)}, {classes}) finite probabilities; "
+                f"predictions: must be ({len(chunk)}, {len(test.classes)}) finite probabilities; "
                 f"got {part.shape} with {np.count_nonzero(~np.isfinite(part))} not finite. Train the model again."
             )
         parts.append(part)
     return np.concatenate(parts)
 
 
-def _corrupted(images: Rows, noise: str, severity: int, seed: int, keys: Sequence[str]) -> Iterator[NDArray[np.uint8]]:
-    for start in range(0, len(images), _CHUNK):
-        end = start + _CHUNK
-        yield corrupt(images[start:end], noise, severity, seed, keys[start:end])
-
-
 def _score(labels: Labels, probabilities: Floats, resamples: Resamples) -> tuple[Scores, Floats]:
     """Returns the scores, and the macro-F1 of the test set and of each resample, shape (1 + resamples,)."""
     predicted, classes = probabilities.argmax(axis=1), probabilities.shape[1]
-    counts = metrics.confusion_matrix(labels, predicted, classes)
-    cells = np.eye(classes**2)[labels * classes + predicted]
-    confusion = resamples.sums(cells).reshape(-1, classes, classes)
-    sums = metrics.calibration_sums(labels, probabilities)
-    macro_f1, resampled_f1 = metrics.macro_f1(counts), metrics.macro_f1(confusion)
-    recall, resampled_recall = metrics.recall(counts), metrics.recall(confusion)
+    confusion = resamples.confusions(labels, predicted, classes)
+    calibration = resamples.measured(metrics.calibration_sums(labels, probabilities))
+    macro_f1 = metrics.macro_f1(confusion)
     scores = Scores(
-        accuracy=estimate(metrics.accuracy(counts), metrics.accuracy(confusion)),
-        balanced_accuracy=estimate(metrics.balanced_accuracy(counts), metrics.balanced_accuracy(confusion)),
-        macro_f1=estimate(macro_f1, resampled_f1),
-        calibration_error=estimate(
-            metrics.calibration_error(sums.sum(axis=0)), metrics.calibration_error(resamples.sums(sums))
-        ),
-        recall=tuple(estimate(recall[i], resampled_recall[:, i]) for i in range(classes)),
-        precision=_optional(metrics.precision(counts)),
-        f1=_optional(metrics.f1(counts)),
+        accuracy=estimate(metrics.accuracy(confusion)),
+        balanced_accuracy=estimate(metrics.balanced_accuracy(confusion)),
+        macro_f1=estimate(macro_f1),
+        calibration_error=estimate(metrics.calibration_error(calibration)),
+        recall=tuple(map(estimate, metrics.recall(confusion).T)),
+        precision=_optional(metrics.precision(confusion[0])),
+        f1=_optional(metrics.f1(confusion[0])),
         roc_auc=tuple(metrics.roc_auc(labels, probabilities)),
-        confusion=tuple(tuple(row) for row in counts.tolist()),
-        reliability=tuple(metrics.calibration_bins(sums.sum(axis=0))),
+        confusion=tuple(tuple(row) for row in confusion[0].astype(int).tolist()),
+        reliability=tuple(metrics.calibration_bins(calibration[0])),
         predicted=tuple(predicted.tolist()),
     )
-    return scores, np.concatenate([macro_f1[None], resampled_f1])
+    return scores, macro_f1
 
 
 def _optional(values: Floats) -> tuple[float | None, ...]:
     return tuple(None if np.isnan(value) else value for value in values.tolist())
 
 
-def _summarise(clean_f1: Floats, conditions: Sequence[Condition], f1_samples: Sequence[Floats]) -> Summary:
-    """Returns the means over noises; which noise is the worst is decided on the test set, not in each resample."""
-    by_noise: dict[str, list[Floats]] = {}
-    for condition, samples in zip(conditions, f1_samples, strict=True):
-        by_noise.setdefault(condition.noise, []).append(samples)
-    means = {noise: np.mean(samples, axis=0) for noise, samples in by_noise.items()}
-    noisy = np.mean(list(means.values()), axis=0)
-    robust = (clean_f1 + noisy) / 2
-    worst = min(means, key=lambda noise: float(means[noise][0]))
-    noisy_f1, robust_f1, worst_f1 = (estimate(values[0], values[1:]) for values in (noisy, robust, means[worst]))
-    return Summary(noisy_f1, robust_f1, worst_f1, worst)
+def _summarise(f1: metrics.NoisyF1) -> Summary:
+    return Summary(estimate(f1.noisy), estimate(f1.robust), estimate(f1.worst), f1.worst_noise)
 
 
-def _find_mistakes(
-    clean: Floats, noisy: Probabilities, labels: Labels, groups: NDArray[np.int64], keys: Sequence[str]
-) -> list[Mistake]:
-    """Returns the surest mistakes on clean images, then those under noise on images that were right when clean."""
-    right = clean.argmax(axis=1) == labels
+def _find_mistakes(predictions: Predictions, test: ImageSet) -> list[Mistake]:
+    """Returns the most confident mistakes on clean images, then those under noise on images that were right when clean."""
+    right = predictions.clean.argmax(axis=1) == test.labels
     under_noise = [
         mistake
-        for (noise, severity), probabilities in noisy.items()
-        for mistake in find_mistakes(probabilities, labels, keys, among=right, noise=noise, severity=severity)
+        for (noise, severity), probabilities in predictions.noisy.items()
+        for mistake in find_mistakes(probabilities, test.labels, test.keys, among=right, noise=noise, severity=severity)
     ]
-    return most_confident(find_mistakes(clean, labels, keys), groups) + most_confident(under_noise, groups)
+    clean = find_mistakes(predictions.clean, test.labels, test.keys)
+    return most_confident(clean, test.groups) + most_confident(under_noise, test.groups)
 
 
-def _fingerprint(labels: Labels, groups: NDArray[np.int64], keys: Sequence[str]) -> str:
-    rows = zip(labels.tolist(), groups.tolist(), keys, strict=True)
+def _fingerprint(test: ImageSet) -> str:
+    rows = zip(test.labels.tolist(), test.groups.tolist(), test.keys, strict=True)
     return hashlib.sha256("\n".join(f"{label} {group} {key}" for label, group, key in rows).encode()).hexdigest()

@@ -1,11 +1,12 @@
-"""How good are predictions? Measures from confusion matrices, many matrices at a time, and from probabilities.
+"""How good predictions are: measures from confusion matrices, many matrices at a time, and from probabilities.
 
 A matrix has shape (..., k, k): rows are true classes, columns predicted ones. The leading axes let one call measure every
 resample of a bootstrap. Counts may be weighted.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from pydantic import Field
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
+_Noise = TypeVar("_Noise", bound=str)
 
 Share = Annotated[float, Field(ge=0.0, le=1.001)]
 """Of a whole; the limits hold where it is read from a file, and leave room for rounding."""
@@ -28,6 +30,39 @@ class Bin:
     count: Annotated[int, Field(ge=0)]
     confidence: Share
     accuracy: Share
+
+
+@dataclass(frozen=True)
+class NoisyF1:
+    """Macro-F1 under noise in short, of trials and of evaluations alike; each of shape (...), as the values it is made of.
+
+    Attributes:
+        by_noise: Of each noise, the mean over severities.
+        noisy: The mean over the noises.
+        robust: The mean of clean and noisy.
+        worst: That of the noise where it is lowest.
+        worst_noise: Its name.
+    """
+
+    by_noise: dict[str, Floats]
+    noisy: Floats
+    robust: Floats
+    worst: Floats
+    worst_noise: str
+
+
+def noisy_f1(clean: float | Floats, curves: Mapping[_Noise, Sequence[float] | Sequence[Floats]]) -> NoisyF1:
+    """Sums up macro-F1 values.
+
+    Args:
+        clean: Of the images as they are, shape (...): a measured value, alone or with its resamples behind it. The first one
+            decides which noise is the worst.
+        curves: The same under each noise, at each severity; at least one noise.
+    """
+    by_noise: dict[str, Floats] = {noise: np.asarray(np.mean(curve, axis=0)) for noise, curve in curves.items()}
+    noisy = np.asarray(np.mean(list(by_noise.values()), axis=0))
+    worst = min(by_noise, key=lambda noise: float(np.ravel(by_noise[noise])[0]))
+    return NoisyF1(by_noise, noisy, (np.asarray(clean) + noisy) / 2, by_noise[worst], worst)
 
 
 def confusion_matrix(labels: Labels, predicted: Labels, classes: int) -> NDArray[np.int64]:

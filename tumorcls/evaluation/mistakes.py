@@ -1,4 +1,4 @@
-"""Which wrong answers are the worst? Those that the model was surest of, one of each group of near-duplicates."""
+"""The worst wrong answers: those that the model was most confident of, one of each group of near-duplicates."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

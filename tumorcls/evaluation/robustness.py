@@ -1,4 +1,4 @@
-"""How robust is a model next to another? MedMNIST-C's balanced error ratios.
+"""How robust a model is next to another: MedMNIST-C's balanced error ratios.
 
 Di Salvo et al. 2024, "MedMNIST-C", after Hendrycks & Dietterich 2019: with b(s) the balanced error (1 - balanced
 accuracy) of a model at severity s, b(0) the clean one, and r(s) the reference's,
@@ -12,7 +12,7 @@ import numpy as np
 
 from tumorcls.errors import DataError
 from tumorcls.evaluation import metrics
-from tumorcls.evaluation.bootstrap import Estimate, Resamples, draw_resamples, estimate
+from tumorcls.evaluation.bootstrap import Resamples, draw_resamples, estimate
 from tumorcls.evaluation.metrics import Floats
 from tumorcls.evaluation.record import Evaluation, Relative, RelativeError, Scores
 
@@ -38,10 +38,10 @@ def compare(evaluation: Evaluation, reference: Evaluation) -> Evaluation:
     resamples = draw_resamples(np.array(evaluation.groups), evaluation.resamples, evaluation.noise_seed)
     ratios = [_ratios(evaluation, reference, noise, resamples) for noise in evaluation.noises]
     errors = [
-        RelativeError(noise, *(_estimate(kind) for kind in pair)) for noise, pair in zip(evaluation.noises, ratios, strict=True)
+        RelativeError(noise, *(estimate(kind) for kind in pair)) for noise, pair in zip(evaluation.noises, ratios, strict=True)
     ]
     if ratios:
-        errors.append(RelativeError("mean", *(_estimate(np.mean(kind, axis=0)) for kind in zip(*ratios, strict=True))))
+        errors.append(RelativeError("mean", *(estimate(np.mean(kind, axis=0)) for kind in zip(*ratios, strict=True))))
     return replace(evaluation, relative=Relative(reference.name, tuple(errors)))
 
 
@@ -68,18 +68,11 @@ def _ratios(evaluation: Evaluation, reference: Evaluation, noise: str, resamples
 
 
 def _balanced_error(evaluation: Evaluation, scores: Scores, resamples: Resamples) -> Floats:
-    classes = len(evaluation.classes)
-    cell = np.array(evaluation.labels) * classes + np.array(scores.predicted)
-    confusion = resamples.sums(np.eye(classes**2)[cell]).reshape(-1, classes, classes)
-    measured = np.array(scores.confusion, dtype=np.float64)[None]
-    return 1 - metrics.balanced_accuracy(np.concatenate([measured, confusion]))
+    labels, predicted = np.array(evaluation.labels), np.array(scores.predicted)
+    return 1 - metrics.balanced_accuracy(resamples.confusions(labels, predicted, len(evaluation.classes)))
 
 
 def _guarded(above: Floats, below: Floats) -> Floats:
     ratio = np.full(above.shape, np.nan)
     np.divide(above, below, out=ratio, where=below >= MIN_REFERENCE_ERROR)
     return ratio
-
-
-def _estimate(values: Floats) -> Estimate:
-    return estimate(values[0], values[1:])

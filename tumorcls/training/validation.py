@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tumorcls.cache.arrays import ArrayCache, Rows, content_key
 from tumorcls.config.train_config import NoiseName, TrainConfig
 from tumorcls.data.dataset import ImageSet, stratified_subset
-from tumorcls.evaluation.metrics import accuracy, confusion_matrix, macro_f1
+from tumorcls.evaluation.metrics import accuracy, confusion_matrix, macro_f1, noisy_f1
 from tumorcls.evaluation.mistakes import Mistake, find_mistakes, most_confident
 from tumorcls.model.calibration import softmax
 from tumorcls.model.program import TrainingProgram
@@ -76,13 +76,12 @@ class Validation:
             noise: tuple(self._noisy_f1(program, noise, severity, chosen) for severity in severities)
             for noise in config.measured_noises
         }
-        by_noise = {noise: float(np.mean(curve)) for noise, curve in curves.items()}
-        noisy_f1 = float(np.mean(list(by_noise.values())))
+        f1 = noisy_f1(clean_f1, curves)
         noisy_scores = {
-            **{f"f1_{noise}": value for noise, value in by_noise.items()},
-            "noisy_f1": noisy_f1,
-            "robust_f1": (clean_f1 + noisy_f1) / 2,
-            "worst_f1": min(by_noise.values()),
+            **{f"f1_{noise}": float(value) for noise, value in f1.by_noise.items()},
+            "noisy_f1": float(f1.noisy),
+            "robust_f1": float(f1.robust),
+            "worst_f1": float(f1.worst),
         }
         return Measured({**clean_scores, **noisy_scores}, clean, curves, mistakes)
 

@@ -7,7 +7,7 @@ from tumorcls.evaluation.bootstrap import Estimate, draw_resamples, estimate
 def interval(right, groups):
     drawn = draw_resamples(groups, 2000, 0)
     accuracy = drawn.sums(right) / drawn.sums(np.ones(len(right)))
-    found = estimate(right.mean(), accuracy)
+    found = estimate(np.array([right.mean(), *accuracy]))
     return found.high - found.low
 
 
@@ -49,8 +49,8 @@ def test_one_group_has_an_interval_without_width():
 
 
 def test_what_is_not_defined_has_no_estimate():
-    assert estimate(np.nan, np.array([np.nan, 1.0])) == Estimate(None, None, None)
+    assert estimate(np.array([np.nan, np.nan, 1.0])) == Estimate(None, None, None)
     assert str(Estimate(None, None, None)) == "not defined"
-    found = estimate(0.5, np.array([np.nan, 0.4, 0.6]))
+    found = estimate(np.array([0.5, np.nan, 0.4, 0.6]))
     assert found.low == pytest.approx(0.4, abs=0.01)
-    assert str(estimate(0.5, np.array([0.5, 0.5]))) == "0.500 (0.500 to 0.500)"
+    assert str(estimate(np.array([0.5, 0.5, 0.5]))) == "0.500 (0.500 to 0.500)"

@@ -1,10 +1,12 @@
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from tests.tumorcls.pictures import image_set
 from tumorcls.errors import DataError
-from tumorcls.evaluation.evaluate import evaluate_model, measure
+from tumorcls.evaluation.evaluate import Plan, Predictions, evaluate_model, measure
 from tumorcls.evaluation.record import Evaluation
 from tumorcls.evaluation.robustness import compare
 from tumorcls.noise.severity import corrupt
@@ -23,7 +25,7 @@ def test_set():
     """40 images whose grey value is their class, in groups of two."""
     labels = np.arange(40) // 2 % 4
     images = np.broadcast_to((40 + 50 * labels)[:, None, None, None], (40, SIDE, SIDE, 3)).astype(np.uint8)
-    return {"images": images, "labels": labels, "groups": np.arange(40) // 2, "keys": [f"key-{i}" for i in range(40)]}
+    return image_set(labels, images=images, groups=np.arange(40) // 2)
 
 
 def by_brightness(images):
@@ -38,7 +40,7 @@ def by_roughness(images):
 
 
 def test_a_perfect_model_is_perfect_where_it_is_not_misled(test_set):
-    found = evaluate_model(by_roughness, **test_set, noises=NOISES)
+    found = evaluate_model(by_roughness, test_set, Plan(NOISES))
     assert found.clean.accuracy.value == found.clean.macro_f1.value == 1.0
     assert found.clean.roc_auc == (1.0,) * 4
     assert found.clean.confusion == tuple(tuple(10 * (i == j) for j in range(4)) for i in range(4))
@@ -62,11 +64,11 @@ def test_the_model_sees_the_corrupted_images_and_never_writes_to_ours(test_set):
         seen.append(images.copy())
         return by_brightness(images)
 
-    evaluate_model(predict, **test_set, noises=("speckle",), severities=(2, 4), noise_seed=3)
+    evaluate_model(predict, test_set, Plan(("speckle",), (2, 4), seed=3))
     assert len(seen) == 3
-    np.testing.assert_array_equal(seen[0], test_set["images"])
+    np.testing.assert_array_equal(seen[0], test_set.images)
     for shown, severity in zip(seen[1:], (2, 4), strict=True):
-        np.testing.assert_array_equal(shown, corrupt(test_set["images"], "speckle", severity, 3, test_set["keys"]))
+        np.testing.assert_array_equal(shown, corrupt(test_set.images, "speckle", severity, 3, test_set.keys))
 
 
 def test_mistakes_are_the_surest_ones_first_and_one_per_group(test_set):
@@ -78,7 +80,7 @@ def test_mistakes_are_the_surest_ones_first_and_one_per_group(test_set):
             result[5] = probabilities_for(np.array([1]), 0.8)[0]
         return result
 
-    found = evaluate_model(predict, **test_set, noises=("gaussian",))
+    found = evaluate_model(predict, test_set, Plan(("gaussian",)))
     clean = [m for m in found.mistakes if m.noise is None]
     assert [(m.image, m.label, m.predicted) for m in clean] == [(5, 2, 1), (3, 1, 3)]
     assert clean[0].confidence == pytest.approx(0.8)
@@ -88,8 +90,8 @@ def test_mistakes_are_the_surest_ones_first_and_one_per_group(test_set):
 
 
 def test_json_round_trip(test_set, tmp_path):
-    model = evaluate_model(by_roughness, **test_set, noises=NOISES, provenance={"commit": "abc"})
-    found = compare(model, evaluate_model(by_brightness, **test_set, noises=NOISES))
+    model = evaluate_model(by_roughness, test_set, Plan(NOISES), provenance={"commit": "abc"})
+    found = compare(model, evaluate_model(by_brightness, test_set, Plan(NOISES)))
     found.write(tmp_path / "new" / "evaluation.json")
     text = (tmp_path / "new" / "evaluation.json").read_text()
     assert "NaN" not in text
@@ -105,14 +107,8 @@ def test_other_json_is_refused_in_one_line(text):
 
 @pytest.mark.parametrize("classes", [(0,), (1, 3)])
 def test_a_test_set_without_some_classes_is_measured_on_those_it_has(test_set, classes):
-    kept = np.flatnonzero(np.isin(test_set["labels"], classes))
-    part = {
-        "images": test_set["images"][kept],
-        "labels": test_set["labels"][kept],
-        "groups": test_set["groups"][kept],
-        "keys": [test_set["keys"][i] for i in kept],
-    }
-    found = evaluate_model(by_roughness, **part, noises=NOISES)
+    kept = np.flatnonzero(np.isin(test_set.labels, classes))
+    found = evaluate_model(by_roughness, test_set.rows(kept), Plan(NOISES))
     assert found.clean.macro_f1.value == 1.0
     assert [r.value is not None for r in found.clean.recall] == [i in classes for i in range(4)]
     assert compare(found, found).relative is not None
@@ -120,17 +116,14 @@ def test_a_test_set_without_some_classes_is_measured_on_those_it_has(test_set, c
 
 
 def test_one_image_is_enough_and_none_is_an_error(test_set):
-    def first(count):
-        return {name: values[:count] for name, values in test_set.items()}
-
-    one = evaluate_model(by_brightness, **first(1), noises=("gaussian",), severities=(1,))
+    one = evaluate_model(by_brightness, test_set.rows(np.arange(1)), Plan(("gaussian",), (1,)))
     assert one.clean.accuracy.low == one.clean.accuracy.high == 1.0
     with pytest.raises(DataError, match="at least one; got none"):
-        evaluate_model(by_brightness, **first(0), noises=())
+        evaluate_model(by_brightness, test_set.rows(np.arange(0)), Plan())
 
 
 def test_without_noise_there_is_no_summary(test_set):
-    found = evaluate_model(by_brightness, **test_set, noises=())
+    found = evaluate_model(by_brightness, test_set, Plan())
     assert found.summary is None
     assert found.noisy == ()
 
@@ -138,24 +131,22 @@ def test_without_noise_there_is_no_summary(test_set):
 @pytest.mark.parametrize("wrong", [np.full((40, 4), np.nan), np.ones((40, 3)), np.ones((39, 4))])
 def test_predictions_that_are_none_are_refused(test_set, wrong):
     with pytest.raises(DataError, match=r"must be \(40, 4\) finite probabilities"):
-        evaluate_model(lambda images: wrong, **test_set, noises=())
+        evaluate_model(lambda images: wrong, test_set, Plan())
 
 
 def test_intervals_are_by_group(test_set):
     wrong = np.arange(40) // 2 % 5 == 0
-    predicted = np.where(wrong, (test_set["labels"] + 1) % 4, test_set["labels"])
-    arguments = {"labels": test_set["labels"], "keys": test_set["keys"]}
-    grouped = measure(probabilities_for(predicted), {}, groups=test_set["groups"], **arguments).clean.accuracy
-    single = measure(probabilities_for(predicted), {}, groups=np.arange(40), **arguments).clean.accuracy
+    predicted = np.where(wrong, (test_set.labels + 1) % 4, test_set.labels)
+    predictions = Predictions(probabilities_for(predicted), {})
+    grouped = measure(predictions, test_set, Plan()).clean.accuracy
+    single = measure(predictions, replace(test_set, groups=np.arange(40)), Plan()).clean.accuracy
     assert grouped.value == single.value == 0.8
     assert grouped.high - grouped.low > 1.2 * (single.high - single.low)
 
 
 def test_progress_names_each_condition(test_set):
     seen = []
-    evaluate_model(
-        by_brightness, **test_set, noises=NOISES, severities=(1, 3), on_condition=lambda *condition: seen.append(condition)
-    )
+    evaluate_model(by_brightness, test_set, Plan(NOISES, (1, 3)), on_condition=lambda *condition: seen.append(condition))
     assert seen == [(noise, severity) for noise in NOISES for severity in (1, 3)]
 
 
@@ -167,17 +158,14 @@ def test_all_but_the_model_takes_a_few_seconds_for_400_images():
     start = time.perf_counter()
     evaluate_model(
         lambda chunk: predictions[: len(chunk)],
-        images,
-        labels,
-        np.arange(400) // 2,
-        [str(i) for i in range(400)],
-        ("gaussian", "salt_pepper", "speckle"),
+        image_set(labels, images=images, groups=np.arange(400) // 2),
+        Plan(("gaussian", "salt_pepper", "speckle")),
     )
     assert time.perf_counter() - start < 60  # five minutes are allowed with the model; this takes 5 s on two idle cores
 
 
 def test_a_model_may_have_other_classes():
     labels = np.array([0, 1, 1, 0])
-    found = measure(np.eye(2)[labels], {}, labels, np.arange(4), list("abcd"), classes=("tumour", "none"))
+    found = measure(Predictions(np.eye(2)[labels], {}), image_set(labels, classes=("tumour", "none")), Plan())
     assert found.classes == ("tumour", "none")
     assert found.clean.confusion == ((2, 0), (0, 2))

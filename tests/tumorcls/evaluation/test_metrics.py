@@ -86,3 +86,14 @@ def test_guesses_that_are_as_sure_as_they_are_right_have_a_small_error():
     labels = (generator.random((20000, 1)) > probabilities.cumsum(axis=1)).sum(axis=1).clip(max=3)
     sums = metrics.calibration_sums(labels, probabilities).sum(axis=0)
     assert metrics.calibration_error(sums) < 0.02
+
+
+def test_f1_under_noise_in_short_by_hand_with_resamples_and_without():
+    curves = {"gaussian": (0.8, 0.4), "speckle": (0.5, 0.5), "rician": (0.9, 0.9)}
+    short = metrics.noisy_f1(0.9, curves)
+    assert short.by_noise == pytest.approx({"gaussian": 0.6, "speckle": 0.5, "rician": 0.9})
+    assert (short.noisy, short.robust, short.worst) == pytest.approx((2 / 3, (0.9 + 2 / 3) / 2, 0.5))
+    assert short.worst_noise == "speckle"
+    resampled = metrics.noisy_f1(np.array([0.9, 0.7]), {"gaussian": [np.array([0.6, 0.1])], "speckle": [np.array([0.5, 0.3])]})
+    np.testing.assert_allclose(resampled.worst, [0.5, 0.3])  # the measured value decides which it is, not the resample's
+    np.testing.assert_allclose(resampled.robust, [(0.9 + 0.55) / 2, (0.7 + 0.2) / 2])

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from tests.tumorcls.pictures import image_set
 from tumorcls.errors import DataError
-from tumorcls.evaluation.evaluate import measure
+from tumorcls.evaluation.evaluate import Plan, Predictions, measure
 from tumorcls.evaluation.robustness import compare
 
 LABELS = np.arange(200) % 4
@@ -17,7 +18,7 @@ def model(clean_errors, noisy_errors, name="model", seed=0, keys=KEYS):
         return np.eye(4)[np.where(wrong, (LABELS + 1) % 4, LABELS)]
 
     noisy = {(noise, s + 1): predictions(e) for noise, errors in noisy_errors.items() for s, e in enumerate(errors)}
-    return measure(predictions(clean_errors), noisy, LABELS, np.arange(200), keys, name=name, noise_seed=seed)
+    return measure(Predictions(predictions(clean_errors), noisy), image_set(LABELS, keys=keys), Plan(seed=seed), name=name)
 
 
 def errors_of(evaluation):

@@ -6,15 +6,15 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from tests.tumorcls.pictures import image_set
 from tumorcls import DISCLAIMER
 from tumorcls.errors import DataError
-from tumorcls.evaluation.evaluate import measure
+from tumorcls.evaluation.evaluate import Plan, Predictions, measure
 from tumorcls.evaluation.record import Evaluation
 from tumorcls.evaluation.robustness import compare
 from tumorcls.reports.evaluation_page import render_page, write_page
 
 LABELS = np.arange(40) % 4
-KEYS = [f"key-{i}" for i in range(40)]
 NOISES = ("gaussian", "salt_pepper", "rician")
 
 
@@ -26,7 +26,7 @@ def evaluate(name, seed, noises=NOISES, labels=LABELS):
         return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
     noisy = {(noise, severity): predictions() for noise in noises for severity in range(1, 6)}
-    return measure(predictions(), noisy, labels, np.arange(len(labels)), KEYS[: len(labels)], name=name, resamples=50)
+    return measure(Predictions(predictions(), noisy), image_set(labels), Plan(resamples=50), name=name)
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,10 @@ import keras
 import numpy as np
 import pytest
 
+from tests.tumorcls.pictures import image_set
 from tumorcls import DISCLAIMER
 from tumorcls.errors import DataError
-from tumorcls.evaluation.evaluate import evaluate_model
+from tumorcls.evaluation.evaluate import Plan, evaluate_model
 from tumorcls.labels import CLASSES
 from tumorcls.model.calibration import Calibration
 from tumorcls.model.saved_model import SavedModel
@@ -36,11 +37,9 @@ def evaluation(model):
     def predict(batch):
         return np.eye(4)[np.rint((batch.mean(axis=(1, 2, 3)) - 40) / 50).astype(int).clip(0, 3)]
 
-    keys = [f"key-{i}" for i in range(24)]
-    provenance = {"model_sha256": model.sha256}
-    return evaluate_model(
-        predict, images, labels, np.arange(24) // 2, keys, ("gaussian", "speckle"), resamples=50, provenance=provenance
-    )
+    test = image_set(labels, images=images, groups=np.arange(24) // 2)
+    plan = Plan(("gaussian", "speckle"), resamples=50)
+    return evaluate_model(predict, test, plan, provenance={"model_sha256": model.sha256})
 
 
 def test_numbers_are_those_of_model_and_evaluation(model, evaluation):

@@ -4,18 +4,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tests.tumorcls.pictures import image_set
 from tumorcls.cache.arrays import ArrayCache
 from tumorcls.config.train_config import TrainConfig
-from tumorcls.data.dataset import ImageSet
 from tumorcls.training.validation import EPOCH_SEVERITIES, Validation, describe_scores
 
 CONFIG = TrainConfig.parse({"data": "x", "noisy_images": 16}, where="test")
 
 
-def image_set():
-    images = np.full((16, 32, 32, 3), 128, np.uint8)
-    labels = np.arange(16) % 4
-    return ImageSet(images, labels, np.arange(16), ("a", "b", "c", "d"), tuple(f"image-{i}" for i in range(16)), "key")
+IMAGES = image_set(np.arange(16) % 4)
 
 
 class FakeProgram:
@@ -37,14 +34,14 @@ def corrupted_bytes(folder):
     program = SimpleNamespace(
         takes_activations=False, predict_logits=lambda images: (seen.append(images[:].tobytes()), np.zeros((len(images), 4)))[1]
     )
-    Validation(image_set(), ArrayCache(folder)).measure(program, CONFIG, final=False)
+    Validation(IMAGES, ArrayCache(folder)).measure(program, CONFIG, final=False)
     return seen
 
 
 @pytest.mark.parametrize("final", [False, True])
 def test_scores_are_what_a_hand_count_gives(tmp_path, final):
     program = FakeProgram()
-    scores = Validation(image_set(), ArrayCache(tmp_path)).measure(program, CONFIG, final=final).scores
+    scores = Validation(IMAGES, ArrayCache(tmp_path)).measure(program, CONFIG, final=final).scores
     # All noisy images are called class 0: precision 1/4 and recall 1 make its F1 .4, the others' are 0, the mean is .1.
     assert scores["accuracy"] == scores["clean_f1"] == 1.0
     for name in ("f1_gaussian", "f1_salt_pepper", "f1_speckle", "noisy_f1", "worst_f1"):
@@ -57,7 +54,7 @@ def test_scores_are_what_a_hand_count_gives(tmp_path, final):
 def test_without_noises_only_clean_images_are_looked_at(tmp_path):
     program = FakeProgram()
     config = CONFIG.model_copy(update={"measured_noises": (), "score": ("clean_f1",)})
-    scores = Validation(image_set(), ArrayCache(tmp_path)).measure(program, config, final=True).scores
+    scores = Validation(IMAGES, ArrayCache(tmp_path)).measure(program, config, final=True).scores
     assert scores == {"accuracy": 1.0, "clean_f1": 1.0}
     assert program.asked == [(True, 16)]
     assert describe_scores(scores) == "clean_f1 1.000  accuracy 1.000"
