@@ -1,4 +1,4 @@
-"""Which search found more, and sooner? Two studies or more in numbers; several of one label are its seeds."""
+"""Compares what searches found, and how soon: two studies or more in numbers; several of one label are its seeds."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

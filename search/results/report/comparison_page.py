@@ -1,7 +1,6 @@
-"""How does a comparison look? The table, in a terminal and on a page, and the curves."""
+"""Shows a comparison: the table, in a terminal and on a page (``comparison.html``), and the curves."""
 
-from collections.abc import Iterator, Sequence
-from html import escape
+from collections.abc import Sequence
 from statistics import fmean
 
 import plotly.graph_objects as go
@@ -11,7 +10,7 @@ from rich.text import Text
 
 from search.results.report.comparison import Comparison, Run, Side, value_at
 from search.results.report.figures import BLUE, GREEN, GREY, ORANGE, PINK, SKY, VERMILLION, style
-from search.results.report.html import chart, inert, page, section, table, time_unit
+from search.results.report.html import inert, page, time_unit
 from search.text import clock, plain, print_line
 
 _COLOURS = (BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY, GREY)
@@ -22,7 +21,20 @@ _Curve = tuple[Sequence[tuple[float, float]], float]
 
 def render(comparison: Comparison) -> str:
     """Returns the comparison as an HTML page that needs no network."""
-    return page(" against ".join(side.label for side in comparison.sides), _sections(comparison))
+    unit, length = time_unit(max(run.wall_s for side in comparison.sides for run in side.runs))
+    by_trials = [[(run.by_trials, run.trials) for run in side.runs] for side in comparison.sides]
+    by_time = [[_against_time(run, length) for run in side.runs] for side in comparison.sides]
+    header, rows = _table(comparison)
+    return page(
+        "comparison.html",
+        sides=comparison.sides,
+        notes=_notes(comparison),
+        header=header,
+        rows=rows,
+        bands=any(len(side.runs) > 1 for side in comparison.sides),
+        by_trials=_chart(comparison, by_trials).update_xaxes(title="COMPLETE and PRUNED trials"),
+        by_time=_chart(comparison, by_time).update_xaxes(title=f"wall time in {unit}"),
+    )
 
 
 def print_table(comparison: Comparison, console: Console | None = None) -> None:
@@ -37,25 +49,6 @@ def print_table(comparison: Comparison, console: Console | None = None) -> None:
     console.print(drawn)
     for line in _notes(comparison):
         print_line(console, line)
-
-
-def _sections(comparison: Comparison) -> Iterator[str]:
-    yield section("In short", escape(" ".join(_notes(comparison))), table(*_table(comparison)))
-    text = ""
-    if any(len(side.runs) > 1 for side in comparison.sides):
-        text = "Lines are means over a label's studies; bands reach from the worst of them to the best."
-    trials = _chart(comparison, [[(run.by_trials, run.trials) for run in side.runs] for side in comparison.sides])
-    yield section("Best so far against trials", text, chart(trials.update_xaxes(title="COMPLETE and PRUNED trials")))
-    unit, length = time_unit(max(run.wall_s for side in comparison.sides for run in side.runs))
-    times = _chart(comparison, [[_against_time(run, length) for run in side.runs] for side in comparison.sides])
-    text += " Time between two launches of a study does not count."
-    yield section("Best so far against wall time", text, chart(times.update_xaxes(title=f"wall time in {unit}")))
-    rows = [
-        [side.label, run.name, str(run.trials), f"{run.best:.6g}", clock(run.wall_s)]
-        for side in comparison.sides
-        for run in side.runs
-    ]
-    yield section("Each study", "", table(["label", "study", "trials", "best", "wall time"], rows))
 
 
 def _table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:

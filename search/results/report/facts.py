@@ -1,4 +1,4 @@
-"""What does a report say in numbers? Everything that is on the page, computed once and drawn elsewhere."""
+"""Gathers what a report says in numbers: everything that is on the page, computed once and drawn elsewhere."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -79,6 +79,11 @@ class Facts:
             return None
         goal = self.goals[0]
         return goal.loss_of(self.baseline) - goal.loss_of(self.best[0])
+
+    def order(self, goal: Goal) -> list[str]:
+        """Returns the parameters, those that matter most for a direction first; by name where that is not known."""
+        found = self.importances[goal.index]
+        return (found.ranking() if found else []) or sorted({name for trial in self.ranked for name in trial.params})
 
 
 def gather(study: optuna.Study, *, importances: bool = True) -> Facts:

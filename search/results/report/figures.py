@@ -1,4 +1,4 @@
-"""How did the search go? Best so far, importances, intermediate values, workers, Pareto front, as Plotly figures."""
+"""Draws how the search went: best so far, importances, intermediate values, workers, Pareto front, as Plotly figures."""
 
 import math
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Which parameters matter? fANOVA and PED-ANOVA, as Optuna computes them."""
+"""Measures which parameters matter: fANOVA and PED-ANOVA, as Optuna computes them."""
 
 import math
 import sys
@@ -41,6 +41,10 @@ class Importances:
         """Returns the parameters by the mean of both shares, the most important first."""
         names = dict.fromkeys([*self.fanova, *self.ped_anova])
         return sorted(names, key=lambda name: (-self.fanova.get(name, 0.0) - self.ped_anova.get(name, 0.0), name))
+
+    def left_out(self) -> list[str]:
+        """Returns the parameters that fANOVA, where there is one, leaves out."""
+        return [name for name in self.ped_anova if name not in self.fanova] if self.fanova else []
 
 
 def measure(study: optuna.Study, trials: Sequence[FrozenTrial], index: int, maximize: bool) -> Importances | None:

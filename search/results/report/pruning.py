@@ -1,4 +1,4 @@
-"""What did pruning save? Steps that were not run, and the time that they would have taken."""
+"""Estimates what pruning saved: steps that were not run, and the time that they would have taken."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Who worked when? Each trial's time on its worker, and the time in which a worker had none."""
+"""Lays out who worked when: each trial's time on its worker, and the time in which a worker had none."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,6 +49,11 @@ class Timeline:
     wall_s: float
     busy_s: float
     idle_s: float
+
+    @property
+    def idle_share(self) -> float:
+        """`idle_s` as a part of what the lanes had, in [0, 1]."""
+        return self.idle_s / (self.idle_s + self.busy_s) if self.busy_s else 0.0
 
 
 def lay_out(trials: Sequence[FrozenTrial]) -> Timeline:

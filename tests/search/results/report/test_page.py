@@ -95,7 +95,7 @@ def test_reasons_are_text_and_no_markup(html):
     failures = sections(html)["Failures"]
     assert "&lt;b&gt;no memory&lt;/b&gt;" in failures
     assert "<td>8, 9</td>" in failures
-    assert "File &#x27;x&#x27;, line 8" in failures
+    assert "File &#39;x&#39;, line 8" in failures
 
 
 def test_several_directions(add, study):
