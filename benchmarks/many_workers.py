@@ -31,14 +31,14 @@ import sqlalchemy
 
 from search.driver.driver import Driver
 from search.driver.ownership import Owner
-from search.driver.progress import Board
-from search.driver.views import View
+from search.driver.progress import Progress
+from search.driver.views import ProgressView
 from search.storage import open as storage
 from search.storage.url import with_driver
 from search.study_file import pruners
 from search.study_file.load import load
-from search.workers.pool import Crew
-from search.workers.protocol import Answer, FromWorker, Outcome, Ready, Report, RunTrial, ToWorker
+from search.workers.pool import WorkerPool
+from search.workers.protocol import FromWorker, Outcome, Ready, Report, ReportReply, RunTrial, ToWorker
 
 _EPOCH_S, _EPOCHS = 1.0, 60
 _SETTLE_S, _SECONDS = 10.0, 30.0
@@ -72,7 +72,7 @@ class Crowd:
         now = time.monotonic()
         if isinstance(message, RunTrial):
             self._begin(worker, message, now)
-        elif isinstance(message, Answer) and not message.stop:
+        elif isinstance(message, ReportReply) and not message.stop:
             asked, step = self._waiting.pop(worker)
             self._measure(asked, now)
             self._train(worker, step + 1, now)
@@ -132,10 +132,10 @@ class Crowd:
             raise Over
 
 
-class Clock(View):
+class Clock(ProgressView):
     """Shows nothing, and notes when a report is in the storage."""
 
-    def __init__(self, board: Board, crowd: Crowd) -> None:
+    def __init__(self, board: Progress, crowd: Crowd) -> None:
         super().__init__(board, None)  # type: ignore[arg-type]
         self._crowd = crowd
 
@@ -167,9 +167,9 @@ name = "{pruner}"
     study = storage.create_study(url, spec.name, spec.directions, spec.metrics)
     study.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
     crowd = Crowd(size, answered=pruner != "none")
-    view = Clock(Board.of(study, spec.policy.trials), crowd)
+    view = Clock(Progress.of(study, spec.policy.trials), crowd)
     with contextlib.suppress(Over):
-        Driver(study, spec, Crew(crowd, size, spec.policy), Owner.current(), view).run()
+        Driver(study, spec, WorkerPool(crowd, size, spec.policy), Owner.current(), view).run()
     storage.close(study)
     cuts = quantiles(crowd.delays, n=100)
     rate, cpu, middle, late = crowd.rate, crowd.cpu, cuts[49] * 1e3, cuts[98] * 1e3

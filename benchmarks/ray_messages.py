@@ -22,11 +22,11 @@ import optuna
 import psutil
 from ray.cluster_utils import Cluster
 
-from search.study_file.policy import RayPlaces
+from search.study_file.policy import RayResources
 from search.workers.executor import Executor
 from search.workers.local import LocalExecutor
 from search.workers.process import WorkerSetup
-from search.workers.protocol import Answer, FromWorker, Outcome, Ready, Report, RunTrial, ToWorker, UserAttr
+from search.workers.protocol import FromWorker, Outcome, Ready, Report, ReportReply, RunTrial, ToWorker, UserAttr
 from search.workers.ray import RayExecutor, connected
 
 _TRIALS, _REPORTS, _IDLE_S = 200, 10, 20.0
@@ -72,7 +72,7 @@ def run(executor: Executor) -> tuple[list[float], list[ToWorker | FromWorker]]:
                     continue
                 passed.append(message)
                 if isinstance(message, Report):
-                    send(Answer())
+                    send(ReportReply())
             if any(isinstance(message, Outcome) for message in said):
                 break
     return delays, passed
@@ -98,7 +98,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:
         head = {"temp_dir": folder, "include_dashboard": False, "num_cpus": 1, "object_store_memory": 80 * 2**20}
         cluster = Cluster(initialize_head=True, head_node_args=head)
-        places = RayPlaces(cluster.address, 0.0, 1.0)
+        places = RayResources(cluster.address, 0.0, 1.0)
         with connected(places, "benchmark"):
             executor = RayExecutor(set_up, places)
             begin(executor)

@@ -1,4 +1,4 @@
-"""How is a file written so that nobody ever sees half of it? Beside its place, then moved there."""
+"""Writes files so that nobody ever sees half of one: beside their place, then moved there."""
 
 import contextlib
 import errno

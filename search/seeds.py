@@ -1,4 +1,4 @@
-"""Every random number of a study comes from its seed and the place of a trial in it."""
+"""Every random number of a study comes from its seed and a trial's index in it."""
 
 from enum import IntEnum
 
@@ -15,7 +15,7 @@ class Stream(IntEnum):
     DESIGN = 4
 
 
-def derive(study_seed: int, stream: Stream, place: int = 0) -> int:
+def derive(study_seed: int, stream: Stream, trial_index: int = 0) -> int:
     """Returns a seed in [0, 2**31) that is fixed by its arguments alone.
 
     31 bits, because every library that an objective may seed takes them: NumPy, Python, Keras, TensorFlow and C alike.
@@ -23,7 +23,7 @@ def derive(study_seed: int, stream: Stream, place: int = 0) -> int:
     Args:
         study_seed: The seed in the study file.
         stream: What the seed is for.
-        place: The place of a trial among those that are no retries, from zero.
+        trial_index: Counts the trials that are no retries, from zero.
     """
-    state = np.random.SeedSequence(study_seed, spawn_key=(stream, place)).generate_state(1, np.uint32)
+    state = np.random.SeedSequence(study_seed, spawn_key=(stream, trial_index)).generate_state(1, np.uint32)
     return int(state[0] >> 1)

@@ -98,14 +98,14 @@ def mask_options(query: str) -> str:
 
 def _mask(part: str) -> str:
     """Masks what stands between one ``://`` and the next."""
-    authority, at, rest = part.rpartition("@")
+    authority, index, rest = part.rpartition("@")
     user, colon, password = authority.partition(":")
     if not colon:
-        authority, at, rest = "", "", part
+        authority, index, rest = "", "", part
     elif "@" in password and "?" in password:  # the last @ may be a password's or an option's
         return f"{user}:{MASK}"
     path, mark, query = rest.partition("?")
-    return f"{f'{user}:{MASK}' if authority else ''}{at}{path}{mark}{mask_options(query)}"
+    return f"{f'{user}:{MASK}' if authority else ''}{index}{path}{mark}{mask_options(query)}"
 
 
 def one_line(text: object) -> str:

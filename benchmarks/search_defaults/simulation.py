@@ -15,7 +15,7 @@ from sklearn.preprocessing import OrdinalEncoder
 
 from benchmarks.search_defaults.curves import Curve, spec_of
 from benchmarks.search_quality.records import Finished, Run
-from search.driver.ask import Asker
+from search.driver.ask import TrialSource
 from search.study_file import pruners
 
 TRIALS = 30
@@ -128,7 +128,7 @@ def search(space: str, tables: str, seed: int) -> Simulated:
     # Named, since hyperband's brackets hang on the name.
     pruner = pruners.make(spec.pruner.name, spec.pruner.options)
     study = optuna.create_study(study_name=spec.name, direction="maximize", pruner=pruner)
-    asker = Asker(study, spec)
+    asker = TrialSource(study, spec)
     clock, finished = 0.0, []
     while clock < landscape.seconds:
         trial = asker.ask({})

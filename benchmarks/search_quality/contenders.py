@@ -14,13 +14,13 @@ import optuna
 from benchmarks.search_quality.records import Finished, Task
 from search.driver.driver import Driver
 from search.driver.ownership import Owner
-from search.driver.progress import Board
-from search.driver.views import View
+from search.driver.progress import Progress
+from search.driver.views import ProgressView
 from search.storage import open as storage
 from search.study_file.load import StudySpec, load
 from search.study_file.pruners import make as make_pruner
 from search.workers.inline import InlineExecutor
-from search.workers.pool import Crew
+from search.workers.pool import WorkerPool
 from search.workers.process import WorkerSetup
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.objective import BrainTumourObjective
@@ -96,7 +96,7 @@ def search_ours(spec: StudySpec, folder: Path) -> None:
     study = storage.create_study(f"sqlite:///{folder}/study.db", spec.name, spec.directions, spec.metrics)
     study.pruner = make_pruner(spec.pruner.name, spec.pruner.options)
     executor = InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings))
-    Driver(study, spec, Crew(executor, 1, spec.policy), Owner.current(), View(Board.of(study, 1), None)).run()
+    Driver(study, spec, WorkerPool(executor, 1, spec.policy), Owner.current(), ProgressView(Progress.of(study, 1), None)).run()
 
 
 def search_optuna(sampler: Callable[[int], optuna.samplers.BaseSampler]) -> Callable[[StudySpec, Path], None]:

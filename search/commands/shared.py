@@ -60,10 +60,10 @@ def seconds(text: str, option: str = "--timeout") -> float:
     """Returns an option's time in seconds."""
     from pydantic_core import PydanticCustomError
 
-    from search.study_file.rule_errors import phrase
+    from search.study_file.rule_errors import format_error
     from search.study_file.units import parse_duration
 
     try:
         return float(parse_duration(text))
     except PydanticCustomError as error:
-        raise SearchError(phrase(error, option)) from None
+        raise SearchError(format_error(error, option)) from None

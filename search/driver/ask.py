@@ -14,16 +14,16 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.driver.initial_design import initial_design
 from search.records.attributes import QUEUED_KEY, SEED_KEY, is_warm, queued_of, retry_of, seed_of
 from search.seeds import Stream, derive
-from search.storage.open import turn
+from search.storage.open import study_lock
 from search.study_file import samplers
 from search.study_file.conditions import is_active
 from search.study_file.load import StudySpec
 
 
-class Asker:
+class TrialSource:
     """Asks Optuna for trials, so that each is fixed by the study's seed and what is in the storage.
 
-    A trial's *place* is its number less the retries and the trials of a warm start before it. It replaces the number wherever a
+    A trial's index is its number less the retries and the trials of a warm start before it. It replaces the number wherever a
     seed is derived, so that a trial lost to a kill and taken up again, or one of another study, shifts nothing after it.
 
     Args:
@@ -41,7 +41,7 @@ class Asker:
         self._queue = deque(entry for entry in queue if entry not in tried)
         self._startup_trials = samplers.startup_trials(spec.sampler.name, spec.sampler.options)
         self._seen = 0
-        self._placeless: list[int] = []  # among the first `_seen` trials, ascending
+        self._unindexed: list[int] = []  # among the first `_seen` trials, ascending
 
     @property
     def exhausted(self) -> bool:
@@ -63,20 +63,20 @@ class Asker:
             wanted: Is asked whether there is to be another trial, given those that there are. Until the new one is among
                 them, no other driver of the study asks for one.
         """
-        with turn(self._study):
+        with study_lock(self._study):
             trials = self._study.get_trials(deepcopy=False)
             self._look_at(trials[self._seen :])
             self._seen = len(trials)
             if not wanted(trials):
                 return None
             waiting = next((trial for trial in trials if trial.state is TrialState.WAITING), None)
-            place = place_of(len(trials) if waiting is None else waiting.number, trials, self._placeless)
-            attrs = {SEED_KEY: derive(self._spec.seed, Stream.TRIAL, place), **attrs}
+            trial_index = trial_index_of(len(trials) if waiting is None else waiting.number, trials, self._unindexed)
+            attrs = {SEED_KEY: derive(self._spec.seed, Stream.TRIAL, trial_index), **attrs}
             trial_id = self._create(attrs) if waiting is None else self._wake(waiting, attrs)
-            self._seen += waiting is None  # our own has a place, and its entry has left the queue
+            self._seen += waiting is None  # our own has an index, and its entry has left the queue
         # A study object of its own: the sampler is this trial's, and no trials cached for an earlier one are in it.
         study = copy.copy(self._study)
-        study.sampler = self._sampler(place, trials)
+        study.sampler = self._sampler(trial_index, trials)
         trial = optuna.Trial(study, trial_id)
         drawn: dict[str, Any] = {}
         for name, distribution in self._spec.space.items():
@@ -89,19 +89,19 @@ class Asker:
         spec = self._spec
         return initial_design(spec.space, spec.conditions, self._startup_trials, derive(spec.seed, Stream.DESIGN))
 
-    def _sampler(self, place: int, trials: Sequence[FrozenTrial]) -> BaseSampler:
-        """Returns what draws the trial at `place`, given all trials that there are.
+    def _sampler(self, trial_index: int, trials: Sequence[FrozenTrial]) -> BaseSampler:
+        """Returns what draws the trial of an index, given all trials that there are.
 
-        A config of the initial design belongs to a place, so that a trial taken up again has the same one. Where enough
+        A config of the initial design belongs to an index, so that a trial taken up again has the same one. Where enough
         trials are known, as after a warm start, the sampler learns from them at once.
         """
-        at = place - len(self._spec.enqueue)
-        if 0 <= at < self._startup_trials:
+        index = trial_index - len(self._spec.enqueue)
+        if 0 <= index < self._startup_trials:
             known = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
             if known < self._startup_trials:
-                return samplers.fixed(self._design[at])
+                return samplers.fixed(self._design[index])
         sampler = self._spec.sampler
-        return samplers.make(sampler.name, sampler.options, study_seed=self._spec.seed, place=place)
+        return samplers.make(sampler.name, sampler.options, study_seed=self._spec.seed, trial_index=trial_index)
 
     def _create(self, attrs: dict[str, Any]) -> int:
         fixed: dict[str, Any] = {}
@@ -121,22 +121,22 @@ class Asker:
         return waiting._trial_id
 
     def _look_at(self, new: Sequence[FrozenTrial]) -> None:
-        """Notes which trials have no place of their own, and which entries of the queue other drivers have taken."""
-        self._placeless += [trial.number for trial in new if retry_of(trial) is not None or is_warm(trial)]
+        """Notes which trials have no index of their own, and which entries of the queue other drivers have taken."""
+        self._unindexed += [trial.number for trial in new if retry_of(trial) is not None or is_warm(trial)]
         for trial in new:
             entry = queued_of(trial)
             if entry is not None and entry in self._queue:
                 self._queue.remove(entry)
 
 
-def place_of(number: int, trials: Sequence[FrozenTrial], placeless: Sequence[int]) -> int:
-    """Returns the place of a trial: its number less the placeless ones before it; that of a retry is that of its first try.
+def trial_index_of(number: int, trials: Sequence[FrozenTrial], unindexed: Sequence[int]) -> int:
+    """Returns the index of a trial: its number less the unindexed ones before it; that of a retry is that of its first try.
 
     Args:
         number: Of the trial, which need not be there yet.
         trials: All trials of the study.
-        placeless: The numbers of retries and of what a warm start brought, ascending.
+        unindexed: The numbers of retries and of what a warm start brought, ascending.
     """
     while number < len(trials) and (first := retry_of(trials[number])) is not None:
         number = first
-    return number - bisect_left(placeless, number)
+    return number - bisect_left(unindexed, number)

@@ -20,7 +20,7 @@ EndReason = Literal["budget", "timeout", "reports", "device_time", "patience", "
 
 
 @dataclass
-class Spent:
+class BudgetUsage:
     """What a study has used, kept up to date without reading its trials again.
 
     Attributes:
@@ -42,11 +42,11 @@ class Spent:
     @classmethod
     def of(cls, study: optuna.Study, trials: Sequence[FrozenTrial] | None = None) -> Self:
         """Returns what the trials in the storage, or those given, have used."""
-        spent = cls(study.directions)
-        spent.take_in(study.get_trials(deepcopy=False) if trials is None else trials)
-        return spent
+        usage = cls(study.directions)
+        usage.update(study.get_trials(deepcopy=False) if trials is None else trials)
+        return usage
 
-    def take_in(self, trials: Sequence[FrozenTrial]) -> None:
+    def update(self, trials: Sequence[FrozenTrial]) -> None:
         """Adds those of the trials that have ended."""
         for trial in sorted(
             (trial for trial in trials if trial.datetime_complete is not None), key=lambda trial: ended_at(trial) or 0.0
@@ -70,7 +70,7 @@ class Spent:
         self.finished += counts
         self.since_better = 0 if values and self._is_better(values) else self.since_better + counts
 
-    def used_up(self, policy: Policy, running: int, running_seconds: float, reports: int = 0) -> EndReason | None:
+    def exhausted(self, policy: Policy, running: int, running_seconds: float, reports: int = 0) -> EndReason | None:
         """Returns the budget that lets no further trial start, or None.
 
         Args:

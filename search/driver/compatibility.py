@@ -19,7 +19,7 @@ from search.records.attributes import (
     file_of,
     has_former_records,
 )
-from search.storage.open import turn
+from search.storage.open import study_lock
 from search.study_file.distributions import describe_space
 from search.study_file.load import StudySpec
 from search.text import show
@@ -51,8 +51,8 @@ def living_driver(study: optuna.Study) -> Owner | None:
     return next((owner for owner in owners if owner is not None and owner != me and owner.may_live()), None)
 
 
-def check_same(study: optuna.Study, spec: StudySpec, *, keep: bool = True) -> None:
-    """Refuses a file that asks for another study under the same name; keeps the file's content with the study.
+def check_same(study: optuna.Study, spec: StudySpec, *, save: bool = True) -> None:
+    """Refuses a file that asks for another study under the same name; saves the file's content with the study.
 
     What a trial's value depends on must stay: objective, settings, space, directions and seed. How the search goes about it
     may change: budget, sampler, pruner, enqueued configs. Nothing binds before there is something to compare with: a mistake
@@ -61,7 +61,7 @@ def check_same(study: optuna.Study, spec: StudySpec, *, keep: bool = True) -> No
     Args:
         study: The study.
         spec: The file.
-        keep: Write the file's content into the study; else it is only looked at.
+        save: Write the file's content into the study; else it is only looked at.
 
     Raises:
         StudyError: The study was made from a file that differs.
@@ -78,7 +78,7 @@ def check_same(study: optuna.Study, spec: StudySpec, *, keep: bool = True) -> No
         bound += ["objective", "settings"] if states & {TrialState.COMPLETE, TrialState.PRUNED} else []
         for key in bound:
             _compare(spec, key, before.get(key), now[key])
-    if keep and not same(before, now):
+    if save and not same(before, now):
         study.set_user_attr(FILE_KEY, now)
 
 
@@ -90,7 +90,7 @@ def check_identical(study: optuna.Study, spec: StudySpec) -> None:
     """
     _refuse_former(study)
     now = describe(spec)
-    with turn(study):
+    with study_lock(study):
         before = file_of(study)
         if before is None:
             study.set_user_attr(FILE_KEY, now)

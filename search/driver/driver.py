@@ -12,33 +12,33 @@ from optuna.pruners import NopPruner
 from optuna.trial import FrozenTrial
 
 from search.driver import unchanged
-from search.driver.ask import Asker
-from search.driver.budget import EndReason, Spent
-from search.driver.heartbeat import Peers
+from search.driver.ask import TrialSource
+from search.driver.budget import BudgetUsage, EndReason
+from search.driver.heartbeat import OtherDrivers
 from search.driver.interrupts import interrupts_to
 from search.driver.ownership import Owner
-from search.driver.retry import DRIVER_DIED, give_back
-from search.driver.tell import lost, settle
-from search.driver.views import View
+from search.driver.retry import DRIVER_DIED, requeue
+from search.driver.tell import lost, tell
+from search.driver.views import ProgressView
 from search.errors import ObjectiveError, StudyError, WorkerError
 from search.records.attributes import BEAT_KEY, OWNER_KEY, SEED_KEY, SHOWN_SEED, without_records
 from search.records.durations import BEAT_S
-from search.storage.folders import NotKeptError, forget, keep, of_trial
+from search.storage.folders import NotSavedError, checkpoints_of, delete_checkpoints, save_artifact
 from search.study_file.load import StudySpec
-from search.workers.pool import Crew, Member
+from search.workers.pool import WorkerPool, WorkerState
 from search.workers.protocol import (
-    Answer,
     Artifact,
     Changed,
     Died,
     Explain,
     FromWorker,
     Notice,
-    NotReady,
     Outcome,
     Ready,
     Report,
+    ReportReply,
     RunTrial,
+    StartFailed,
     UserAttr,
 )
 
@@ -65,20 +65,20 @@ class Driver:
         self,
         study: optuna.Study,
         spec: StudySpec,
-        crew: Crew,
+        pool: WorkerPool,
         owner: Owner,
-        view: View,
+        view: ProgressView,
         *,
         artifacts: Path | None = None,
         checkpoints: Path | None = None,
         waits: bool = True,
         notice_s: float | None = None,
-        glance: Callable[[], None] = lambda: None,
+        poll_storage: Callable[[], None] = lambda: None,
     ) -> None:
         self._study = study
         self._spec = spec
         self._policy = spec.policy
-        self._crew = crew
+        self._pool = pool
         self._owner = owner
         self._view = view
         self._noted: set[str] = set()
@@ -86,11 +86,11 @@ class Driver:
         self._checkpoints = checkpoints
         self._waits = waits
         self._notice_s = notice_s
-        self._glance = glance
-        self._asker = Asker(study, spec)
+        self._poll_storage = poll_storage
+        self._source = TrialSource(study, spec)
         trials = study.get_trials(deepcopy=False)
-        self._spent = Spent.of(study, trials)
-        self._peers = Peers(study, owner, trials)
+        self._usage = BudgetUsage.of(study, trials)
+        self._others = OtherDrivers(study, owner, trials)
         self._failures_in_a_row = 0
         self._proven = False  # a worker of this launch has built the objective
         self._failed_starts_in_a_row = 0
@@ -112,89 +112,89 @@ class Driver:
             try:
                 reason = self._run()
             except (ObjectiveError, StudyError, WorkerError):
-                self._give_back_running("the launch ended before this trial did")
+                self._requeue_running("the launch ended before this trial did")
                 raise
             finally:
-                self._crew.stop(at_once=self._interrupts > 0)
+                self._pool.stop(at_once=self._interrupts > 0)
         return reason
 
     def _run(self) -> EndReason:
         while True:
-            self._glance()
+            self._poll_storage()
             if self._interrupts > 1 or self._overdue():
-                self._give_back_running("interrupted")
+                self._requeue_running("interrupted")
                 return "interrupted"
             if self._interrupts and self._stopping_since is None:
                 self._stop_running()
             reason = self._end_reason()
             if reason is None:
                 self._hand_out()
-            elif not self._crew.running and not self._waits_for_others(reason):
+            elif not self._pool.running and not self._waits_for_others(reason):
                 return reason
-            for worker, message in _ended_first(self._crew.receive(_TICK_S)):
-                self._heed(worker, message)
+            for worker, message in _ended_first(self._pool.receive(_TICK_S)):
+                self._on_message(worker, message)
                 if isinstance(message, Outcome) and self._end_reason() is None:
                     self._hand_out()
-            for worker, silence in self._crew.kill_silent():
-                self._heed_death(worker, Died(silence))
+            for worker, silence in self._pool.kill_silent():
+                self._on_death(worker, Died(silence))
             self._show_life()
-            self._heed_peers()
+            self._check_others()
             self._view.tick()
 
     def _waits_for_others(self, reason: EndReason) -> bool:
         """Whether what others run may yet be for this driver to take up: where it is lost, or fails."""
         if not self._waits or reason not in ("budget", "grid"):
             return False
-        if not self._peers.running:  # when last looked
-            self._take_in(self._peers.look_again(at_once=True))
-        return bool(self._peers.running)
+        if not self._others.running:  # when last looked
+            self._count_ended(self._others.poll(at_once=True))
+        return bool(self._others.running)
 
     def _show_life(self) -> None:
         """Leaves a sign of life now and then, so that whoever finds our trials knows how long they ran at least."""
-        now, ours = time.monotonic(), [trial for trial in self._crew.running.values() if trial.number not in self._lost]
+        now, ours = time.monotonic(), [trial for trial in self._pool.running.values() if trial.number not in self._lost]
         if ours and now - self._beat_at >= BEAT_S:
             self._beat_at = now
             with contextlib.suppress(UpdateFinishedTrialError):  # which its next report will find too
                 self._study._storage.set_trial_system_attr(ours[0]._trial_id, BEAT_KEY, now)
 
-    def _heed_peers(self) -> None:
+    def _check_others(self) -> None:
         """Takes note of the other drivers, and takes up what those that are gone have left."""
-        self._take_in(self._peers.look_again())
-        if gone := [trial.number for trial in self._peers.beat(self._crew.running.values())]:
+        self._count_ended(self._others.poll())
+        if gone := [trial.number for trial in self._others.beat(self._pool.running.values())]:
             for number in gone:
-                give_back(self._study, number, DRIVER_DIED, lost=True)
-            self._view.given_back(gone)
+                requeue(self._study, number, DRIVER_DIED, lost=True)
+            self._view.requeued(gone)
 
-    def _take_in(self, ended: Sequence[FrozenTrial]) -> None:
-        self._spent.take_in(ended)
+    def _count_ended(self, ended: Sequence[FrozenTrial]) -> None:
+        self._usage.update(ended)
         self._view.ended_elsewhere(ended)
 
     def _is_wanted(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether another trial is to start, given all that there are."""
-        self._take_in(self._peers.look(trials))
+        self._count_ended(self._others.update(trials))
         return self._end_reason() is None
 
     def _end_reason(self) -> EndReason | None:
         """Why no further trial is to start, or None where one is."""
         if self._interrupts:
             return "interrupted"
-        running = len(self._crew.running) + self._peers.running
-        used_up = self._spent.used_up(self._policy, running, self._crew.seconds_at_work(), self._peers.reports)
-        return "grid" if used_up is None and self._asker.exhausted else used_up
+        running = len(self._pool.running) + self._others.running
+        exhausted = self._usage.exhausted(self._policy, running, self._pool.seconds_at_work(), self._others.reports)
+        return "grid" if exhausted is None and self._source.exhausted else exhausted
 
     def _hand_out(self) -> None:
         """Gives every idle worker a trial, and starts workers where there is work for more of them."""
-        for worker, why in self._crew.worn_out().items():
-            self._crew.dismiss(worker)
+        for worker, why in self._pool.due_for_restart().items():
+            self._pool.retire(worker)
             self._view.worker_replaced(worker, why)
-        for worker in self._crew.in_state("idle"):
+        for worker in self._pool.in_phase("idle"):
             if self._end_reason() is not None or not self._hand_trial_to(worker):
                 return
-        self._crew.start(self._policy.trials - self._spent.finished - len(self._crew.running) - self._peers.running)
+        self._pool.start(self._policy.trials - self._usage.finished - len(self._pool.running) - self._others.running)
 
     def _hand_trial_to(self, worker: int) -> bool:
         # The owner is there from the start: a launch that finds the trial RUNNING must be able to tell whether it is lost.
-        trial = self._asker.ask({OWNER_KEY: self._owner.as_attr(worker)}, self._is_wanted)
+        trial = self._source.ask({OWNER_KEY: self._owner.as_attr(worker)}, self._is_wanted)
         if trial is None:
             return False
         self._view.trial_started(worker, trial.number, trial.params)
@@ -204,75 +204,75 @@ class Driver:
             _shown_to_objective(trial),
             len(self._study.directions),
             answered=self._prunes,
-            checkpoints=of_trial(trial, self._checkpoints) if self._checkpoints else None,
+            checkpoints=checkpoints_of(trial, self._checkpoints) if self._checkpoints else None,
         )
-        self._crew.give(worker, trial, task)
+        self._pool.give(worker, trial, task)
         self._beat_at = time.monotonic()  # the owner says so
         return True
 
-    def _heed(self, worker: int, message: FromWorker) -> None:
+    def _on_message(self, worker: int, message: FromWorker) -> None:
         match message:
             case Ready(fingerprint, notes):
                 self._proven, self._failed_starts_in_a_row = True, 0
                 self._view.noted([note for note in notes if note not in self._noted])
                 self._noted.update(notes)
-                before = unchanged.keep_or_compare(self._study, fingerprint)
+                before = unchanged.save_or_compare(self._study, fingerprint)
                 if before is None:
-                    self._crew.ready(worker)
+                    self._pool.ready(worker)
                 else:
-                    self._crew.answer(worker, Explain(before))
+                    self._pool.reply(worker, Explain(before))
             case Changed(what):
                 raise unchanged.refusal(self._study, what)
-            case NotReady(reason):
+            case StartFailed(reason):
                 if not self._proven:  # else its `Died`, which follows, counts as a failed start
                     raise ObjectiveError(reason)
             case Report() | UserAttr() | Artifact():
-                self._heed_record(worker, message)
+                self._on_record(worker, message)
             case Notice(text):
                 self._view.warn(text)
             case Outcome():
-                self._heed_outcome(worker, message)
+                self._on_outcome(worker, message)
             case Died():
-                self._heed_death(worker, message)
+                self._on_death(worker, message)
 
-    def _heed_record(self, worker: int, message: Report | UserAttr | Artifact) -> None:
+    def _on_record(self, worker: int, message: Report | UserAttr | Artifact) -> None:
         """Records what a trial said of itself; one that another driver has given back is told to end."""
-        trial = self._crew.running[worker]
+        trial = self._pool.running[worker]
         if trial.number in self._lost:
             return
         try:
             match message:
                 case Report():
-                    self._heed_report(worker, trial, message)
+                    self._on_report(worker, trial, message)
                 case UserAttr(_, key, value):
                     trial.set_user_attr(key, value)
                 case Artifact():
-                    self._keep(trial, message)
+                    self._save_artifact(trial, message)
         except UpdateFinishedTrialError:
             self._lost.add(trial.number)
             if self._stopping_since is None:
-                self._crew.answer(worker, Answer(stop=True))
+                self._pool.reply(worker, ReportReply(stop=True))
 
-    def _keep(self, trial: optuna.Trial, artifact: Artifact) -> None:
+    def _save_artifact(self, trial: optuna.Trial, artifact: Artifact) -> None:
         if self._artifacts is not None:
             try:
-                keep(artifact.filename, artifact.content, trial, self._artifacts)
-            except NotKeptError as error:
+                save_artifact(artifact.filename, artifact.content, trial, self._artifacts)
+            except NotSavedError as error:
                 self._view.warn(str(error))
 
-    def _heed_report(self, worker: int, trial: optuna.Trial, report: Report) -> None:
+    def _on_report(self, worker: int, trial: optuna.Trial, report: Report) -> None:
         trial.report(report.value, report.step)
-        self._spent.reports += 1
+        self._usage.reports += 1
         self._view.reported(worker, report.step, report.value)
         if self._prunes and self._stopping_since is None:
-            self._crew.answer(worker, Answer(prune=trial.should_prune()))
+            self._pool.reply(worker, ReportReply(prune=trial.should_prune()))
 
     def _stop_running(self) -> None:
         """Has each running trial end at its next report."""
         self._stopping_since = time.monotonic()
-        for worker, trial in self._crew.running.items():
+        for worker, trial in self._pool.running.items():
             if trial.number not in self._lost:
-                self._crew.answer(worker, Answer(stop=True))
+                self._pool.reply(worker, ReportReply(stop=True))
 
     def _overdue(self) -> bool:
         """Whether what was told to end has had enough time for it."""
@@ -280,13 +280,13 @@ class Driver:
             return False
         return time.monotonic() - self._stopping_since > self._notice_s
 
-    def _heed_outcome(self, worker: int, outcome: Outcome) -> None:
-        trial = self._crew.running[worker]
-        member = self._crew.end(worker, outcome)
+    def _on_outcome(self, worker: int, outcome: Outcome) -> None:
+        trial = self._pool.running[worker]
+        member = self._pool.end(worker, outcome)
         self._end(worker, member, trial, outcome)
 
-    def _heed_death(self, worker: int, death: Died) -> None:
-        member = self._crew.lose(worker)
+    def _on_death(self, worker: int, death: Died) -> None:
+        member = self._pool.remove(worker)
         if member is None:
             return
         if member.state == "starting" and not self._interrupts:
@@ -300,20 +300,20 @@ class Driver:
         outcome = Outcome(member.trial.number, state, reason=death.reason, out_of_memory=death.out_of_memory)
         self._end(worker, member, member.trial, outcome, death)
 
-    def _end(self, worker: int, member: Member, trial: optuna.Trial, outcome: Outcome, death: Died | None = None) -> None:
+    def _end(self, worker: int, member: WorkerState, trial: optuna.Trial, outcome: Outcome, death: Died | None = None) -> None:
         """Records how a trial ended, and counts it."""
         if trial.number in self._lost:
             outcome = lost(outcome)
         else:
-            outcome = settle(trial, outcome, self._spec, death=death, fresh=member.served == 0, ran_s=member.seconds_untold())
+            outcome = tell(trial, outcome, self._spec, death=death, fresh=member.served == 0, ran_s=member.unrecorded_seconds())
         self._count(worker, member, trial, outcome)
 
-    def _count(self, worker: int, member: Member, trial: optuna.Trial, outcome: Outcome) -> None:
+    def _count(self, worker: int, member: WorkerState, trial: optuna.Trial, outcome: Outcome) -> None:
         if self._checkpoints is not None and outcome.state not in ("retry", "interrupted", "lost"):
-            forget(trial, self._checkpoints)
+            delete_checkpoints(trial, self._checkpoints)
         self._view.trial_finished(worker, outcome.number, outcome)
         counts = outcome.state in ("complete", "pruned", "infeasible")
-        self._spent.add(member.seconds(), counts=counts, values=outcome.values)
+        self._usage.add(member.seconds(), counts=counts, values=outcome.values)
         if outcome.state in ("complete", "pruned"):
             self._failures_in_a_row = 0
         elif outcome.state == "failed":
@@ -324,20 +324,20 @@ class Driver:
                     f"the last one (trial {outcome.number}) because: {outcome.reason}"
                 )
 
-    def _give_back_running(self, reason: str) -> None:
-        for worker, trial in self._crew.running.items():
-            self._crew.lose(worker)
-            give_back(self._study, trial.number, reason)
+    def _requeue_running(self, reason: str) -> None:
+        for worker, trial in self._pool.running.items():
+            self._pool.remove(worker)
+            requeue(self._study, trial.number, reason)
 
     def _count_interrupt(self) -> None:
         self._interrupts += 1
-        self._view.interrupted(self._interrupts, len(self._crew.running))
+        self._view.interrupted(self._interrupts, len(self._pool.running))
 
 
-def _ended_first(said: Sequence[tuple[int, FromWorker]]) -> list[tuple[int, FromWorker]]:
+def _ended_first(messages: Sequence[tuple[int, FromWorker]]) -> list[tuple[int, FromWorker]]:
     """Puts workers that wait for their next trial before those that are at work, and keeps what each has said in its order."""
-    ended = {worker for worker, message in said if isinstance(message, Outcome)}
-    return sorted(said, key=lambda pair: pair[0] not in ended)
+    ended = {worker for worker, message in messages if isinstance(message, Outcome)}
+    return sorted(messages, key=lambda pair: pair[0] not in ended)
 
 
 def _shown_to_objective(trial: optuna.Trial) -> dict[str, object]:

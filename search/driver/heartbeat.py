@@ -36,7 +36,7 @@ class Watch:
     _seen: dict[Owner, tuple[object, float]] = field(default_factory=dict)
     _looked_at: float = float("-inf")
 
-    def silent(self, signs: Mapping[Owner, object], now: float) -> set[Owner]:
+    def stale(self, signs: Mapping[Owner, object], now: float) -> set[Owner]:
         """Returns those whose sign has been the same for too long.
 
         Args:
@@ -51,7 +51,7 @@ class Watch:
         return {owner for owner, (_, since) in self._seen.items() if now - since >= self.grace_s}
 
 
-class Peers:
+class OtherDrivers:
     """The other drivers of a study; there are none where its storage is a file.
 
     Args:
@@ -68,7 +68,7 @@ class Peers:
         self._beat_at = self._looked_at = float("-inf")
         self._counted = {trial.number for trial in trials if trial.state.is_finished()}
         self._running: list[FrozenTrial] = []
-        self.look(trials)
+        self.update(trials)
 
     @property
     def running(self) -> int:
@@ -80,7 +80,7 @@ class Peers:
         """How many reports those trials had made."""
         return sum(len(trial.intermediate_values) for trial in self._running)
 
-    def look(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    def update(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """Notes what the others run; returns the trials that they have ended since the last look.
 
         Args:
@@ -97,11 +97,11 @@ class Peers:
         self._counted |= {trial.number for trial in ended}
         return ended
 
-    def look_again(self, *, at_once: bool = False) -> list[FrozenTrial]:
+    def poll(self, *, at_once: bool = False) -> list[FrozenTrial]:
         """Returns what `look` does, every few seconds or at once; nothing in between."""
         if self._storage is None or not (at_once or time.monotonic() - self._looked_at >= _LOOK_S):
             return []
-        return self.look(self._study.get_trials(deepcopy=False))
+        return self.update(self._study.get_trials(deepcopy=False))
 
     def beat(self, mine: Collection[optuna.Trial]) -> list[FrozenTrial]:
         """Shows that this driver lives, and returns the trials of those that do not; nothing most of the time.
@@ -122,7 +122,7 @@ class Peers:
             by_owner.setdefault(owner, []).append(trial)
         beats = self._storage.beats([trial._trial_id for trial in self._running]) if by_owner else {}
         signs = {owner: _signs(trials, beats) for owner, trials in by_owner.items()}
-        gone = self._watch.silent(signs, now) | {owner for owner in by_owner if not owner.may_live()}
+        gone = self._watch.stale(signs, now) | {owner for owner in by_owner if not owner.may_live()}
         return [trial for owner in gone for trial in by_owner[owner]]
 
 

@@ -39,7 +39,7 @@ def initial_design(
     further = max(count - len(points), 0)
     rows = Sobol(len(space), seed=seed).random_base2(further.bit_length())  # of 2 ** n points, as it wants to be asked
     spread = [
-        _active({name: value_at(space[name], float(at)) for name, at in zip(space, row, strict=True)}, conditions)
+        _active({name: value_at(space[name], float(index)) for name, index in zip(space, row, strict=True)}, conditions)
         for row in rows[:further]
     ]
     if fewest is not None:
@@ -70,8 +70,8 @@ def _numbers(distribution: CategoricalDistribution) -> list[float]:
 
 
 def _active(point: Mapping[str, Any], conditions: Mapping[str, Condition]) -> dict[str, Any]:
-    kept: dict[str, Any] = {}
+    active: dict[str, Any] = {}
     for name, value in point.items():
-        if is_active(name, kept, conditions):
-            kept[name] = value
-    return kept
+        if is_active(name, active, conditions):
+            active[name] = value
+    return active

@@ -8,14 +8,14 @@ from types import FrameType
 
 
 @contextlib.contextmanager
-def interrupts_to(heed: Callable[[], None]) -> Iterator[None]:
+def interrupts_to(on_interrupt: Callable[[], None]) -> Iterator[None]:
     """Has ^C and SIGTERM call `heed`, instead of raising in the middle of a write, until the block below is left."""
     if threading.current_thread() is not threading.main_thread():  # Python allows handlers in the main thread only
         yield
         return
 
     def handle(_number: int, _frame: FrameType | None) -> None:
-        heed()
+        on_interrupt()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

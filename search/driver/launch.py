@@ -13,9 +13,9 @@ from search.driver.budget import EndReason
 from search.driver.compatibility import check_identical, check_same, claimed
 from search.driver.driver import Driver
 from search.driver.ownership import Owner
-from search.driver.progress import Board
+from search.driver.progress import Progress
 from search.driver.retry import retry_lost
-from search.driver.unchanged import forget_if_unused, hand_on
+from search.driver.unchanged import copy_fingerprint, delete_if_unused
 from search.driver.views import make_view
 from search.driver.warm_start import check_whole
 from search.driver.warm_start import warm_start as warm_start_from
@@ -31,8 +31,8 @@ from search.text import print_line
 from search.workers.devices import check_places, environ_of, environ_of_place, visible_devices
 from search.workers.executor import Executor
 from search.workers.local import LocalExecutor
-from search.workers.objective import beside
-from search.workers.pool import Crew
+from search.workers.objective import local_module
+from search.workers.pool import WorkerPool
 from search.workers.process import WorkerSetup
 from search.workers.ray import RayExecutor, connected
 
@@ -89,25 +89,25 @@ def launch(
     url = url or spec.storage
     policy = replace(spec.policy, trials=trials or spec.policy.trials, timeout_s=timeout_s or spec.policy.timeout_s)
     spec = replace(spec, policy=policy)
-    with sited(spec, url, workers, quiet=quiet, console=console) as site, errors.storage_errors(url):
+    with open_runtime(spec, url, workers, quiet=quiet, console=console) as runtime, errors.storage_errors(url):
         study = create_study(url, spec.name, spec.directions, spec.metrics)
         gone = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
         with claimed(study, take_over=take_over) as owner:
             check_same(study, spec)
-            tell_whose_code(spec, site)
+            announce_local_code(spec, runtime)
             if shared(study) is not None:
                 study.set_user_attr(BUDGET_KEY, policy.trials)
             retried = tuple(retry_lost(study, gone))
-            forget_if_unused(study)
+            delete_if_unused(study)
             if measured_as is not None:
-                hand_on(measured_as, study)
-            _warm(study, spec, warm_start, None if quiet else site.console)
-            reason = drive(study, spec, owner, site)
+                copy_fingerprint(measured_as, study)
+            _warm(study, spec, warm_start, None if quiet else runtime.console)
+            reason = drive(study, spec, owner, runtime)
     return Launched(study, reason, policy.trials, retried)
 
 
 @dataclass(frozen=True)
-class Site:
+class Runtime:
     """Where a driver runs its workers, and what it leaves there.
 
     Attributes:
@@ -127,17 +127,17 @@ class Site:
     quiet: bool
 
 
-def tell_whose_code(spec: StudySpec, site: Site) -> None:
+def announce_local_code(spec: StudySpec, runtime: Runtime) -> None:
     """Says first of all when a study runs the code of the folder that it is launched in: it may be somebody else's."""
-    if not site.quiet and (code := beside(spec.target, Path.cwd())) is not None:
+    if not runtime.quiet and (code := local_module(spec.target, Path.cwd())) is not None:
         line = f"Runs the code of {code.name} in this folder, which {spec.path.name} names as its objective."
-        print_line(site.console, line)
+        print_line(runtime.console, line)
 
 
 @contextlib.contextmanager
-def sited(
+def open_runtime(
     spec: StudySpec, url: str, workers: int, *, quiet: bool, console: Console | None = None, joined: str = ""
-) -> Iterator[Site]:
+) -> Iterator[Runtime]:
     """Gives a driver what it runs its workers with; none has been started yet.
 
     Args:
@@ -158,17 +158,17 @@ def sited(
         return WorkerSetup(spec.target, as_written.expanded, log_path(name, url, worker), environ, as_written)
 
     with _executor(spec, workers, set_up) as executor:
-        yield Site(url, workers, executor, log_path(name, url, 0, workers), console or Console(), quiet)
+        yield Runtime(url, workers, executor, log_path(name, url, 0, workers), console or Console(), quiet)
 
 
 @contextlib.contextmanager
 def _executor(spec: StudySpec, workers: int, set_up: Callable[[int, Mapping[str, str]], WorkerSetup]) -> Iterator[Executor]:
     """Gives what runs the workers, and says to each through its environment what it may use."""
-    places = spec.policy.executor
-    if places is not None:
-        environ = environ_of_place(places.cpus_per_trial, places.gpus_per_trial)
-        with connected(places, str(spec.path)):
-            yield RayExecutor(lambda worker: set_up(worker, environ), places)
+    resources = spec.policy.executor
+    if resources is not None:
+        environ = environ_of_place(resources.cpus_per_trial, resources.gpus_per_trial)
+        with connected(resources, str(spec.path)):
+            yield RayExecutor(lambda worker: set_up(worker, environ), resources)
         return
     devices, per_device = visible_devices(os.environ), spec.policy.workers_per_device
     check_places(workers, devices, per_device)
@@ -176,32 +176,32 @@ def _executor(spec: StudySpec, workers: int, set_up: Callable[[int, Mapping[str,
 
 
 def drive(
-    study: optuna.Study, spec: StudySpec, owner: Owner, site: Site, *, waits: bool = True, notice_s: float | None = None
+    study: optuna.Study, spec: StudySpec, owner: Owner, runtime: Runtime, *, waits: bool = True, notice_s: float | None = None
 ) -> EndReason:
     """Runs the trials of a study that was claimed or joined, on this machine's workers; see `Driver`."""
     study.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
-    view = make_view(Board.of(study, spec.policy.trials), site.console, quiet=site.quiet)
-    crew = Crew(site.executor, site.workers, spec.policy)
-    artifacts, checkpoints = artifact_folder(site.url), checkpoint_folder(site.url, spec.name)
-    readback = read_back(study, site.url)
+    view = make_view(Progress.of(study, spec.policy.trials), runtime.console, quiet=runtime.quiet)
+    pool = WorkerPool(runtime.executor, runtime.workers, spec.policy)
+    artifacts, checkpoints = artifact_folder(runtime.url), checkpoint_folder(runtime.url, spec.name)
+    readback = read_back(study, runtime.url)
     driver = Driver(
         study,
         spec,
-        crew,
+        pool,
         owner,
         view,
         artifacts=artifacts,
         checkpoints=checkpoints,
         waits=waits,
         notice_s=notice_s,
-        glance=readback.glance,
+        poll_storage=readback.poll,
     )
     view.open()
     try:
         with readback.watching():
             return driver.run()
     except (ObjectiveError, WorkerError) as error:
-        raise type(error)(f"{str(error).rstrip('.')}. Details: {site.log}") from None
+        raise type(error)(f"{str(error).rstrip('.')}. Details: {runtime.log}") from None
     finally:
         view.close()
 
@@ -212,7 +212,7 @@ def _warm(study: optuna.Study, spec: StudySpec, source: optuna.Study | None, con
         return
     taken = warm_start_from(study, spec, source)
     if taken is not None and taken.compared:
-        hand_on(source, study)
+        copy_fingerprint(source, study)
     if taken is not None and console is not None:
         for line in taken.lines():
             print_line(console, line)
@@ -250,15 +250,15 @@ def join(
     me = Owner.current()
     spec = replace(spec, policy=replace(spec.policy, timeout_s=timeout_s or spec.policy.timeout_s))
     joined = f"{me.host}-{me.pid}"
-    with sited(spec, url, workers, quiet=quiet, console=console, joined=joined) as site, errors.storage_errors(url):
+    with open_runtime(spec, url, workers, quiet=quiet, console=console, joined=joined) as runtime, errors.storage_errors(url):
         study = create_study(url, spec.name, spec.directions, spec.metrics)
         check_identical(study, spec)
-        tell_whose_code(spec, site)
+        announce_local_code(spec, runtime)
         check_whole(study)
         # The study's budget is one; a machine that joins does not bring its own.
         budget = budget_of(study) or spec.policy.trials
         spec = replace(spec, policy=replace(spec.policy, trials=budget))
-        reason = drive(study, spec, me, site, waits=False, notice_s=_NOTICE_S)
+        reason = drive(study, spec, me, runtime, waits=False, notice_s=_NOTICE_S)
     return Launched(study, reason, budget, ())
 
 

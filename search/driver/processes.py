@@ -1,4 +1,4 @@
-"""Which machine is this, and does a process of it still run? Told by what no clock moves."""
+"""The identity of this machine, and whether a process of it still runs, told by what no clock moves."""
 
 import functools
 import hashlib

@@ -27,7 +27,7 @@ class Running:
 
 
 @dataclass
-class Board:
+class Progress:
     """The state of a launch, as far as a person wants to know it.
 
     Attributes:
@@ -53,13 +53,13 @@ class Board:
     running: dict[int, Running] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, study: optuna.Study, budget: int) -> "Board":
+    def of(cls, study: optuna.Study, budget: int) -> "Progress":
         """Returns the board of a study as it is in the storage."""
-        board = cls(plain(value_names(study)[0]), budget, study.directions)
-        board.take_in(study.get_trials(deepcopy=False))
-        return board
+        progress = cls(plain(value_names(study)[0]), budget, study.directions)
+        progress.update(study.get_trials(deepcopy=False))
+        return progress
 
-    def take_in(self, trials: Sequence[FrozenTrial]) -> None:
+    def update(self, trials: Sequence[FrozenTrial]) -> None:
         """Counts trials as they are in the storage."""
         for trial in trials:
             if is_result(trial):

@@ -21,7 +21,7 @@ from search.records.attributes import (
     retry_of,
 )
 from search.records.durations import end_after, until_last_sign
-from search.storage.open import end_trial, shared, turn
+from search.storage.open import end_trial, shared, study_lock
 
 DRIVER_DIED = "the driver died while this trial was running"
 """Why a trial was given back that nobody ended."""
@@ -43,12 +43,12 @@ def retry_lost(study: optuna.Study, gone: Owner | None = None) -> list[int]:
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         owner = Owner.from_attr(trial.user_attrs.get(OWNER_KEY))
         if owner is None or owner in (me, gone) or (alone and not owner.is_here) or not owner.may_live():
-            give_back(study, trial.number, DRIVER_DIED, lost=True)
+            requeue(study, trial.number, DRIVER_DIED, lost=True)
             lost.append(trial.number)
     return lost
 
 
-def give_back(
+def requeue(
     study: optuna.Study, number: int, reason: str, traceback: str = "", *, blamed: bool = False, lost: bool = False
 ) -> None:
     """Fails a trial that deserves another try, and enqueues its parameters with its seed; one that has ended is left as it is.
@@ -64,7 +64,7 @@ def give_back(
         blamed: The retry counts: it may have been the config's own fault.
         lost: Nobody was there to end it: it ran until the last sign of life of its driver, not until now.
     """
-    with turn(study):
+    with study_lock(study):
         trials = study.get_trials(deepcopy=False)
         trial = trials[number]
         if trial.state.is_finished():  # another driver held us for dead, and gave it back
@@ -72,13 +72,13 @@ def give_back(
         earlier = retry_of(trial)
         first = number if earlier is None else earlier
         if not any(retry_of(other) == first for other in trials[number + 1 :]):
-            kept: dict[str, Any] = {key: trial.user_attrs[key] for key in RETRIED_KEYS if key in trial.user_attrs}
+            retained: dict[str, Any] = {key: trial.user_attrs[key] for key in RETRIED_KEYS if key in trial.user_attrs}
             retries = retries_of(trial) + blamed
             if retries:
-                kept[RETRIES_KEY] = retries
+                retained[RETRIES_KEY] = retries
             # A trial killed while it was drawn has part of its parameters; its seed draws the others as it would have.
             params = {**given_of(trial), **trial.params}
-            study.enqueue_trial(params, user_attrs={**kept, RETRY_KEY: first})
+            study.enqueue_trial(params, user_attrs={**retained, RETRY_KEY: first})
         with contextlib.suppress(UpdateFinishedTrialError):  # its owner, held for dead, ends it in this very moment
             fail(study, number, reason, traceback, ran_s=until_last_sign(trial, trials) if lost else None)
 

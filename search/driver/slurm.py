@@ -115,8 +115,8 @@ def submit(
         with executor.batch():
             sent = [executor.submit(task) for _ in range(jobs)]
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
-        said = one_line(error).rstrip(".")
-        raise SubmissionError(f"sbatch: must take the tasks; got: {said}. Correct the options; see also {logs}.") from None
+        reason = one_line(error).rstrip(".")
+        raise SubmissionError(f"sbatch: must take the tasks; got: {reason}. Correct the options; see also {logs}.") from None
     except OSError as error:
         raise SubmissionError(f"{logs}: must be a folder to write to; got: {one_line(error)}. Change --logs.") from None
     return [job.job_id for job in sent]
@@ -141,7 +141,7 @@ def _parameters(name: str, resources: Resources, jobs: int) -> dict[str, Any]:
     more = {**_OURS, **(resources.more or {})}
     if "no-requeue" in more:
         del more["requeue"]
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "name": name,
         "timeout_min": max(1, -int(-resources.seconds // 60)),
         "nodes": 1,
@@ -154,8 +154,8 @@ def _parameters(name: str, resources: Resources, jobs: int) -> dict[str, Any]:
         "slurm_additional_parameters": more,
     }
     if resources.cpus is not None:  # since 22.05, srun does not take it from sbatch
-        found["slurm_srun_args"] = [f"--cpus-per-task={resources.cpus}"]
-    return found
+        result["slurm_srun_args"] = [f"--cpus-per-task={resources.cpus}"]
+    return result
 
 
 def parse_more(options: Sequence[str]) -> dict[str, str | bool]:
@@ -164,7 +164,7 @@ def parse_more(options: Sequence[str]) -> dict[str, str | bool]:
     Raises:
         SubmissionError: One is empty, or is set by an option of ours.
     """
-    found: dict[str, str | bool] = {}
+    result: dict[str, str | bool] = {}
     for option in options:
         key, equals, value = option.partition("=")
         key = key.strip().lstrip("-").replace("_", "-")
@@ -172,5 +172,5 @@ def parse_more(options: Sequence[str]) -> dict[str, str | bool]:
             raise SubmissionError(f'--slurm: must be KEY=VALUE; got "{option}". Write --slurm account=lab, for example.')
         if key in _TAKEN:
             raise SubmissionError(f"--slurm {key}: must be left to search submit ({_TAKEN[key]}); got {option}. Remove it.")
-        found[key] = value if equals else True
-    return found
+        result[key] = value if equals else True
+    return result

@@ -10,7 +10,7 @@ from optuna.study import StudyDirection
 from optuna.study._tell import _tell_with_warning
 from optuna.trial import TrialState
 
-from search.driver.retry import fail, give_back
+from search.driver.retry import fail, requeue
 from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RAN_KEY, TRACEBACK_KEY, retries_of
 from search.study_file.load import StudySpec
 from search.workers.protocol import Died, Outcome
@@ -22,7 +22,7 @@ _GENETIC = frozenset({"nsgaii", "nsgaiii"})
 _GIVEN_BACK = "another driver held this one for dead, and gave it back"
 
 
-def settle(
+def tell(
     trial: optuna.Trial, outcome: Outcome, spec: StudySpec, *, death: Died | None, fresh: bool, ran_s: float | None = None
 ) -> Outcome:
     """Records how a trial ended; returns its outcome as it was settled, `lost` where another driver has ended it before.
@@ -39,13 +39,13 @@ def settle(
         if ran_s is not None:
             trial.set_user_attr(RAN_KEY, ran_s)
         if outcome.state == "failed":
-            return _settle_failed(trial, outcome, spec, death=death, fresh=fresh)
+            return _tell_failed(trial, outcome, spec, death=death, fresh=fresh)
         if outcome.state == "interrupted":
-            give_back(trial.study, trial.number, "interrupted")
+            requeue(trial.study, trial.number, "interrupted")
         elif outcome.state == "complete":
             tell_complete(trial, outcome, spec.sampler.name)
         else:
-            tell(trial, TrialState.PRUNED)
+            _tell_state(trial, TrialState.PRUNED)
     except UpdateFinishedTrialError:
         return lost(outcome)
     return outcome
@@ -56,15 +56,15 @@ def lost(outcome: Outcome) -> Outcome:
     return replace(outcome, state="lost", values=(), reason=_GIVEN_BACK)
 
 
-def _settle_failed(trial: optuna.Trial, outcome: Outcome, spec: StudySpec, *, death: Died | None, fresh: bool) -> Outcome:
+def _tell_failed(trial: optuna.Trial, outcome: Outcome, spec: StudySpec, *, death: Died | None, fresh: bool) -> Outcome:
     if death is not None and death.node_lost:
-        give_back(trial.study, trial.number, outcome.reason)
+        requeue(trial.study, trial.number, outcome.reason)
         return replace(outcome, state="retry")
     died = death is not None
     retries = retries_of(trial)
     settled = judge(outcome, died=died, fresh=fresh, retries=retries, max_retries=spec.policy.max_retries)
     if settled == "retry":
-        give_back(trial.study, trial.number, outcome.reason, outcome.traceback, blamed=True)
+        requeue(trial.study, trial.number, outcome.reason, outcome.traceback, blamed=True)
     elif settled == "infeasible":
         tell_infeasible(trial, outcome, spec.sampler.name)
     else:
@@ -105,19 +105,19 @@ def tell_infeasible(trial: optuna.Trial, outcome: Outcome, sampler: str) -> None
     trial.set_constraint(MEMORY_CONSTRAINT, 1.0)
     if sampler in _GENETIC or (sampler == "gp" and _all_constrained(trial.study)):
         worst = {StudyDirection.MINIMIZE: float("inf"), StudyDirection.MAXIMIZE: float("-inf")}
-        tell(trial, TrialState.COMPLETE, [worst[direction] for direction in trial.study.directions])
+        _tell_state(trial, TrialState.COMPLETE, [worst[direction] for direction in trial.study.directions])
     else:
-        tell(trial, TrialState.PRUNED)
+        _tell_state(trial, TrialState.PRUNED)
 
 
 def tell_complete(trial: optuna.Trial, outcome: Outcome, sampler: str) -> None:
     """Tells what a trial returned; `sampler` is the name of the one that drew it."""
     if sampler == "gp" and _all_constrained(trial.study):
         trial.set_constraint(MEMORY_CONSTRAINT, -1.0)
-    tell(trial, TrialState.COMPLETE, outcome.values)
+    _tell_state(trial, TrialState.COMPLETE, outcome.values)
 
 
-def tell(trial: optuna.Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
+def _tell_state(trial: optuna.Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
     """Tells how a trial ended, as `Study.optimize` does: `Study.tell` would read the trial once more, only to return it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Do all trials of a study measure the same thing? What their values depend on stays as it was, whatever its name says.
+"""Sees to it that all trials of a study measure the same thing: what their values depend on stays, whatever its name says.
 
 The first worker's fingerprint (see `search.workers.fingerprint`) is kept with the study, and every later one, on any machine,
 must be equal.
@@ -11,12 +11,12 @@ from optuna.trial import TrialState
 
 from search.errors import StudyError
 from search.records.attributes import FINGERPRINT_KEY, fingerprint_of
-from search.storage.open import shared, turn
+from search.storage.open import shared, study_lock
 
 
-def keep_or_compare(study: optuna.Study, found: Mapping[str, str]) -> Mapping[str, str] | None:
+def save_or_compare(study: optuna.Study, found: Mapping[str, str]) -> Mapping[str, str] | None:
     """Keeps the fingerprint of a study that has none; returns the one that it has where that is another."""
-    with turn(study):
+    with study_lock(study):
         before = fingerprint_of(study)
         if before is None:
             if found:
@@ -25,7 +25,7 @@ def keep_or_compare(study: optuna.Study, found: Mapping[str, str]) -> Mapping[st
     return before if before != found else None
 
 
-def forget_if_unused(study: optuna.Study) -> None:
+def delete_if_unused(study: optuna.Study) -> None:
     """Lets a study begin anew with other data where no value depends on the former, as after a mistake in the settings."""
     states = {trial.state for trial in study.get_trials(deepcopy=False)}
     bound = {TrialState.COMPLETE, TrialState.PRUNED}
@@ -35,7 +35,7 @@ def forget_if_unused(study: optuna.Study) -> None:
         study.set_user_attr(FINGERPRINT_KEY, None)
 
 
-def hand_on(source: optuna.Study, study: optuna.Study) -> None:
+def copy_fingerprint(source: optuna.Study, study: optuna.Study) -> None:
     """Has a study whose values are compared with another's begin with the other's fingerprint."""
     before = fingerprint_of(source)
     if before is not None and fingerprint_of(study) is None:

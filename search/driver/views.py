@@ -12,18 +12,18 @@ from rich.table import Table
 from rich.text import Text
 
 from search.driver.budget import FINISHED
-from search.driver.progress import Board, Running
+from search.driver.progress import Progress, Running
 from search.text import clock, format_params, plain, print_line
 from search.workers.protocol import Outcome
 
 _LONGEST_WARNING = 1000  # characters
 
 
-class View:
+class ProgressView:
     """Is told what happens in a launch; this one shows nothing, which is what ``--quiet`` asks for."""
 
-    def __init__(self, board: Board, console: Console) -> None:
-        self.board = board
+    def __init__(self, progress: Progress, console: Console) -> None:
+        self.progress = progress
         self.console = console
         self._warned: set[str] = set()
 
@@ -44,23 +44,23 @@ class View:
 
     def trial_started(self, worker: int, number: int, params: Mapping[str, Any]) -> None:
         """A worker was given a trial."""
-        self.board.running[worker] = Running(number, dict(params), time.monotonic())
+        self.progress.running[worker] = Running(number, dict(params), time.monotonic())
 
     def reported(self, worker: int, step: int, value: float) -> None:
         """A worker reported an intermediate value."""
-        self.board.running[worker].step, self.board.running[worker].value = step, value
+        self.progress.running[worker].step, self.progress.running[worker].value = step, value
 
     def trial_finished(self, worker: int, number: int, outcome: Outcome) -> None:
         """A trial ended."""
-        self.board.running.pop(worker, None)
-        self.board.add(outcome)
+        self.progress.running.pop(worker, None)
+        self.progress.add(outcome)
 
     def ended_elsewhere(self, trials: Sequence[FrozenTrial]) -> None:
         """Other drivers of the study have ended trials."""
-        self.board.take_in(trials)
-        self.board.finished_here += sum(trial.state in FINISHED for trial in trials)
+        self.progress.update(trials)
+        self.progress.finished_here += sum(trial.state in FINISHED for trial in trials)
 
-    def given_back(self, numbers: Sequence[int]) -> None:
+    def requeued(self, numbers: Sequence[int]) -> None:
         """Another driver is gone, and what it ran will be tried again."""
 
     def noted(self, notes: Sequence[str]) -> None:
@@ -73,15 +73,15 @@ class View:
         """The user pressed ^C for the first or a later time. Runs inside a signal handler: no I/O."""
 
 
-class LineView(View):
+class LineView(ProgressView):
     """One line for each trial that starts or ends: for logs and pipes."""
 
     _notice = ""
 
     def open(self) -> None:
         """Says that the workers, which take a while to build their objective, are being started."""
-        if self.board.finished < self.board.budget:
-            self._print(f"starting | {self.board.summary()}")
+        if self.progress.finished < self.progress.budget:
+            self._print(f"starting | {self.progress.summary()}")
 
     def trial_started(self, worker: int, number: int, params: Mapping[str, Any]) -> None:
         """Prints the trial's parameters."""
@@ -90,12 +90,12 @@ class LineView(View):
 
     def trial_finished(self, worker: int, number: int, outcome: Outcome) -> None:
         """Prints how the trial ended."""
-        running = self.board.running.get(worker)
+        running = self.progress.running.get(worker)
         took = f" in {clock(time.monotonic() - running.started)}" if running else ""
         super().trial_finished(worker, number, outcome)
-        self._print(f"trial {number} {_ending(outcome, self.board)}{took}{self._context()}")
+        self._print(f"trial {number} {_ending(outcome, self.progress)}{took}{self._context()}")
 
-    def given_back(self, numbers: Sequence[int]) -> None:
+    def requeued(self, numbers: Sequence[int]) -> None:
         """Prints which."""
         self._print(f"lost by a driver that died, and taken up again: trials {', '.join(map(str, numbers))}")
 
@@ -119,7 +119,7 @@ class LineView(View):
             self._notice = ""
 
     def _context(self) -> str:
-        return f" | {self.board.summary()}"
+        return f" | {self.progress.summary()}"
 
     def _print(self, line: str) -> None:
         print_line(self.console, line)
@@ -139,17 +139,17 @@ class LiveView(LineView):
 
     def trial_started(self, worker: int, number: int, params: Mapping[str, Any]) -> None:
         """Leaves the line out: the table has a row for every running trial."""
-        View.trial_started(self, worker, number, params)
+        ProgressView.trial_started(self, worker, number, params)
 
     def _context(self) -> str:
         return ""  # the summary is right below
 
     def _render(self) -> RenderableType:
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for column in ("worker", "trial", "step", self.board.metric, "time", "parameters"):
+        for column in ("worker", "trial", "step", self.progress.metric, "time", "parameters"):
             table.add_column(Text(column), overflow="ellipsis", no_wrap=True)
         # A copy: this runs in rich's thread while the driver's adds and removes trials.
-        for worker, running in sorted(self.board.running.copy().items()):
+        for worker, running in sorted(self.progress.running.copy().items()):
             table.add_row(
                 str(worker),
                 str(running.number),
@@ -158,20 +158,20 @@ class LiveView(LineView):
                 clock(time.monotonic() - running.started),
                 Text(format_params(running.params)),
             )
-        return Group(table, Text(self.board.summary(), style="bold"))
+        return Group(table, Text(self.progress.summary(), style="bold"))
 
 
-def make_view(board: Board, console: Console, *, quiet: bool) -> View:
+def make_view(progress: Progress, console: Console, *, quiet: bool) -> ProgressView:
     """Returns the view that fits the console."""
     if quiet:
-        return View(board, console)
-    return LiveView(board, console) if console.is_terminal else LineView(board, console)
+        return ProgressView(progress, console)
+    return LiveView(progress, console) if console.is_terminal else LineView(progress, console)
 
 
-def _ending(outcome: Outcome, board: Board) -> str:
+def _ending(outcome: Outcome, progress: Progress) -> str:
     if outcome.state == "complete":
         names = " ".join(f"{value:.6g}" for value in outcome.values)
-        return f"complete, {board.metric} {names}" if len(outcome.values) == 1 else f"complete, values {names}"
+        return f"complete, {progress.metric} {names}" if len(outcome.values) == 1 else f"complete, values {names}"
     ended = {"failed": "failed", "retry": "failed, and is tried again", "infeasible": "infeasible", "lost": "is lost"}.get(
         outcome.state
     )

@@ -156,13 +156,13 @@ def _take(trial: FrozenTrial, source: optuna.Study, spec: StudySpec, summary: Wa
     comparable = unchanged and file.get("objective") == spec.target and is_result(trial)
     summary.taken += 1
     summary.compared += comparable
-    kept = {key: value for key, value in trial.user_attrs.items() if key not in (*RUN_KEYS, WARM_KEY)}
+    retained = {key: value for key, value in trial.user_attrs.items() if key not in (*RUN_KEYS, WARM_KEY)}
     return create_trial(
         params=params,
         distributions={name: spec.space[name] for name in params},
         values=trial.values,
         intermediate_values=trial.intermediate_values if comparable else {},
-        user_attrs={**kept, WARM_KEY: WarmLink(source.study_name, trial.number, compared=comparable).as_attr()},
+        user_attrs={**retained, WARM_KEY: WarmLink(source.study_name, trial.number, compared=comparable).as_attr()},
     )
 
 

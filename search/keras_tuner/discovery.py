@@ -1,4 +1,4 @@
-"""Which space does a HyperModel have? Nothing says so: it is built with many values, to see what it asks for. Imports Keras."""
+"""Finds the space of a HyperModel, which nothing declares: builds it with many values to see what it asks for. Needs Keras."""
 
 import contextlib
 from collections import deque
@@ -53,21 +53,21 @@ def discover(hypermodel: Any, data: str | Callable[[], Mapping[str, Any]] | None
     """
     model = as_hypermodel(hypermodel)
     arguments = None if data is None else load_data(data)
-    found = Discovered()
+    discovered = Discovered()
     waiting: deque[dict[str, Any]] = deque([{}])
     scopes: list[dict[str, Any]] = []
     while waiting:
         values = waiting.popleft()
-        if found.builds == _MAX_BUILDS:
+        if discovered.builds == _MAX_BUILDS:
             raise ProjectError(f"{hypermodel}: {_MAX_BUILDS} builds must be enough to see its space; got more to try.")
-        found.builds += 1
+        discovered.builds += 1
         try:
             hp = _run(model, arguments, values)
         except Exception as error:  # KerasTuner counts it as a failed trial, and so would we
-            told = describe(error, always_type=True)
+            reason = describe(error, always_type=True)
             if not values:
-                raise ProjectError(f"{hypermodel}: must build with its defaults; got: {told}.") from None
-            found.broken.append((values, told))
+                raise ProjectError(f"{hypermodel}: must build with its defaults; got: {reason}.") from None
+            discovered.broken.append((values, reason))
             continue
         for parameter in map(parse, hp.space):
             scope = {parent.name: parent.values[0] for parent in parameter.conditions}
@@ -75,9 +75,9 @@ def discover(hypermodel: Any, data: str | Callable[[], Mapping[str, Any]] | None
                 if scope not in scopes:
                     scopes.append(scope)
                     waiting.append({**values, **scope})
-            elif _add(found, parameter, str(hypermodel)):
-                waiting += [{**values, parameter.name: end} for end in _ends(found.space[parameter.name])]
-    return found
+            elif _add(discovered, parameter, str(hypermodel)):
+                waiting += [{**values, parameter.name: end} for end in _ends(discovered.space[parameter.name])]
+    return discovered
 
 
 def _run(
@@ -94,13 +94,13 @@ def _run(
     return hp
 
 
-def _add(found: Discovered, parameter: Declared, where: str) -> bool:
+def _add(discovered: Discovered, parameter: Declared, where: str) -> bool:
     """Adds what was asked for; returns whether its values are still to be tried."""
     if isinstance(parameter, Fixed):
-        found.fixed[parameter.name] = parameter.value
+        discovered.fixed[parameter.name] = parameter.value
         return False
     distribution = parameter.distribution()
-    known = found.space.setdefault(parameter.name, distribution)
+    known = discovered.space.setdefault(parameter.name, distribution)
     if known != distribution:
         raise ProjectError(
             f"{where}: {parameter.name} must mean the same wherever it is asked for; got {_short(known)} and "

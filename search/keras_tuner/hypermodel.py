@@ -14,7 +14,7 @@ from search.errors import ObjectiveError
 from search.keras_tuner.hyperparameters import Suggests, TrialHyperParameters
 from search.records.attributes import SHOWN_SEED
 from search.text import show, suggest
-from search.workers.objective import find
+from search.workers.objective import import_object
 
 _GOALS: Mapping[str, Callable[[Sequence[float]], float]] = {"min": min, "max": max}
 
@@ -102,8 +102,8 @@ class HyperModelObjective:
                 raise ObjectiveError(
                     f"objective.monitor: fit must return it; got {show(self._monitor)}. {suggest(self._monitor, metrics)}"
                 )
-            told = metrics[self._monitor]
-            return self._best_epoch(told) if metrics is not result else float(told)
+            history = metrics[self._monitor]
+            return self._best_epoch(history) if metrics is not result else float(history)
         try:
             return float(result)
         except (TypeError, ValueError):
@@ -138,16 +138,16 @@ def as_hypermodel(given: Any) -> keras_tuner.HyperModel:
     Raises:
         ObjectiveError: It is none, and no function either.
     """
-    found = find(given, "objective.hypermodel") if isinstance(given, str) else given
-    if inspect.isclass(found) and issubclass(found, keras_tuner.HyperModel):
-        found = found()
-    if isinstance(found, keras_tuner.HyperModel):
-        return found
-    if inspect.isclass(found) or not callable(found):
-        kind = found.__name__ if inspect.isclass(found) else type(found).__name__
+    result = import_object(given, "objective.hypermodel") if isinstance(given, str) else given
+    if inspect.isclass(result) and issubclass(result, keras_tuner.HyperModel):
+        result = result()
+    if isinstance(result, keras_tuner.HyperModel):
+        return result
+    if inspect.isclass(result) or not callable(result):
+        kind = result.__name__ if inspect.isclass(result) else type(result).__name__
         raise ObjectiveError(f"objective.hypermodel: must be a HyperModel or a function of hp; got {kind}")
     hypermodel = keras_tuner.HyperModel()
-    hypermodel.build = found
+    hypermodel.build = result
     return hypermodel
 
 
@@ -157,7 +157,7 @@ def load_data(data: str | Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
     Raises:
         ObjectiveError: `data` names nothing, or what it returns is no mapping.
     """
-    loaded = (find(data, "objective.data") if isinstance(data, str) else data)()
+    loaded = (import_object(data, "objective.data") if isinstance(data, str) else data)()
     if not isinstance(loaded, Mapping):
         kind = type(loaded).__name__
         raise ObjectiveError(f'objective.data: must return the keyword arguments of fit, {{"x": ..., "y": ...}}; got {kind}')

@@ -1,4 +1,4 @@
-"""What did a KerasTuner project optimize? Its files do not say: they hold the score of each trial, and its metrics."""
+"""Infers what a KerasTuner project optimized from the score and the metrics of each trial: its files do not say."""
 
 import math
 from collections.abc import Sequence

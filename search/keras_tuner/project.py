@@ -1,4 +1,4 @@
-"""What does a KerasTuner project folder say? ``oracle.json`` and ``trial_*/trial.json``, read as data: nothing in it is run.
+"""Reads a KerasTuner project folder, ``oracle.json`` and ``trial_*/trial.json``, as data: nothing in it is run.
 
 The files are those that `keras_tuner.Oracle.save` and `keras_tuner.engine.trial.Trial.save` write.
 """

@@ -22,7 +22,7 @@ from pydantic import (
 
 from search.study_file.distributions import check_value
 from search.study_file.limits import MAX_CHOICES, MAX_EXACT, MAX_NAME, MAX_PARAMETERS, MAX_STEPS, MAX_TEXT, check_size
-from search.study_file.rule_errors import broken
+from search.study_file.rule_errors import rule_error
 from search.text import show
 
 _Whole = Annotated[StrictInt, Field(ge=-MAX_EXACT, le=MAX_EXACT)]
@@ -161,27 +161,27 @@ def space_of(declared: Iterable[Declared], seen: Mapping[str, Sequence[Any]]) ->
         declared: The hyperparameters; a name may come several times.
         seen: The values that trials have had, by name. KerasTuner checks neither defaults nor what an oracle or a user sets.
     """
-    found: dict[str, list[BaseDistribution]] = {}
+    declarations: dict[str, list[BaseDistribution]] = {}
     for parameter in declared:
-        found.setdefault(parameter.name, []).append(parameter.distribution())
-    return {name: _join(distributions, seen.get(name, ())) for name, distributions in found.items()}
+        declarations.setdefault(parameter.name, []).append(parameter.distribution())
+    return {name: _join(distributions, seen.get(name, ())) for name, distributions in declarations.items()}
 
 
 def _check_range(low: float, high: float, step: float | None, sampling: Sampling | None) -> None:
     """Refuses what no distribution of Optuna's is, or one of more values than anybody wants."""
     multiplies = sampling in ("log", "reverse_log")
     if low > high:
-        raise broken("min_value must be <= max_value", got=f"{show(low)} and {show(high)}")
+        raise rule_error("min_value must be <= max_value", got=f"{show(low)} and {show(high)}")
     if low <= 0 and (sampling == "log" or (multiplies and step is not None)):
-        raise broken(f'min_value must be > 0 where sampling = "{sampling}"', got=show(low))
+        raise rule_error(f'min_value must be > 0 where sampling = "{sampling}"', got=show(low))
     if step is None:
         return
     if step <= (1 if multiplies else 0):
-        raise broken(f"step must be > {1 if multiplies else 0}", got=show(step))
+        raise rule_error(f"step must be > {1 if multiplies else 0}", got=show(step))
     count = math.log(high / low) / math.log(step) if multiplies else (high - low) / step
     most = MAX_CHOICES if multiplies else MAX_STEPS
     if not count < most:
-        raise broken(f"step must leave at most {most} values", got=f"{count:.3g}")
+        raise rule_error(f"step must leave at most {most} values", got=f"{count:.3g}")
 
 
 def _join(distributions: Sequence[BaseDistribution], values: Sequence[Any]) -> BaseDistribution:
@@ -213,7 +213,7 @@ def _is_number(value: Any) -> bool:
 def _powers(low: _Number, high: _Number, step: _Number, sampling: Sampling) -> list[float]:
     """What KerasTuner draws where its steps multiply: `Numerical._get_value_by_index`."""
     count = int(math.log(high / low, step) + 1e-8) + 1
-    rising = [low * math.pow(step, at) for at in range(count)]
+    rising = [low * math.pow(step, index) for index in range(count)]
     return rising if sampling == "log" else [high + low - value for value in rising]
 
 

@@ -1,4 +1,4 @@
-"""When did the trials of a KerasTuner project start and end? It keeps the starts; the ends show in when files were written."""
+"""Start and end of the trials of a KerasTuner project: it keeps the starts; the ends show in when files were written."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ class Times:
 
 def times_of(project: Project) -> Mapping[str, Times]:
     """Returns the times of each trial by its id."""
-    told = {trial: _local(start) for trial, start in project.oracle.display.trial_start.items()}
-    starts = {trial: start for trial, start in told.items() if start is not None}
+    moments = {trial: _local(start) for trial, start in project.oracle.display.trial_start.items()}
+    starts = {trial: start for trial, start in moments.items() if start is not None}
     copied = _copied(project, starts)
     times: dict[str, Times] = {}
     for trial in (file.trial_id for file in project.trials):

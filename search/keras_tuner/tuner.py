@@ -16,7 +16,7 @@ from search.study_file.env import expand
 from search.study_file.load import StudySpec
 from search.text import show
 from search.workers.process import as_values, build_objective
-from search.workers.protocol import Answer, Artifact, Notice, Report, RunTrial, UserAttr
+from search.workers.protocol import Artifact, Notice, Report, ReportReply, RunTrial, UserAttr
 from search.workers.trial import WorkerTrial
 
 _GOALS = {"minimize": "min", "maximize": "max"}
@@ -90,10 +90,10 @@ class ObjectiveTuner(keras_tuner.engine.base_tuner.BaseTuner):
         number = self.oracle.start_order.index(trial.trial_id)
         seed = derive(self._seed, Stream.TRIAL, self.oracle.start_order.index(self._first(trial).trial_id))
 
-        def ask(report: Report) -> Answer:
+        def ask(report: Report) -> ReportReply:
             if self._on_report is not None:
                 self._on_report(trial.trial_id, report.value, report.step)
-            return Answer()
+            return ReportReply()
 
         def tell(_message: UserAttr | Artifact | Notice) -> None:
             """KerasTuner keeps neither."""

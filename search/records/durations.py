@@ -1,4 +1,4 @@
-"""How long did a trial run, and when did it end? Whatever the clock of its machine did meanwhile, and whoever ended it.
+"""Durations of trials and their ends, whatever the clock of a machine did meanwhile, and whoever ended a trial.
 
 Optuna keeps two moments of the wall clock for each trial. Between them the clock may have been set, or the machine suspended;
 and a trial whose driver died is ended by the next launch, maybe after a weekend. So a driver measures with the monotonic clock,
@@ -47,7 +47,7 @@ def ended_at(trial: FrozenTrial) -> float | None:
     return _timestamp(trial.datetime_complete) if began is None or ran is None else began + ran
 
 
-def is_told(seconds: float, began: float, ended: float) -> bool:
+def wall_clock_agrees(seconds: float, began: float, ended: float) -> bool:
     """Returns whether two moments of the wall clock, in seconds since the epoch, tell well enough how long something took.
 
     As Optuna gives them back: it has forgotten which of two hours of one name it was in the night when the clock goes back.

@@ -8,4 +8,4 @@ def value_names(study: optuna.Study) -> list[str]:
     count, named = len(study.directions), study.metric_names
     if isinstance(named, list) and len(named) == count == len(set(map(str, named))):
         return [str(name) for name in named]
-    return ["value"] if count == 1 else [f"value_{at}" for at in range(count)]
+    return ["value"] if count == 1 else [f"value_{index}" for index in range(count)]

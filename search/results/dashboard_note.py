@@ -1,4 +1,4 @@
-"""What does optuna-dashboard say of a study? A note, and two charts that the dashboard does not have of its own.
+"""What optuna-dashboard gets to say of a study: a note, and two charts that it does not have of its own.
 
 Written when the dashboard is opened rather than by the launch: importing it takes a second.
 """
@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.driver.compatibility import describe
 from search.records.attributes import provenance_of
-from search.results.ranking import Goal, find_baseline, goals_of
+from search.results.ranking import Metric, find_baseline, metrics_of
 from search.results.report.facts import gather
 from search.results.report.figures import best_so_far, timeline
 from search.storage.open import snapshot
@@ -50,14 +50,14 @@ def save_charts(study: optuna.Study) -> None:
 
 def _lines(study: optuna.Study, spec: StudySpec) -> Iterator[str]:
     file = describe(spec)
-    goals = goals_of(study)
+    metrics = metrics_of(study)
     yield f"## {study.study_name}\n"
-    yield f"{'; '.join(map(_goal, goals))}, of `{spec.target}`. Budget {spec.policy.trials} trials, seed {spec.seed}."
+    yield f"{'; '.join(map(_metric, metrics))}, of `{spec.target}`. Budget {spec.policy.trials} trials, seed {spec.seed}."
     yield f"Sampler {_choice(file['sampler'])}; pruner {_choice(file['pruner'])}.\n"
     yield "| parameter | values |\n|---|---|"
     yield from (f"| {name} | {_cell(_values(table))} |" for name, table in file["space"].items())
     yield ""
-    yield _baseline(spec, find_baseline(study), goals)
+    yield _baseline(spec, find_baseline(study), metrics)
     if recorded := _recorded(study):
         yield "\n### Data and versions\n\n| | |\n|---|---|"
         yield from (f"| {key} | `{_cell(value)}` |" for key, value in recorded.items())
@@ -71,8 +71,8 @@ def _cell(value: object) -> str:
     return str(value).replace("|", r"\|")
 
 
-def _goal(goal: Goal) -> str:
-    return f"{'Maximizes' if goal.maximize else 'Minimizes'} **{goal.name}**"
+def _metric(metric: Metric) -> str:
+    return f"{'Maximizes' if metric.maximize else 'Minimizes'} **{metric.name}**"
 
 
 def _choice(table: Mapping[str, Any]) -> str:
@@ -87,18 +87,18 @@ def _values(table: Mapping[str, Any]) -> str:
     return ", ".join([f"{table['low']:g} to {table['high']:g}", *rest])
 
 
-def _baseline(spec: StudySpec, trial: FrozenTrial | None, goals: Sequence[Goal]) -> str:
+def _baseline(spec: StudySpec, trial: FrozenTrial | None, metrics: Sequence[Metric]) -> str:
     if not spec.enqueue:
         return "No baseline: no config is enqueued."
-    told = ""
+    result = ""
     if trial is not None and trial.state is TrialState.COMPLETE:
-        told = f" Trial {trial.number}: {', '.join(f'{goal.name} {goal.of(trial):.6g}' for goal in goals)}."
+        result = f" Trial {trial.number}: {', '.join(f'{metric.name} {metric.of(trial):.6g}' for metric in metrics)}."
     elif trial is not None:
-        told = f" Trial {trial.number}: {trial.state.name.lower()}."
-    return f"**Baseline**, enqueued first: {format_params(spec.enqueue[0])}.{told}"
+        result = f" Trial {trial.number}: {trial.state.name.lower()}."
+    return f"**Baseline**, enqueued first: {format_params(spec.enqueue[0])}.{result}"
 
 
 def _recorded(study: optuna.Study) -> Mapping[str, Any]:
     """What the latest trial has on record of its data and the like."""
-    told = (provenance_of(trial) for trial in reversed(study.get_trials(deepcopy=False)))
-    return next((table for table in told if table), {})
+    tables = (provenance_of(trial) for trial in reversed(study.get_trials(deepcopy=False)))
+    return next((table for table in tables if table), {})

@@ -160,8 +160,10 @@ def _as_toml(document: Mapping[str, Any], spec: StudySpec | None, where: str) ->
         text = tomli_w.dumps({**top, "config": _filled(config), "provenance": _without_none(document["provenance"])})
         text.encode()
     except (RecursionError, UnicodeEncodeError, TypeError, ValueError) as error:
-        said = "too many tables within tables" if isinstance(error, RecursionError) else one_line(error)
-        raise StudyError(f"{where}: must be such that TOML can hold it; got: {said}. Name another one with --trial.") from None
+        reason = "too many tables within tables" if isinstance(error, RecursionError) else one_line(error)
+        raise StudyError(
+            f"{where}: must be such that TOML can hold it; got: {reason}. Name another one with --trial."
+        ) from None
     return text
 
 

@@ -1,4 +1,4 @@
-"""Which finalist is best over its seeds, how sure is that, and how much of the search's best value was luck?"""
+"""Ranks finalists by their mean over seeds, with intervals, and says how much of the search's best value was luck."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.records.attributes import finalist_of, is_result, seed_of
-from search.results.ranking import Goal, find_baseline, goals_of, rank
+from search.results.ranking import Metric, find_baseline, metrics_of, rank
 from search.results.statistics import Interval, mean_interval
 from search.text import format_params, plain, print_line
 
@@ -52,7 +52,7 @@ class Ranking:
     """
 
     study: str
-    goal: Goal
+    metric: Metric
     finalists: tuple[Finalist, ...]
     baseline: int | None
     best: int
@@ -67,17 +67,17 @@ class Ranking:
         """Returns the finalist of a trial, or None."""
         return next((finalist for finalist in self.finalists if finalist.number == number), None)
 
-    def luck(self) -> float | None:
+    def selection_bias(self) -> float | None:
         """Returns by how much the search's best value is better than the mean over seeds; None where it is no finalist."""
         best = self.of(self.best)
         if best is None or best.searched is None:
             return None
-        return (best.searched - best.score.mean) * (1 if self.goal.maximize else -1)
+        return (best.searched - best.score.mean) * (1 if self.metric.maximize else -1)
 
     def describe_choice(self) -> str:
         """Returns why the winner is preferred to the search's best trial, in one line."""
         assert self.winner is not None
-        score = f"{plain(self.goal.name)} {self.winner.score} over {len(self.winner.values)} seeds."
+        score = f"{plain(self.metric.name)} {self.winner.score} over {len(self.winner.values)} seeds."
         if self.winner.number == self.best:
             return f"{score} It is the search's best trial too."
         best = self.of(self.best)
@@ -95,26 +95,26 @@ class Ranking:
 
 def rank_finalists(source: optuna.Study, linked: optuna.Study) -> Ranking:
     """Returns the ranking of what has been run so far."""
-    [goal] = goals_of(source)
+    [metric] = metrics_of(source)
     trials = source.get_trials(deepcopy=False)
     values: dict[int, dict[int, float]] = {}
     for trial in filter(is_result, linked.get_trials(deepcopy=False)):
         number, seed = finalist_of(trial), seed_of(trial)
         if number is not None and seed is not None and number < len(trials):
-            values.setdefault(number, {})[seed] = goal.of(trial)
+            values.setdefault(number, {})[seed] = metric.of(trial)
     finalists = []
     for number, of_it in values.items():
         trial = trials[number]
-        searched = goal.of(trial) if is_result(trial) else None
+        searched = metric.of(trial) if is_result(trial) else None
         finalists.append(Finalist(number, trial.params, searched, of_it, mean_interval(list(of_it.values()))))
-    finalists.sort(key=lambda finalist: -finalist.score.mean if goal.maximize else finalist.score.mean)
+    finalists.sort(key=lambda finalist: -finalist.score.mean if metric.maximize else finalist.score.mean)
     baseline = find_baseline(source)
     number_of_baseline = None
     if baseline is not None:
         # The best trial may have had the same parameters, and then stands for both.
         same = [finalist.number for finalist in finalists if finalist.params == baseline.params]
         number_of_baseline = same[0] if same else baseline.number
-    return Ranking(linked.study_name, goal, tuple(finalists), number_of_baseline, rank(trials, [goal])[0].number)
+    return Ranking(linked.study_name, metric, tuple(finalists), number_of_baseline, rank(trials, [metric])[0].number)
 
 
 def print_ranking(ranking: Ranking, console: Console | None = None) -> None:
@@ -140,19 +140,20 @@ def print_ranking(ranking: Ranking, console: Console | None = None) -> None:
 def describe_ranking(ranking: Ranking) -> Sequence[str]:
     """Returns what the ranking says, line by line."""
     lines = []
-    baseline, winner, best, luck = ranking.of(ranking.baseline), ranking.winner, ranking.of(ranking.best), ranking.luck()
+    baseline, winner, best = ranking.of(ranking.baseline), ranking.winner, ranking.of(ranking.best)
+    bias = ranking.selection_bias()
     if baseline is not None:
-        way = "More" if ranking.goal.maximize else "Less"
+        way = "More" if ranking.metric.maximize else "Less"
         lines.append(f"* the baseline. {way} is better; 95% t intervals, paired by seed.")
     if winner is not None:
         lines.append(
-            f"Winner: trial {winner.number}, {plain(ranking.goal.name)} {winner.score} over {len(winner.values)} seeds."
+            f"Winner: trial {winner.number}, {plain(ranking.metric.name)} {winner.score} over {len(winner.values)} seeds."
         )
         if level := ranking.level():
             lines.append(f"Not to be told from it by these seeds: {', '.join(f'trial {number}' for number in level)}.")
-    if best is not None and luck is not None:
-        told = f"{abs(luck):.2g} of it was luck" if luck > 0 else f"no luck, it does {abs(luck):.2g} better"
+    if best is not None and bias is not None:
+        verdict = f"{abs(bias):.2g} of it was luck" if bias > 0 else f"no luck, it does {abs(bias):.2g} better"
         count = len(best.values)
         over = f"{best.score} over {count} seeds" if count > 1 else f"{best.score} with another seed"
-        lines.append(f"The search's best, trial {best.number}, had {best.searched:.4g} there and {over}: {told}.")
+        lines.append(f"The search's best, trial {best.number}, had {best.searched:.4g} there and {over}: {verdict}.")
     return lines

@@ -18,7 +18,7 @@ from search.driver.launch import Launched, launch
 from search.errors import StudyError
 from search.records.attributes import FINALIST_KEY, SEED_KEY, finalist_of, seed_of
 from search.results.finalist_ranking import Ranking, rank_finalists
-from search.results.ranking import find_baseline, goals_of, rank
+from search.results.ranking import find_baseline, metrics_of, rank
 from search.seeds import Stream, derive
 from search.storage import errors
 from search.storage.open import close, create_study, open_study, snapshot
@@ -50,13 +50,13 @@ def run_finalists(
     url = url or spec.storage
     opened = open_study(url, spec.name)
     with errors.storage_errors(url):
-        check_same(opened, spec, keep=False)
+        check_same(opened, spec, save=False)
         source = snapshot(opened)
     close(opened)
     chosen = choose(source, top)
     linked = create_study(url, spec.name + _SUFFIX, spec.directions, spec.metrics)
     with errors.storage_errors(url), claimed(linked):
-        _enqueue_missing(linked, chosen, [derive(spec.seed, Stream.FINALIST, at) for at in range(seeds)])
+        _enqueue_missing(linked, chosen, [derive(spec.seed, Stream.FINALIST, index) for index in range(seeds)])
         budget = len(linked.get_trials(deepcopy=False, states=(*_PENDING, TrialState.COMPLETE)))
     close(linked)
     again = dataclasses.replace(
@@ -91,18 +91,20 @@ def choose(source: optuna.Study, top: int) -> list[FrozenTrial]:
     Raises:
         StudyError: The study has several directions, or no COMPLETE trial.
     """
-    goals = goals_of(source)
+    metrics = metrics_of(source)
     where = f'study "{source.study_name}"'
-    if len(goals) > 1:
-        raise StudyError(f"{where}: finalists need a single direction; got {len(goals)}. Choose from the front: search report.")
-    ranked = rank(source.get_trials(deepcopy=False), goals)
+    if len(metrics) > 1:
+        raise StudyError(
+            f"{where}: finalists need a single direction; got {len(metrics)}. Choose from the front: search report."
+        )
+    ranked = rank(source.get_trials(deepcopy=False), metrics)
     if not ranked:
         raise StudyError(f"{where}: must have a COMPLETE trial; got none. Run search launch until one is.")
     different = {_identity(trial.params): trial for trial in reversed(ranked)}
-    chosen = sorted(different.values(), key=lambda trial: (goals[0].loss_of(trial), trial.number))[:top]
+    chosen = sorted(different.values(), key=lambda trial: (metrics[0].loss_of(trial), trial.number))[:top]
     baseline = find_baseline(source)
-    there = [_identity(trial.params) for trial in chosen]
-    if baseline is not None and baseline.params and _identity(baseline.params) not in there:
+    present = [_identity(trial.params) for trial in chosen]
+    if baseline is not None and baseline.params and _identity(baseline.params) not in present:
         chosen.append(baseline)
     return chosen
 
@@ -110,10 +112,10 @@ def choose(source: optuna.Study, top: int) -> list[FrozenTrial]:
 def _enqueue_missing(linked: optuna.Study, chosen: list[FrozenTrial], seeds: list[int]) -> None:
     """Enqueues the pairs of config and seed that are missing, all configs with one seed before the next seed."""
     alive = [trial for trial in linked.get_trials(deepcopy=False) if trial.state is not TrialState.FAIL]
-    there = {(finalist_of(trial), seed_of(trial)) for trial in alive}
+    present = {(finalist_of(trial), seed_of(trial)) for trial in alive}
     for seed in seeds:
         for trial in chosen:
-            if (trial.number, seed) not in there:
+            if (trial.number, seed) not in present:
                 linked.enqueue_trial(trial.params, user_attrs={FINALIST_KEY: trial.number, SEED_KEY: seed})
 
 

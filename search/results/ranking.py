@@ -1,4 +1,4 @@
-"""Which trial is better, and which is the one to beat? Directions, ranks and the baseline of any study."""
+"""Ranks trials by their value in a study's direction, and finds the best ones and the baseline of any study."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from search.text import format_params, plain
 
 
 @dataclass(frozen=True)
-class Goal:
+class Metric:
     """One direction of a study.
 
     Attributes:
@@ -36,16 +36,16 @@ class Goal:
         return -self.of(trial) if self.maximize else self.of(trial)
 
 
-def goals_of(study: optuna.Study) -> tuple[Goal, ...]:
+def metrics_of(study: optuna.Study) -> tuple[Metric, ...]:
     """Returns the directions of a study with their names."""
     pairs = zip(value_names(study), study.directions, strict=True)
-    return tuple(Goal(name, at, direction is StudyDirection.MAXIMIZE) for at, (name, direction) in enumerate(pairs))
+    return tuple(Metric(name, index, direction is StudyDirection.MAXIMIZE) for index, (name, direction) in enumerate(pairs))
 
 
-def rank(trials: Sequence[FrozenTrial], goals: Sequence[Goal]) -> list[FrozenTrial]:
+def rank(trials: Sequence[FrozenTrial], metrics: Sequence[Metric]) -> list[FrozenTrial]:
     """Returns the trials that are results, the best first; by number with several directions."""
     sound = [trial for trial in trials if is_result(trial)]
-    return sorted(sound, key=goals[0].loss_of) if len(goals) == 1 else sound
+    return sorted(sound, key=metrics[0].loss_of) if len(metrics) == 1 else sound
 
 
 def find_baseline(study: optuna.Study) -> FrozenTrial | None:

@@ -1,4 +1,4 @@
-"""Which requests come from the dashboard's own pages, and what may its answers do in a browser?
+"""Lets only requests from the dashboard's own pages through, and limits what its answers may do in a browser.
 
 A web page of anybody's may send requests to this machine from the browser of whoever looks at it, and under a name of its own
 that it lets point here ("DNS rebinding"). Neither reaches the application: the name that is asked for must be one that is

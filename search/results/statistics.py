@@ -1,4 +1,4 @@
-"""How sure is a mean over a few seeds? Student's and Welch's intervals."""
+"""Intervals of a mean over a few seeds: Student's and Welch's."""
 
 import math
 from collections.abc import Sequence

@@ -38,13 +38,13 @@ class OwnTrialsStorage(TellsEnds, _CachedStorage):
     def __init__(self, backend: RDBStorage, *, writable: bool = True) -> None:
         super().__init__(backend)
         self.writable = writable
-        self.told: dict[int, End] = {}
+        self.told_ends: dict[int, End] = {}
         self._own: set[int] = set()
         self._newest: dict[int, int] = {}  # by study, the highest id that was read; a study's trials get theirs in order
 
     def known(self, study_id: int) -> Known:
         """Returns what this process knows of a study, without asking the database."""
-        return Known(list(self._studies[study_id].trials.values()) if study_id in self._studies else [], self.told)
+        return Known(list(self._studies[study_id].trials.values()) if study_id in self._studies else [], self.told_ends)
 
     def stored(self, name: str) -> Stored | None:
         """Returns what the database holds of a study, in a transaction of its own; None where it is not there."""
@@ -91,8 +91,7 @@ class OwnTrialsStorage(TellsEnds, _CachedStorage):
     def end_trial(self, trial_id: int, state: TrialState, values: Sequence[float] | None, ended: datetime) -> None:
         """Ends a trial that has ended some time ago, as `set_trial_state_values` ends one now."""
         self._own.discard(trial_id)
-        told = self._telling(trial_id, state, values)
-        with told, _create_scoped_session(self._backend.scoped_session) as session:
+        with self._telling(trial_id, state, values), _create_scoped_session(self._backend.scoped_session) as session:
             trial = TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
             self._backend.check_trial_is_updatable(trial_id, trial.state)  # type: ignore[arg-type]
             for objective, value in enumerate(values or ()):

@@ -41,17 +41,17 @@ class Known:
     """
 
     trials: list[FrozenTrial]
-    told: dict[int, End] = field(default_factory=dict)
+    told_ends: dict[int, End] = field(default_factory=dict)
 
     def ends(self) -> dict[int, End]:
         """Returns the state and the values of each trial, by number."""
-        return {trial.number: self.told.get(trial._trial_id, end_of(trial)) for trial in self.trials}
+        return {trial.number: self.told_ends.get(trial._trial_id, end_of(trial)) for trial in self.trials}
 
 
 class TellsEnds(BaseStorage):
     """Makes a storage remember which ends it was told; a base class in front of one of Optuna's."""
 
-    told: dict[int, End]
+    told_ends: dict[int, End]
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Ends a trial, or begins one that was waiting."""
@@ -61,11 +61,11 @@ class TellsEnds(BaseStorage):
     @contextlib.contextmanager
     def _telling(self, trial_id: int, state: TrialState, values: Sequence[float] | None) -> Iterator[None]:
         if state.is_finished():
-            self.told[trial_id] = (state, tuple(values or ()))
+            self.told_ends[trial_id] = (state, tuple(values or ()))
         try:
             yield
         except UpdateFinishedTrialError:
-            self.told.pop(trial_id, None)  # another driver has ended it, in its own way
+            self.told_ends.pop(trial_id, None)  # another driver has ended it, in its own way
             raise
 
 

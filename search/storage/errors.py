@@ -34,15 +34,15 @@ _REMEDIES = (
 )
 
 
-def remedy(said: str) -> str:
+def remedy(message: str) -> str:
     """Returns the sentence that fits what was said."""
     for clue, text in _REMEDIES:
-        if clue in said.lower():
+        if clue in message.lower():
             return text
     return "Check the storage, and launch again."
 
 
-def said(error: Exception, url: str) -> str:
+def describe_error(error: Exception, url: str) -> str:
     """Returns what an error of a storage says, without its layers of wrapping, and without a password."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
     cause = getattr(cause, "orig", None) or cause
@@ -57,7 +57,7 @@ def storage_errors(url: str) -> Iterator[None]:
     try:
         yield
     except (StorageInternalError, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        got = said(error, url)
+        got = describe_error(error, url)
         raise StorageError(
             f"{hide_password(url)}: the storage must be readable and writable; got: {got.rstrip('.')}. {remedy(got)}"
         ) from error

@@ -20,7 +20,7 @@ def artifact_folder(url: str) -> Path:
     return path.with_suffix(".artifacts") if path is not None else folder(url) / "artifacts"
 
 
-class NotKeptError(Exception):
+class NotSavedError(Exception):
     """A file of a trial could not be written, and why."""
 
 
@@ -36,11 +36,11 @@ class _Moved(FileSystemArtifactStore):
         os.replace(self._file, self._get_filepath(artifact_id))
 
 
-def keep(filename: str, content: bytes, trial: optuna.Trial, store: Path) -> None:
+def save_artifact(filename: str, content: bytes, trial: optuna.Trial, store: Path) -> None:
     """Copies a file that an objective sent into the folder, and enters it with the trial as Optuna does.
 
     Raises:
-        NotKeptError: The folder cannot be written, or its disk is full; nothing was entered.
+        NotSavedError: The folder cannot be written, or its disk is full; nothing was entered.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -49,7 +49,7 @@ def keep(filename: str, content: bytes, trial: optuna.Trial, store: Path) -> Non
             file.write_bytes(content)
         except OSError as error:
             reason = error.strerror or error
-            raise NotKeptError(f"{store}: files of trials cannot be kept; got {reason}. Going on without.") from None
+            raise NotSavedError(f"{store}: files of trials cannot be kept; got {reason}. Going on without.") from None
         upload_artifact(artifact_store=_Moved(store, file), file_path=str(file), study_or_trial=trial)
 
 
@@ -59,15 +59,15 @@ def checkpoint_folder(url: str, study: str) -> Path:
     return (path.with_suffix(".checkpoints") if path is not None else folder(url) / "checkpoints") / study
 
 
-def of_trial(trial: optuna.Trial, base: Path) -> Path:
+def checkpoints_of(trial: optuna.Trial, base: Path) -> Path:
     """Returns the folder of a trial, which is that of its first try; the objective makes it."""
     first = retry_of(trial)
     return base / f"trial-{trial.number if first is None else first}"
 
 
-def forget(trial: optuna.Trial, base: Path) -> None:
+def delete_checkpoints(trial: optuna.Trial, base: Path) -> None:
     """Removes what a trial that has ended for good left, and the folders that are empty then."""
-    shutil.rmtree(of_trial(trial, base), ignore_errors=True)
+    shutil.rmtree(checkpoints_of(trial, base), ignore_errors=True)
     for empty in (base, base.parent):
         with contextlib.suppress(OSError):  # it is not there, or still holds something
             empty.rmdir()

@@ -41,7 +41,7 @@ class Journal(TellsEnds, JournalStorage):
     """
 
     def __init__(self, path: Path, lock: BaseJournalFileLock) -> None:
-        self.told: dict[int, End] = {}
+        self.told_ends: dict[int, End] = {}
         self.path = path
         self._file_lock = lock
         super().__init__(JournalFileBackend(str(path), lock_obj=lock))
@@ -56,7 +56,7 @@ class Journal(TellsEnds, JournalStorage):
     def known(self, study_id: int) -> Known:
         """Returns what this process knows of a study, without asking the file."""
         there = study_id in self._replay_result._study_id_to_trial_ids
-        return Known(self._replay_result.get_all_trials(study_id, None) if there else [], self.told)
+        return Known(self._replay_result.get_all_trials(study_id, None) if there else [], self.told_ends)
 
     def stored(self, name: str) -> Stored | None:
         """Returns what the file holds of a study, read from its beginning; None where it is not there."""
@@ -102,8 +102,8 @@ def open_journal(url: str, path: Path, *, writable: bool) -> Journal:
     try:
         return Journal(path, lock)
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:  # whatever replaying it stumbles on
-        said = one_line(error)
-        raise StorageError(f"{url}: must be a sound journal of Optuna; got: {said}. {remedy('malformed')}") from None
+        reason = one_line(error)
+        raise StorageError(f"{url}: must be a sound journal of Optuna; got: {reason}. {remedy('malformed')}") from None
 
 
 class NoLock(BaseJournalFileLock):

@@ -35,7 +35,7 @@ __all__ = [
     "read_back",
     "shared",
     "storage_file",
-    "turn",
+    "study_lock",
 ]
 
 _PATIENCE_S = 30 * 60.0  # a restart, an update, a switch that is replaced; nobody is there at night to launch again
@@ -97,7 +97,7 @@ def close(study: optuna.Study) -> None:
 
 def read_back(study: optuna.Study, url: str) -> ReadBack:
     """Returns what compares a study's storage with what this process writes to it."""
-    with turn(study):
+    with study_lock(study):
         mark(study)
     return ReadBack(study, url)
 
@@ -117,15 +117,15 @@ def change_user_attr(study: optuna.Study, key: str, change: Callable[[Any], Any]
         study.set_user_attr(key, change(study.user_attrs.get(key)))
 
 
-def shared(study: optuna.Study) -> server.PatientStorage | None:
+def shared(study: optuna.Study) -> server.ReconnectingStorage | None:
     """Returns the storage of a study that several drivers may write to, those of other machines too; None for any other."""
-    return study._storage if isinstance(study._storage, server.PatientStorage) else None
+    return study._storage if isinstance(study._storage, server.ReconnectingStorage) else None
 
 
-def turn(study: optuna.Study) -> contextlib.AbstractContextManager[None]:
+def study_lock(study: optuna.Study) -> contextlib.AbstractContextManager[None]:
     """Keeps the other drivers of a study, where there may be any, from adding trials to it for as long as it is entered."""
     among = shared(study)
-    return contextlib.nullcontext() if among is None else among.turn(study._study_id)
+    return contextlib.nullcontext() if among is None else among.study_lock(study._study_id)
 
 
 def end_trial(study: optuna.Study, trial_id: int, state: TrialState, values: Sequence[float] | None, ended: datetime) -> None:
@@ -168,7 +168,7 @@ def _open(url: str, *, writable: bool, patience_s: float) -> optuna.storages.Bas
         return open_journal(url, path, writable=writable)
     backend = open_database(url, path, writable=writable)
     if path is None and patience_s > 0:
-        return server.PatientStorage(backend, hide_password(url), patience_s)
+        return server.ReconnectingStorage(backend, hide_password(url), patience_s)
     return OwnTrialsStorage(backend, writable=writable)
 
 

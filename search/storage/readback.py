@@ -1,4 +1,4 @@
-"""Does a storage hold what its driver wrote to it? Looked at all along, and read anew now and then and at the end."""
+"""Checks that a storage holds what its driver wrote to it: looks at it all along, reads it anew now and then and at the end."""
 
 import contextlib
 import math
@@ -20,10 +20,10 @@ from search.records.attributes import TOKEN_KEY
 from search.storage import sqlite
 from search.storage.cache import OwnTrialsStorage
 from search.storage.ends import End, Stored, read_stored
-from search.storage.errors import NO_DATABASE, remedy, said
+from search.storage.errors import NO_DATABASE, describe_error, remedy
 from search.storage.journal import Journal
 from search.storage.rescue import Frame, rescue
-from search.storage.server import PatientStorage
+from search.storage.server import ReconnectingStorage
 from search.storage.url import folder, hide_password, storage_file
 from search.text import one_line
 
@@ -77,7 +77,7 @@ class ReadBack:
         self._changed = False
         self._over = False
 
-    def glance(self) -> None:
+    def poll(self) -> None:
         """Looks at the storage's files without opening them, and reads back where it is time; takes microseconds otherwise.
 
         Raises:
@@ -110,7 +110,7 @@ class ReadBack:
         except Exception as error:
             if self._over or (wrong := self._wrong()) is None:
                 raise
-            self._give_up(said(error, self._url) if isinstance(error, _FAILURES) else wrong, error)
+            self._give_up(describe_error(error, self._url) if isinstance(error, _FAILURES) else wrong, error)
         if isinstance(self._storage, OwnTrialsStorage) and self._path is not None:
             sqlite.fold(self._storage._backend.engine)
         self.check()
@@ -142,9 +142,9 @@ class ReadBack:
         try:
             return self._moved() or self._difference()
         except _FAILURES as error:
-            away = isinstance(self._storage, PatientStorage) and remedy(str(error)) != NO_DATABASE
+            away = isinstance(self._storage, ReconnectingStorage) and remedy(str(error)) != NO_DATABASE
             known = self._storage.known(self._study._study_id)
-            return None if away and len(known.told) == self._confirmed else said(error, self._url)
+            return None if away and len(known.told_ends) == self._confirmed else describe_error(error, self._url)
         except (LookupError, ValueError, TypeError, AttributeError, AssertionError) as error:  # what damaged records lead to
             return f"damaged records, {one_line(error)}"
         finally:
@@ -153,20 +153,20 @@ class ReadBack:
 
     def _difference(self) -> str | None:
         known = self._storage.known(self._study._study_id)
-        told, there = len(known.told), self._stored()
-        if there is None:
+        stored = self._stored()
+        if stored is None:
             return f'no study "{self._frame.name}"'
-        if there.token != self._token:
+        if stored.token != self._token:
             return f'another study called "{self._frame.name}"'
-        missing = [number for number, end in known.ends().items() if not _is_there(end, there.ends.get(number))]
+        missing = [number for number, end in known.ends().items() if not _is_there(end, stored.ends.get(number))]
         if missing:
             some = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
             return f"{len(missing)} of {len(known.trials)} trials not as they were written ({some})"
-        self._confirmed = told
+        self._confirmed = len(known.told_ends)
         return None
 
     def _stored(self) -> Stored | None:
-        if isinstance(self._storage, Journal | PatientStorage):
+        if isinstance(self._storage, Journal | ReconnectingStorage):
             return self._storage.stored(self._frame.name)
         assert self._path is not None
         engine = sqlalchemy.create_engine(sqlite.ANY_FILE, **sqlite.engine_options(self._path, "ro", pooled=False))

@@ -99,9 +99,9 @@ def split_name(text: str) -> tuple[str, str]:
     known = _USER.match(rest)
     start = known.end() if known else rest.find("/") + 1
     path = rest[start:]
-    marks = [at for at, character in enumerate(path) if character == "#"]
+    marks = [index for index, character in enumerate(path) if character == "#"]
     ends = [*marks, len(path)] if kind in FILES else []
-    end = next((at for at in ends if Path(unquote(path[:at])).is_file()), marks[0] if marks else len(path))
+    end = next((index for index in ends if Path(unquote(path[:index])).is_file()), marks[0] if marks else len(path))
     return f"{kind}://{rest[:start]}{path[:end]}", path[end + 1 :]
 
 

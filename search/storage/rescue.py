@@ -96,9 +96,9 @@ def _journal(frame: Frame, known: Known) -> bytes:
 
 def _as_told(trial: FrozenTrial, known: Known) -> FrozenTrial:
     """Returns a trial with the end that it was told, where the storage has not confirmed that."""
-    if trial._trial_id not in known.told or trial.state.is_finished():
+    if trial._trial_id not in known.told_ends or trial.state.is_finished():
         return trial
-    state, values = known.told[trial._trial_id]
+    state, values = known.told_ends[trial._trial_id]
     ended = copy.copy(trial)
     ended.state, ended.datetime_complete = state, datetime.now()
     ended.values = list(values) or None

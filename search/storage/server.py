@@ -43,7 +43,7 @@ def opening(url: sqlalchemy.URL, options: dict[str, Any]) -> Iterator[None]:
     """Lets only one process at a time make the tables: those of a job array all start at once."""
     engine = sqlalchemy.create_engine(url, **options)
     try:
-        with study_lock.turn(engine, study_lock.TABLES):
+        with study_lock.lock(engine, study_lock.TABLES):
             yield
     finally:
         engine.dispose()
@@ -62,7 +62,7 @@ def forbid_writing(engine: sqlalchemy.Engine) -> None:
     engine.dispose()  # a connection made before would not know
 
 
-class PatientStorage(OwnTrialsStorage):
+class ReconnectingStorage(OwnTrialsStorage):
     """A study's storage on a server that may go away for a while: waits, and goes on.
 
     Connections are made between two transactions, and that is where it waits. A transaction that the server's end cuts in two
@@ -83,9 +83,9 @@ class PatientStorage(OwnTrialsStorage):
         study_lock.bound_silence(backend.engine)
         backend.engine.dispose()  # the connections from before have no such bound
 
-    def turn(self, study_id: int) -> contextlib.AbstractContextManager[None]:
+    def study_lock(self, study_id: int) -> contextlib.AbstractContextManager[None]:
         """Keeps other drivers of a study from asking for trials, and from giving any back, for as long as it is entered."""
-        return study_lock.turn(self._backend.engine, study_id)
+        return study_lock.lock(self._backend.engine, study_id)
 
     def beats(self, trial_ids: Collection[int]) -> dict[int, datetime]:
         """Returns the last heartbeat of each of these trials that has any, by the server's clock."""
@@ -111,7 +111,7 @@ class PatientStorage(OwnTrialsStorage):
 
 def _made_again(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
-    def call(self: PatientStorage, *args: Any, **kwargs: Any) -> Any:
+    def call(self: ReconnectingStorage, *args: Any, **kwargs: Any) -> Any:
         try:
             return method(self, *args, **kwargs)
         except StorageInternalError as error:
@@ -124,7 +124,7 @@ def _made_again(method: Callable[..., Any]) -> Callable[..., Any]:
 
 _OTHERS = ("get_best_trial", "record_heartbeat", "beats", "end_trial", "stored", "change_study_user_attr")
 for _name in (*BaseStorage.__abstractmethods__, *_OTHERS):
-    setattr(PatientStorage, _name, _made_again(getattr(PatientStorage, _name)))
+    setattr(ReconnectingStorage, _name, _made_again(getattr(ReconnectingStorage, _name)))
 
 
 def _was_undone(error: BaseException | None) -> bool:

@@ -111,8 +111,8 @@ def names(path: Path) -> tuple[Path, ...]:
 
 def check_whole(connection: sqlalchemy.Connection) -> str | None:
     """Returns what is wrong with the pages of a database, or None."""
-    found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
-    return None if found == "ok" else one_line(found)
+    result = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+    return None if result == "ok" else one_line(result)
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
@@ -146,9 +146,9 @@ def _check_one_name(url: str, path: Path) -> None:
 
 def _check_sound(connection: sqlite3.Connection, url: str) -> None:
     _schema_version(connection, url)
-    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if found != "ok":
-        raise StorageError(f"{url}: must be a sound database; got: {one_line(found)}. {remedy('malformed')}")
+    result = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if result != "ok":
+        raise StorageError(f"{url}: must be a sound database; got: {one_line(result)}. {remedy('malformed')}")
 
 
 def _schema_version(connection: sqlite3.Connection, url: str) -> None:

@@ -32,7 +32,7 @@ _PLACE = 0x7E57  # sets these locks apart from those that another program may ke
 
 
 @contextlib.contextmanager
-def turn(engine: sqlalchemy.Engine, study_id: int) -> Iterator[None]:
+def lock(engine: sqlalchemy.Engine, study_id: int) -> Iterator[None]:
     """Waits until no other driver has its turn at a study, and keeps them out of the block below."""
     family = _family(engine)
     arguments = {"place": _PLACE, "study": study_id}

@@ -1,4 +1,4 @@
-"""Which parameters does a trial have? `when` in a parameter's table says.
+"""The conditions of parameters: `when` in a parameter's table says which trials have it.
 
 A parameter without `when` is in every trial. One with it is there only if its parent, another parameter, is there and has one
 of the values named.
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from search.study_file.limits import MAX_CHOICES, check_scalar
-from search.study_file.rule_errors import broken
+from search.study_file.rule_errors import rule_error
 from search.text import show
 
 Scalar = Annotated[Any, AfterValidator(check_scalar)]
@@ -46,7 +46,7 @@ class When(BaseModel):
     def _check(self) -> Self:
         if (self.is_ is None) == (self.in_ is None):
             got = "neither" if self.is_ is None else "both"
-            raise broken("exactly one of is and in is required", got=got, remedy="Write is = value, or in = [values].")
+            raise rule_error("exactly one of is and in is required", got=got, remedy="Write is = value, or in = [values].")
         return self
 
     def condition(self) -> Condition:

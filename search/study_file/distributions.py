@@ -77,8 +77,8 @@ def values_of(distribution: BaseDistribution) -> Iterator[Any]:
         yield from distribution.choices
         return
     assert isinstance(distribution, IntDistribution | FloatDistribution)
-    for at in range(_count(distribution)):
-        yield _nth(distribution, at)
+    for index in range(_count(distribution)):
+        yield _nth(distribution, index)
 
 
 def value_at(distribution: BaseDistribution, fraction: float) -> Any:
@@ -110,10 +110,10 @@ def _count(distribution: IntDistribution | FloatDistribution) -> int:
     return round((distribution.high - distribution.low) / distribution.step) + 1
 
 
-def _nth(distribution: IntDistribution | FloatDistribution, at: int) -> Any:
+def _nth(distribution: IntDistribution | FloatDistribution, index: int) -> Any:
     """The value after `at` steps; in floats, three steps of 0.1 are more than 0.3."""
     assert distribution.step is not None
-    return min(distribution.low + at * distribution.step, distribution.high)
+    return min(distribution.low + index * distribution.step, distribution.high)
 
 
 def _on_step(value: float, low: float, step: float) -> bool:

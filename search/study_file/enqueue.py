@@ -7,7 +7,7 @@ from optuna.distributions import BaseDistribution
 
 from search.study_file.conditions import Condition, is_active
 from search.study_file.distributions import check_value
-from search.study_file.rule_errors import broken
+from search.study_file.rule_errors import rule_error
 from search.study_file.space import as_drawn
 from search.text import show, suggest
 
@@ -31,18 +31,18 @@ def check_queue(
         PydanticCustomError: Its key is ``[N]`` or ``[N].NAME``.
     """
     if whole == "none" and not entries:
-        raise broken("the sampler none tries it alone", got="no entry", remedy="Add one, or take another sampler.")
-    for at, entry in enumerate(entries):
+        raise rule_error("the sampler none tries it alone", got="no entry", remedy="Add one, or take another sampler.")
+    for index, entry in enumerate(entries):
         if not entry:
-            raise broken("must name at least one parameter", got="an empty table", remedy="Remove it.", key=f"[{at}]")
+            raise rule_error("must name at least one parameter", got="an empty table", remedy="Remove it.", key=f"[{index}]")
         for name, value in entry.items():
             if problem := _wrong(entry, name, space, conditions):
                 rule, remedy = problem
-                raise broken(rule, got=show(value), remedy=remedy, key=f"[{at}].{name}")
+                raise rule_error(rule, got=show(value), remedy=remedy, key=f"[{index}].{name}")
         missing = [name for name in space if name not in entry and is_active(name, entry, conditions)]
         if whole and missing:
             rule = f"the {whole} sampler needs whole configs"
-            raise broken(rule, got=f"none for {missing[0]}", remedy="Add it.", key=f"[{at}]")
+            raise rule_error(rule, got=f"none for {missing[0]}", remedy="Add it.", key=f"[{index}]")
     return tuple({name: as_drawn(value, space[name]) for name, value in entry.items()} for entry in entries)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from search.errors import StudyFileError
-from search.study_file.rule_errors import broken
+from search.study_file.rule_errors import rule_error
 from search.text import show
 
 PREFIX = "TUMORCLS_"
@@ -40,9 +40,9 @@ def check_variables(settings: Mapping[str, Any], allowed: Collection[str]) -> No
             if not name.startswith(PREFIX) and name not in allowed:
                 rule = f"a variable must begin with {PREFIX}, or be named in study.environment"
                 remedy = f'If the study may read {name}, add environment = ["{name}"] to [study].'
-                raise broken(rule, got=show(text), remedy=remedy, key=key)
+                raise rule_error(rule, got=show(text), remedy=remedy, key=key)
             if "${" in (match["default"] or ""):
-                raise broken("a default must be plain text", got=show(text), remedy="Write one variable.", key=key)
+                raise rule_error("a default must be plain text", got=show(text), remedy="Write one variable.", key=key)
 
 
 def variables_in(settings: Mapping[str, Any]) -> set[str]:
@@ -115,13 +115,13 @@ class AsWritten:
     @cached_property
     def _hidden(self) -> dict[str, str]:
         """What must not be shown -> what stands for it."""
-        found: dict[str, str] = {}
+        hidden: dict[str, str] = {}
         for name, value in self.variables.items():
             for part in _parts(value):
                 for form in (part, repr(part)[1:-1], json.dumps(part)[1:-1], quote(part), quote(part, safe="")):
                     if len(form) >= _SHORTEST_HIDDEN and not (form.isdecimal() and len(form) < 2 * _SHORTEST_HIDDEN):
-                        found.setdefault(form, f"${{{name}}}")
-        return found
+                        hidden.setdefault(form, f"${{{name}}}")
+        return hidden
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
@@ -166,8 +166,8 @@ def _strings(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
         for name, item in value.items():
             yield from _strings(item, f"{key}.{name}" if key else name)
     elif isinstance(value, list | tuple):
-        for at, item in enumerate(value):
-            yield from _strings(item, f"{key}[{at}]")
+        for index, item in enumerate(value):
+            yield from _strings(item, f"{key}[{index}]")
     elif isinstance(value, str):
         yield key, value
 
@@ -176,20 +176,20 @@ def _expand(value: Any, environ: Mapping[str, str], where: str) -> Any:
     if isinstance(value, Mapping):
         return expand(value, environ, where)
     if isinstance(value, list):
-        return [_expand(item, environ, f"{where}[{at}]") for at, item in enumerate(value)]
+        return [_expand(item, environ, f"{where}[{index}]") for index, item in enumerate(value)]
     if not isinstance(value, str):
         return value
 
     def replace(match: re.Match[str]) -> str:
         name, default = match["name"], match["default"]
-        found = environ.get(name)
+        current = environ.get(name)
         if default is not None:
-            return found or default
-        if found is None:
+            return current or default
+        if current is None:
             raise StudyFileError(
                 f"{where}: the environment variable {name} must be set; got {show(value)}. "
                 f"Set it (export {name}=...), or give a default (${{{name}:-...}})."
             )
-        return found
+        return current
 
     return _VARIABLE.sub(replace, value)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from search.study_file.rule_errors import broken
+from search.study_file.rule_errors import rule_error
 from search.text import show
 
 MAX_FILE_BYTES = 256 * 1024
@@ -84,10 +84,10 @@ def check_name(name: str) -> str:
     """Returns a name of a parameter or a metric; raises the broken rule for one that cannot be shown or stored."""
     if not name or len(name) > MAX_NAME:
         rule = f"a name must have 1 to {MAX_NAME} characters"
-        raise broken(rule, got=f"{len(name)} characters" if name else "none", remedy="Change it.")
+        raise rule_error(rule, got=f"{len(name)} characters" if name else "none", remedy="Change it.")
     if not name.isprintable() or name != name.strip():
         rule = "a name must have no line breaks, no control characters and no blanks at its ends"
-        raise broken(rule, got=ascii(name), remedy="Remove them.")
+        raise rule_error(rule, got=ascii(name), remedy="Remove them.")
     return name
 
 
@@ -95,18 +95,18 @@ def check_size(number: float) -> float:
     """Returns a float of the space; raises the broken rule for one so large or small that arithmetic with it fails."""
     if number and not SMALLEST <= abs(number) <= LARGEST:
         rule = f"must be 0, or lie between {SMALLEST:g} and {LARGEST:g} without its sign"
-        raise broken(rule, got=show(number), remedy="Change it, or the unit.")
+        raise rule_error(rule, got=show(number), remedy="Change it, or the unit.")
     return number
 
 
 def check_scalar(value: object) -> object:
     """Returns one of a parameter's choices; raises the broken rule for what is no number, text or boolean, or too long."""
     if not isinstance(value, bool | int | float | str):
-        raise broken("must be a number, a string or a boolean", got=show(value), remedy="Write one.")
+        raise rule_error("must be a number, a string or a boolean", got=show(value), remedy="Write one.")
     if isinstance(value, float) and not math.isfinite(value):
-        raise broken("must be a finite number", got=show(value), remedy="Write one.")
+        raise rule_error("must be a finite number", got=show(value), remedy="Write one.")
     if isinstance(value, str) and len(value) > MAX_TEXT:
-        raise broken(f"must have at most {MAX_TEXT} characters", got=str(len(value)), remedy="Shorten it.")
+        raise rule_error(f"must have at most {MAX_TEXT} characters", got=str(len(value)), remedy="Shorten it.")
     return value
 
 

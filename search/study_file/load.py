@@ -33,7 +33,7 @@ from search.study_file.limits import (
 )
 from search.study_file.policy import Policy, PolicyKeys, RayKeys
 from search.study_file.pruner_reach import reach_of
-from search.study_file.rule_errors import broken, explain, phrase
+from search.study_file.rule_errors import explain, format_error, rule_error
 from search.study_file.space import CategoricalParam, FloatParam, IntParam, Param, parents_first
 from search.text import show
 
@@ -123,37 +123,37 @@ def renamed(spec: StudySpec, name: str, where: str) -> StudySpec:
     try:
         return replace(spec, name=_check_name(name))
     except PydanticCustomError as error:
-        raise StudyFileError(phrase(error, where)) from None
+        raise StudyFileError(format_error(error, where)) from None
 
 
 def _check_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):  # it becomes part of file names
-        raise broken("must be letters, digits, dots, dashes and underscores", got=show(name), remedy="Change the others.")
+        raise rule_error("must be letters, digits, dots, dashes and underscores", got=show(name), remedy="Change the others.")
     if len(name) > _LONGEST_NAME:
-        raise broken(f"must have at most {_LONGEST_NAME} characters", got=str(len(name)), remedy="Shorten it.")
+        raise rule_error(f"must have at most {_LONGEST_NAME} characters", got=str(len(name)), remedy="Shorten it.")
     return name
 
 
 def _check_target(target: str) -> str:
     names = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
     if len(target) > MAX_NAME or not re.fullmatch(f"{names}:{names}", target):
-        raise broken("must be module:attribute", got=show(target), remedy='Write it as "package.module:Objective".')
+        raise rule_error("must be module:attribute", got=show(target), remedy='Write it as "package.module:Objective".')
     if (module := target.partition(".")[0].partition(":")[0]) in sys.stdlib_module_names:
         rule = "must be an objective of yours or of a package, not of Python's own modules"
-        raise broken(rule, got=show(target), remedy=f"Rename the module, if {module} is yours.")
+        raise rule_error(rule, got=show(target), remedy=f"Rename the module, if {module} is yours.")
     return target
 
 
 def _check_storage(url: str) -> str:
     if len(url) > MAX_STORAGE or not all(character.isprintable() for character in url):
         rule = f"must be a URL of at most {MAX_STORAGE} characters, without line breaks and other control characters"
-        raise broken(rule, got=show(url), remedy="Correct it.")
+        raise rule_error(rule, got=show(url), remedy="Correct it.")
     return url
 
 
 def _check_variable(name: str) -> str:
     if not is_variable(check_name(name)):
-        raise broken("must be the name of an environment variable", got=show(name), remedy='Write it without $: "MY_DATA".')
+        raise rule_error("must be the name of an environment variable", got=show(name), remedy='Write it without $: "MY_DATA".')
     return name
 
 
@@ -161,13 +161,13 @@ def _check_parameters(names: Any) -> Any:
     if not isinstance(names, Mapping):
         return names  # what it must be, the model says
     if len(names) > MAX_PARAMETERS:
-        raise broken(f"must have at most {MAX_PARAMETERS} parameters", got=str(len(names)), remedy="Remove some.")
+        raise rule_error(f"must have at most {MAX_PARAMETERS} parameters", got=str(len(names)), remedy="Remove some.")
     seen: dict[str, str] = {}
     for name in names:
         check_name(name)
         if (same := unicodedata.normalize("NFC", name)) in seen:
             rule = "two parameters must not have names that look the same"
-            raise broken(rule, got=f"{seen[same]!a} and {name!a}", remedy="Rename one.")
+            raise rule_error(rule, got=f"{seen[same]!a} and {name!a}", remedy="Rename one.")
         seen[same] = name
     return names
 
@@ -197,16 +197,16 @@ class _Study(PolicyKeys):
         if (self.direction is None) == (self.directions is None):
             got = "neither" if self.direction is None else "both"
             remedy = 'Write direction = "maximize" or "minimize".'
-            raise broken("exactly one of direction and directions is required", got=got, remedy=remedy)
+            raise rule_error("exactly one of direction and directions is required", got=got, remedy=remedy)
         if self.metric is not None and self.metrics is not None:
-            raise broken("at most one of metric and metrics may be given", got="both", remedy="Remove one.")
+            raise rule_error("at most one of metric and metrics may be given", got="both", remedy="Remove one.")
         names = [self.metric] if self.metric is not None else self.metrics
         count = len(self.directions or [self.direction])
         if names is not None and len(names) != count:
             rule = f"metrics must name each of the {count} directions" if count > 1 else "one direction has one metric"
-            raise broken(rule, got=show(names), remedy="Write as many names as directions.")
+            raise rule_error(rule, got=show(names), remedy="Write as many names as directions.")
         if names is not None and len(set(names)) < len(names):
-            raise broken("metrics must differ from each other", got=show(names), remedy="Rename one.")
+            raise rule_error("metrics must differ from each other", got=show(names), remedy="Rename one.")
         return self
 
 
@@ -264,7 +264,7 @@ def _spec(path: Path, content: bytes, file: _StudyFile) -> StudySpec:
         where = "objective"
         check_variables(file.objective, study.environment)
     except PydanticCustomError as error:
-        raise StudyFileError(f"{path}: {phrase(error, where)}") from None
+        raise StudyFileError(f"{path}: {format_error(error, where)}") from None
     return StudySpec(
         path=path,
         sha256=hashlib.sha256(content).hexdigest(),

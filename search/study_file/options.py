@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from search.study_file.limits import MAX_COUNT
-from search.study_file.rule_errors import broken
+from search.study_file.rule_errors import rule_error
 from search.text import show, suggest
 
 # What a sampler computes at each trial, or how much it holds, grows with these.
@@ -48,23 +48,23 @@ def check_options(factory: type, options: Mapping[str, Any], *, exclude: Iterabl
     for name, value in options.items():
         if name not in types:
             remedy = suggest(name, [*types, *also]) if types or also else "It takes none."
-            raise broken("unknown option", got=show(value), remedy=remedy, key=name)
+            raise rule_error("unknown option", got=show(value), remedy=remedy, key=name)
         try:
             TypeAdapter(types[name]).validate_python(value, strict=True)
         except ValidationError:
             kind = getattr(types[name], "__name__", str(types[name]))
-            raise broken(f"must be of type {kind}", got=show(value), remedy="Change it.", key=name) from None
+            raise rule_error(f"must be of type {kind}", got=show(value), remedy="Change it.", key=name) from None
         _check_bounds(name, value)
     for name, parameter in inspect.signature(factory).parameters.items():
         if name in types and parameter.default is parameter.empty and name not in options:
-            raise broken("the option is required", got="nothing", remedy="Add it.", key=name)
+            raise rule_error("the option is required", got="nothing", remedy="Add it.", key=name)
 
 
 def check_packages(name: str, packages: Iterable[str]) -> None:
     """Raises the broken rule where a package that `name` needs is not installed; the extra is called as what needs it."""
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
-        raise broken(
+        raise rule_error(
             f"{name} needs the package {missing[0]}, which is not installed",
             got=show(name),
             remedy=f"Run: pip install 'tumorcls[{name}]'",
@@ -77,7 +77,7 @@ def _check_bounds(name: str, value: Any) -> None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         low, high = _BOUNDS.get(name, _OTHERS)
         if not low <= value <= high:
-            raise broken(f"must lie in [{low}, {high}]", got=show(value), remedy="Change it.", key=name)
+            raise rule_error(f"must lie in [{low}, {high}]", got=show(value), remedy="Change it.", key=name)
 
 
 def _writable(factory: type) -> dict[str, Any]:

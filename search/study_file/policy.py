@@ -7,13 +7,13 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from search.study_file.limits import MAX_COUNT, MAX_NAME, MAX_TRIALS, MAX_WORKERS
-from search.study_file.rule_errors import broken
+from search.study_file.rule_errors import rule_error
 from search.study_file.units import parse_duration, parse_size
 from search.text import show
 
 
 @dataclass(frozen=True)
-class RayPlaces:
+class RayResources:
     """What one worker takes of a Ray cluster.
 
     Attributes:
@@ -31,7 +31,7 @@ def _check_address(address: str) -> str:
     host, _, port = address.rpartition(":")
     sound = re.fullmatch(r"[^\s/]+", host) and re.fullmatch(r"[0-9]{1,5}", port) and int(port) < 2**16
     if address != "auto" and not (sound and address.isprintable() and len(address) <= MAX_NAME):
-        raise broken('must be "auto" or HOST:PORT', got=show(address), remedy="Write what `ray start` has printed.")
+        raise rule_error('must be "auto" or HOST:PORT', got=show(address), remedy="Write what `ray start` has printed.")
     return address
 
 
@@ -48,12 +48,12 @@ class RayKeys(BaseModel):
     def _check(self) -> Self:
         if self.gpus_per_trial > 1 and self.gpus_per_trial != int(self.gpus_per_trial):
             remedy = "Write a number up to 1, or a whole one."
-            raise broken("a trial takes a part of one GPU or whole ones", got=show(self.gpus_per_trial), remedy=remedy)
+            raise rule_error("a trial takes a part of one GPU or whole ones", got=show(self.gpus_per_trial), remedy=remedy)
         return self
 
-    def places(self) -> RayPlaces:
+    def resources(self) -> RayResources:
         """Returns what these keys ask for."""
-        return RayPlaces(self.address, self.gpus_per_trial, self.cpus_per_trial)
+        return RayResources(self.address, self.gpus_per_trial, self.cpus_per_trial)
 
 
 _Seconds = Annotated[float, BeforeValidator(parse_duration)]
@@ -90,7 +90,7 @@ class Policy:
     worker_memory: int | None = None
     worker_trials: int | None = None
     workers_per_device: int = 1
-    executor: RayPlaces | None = None
+    executor: RayResources | None = None
 
     @property
     def device_share(self) -> float:
@@ -122,7 +122,7 @@ class PolicyKeys(BaseModel):
         if self.executor is not None and self.workers_per_device > 1:
             rule = "workers_per_device must not be given with an executor, which deals out devices itself"
             remedy = f"Write executor.gpus_per_trial = {1 / self.workers_per_device:.2g} instead."
-            raise broken(rule, got=show(self.workers_per_device), remedy=remedy)
+            raise rule_error(rule, got=show(self.workers_per_device), remedy=remedy)
         return self
 
     def policy(self) -> Policy:
@@ -139,5 +139,5 @@ class PolicyKeys(BaseModel):
             worker_memory=self.worker_memory,
             worker_trials=self.worker_trials,
             workers_per_device=self.workers_per_device,
-            executor=self.executor.places() if self.executor else None,
+            executor=self.executor.resources() if self.executor else None,
         )

@@ -1,4 +1,4 @@
-"""Can a pruner ever prune? Not if it waits for more trials or more reports than there will be."""
+"""Refuses a pruner that can never prune: one that waits for more trials or more reports than there will be."""
 
 import inspect
 import math
@@ -9,7 +9,7 @@ from typing import Any, Literal
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.pruners import BasePruner
 
-from search.study_file.rule_errors import broken
+from search.study_file.rule_errors import rule_error
 from search.text import show
 
 EPOCHS = "epochs"
@@ -90,12 +90,12 @@ def _check_kind(name: str, reach: Reach) -> None:
     if name == "wilcoxon" and reach.each == "epoch":
         rule = f"wilcoxon compares results that are independent of each other; {reach.source} makes a trial report its epochs"
         remedy = "Set folds or repeats in [objective], or choose another pruner."
-        raise broken(rule, got=show(name), remedy=remedy, key="name")
+        raise rule_error(rule, got=show(name), remedy=remedy, key="name")
     if name == "patient" and reach.each == "run":
         rule = (
             f"patient waits for a run to improve; {reach.source} makes a trial report runs that are independent of each other"
         )
-        raise broken(rule, got=show(name), remedy="Choose wilcoxon, or another pruner.", key="name")
+        raise rule_error(rule, got=show(name), remedy="Choose wilcoxon, or another pruner.", key="name")
 
 
 def _trials_before(name: str, options: Mapping[str, Any]) -> tuple[str, int]:
@@ -130,4 +130,4 @@ def _reports_before(name: str, options: Mapping[str, Any]) -> tuple[str, float]:
 def _refuse(name: str, option: str, options: Mapping[str, Any], why: str) -> None:
     got = show(name if option == "name" else options[option])
     remedy = 'Write name = "none".' if option == "name" else f'Change {option}, or write name = "none".'
-    raise broken(f"{name} can never prune: {why}", got=got, remedy=remedy, key=option)
+    raise rule_error(f"{name} can never prune: {why}", got=got, remedy=remedy, key=option)

@@ -11,7 +11,7 @@ from optuna.pruners import BasePruner
 
 from search.study_file.options import check_options
 from search.study_file.pruner_reach import Reach, check_reach
-from search.study_file.rule_errors import broken
+from search.study_file.rule_errors import rule_error
 from search.text import show, suggest
 
 _KINDS: Mapping[str, type[BasePruner]] = MappingProxyType(
@@ -31,13 +31,13 @@ _KINDS: Mapping[str, type[BasePruner]] = MappingProxyType(
 def check(name: str, options: Mapping[str, Any], directions: int, reach: Reach) -> None:
     """Raises the broken rule where `make` could not work, or where the pruner could never prune a trial."""
     if name not in _KINDS:
-        raise broken("unknown pruner", got=show(name), remedy=suggest(name, _KINDS), key="name")
+        raise rule_error("unknown pruner", got=show(name), remedy=suggest(name, _KINDS), key="name")
     own = {key: value for key, value in options.items() if not (name == "patient" and key == "wrapped")}
     check_options(_KINDS[name], own, exclude=("wrapped_pruner",), also=("wrapped",) if name == "patient" else ())
     if name == "none":
         return
     if directions > 1:
-        raise broken(
+        raise rule_error(
             "a study with several directions has no intermediate values, so that no pruner can ever prune",
             got=show(name),
             remedy='Write name = "none", or search in one direction.',
@@ -52,7 +52,7 @@ def check(name: str, options: Mapping[str, Any], directions: int, reach: Reach) 
             shared = {key: value for key, value in own.items() if key != "max_resource"}
             optuna.pruners.SuccessiveHalvingPruner(**{"min_resource": 1, **shared})
     except (TypeError, ValueError, FutureWarning) as error:
-        raise broken(f"{name} does not accept these options", got=str(error), remedy="Change them.") from None
+        raise rule_error(f"{name} does not accept these options", got=str(error), remedy="Change them.") from None
     check_reach(name, _KINDS[name], own, reach)
 
 
@@ -75,5 +75,5 @@ def make(name: str, options: Mapping[str, Any]) -> BasePruner:
 def _wrapped(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     wrapped = options["wrapped"]
     if not isinstance(wrapped, Mapping) or not isinstance(wrapped.get("name"), str):
-        raise broken("must be a table with a name", got=show(wrapped), remedy='Write { name = "median" }.', key="wrapped")
+        raise rule_error("must be a table with a name", got=show(wrapped), remedy='Write { name = "median" }.', key="wrapped")
     return wrapped["name"], {key: value for key, value in wrapped.items() if key != "name"}

@@ -1,6 +1,6 @@
 """How a broken rule of a study file becomes one line: where, the rule, what was received, the remedy.
 
-Validators raise `broken(...)`; `explain` turns what pydantic collected into that line.
+Validators raise `rule_error(...)`; `explain` turns what pydantic collected into that line.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,7 +36,7 @@ _RULES: Mapping[str, tuple[str, str]] = {
 }
 
 
-def broken(rule: str, *, got: str, remedy: str = "", key: str = "") -> PydanticCustomError:
+def rule_error(rule: str, *, got: str, remedy: str = "", key: str = "") -> PydanticCustomError:
     """Returns the error that a validator raises.
 
     Args:
@@ -84,8 +84,8 @@ def _line(detail: ErrorDetails, known_keys: Mapping[tuple[str, ...], Iterable[st
     return f"{where}: {rule.format_map(_Blanks(context))}; got {show(detail['input'])}. {remedy}"
 
 
-def phrase(error: PydanticCustomError, where: str) -> str:
-    """Returns an error of `broken`, raised outside a model, as one line; `where` is the table that it is about."""
+def format_error(error: PydanticCustomError, where: str) -> str:
+    """Returns an error of `rule_error`, raised outside a model, as one line; `where` is the table that it is about."""
     return _sentence(where, error.context or {})
 
 
@@ -112,7 +112,7 @@ def _table_of(loc: tuple[int | str, ...]) -> tuple[str, ...]:
 
 def _place(loc: tuple[int | str, ...]) -> list[str]:
     """`loc` in the words of the file: pydantic's tag of a parameter's type goes, an index becomes ``[n]``."""
-    parts = [part for at, part in enumerate(loc) if not (loc[0] == "space" and at == 2)]
+    parts = [part for index, part in enumerate(loc) if not (loc[0] == "space" and index == 2)]
     place: list[str] = []
     for part in parts:
         if isinstance(part, int) and place:

@@ -1,7 +1,7 @@
 """The name and options in `[sampler]` -> an Optuna sampler, made anew for each trial from the study's seed.
 
 A sampler whose random state depends on what happened before in this process could not be resumed. Here the sampler for the
-trial at `place` is fixed by the study's seed, the place and the trials in the storage, so that a study that was killed and
+trial of an index is fixed by the study's seed, the index and the trials in the storage, so that a study that was killed and
 launched again goes on with what it would have drawn anyway (one worker; with several, given the order told).
 
 ``grid`` is no sampler of Optuna's: its points are configs, tried in a seeded order as `[[enqueue]]` entries are. Optuna's own
@@ -32,7 +32,7 @@ from search.study_file.conditions import Condition, is_active
 from search.study_file.distributions import continuous, values_of
 from search.study_file.limits import MAX_GRID
 from search.study_file.options import check_options, check_packages
-from search.study_file.rule_errors import broken
+from search.study_file.rule_errors import rule_error
 from search.text import show, suggest
 
 
@@ -96,19 +96,19 @@ def check(
 ) -> None:
     """Raises the broken rule where `make` or a search could not work with this choice."""
     if name not in _KINDS:
-        raise broken("unknown sampler", got=show(name), remedy=suggest(name, _KINDS), key="name")
+        raise rule_error("unknown sampler", got=show(name), remedy=suggest(name, _KINDS), key="name")
     kind = _KINDS[name]
     own = dict(options)
     if kind.learns and not isinstance(design := own.pop(_DESIGN, True), bool):
-        raise broken("must be true or false", got=show(design), remedy="Change it.", key=_DESIGN)
+        raise rule_error("must be true or false", got=show(design), remedy="Change it.", key=_DESIGN)
     check_options(kind.factory, own, exclude=("seed",), also=(_DESIGN,) if kind.learns else ())
     check_packages(name, kind.packages)
     if kind.one_direction and directions > 1:
-        raise broken(
+        raise rule_error(
             f"{name} needs a single direction", got=f"{directions} directions", remedy="Use tpe or nsgaii.", key="name"
         )
     if name == "grid" and (endless := continuous(space)):
-        raise broken(
+        raise rule_error(
             "grid needs a list of values for every parameter",
             got=f"{endless[0]}, a float without step",
             remedy=f"Give space.{endless[0]} a step, or make it categorical.",
@@ -116,28 +116,28 @@ def check(
         )
     if name == "grid" and len(_points(space, conditions, MAX_GRID + 1)) > MAX_GRID:
         rule = f"a grid must have at most {MAX_GRID} points"
-        raise broken(rule, got="more", remedy="Take larger steps, fewer choices, or another sampler.", key="name")
+        raise rule_error(rule, got="more", remedy="Take larger steps, fewer choices, or another sampler.", key="name")
     parts = options.get("dividing_parameter", 3)
     if name == "nsgaiii" and (points := math.comb(directions + parts - 1, parts)) > MAX_GRID:
         rule = f"{directions} directions and dividing_parameter must make at most {MAX_GRID} reference points"
-        raise broken(rule, got=str(points), remedy="Lower it.", key="dividing_parameter")
+        raise rule_error(rule, got=str(points), remedy="Lower it.", key="dividing_parameter")
     try:
-        make(name, options, study_seed=0, place=0)
+        make(name, options, study_seed=0, trial_index=0)
     except (TypeError, ValueError, FutureWarning) as error:
-        raise broken(f"{name} does not accept these options", got=str(error), remedy="Change them.") from None
+        raise rule_error(f"{name} does not accept these options", got=str(error), remedy="Change them.") from None
 
 
-def make(name: str, options: Mapping[str, Any], *, study_seed: int, place: int) -> BaseSampler:
+def make(name: str, options: Mapping[str, Any], *, study_seed: int, trial_index: int) -> BaseSampler:
     """Returns the sampler for one trial.
 
     Args:
         name: One of the names that a study file may use.
         options: Passed on to the sampler's constructor.
         study_seed: The study's seed.
-        place: The trial's place among those that are no retries, from zero. It and `study_seed` fix the random state.
+        trial_index: Counts the trials that are no retries, from zero. It and `study_seed` fix the random state.
     """
     kind = _KINDS[name]
-    seed = derive(study_seed, Stream.SAMPLER, 0 if kind.keeps_seed else place)
+    seed = derive(study_seed, Stream.SAMPLER, 0 if kind.keeps_seed else trial_index)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # chosen knowingly, by the study's author or by `defaults`
         warnings.simplefilter("error", FutureWarning)  # a deprecated option: `check` turns it into one line

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 from search.study_file.conditions import Condition, Scalar, When
 from search.study_file.distributions import check_value
 from search.study_file.limits import MAX_CHOICES, MAX_CHOICES_JSON, MAX_EXACT, MAX_STEPS, check_size
-from search.study_file.rule_errors import broken
+from search.study_file.rule_errors import rule_error
 from search.text import show, suggest
 
 _RULES = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -35,9 +35,9 @@ class FloatParam(BaseModel):
     def _check(self) -> Self:
         _check_range(self.low, self.high)
         if self.log and self.low <= 0:
-            raise broken("low must be > 0 when log = true", got=show(self.low), remedy="Raise low, or remove log.")
+            raise rule_error("low must be > 0 when log = true", got=show(self.low), remedy="Raise low, or remove log.")
         if self.log and self.step is not None:
-            raise broken("step and log = true exclude each other", got=show(self.step), remedy="Remove one of the two.")
+            raise rule_error("step and log = true exclude each other", got=show(self.step), remedy="Remove one of the two.")
         if self.step is not None:
             _check_step(self.low, self.high, self.step)
         return self
@@ -62,9 +62,9 @@ class IntParam(BaseModel):
     def _check(self) -> Self:
         _check_range(self.low, self.high)
         if self.log and self.low < 1:
-            raise broken("low must be >= 1 when log = true", got=show(self.low), remedy="Raise low, or remove log.")
+            raise rule_error("low must be >= 1 when log = true", got=show(self.low), remedy="Raise low, or remove log.")
         if self.log and self.step != 1:
-            raise broken("step and log = true exclude each other", got=show(self.step), remedy="Remove one of the two.")
+            raise rule_error("step and log = true exclude each other", got=show(self.step), remedy="Remove one of the two.")
         _check_step(self.low, self.high, self.step)
         return self
 
@@ -84,18 +84,18 @@ class CategoricalParam(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.choices:
-            raise broken("choices must name at least one value", got="[]", remedy="Add values, or remove the parameter.")
+            raise rule_error("choices must name at least one value", got="[]", remedy="Add values, or remove the parameter.")
         seen: set[Any] = set()
         for choice in self.choices:
             # `1 == True == 1.0` in Python, and Optuna finds a choice by equality.
             if choice in seen:
-                raise broken(
+                raise rule_error(
                     "choices must differ from each other", got=show(self.choices), remedy=f"Remove one {show(choice)}."
                 )
             seen.add(choice)
         if (length := len(json.dumps(self.choices))) > MAX_CHOICES_JSON:
             rule = f"choices must have at most {MAX_CHOICES_JSON} characters in all, which is what every storage keeps"
-            raise broken(rule, got=str(length), remedy="Shorten them.")
+            raise rule_error(rule, got=str(length), remedy="Shorten them.")
         return self
 
     def distribution(self) -> CategoricalDistribution:
@@ -125,7 +125,7 @@ def parents_first(space: Mapping[str, BaseDistribution], conditions: Mapping[str
     def place(name: str, below: tuple[str, ...] = ()) -> None:
         if name in below:
             chain = " -> ".join([*below[below.index(name) :], name])
-            raise broken("conditions must not run in a circle", got=chain, remedy="Break it.", key=f"{below[-1]}.when")
+            raise rule_error("conditions must not run in a circle", got=chain, remedy="Break it.", key=f"{below[-1]}.when")
         if name in ordered:
             return
         if name in conditions:
@@ -141,28 +141,28 @@ def parents_first(space: Mapping[str, BaseDistribution], conditions: Mapping[str
 def _check_condition(name: str, condition: Condition, space: Mapping[str, BaseDistribution]) -> None:
     key, parent = f"{name}.when", condition.parent
     if parent not in space:
-        raise broken("param must be in [space]", got=show(parent), remedy=suggest(parent, space), key=key)
+        raise rule_error("param must be in [space]", got=show(parent), remedy=suggest(parent, space), key=key)
     if isinstance(space[parent], FloatDistribution):
         # A float hardly ever has one exact value.
-        raise broken("param must be categorical or int", got=f"{parent}, a float", remedy="Make it one of them.", key=key)
+        raise rule_error("param must be categorical or int", got=f"{parent}, a float", remedy="Make it one of them.", key=key)
     for value in condition.values:
         if problem := check_value(parent, value, space):
             rule, remedy = problem
-            raise broken(f"{parent} {rule}", got=show(value), remedy=remedy, key=key)
+            raise rule_error(f"{parent} {rule}", got=show(value), remedy=remedy, key=key)
 
 
 def _check_range(low: float, high: float) -> None:
     if low > high:
-        raise broken("low must be <= high", got=f"low = {low}, high = {high}", remedy="Swap them.")
+        raise rule_error("low must be <= high", got=f"low = {low}, high = {high}", remedy="Swap them.")
 
 
 def _check_step(low: float, high: float, step: float) -> None:
     if isinstance(step, float) and (high - low) / step >= MAX_STEPS:
         remedy = "Write a larger step, or none: then every number in between can be drawn."
-        raise broken(f"step must leave at most {MAX_STEPS} values", got=f"{(high - low) / step:.3g}", remedy=remedy)
+        raise rule_error(f"step must leave at most {MAX_STEPS} values", got=f"{(high - low) / step:.3g}", remedy=remedy)
     # In decimals, as they are written and as Optuna counts: in floats, three steps of 0.1 are more than 0.3.
     if (Decimal(str(high)) - Decimal(str(low))) % Decimal(str(step)):
-        raise broken(
+        raise rule_error(
             "high must be low plus a multiple of step",
             got=f"low = {low}, high = {high}, step = {step}",
             remedy="Change high or step, so that high itself can be drawn.",

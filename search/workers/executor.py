@@ -9,7 +9,7 @@ class Executor(Protocol):
     """Runs workers, which are numbered from zero."""
 
     def start(self, worker: int) -> None:
-        """Starts a worker, or starts it again after it died; it will say `Ready` or `NotReady`."""
+        """Starts a worker, or starts it again after it died; it will say `Ready` or `StartFailed`."""
 
     def send(self, worker: int, message: ToWorker) -> None:
         """Sends a message. Sending to a dead worker does nothing; its `Died` is on its way."""

@@ -1,4 +1,4 @@
-"""What does an objective say of what its values depend on, besides its settings?
+"""What an objective says of what its values depend on, besides its settings.
 
 A study file names data and weights; what lies under these names may change between two launches, and differ between two
 machines. An objective that defines ``fingerprint()`` says what it found: names of things, and a hash of each one's content.
@@ -23,14 +23,14 @@ def take_fingerprint(objective: Any) -> dict[str, str]:
     """
     if not hasattr(objective, "fingerprint"):
         return {}
-    found = objective.fingerprint()
-    fits = isinstance(found, Mapping) and all(isinstance(text, str) for pair in found.items() for text in pair)
-    if not fits or sum(len(name) + len(text) for name, text in found.items()) > _LONGEST:
+    result = objective.fingerprint()
+    fits = isinstance(result, Mapping) and all(isinstance(text, str) for pair in result.items() for text in pair)
+    if not fits or sum(len(name) + len(text) for name, text in result.items()) > _LONGEST:
         raise ObjectiveError(
             f"fingerprint() must return names and short hashes, texts of at most {_LONGEST:,} characters together; "
-            f"got {one_line(repr(found))[:80]}"
+            f"got {one_line(repr(result))[:80]}"
         )
-    return dict(found)
+    return dict(result)
 
 
 def take_notes(objective: Any) -> tuple[str, ...]:

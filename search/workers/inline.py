@@ -37,16 +37,16 @@ class InlineExecutor:
     def receive(self, timeout_s: float) -> list[tuple[int, FromWorker]]:
         """Returns what the threads said."""
         by_connection = {connection: worker for worker, (_, connection) in self._threads.items()}
-        said: list[tuple[int, FromWorker]] = []
+        messages: list[tuple[int, FromWorker]] = []
         for ready in wait(list(by_connection), timeout_s):
             assert isinstance(ready, Connection)
             worker = by_connection[ready]
             try:
-                said.append((worker, ready.recv()))
+                messages.append((worker, ready.recv()))
             except EOFError:
                 self._threads.pop(worker)[1].close()
-                said.append((worker, Died("the worker thread ended")))
-        return said
+                messages.append((worker, Died("the worker thread ended")))
+        return messages
 
     def kill(self, worker: int) -> None:
         """Hangs up on a thread, which ends when its objective next speaks."""

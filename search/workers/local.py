@@ -54,18 +54,18 @@ class LocalExecutor:
         by_connection = {connection: worker for worker, (_, connection) in self._children.items()}
         by_sentinel = {process.sentinel: worker for worker, (process, _) in self._children.items()}
         ready = set(wait([*by_connection, *by_sentinel], timeout_s))
-        said: list[tuple[int, FromWorker]] = []
+        messages: list[tuple[int, FromWorker]] = []
         for connection, worker in by_connection.items():
             if connection in ready:
-                said += [(worker, message) for message in _read(connection)]
+                messages += [(worker, message) for message in _read(connection)]
         for sentinel, worker in by_sentinel.items():
             if sentinel in ready:
-                said.append((worker, self._bury(worker)))
+                messages.append((worker, self._reap(worker)))
             elif self._children[worker][1].closed:
                 # The pipe ended but the process has not: it is on its way out, or broken beyond use.
                 self._children[worker][0].join(_SECONDS_TO_LEAVE)
-                said.append((worker, self._bury(worker)))
-        return said
+                messages.append((worker, self._reap(worker)))
+        return messages
 
     def kill(self, worker: int) -> None:
         """Ends a process that hangs; where it hangs is then in its log."""
@@ -73,7 +73,7 @@ class LocalExecutor:
         if process.is_alive() and process.pid is not None:
             os.kill(process.pid, TRACE_SIGNAL)
             process.join(_SECONDS_TO_TRACE)
-        self._bury(worker)
+        self._reap(worker)
 
     def stop(self, *, at_once: bool = False) -> None:
         """Ends all processes; one that does not leave within a few seconds is killed."""
@@ -86,9 +86,9 @@ class LocalExecutor:
         for process, _ in self._children.values():
             process.join(max(0.0, deadline - time.monotonic()))
         for worker in list(self._children):
-            self._bury(worker)
+            self._reap(worker)
 
-    def _bury(self, worker: int) -> Died:
+    def _reap(self, worker: int) -> Died:
         process, connection = self._children.pop(worker)
         if process.is_alive():
             process.kill()

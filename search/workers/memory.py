@@ -1,4 +1,4 @@
-"""Did memory run out? What exceptions and the kernel say about it, and how much a process has in use."""
+"""Whether memory ran out, as exceptions and the kernel say, and how much a process has in use."""
 
 import re
 from pathlib import Path

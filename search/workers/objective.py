@@ -1,4 +1,4 @@
-"""What does ``module:attribute`` name?"""
+"""Imports what ``module:attribute`` names."""
 
 import importlib
 from pathlib import Path
@@ -8,7 +8,7 @@ from search.errors import ObjectiveError
 from search.text import suggest
 
 
-def find(target: str, key: str) -> Any:
+def import_object(target: str, key: str) -> Any:
     """Imports the module and returns its attribute, which may be that of another: ``module:Class.method``.
 
     Args:
@@ -20,7 +20,7 @@ def find(target: str, key: str) -> Any:
     """
     module_name, _, attribute = target.partition(":")
     try:
-        found: Any = importlib.import_module(module_name)
+        result: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # the module is there; something that it imports is not
@@ -28,18 +28,18 @@ def find(target: str, key: str) -> Any:
             f'no module named "{error.name}". Check {key}, and run from the folder that holds the module'
         ) from None
     for name in attribute.split("."):
-        if not hasattr(found, name):
-            raise ObjectiveError(f'{module_name} has no attribute "{attribute}". {suggest(name, _public(found))}')
-        found = getattr(found, name)
-    return found
+        if not hasattr(result, name):
+            raise ObjectiveError(f'{module_name} has no attribute "{attribute}". {suggest(name, _public(result))}')
+        result = getattr(result, name)
+    return result
 
 
-def beside(target: str, folder: Path) -> Path | None:
+def local_module(target: str, folder: Path) -> Path | None:
     """Returns what of a folder is imported as a target's module: its file or package; None where it is installed elsewhere."""
     name = target.partition(":")[0].partition(".")[0]
-    found = next((path for path in (folder / name, folder / f"{name}.py") if path.exists()), None)
+    result = next((path for path in (folder / name, folder / f"{name}.py") if path.exists()), None)
     ours = Path(__file__).parents[2]
-    return None if found is None or (name in ("search", "tumorcls") and found.resolve().parent == ours) else found
+    return None if result is None or (name in ("search", "tumorcls") and result.resolve().parent == ours) else result
 
 
 def _public(holder: Any) -> list[str]:

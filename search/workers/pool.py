@@ -6,17 +6,17 @@ from typing import Literal
 
 import optuna
 
-from search.records.durations import is_told
+from search.records.durations import wall_clock_agrees
 from search.study_file.policy import Policy
 from search.text import format_size
 from search.workers.executor import Executor
-from search.workers.protocol import Answer, Explain, FromWorker, Outcome, RunTrial, Stop
+from search.workers.protocol import Explain, FromWorker, Outcome, ReportReply, RunTrial, Stop
 
 _SECONDS_TO_LEAVE = 10.0
 
 
 @dataclass(frozen=True)
-class Member:
+class WorkerState:
     """A worker that has been started.
 
     Attributes:
@@ -33,20 +33,20 @@ class Member:
     served: int = 0
     trial: optuna.Trial | None = None
     started_at: float = 0.0
-    worn: str = ""
+    restart_reason: str = ""
 
     def seconds(self) -> float:
         """Returns for how long it has been at its trial."""
         return time.monotonic() - self.started_at
 
-    def seconds_untold(self) -> float | None:
+    def unrecorded_seconds(self) -> float | None:
         """Returns the same where the wall clock, from which the storage has its times, tells another story; else None."""
         began = None if self.trial is None else self.trial.datetime_start
         seconds = self.seconds()
-        return None if began is None or is_told(seconds, began.timestamp(), time.time()) else seconds
+        return None if began is None or wall_clock_agrees(seconds, began.timestamp(), time.time()) else seconds
 
 
-class Crew:
+class WorkerPool:
     """The workers of a launch.
 
     Args:
@@ -59,81 +59,85 @@ class Crew:
         self._executor = executor
         self._size = size
         self._policy = policy
-        self._members: dict[int, Member] = {}
+        self._workers: dict[int, WorkerState] = {}
         self._listened_at = time.monotonic()
 
     @property
     def running(self) -> dict[int, optuna.Trial]:
         """The trial of each worker that has one."""
-        return {worker: member.trial for worker, member in self._members.items() if member.trial is not None}
+        return {worker: member.trial for worker, member in self._workers.items() if member.trial is not None}
 
-    def in_state(self, *states: str) -> list[int]:
+    def in_phase(self, *states: str) -> list[int]:
         """Returns the workers in one of these states, by number."""
-        return sorted(worker for worker, member in self._members.items() if member.state in states)
+        return sorted(worker for worker, member in self._workers.items() if member.state in states)
 
     def seconds_at_work(self) -> float:
         """Returns the sum of the times that the running trials have taken so far."""
-        return sum(member.seconds() for member in self._members.values() if member.state == "running")
+        return sum(member.seconds() for member in self._workers.values() if member.state == "running")
 
     def start(self, wanted: int) -> None:
         """Starts workers until `wanted` are starting or idle, or no more are allowed."""
-        absent = [worker for worker in range(self._size) if worker not in self._members]
-        for worker in absent[: max(0, wanted - len(self.in_state("starting", "idle")))]:
-            self._members[worker] = Member("starting", time.monotonic())
+        absent = [worker for worker in range(self._size) if worker not in self._workers]
+        for worker in absent[: max(0, wanted - len(self.in_phase("starting", "idle")))]:
+            self._workers[worker] = WorkerState("starting", time.monotonic())
             self._executor.start(worker)
 
     def ready(self, worker: int) -> None:
         """A worker has built its objective."""
-        self._members[worker] = Member("idle", time.monotonic())
+        self._workers[worker] = WorkerState("idle", time.monotonic())
 
     def give(self, worker: int, trial: optuna.Trial, task: RunTrial) -> None:
         """Has an idle worker run a trial."""
         now = time.monotonic()
-        self._members[worker] = replace(self._members[worker], state="running", heard_at=now, trial=trial, started_at=now)
+        self._workers[worker] = replace(self._workers[worker], state="running", heard_at=now, trial=trial, started_at=now)
         self._executor.send(worker, task)
 
-    def answer(self, worker: int, answer: Answer | Explain) -> None:
+    def reply(self, worker: int, reply: ReportReply | Explain) -> None:
         """Answers a worker's report, or its fingerprint."""
-        self._executor.send(worker, answer)
+        self._executor.send(worker, reply)
 
     def receive(self, timeout_s: float) -> list[tuple[int, FromWorker]]:
         """Returns what workers said within `timeout_s` seconds."""
         # What a worker says to a driver that waits for its storage, for minutes maybe, is heard now: only then was it silent.
         deaf_s = time.monotonic() - self._listened_at
-        for worker, member in self._members.items():
-            self._members[worker] = replace(member, heard_at=member.heard_at + deaf_s)
-        said = self._executor.receive(timeout_s)
+        for worker, member in self._workers.items():
+            self._workers[worker] = replace(member, heard_at=member.heard_at + deaf_s)
+        messages = self._executor.receive(timeout_s)
         self._listened_at = now = time.monotonic()
-        for worker in {worker for worker, _ in said} & self._members.keys():
-            self._members[worker] = replace(self._members[worker], heard_at=now)
-        return said
+        for worker in {worker for worker, _ in messages} & self._workers.keys():
+            self._workers[worker] = replace(self._workers[worker], heard_at=now)
+        return messages
 
-    def end(self, worker: int, outcome: Outcome) -> Member:
+    def end(self, worker: int, outcome: Outcome) -> WorkerState:
         """Takes the trial from a worker that has ended it; returns what the worker was until then."""
-        before = self._members[worker]
+        before = self._workers[worker]
         served = before.served + 1
-        worn = self._worn(served, outcome)
-        self._members[worker] = Member("idle", time.monotonic(), served, worn=worn)
+        restart_reason = self._restart_reason(served, outcome)
+        self._workers[worker] = WorkerState("idle", time.monotonic(), served, restart_reason=restart_reason)
         return before
 
-    def worn_out(self) -> dict[int, str]:
+    def due_for_restart(self) -> dict[int, str]:
         """Returns the idle workers that must not be given another trial, and why."""
-        return {worker: self._members[worker].worn for worker in self.in_state("idle") if self._members[worker].worn}
+        return {
+            worker: self._workers[worker].restart_reason
+            for worker in self.in_phase("idle")
+            if self._workers[worker].restart_reason
+        }
 
-    def dismiss(self, worker: int) -> None:
+    def retire(self, worker: int) -> None:
         """Tells an idle worker to leave; a fresh one can take its place once it is gone."""
-        member = self._members[worker]
-        self._members[worker] = replace(member, state="leaving", heard_at=time.monotonic())
-        self._executor.send(worker, Stop(member.worn))
+        member = self._workers[worker]
+        self._workers[worker] = replace(member, state="leaving", heard_at=time.monotonic())
+        self._executor.send(worker, Stop(member.restart_reason))
 
-    def lose(self, worker: int) -> Member | None:
+    def remove(self, worker: int) -> WorkerState | None:
         """Forgets a worker that is gone; returns what it was until then."""
-        return self._members.pop(worker, None)
+        return self._workers.pop(worker, None)
 
     def kill_silent(self) -> list[tuple[int, str]]:
         """Kills the workers that hang; returns them with the reason."""
         killed = []
-        for worker, member in list(self._members.items()):
+        for worker, member in list(self._workers.items()):
             limit = {"running": self._policy.report_timeout_s, "leaving": _SECONDS_TO_LEAVE}.get(member.state)
             if limit is not None and time.monotonic() - member.heard_at > limit:
                 self._executor.kill(worker)
@@ -143,9 +147,9 @@ class Crew:
     def stop(self, *, at_once: bool) -> None:
         """Ends all workers."""
         # Whoever is still at work is at work for nobody; a worker that is still starting hears nothing yet.
-        self._executor.stop(at_once=at_once or bool(self.in_state("starting", "running")))
+        self._executor.stop(at_once=at_once or bool(self.in_phase("starting", "running")))
 
-    def _worn(self, served: int, outcome: Outcome) -> str:
+    def _restart_reason(self, served: int, outcome: Outcome) -> str:
         memory, trials = self._policy.worker_memory, self._policy.worker_trials
         if outcome.out_of_memory:
             return "memory ran out in it"

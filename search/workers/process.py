@@ -26,18 +26,18 @@ from search.study_file.env import AsWritten
 from search.text import one_line, suggest
 from search.workers.fingerprint import describe_change, take_fingerprint, take_notes
 from search.workers.memory import is_out_of_memory, memory_in_use
-from search.workers.objective import find
+from search.workers.objective import import_object
 from search.workers.protocol import (
-    Answer,
     Artifact,
     Changed,
     Explain,
     Notice,
-    NotReady,
     Outcome,
     Ready,
     Report,
+    ReportReply,
     RunTrial,
+    StartFailed,
     Stop,
     UserAttr,
 )
@@ -96,7 +96,7 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
         fingerprint = {hide(name): hide(text) for name, text in take_fingerprint(objective).items()}
     except Exception as error:
         print(hide(traceback.format_exc()), file=sys.stderr)
-        connection.send(NotReady(f"objective {setup.target} could not start: {hide(describe(error))}"))
+        connection.send(StartFailed(f"objective {setup.target} could not start: {hide(describe(error))}"))
         return
     for note in (notes := take_notes(objective)):
         print(note)
@@ -121,33 +121,33 @@ def build_objective(target: str, settings: Mapping[str, Any]) -> Callable[[Worke
     Raises:
         ObjectiveError: There is no such module or attribute, or it does not take these settings.
     """
-    found = find(target, "study.objective")
-    if not callable(found):
-        raise ObjectiveError(f"{target} must be a class or a function; got {type(found).__name__}")
-    if is_python_own(found):
+    result = import_object(target, "study.objective")
+    if not callable(result):
+        raise ObjectiveError(f"{target} must be a class or a function; got {type(result).__name__}")
+    if is_python_own(result):
         raise ObjectiveError(
-            f"{target} must be an objective of yours or of a package; got {_full_name(found)}, of Python's own"
+            f"{target} must be an objective of yours or of a package; got {_full_name(result)}, of Python's own"
         )
-    arguments = () if inspect.isclass(found) else (None,)
-    _check_settings(found, arguments, settings)
-    if not inspect.isclass(found):
-        return lambda trial: found(trial, **settings)
-    objective = found(**settings)
+    arguments = () if inspect.isclass(result) else (None,)
+    _check_settings(result, arguments, settings)
+    if not inspect.isclass(result):
+        return lambda trial: result(trial, **settings)
+    objective = result(**settings)
     if not callable(objective):
         raise ObjectiveError(f"{target} must define __call__(self, trial)")
     return objective
 
 
-def is_python_own(found: Any) -> bool:
+def is_python_own(result: Any) -> bool:
     """Returns whether a class or a function comes with Python: ``os.system``, reached through a module that imports `os`."""
-    if not (inspect.isclass(found) or inspect.isroutine(found)):
+    if not (inspect.isclass(result) or inspect.isroutine(result)):
         return False
-    return _full_name(found).partition(".")[0] in sys.stdlib_module_names
+    return _full_name(result).partition(".")[0] in sys.stdlib_module_names
 
 
-def _full_name(found: Any) -> str:
-    module = getattr(found, "__module__", None) or getattr(type(getattr(found, "__self__", None)), "__module__", "builtins")
-    return f"{module}.{getattr(found, '__qualname__', type(found).__qualname__)}"
+def _full_name(result: Any) -> str:
+    module = getattr(result, "__module__", None) or getattr(type(getattr(result, "__self__", None)), "__module__", "builtins")
+    return f"{module}.{getattr(result, '__qualname__', type(result).__qualname__)}"
 
 
 def run_trial(
@@ -156,13 +156,13 @@ def run_trial(
     """Runs one trial; whatever the objective does short of killing the process becomes an `Outcome`."""
     from optuna import TrialPruned
 
-    def ask(report: Report) -> Answer:
+    def ask(report: Report) -> ReportReply:
         connection.send(report)
         if not task.answered and not connection.poll():
-            return Answer()
-        answer = _receive(connection)
+            return ReportReply()
+        reply = _receive(connection)
         # Anything else means that the driver is gone or going: stop rather than train on for nobody.
-        return answer if isinstance(answer, Answer) else Answer(stop=True)
+        return reply if isinstance(reply, ReportReply) else ReportReply(stop=True)
 
     def tell(message: UserAttr | Artifact | Notice) -> None:
         if isinstance(message, UserAttr):
@@ -223,9 +223,9 @@ def describe(error: BaseException, *, always_type: bool = False) -> str:
     return f"{name}: {message}" if always_type or hasattr(builtins, name) else message
 
 
-def _check_settings(found: Callable[..., Any], arguments: tuple[Any, ...], settings: Mapping[str, Any]) -> None:
+def _check_settings(result: Callable[..., Any], arguments: tuple[Any, ...], settings: Mapping[str, Any]) -> None:
     try:
-        signature = inspect.signature(found)
+        signature = inspect.signature(result)
     except (TypeError, ValueError):  # some callables of C have none; calling them will tell
         return
     names = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
@@ -241,7 +241,7 @@ def _check_settings(found: Callable[..., Any], arguments: tuple[Any, ...], setti
 
 def _next_task(connection: Connection) -> Any:
     """Returns the next message; one that would have stopped a trial which has ended since is void."""
-    while isinstance(message := _receive(connection), Answer):
+    while isinstance(message := _receive(connection), ReportReply):
         pass
     return message
 

@@ -1,12 +1,12 @@
 """What driver and worker say to each other.
 
-    driver -> worker    RunTrial, Answer, Explain, Stop
-    worker -> driver    Ready | NotReady, then for each trial any number of Report, UserAttr and Artifact, then one Outcome;
+    driver -> worker    RunTrial, ReportReply, Explain, Stop
+    worker -> driver    Ready | StartFailed, then for each trial any number of Report, UserAttr and Artifact, then one Outcome;
                         Changed, once it was told to explain; a Notice at any time
 
 A worker answers `RunTrial` with exactly one `Outcome` unless it dies; `Died` is what an executor says in its place.
-Where a pruner looks at reports, each is answered by one `Answer`, for which the worker waits; otherwise it waits for nobody. An
-`Answer` that says stop comes unasked, at any time, and at most once in a trial.
+Where a pruner looks at reports, each is answered by one `ReportReply`, for which the worker waits; otherwise it waits for
+nobody. A `ReportReply` that says stop comes unasked, at any time, and at most once in a trial.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class RunTrial:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ReportReply:
     """What to do after a report: go on, prune, or stop because the driver ends."""
 
     prune: bool = False
@@ -75,7 +75,7 @@ class Changed:
 
 
 @dataclass(frozen=True)
-class NotReady:
+class StartFailed:
     """The objective cannot be built; `reason` is one line."""
 
     reason: str
@@ -155,5 +155,5 @@ class Died:
     node_lost: bool = False
 
 
-ToWorker = RunTrial | Answer | Explain | Stop
-FromWorker = Ready | NotReady | Changed | Report | UserAttr | Artifact | Notice | Outcome | Died
+ToWorker = RunTrial | ReportReply | Explain | Stop
+FromWorker = Ready | StartFailed | Changed | Report | UserAttr | Artifact | Notice | Outcome | Died

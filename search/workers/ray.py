@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from search.errors import WorkerError
-from search.study_file.policy import RayPlaces
+from search.study_file.policy import RayResources
 from search.text import one_line
 from search.workers.process import WorkerSetup
 from search.workers.protocol import Died, FromWorker, Ready, Stop, ToWorker
@@ -46,17 +46,17 @@ class RayExecutor:
 
     Args:
         setup: Returns what the worker of a number needs to start.
-        places: What a worker takes.
+        resources: What a worker takes.
     """
 
-    def __init__(self, setup: Callable[[int], WorkerSetup], places: RayPlaces) -> None:
+    def __init__(self, setup: Callable[[int], WorkerSetup], resources: RayResources) -> None:
         import ray
 
         self._ray = ray
         self._setup = setup
         groups = {_HEAR: 1, _SAY: 1}
         self._actor_class = ray.remote(concurrency_groups=groups)(Host).options(
-            num_cpus=places.cpus_per_trial, num_gpus=places.gpus_per_trial, max_restarts=0
+            num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, max_restarts=0
         )
         self._hosted: dict[int, _Hosted] = {}
 
@@ -102,17 +102,17 @@ class RayExecutor:
     def _heard(self, worker: int) -> list[FromWorker]:
         hosted = self._hosted[worker]
         try:
-            said: list[FromWorker] = self._ray.get(hosted.hearing)
+            messages: list[FromWorker] = self._ray.get(hosted.hearing)
         except self._ray.exceptions.RayError as error:
-            return self._bury(worker, error)
-        if any(isinstance(message, Died) for message in said):
+            return self._reap(worker, error)
+        if any(isinstance(message, Died) for message in messages):
             self._ray.kill(self._hosted.pop(worker).actor)
         else:
-            ready = hosted.ready or any(isinstance(message, Ready) for message in said)
+            ready = hosted.ready or any(isinstance(message, Ready) for message in messages)
             self._hosted[worker] = replace(hosted, hearing=self._listen(hosted.actor), ready=ready)
-        return said
+        return messages
 
-    def _bury(self, worker: int, error: Exception) -> list[FromWorker]:
+    def _reap(self, worker: int, error: Exception) -> list[FromWorker]:
         """Ends a host that is gone or cannot be reached: what it says from now on would be too late."""
         hosted = self._hosted.pop(worker)
         self._ray.kill(hosted.actor)
@@ -130,11 +130,11 @@ def _cause(text: str) -> str:
 
 
 @contextlib.contextmanager
-def connected(places: RayPlaces, where: str) -> Iterator[None]:
+def connected(resources: RayResources, where: str) -> Iterator[None]:
     """Makes this process a driver of the cluster; at the end, all that Ray runs for it ends.
 
     Args:
-        places: The address, and what each worker will take.
+        resources: The address, and what each worker will take.
         where: The study file, for messages.
 
     Raises:
@@ -151,11 +151,11 @@ def connected(places: RayPlaces, where: str) -> Iterator[None]:
         ) from None
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        _knock(places.address)
-        ray.init(address=places.address, log_to_driver=False, logging_level=logging.ERROR)
+        _ping(resources.address)
+        ray.init(address=resources.address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
         raise WorkerError(
-            f'{where}: study.executor.address: must be a Ray cluster with this machine in it; got "{places.address}": '
+            f'{where}: study.executor.address: must be a Ray cluster with this machine in it; got "{resources.address}": '
             f"{one_line(error).rstrip('.')}. Run `ray start --head`, or `ray start --address HOST:PORT` to join one."
         ) from None
     try:
@@ -163,23 +163,23 @@ def connected(places: RayPlaces, where: str) -> Iterator[None]:
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray has set its own
         # What Ray's processes have to say of a lost node fills a screen, and no option keeps it out of our output.
         ray._private.worker.print_to_stdstream = lambda *_, **__: None
-        _check_room(places, where, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+        _check_room(resources, where, [node["Resources"] for node in ray.nodes() if node["Alive"]])
         yield
     finally:
         ray.shutdown()
 
 
-def _knock(address: str) -> None:
+def _ping(address: str) -> None:
     """Raises an `OSError` where nobody listens at an address: Ray would try for minutes."""
     if address != "auto":
         host, _, port = address.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_ANSWER).close()
 
 
-def _check_room(places: RayPlaces, where: str, nodes: list[dict[str, float]]) -> None:
-    if not any(n.get("CPU", 0) >= places.cpus_per_trial and n.get("GPU", 0) >= places.gpus_per_trial for n in nodes):
+def _check_room(resources: RayResources, where: str, nodes: list[dict[str, float]]) -> None:
+    if not any(n.get("CPU", 0) >= resources.cpus_per_trial and n.get("GPU", 0) >= resources.gpus_per_trial for n in nodes):
         largest = ", ".join(sorted({f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes}))
         raise WorkerError(
-            f"{where}: study.executor: a node must have {places.cpus_per_trial:g} CPUs (cpus_per_trial) and "
-            f"{places.gpus_per_trial:g} GPUs (gpus_per_trial); got nodes of {largest}. Lower them, or start such a node."
+            f"{where}: study.executor: a node must have {resources.cpus_per_trial:g} CPUs (cpus_per_trial) and "
+            f"{resources.gpus_per_trial:g} GPUs (gpus_per_trial); got nodes of {largest}. Lower them, or start such a node."
         )

@@ -46,9 +46,9 @@ class Host:
 
     def hear(self) -> list[FromWorker]:
         """Returns what the worker says next; the call lasts until it does."""
-        while not (said := self._local.receive(_LISTEN_S)):
+        while not (messages := self._local.receive(_LISTEN_S)):
             pass
-        return [message for _, message in said]
+        return [message for _, message in messages]
 
     def kill(self) -> None:
         """Ends a worker that hangs; where it hangs is then in its log."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from search.records.attributes import OBJECTIVE_KEYS, PREFIX
-from search.workers.protocol import Answer, Artifact, Notice, Report, RunTrial, UserAttr
+from search.workers.protocol import Artifact, Notice, Report, ReportReply, RunTrial, UserAttr
 
 MAX_ARTIFACT_BYTES = 16 * 2**20
 """The driver holds an artifact in memory, and serves no other worker while it writes it."""
@@ -33,7 +33,7 @@ class WorkerTrial:
     """
 
     def __init__(
-        self, task: RunTrial, ask: Callable[[Report], Answer], tell: Callable[[UserAttr | Artifact | Notice], None]
+        self, task: RunTrial, ask: Callable[[Report], ReportReply], tell: Callable[[UserAttr | Artifact | Notice], None]
     ) -> None:
         self.number = task.number
         self.params: dict[str, Any] = dict(task.params)
@@ -42,7 +42,7 @@ class WorkerTrial:
         self._checkpoints = task.checkpoints
         self._ask = ask
         self._tell = tell
-        self._answer = Answer()
+        self._reply = ReportReply()
         self._steps: set[int] = set()
 
     def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> float:
@@ -109,15 +109,15 @@ class WorkerTrial:
             warnings.warn(f"The reported value is ignored because `step={step}` is already reported.", stacklevel=2)
             return
         self._steps.add(step)
-        self._answer = self._ask(Report(self.number, math.nan if math.isinf(number) else number, step))
-        if self._answer.stop:
+        self._reply = self._ask(Report(self.number, math.nan if math.isinf(number) else number, step))
+        if self._reply.stop:
             raise Interrupted
 
     def should_prune(self) -> bool:
         """Returns whether the study's pruner gave this trial up at its last report; False before the first one."""
         if self.directions > 1:
             raise NotImplementedError("Trial.should_prune is not supported for multi-objective optimization.")
-        return self._answer.prune
+        return self._reply.prune
 
     def set_user_attr(self, key: str, value: Any) -> None:
         """Keeps something with the trial.
@@ -161,8 +161,8 @@ class WorkerTrial:
             try:
                 self._checkpoints.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                said = f"got {error.strerror or error}. Going on without."
-                self._tell(Notice(f"{self._checkpoints.parent}: checkpoints cannot be kept; {said}"))
+                reason = f"got {error.strerror or error}. Going on without."
+                self._tell(Notice(f"{self._checkpoints.parent}: checkpoints cannot be kept; {reason}"))
                 self._checkpoints = None
         return self._checkpoints
 

@@ -14,7 +14,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.driver.budget import Spent
+from search.driver.budget import BudgetUsage
 from search.driver.ownership import Owner, claim
 from search.driver.retry import retry_lost
 from search.records.attributes import BEAT_KEY, CLOCK_KEY, OWNER_KEY, RAN_KEY
@@ -53,7 +53,7 @@ def test_a_weekend_between_kill_and_launch_is_no_time_of_the_trial(url):
     [trial] = study.get_trials(states=(TrialState.FAIL,))
     assert duration_of(trial) == 5.0
     assert trial.duration.total_seconds() == pytest.approx(5.0, abs=1), "for plain Optuna and its dashboard too"
-    assert Spent.of(study).trial_seconds == 5.0
+    assert BudgetUsage.of(study).trial_seconds == 5.0
     timeline = lay_out(study.trials)
     assert (timeline.wall_s, timeline.busy_s) == (pytest.approx(5.0), pytest.approx(5.0))
     close(study)
@@ -129,7 +129,7 @@ def test_a_step_of_the_clock_bends_no_budget_and_no_duration(step, write, start,
     trials = read_study().trials
     assert len(trials) <= 15, "8 s of trials that take .6 s each"
     assert all(0.5 < duration_of(trial) < 60 for trial in trials)
-    assert 7 < Spent.of(read_study()).trial_seconds < 60, "with the time in which the first one was drawn"
+    assert 7 < BudgetUsage.of(read_study()).trial_seconds < 60, "with the time in which the first one was drawn"
     timeline = lay_out(trials)
     assert 7 < timeline.busy_s <= timeline.wall_s + 1e-6 < 60
     out, _ = start("launch", "demo.toml", **environ).communicate(timeout=60)
@@ -167,7 +167,7 @@ def test_the_night_in_which_the_clock_goes_back(monkeypatch):
         [trial] = study.trials
         assert trial.duration.total_seconds() == -2400, "what Optuna makes of it"
         assert duration_of(trial) == 1200
-        assert Spent.of(study).trial_seconds == 1200
+        assert BudgetUsage.of(study).trial_seconds == 1200
         assert lay_out(study.trials).busy_s == 1200
     finally:
         monkeypatch.undo()

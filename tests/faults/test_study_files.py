@@ -17,7 +17,7 @@ import optuna
 import pytest
 import tomli_w
 
-from search.driver.ask import Asker
+from search.driver.ask import TrialSource
 from search.driver.compatibility import check_same
 from search.driver.initial_design import initial_design
 from search.errors import ObjectiveError, SearchError, StudyError, StudyFileError
@@ -176,7 +176,7 @@ def try_study(path):
     study.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
     startup = samplers.startup_trials(spec.sampler.name, spec.sampler.options)
     initial_design(spec.space, spec.conditions, startup, spec.seed)
-    asker = Asker(study, spec)
+    asker = TrialSource(study, spec)
     for _ in range(2):
         if (trial := asker.ask({})) is None or asker.exhausted:
             break

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import StudyError
 from search.records.attributes import is_warm, provenance_of
-from search.results.ranking import Goal, goals_of, rank
+from search.results.ranking import Metric, metrics_of, rank
 from search.results.report.timeline import lay_out, working_seconds
 from search.results.statistics import Interval, difference_interval, mean_interval
 
@@ -74,7 +74,7 @@ class Comparison:
         differing: What the studies' best trials have on record and do not agree on, such as the hash of their data.
     """
 
-    goal: Goal
+    goal: Metric
     target: float
     sides: tuple[Side, ...]
     differing: tuple[str, ...]
@@ -113,10 +113,10 @@ def value_at(curve: Sequence[tuple[float, float]], x: float) -> float | None:
     return known[-1] if known else None
 
 
-def _common_goal(studies: Sequence[optuna.Study]) -> Goal:
+def _common_goal(studies: Sequence[optuna.Study]) -> Metric:
     first = None
     for study in studies:
-        goals = goals_of(study)
+        goals = metrics_of(study)
         where = f'study "{study.study_name}"'
         if len(goals) > 1:
             raise StudyError(f"{where}: only studies of one direction can be compared; got {len(goals)}. Leave it out.")
@@ -131,11 +131,11 @@ def _common_goal(studies: Sequence[optuna.Study]) -> Goal:
     return first
 
 
-def _way(goal: Goal) -> str:
+def _way(goal: Metric) -> str:
     return "maximized" if goal.maximize else "minimized"
 
 
-def _run(study: optuna.Study, goal: Goal) -> Run:
+def _run(study: optuna.Study, goal: Metric) -> Run:
     trials = [trial for trial in study.get_trials(deepcopy=False) if not is_warm(trial)]
     ranked = rank(trials, [goal])
     if not ranked:
@@ -156,7 +156,9 @@ def _run(study: optuna.Study, goal: Goal) -> Run:
     )
 
 
-def _improvements(points: Sequence[tuple[float, FrozenTrial]], sound: set[int], goal: Goal) -> tuple[tuple[float, float], ...]:
+def _improvements(
+    points: Sequence[tuple[float, FrozenTrial]], sound: set[int], goal: Metric
+) -> tuple[tuple[float, float], ...]:
     curve: list[tuple[float, float]] = []
     for x, trial in points:
         if trial.number in sound and (not curve or _better(goal.of(trial), curve[-1][1], goal)):
@@ -164,11 +166,11 @@ def _improvements(points: Sequence[tuple[float, FrozenTrial]], sound: set[int], 
     return tuple(curve)
 
 
-def _reached(curve: Sequence[tuple[float, float]], target: float, goal: Goal) -> float:
+def _reached(curve: Sequence[tuple[float, float]], target: float, goal: Metric) -> float:
     return next(x for x, value in curve if not _better(target, value, goal))
 
 
-def _better(value: float, than: float, goal: Goal) -> bool:
+def _better(value: float, than: float, goal: Metric) -> bool:
     return value > than if goal.maximize else value < than
 
 

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import StudyError
 from search.records.attributes import failure_of, is_warm, traceback_of
-from search.results.ranking import Goal, best_trials, find_baseline, goals_of, rank
+from search.results.ranking import Metric, best_trials, find_baseline, metrics_of, rank
 from search.results.report.importances import Importances, measure
 from search.results.report.pruning import Pruning, estimate_pruning
 from search.results.report.timeline import Timeline, lay_out
@@ -54,7 +54,7 @@ class Facts:
     """
 
     name: str
-    goals: tuple[Goal, ...]
+    goals: tuple[Metric, ...]
     trials: tuple[FrozenTrial, ...]
     ranked: tuple[FrozenTrial, ...]
     best: tuple[FrozenTrial, ...]
@@ -80,7 +80,7 @@ class Facts:
         goal = self.goals[0]
         return goal.loss_of(self.baseline) - goal.loss_of(self.best[0])
 
-    def order(self, goal: Goal) -> list[str]:
+    def order(self, goal: Metric) -> list[str]:
         """Returns the parameters, those that matter most for a direction first; by name where that is not known."""
         found = self.importances[goal.index]
         return (found.ranking() if found else []) or sorted({name for trial in self.ranked for name in trial.params})
@@ -101,7 +101,7 @@ def gather(study: optuna.Study, *, importances: bool = True) -> Facts:
         raise StudyError(
             f'study "{study.study_name}": must have a finished trial; got {len(trials)} unfinished. Wait for the first one.'
         )
-    goals = goals_of(study)
+    goals = metrics_of(study)
     ranked = rank(trials, goals)
     own = [trial for trial in trials if not is_warm(trial)]
     best = tuple(ranked[:1])

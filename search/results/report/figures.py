@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from optuna.trial import FrozenTrial, TrialState
 from plotly.subplots import make_subplots
 
-from search.results.ranking import Goal
+from search.results.ranking import Metric
 from search.results.report.facts import Facts
 from search.results.report.html import inert
 from search.results.report.importances import Importances
@@ -64,7 +64,7 @@ def sensible_range(values: Sequence[float], maximize: bool, shown: Sequence[floa
     return inside[0] - margin, inside[-1] + margin
 
 
-def best_so_far(facts: Facts, goal: Goal) -> go.Figure:
+def best_so_far(facts: Facts, goal: Metric) -> go.Figure:
     """Every COMPLETE trial's value, the best so far as a line, and the baseline."""
     trials = sorted(facts.ranked, key=lambda trial: trial.number)
     figure = go.Figure()
@@ -125,7 +125,7 @@ def importances(found: Importances) -> go.Figure:
     return style(figure, 110 + 44 * len(names), barmode="group", legend_traceorder="reversed")
 
 
-def intermediate_values(facts: Facts, goal: Goal) -> go.Figure:
+def intermediate_values(facts: Facts, goal: Metric) -> go.Figure:
     """What trials reported step by step; a cross where one was pruned."""
     figure = go.Figure()
     reported = [trial for trial in facts.trials if trial.intermediate_values]

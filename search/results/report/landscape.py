@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial
 from plotly.subplots import make_subplots
 
-from search.results.ranking import Goal
+from search.results.ranking import Metric
 from search.results.report.facts import Facts
 from search.results.report.figures import hover, sensible_range, style
 from search.results.report.html import inert
@@ -76,7 +76,7 @@ class Axis:
         return [float(place) for place in np.linspace(distinct[0], distinct[-1], _TICKS)]
 
 
-def parallel_coordinates(facts: Facts, goal: Goal, order: Sequence[str]) -> go.Figure:
+def parallel_coordinates(facts: Facts, goal: Metric, order: Sequence[str]) -> go.Figure:
     """Every COMPLETE trial as a line through its parameters and its value; the best tenth in colour."""
     trials = sorted(facts.ranked, key=goal.loss_of, reverse=True)  # the best is drawn last, on top
     axes = [Axis.of(name, trials) for name in order]
@@ -103,7 +103,7 @@ def parallel_coordinates(facts: Facts, goal: Goal, order: Sequence[str]) -> go.F
     return style(figure, 430, showlegend=False)
 
 
-def slices(facts: Facts, goal: Goal, names: Sequence[str]) -> go.Figure:
+def slices(facts: Facts, goal: Metric, names: Sequence[str]) -> go.Figure:
     """The value against each parameter; darker is later."""
     figure = make_subplots(1, len(names), shared_yaxes=True, horizontal_spacing=0.04)
     for at, name in enumerate(names, 1):
@@ -120,7 +120,7 @@ def slices(facts: Facts, goal: Goal, names: Sequence[str]) -> go.Figure:
     return style(figure, 380, showlegend=False)
 
 
-def contour(facts: Facts, goal: Goal, names: tuple[str, str]) -> go.Figure:
+def contour(facts: Facts, goal: Metric, names: tuple[str, str]) -> go.Figure:
     """The mean value over two parameters, in cells that are bridged where no trial is, with the trials on top."""
     trials = [trial for trial in facts.ranked if all(name in trial.params for name in names)]
     across, up = (Axis.of(name, trials) for name in names)

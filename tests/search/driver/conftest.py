@@ -5,12 +5,12 @@ import pytest
 
 from search.driver.driver import Driver
 from search.driver.ownership import Owner
-from search.driver.progress import Board
+from search.driver.progress import Progress
 from search.driver.views import make_view
 from search.study_file import pruners
 from search.study_file.load import load
 from search.workers.inline import InlineExecutor
-from search.workers.pool import Crew
+from search.workers.pool import WorkerPool
 from search.workers.process import WorkerSetup
 
 
@@ -24,8 +24,8 @@ def drive(write):
         study.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
         executor = executor or InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings))
         policy = replace(spec.policy, trials=trials or spec.policy.trials, timeout_s=timeout_s or spec.policy.timeout_s)
-        view = make_view(Board.of(study, policy.trials), console, quiet=console is None)
-        driver = Driver(study, replace(spec, policy=policy), Crew(executor, workers, policy), Owner.current(), view)
+        view = make_view(Progress.of(study, policy.trials), console, quiet=console is None)
+        driver = Driver(study, replace(spec, policy=policy), WorkerPool(executor, workers, policy), Owner.current(), view)
         study.set_user_attr("reason", None)
         study.set_user_attr("reason", driver.run())
         return study

@@ -1,7 +1,7 @@
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from search.driver.ask import place_of
+from search.driver.ask import trial_index_of
 from search.records.attributes import RETRY_KEY
 
 
@@ -12,7 +12,7 @@ def places(*retries):
         attrs = {} if retry is None else {RETRY_KEY: retry}
         study.add_trial(create_trial(state=TrialState.FAIL, user_attrs=attrs))
     numbers = [trial.number for trial in study.trials if RETRY_KEY in trial.user_attrs]
-    return [place_of(number, study.trials, numbers) for number in range(len(retries) + 1)]
+    return [trial_index_of(number, study.trials, numbers) for number in range(len(retries) + 1)]
 
 
 def test_without_retries_the_place_is_the_number():

@@ -4,9 +4,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from search.driver.budget import Spent
+from search.driver.budget import BudgetUsage
 from search.records.attributes import MEMORY_CONSTRAINT
-from search.study_file.policy import Policy, RayPlaces
+from search.study_file.policy import Policy, RayResources
 
 SPACE = {"x": optuna.distributions.FloatDistribution(0, 1)}
 
@@ -32,9 +32,9 @@ def study():
 
 
 def test_what_a_study_has_used(study):
-    spent = Spent.of(study)
-    assert (spent.finished, spent.reports, spent.trial_seconds) == (4, 12, 45.0)
-    assert spent.since_better == 2, "an equal value is no better, and a failed trial does not count"
+    usage = BudgetUsage.of(study)
+    assert (usage.finished, usage.reports, usage.trial_seconds) == (4, 12, 45.0)
+    assert usage.since_better == 2, "an equal value is no better, and a failed trial does not count"
 
 
 @pytest.mark.parametrize(
@@ -47,40 +47,40 @@ def test_what_a_study_has_used(study):
         (Policy(trials=5, max_reports=13), None),
         (Policy(trials=5, max_device_time_s=45), "device_time"),
         (Policy(trials=5, max_device_time_s=45, workers_per_device=2), None),
-        (Policy(trials=5, max_device_time_s=45, executor=RayPlaces("auto", 0.5, 1)), None),
-        (Policy(trials=5, max_device_time_s=45, executor=RayPlaces("auto", 0, 1)), "device_time"),
-        (Policy(trials=5, max_device_time_s=90, executor=RayPlaces("auto", 2, 1)), "device_time"),
+        (Policy(trials=5, max_device_time_s=45, executor=RayResources("auto", 0.5, 1)), None),
+        (Policy(trials=5, max_device_time_s=45, executor=RayResources("auto", 0, 1)), "device_time"),
+        (Policy(trials=5, max_device_time_s=90, executor=RayResources("auto", 2, 1)), "device_time"),
         (Policy(trials=5, patience=2), "patience"),
         (Policy(trials=5, patience=3), None),
     ],
 )
 def test_which_budget_is_used_up(study, policy, reason):
-    assert Spent.of(study).used_up(policy, 0, 0.0) == reason
+    assert BudgetUsage.of(study).exhausted(policy, 0, 0.0) == reason
 
 
 def test_what_runs_counts_too(study):
-    spent = Spent.of(study)
-    assert spent.used_up(Policy(trials=6), 2, 0.0) == "budget"
-    assert spent.used_up(Policy(trials=6, max_device_time_s=60), 1, 15.0) == "device_time"
+    usage = BudgetUsage.of(study)
+    assert usage.exhausted(Policy(trials=6), 2, 0.0) == "budget"
+    assert usage.exhausted(Policy(trials=6, max_device_time_s=60), 1, 15.0) == "device_time"
 
 
 def test_a_better_trial_starts_patience_anew(study):
-    spent = Spent.of(study)
-    spent.add(1.0, counts=True, values=(3.0,))
-    assert spent.since_better == 0
+    usage = BudgetUsage.of(study)
+    usage.add(1.0, counts=True, values=(3.0,))
+    assert usage.since_better == 0
 
 
 def test_an_infeasible_trial_is_never_better():
     study = optuna.create_study(direction="minimize")
     add(study, 1.0)
     add(study, float("-inf"), constraints={MEMORY_CONSTRAINT: 1.0})
-    assert Spent.of(study).since_better == 1
+    assert BudgetUsage.of(study).since_better == 1
 
 
 def test_with_several_directions_better_means_not_dominated():
-    spent = Spent(optuna.create_study(directions=["minimize", "maximize"]).directions)
+    usage = BudgetUsage(optuna.create_study(directions=["minimize", "maximize"]).directions)
     counts = []
     for values in [(1.0, 1.0), (2.0, 2.0), (2.0, 1.5), (1.0, 1.0), (0.5, 3.0), (0.6, 2.9)]:
-        spent.add(1.0, counts=True, values=values)
-        counts.append(spent.since_better)
+        usage.add(1.0, counts=True, values=values)
+        counts.append(usage.since_better)
     assert counts == [0, 0, 1, 2, 0, 1]

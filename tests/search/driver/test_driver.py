@@ -4,9 +4,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.driver.ask import Asker
+from search.driver.ask import TrialSource
 from search.driver.initial_design import initial_design
-from search.driver.retry import give_back
+from search.driver.retry import requeue
 from search.errors import ObjectiveError
 from search.records.attributes import FAILURE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY, TRACEBACK_KEY
 from search.seeds import Stream, derive
@@ -44,8 +44,8 @@ def test_a_lost_trial_changes_nothing_after_it(drive, sampler, results):
     study = drive(trials=1, study={"trials": "14"}, **tables)
     for budget in (2, 5, 13, 14):
         # What a kill leaves behind: a trial asked for, and RUNNING.
-        lost = Asker(study, load("demo.toml")).ask({})
-        give_back(study, lost.number, "killed")
+        lost = TrialSource(study, load("demo.toml")).ask({})
+        requeue(study, lost.number, "killed")
         drive(study, trials=budget, study={"trials": "14"}, **tables)
     assert len(study.trials) == len(whole.trials) + 4
     assert results(study) == results(whole)
@@ -197,7 +197,7 @@ def test_several_workers_draw_the_same_given_the_order_told(drive):
     events = sorted(asked + told, key=lambda event: event[0])
     assert [what for _, what, _ in events] != ["ask", "tell"] * 24, "they did run side by side"
     again = optuna.create_study(direction="maximize")
-    asker, running = Asker(again, load("demo.toml")), {}
+    asker, running = TrialSource(again, load("demo.toml")), {}
     for _, what, trial in events:
         if what == "tell":
             running[trial.number].study.tell(running[trial.number], trial.values)

@@ -16,7 +16,7 @@ def watch():
 def look(watch, signs, start=0.0, step=BEAT_S):
     """Looks once for each sign, at an even pace; returns the times at which there was silence."""
     times = [start + step * at for at in range(len(signs))]
-    return [now for now, sign in zip(times, signs, strict=True) if watch.silent({ONE: sign}, now)]
+    return [now for now, sign in zip(times, signs, strict=True) if watch.stale({ONE: sign}, now)]
 
 
 def test_a_sign_that_stays_the_same_is_silence(watch):
@@ -28,7 +28,7 @@ def test_any_change_is_life(watch):
 
 
 def test_only_the_silent_one_is_gone(watch):
-    gone = [watch.silent({ONE: "same", OTHER: at}, at * BEAT_S) for at in range(6)]
+    gone = [watch.stale({ONE: "same", OTHER: at}, at * BEAT_S) for at in range(6)]
     assert gone == [set(), set(), set(), set(), {ONE}, {ONE}]
 
 

@@ -16,16 +16,16 @@ from search.driver import heartbeat
 from search.driver.driver import Driver
 from search.driver.launch import join, launch
 from search.driver.ownership import Owner
-from search.driver.progress import Board
-from search.driver.retry import DRIVER_DIED, give_back
-from search.driver.views import View
+from search.driver.progress import Progress
+from search.driver.retry import DRIVER_DIED, requeue
+from search.driver.views import ProgressView
 from search.errors import StudyError
 from search.records.attributes import FAILURE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY
 from search.storage import open as storage
 from search.study_file import pruners
 from search.study_file.load import StudySpec, load
 from search.workers.inline import InlineExecutor
-from search.workers.pool import Crew
+from search.workers.pool import WorkerPool
 from search.workers.process import WorkerSetup
 from tests.search.servers import SERVERS
 
@@ -48,9 +48,9 @@ def drive(write):
         spec = tables if isinstance(tables, StudySpec) else load(write(**tables))
         study.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
         executor = InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings))
-        crew = Crew(executor, 1, spec.policy)
-        view = View(Board.of(study, spec.policy.trials), None)
-        reason = Driver(study, spec, crew, owner or Owner.current(), view, **options).run()
+        pool = WorkerPool(executor, 1, spec.policy)
+        view = ProgressView(Progress.of(study, spec.policy.trials), None)
+        reason = Driver(study, spec, pool, owner or Owner.current(), view, **options).run()
         return reason, view.board
 
     return run
@@ -171,7 +171,7 @@ def test_a_trial_that_was_given_back_meanwhile_is_given_up(study, drive, folder,
 
     def take():
         wait_for((folder / "waiting").exists)
-        give_back(study, 0, DRIVER_DIED)
+        requeue(study, 0, DRIVER_DIED)
         (folder / "gate").touch()
 
     with ThreadPoolExecutor() as pool:

@@ -40,7 +40,9 @@ def drive(name, trials, directions, seed=0):
     design = initial_design(space, {}, samplers.startup_trials(name, {}), seed)
     for number in range(trials):
         designed = number < len(design)
-        study.sampler = samplers.fixed(design[number]) if designed else samplers.make(name, {}, study_seed=seed, place=number)
+        study.sampler = (
+            samplers.fixed(design[number]) if designed else samplers.make(name, {}, study_seed=seed, trial_index=number)
+        )
         trial = study.ask(fixed_distributions=space)
         if trial.params["x"] > 0:
             tell_infeasible(trial, OUT_OF_MEMORY, name)

@@ -31,32 +31,32 @@ def fill(study, *states):
 
 
 def test_the_first_fingerprint_is_kept_and_others_are_told_it(study):
-    assert unchanged.keep_or_compare(study, {"data": "a"}) is None
-    assert unchanged.keep_or_compare(study, {"data": "a"}) is None
-    assert unchanged.keep_or_compare(study, {"data": "b"}) == {"data": "a"}
-    assert unchanged.keep_or_compare(study, {}) == {"data": "a"}
+    assert unchanged.save_or_compare(study, {"data": "a"}) is None
+    assert unchanged.save_or_compare(study, {"data": "a"}) is None
+    assert unchanged.save_or_compare(study, {"data": "b"}) == {"data": "a"}
+    assert unchanged.save_or_compare(study, {}) == {"data": "a"}
     assert study.user_attrs[FINGERPRINT_KEY] == {"data": "a"}
 
 
 def test_an_objective_that_says_nothing_keeps_nothing(study):
-    assert unchanged.keep_or_compare(study, {}) is None
+    assert unchanged.save_or_compare(study, {}) is None
     assert study.user_attrs == {}
 
 
 @pytest.mark.parametrize("attr", ["a text", 7, ["data"], None])
 def test_an_attribute_of_another_shape_counts_as_absent(study, attr):
     study.set_user_attr(FINGERPRINT_KEY, attr)
-    assert unchanged.keep_or_compare(study, {"data": "a"}) is None
+    assert unchanged.save_or_compare(study, {"data": "a"}) is None
 
 
 def test_nothing_binds_before_there_is_a_value(study):
-    unchanged.keep_or_compare(study, {"data": "a"})
+    unchanged.save_or_compare(study, {"data": "a"})
     fill(study, optuna.trial.TrialState.FAIL, optuna.trial.TrialState.WAITING)
-    unchanged.forget_if_unused(study)
-    assert unchanged.keep_or_compare(study, {"data": "b"}) is None
+    unchanged.delete_if_unused(study)
+    assert unchanged.save_or_compare(study, {"data": "b"}) is None
     fill(study, optuna.trial.TrialState.COMPLETE)
-    unchanged.forget_if_unused(study)
-    assert unchanged.keep_or_compare(study, {"data": "c"}) == {"data": "b"}
+    unchanged.delete_if_unused(study)
+    assert unchanged.save_or_compare(study, {"data": "c"}) == {"data": "b"}
 
 
 @pytest.mark.parametrize(

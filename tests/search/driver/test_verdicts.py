@@ -15,7 +15,7 @@ from rich.console import Console
 
 from search.errors import ObjectiveError, WorkerError
 from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RETRY_KEY, SEED_KEY
-from search.workers.protocol import Answer, Died, Outcome, Ready, Report, RunTrial, Stop
+from search.workers.protocol import Died, Outcome, Ready, Report, ReportReply, RunTrial, Stop
 
 NO_PRUNER = {"name": '"none"'}
 ENDED_WITH_7 = "the worker process ended with exit code 7"
@@ -50,7 +50,7 @@ class ScriptedExecutor:
                 self._trials[worker] += 1
                 self._running[worker] = message.number
                 self._said[worker] = self._play(message, self._trials[worker])
-            case Answer(stop=True):  # which a worker hears at its next report
+            case ReportReply(stop=True):  # which a worker hears at its next report
                 self._said[worker] = iter([Outcome(self._running[worker], "interrupted")])
             case Stop(reason):
                 self.left.append(reason)
@@ -263,6 +263,8 @@ def test_the_second_interrupt_ends_at_once(drive, script):
         yield None
 
     executor = script(deaf)
-    executor.send = lambda worker, message, send=executor.send: None if isinstance(message, Answer) else send(worker, message)
+    executor.send = lambda worker, message, send=executor.send: (
+        None if isinstance(message, ReportReply) else send(worker, message)
+    )
     study = drive(executor=executor)
     assert (study.user_attrs["reason"], names(study)) == ("interrupted", ["FAIL", "WAITING"])

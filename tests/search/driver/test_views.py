@@ -4,45 +4,47 @@ import optuna
 import pytest
 from rich.console import Console
 
-from search.driver.progress import Board
-from search.driver.views import LineView, LiveView, View, make_view
+from search.driver.progress import Progress
+from search.driver.views import LineView, LiveView, ProgressView, make_view
 from search.text import clock
 from search.workers.protocol import Outcome
 
 
 @pytest.fixture
-def board():
+def progress():
     study = optuna.create_study(direction="minimize")
     study.add_trial(optuna.trial.create_trial(value=3.0))
     study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL))
-    return Board.of(study, budget=4)
+    return Progress.of(study, budget=4)
 
 
 def console(**options):
     return Console(file=io.StringIO(), width=140, **options)
 
 
-def test_a_board_starts_from_the_storage_and_counts_on(board):
-    assert (board.complete, board.pruned, board.failed, board.best) == (1, 0, 1, (0, 3.0))
-    assert board.seconds_left() is None
-    board.add(Outcome(2, "complete", (1.0,)))
-    board.add(Outcome(3, "complete", (2.0,)))
-    board.add(Outcome(4, "pruned"))
-    assert (board.complete, board.pruned, board.best) == (3, 1, (2, 1.0))
-    assert board.seconds_left() == 0
-    assert board.summary().startswith("4/4 trials · 1 pruned · 1 failed · best value 1 (trial 2) · 00:00 elapsed · 00:00 left")
+def test_a_board_starts_from_the_storage_and_counts_on(progress):
+    assert (progress.complete, progress.pruned, progress.failed, progress.best) == (1, 0, 1, (0, 3.0))
+    assert progress.seconds_left() is None
+    progress.add(Outcome(2, "complete", (1.0,)))
+    progress.add(Outcome(3, "complete", (2.0,)))
+    progress.add(Outcome(4, "pruned"))
+    assert (progress.complete, progress.pruned, progress.best) == (3, 1, (2, 1.0))
+    assert progress.seconds_left() == 0
+    assert progress.summary().startswith(
+        "4/4 trials · 1 pruned · 1 failed · best value 1 (trial 2) · 00:00 elapsed · 00:00 left"
+    )
 
 
-def test_the_view_fits_the_console(board):
-    assert type(make_view(board, console(), quiet=True)) is View
-    assert type(make_view(board, console(), quiet=False)) is LineView
-    assert type(make_view(board, console(force_terminal=True), quiet=False)) is LiveView
+def test_the_view_fits_the_console(progress):
+    assert type(make_view(progress, console(), quiet=True)) is ProgressView
+    assert type(make_view(progress, console(), quiet=False)) is LineView
+    assert type(make_view(progress, console(force_terminal=True), quiet=False)) is LiveView
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_what_is_shown(board, terminal):
+def test_what_is_shown(progress, terminal):
     out = console(force_terminal=terminal)
-    view = make_view(board, out, quiet=False)
+    view = make_view(progress, out, quiet=False)
     view.open()
     view.trial_started(0, 2, {"x": 0.123456})
     view.reported(0, 1, 0.5)

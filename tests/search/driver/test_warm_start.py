@@ -7,15 +7,15 @@ import pytest
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
-from search.driver.ask import Asker
-from search.driver.budget import Spent
+from search.driver.ask import TrialSource
+from search.driver.budget import BudgetUsage
 from search.driver.compatibility import check_same
-from search.driver.progress import Board
+from search.driver.progress import Progress
 from search.driver.warm_start import warm_start
 from search.errors import StudyError
 from search.records.attributes import MEMORY_CONSTRAINT, OWNER_KEY, SEED_KEY, WARM_KEY
 from search.results.export import export_trial
-from search.results.ranking import best_trials, goals_of, rank
+from search.results.ranking import best_trials, metrics_of, rank
 from search.results.report.page import render
 from search.results.status import finished_count, print_status
 from search.study_file.load import load
@@ -30,7 +30,7 @@ def source(write):
     def make(spec, count=6, name="old"):
         study = optuna.create_study(study_name=name, direction="maximize")
         check_same(study, spec)
-        asker = Asker(study, spec)
+        asker = TrialSource(study, spec)
         for _ in range(count):
             trial = asker.ask({OWNER_KEY: {"pid": 1}})
             trial.report(trial.params["x"] / 2, 0)
@@ -57,32 +57,36 @@ def test_trials_are_taken_with_their_values_reports_and_a_link(write, source):
     assert study.trials[3].user_attrs[WARM_KEY] == {"study": "old", "trial": 3, "compared": True}
     assert OWNER_KEY not in study.trials[3].user_attrs
     assert best_trials(study)[0].params == old.best_params
-    assert rank(study.trials, goals_of(study))[0].params == old.best_params
+    assert rank(study.trials, metrics_of(study))[0].params == old.best_params
 
 
 def test_with_enough_of_them_the_sampler_learns_at_once(write, source):
     spec = load(write())
     for count, begins_in_the_middle in ((5, True), (6, False)):
         study, _ = start(spec, source(spec, count))
-        assert (Asker(study, spec).ask({}).params == {"x": 0.0}) is begins_in_the_middle
+        assert (TrialSource(study, spec).ask({}).params == {"x": 0.0}) is begins_in_the_middle
 
 
 def test_they_count_against_no_budget_and_shift_no_seed(write, source):
     spec = load(write(sampler={"name": '"random"'}))
     study, _ = start(spec, source(spec))
     cold = optuna.create_study(direction="maximize")
-    drawn = [(trial.params, trial.user_attrs[SEED_KEY]) for trial in (Asker(study, spec).ask({}) for _ in range(3))]
-    assert drawn == [(trial.params, trial.user_attrs[SEED_KEY]) for trial in (Asker(cold, spec).ask({}) for _ in range(3))]
-    assert (finished_count(study), Spent.of(study).finished, Spent.of(study).reports) == (0, 0, 0)
-    assert Board.of(study, 10).finished == 0
-    assert Board.of(study, 10).best == (best_trials(study)[0].number, best_trials(study)[0].value)
+    drawn = [(trial.params, trial.user_attrs[SEED_KEY]) for trial in (TrialSource(study, spec).ask({}) for _ in range(3))]
+    assert drawn == [
+        (trial.params, trial.user_attrs[SEED_KEY]) for trial in (TrialSource(cold, spec).ask({}) for _ in range(3))
+    ]
+    assert (finished_count(study), BudgetUsage.of(study).finished, BudgetUsage.of(study).reports) == (0, 0, 0)
+    assert Progress.of(study, 10).finished == 0
+    assert Progress.of(study, 10).best == (best_trials(study)[0].number, best_trials(study)[0].value)
 
 
 def test_the_sampler_learns_from_them(write, source):
     """TPE draws its first trials at random; with enough of another study it need not."""
     spec = load(write(sampler={"name": '"tpe"'}))
     study, _ = start(spec, source(spec, 40))
-    assert Asker(study, spec).ask({}).params != Asker(optuna.create_study(direction="maximize"), spec).ask({}).params
+    assert (
+        TrialSource(study, spec).ask({}).params != TrialSource(optuna.create_study(direction="maximize"), spec).ask({}).params
+    )
 
 
 def test_what_does_not_fit_the_space_is_left_out_and_said(write, source):
@@ -131,10 +135,10 @@ def test_with_other_settings_they_guide_but_none_is_the_best(write, source):
     spec = load(write(objective={"steps": "8"}))
     study, summary = start(spec, old)
     assert (summary.taken, summary.compared) == (6, 0)
-    assert best_trials(study) == rank(study.trials, goals_of(study)) == []
+    assert best_trials(study) == rank(study.trials, metrics_of(study)) == []
     assert study.trials[0].intermediate_values == {}, "no pruner compares with them"
-    assert Board.of(study, 10).best is None
-    own = Asker(study, spec).ask({})
+    assert Progress.of(study, 10).best is None
+    own = TrialSource(study, spec).ask({})
     study.tell(own, -100.0)
     assert best_trials(study)[0].number == own.number
     assert f"trial = {own.number}" in export_trial(study, spec, "sqlite:///x.db")
@@ -143,8 +147,8 @@ def test_with_other_settings_they_guide_but_none_is_the_best(write, source):
 def test_trials_without_a_result_stay_behind(write, source):
     spec = load(write())
     old = source(spec, 2)
-    Asker(old, spec).ask({})
-    infeasible = Asker(old, spec).ask({})
+    TrialSource(old, spec).ask({})
+    infeasible = TrialSource(old, spec).ask({})
     infeasible.set_constraint(MEMORY_CONSTRAINT, 1.0)
     old.tell(infeasible, 1e9)
     old.add_trial(create_trial(state=TrialState.FAIL))
@@ -186,7 +190,7 @@ def test_it_is_done_once(write, source):
         spec = load(write(space={"x": f'{{ type = "float", low = {low}, high = {high} }}'}))
         study, summary = start(spec, old)
         assert summary.taken == count
-        study.tell(Asker(study, spec).ask({}), 1.0)
+        study.tell(TrialSource(study, spec).ask({}), 1.0)
         assert warm_start(study, spec, old) is None, "the same launch again goes on, whether anything fitted or not"
         assert len(study.trials) == count + 1
         with pytest.raises(StudyError, match='study "new": must learn from one study, "old"; got "other"'):
@@ -223,7 +227,7 @@ def test_several_directions(write):
     old = optuna.create_study(study_name="old", directions=["maximize", "minimize"])
     check_same(old, spec)
     for _ in range(4):
-        trial = Asker(old, spec).ask({})
+        trial = TrialSource(old, spec).ask({})
         old.tell(trial, [trial.params["x"], trial.params["x"]])
     new, summary = start(spec, old)
     assert summary.compared == 4
@@ -233,7 +237,7 @@ def test_several_directions(write):
 def test_they_are_told_apart_in_status_and_report(write, source, capsys):
     spec = load(write())
     study, _ = start(spec, source(spec))
-    study.tell(Asker(study, spec).ask({OWNER_KEY: {"worker": 0}}), -50.0)
+    study.tell(TrialSource(study, spec).ask({OWNER_KEY: {"worker": 0}}), -50.0)
     print_status(study, budget=10, rows=20, console=Console(width=200))
     shown = capsys.readouterr().out
     assert "1/10 trials finished (1 complete · 6 of a warm start)" in shown

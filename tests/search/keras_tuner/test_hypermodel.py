@@ -5,7 +5,7 @@ from optuna.trial import FixedTrial, TrialState
 
 from search.cli import cli
 from search.errors import ObjectiveError
-from search.workers.protocol import Answer, RunTrial
+from search.workers.protocol import ReportReply, RunTrial
 from search.workers.trial import WorkerTrial
 
 pytest.importorskip("keras_tuner")
@@ -155,7 +155,7 @@ def test_settings_that_are_wrong(settings, message):
 
 
 def test_what_is_not_in_the_space_is_one_line(objective):
-    trial = WorkerTrial(RunTrial(0, {"size": 7, "rate": 0.01}, {}), lambda report: Answer(), lambda message: None)
+    trial = WorkerTrial(RunTrial(0, {"size": 7, "rate": 0.01}, {}), lambda report: ReportReply(), lambda message: None)
     with pytest.raises(
         ValueError, match=r"trial.suggest_categorical\('flip'\): not in \[space\], .* has \['rate', 'size'\]. Add it"
     ):

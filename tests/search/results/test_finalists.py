@@ -14,7 +14,7 @@ from rich.console import Console
 from scipy import stats
 
 from search.driver.compatibility import check_same
-from search.driver.retry import give_back
+from search.driver.retry import requeue
 from search.errors import StudyError
 from search.records.attributes import FINALIST_KEY, SEED_KEY
 from search.results.finalist_ranking import print_ranking, rank_finalists
@@ -98,7 +98,7 @@ def test_a_lost_run_stays_the_same_finalist(run):
     linked = run({})
     linked.enqueue_trial({"x": 1.0}, user_attrs={FINALIST_KEY: 7, SEED_KEY: 3})
     linked.ask(SPACE)
-    give_back(linked, 0, "killed")
+    requeue(linked, 0, "killed")
     assert (linked.trials[1].user_attrs[FINALIST_KEY], linked.trials[1].user_attrs[SEED_KEY]) == (7, 3)
 
 
@@ -113,14 +113,14 @@ def test_ranks_intervals_and_luck(make, run):
     paired = stats.ttest_rel(results[2], results[0]).confidence_interval(0.95)
     gain = ranking.winner.less(ranking.of(ranking.baseline))
     assert (gain.mean - gain.half, gain.mean + gain.half) == pytest.approx((paired.low, paired.high))
-    assert ranking.luck() == pytest.approx(9.0 - fmean(results[1]))
+    assert ranking.selection_bias() == pytest.approx(9.0 - fmean(results[1]))
     assert ranking.level() == []
 
 
 def test_luck_in_the_other_direction(make, run):
     ranking = rank_finalists(make(1.0, 2.0, direction="minimize"), run({0: (1.5, 1.7), 1: (1.4, 1.6)}))
     assert ranking.winner.number == 1
-    assert ranking.luck() == pytest.approx(0.6)
+    assert ranking.selection_bias() == pytest.approx(0.6)
 
 
 def test_configs_that_cannot_be_told_apart_are_named(make, run):
@@ -131,7 +131,7 @@ def test_configs_that_cannot_be_told_apart_are_named(make, run):
 def test_one_seed_makes_no_winner(make, run):
     ranking = rank_finalists(make(1.0, 2.0), run({1: (1.5,)}))
     assert ranking.winner is None
-    assert ranking.luck() == pytest.approx(0.5)
+    assert ranking.selection_bias() == pytest.approx(0.5)
 
 
 def test_what_is_printed(make, run):

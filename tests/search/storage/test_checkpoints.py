@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from search.records.attributes import RETRY_KEY
-from search.storage.folders import checkpoint_folder, forget, of_trial
+from search.storage.folders import checkpoint_folder, checkpoints_of, delete_checkpoints
 from search.workers.protocol import RunTrial
 from search.workers.trial import WorkerTrial
 
@@ -24,16 +24,16 @@ def test_all_tries_share_it_and_it_goes_with_the_last(tmp_path):
     first = study.ask()
     study.enqueue_trial({}, user_attrs={RETRY_KEY: first.number})
     retry = study.ask()
-    assert of_trial(retry, tmp_path / "all" / "demo") == of_trial(first, tmp_path / "all" / "demo")
-    other = of_trial(study.ask(), tmp_path / "all" / "demo")
-    for folder in (of_trial(first, tmp_path / "all" / "demo"), other):
+    assert checkpoints_of(retry, tmp_path / "all" / "demo") == checkpoints_of(first, tmp_path / "all" / "demo")
+    other = checkpoints_of(study.ask(), tmp_path / "all" / "demo")
+    for folder in (checkpoints_of(first, tmp_path / "all" / "demo"), other):
         folder.mkdir(parents=True)
         (folder / "file").touch()
-    forget(retry, tmp_path / "all" / "demo")
-    assert not of_trial(first, tmp_path / "all" / "demo").exists()
+    delete_checkpoints(retry, tmp_path / "all" / "demo")
+    assert not checkpoints_of(first, tmp_path / "all" / "demo").exists()
     assert (other / "file").exists()
-    forget(study.ask(), tmp_path / "all" / "demo")
-    forget(optuna.trial.FixedTrial({}, number=2), tmp_path / "all" / "demo")
+    delete_checkpoints(study.ask(), tmp_path / "all" / "demo")
+    delete_checkpoints(optuna.trial.FixedTrial({}, number=2), tmp_path / "all" / "demo")
     assert not (tmp_path / "all").exists()
 
 

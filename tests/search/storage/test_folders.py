@@ -8,12 +8,12 @@ from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all
 
 from search.driver.driver import Driver
 from search.driver.ownership import Owner
-from search.driver.progress import Board
-from search.driver.views import View
+from search.driver.progress import Progress
+from search.driver.views import ProgressView
 from search.storage.folders import artifact_folder
 from search.study_file.load import load
 from search.workers.inline import InlineExecutor
-from search.workers.pool import Crew
+from search.workers.pool import WorkerPool
 from search.workers.process import WorkerSetup
 from search.workers.protocol import Artifact, RunTrial
 from search.workers.trial import MAX_ARTIFACT_BYTES, WorkerTrial
@@ -25,8 +25,8 @@ def drive(write):
         spec = load(write(study={"objective": '"objectives:leave_files"', "trials": "2"}, objective=objective))
         study = optuna.create_study(direction="maximize")
         executor = InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings))
-        view = View(Board.of(study, 2), None)
-        Driver(study, spec, Crew(executor, 1, spec.policy), Owner.current(), view, artifacts=folder).run()
+        view = ProgressView(Progress.of(study, 2), None)
+        Driver(study, spec, WorkerPool(executor, 1, spec.policy), Owner.current(), view, artifacts=folder).run()
         return study
 
     return run
@@ -59,12 +59,12 @@ def test_a_name_with_a_folder_fails_the_trial(name, drive):
 
 
 def test_what_is_too_large_is_refused():
-    told = []
-    trial = WorkerTrial(RunTrial(0, {}, {}), ask=None, tell=told.append)
+    told_ends = []
+    trial = WorkerTrial(RunTrial(0, {}, {}), ask=None, tell=told_ends.append)
     trial.upload_artifact("fits.bin", bytes(MAX_ARTIFACT_BYTES))
     with pytest.raises(ValueError, match=r"large\.bin must have at most 16,777,216 bytes; got 16,777,217"):
         trial.upload_artifact("large.bin", bytes(MAX_ARTIFACT_BYTES + 1))
-    assert [type(message) for message in told] == [Artifact]
+    assert [type(message) for message in told_ends] == [Artifact]
 
 
 def test_the_folder_lies_beside_the_storage():

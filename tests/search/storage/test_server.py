@@ -84,9 +84,9 @@ def test_a_transaction_that_is_cut_in_two_is_made_again(server, wait_for):
     engine = study._storage._backend.engine
     with ThreadPoolExecutor() as pool, engine.connect() as other:
         other.execute(sqlalchemy.text("SELECT * FROM trials FOR UPDATE"))
-        told = pool.submit(study.tell, trial, 1.0)
+        told_ends = pool.submit(study.tell, trial, 1.0)
         wait_for(server.cut_waiting)
-    told.result()
+    told_ends.result()
     storage.close(study)
     assert states(url) == ["COMPLETE"]
 

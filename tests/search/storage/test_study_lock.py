@@ -34,7 +34,7 @@ def hang_up(server):
 
 def enter(study, entered):
     """Takes a turn, and says that it had it."""
-    with storage.turn(study):
+    with storage.study_lock(study):
         entered.set()
 
 
@@ -42,9 +42,9 @@ def test_one_waits_for_the_other_of_its_study(drivers):
     one, other, elsewhere = drivers
     entered = threading.Event()
     with ThreadPoolExecutor() as pool:
-        with storage.turn(one):
+        with storage.study_lock(one):
             waiting = pool.submit(enter, other, entered)
-            with storage.turn(elsewhere):
+            with storage.study_lock(elsewhere):
                 assert not entered.wait(0.5)
             assert one.ask().number == 0, "who has its turn is not in its own way"
         waiting.result(timeout=10)
@@ -53,10 +53,10 @@ def test_one_waits_for_the_other_of_its_study(drivers):
 
 def test_a_turn_ends_with_the_connection(drivers, server):
     one, other, _ = drivers
-    with ThreadPoolExecutor() as pool, storage.turn(one):
+    with ThreadPoolExecutor() as pool, storage.study_lock(one):
         hang_up(server)
         began = time.monotonic()
-        with storage.turn(other):
+        with storage.study_lock(other):
             pass
         assert time.monotonic() - began < 10
         assert pool.submit(one.ask).result().number == 0, "and its holder goes on"
@@ -66,7 +66,7 @@ def test_who_waits_asks_again_when_it_is_cut_off(drivers, server):
     one, other, _ = drivers
     entered = threading.Event()
     with ThreadPoolExecutor() as pool:
-        with storage.turn(one):
+        with storage.study_lock(one):
             waiting = pool.submit(enter, other, entered)
             time.sleep(0.5)
             hang_up(server)
@@ -76,7 +76,7 @@ def test_who_waits_asks_again_when_it_is_cut_off(drivers, server):
 
 def test_a_file_has_no_turns():
     study = storage.create_study("sqlite:///demo.db", "demo", ["maximize"], [])
-    with storage.turn(study), storage.turn(study):
+    with storage.study_lock(study), storage.study_lock(study):
         pass
     assert storage.shared(study) is None
     storage.close(study)

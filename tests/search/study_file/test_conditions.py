@@ -8,7 +8,7 @@ import pytest
 from optuna.samplers import BruteForceSampler
 from rich.console import Console
 
-from search.driver.ask import Asker
+from search.driver.ask import TrialSource
 from search.driver.compatibility import check_same
 from search.errors import StudyError, StudyFileError
 from search.results.export import export_trial
@@ -40,7 +40,7 @@ def present(params):
 
 def ask_and_tell(spec, count):
     study = optuna.create_study(direction="maximize")
-    asker = Asker(study, spec)
+    asker = TrialSource(study, spec)
     for _ in range(count):
         if asker.exhausted:
             break

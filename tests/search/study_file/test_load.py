@@ -4,7 +4,7 @@ import pytest
 
 from search.errors import StudyFileError
 from search.study_file.load import load
-from search.study_file.policy import Policy, RayPlaces
+from search.study_file.policy import Policy, RayResources
 
 
 def message(path):
@@ -51,8 +51,8 @@ def test_an_executor(write):
     spec = load(
         write(study={"executor": '{ kind = "ray", address = "10.0.0.1:6379", gpus_per_trial = 0.5, cpus_per_trial = 4 }'})
     )
-    assert spec.policy.executor == RayPlaces("10.0.0.1:6379", gpus_per_trial=0.5, cpus_per_trial=4)
-    assert load(write(study={"executor": '{ kind = "ray" }'})).policy.executor == RayPlaces("auto", 0, 1)
+    assert spec.policy.executor == RayResources("10.0.0.1:6379", gpus_per_trial=0.5, cpus_per_trial=4)
+    assert load(write(study={"executor": '{ kind = "ray" }'})).policy.executor == RayResources("auto", 0, 1)
 
 
 def test_several_directions_have_no_pruner_unless_asked_for(write):

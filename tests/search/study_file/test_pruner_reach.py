@@ -11,7 +11,7 @@ from search.errors import StudyFileError
 from search.study_file import pruners
 from search.study_file.load import load
 from search.study_file.pruner_reach import Reach, reach_of
-from search.study_file.rule_errors import phrase
+from search.study_file.rule_errors import format_error
 
 # Each pruner with the fewest reports after which it can prune.
 FIRST = [
@@ -57,7 +57,7 @@ def test_a_pruner_is_refused_where_optuna_would_never_prune(name, options, first
     pruners.check(name, options, 1, Reach(9, first, "space.epochs = 9"))
     with pytest.raises(PydanticCustomError) as caught:
         pruners.check(name, options, 1, Reach(9, first - 1, "space.epochs = 9"))
-    line = phrase(caught.value, "pruner")
+    line = format_error(caught.value, "pruner")
     assert f"can never prune: it needs {first} reports of a trial, and space.epochs = 9 has {first - 1} before the last" in line
 
 
@@ -76,7 +76,7 @@ def test_a_pruner_that_waits_for_more_trials_than_there_will_be(name, options, t
     pruners.check(name, options, 1, Reach(trials + 1))
     with pytest.raises(PydanticCustomError) as caught:
         pruners.check(name, options, 1, Reach(trials))
-    assert phrase(caught.value, "pruner").startswith(f"pruner.{option}: {name} can never prune: it waits for")
+    assert format_error(caught.value, "pruner").startswith(f"pruner.{option}: {name} can never prune: it waits for")
 
 
 def test_a_hyperband_without_a_bracket():
@@ -105,7 +105,7 @@ def test_a_pruner_that_believes_no_p_value():
 def test_a_pruner_that_takes_runs_for_epochs_or_epochs_for_runs(name, options, settings, says):
     with pytest.raises(PydanticCustomError) as caught:
         pruners.check(name, options, 1, reach_of(9, {}, settings))
-    line = phrase(caught.value, "pruner")
+    line = format_error(caught.value, "pruner")
     assert line.startswith(f"pruner.name: {name} ")
     assert says in line
 

@@ -4,7 +4,7 @@ from pydantic_core import PydanticCustomError
 
 from search.study_file import pruners
 from search.study_file.pruner_reach import Reach
-from search.study_file.rule_errors import phrase
+from search.study_file.rule_errors import format_error
 
 
 @pytest.mark.parametrize(
@@ -47,4 +47,4 @@ def test_each_pruner_is_made(name, options, kind):
 def test_broken_rules(name, options, expected):
     with pytest.raises(PydanticCustomError) as caught:
         pruners.check(name, options, directions=1, reach=Reach(20))
-    assert phrase(caught.value, "pruner").startswith(expected)
+    assert format_error(caught.value, "pruner").startswith(expected)

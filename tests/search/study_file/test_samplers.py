@@ -7,7 +7,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from pydantic_core import PydanticCustomError
 
 from search.study_file import options, samplers
-from search.study_file.rule_errors import phrase
+from search.study_file.rule_errors import format_error
 
 SPACE = {"x": FloatDistribution(0, 1), "n": IntDistribution(1, 8)}
 NAMES = ("tpe", "random", "qmc", "nsgaii", "nsgaiii", "cmaes", "gp")
@@ -23,8 +23,8 @@ def draw(name, seed, count, options=None):
 
 def drawn_in(study, name, seed, count, options=None):
     drawn = []
-    for place in range(count):
-        study.sampler = samplers.make(name, options or {}, study_seed=seed, place=place)
+    for trial_index in range(count):
+        study.sampler = samplers.make(name, options or {}, study_seed=seed, trial_index=trial_index)
         trial = study.ask(fixed_distributions=SPACE)
         study.tell(trial, trial.params["x"] - abs(trial.params["n"] - 4))
         drawn.append(trial.params)
@@ -80,7 +80,7 @@ def test_a_missing_package_is_named(monkeypatch):
     with pytest.raises(PydanticCustomError) as caught:
         samplers.check("cmaes", {}, SPACE, 1)
     line = 'sampler.name: cmaes needs the package cmaes, which is not installed; got "cmaes". Run: pip install '
-    assert phrase(caught.value, "sampler") == line + "'tumorcls[cmaes]'"
+    assert format_error(caught.value, "sampler") == line + "'tumorcls[cmaes]'"
 
 
 def test_the_grid_is_shuffled_by_the_seed_and_complete():

@@ -7,7 +7,7 @@ import pytest
 
 from search.workers.local import LocalExecutor
 from search.workers.process import WorkerSetup
-from search.workers.protocol import Answer, Died, NotReady, Outcome, Ready, Report, RunTrial
+from search.workers.protocol import Died, Outcome, Ready, Report, ReportReply, RunTrial, StartFailed
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_trial_from_start_to_stop(make):
     assert listen(executor, Ready) == [(0, Ready())]
     executor.send(0, RunTrial(0, {"x": 1.0}, {"seed": 0}))
     assert listen(executor, Report) == [(0, Report(0, -1.0, 0))]
-    executor.send(0, Answer())
+    executor.send(0, ReportReply())
     assert listen(executor, Outcome) == [(0, Outcome(0, "complete", (-1.0,)))]
     pid = pid_of(executor)
     executor.stop()
@@ -60,12 +60,12 @@ def test_where_nobody_looks_at_reports_a_worker_waits_for_no_answer_and_still_st
     Path("gate").touch()
     executor.send(0, RunTrial(0, {"x": 1.0}, {"seed": 0}, answered=False))
     assert listen(executor, Outcome)[-1] == (0, Outcome(0, "complete", (-1.0,)))
-    executor.send(0, Answer(stop=True))  # too late for that trial, and void for the next one
+    executor.send(0, ReportReply(stop=True))  # too late for that trial, and void for the next one
     executor.send(0, RunTrial(1, {"x": 1.0}, {"seed": 0}, answered=False))
     assert listen(executor, Outcome)[-1] == (0, Outcome(1, "complete", (-1.0,)))
     Path("gate").unlink()
     executor.send(0, RunTrial(2, {"x": 1.0}, {"seed": 0}, answered=False))
-    executor.send(0, Answer(stop=True))
+    executor.send(0, ReportReply(stop=True))
     Path("gate").touch()
     assert listen(executor, Outcome)[-1] == (0, Outcome(2, "interrupted"))
 
@@ -96,7 +96,7 @@ def test_a_worker_that_cannot_start_says_so_and_leaves(make):
     executor = make("objectives:NoStart")
     executor.start(0)
     said = listen(executor, Died)
-    assert isinstance(said[0][1], NotReady)
+    assert isinstance(said[0][1], StartFailed)
     assert said[-1] == (0, Died("the worker process ended with exit code 0"))
     assert "Traceback" in Path("0.log").read_text()
 

@@ -1,11 +1,11 @@
 import pytest
 
 from search.errors import ObjectiveError
-from search.workers.objective import find
+from search.workers.objective import import_object
 
 
 def test_an_attribute_of_an_attribute(folder):
-    assert find("objectives:Parabola.__call__", "study.objective").__name__ == "__call__"
+    assert import_object("objectives:Parabola.__call__", "study.objective").__name__ == "__call__"
 
 
 @pytest.mark.parametrize(
@@ -17,5 +17,5 @@ def test_an_attribute_of_an_attribute(folder):
 )
 def test_what_is_not_there(target, message):
     with pytest.raises(ObjectiveError) as caught:
-        find(target, "objective.data")
+        import_object(target, "objective.data")
     assert str(caught.value) == message

@@ -14,9 +14,9 @@ import pytest
 
 from search.errors import WorkerError
 from search.records.attributes import FAILURE_KEY, RETRIES_KEY, RETRY_KEY, SEED_KEY
-from search.study_file.policy import RayPlaces
+from search.study_file.policy import RayResources
 from search.workers.process import WorkerSetup
-from search.workers.protocol import Died, NotReady, Outcome, Ready, Report, RunTrial, UserAttr
+from search.workers.protocol import Died, Outcome, Ready, Report, RunTrial, StartFailed, UserAttr
 from search.workers.ray import RayExecutor, connected
 
 REPOSITORY = Path(__file__).parents[3]
@@ -199,7 +199,7 @@ def make(nodes):
     with contextlib.ExitStack() as stack:
 
         def build(target, environ=None, cpus=1.0, gpus=0.0, **settings):
-            places = RayPlaces(nodes.address, gpus, cpus)
+            places = RayResources(nodes.address, gpus, cpus)
             stack.enter_context(connected(places, "x.toml"))
             folder = Path.cwd()
             executor = RayExecutor(lambda n: WorkerSetup(target, settings, folder / f"{n}.log", environ or {}), places)
@@ -237,7 +237,7 @@ def test_a_worker_that_cannot_start_says_why(make):
     executor = make("objectives:NoStart")
     executor.start(0)
     said = [message for _, message in listen(executor, Died)]
-    assert isinstance(said[0], NotReady)
+    assert isinstance(said[0], StartFailed)
     assert "OwnError" in Path("0.log").read_text()
 
 
@@ -293,7 +293,7 @@ def test_two_trials_share_a_gpu_and_a_third_waits(make):
 
 @needs_ray
 def test_what_no_node_could_hold_is_refused(nodes):
-    places = RayPlaces(nodes.address, 0.0, 64.0)
+    places = RayResources(nodes.address, 0.0, 64.0)
     with pytest.raises(WorkerError) as caught, connected(places, "x.toml"):
         pass
     assert str(caught.value) == (

@@ -1,6 +1,6 @@
 import pytest
 
-from search.workers.protocol import Answer, Report, RunTrial, UserAttr
+from search.workers.protocol import Report, ReportReply, RunTrial, UserAttr
 from search.workers.trial import Interrupted, WorkerTrial
 
 
@@ -9,7 +9,7 @@ def make(params=None, answer=None, directions=1):
 
     def ask(report):
         said.append(report)
-        return answer or Answer()
+        return answer or ReportReply()
 
     task = RunTrial(3, params or {}, {"seed": 5}, directions)
     return WorkerTrial(task, ask, said.append), said
@@ -46,7 +46,7 @@ def test_suggest_refuses_what_the_objective_does_not_expect(call, words):
 
 
 def test_report_is_answered():
-    trial, said = make(answer=Answer(prune=True))
+    trial, said = make(answer=ReportReply(prune=True))
     assert not trial.should_prune()
     trial.report(1, 0)
     assert trial.should_prune()
@@ -80,7 +80,7 @@ def test_several_directions_have_no_reports_as_in_optuna():
 
 
 def test_a_stop_gets_past_except_exception():
-    trial, _ = make(answer=Answer(stop=True))
+    trial, _ = make(answer=ReportReply(stop=True))
     assert not issubclass(Interrupted, Exception)
     with pytest.raises(Interrupted):
         trial.report(1.0, 0)
