@@ -1,12 +1,13 @@
-"""What a trial runs: samples become a config, the config is trained, its validation score comes back."""
+"""The objective of a study: samples become a config, the config is trained, its validation score comes back."""
 
 import importlib.metadata
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import optuna
@@ -16,7 +17,10 @@ from tumorcls.config.train_config import TrainConfig
 from tumorcls.errors import ConfigError, TumorclsError
 from tumorcls.model.backend import select_backend
 
-_Part = Literal["train", "validation", "development"]
+if TYPE_CHECKING:  # they import OpenCV and Keras
+    from tumorcls.data.dataset import Fold, Part
+    from tumorcls.training.trainer import Fitted
+    from tumorcls.training.validation import Epoch
 
 CONFIG_KEY, PROVENANCE_KEY = "search:config", "search:provenance"
 """User attributes that ``search export`` reads; see docs/study-files.md."""
@@ -47,6 +51,35 @@ class Trial(Protocol):
     def should_prune(self) -> bool: ...
 
     def set_user_attr(self, key: str, value: Any) -> None: ...
+
+
+@runtime_checkable
+class KeepsArtifacts(Protocol):
+    """A trial that has a place for files, as one of `search` has and one of plain Optuna has not."""
+
+    def upload_artifact(self, filename: str, content: bytes) -> None: ...
+
+
+@runtime_checkable
+class KeepsCheckpoints(Protocol):
+    """A trial that may be tried again, as one of `search` may."""
+
+    def checkpoint_folder(self) -> Path | None: ...
+
+
+@runtime_checkable
+class KnowsDirections(Protocol):
+    """A trial of `search`, which has no study but knows of its directions."""
+
+    directions: int
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One training of a trial: its seed, and the fold, or None for the split's own train and validation."""
+
+    seed: int
+    fold: "Fold | None" = None
 
 
 class BrainTumourObjective:
@@ -89,7 +122,7 @@ class BrainTumourObjective:
 
         self._trainer = Trainer.open(config, cache_folder())
         self.notes = self._trainer.prepared.manifest.notes()  # `search launch` says them
-        self._parts: tuple[_Part, ...] = ("development",) if self._folds > 1 else ("train", "validation")
+        self._parts: tuple[Part, ...] = ("development",) if self._folds > 1 else ("train", "validation")
         for part in self._parts:
             self._trainer.images(part, config.image_size)
         if self._folds > 1:
@@ -119,72 +152,59 @@ class BrainTumourObjective:
         _check_directions(trial, config)
         seed = int(trial.user_attrs.get("seed", trial.number))
         self._describe(trial, config, seed)
-        runs = self._runs(config, seed)
-        folder = getattr(trial, "checkpoint_folder", None)  # a trial of plain Optuna is never tried again
-        kept = folder() if self._checkpoints and folder is not None else None
-        scores: list[Mapping[str, float]] = []
-        seconds: Counter[str] = Counter()
-        epochs: list[Any] = []
-
-        def report(value: float, step: int, steps: int) -> None:
-            if len(config.score) > 1:
-                return  # Optuna keeps no intermediate values of several directions, and prunes nothing there
-            trial.report(value, step=step)
-            if step < steps - 1 and trial.should_prune():
-                raise optuna.TrialPruned
-
-        def on_epoch_end(epoch: Any) -> None:
-            epochs.append(epoch)
-            if not math.isfinite(epoch.loss):
-                raise TrainingDivergedError(f"epoch {epoch.number}: the training loss must stay finite; got {epoch.loss}.")
-            if len(runs) == 1:
-                report(epoch.scores[config.score[0]], epoch.number, config.epochs)
-
-        for number, (run_seed, fold) in enumerate(runs):
-            epochs.clear()
-            fitted = self._trainer.fit(config, run_seed, on_epoch_end, fold=fold, checkpoints=kept)
-            scores.append(fitted.last.scores)
-            seconds.update(asdict(fitted.seconds))
-            if len(runs) > 1:
-                report(fitted.last.scores[config.score[0]], number, len(runs))
-        means = {name: fmean(score[name] for score in scores) for name in scores[0]}
-        self._record(trial, config, means, scores, seconds)
-        self._leave_pictures(trial, epochs, fitted.validation)
+        fitted = self._train_runs(trial, config, self._runs(config, seed))
+        means = {name: fmean(run.last.scores[name] for run in fitted) for name in fitted[0].last.scores}
+        self._record(trial, config, means, fitted)
+        self._leave_pictures(trial, fitted[-1])
         values = tuple(means[name] for name in config.score)
         return values if len(values) > 1 else values[0]
 
-    def _runs(self, config: TrainConfig, seed: int) -> list[tuple[int, Any]]:
-        """Returns the seed and the fold of each run of a trial; None stands for the split's own train and validation."""
+    def _runs(self, config: TrainConfig, seed: int) -> list[_Run]:
         if self._folds > 1:
-            return [(seed, fold) for fold in self._trainer.folds(config, self._folds)]
+            return [_Run(seed, fold) for fold in self._trainer.folds(config, self._folds)]
         more = np.random.SeedSequence(seed).generate_state(self._repeats)[1:] >> 1
-        return [(run_seed, None) for run_seed in (seed, *more.tolist())]
+        return [_Run(run_seed) for run_seed in (seed, *more.tolist())]
 
-    def _record(
-        self,
-        trial: Trial,
-        config: TrainConfig,
-        means: Mapping[str, float],
-        scores: Sequence[Mapping[str, float]],
-        seconds: Mapping[str, float],
-    ) -> None:
+    def _train_runs(self, trial: Trial, config: TrainConfig, runs: Sequence[_Run]) -> "list[Fitted]":
+        """Trains a model for each run. The only one is reported after each epoch, several each at its end."""
+        checkpoints = trial.checkpoint_folder() if self._checkpoints and isinstance(trial, KeepsCheckpoints) else None
+
+        def on_epoch_end(epoch: "Epoch") -> None:
+            if not math.isfinite(epoch.loss):
+                raise TrainingDivergedError(f"epoch {epoch.number}: the training loss must stay finite; got {epoch.loss}.")
+            if len(runs) == 1:
+                _report(trial, config, epoch.scores, epoch.number, steps=config.epochs)
+
+        fitted = []
+        for number, run in enumerate(runs):
+            fitted.append(self._trainer.fit(config, run.seed, on_epoch_end, fold=run.fold, checkpoints=checkpoints))
+            if len(runs) > 1:
+                _report(trial, config, fitted[-1].last.scores, number, steps=len(runs))
+        return fitted
+
+    def _record(self, trial: Trial, config: TrainConfig, means: Mapping[str, float], fitted: "Sequence[Fitted]") -> None:
         for name, mean in means.items():
             trial.set_user_attr(name, round(mean, 6))
-        if len(scores) > 1:
+        if len(fitted) > 1:
             for name in config.score:
-                trial.set_user_attr(f"{name}_of_runs", [round(score[name], 6) for score in scores])
-                trial.set_user_attr(f"{name}_stdev", round(stdev(score[name] for score in scores), 6))
+                scores = [run.last.scores[name] for run in fitted]
+                trial.set_user_attr(f"{name}_of_runs", [round(score, 6) for score in scores])
+                trial.set_user_attr(f"{name}_stdev", round(stdev(scores), 6))
+        seconds: Counter[str] = Counter()
+        for run in fitted:
+            seconds.update(asdict(run.seconds))
         trial.set_user_attr("seconds", {part: round(taken, 3) for part, taken in seconds.items()})
         trial.set_user_attr("validation_share_of_time", round(seconds["validation"] / seconds["total"], 4))
 
-    def _leave_pictures(self, trial: Trial, epochs: Sequence[Any], validation: Any) -> None:
-        upload = getattr(trial, "upload_artifact", None)  # a trial of plain Optuna has nowhere to put them
-        if not self._artifacts or upload is None:
+    def _leave_pictures(self, trial: Trial, fitted: "Fitted") -> None:
+        """Leaves pictures of a trial's last run."""
+        if not self._artifacts or not isinstance(trial, KeepsArtifacts):
             return
         from tumorcls.reports.trial_figures import pictures
 
-        for name, content in pictures(epochs, validation).items():
-            upload(name, content)
+        assert fitted.validation is not None, "a trial is no final run"
+        for name, content in pictures(fitted.epochs, fitted.validation).items():
+            trial.upload_artifact(name, content)
 
     def _describe(self, trial: Trial, config: TrainConfig, seed: int) -> None:
         prepared = self._trainer.prepared
@@ -210,13 +230,29 @@ def _check_runs(repeats: int, folds: int) -> tuple[int, int]:
 
 def _check_directions(trial: Trial, config: TrainConfig) -> None:
     """Tells before the training what Optuna would tell after it; a trial that does not know its study passes."""
-    study = getattr(trial, "study", None)
-    wanted = len(study.directions) if study is not None else getattr(trial, "directions", len(config.score))
+    wanted = len(config.score)
+    if isinstance(trial, optuna.Trial):
+        wanted = len(trial.study.directions)
+    elif isinstance(trial, KnowsDirections):
+        wanted = trial.directions
     if wanted != len(config.score):
         raise ConfigError(
             f"[objective]: score: must name one score for each of the study's {wanted} directions; "
             f"got {', '.join(config.score)}. Change score, or directions in [study]."
         )
+
+
+def _report(trial: Trial, config: TrainConfig, scores: Mapping[str, float], step: int, *, steps: int) -> None:
+    """Reports a trial's first score, unless it has several: Optuna keeps no intermediate values then, and prunes nothing.
+
+    Raises:
+        optuna.TrialPruned: The pruner gave the trial up, and this was not its last step.
+    """
+    if len(config.score) > 1:
+        return
+    trial.report(scores[config.score[0]], step=step)
+    if step < steps - 1 and trial.should_prune():
+        raise optuna.TrialPruned
 
 
 class TrainingDivergedError(TumorclsError):

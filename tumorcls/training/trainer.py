@@ -37,16 +37,21 @@ class Fitted:
     Attributes:
         program: Holds the trained state until the next `fit`.
         config: What was done.
-        last: The last epoch.
+        epochs: All of them, those of a checkpoint too.
         seconds: Where the time went.
         validation: What it was measured on; None in a final run.
     """
 
     program: TrainingProgram
     config: TrainConfig
-    last: Epoch
+    epochs: tuple[Epoch, ...]
     seconds: Seconds
     validation: ImageSet | None
+
+    @property
+    def last(self) -> Epoch:
+        """The last epoch."""
+        return self.epochs[-1]
 
     def classifier(self, temperature: float = 1.0) -> keras.Model:
         """Returns the trained network as a plain Keras model from images in [0, 255] to calibrated probabilities."""
@@ -157,7 +162,7 @@ class Trainer:
                 checkpoint.write(program, epochs)
             on_epoch_end(epochs[-1])
         seconds = Seconds(training, validating, perf_counter() - started)
-        return Fitted(program, config, epochs[-1], seconds, validation.images if validation else None)
+        return Fitted(program, config, tuple(epochs), seconds, validation.images if validation else None)
 
     def calibrate(self, fitted: Fitted, max_error: float = MAX_ERROR) -> Calibration:
         """Chooses temperature and threshold of a run just fitted (not a final one) on clean validation images."""
