@@ -33,7 +33,7 @@ def command(folder: Path, storage: str | None, name: str | None, objectives: tup
     from search.keras_tuner.project import read_project
     from search.results.ranking import describe_best
     from search.storage.errors import storage_errors
-    from search.storage.open import close, create_study
+    from search.storage.open import close, create_study, read_back
     from search.storage.url import hide_password
     from search.text import show
 
@@ -53,7 +53,8 @@ def command(folder: Path, storage: str | None, name: str | None, objectives: tup
                 f'{hide_password(url)}: study "{name}" must {" and ".join(directions)}; '
                 f"got one that does {' and '.join(there)}. Add --study with another name."
             )
-        imported = import_project(project, study, wanted)
+        with read_back(study, url).watching():
+            imported = import_project(project, study, wanted)
         best = describe_best(study)
     close(study)
     states = ", ".join(f"{count} {state.name.lower()}" for state, count in imported.added.items())

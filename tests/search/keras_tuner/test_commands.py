@@ -1,3 +1,5 @@
+import contextlib
+import sqlite3
 import tomllib
 from pathlib import Path
 
@@ -6,7 +8,10 @@ from click.testing import CliRunner
 
 from search.cli import cli
 from search.errors import SearchError
+from search.keras_tuner import importing
+from search.keras_tuner.importing import import_project
 from search.records.attributes import IMPORTED_KEY
+from search.storage.open import close, open_study
 from tests.search.keras_tuner.projects import metric, trial
 
 
@@ -75,3 +80,27 @@ def test_a_foreign_folder_is_one_line(search):
     with pytest.raises(SearchError, match=r"^photos: a KerasTuner project must hold oracle.json; got none\."):
         search("import-keras-tuner", "photos")
     assert not Path("photos.db").exists()
+
+
+def test_an_import_is_read_back(search, write_project, monkeypatch):
+    """What another program deletes while it is written is missed at the end, and is saved beside the storage."""
+
+    def import_and_lose(*arguments):
+        imported = import_project(*arguments)
+        with contextlib.closing(sqlite3.connect("project.db")) as connection:
+            connection.execute("DELETE FROM trials WHERE number = 0")
+            connection.commit()
+        return imported
+
+    monkeypatch.setattr(importing, "import_project", import_and_lose)
+    write_project(trial({"x": 0.5}, 0.25), trial({"x": 0.1}, 0.01))
+    with pytest.raises(SearchError, match=r"must keep what was written to it; got: 1 of 2 trials not as they were written"):
+        search("import-keras-tuner", "project")
+    assert read_values("journal:///project.rescued.log") == [0.25, 0.01]
+
+
+def read_values(url):
+    study = open_study(url, "project")
+    values = [trial.value for trial in study.trials]
+    close(study)
+    return values
