@@ -30,7 +30,7 @@ class HeldOut:
     def __init__(self, trainer: Trainer, config: TrainConfig) -> None:
         self.images = load_part(trainer.prepared, "test", config.image_size, trainer.cache)
         self.conditions: list[Condition] = [CLEAN, *product(config.measured_noises, SEVERITY_LEVELS)]
-        self._cache = ArrayCache(trainer.cache / "arrays")
+        self._cache = ArrayCache(trainer.cache)
 
     def predict(self, fitted: Fitted, condition: Condition) -> NDArray[np.int64]:
         """Returns the class index that a model gives each image under a condition."""

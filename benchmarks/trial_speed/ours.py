@@ -88,7 +88,7 @@ def fill(work: Work, output: Path) -> None:
     config = TrainConfig.parse(work.settings(), where="benchmark")
     trainer = Trainer.open(config, cache_folder())
     train, validation = (trainer.images(part, config.image_size) for part in ("train", "validation"))
-    features = Features(trainer.programs.get(config), ArrayCache(cache_folder() / "arrays"))
+    features = Features(trainer.programs.get(config), ArrayCache(cache_folder()))
     used_views = min(config.cached_views, config.epochs)
     for level in NOISE_LEVELS:
         for view in range(used_views):

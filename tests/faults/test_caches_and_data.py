@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tumorcls.data.phantom import write_dataset
+from tests.tumorcls.pictures import sartaj_sample
 
 pytestmark = pytest.mark.slow
 
@@ -18,17 +18,7 @@ TRIALS = 4
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """Returns a folder of images: real ones where TUMORCLS_DATA names them, else phantoms; 24 of each class."""
-    folder = tmp_path_factory.mktemp("images") / "sartaj"
-    real = os.environ.get("TUMORCLS_DATA")
-    if real is None:
-        write_dataset(folder, images=96, seed=0, size=96)
-        return folder
-    for source in sorted((Path(real) / "sartaj" / "Training").iterdir()):
-        target = folder / "Training" / source.name
-        target.mkdir(parents=True)
-        for path in sorted(source.iterdir())[:240:10]:
-            shutil.copy(path, target)
-    return folder
+    return sartaj_sample(tmp_path_factory.mktemp("images") / "sartaj")
 
 
 @pytest.fixture(scope="module")
@@ -184,9 +174,7 @@ def test_records_of_the_scan_damaged_between_two_launches_change_no_value(study,
 @pytest.mark.parametrize("held", ["held", "rows"])
 def test_arrays_truncated_and_overwritten_while_trials_run_change_no_value(study, start, read_study, expected, folder, held):
     if held == "rows":  # as entries are read that are too large to be held
-        (folder / "sitecustomize.py").write_text(
-            "import os\nfrom tumorcls import array_cache\narray_cache.HELD_ENTRY_BYTES = 0\n"
-        )
+        (folder / "sitecustomize.py").write_text("from tumorcls.cache import arrays\narrays.HELD_ENTRY_BYTES = 0\n")
     paths = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
     process = start("launch", study, "--trials", TRIALS + 2, "--workers", 2, "--quiet", **environ_of(PYTHONPATH=paths))
     rng = np.random.default_rng(0)

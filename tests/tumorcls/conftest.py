@@ -1,11 +1,9 @@
 import os
-import shutil
-from pathlib import Path
 
 import pytest
 
+from tests.tumorcls.pictures import sartaj_sample
 from tumorcls.config.train_config import TrainConfig
-from tumorcls.data.phantom import write_dataset
 from tumorcls.model.backend import select_backend
 
 # Set here, before any test module imports Keras.
@@ -15,17 +13,7 @@ select_backend()
 @pytest.fixture(scope="session")
 def images(tmp_path_factory):
     """Returns a folder in the SARTAJ layout: real images where TUMORCLS_DATA names them, else phantoms; 24 of each class."""
-    folder = tmp_path_factory.mktemp("images") / "sartaj"
-    real = os.environ.get("TUMORCLS_DATA")
-    if real is None:
-        write_dataset(folder, images=96, seed=0, size=96)
-        return folder
-    for source in sorted((Path(real) / "sartaj" / "Training").iterdir()):
-        target = folder / "Training" / source.name
-        target.mkdir(parents=True)
-        for path in sorted(source.iterdir())[:240:10]:
-            shutil.copy(path, target)
-    return folder
+    return sartaj_sample(tmp_path_factory.mktemp("images") / "sartaj")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """Small pictures and data folders for the tests of the data path."""
 
+import os
+import shutil
 import struct
 import zlib
 from collections.abc import Sequence
@@ -11,6 +13,7 @@ import numpy.typing as npt
 
 from tumorcls.data.dataset import ImageSet
 from tumorcls.data.images import Pixels
+from tumorcls.data.phantom import write_dataset
 from tumorcls.labels import CLASSES
 
 
@@ -58,6 +61,20 @@ def kaggle_folder(root: Path, per_class: int = 4, *, sartaj: bool = False, seed:
                 write(root / split / (f"{name}_tumor" if sartaj else name) / f"image ({i}).png", blob(number))
                 number += 1
     return root
+
+
+def sartaj_sample(folder: Path) -> Path:
+    """Writes images in the SARTAJ layout: real ones where TUMORCLS_DATA names them, else phantoms; 24 of each class."""
+    real = os.environ.get("TUMORCLS_DATA")
+    if real is None:
+        write_dataset(folder, images=96, seed=0, size=96)
+        return folder
+    for source in sorted((Path(real) / "sartaj" / "Training").iterdir()):
+        target = folder / "Training" / source.name
+        target.mkdir(parents=True)
+        for path in sorted(source.iterdir())[:240:10]:
+            shutil.copy(path, target)
+    return folder
 
 
 def image_set(

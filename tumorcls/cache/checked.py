@@ -1,7 +1,9 @@
-"""How are several arrays kept in one file that is never believed? With a hash of the whole behind them."""
+"""Several arrays in one file that is never believed: a hash of the whole stands behind them."""
 
+import contextlib
 import hashlib
 import io
+import os
 import sys
 import zipfile
 from collections.abc import Iterable
@@ -79,6 +81,8 @@ def load_arrays(path: Path, wanted: Iterable[str] = ()) -> dict[str, NDArray[Any
     if set(wanted) - arrays.keys():
         _tell_dropped(path, "it holds something else")
         return None
+    with contextlib.suppress(OSError):  # in the cache folder, what was not used for the longest time goes first
+        os.utime(path)
     return arrays
 
 

@@ -1,12 +1,66 @@
-"""Where everything that was computed once is kept."""
+"""The cache folder: where it is, how much it may hold, and what goes first when it is full."""
 
+import contextlib
+import math
 import os
+import stat
 from pathlib import Path
+
+from tumorcls.errors import ConfigError
+
+DEFAULT_MAX_GIB = 20.0
+
+ARRAYS = "arrays"
+"""Folder of the entries of `tumorcls.cache.arrays.ArrayCache` inside the cache folder."""
+
+_REMOVABLE = (f"{ARRAYS}/*.npy", *(f"{kind}-{'[0-9a-f]' * 24}.npz" for kind in ("scan", "groups", "data")))
+_LASTING = ("jax/*", "phantoms-v*/**/*")
+"""What JAX compiled (it bounds that itself, see `tumorcls.model.backend`) and generated images, which a study may be using."""
 
 
 def cache_folder() -> Path:
-    """Returns where decoded images, manifests and activations are kept: `$TUMORCLS_CACHE`, or the user's cache folder."""
+    """Returns where all that was computed once is kept: `$TUMORCLS_CACHE`, or the user's cache folder."""
     from platformdirs import user_cache_path
 
     chosen = os.environ.get("TUMORCLS_CACHE")
     return Path(chosen).expanduser() if chosen else user_cache_path("tumorcls")
+
+
+def max_bytes_of_environment() -> int:
+    """Returns how much the cache folder may hold.
+
+    Raises:
+        ConfigError: TUMORCLS_CACHE_GIB is no number above 0.
+    """
+    text = os.environ.get("TUMORCLS_CACHE_GIB", "").strip()
+    try:
+        size = float(text) if text else DEFAULT_MAX_GIB
+    except ValueError:
+        size = math.nan
+    if not (0 < size < 2**30):
+        raise ConfigError(f"TUMORCLS_CACHE_GIB: must be a number of GiB above 0; got {text[:40]!r}. Write 20, or unset it.")
+    return int(size * 2**30)
+
+
+def make_room(cache: Path, wanted: int, max_bytes: int) -> None:
+    """Removes arrays and records that were not used for the longest time, until `wanted` more bytes fit into `max_bytes`.
+
+    All that is kept in the cache folder counts; nothing else that lies there does, or is touched. Lock files stay: removing one
+    that is held would let two writers in.
+    """
+    total = wanted + sum(size for _, size, _ in _files(cache, _LASTING))
+    for _, size, path in sorted(_files(cache, _REMOVABLE), reverse=True):
+        total += size
+        if total > max_bytes:
+            path.unlink(missing_ok=True)
+
+
+def _files(cache: Path, patterns: tuple[str, ...]) -> list[tuple[float, int, Path]]:
+    """Returns time of last use, size in bytes and path of each file."""
+    found = []
+    for path in (path for pattern in patterns for path in cache.glob(pattern)):
+        with contextlib.suppress(OSError):  # another process makes room too
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode):
+                found.append((status.st_mtime, status.st_size, path))
+    return found

@@ -113,7 +113,7 @@ def load_part(prepared: PreparedData, part: Part, image_size: int, cache: Path) 
             "Add images, or give the part a larger fraction in [objective.split]."
         )
     entries = [prepared.manifest.entries[i] for i in indices]
-    images = load_images(entries, image_size, ArrayCache(cache / "arrays"))
+    images = load_images(entries, image_size, ArrayCache(cache))
     keys = tuple(entry.pixel_sha256 for entry in entries)
     return ImageSet(images, labels, prepared.groups[indices], prepared.classes, keys, _key(entries, image_size))
 

@@ -23,7 +23,7 @@ _READABLE: dict[str, Callable[[Any], bool]] = {
 }
 
 _MAX_COMPILED_BYTES = 2**30
-"""Of compiled programs on disk; one of the whole network takes a few MB."""
+"""Of compiled programs on disk, and never more than a quarter of the cache; one of the whole network takes a few MB."""
 
 
 def select_backend() -> str:
@@ -60,10 +60,10 @@ def select_backend() -> str:
 
 def _keep_compiled_programs() -> None:
     """Lets JAX keep what it compiled in the cache folder: the next process that needs the same program reads it from there."""
-    from tumorcls.cache.folder import cache_folder
+    from tumorcls.cache.folder import cache_folder, max_bytes_of_environment
 
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "jax"))
-    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(_MAX_COMPILED_BYTES))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(min(_MAX_COMPILED_BYTES, max_bytes_of_environment() // 4)))
 
 
 def pin_settings() -> None:

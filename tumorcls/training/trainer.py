@@ -178,7 +178,7 @@ class Trainer:
 
     @property
     def _arrays(self) -> ArrayCache:
-        return ArrayCache(self.cache / "arrays")
+        return ArrayCache(self.cache)
 
     def _validation(self, config: TrainConfig, fold: Fold | None = None) -> Validation:
         return Validation(fold.validation if fold else self.images("validation", config.image_size), self._arrays)

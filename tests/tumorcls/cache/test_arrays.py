@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tumorcls.cache import arrays
-from tumorcls.cache.arrays import ArrayCache, content_key, max_bytes_of_environment
-from tumorcls.errors import ConfigError, DataError
+from tumorcls.cache.arrays import ArrayCache, content_key
+from tumorcls.cache.entry_file import EntryFile
+from tumorcls.errors import DataError
 
 SHAPE = (40, 30, 7)
 VALUES = np.random.default_rng(0).normal(size=SHAPE).astype(np.float16)
@@ -76,7 +77,7 @@ def test_an_entry_is_made_once(open_entry, made, tmp_path):
     for _ in range(3):
         np.testing.assert_array_equal(open_entry()[:], VALUES)
     assert made == ["key"]
-    np.testing.assert_array_equal(np.load(tmp_path / "key.npy"), VALUES)  # a file that NumPy can read
+    np.testing.assert_array_equal(np.load(tmp_path / "arrays" / "key.npy"), VALUES)  # a file that NumPy can read
 
 
 def test_what_is_held_is_read_only(open_entry, reading):
@@ -146,12 +147,12 @@ HARMS = {
 @pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
 def test_what_is_damaged_between_two_processes_is_made_anew_with_one_line(open_entry, made, tmp_path, capfd, harm):
     open_entry()[:]
-    harm(tmp_path / "key.npy")
+    harm(tmp_path / "arrays" / "key.npy")
     np.testing.assert_array_equal(open_entry()[:], VALUES)
     assert made == ["key", "key"]
     told = capfd.readouterr().err
     assert told.count("\n") == (0 if harm is HARMS["gone"] else 1)
-    assert told == "" or told.startswith(f"{tmp_path / 'key.npy'}: dropped and computed again; ")
+    assert told == "" or told.startswith(f"{tmp_path / 'arrays' / 'key.npy'}: dropped and computed again; ")
     np.testing.assert_array_equal(open_entry()[:], VALUES)
     assert len(made) == 2, "what was made anew is good"
 
@@ -160,26 +161,26 @@ def test_what_is_damaged_between_two_processes_is_made_anew_with_one_line(open_e
 def test_what_is_damaged_while_it_is_open_gives_the_right_rows(open_entry, tmp_path, harm):
     entry = open_entry()
     np.testing.assert_array_equal(entry[:5], VALUES[:5])
-    harm(tmp_path / "key.npy")
+    harm(tmp_path / "arrays" / "key.npy")
     for start in range(0, 40, 8):
         np.testing.assert_array_equal(entry[start : start + 8], VALUES[start : start + 8])
 
 
 def test_the_content_of_another_key_is_made_anew(open_entry, made, tmp_path):
     open_entry("other")[:]
-    shutil.copy(tmp_path / "other.npy", tmp_path / "key.npy")
+    shutil.copy(tmp_path / "arrays" / "other.npy", tmp_path / "arrays" / "key.npy")
     np.testing.assert_array_equal(open_entry()[:], VALUES)
     assert made == ["other", "key"]
 
 
 def test_a_disk_that_gives_back_something_else_each_time_is_one_line(open_entry, tmp_path, monkeypatch):
-    write = ArrayCache._write
+    write = EntryFile.write
 
-    def write_badly(self, entry, partial):
-        write(self, entry, partial)
-        flip(200)(entry.path)
+    def write_badly(self, partial, make):
+        write(self, partial, make)
+        flip(200)(self.path)
 
-    monkeypatch.setattr(ArrayCache, "_write", write_badly)
+    monkeypatch.setattr(EntryFile, "write", write_badly)
     with pytest.raises(DataError, match="must give back what was written") as caught:
         open_entry()[:]
     assert "\n" not in str(caught.value)
@@ -201,15 +202,15 @@ def test_a_key_depends_on_names_and_values_and_not_on_their_order():
 def test_a_killed_writer_leaves_nothing_that_a_reader_takes(tmp_path):
     process = multiprocessing.get_context("spawn").Process(target=write_slowly, args=(tmp_path,))
     process.start()
-    while not list(tmp_path.glob("*.partial")):
+    while not list(tmp_path.glob("arrays/*.partial")):
         time.sleep(0.02)
     time.sleep(0.2)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    assert not list(tmp_path.glob("*.npy"))
+    assert not list(tmp_path.glob("arrays/*.npy"))
     made = ArrayCache(tmp_path).get("key", (1000,), np.float32, lambda: iter([np.full(1000, 2, np.float32)]))[:]
     assert made.min() == made.max() == 2
-    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob("arrays/*.partial"))
 
 
 def test_of_two_processes_one_works_and_the_other_waits(tmp_path):
@@ -222,29 +223,10 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path):
     cache = ArrayCache(tmp_path, max_bytes=15_000)
     for number, key in enumerate("abc"):
         cache.get(key, (500,), np.float64, zeros(500))
-        os.utime(tmp_path / f"{key}.npy", (number, number))
+        os.utime(tmp_path / "arrays" / f"{key}.npy", (number, number))
         if key == "b":
             cache.get("a", (500,), np.float64, never)  # now the last used
-    assert {path.stem for path in tmp_path.glob("*.npy")} == {"a", "c"}
-
-
-def test_the_bound_comes_from_the_environment(monkeypatch, tmp_path):
-    monkeypatch.setenv("TUMORCLS_CACHE_GIB", "0.5")
-    assert ArrayCache(tmp_path).max_bytes == 2**29
-    monkeypatch.setenv("TUMORCLS_CACHE_GIB", "")
-    assert max_bytes_of_environment() == 20 * 2**30
-
-
-@pytest.mark.parametrize("text", ["20GB", "-1", "0", "nan", "inf", "1e400", "ten", "1_0_", "\n", "0x10", "1" * 5000])
-def test_a_bound_that_is_no_size_is_one_line(monkeypatch, text):
-    monkeypatch.setenv("TUMORCLS_CACHE_GIB", text)
-    if not text.strip():
-        assert max_bytes_of_environment() == 20 * 2**30
-        return
-    with pytest.raises(ConfigError, match="TUMORCLS_CACHE_GIB: must be a number of GiB above 0; got ") as caught:
-        max_bytes_of_environment()
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 200
+    assert {path.stem for path in tmp_path.glob("arrays/*.npy")} == {"a", "c"}
 
 
 def test_a_place_that_cannot_be_written_is_said_once_and_done_without(tmp_path, made, capsys):

@@ -114,7 +114,7 @@ def test_cached_activations_measure_as_the_whole_network_does(trainer, make_conf
     program.reset(config, 3)
     program._head.set_weights(whole_network.head_weights)
     images = trainer.images("validation", 32)
-    cache = ArrayCache(trainer.cache / "arrays")
+    cache = ArrayCache(trainer.cache)
     activations = Features(program, cache).of_images(images.images, images.key)
     from_cache, uncached = (
         logits - logits.mean(axis=1, keepdims=True)
@@ -130,7 +130,7 @@ def test_cached_activations_measure_as_the_whole_network_does(trainer, make_conf
 def test_views_differ_and_are_shared_by_all_trials(trainer, make_config):
     config = make_config(noise_intensity=1.0)
     images = trainer.images("train", config.image_size)
-    features = Features(trainer.programs.get(config), ArrayCache(trainer.cache / "arrays"))
+    features = Features(trainer.programs.get(config), ArrayCache(trainer.cache))
     first = np.array(features.training_view(config.view_recipe, images, 0))
     assert first.dtype == np.float16
     assert (first != features.training_view(config.view_recipe, images, 1)).any()

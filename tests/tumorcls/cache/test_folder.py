@@ -1,0 +1,70 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tumorcls.cache.arrays import ArrayCache
+from tumorcls.cache.checked import keep_arrays, load_arrays
+from tumorcls.cache.folder import make_room, max_bytes_of_environment
+from tumorcls.data.phantom import materialise
+from tumorcls.errors import ConfigError
+
+SCAN, GROUPS, DATA = (f"{kind}-{number:024x}.npz" for number, kind in enumerate(("scan", "groups", "data")))
+
+
+def test_everything_in_the_cache_folder_counts_and_only_what_can_be_made_again_quickly_goes(tmp_path):
+    for number, name in enumerate((SCAN, GROUPS, "arrays/c.npy", DATA, "arrays/e.npy")):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(1000))
+        os.utime(path, (number, number))
+    for name in ("jax/program-cache", "phantoms-v1-4-0/Training/glioma_tumor/gg (1).jpg", "arrays/c.lock", "data-mine.npz"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(1000))
+        os.utime(path, (0, 0))
+
+    def left():
+        return {path.name for path in tmp_path.rglob("*") if path.is_file()}
+
+    everything = left()
+    make_room(tmp_path, 1000, 8000)
+    assert left() == everything
+    make_room(tmp_path, 1000, 6000)
+    assert left() == everything - {SCAN, GROUPS}
+    make_room(tmp_path, 1000, 1000)
+    assert left() == {"program-cache", "gg (1).jpg", "c.lock", "data-mine.npz"}, "what is not ours neither goes nor counts"
+
+
+def test_an_array_makes_room_among_records_and_their_use_is_noted(tmp_path):
+    keep_arrays(tmp_path / SCAN, fields=np.zeros(1000))
+    keep_arrays(tmp_path / GROUPS, fields=np.zeros(1000))
+    for name in (SCAN, GROUPS):
+        os.utime(tmp_path / name, (0, 0))
+    load_arrays(tmp_path / SCAN)
+    ArrayCache(tmp_path, max_bytes=15_000).get("key", (500,), np.float64, lambda: iter([np.zeros(500)]))
+    assert [path.name for path in tmp_path.glob("*.npz")] == [SCAN]
+
+
+def test_generated_images_lie_where_they_count(tmp_path):
+    assert materialise("phantoms:4", tmp_path) in set(Path(tmp_path).glob("phantoms-v*"))
+
+
+def test_the_bound_comes_from_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("TUMORCLS_CACHE_GIB", "0.5")
+    assert ArrayCache(tmp_path).max_bytes == 2**29
+    monkeypatch.setenv("TUMORCLS_CACHE_GIB", "")
+    assert max_bytes_of_environment() == 20 * 2**30
+
+
+@pytest.mark.parametrize("text", ["20GB", "-1", "0", "nan", "inf", "1e400", "ten", "1_0_", "\n", "0x10", "1" * 5000])
+def test_a_bound_that_is_no_size_is_one_line(monkeypatch, text):
+    monkeypatch.setenv("TUMORCLS_CACHE_GIB", text)
+    if not text.strip():
+        assert max_bytes_of_environment() == 20 * 2**30
+        return
+    with pytest.raises(ConfigError, match="TUMORCLS_CACHE_GIB: must be a number of GiB above 0; got ") as caught:
+        max_bytes_of_environment()
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 200
