@@ -11,19 +11,48 @@ from search.streams import forgive_output, unwritten_output
 from search.text import error_line
 
 COMMANDS = {
-    "launch": "Create or resume a study and run its trials.",
-    "worker": "Join a study on PostgreSQL or MySQL, and run trials of it here until none is left to start.",
-    "submit": "Send tasks of `search worker` to Slurm as a job array (extra submitit), and return at once.",
-    "status": "Print a study as a table.",
-    "finalists": "Train the best configs and the baseline again with several seeds, and rank them.",
-    "dashboard": "Serve optuna-dashboard for a study until ^C.",
-    "export": "Write the best trial as a TOML config with its provenance: the winner of the finalists, where there is one.",
-    "report": "Write a study as one HTML page that needs no network.",
-    "compare": "Compare what studies found, and how soon.",
-    "import-keras-tuner": "Import a KerasTuner project as a study.",
-    "space-from-keras-tuner": "Print the [space] of a HyperModel, or of a project, for a study file.",
+    "launch": (
+        "Create or resume a study and run its trials.",
+        "search launch studies/brain-mri.toml",
+        "search launch studies/brain-mri.toml --workers 2 --timeout 8h",
+    ),
+    "status": (
+        "Print a study as a table.",
+        "search status studies/brain-mri.toml",
+        "search status 'sqlite:///other.db#name' --all",
+    ),
+    "dashboard": ("Serve optuna-dashboard for a study until ^C.", "search dashboard studies/brain-mri.toml --port 8081"),
+    "report": ("Write a study as one HTML page that needs no network.", "search report studies/brain-mri.toml -o report.html"),
+    "compare": (
+        "Compare what studies found, and how soon.",
+        "search compare tpe=a.toml,b.toml,c.toml random=d.toml,e.toml,f.toml -o compare.html",
+    ),
+    "finalists": (
+        "Train the best configs and the baseline again with several seeds, and rank them.",
+        "search finalists studies/brain-mri.toml --top 5 --seeds 3",
+    ),
+    "export": (
+        "Write the best trial as a TOML config with its provenance: the winner of the finalists, where there is one.",
+        "search export studies/brain-mri.toml -o best.toml",
+    ),
+    "worker": (
+        "Join a study on PostgreSQL or MySQL, and run trials of it here until none is left to start.",
+        "search worker study.toml --storage postgresql://lab@server/studies",
+    ),
+    "submit": (
+        "Send tasks of `search worker` to Slurm as a job array (extra submitit), and return at once.",
+        "search submit study.toml --jobs 16 --time 8h",
+    ),
+    "import-keras-tuner": (
+        "Import a KerasTuner project as a study.",
+        "search import-keras-tuner my_dir/project --storage sqlite:///project.db",
+    ),
+    "space-from-keras-tuner": (
+        "Print the [space] of a HyperModel, or of a project, for a study file.",
+        "search space-from-keras-tuner my_model:build",
+    ),
 }
-"""Commands and their help; each is `search.commands.NAME.command`, with _ for -."""
+"""Commands in the order of their use: help, then examples. Each is `search.commands.NAME.command`, with _ for -."""
 
 
 def main() -> None:
@@ -63,23 +92,28 @@ class _LazyCommands(click.Group):
         if cmd_name not in self.commands:
             return None
         command: click.Command = importlib.import_module(f"search.commands.{cmd_name.replace('-', '_')}").command
+        command.epilog = "\b\nExamples:\n  " + "\n  ".join(COMMANDS[cmd_name][1:])
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the list of the commands, without importing one."""
         with formatter.section("Commands"):
-            formatter.write_dl(sorted(COMMANDS.items()))
+            formatter.write_dl([(name, help_) for name, (help_, *_) in COMMANDS.items()])
 
 
 @click.command(
     cls=_LazyCommands,
     commands=[click.Command(name) for name in COMMANDS],
     context_settings={"help_option_names": ["-h", "--help"]},
-    no_args_is_help=True,
+    invoke_without_command=True,
 )
-def cli() -> None:
+@click.version_option(package_name="tumorcls")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Search hyperparameters: launch a study, look at it, export its best config.
 
     Commands that only read take a study file, or the URL of a storage and the name of any Optuna study in it:
     sqlite:///other.db#name.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())

@@ -14,42 +14,72 @@ from tumorcls.data.image_files import shown
 from tumorcls.errors import TumorclsError
 
 COMMANDS = {
-    "audit": "Show copies, leaks, label conflicts and confounding in data folders.",
-    "card": "Write a model card: what the model is, how it was found, how it did, and what it is not for.",
-    "evaluate": "Measure a model on the test part, clean and under noise.",
-    "export-model": "Write a model as ONNX or TFLite, checked against the original.",
-    "fetch": "Get a public data set from Kaggle.",
-    "phantoms": "Write generated brain-like images in the layout of the Kaggle sets.",
-    "predict": "Print a model's probabilities for images.",
-    "prepare": "Write the manifest and the leak-free split of data folders.",
-    "preview": "Draw every noise at every severity, and what training sees.",
-    "serve": "Open a page on which an image is dropped and answered, with noise to try.",
-    "train": "Train a model from an exported config.",
+    "fetch": ("Get a public data set from Kaggle.", "tumorcls fetch sartaj"),
+    "phantoms": (
+        "Write generated brain-like images in the layout of the Kaggle sets.",
+        "tumorcls phantoms phantoms --images 400",
+    ),
+    "audit": (
+        "Show copies, leaks, label conflicts and confounding in data folders.",
+        "tumorcls audit data/sartaj data/nickparvar --html audit.html",
+    ),
+    "prepare": ("Write the manifest and the leak-free split of data folders.", "tumorcls prepare data/sartaj --out prepared"),
+    "preview": (
+        "Draw every noise at every severity, and what training sees.",
+        "tumorcls preview slice.png -o noises.png",
+    ),
+    "train": ("Train a model from an exported config.", "tumorcls train --config best.toml"),
+    "evaluate": (
+        "Measure a model on the test part, clean and under noise.",
+        "tumorcls evaluate model.keras -o test.json --html test.html",
+    ),
+    "card": (
+        "Write a model card: what the model is, how it was found, how it did, and what it is not for.",
+        "tumorcls card model.keras test.json -o card.md",
+    ),
+    "predict": ("Print a model's probabilities for images.", "tumorcls predict slice.png scans/ --model model.keras"),
+    "serve": (
+        "Open a page on which an image is dropped and answered, with noise to try.",
+        "tumorcls serve --model model.keras",
+    ),
+    "export-model": (
+        "Write a model as ONNX or TFLite, checked against the original.",
+        "tumorcls export-model model.keras -o model.onnx",
+    ),
 }
-"""Commands and their help; each is `tumorcls.commands.NAME.command`, with _ for -."""
+"""Commands in the order of their use: help, then examples. Each is `tumorcls.commands.NAME.command`, with _ for -."""
 
 
 class _LazyCommands(click.Group):
-    """Imports a command's module only when it runs, so that help does not wait for a backend."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS)
+    """Imports a command's module only when it runs, so that help does not wait for a backend; until then it knows the names."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        """Returns a command, or None where there is none of the name."""
+        if cmd_name not in self.commands:
             return None
         command: click.Command = importlib.import_module(f"tumorcls.commands.{cmd_name.replace('-', '_')}").command
+        command.epilog = "\b\nExamples:\n  " + "\n  ".join(COMMANDS[cmd_name][1:])
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list of the commands, without importing one."""
         with formatter.section("Commands"):
-            formatter.write_dl(sorted(COMMANDS.items()))
+            formatter.write_dl([(name, help_) for name, (help_, *_) in COMMANDS.items()])
 
 
-@click.command(cls=_LazyCommands, help=f"Brain-tumour MRI classification that has to work on noisy scans.\n\n{DISCLAIMER}")
+@click.command(
+    cls=_LazyCommands,
+    commands=[click.Command(name) for name in COMMANDS],
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=f"Brain-tumour MRI classification that has to work on noisy scans.\n\n{DISCLAIMER}",
+    invoke_without_command=True,
+)
 @click.version_option(package_name="tumorcls")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Entry of the group; the commands do the work."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def main() -> None:
@@ -63,7 +93,7 @@ def main() -> None:
     forgive_output()
     code = _run()
     if code == 0 and (cut := unwritten_output()):
-        click.echo(f"tumorcls: {cut}", err=True)
+        click.echo(f"error: {cut}", err=True)
         code = 1
     sys.exit(code)
 
@@ -74,14 +104,13 @@ def _run() -> int:
     except SystemExit as end:  # a command that has said what there was to say
         return int(end.code or 0)
     except TumorclsError as error:
-        click.echo(f"tumorcls: {_line(error)}", err=True)
+        click.echo(f"error: {_line(error)}", err=True)
         return 1
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "tumorcls"
-        click.echo(f"tumorcls: {_line(error.format_message())} Try {command} --help.", err=True)
+        click.echo(f"error: {command}: {_line(error.format_message())} Try {command} --help.", err=True)
         return 1
     except (click.Abort, KeyboardInterrupt):
-        click.echo("tumorcls: interrupted", err=True)
         return 130
     return 0
 

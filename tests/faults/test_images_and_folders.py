@@ -145,13 +145,13 @@ def test_predict_answers_or_names_each_file(tmp_path, tumorcls, model):
         answered = {row["file"].removeprefix("'").split("/")[-1] for row in rows if row["answer"]}
         assert answered == good
         assert {row["file"].split("/")[-1] for row in rows if row["error"]} == bad
-        assert len([line for line in lines if line.startswith("tumorcls: ")]) == len(bad)
+        assert len([line for line in lines if line.startswith("error: ")]) == len(bad)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path, tumorcls):
     os.mkfifo(tmp_path / "a.png")
     _, lines = tumorcls("preview", "a.png", "-o", "sheet.png", code=1)
-    assert lines == ["tumorcls: a.png: the file must be readable; got a pipe, which is no regular file."]
+    assert lines == ["error: a.png: the file must be readable; got a pipe, which is no regular file."]
 
 
 def test_a_launch_says_what_it_left_out_and_could_not_read(tmp_path, write, environment):

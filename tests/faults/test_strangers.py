@@ -959,7 +959,7 @@ def test_every_command_that_opens_a_model_refuses_a_bad_one_in_one_line(members,
         done = subprocess.run(
             [sys.executable, "-m", "tumorcls", *map(str, command)], capture_output=True, text=True, timeout=180
         )
-        lines = [line for line in done.stderr.splitlines() if line.startswith("tumorcls: ") or "Traceback" in line]
+        lines = [line for line in done.stderr.splitlines() if line.startswith("error: ") or "Traceback" in line]
         assert (done.returncode, len(lines)) == (1, 1), done.stderr
         assert "calibration.temperature" in lines[0]
     assert sorted(tmp_path.iterdir()) == before

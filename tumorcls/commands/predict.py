@@ -48,7 +48,7 @@ def command(
     text = {"text": as_text, "csv": as_csv, "json": as_json}[form](answers, model.classes)
     for answer in answers:
         if answer.error is not None:
-            click.echo(f"tumorcls: {answer.error}", err=True)
+            click.echo(f"error: {answer.error}", err=True)
     if output is None:
         click.echo(text, nl=False)
     else:

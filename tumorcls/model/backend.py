@@ -1,9 +1,13 @@
 """Which Keras backend runs, decided before Keras is imported."""
 
+import contextlib
+import importlib
 import importlib.util
 import json
 import os
+import re
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,9 @@ _READABLE: dict[str, Callable[[Any], bool]] = {
     "image_data_format": lambda value: value in ("channels_last", "channels_first"),
     "backend": lambda value: isinstance(value, str),
 }
+
+_GREETING = re.compile(rb"I\d{4} |WARNING: All log messages before absl::InitializeLog")
+"""Lines of TensorFlow's libraries that only inform."""
 
 _MAX_COMPILED_BYTES = 2**30
 """Of compiled programs on disk, and never more than a quarter of the cache; one of the whole network takes a few MB."""
@@ -49,6 +56,8 @@ def select_backend() -> str:
             os.environ["KERAS_BACKEND"] = name
             if name == "jax":
                 _keep_compiled_programs()
+            else:
+                _load_quietly(_MODULES[name])
             return name
     missing = wanted or "tensorflow"
     extra = "jax" if missing == "jax" else "cpu"
@@ -56,6 +65,29 @@ def select_backend() -> str:
         f"Keras backend: {missing} must be installed; it is not. "
         f"Run `pip install 'tumorcls[{extra}]'`" + (", or [cuda] for an NVIDIA GPU." if extra == "cpu" else ".")
     )
+
+
+def _load_quietly(module: str) -> None:
+    """Imports a module whose libraries greet on stderr as they are loaded, before any setting of theirs is read.
+
+    Its warnings and errors are passed on. An import that fails is left to Keras, which says how.
+    """
+    if module in sys.modules:
+        return
+    try:
+        stderr = os.dup(2)
+    except OSError:  # there is none to keep quiet
+        return
+    with tempfile.TemporaryFile() as written:
+        os.dup2(written.fileno(), 2)
+        try:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module)
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            written.seek(0)
+            os.write(2, b"".join(line for line in written if not _GREETING.match(line)))
 
 
 def _keep_compiled_programs() -> None:

@@ -161,7 +161,7 @@ def test_predict_answers_for_good_images_and_names_bad_ones(workplace, images, t
     text.write_text("no picture")
     done = run(predict.command, "-m", folder / "model.keras", cut, good, text)
     assert done.exit_code == 1
-    assert len([line for line in done.stderr.splitlines() if line.startswith("tumorcls: ")]) == 2
+    assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 2
     answer = next(line for line in done.stdout.splitlines() if line.startswith(str(good)))
     shares = [float(word.strip("()")) for word in answer.removeprefix(str(good)).split() if word[0].isdigit()]
     assert len(shares) == 4

@@ -48,7 +48,7 @@ def test_a_process_stays_below_a_gigabyte(tmp_path, make_config):
     refused.append(write(tmp_path / "too-deep.png", np.zeros((4096, 4096, 3), np.uint16)))
     command = ["predict", *map(str, [*refused, *answered])]
     done = subprocess.run([sys.executable, "-c", MEASURE, *command], cwd=tmp_path, capture_output=True, text=True)
-    lines = [line for line in done.stderr.splitlines() if "tumorcls: " in line or "Warning" in line]
+    lines = [line for line in done.stderr.splitlines() if "error: " in line or "Warning" in line]
     assert len(lines) == len(refused), done.stderr
     assert all("at most 16,777,216 pixels" in line for line in lines[:-1])
     assert "at most 4,194,304 pixels" in lines[-1]

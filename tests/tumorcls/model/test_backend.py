@@ -175,3 +175,18 @@ def test_help_waits_for_no_backend(arguments):
     assert done.stdout.splitlines()[-1] == "[]"
     assert "Usage: tumorcls" in done.stdout
     assert time.monotonic() - started < 5, "a backend takes longer to import"
+
+
+LOUD = """
+import os
+os.write(2, b"I0000 00:00:1.0 1 port.cc:153] hello\\nW0000 00:00:1.0 1 gpu.cc:9] no GPU is used\\n")
+"""
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_what_a_backend_greets_with_is_not_shown_and_its_warnings_are(tmp_path, broken):
+    (tmp_path / "tensorflow.py").write_text(LOUD + ("raise ImportError" if broken else ""))
+    code = "from tumorcls.model.backend import select_backend; import os; select_backend(); os.write(2, b'after')"
+    environ = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": f"{tmp_path}:{os.getcwd()}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    assert done.stderr == "W0000 00:00:1.0 1 gpu.cc:9] no GPU is used\nafter"

@@ -1,0 +1,93 @@
+"""What a person sees who types a command bare, with -h, or wrongly, on a terminal of 80 columns."""
+
+import importlib
+import shlex
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+import search.cli
+import tumorcls.cli
+
+PACKAGES = {"search": search.cli, "tumorcls": tumorcls.cli}
+COMMANDS = [(name, command) for name, module in PACKAGES.items() for command in module.COMMANDS]
+
+
+def typed(module, *arguments):
+    return CliRunner(env={"COLUMNS": "80"}).invoke(module.cli, arguments, prog_name=module.__name__.partition(".")[0])
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("module", PACKAGES.values(), ids=PACKAGES)
+@pytest.mark.parametrize("arguments", [(), ("-h",), ("--help",)])
+def test_help_of_all(module, arguments):
+    """Bare is a question too. Every command with all of its help, in the order of use."""
+    done = typed(module, *arguments)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "..." not in done.stdout.replace("[ARGS]...", "")
+    listed = " ".join(done.stdout.partition("Commands:")[2].split())
+    wanted = " ".join(f"{name} {help_}" for name, (help_, *_) in module.COMMANDS.items())
+    assert listed == wanted
+
+
+@pytest.mark.parametrize(("package", "command"), COMMANDS)
+def test_help_of_one(package, command):
+    done = typed(PACKAGES[package], command, "-h")
+    assert (done.exit_code, done.stderr) == (0, "")
+    lines, examples = done.stdout.splitlines(), PACKAGES[package].COMMANDS[command][1:]
+    assert max(len(line) for line in lines if line.strip() not in examples) <= 80
+    assert [line.strip() for line in lines[lines.index("  Examples:") + 1 :]] == list(examples)
+    assert "TODO" not in done.stdout
+
+
+@pytest.mark.parametrize(("package", "command"), COMMANDS)
+def test_examples_are_commands(package, command):
+    """Each is parsed, with its options and their types; nothing runs."""
+    for example in PACKAGES[package].COMMANDS[command][1:]:
+        program, name, *arguments = shlex.split(example)
+        assert (program, name) == (package, command)
+        module = importlib.import_module(f"{package}.commands.{command.replace('-', '_')}")
+        with module.command.make_context(name, arguments):
+            pass
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_version(package):
+    assert typed(PACKAGES[package], "--version").stdout == f"{package}, version 0.1.0\n"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (("statsu", "prediction"), "No such command '{}'. Did you mean"),
+        (("--versoin", "--versoin"), "No such option '--versoin'. Did you mean '--version'?"),
+        (("status", "card"), "Missing argument '"),
+        (("status --al x.toml", "predict --modle m.keras x.png"), "Did you mean "),
+    ],
+)
+def test_a_typo_is_one_line_with_a_remedy(package, wrong, said):
+    text = dict(zip(PACKAGES, wrong, strict=True))[package]
+    done = run(package, *text.split())
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {package}")
+    assert said.format(text) in line
+    assert line.endswith(" --help.")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_completion(package):
+    """As click offers it; docs/settings.md says how."""
+    variable = f"_{package.upper()}_COMPLETE"
+    done = CliRunner(env={variable: "bash_complete", "COMP_WORDS": f"{package} e", "COMP_CWORD": "1"}).invoke(
+        PACKAGES[package].cli, prog_name=package, complete_var=variable
+    )
+    offered = [line.partition(",")[2] for line in done.stdout.splitlines()]
+    assert offered == [name for name in PACKAGES[package].COMMANDS if name.startswith("e")]
