@@ -12,6 +12,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.driver.initial_design import initial_design
+from search.optuna_internals import add_trial, storage_of, suggest, trial_id_of
 from search.records.attributes import QUEUED_KEY, SEED_KEY, is_warm, queued_of, retry_of, seed_of
 from search.seeds import Stream, derive
 from search.storage.open import study_lock
@@ -81,7 +82,7 @@ class TrialSource:
         drawn: dict[str, Any] = {}
         for name, distribution in self._spec.space.items():
             if is_active(name, drawn, self._spec.conditions):
-                drawn[name] = trial._suggest(name, distribution)
+                drawn[name] = suggest(trial, name, distribution)
         return trial
 
     @cached_property
@@ -110,15 +111,16 @@ class TrialSource:
             attrs |= {QUEUED_KEY: entry}
             fixed = {"fixed_params": entry}
         template = create_trial(state=TrialState.RUNNING, user_attrs=attrs, system_attrs=fixed)
-        return self._study._storage.create_new_trial(self._study._study_id, template)
+        return add_trial(self._study, template)
 
     def _wake(self, waiting: FrozenTrial, attrs: dict[str, Any]) -> int:
         """Starts a trial that was enqueued; a retry keeps the seed of its first try."""
+        storage, trial_id = storage_of(self._study), trial_id_of(waiting)
         for key, value in attrs.items():
             if key != SEED_KEY or seed_of(waiting) is None:
-                self._study._storage.set_trial_user_attr(waiting._trial_id, key, value)
-        self._study._storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
-        return waiting._trial_id
+                storage.set_trial_user_attr(trial_id, key, value)
+        storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+        return trial_id
 
     def _look_at(self, new: Sequence[FrozenTrial]) -> None:
         """Notes which trials have no index of their own, and which entries of the queue other drivers have taken."""

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from search.driver.ownership import Owner, claim, release
 from search.errors import StorageError, StudyError
+from search.optuna_internals import storage_of
 from search.records.attributes import (
     DRIVER_KEY,
     FILE_KEY,
@@ -46,7 +47,7 @@ def claimed(study: optuna.Study, *, take_over: bool = False) -> Iterator[Owner]:
 
 def living_driver(study: optuna.Study) -> Owner | None:
     """Returns another process that drives a study of the same storage, or None."""
-    owners = [Owner.from_attr(other.user_attrs.get(DRIVER_KEY)) for other in study._storage.get_all_studies()]
+    owners = [Owner.from_attr(other.user_attrs.get(DRIVER_KEY)) for other in storage_of(study).get_all_studies()]
     me = Owner.current()
     return next((owner for owner in owners if owner is not None and owner != me and owner.may_live()), None)
 

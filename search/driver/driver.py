@@ -21,6 +21,7 @@ from search.driver.retry import DRIVER_DIED, requeue
 from search.driver.tell import lost, tell
 from search.driver.views import ProgressView
 from search.errors import ObjectiveError, StudyError, WorkerError
+from search.optuna_internals import storage_of, trial_id_of
 from search.records.attributes import BEAT_KEY, OWNER_KEY, SEED_KEY, SHOWN_SEED, without_records
 from search.records.durations import BEAT_S
 from search.storage.folders import NotSavedError, checkpoints_of, delete_checkpoints, save_artifact
@@ -155,7 +156,7 @@ class Driver:
         if ours and now - self._beat_at >= BEAT_S:
             self._beat_at = now
             with contextlib.suppress(UpdateFinishedTrialError):  # which its next report will find too
-                self._study._storage.set_trial_system_attr(ours[0]._trial_id, BEAT_KEY, now)
+                storage_of(self._study).set_trial_system_attr(trial_id_of(ours[0]), BEAT_KEY, now)
 
     def _check_others(self) -> None:
         """Takes note of the other drivers, and takes up what those that are gone have left."""

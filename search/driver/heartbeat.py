@@ -14,6 +14,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.driver.ownership import Owner
+from search.optuna_internals import trial_id_of
 from search.records.attributes import OWNER_KEY
 from search.records.durations import BEAT_S
 from search.storage.open import shared
@@ -114,13 +115,13 @@ class OtherDrivers:
             return []
         self._beat_at = now
         if mine:  # one for all: what it costs must not grow with the workers
-            self._storage.record_heartbeat(min(trial._trial_id for trial in mine))
+            self._storage.record_heartbeat(min(map(trial_id_of, mine)))
         by_owner: dict[Owner, list[FrozenTrial]] = {}
         for trial in self._running:
             owner = Owner.from_attr(trial.user_attrs[OWNER_KEY])
             assert owner is not None
             by_owner.setdefault(owner, []).append(trial)
-        beats = self._storage.beats([trial._trial_id for trial in self._running]) if by_owner else {}
+        beats = self._storage.beats(list(map(trial_id_of, self._running))) if by_owner else {}
         signs = {owner: _signs(trials, beats) for owner, trials in by_owner.items()}
         gone = self._watch.stale(signs, now) | {owner for owner in by_owner if not owner.may_live()}
         return [trial for owner in gone for trial in by_owner[owner]]
@@ -128,4 +129,4 @@ class OtherDrivers:
 
 def _signs(trials: Sequence[FrozenTrial], beats: Mapping[int, Any]) -> object:
     """Returns what changes while a driver lives: what it runs, and its last heartbeat, which is with one of its trials."""
-    return [(trial.number, beats.get(trial._trial_id)) for trial in trials]
+    return [(trial.number, beats.get(trial_id_of(trial))) for trial in trials]

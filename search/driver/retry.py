@@ -8,6 +8,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from search.driver.ownership import Owner
+from search.optuna_internals import storage_of, study_id_of
 from search.records.attributes import (
     FAILURE_KEY,
     OWNER_KEY,
@@ -88,13 +89,14 @@ def fail(study: optuna.Study, number: int, reason: str, traceback: str = "", *, 
 
     Where `ran_s` is given it ended so many seconds after it began, and not now.
     """
-    trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-    study._storage.set_trial_user_attr(trial_id, FAILURE_KEY, reason)
+    storage = storage_of(study)
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study_id_of(study), number)
+    storage.set_trial_user_attr(trial_id, FAILURE_KEY, reason)
     if traceback:
-        study._storage.set_trial_user_attr(trial_id, TRACEBACK_KEY, traceback[-_LONGEST_TRACEBACK:])
+        storage.set_trial_user_attr(trial_id, TRACEBACK_KEY, traceback[-_LONGEST_TRACEBACK:])
     if ran_s is None:
         study.tell(number, state=TrialState.FAIL)
         return
-    study._storage.set_trial_user_attr(trial_id, RAN_KEY, ran_s)
-    trial = study._storage.get_trial(trial_id)
+    storage.set_trial_user_attr(trial_id, RAN_KEY, ran_s)
+    trial = storage.get_trial(trial_id)
     end_trial(study, trial_id, TrialState.FAIL, None, end_after(trial, ran_s))

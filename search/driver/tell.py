@@ -7,10 +7,10 @@ from typing import Literal
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
-from optuna.study._tell import _tell_with_warning
 from optuna.trial import TrialState
 
 from search.driver.retry import fail, requeue
+from search.optuna_internals import tell_once
 from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RAN_KEY, TRACEBACK_KEY, retries_of
 from search.study_file.load import StudySpec
 from search.workers.protocol import Died, Outcome
@@ -118,12 +118,12 @@ def tell_complete(trial: optuna.Trial, outcome: Outcome, sampler: str) -> None:
 
 
 def _tell_state(trial: optuna.Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
-    """Tells how a trial ended, as `Study.optimize` does: `Study.tell` would read the trial once more, only to return it.
+    """Tells how a trial ended.
 
     Raises:
         UpdateFinishedTrialError: It has ended otherwise: another driver has given it back.
     """
-    stored, *_ = _tell_with_warning(trial.study, trial, values, state, skip_if_finished=True)
+    stored = tell_once(trial, state, values)
     if stored is not state:
         raise UpdateFinishedTrialError(f"Trial {trial.number} has ended as {stored.name}.")
 

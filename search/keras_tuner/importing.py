@@ -16,6 +16,7 @@ from search.keras_tuner.objective import Objective, values_of
 from search.keras_tuner.project import Project, TrialFile
 from search.keras_tuner.space import space_of
 from search.keras_tuner.times import Times, times_of
+from search.optuna_internals import storage_of, trial_id_of
 from search.records.attributes import (
     FAILURE_KEY,
     IMPORTED_KEY,
@@ -179,13 +180,13 @@ def _add(project: Project, study: optuna.Study, trial: FrozenTrial) -> None:
 
 def _finish(study: optuna.Study, earlier: FrozenTrial, now: FrozenTrial) -> None:
     """Tells the end of a trial that was running when it was imported."""
-    storage = study._storage
+    storage, trial_id = storage_of(study), trial_id_of(earlier)
     for name, value in now.params.items():
         distribution = now.distributions[name]
-        storage.set_trial_param(earlier._trial_id, name, distribution.to_internal_repr(value), distribution)
+        storage.set_trial_param(trial_id, name, distribution.to_internal_repr(value), distribution)
     for key, attr in now.user_attrs.items():
-        storage.set_trial_user_attr(earlier._trial_id, key, attr)
+        storage.set_trial_user_attr(trial_id, key, attr)
     for step, value in now.intermediate_values.items():
-        storage.set_trial_intermediate_value(earlier._trial_id, step, value)
+        storage.set_trial_intermediate_value(trial_id, step, value)
     assert now.datetime_complete is not None
-    end_trial(study, earlier._trial_id, now.state, now.values, now.datetime_complete)
+    end_trial(study, trial_id, now.state, now.values, now.datetime_complete)

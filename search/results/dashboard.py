@@ -12,6 +12,7 @@ from optuna.artifacts import FileSystemArtifactStore
 
 from search.driver.compatibility import living_driver
 from search.errors import DashboardError
+from search.optuna_internals import storage_of, study_id_of
 from search.results.dashboard_note import save_charts, save_note
 from search.results.same_origin import SameOrigin
 from search.storage.errors import storage_errors
@@ -70,7 +71,7 @@ def serve(opened: Opened, host: str, port: int, ready: Callable[[str], None], na
                 save_note(study, opened.spec)
             save_charts(study)
             artifacts.mkdir(exist_ok=True)  # a trial may leave its first one while the dashboard is open
-        app = optuna_dashboard.wsgi(study._storage, artifact_store=FileSystemArtifactStore(artifacts))
+        app = optuna_dashboard.wsgi(storage_of(study), artifact_store=FileSystemArtifactStore(artifacts))
     try:
         server_class = _ServerV6 if ":" in host else _Server
         server = make_server(host, port, SameOrigin(app, host, names), server_class=server_class, handler_class=_QuietHandler)
@@ -79,7 +80,7 @@ def serve(opened: Opened, host: str, port: int, ready: Callable[[str], None], na
         remedy = "Add --port with another one (0 takes any)" if taken else "Check --host and --port"
         raise DashboardError(f"{host}:{port}: must be free to listen on; got: {error.strerror}. {remedy}.") from None
     with server:
-        ready(f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}/dashboard/studies/{study._study_id}")
+        ready(f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}/dashboard/studies/{study_id_of(study)}")
         server.serve_forever()
 
 

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.driver.compatibility import check_same, claimed
 from search.driver.launch import Launched, launch
 from search.errors import StudyError
+from search.optuna_internals import storage_of
 from search.records.attributes import FINALIST_KEY, SEED_KEY, finalist_of, seed_of
 from search.results.finalist_ranking import Ranking, rank_finalists
 from search.results.ranking import find_baseline, metrics_of, rank
@@ -77,9 +78,9 @@ def run_finalists(
 def load_ranking(source: optuna.Study) -> Ranking | None:
     """Returns the ranking of a study's finalists; None where there are none yet, or some are still to be run."""
     name = source.study_name + _SUFFIX
-    if name not in optuna.get_all_study_names(source._storage):
+    if name not in optuna.get_all_study_names(storage_of(source)):
         return None
-    linked = optuna.load_study(study_name=name, storage=source._storage)
+    linked = optuna.load_study(study_name=name, storage=storage_of(source))
     if linked.get_trials(deepcopy=False, states=_PENDING):
         return None
     return rank_finalists(source, linked)

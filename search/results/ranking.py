@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import optuna
 from optuna.study import StudyDirection
-from optuna.study._multi_objective import _get_pareto_front_trials_by_trials
 from optuna.trial import FrozenTrial, TrialState
 
+from search.optuna_internals import pareto_front
 from search.records.attributes import file_of, given_of, is_result, queued_of, retry_of
 from search.records.values import value_names
 from search.text import format_params, plain
@@ -68,7 +68,7 @@ def best_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Returns the best COMPLETE trial, or the Pareto front in several directions; empty where there is no result."""
     results = [trial for trial in study.get_trials(deepcopy=False) if is_result(trial)]
     if len(study.directions) > 1:
-        return _get_pareto_front_trials_by_trials(results, study.directions)
+        return pareto_front(results, study.directions)
     best = max if study.direction is StudyDirection.MAXIMIZE else min
     return [best(results, key=lambda trial: trial.values[0])] if results else []
 

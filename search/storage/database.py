@@ -6,10 +6,10 @@ from typing import Any
 
 import sqlalchemy
 from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import BaseModel
 from sqlalchemy.exc import IntegrityError, NoSuchModuleError, OperationalError
 
 from search.errors import StorageError, StudyError
+from search.optuna_internals import models
 from search.storage import server, sqlite
 from search.storage.url import EXTRAS, hide_password, with_driver
 from search.text import one_line
@@ -100,6 +100,6 @@ def _look(url: str, place: str, options: dict[str, Any]) -> RDBStorage:
 def _is_whole(connection: sqlalchemy.Connection) -> bool:
     """Whether all is there that Optuna would make otherwise; the revision comes last."""
     tables = set(sqlalchemy.inspect(connection).get_table_names())
-    if not {*BaseModel.metadata.tables, _REVISION} <= tables:
+    if not {*models.BaseModel.metadata.tables, _REVISION} <= tables:
         return False
     return connection.execute(sqlalchemy.text(f"SELECT version_num FROM {_REVISION}")).first() is not None

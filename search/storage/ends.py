@@ -9,9 +9,9 @@ from typing import Any
 import sqlalchemy
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from optuna.storages._rdb.models import StudyModel, StudySystemAttributeModel, TrialModel, TrialValueModel
 from optuna.trial import FrozenTrial, TrialState
 
+from search.optuna_internals import models, trial_id_of
 from search.records.attributes import TOKEN_KEY
 
 End = tuple[TrialState, tuple[float, ...]]
@@ -45,7 +45,7 @@ class Known:
 
     def ends(self) -> dict[int, End]:
         """Returns the state and the values of each trial, by number."""
-        return {trial.number: self.told_ends.get(trial._trial_id, end_of(trial)) for trial in self.trials}
+        return {trial.number: self.told_ends.get(trial_id_of(trial), end_of(trial)) for trial in self.trials}
 
 
 class TellsEnds(BaseStorage):
@@ -55,11 +55,12 @@ class TellsEnds(BaseStorage):
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Ends a trial, or begins one that was waiting."""
-        with self._telling(trial_id, state, values):
+        with self.telling(trial_id, state, values):
             return super().set_trial_state_values(trial_id, state, values)  # type: ignore[safe-super]
 
     @contextlib.contextmanager
-    def _telling(self, trial_id: int, state: TrialState, values: Sequence[float] | None) -> Iterator[None]:
+    def telling(self, trial_id: int, state: TrialState, values: Sequence[float] | None) -> Iterator[None]:
+        """Remembers the end that is told in the block, unless another driver has ended the trial before."""
         if state.is_finished():
             self.told_ends[trial_id] = (state, tuple(values or ()))
         try:
@@ -76,14 +77,14 @@ def end_of(trial: FrozenTrial) -> End:
 
 def read_stored(connection: sqlalchemy.Connection, name: str) -> Stored | None:
     """Reads what a database holds of a study; None where it is not there."""
-    study_id = connection.scalar(sqlalchemy.select(StudyModel.study_id).where(StudyModel.study_name == name))
+    study_id = connection.scalar(sqlalchemy.select(models.StudyModel.study_id).where(models.StudyModel.study_name == name))
     if study_id is None:
         return None
-    attribute = StudySystemAttributeModel
+    attribute = models.StudySystemAttributeModel
     token = connection.scalar(
         sqlalchemy.select(attribute.value_json).where(attribute.study_id == study_id, attribute.key == TOKEN_KEY)
     )
-    trial, value = TrialModel, TrialValueModel
+    trial, value = models.TrialModel, models.TrialValueModel
     ends: dict[int, End] = {
         number: (state, ())
         for number, state in connection.execute(

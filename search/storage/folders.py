@@ -29,11 +29,12 @@ class _Moved(FileSystemArtifactStore):
 
     def __init__(self, store: Path, file: Path) -> None:
         super().__init__(store)
+        self._folder = store
         self._file = file
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Gives the file its name."""
-        os.replace(self._file, self._get_filepath(artifact_id))
+        os.replace(self._file, self._folder / artifact_id)
 
 
 def save_artifact(filename: str, content: bytes, trial: optuna.Trial, store: Path) -> None:

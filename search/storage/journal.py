@@ -1,38 +1,25 @@
 """Optuna's journal file: a log of operations that works where SQLite does not, on network file systems."""
 
-import errno
-import fcntl
-import os
-import threading
-import time
-import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import LOCK_FILE_SUFFIX, RENAME_FILE_SUFFIX, BaseJournalFileLock
-from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import TrialState
 
 from search.errors import StorageError
+from search.optuna_internals import BaseJournalFileLock, OpenJournal, study_id_of
 from search.records.attributes import TOKEN_KEY
 from search.storage.ends import End, Known, Stored, TellsEnds, end_of
 from search.storage.errors import remedy
+from search.storage.journal_lock import LocalLock, MendingLock, NetworkLock, NoLock
 from search.storage.mounts import network_file_system
 from search.text import one_line
 
-_LONGEST_PAUSE_S = 0.05
-_FOREIGN_GRACE_S = 30.0  # Optuna's own for a lock whose holder shows no life
-_MARK = b"flock"  # tells our lock file from that of `JournalFileOpenLock`, which is empty
-_TAIL = 256  # bytes; more than most records have
-_RECORD_START = b'{"op_code":'
 
-
-class Journal(TellsEnds, JournalStorage):
+class Journal(TellsEnds, OpenJournal):
     """Optuna's storage, with what a driver wants beside.
 
     Args:
@@ -55,15 +42,14 @@ class Journal(TellsEnds, JournalStorage):
 
     def known(self, study_id: int) -> Known:
         """Returns what this process knows of a study, without asking the file."""
-        there = study_id in self._replay_result._study_id_to_trial_ids
-        return Known(self._replay_result.get_all_trials(study_id, None) if there else [], self.told_ends)
+        return Known(self.replayed_trials(study_id), self.told_ends)
 
     def stored(self, name: str) -> Stored | None:
         """Returns what the file holds of a study, read from its beginning; None where it is not there."""
         fresh = JournalStorage(JournalFileBackend(str(self.path), lock_obj=NoLock(self.path)))
         for study in fresh.get_all_studies():
             if study.study_name == name:
-                trials = fresh.get_all_trials(study._study_id, deepcopy=False)
+                trials = fresh.get_all_trials(study_id_of(study), deepcopy=False)
                 return Stored(study.system_attrs.get(TOKEN_KEY), {trial.number: end_of(trial) for trial in trials})
         return None
 
@@ -71,9 +57,8 @@ class Journal(TellsEnds, JournalStorage):
         """Ends a trial that has ended some time ago, as `set_trial_state_values` ends one now."""
         moment = ended.astimezone(UTC).isoformat(timespec="microseconds")
         record = {"trial_id": trial_id, "state": state, "values": values, "datetime_complete": moment}
-        with self._telling(trial_id, state, values), self._thread_lock:
-            self._write_log(JournalOperation.SET_TRIAL_STATE_VALUES, record)
-            self._sync_with_backend()
+        with self.telling(trial_id, state, values):
+            self.write_end(record)
 
     def change_study_user_attr(self, study_id: int, key: str, change: Callable[[Any], Any]) -> None:
         """Changes a study's user attribute in one step: what `change` is given is what it replaces, whoever else writes."""
@@ -104,241 +89,3 @@ def open_journal(url: str, path: Path, *, writable: bool) -> Journal:
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:  # whatever replaying it stumbles on
         reason = one_line(error)
         raise StorageError(f"{url}: must be a sound journal of Optuna; got: {reason}. {remedy('malformed')}") from None
-
-
-class NoLock(BaseJournalFileLock):
-    """Refuses to be locked, and so written: for who only reads.
-
-    Args:
-        path: The journal.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def acquire(self) -> bool:
-        """Raises an error."""
-        raise OSError(errno.EROFS, "it is open for reading only", str(self._path))
-
-    def release(self) -> None:
-        """Has nothing to do."""
-
-
-class MendingLock(BaseJournalFileLock):
-    """Sees, before another record is written behind the last one, that this is still there and whole.
-
-    What a full disk or a power failure left of a record is cut off: Optuna leaves out a last line without its end when it
-    reads, but writes on behind it, and can then read neither. A thread that has the lock may take it again.
-
-    Args:
-        path: The journal.
-        lock: Does the locking.
-
-    Attributes:
-        touched: Somebody has changed the journal in another way than by adding to it.
-    """
-
-    def __init__(self, path: Path, lock: BaseJournalFileLock) -> None:
-        self.touched = False
-        self._path = path
-        self._lock = lock
-        self._thread = threading.RLock()
-        self._depth = 0
-        self._end: _End | None = None
-
-    def acquire(self) -> bool:
-        """Locks the journal, and mends its end."""
-        self._thread.acquire()
-        try:
-            if self._depth == 0:
-                self._lock_and_mend()
-        except BaseException:
-            self._thread.release()
-            raise
-        self._depth += 1
-        return True
-
-    def release(self) -> None:
-        """Unlocks the journal."""
-        try:
-            self._depth -= 1
-            if self._depth == 0:
-                try:
-                    self._end = _End.of(self._path)
-                finally:
-                    self._lock.release()
-        finally:
-            self._thread.release()
-
-    def _lock_and_mend(self) -> None:
-        self._lock.acquire()
-        try:
-            if self._end is not None and self._end.whole:
-                self.touched |= self._end.check(self._path)
-            _cut_torn_record(self._path)
-        except BaseException:
-            self._lock.release()
-            raise
-
-
-@dataclass(frozen=True)
-class _End:
-    """The end of a journal, as it was: records are only ever added behind it.
-
-    Attributes:
-        inode: Of the file, with its device.
-        size: Of the file, in bytes.
-        tail: Its last bytes.
-        changed_ns: When the file was last written to.
-    """
-
-    inode: tuple[int, int]
-    size: int
-    tail: bytes
-    changed_ns: int = field(compare=False)
-
-    @classmethod
-    def of(cls, path: Path, size: int | None = None) -> "_End":
-        """Returns that of a file, or of its first `size` bytes."""
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            size = status.st_size if size is None else min(size, status.st_size)
-            start = file.seek(max(0, size - _TAIL))
-            return cls((status.st_dev, status.st_ino), size, file.read(size - start), status.st_mtime_ns)
-
-    @property
-    def whole(self) -> bool:
-        """Whether it ends with a whole record; others may cut off what is left of one."""
-        return self.tail.endswith(b"\n")
-
-    def check(self, path: Path) -> bool:
-        """Returns whether the file was written to, and yet nothing added.
-
-        Raises:
-            OSError: It is another one by now, or does not go on from here.
-        """
-        now = _End.of(path, self.size)
-        if now != self:
-            raise OSError(errno.ESTALE, "it was cut or replaced since it was last written to", str(path))
-        return now.changed_ns != self.changed_ns and path.stat().st_size == self.size
-
-
-class LocalLock(BaseJournalFileLock):
-    """Optuna's lock file, which the kernel frees when its holder is killed.
-
-    `JournalFileSymlinkLock` lets everybody wait for half a minute after a holder was killed. Here the holder also has the lock
-    file locked by `flock`, so that whoever gets that knows the holder to be gone, and takes the file over. Programs of plain
-    Optuna see the same lock file, and theirs is seen here; such a one is waited for as Optuna does.
-
-    Args:
-        path: The journal; on a local file system, since others may not have `flock`.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._journal = path
-        self._path = Path(f"{path}{LOCK_FILE_SUFFIX}")
-        self._held = -1
-
-    def acquire(self) -> bool:
-        """Waits for the lock."""
-        pause_s = 0.001
-        sign_of_life, since = 0, time.monotonic()
-        while not (self._create() or self._take_over()):
-            if self._journal.stat().st_mtime_ns != sign_of_life or not self._is_foreign():
-                sign_of_life, since = self._journal.stat().st_mtime_ns, time.monotonic()
-            elif time.monotonic() - since > _FOREIGN_GRACE_S:
-                self._remove()
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-        return True
-
-    def release(self) -> None:
-        """Removes the lock file, and only then lets go of it."""
-        self._remove()
-        os.close(self._held)
-
-    def _create(self) -> bool:
-        try:
-            file = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-        except FileExistsError:
-            return False
-        self._held = file
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            os.write(file, _MARK)
-        except OSError:
-            self.release()
-            raise
-        return True
-
-    def _take_over(self) -> bool:
-        """Takes the lock of a holder that was killed."""
-        try:
-            file = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW)
-        except OSError as error:
-            if error.errno not in (errno.ELOOP, errno.ENOENT):  # plain Optuna's symbolic link, or gone by now
-                raise
-            return False
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(file), self._path.lstat()) and os.read(file, len(_MARK)) == _MARK:
-                self._held = file
-                return True
-        except (BlockingIOError, FileNotFoundError):
-            pass  # its holder lives, or has just removed it
-        os.close(file)
-        return False
-
-    def _is_foreign(self) -> bool:
-        """Returns whether a program of plain Optuna has made the lock file."""
-        try:
-            return self._path.is_symlink() or self._path.stat().st_size == 0
-        except FileNotFoundError:
-            return False
-
-    def _remove(self) -> None:
-        aside = f"{self._path}{uuid.uuid4()}{RENAME_FILE_SUFFIX}"
-        try:
-            os.rename(self._path, aside)
-            os.unlink(aside)
-        except FileNotFoundError:
-            pass  # plain Optuna took it for stale
-
-
-class NetworkLock(LocalLock):
-    """Optuna's lock file for network file systems, a symbolic link, which nobody but time frees when its holder is killed.
-
-    Of Optuna's own `JournalFileSymlinkLock` everybody waits for ever where its link leads nowhere, as that of a program which
-    was given the journal by a relative path does.
-    """
-
-    def release(self) -> None:
-        """Removes the lock file."""
-        self._remove()
-
-    def _create(self) -> bool:
-        try:
-            os.symlink(self._journal, self._path)
-        except FileExistsError:
-            return False
-        return True
-
-    def _take_over(self) -> bool:
-        return False
-
-    def _is_foreign(self) -> bool:
-        return True  # or ours of another machine: either is left alone as long as the journal grows
-
-
-def _cut_torn_record(path: Path) -> None:
-    with path.open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - 1, 0))
-        if file.read(1) in (b"\n", b""):
-            return
-        file.seek(0)
-        start = file.read().rfind(b"\n") + 1
-        file.seek(start)
-        if not _RECORD_START.startswith(file.read(len(_RECORD_START))):  # not ours to cut
-            raise OSError(errno.EINVAL, "the last line is no record of a journal", str(path))
-        file.truncate(start)

@@ -12,6 +12,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
 from search.errors import StorageError, StudyError
+from search.optuna_internals import METRIC_NAMES, add_trial, storage_of, study_id_of
 from search.storage import server, sqlite
 from search.storage.cache import OwnTrialsStorage
 from search.storage.database import open_database
@@ -92,7 +93,7 @@ def create_study(url: str, name: str, directions: Sequence[Direction], metrics: 
 
 def close(study: optuna.Study) -> None:
     """Closes the database's connections; a writer folds SQLite's write-ahead log into the one file, whoever reads it still."""
-    _close(study._storage)
+    _close(storage_of(study))
 
 
 def read_back(study: optuna.Study, url: str) -> ReadBack:
@@ -110,22 +111,23 @@ def change_user_attr(study: optuna.Study, key: str, change: Callable[[Any], Any]
         key: Of the attribute.
         change: Is given its value, or None, and returns the new one; it may be called again, with another value.
     """
-    storage = study._storage
+    storage = storage_of(study)
     if isinstance(storage, OwnTrialsStorage | Journal):
-        storage.change_study_user_attr(study._study_id, key, change)
+        storage.change_study_user_attr(study_id_of(study), key, change)
     else:  # one in memory, which nobody shares
         study.set_user_attr(key, change(study.user_attrs.get(key)))
 
 
 def shared(study: optuna.Study) -> server.ReconnectingStorage | None:
     """Returns the storage of a study that several drivers may write to, those of other machines too; None for any other."""
-    return study._storage if isinstance(study._storage, server.ReconnectingStorage) else None
+    storage = storage_of(study)
+    return storage if isinstance(storage, server.ReconnectingStorage) else None
 
 
 def study_lock(study: optuna.Study) -> contextlib.AbstractContextManager[None]:
     """Keeps the other drivers of a study, where there may be any, from adding trials to it for as long as it is entered."""
     among = shared(study)
-    return contextlib.nullcontext() if among is None else among.study_lock(study._study_id)
+    return contextlib.nullcontext() if among is None else among.study_lock(study_id_of(study))
 
 
 def end_trial(study: optuna.Study, trial_id: int, state: TrialState, values: Sequence[float] | None, ended: datetime) -> None:
@@ -134,16 +136,17 @@ def end_trial(study: optuna.Study, trial_id: int, state: TrialState, values: Seq
     Raises:
         UpdateFinishedTrialError: It has been ended before.
     """
-    if isinstance(study._storage, OwnTrialsStorage | Journal):
-        study._storage.end_trial(trial_id, state, values, ended)
+    storage = storage_of(study)
+    if isinstance(storage, OwnTrialsStorage | Journal):
+        storage.end_trial(trial_id, state, values, ended)
     else:  # in memory
-        study._storage.set_trial_state_values(trial_id, state, values)
+        storage.set_trial_state_values(trial_id, state, values)
 
 
 def _close(storage: optuna.storages.BaseStorage) -> None:
     storage.remove_session()
     if isinstance(storage, OwnTrialsStorage):
-        engine = storage._backend.engine
+        engine = storage.backend.engine
         if storage.writable and engine.dialect.name == "sqlite":
             sqlite.fold(engine)
         engine.dispose()
@@ -186,10 +189,9 @@ def snapshot(study: optuna.Study) -> optuna.Study:
     """Returns a copy in memory, with all trials and the study's own user attributes."""
     copy = optuna.create_study(study_name=study.study_name, directions=study.directions)
     for trial in study.get_trials(deepcopy=False):
-        # `Study.add_trial` wants more of a trial than the storage that it comes from, such as the time of its start.
-        copy._storage.create_new_trial(copy._study_id, template_trial=trial)
+        add_trial(copy, trial)
     for key, value in study.user_attrs.items():
         copy.set_user_attr(key, value)
     if study.metric_names:
-        copy._storage.set_study_system_attr(copy._study_id, "study:metric_names", study.metric_names)
+        storage_of(copy).set_study_system_attr(study_id_of(copy), METRIC_NAMES, study.metric_names)
     return copy

@@ -16,6 +16,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.errors import StorageError
+from search.optuna_internals import storage_of, study_id_of
 from search.records.attributes import TOKEN_KEY
 from search.storage import sqlite
 from search.storage.cache import OwnTrialsStorage
@@ -62,7 +63,7 @@ class ReadBack:
     """
 
     def __init__(self, study: optuna.Study, url: str) -> None:
-        storage = study._storage
+        storage = storage_of(study)
         assert isinstance(storage, OwnTrialsStorage | Journal)
         self._study = study
         self._storage = storage
@@ -112,7 +113,7 @@ class ReadBack:
                 raise
             self._give_up(describe_error(error, self._url) if isinstance(error, _FAILURES) else wrong, error)
         if isinstance(self._storage, OwnTrialsStorage) and self._path is not None:
-            sqlite.fold(self._storage._backend.engine)
+            sqlite.fold(self._storage.backend.engine)
         self.check()
 
     def _moved(self) -> str | None:
@@ -143,7 +144,7 @@ class ReadBack:
             return self._moved() or self._difference()
         except _FAILURES as error:
             away = isinstance(self._storage, ReconnectingStorage) and remedy(str(error)) != NO_DATABASE
-            known = self._storage.known(self._study._study_id)
+            known = self._storage.known(study_id_of(self._study))
             return None if away and len(known.told_ends) == self._confirmed else describe_error(error, self._url)
         except (LookupError, ValueError, TypeError, AttributeError, AssertionError) as error:  # what damaged records lead to
             return f"damaged records, {one_line(error)}"
@@ -152,7 +153,7 @@ class ReadBack:
             self._took_s, self._changed = min(self._read_at - began, _LONGEST_S), False
 
     def _difference(self) -> str | None:
-        known = self._storage.known(self._study._study_id)
+        known = self._storage.known(study_id_of(self._study))
         stored = self._stored()
         if stored is None:
             return f'no study "{self._frame.name}"'
@@ -190,7 +191,7 @@ class ReadBack:
         ) from error
 
     def _save(self) -> str:
-        known = self._storage.known(self._study._study_id)
+        known = self._storage.known(study_id_of(self._study))
         stem = self._path.stem if self._path is not None else self._frame.name
         path = rescue(self._frame, known, stem, folder(self._url))
         if path is None:
@@ -204,8 +205,9 @@ class ReadBack:
 
 def mark(study: optuna.Study) -> None:
     """Gives a study its token, where it has none."""
-    if TOKEN_KEY not in study._storage.get_study_system_attrs(study._study_id):
-        study._storage.set_study_system_attr(study._study_id, TOKEN_KEY, secrets.token_hex(8))
+    storage, study_id = storage_of(study), study_id_of(study)
+    if TOKEN_KEY not in storage.get_study_system_attrs(study_id):
+        storage.set_study_system_attr(study_id, TOKEN_KEY, secrets.token_hex(8))
 
 
 def _is_there(wanted: End, found: End | None) -> bool:

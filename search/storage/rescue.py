@@ -15,6 +15,7 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
+from search.optuna_internals import storage_of, study_id_of, trial_id_of
 from search.storage.ends import Known
 
 
@@ -37,8 +38,8 @@ class Frame:
     @classmethod
     def of(cls, study: optuna.Study) -> "Frame":
         """Returns that of a study as it is in the storage."""
-        storage, study_id = study._storage, study._study_id
-        return cls(study.study_name, study.directions, study.user_attrs, dict(storage.get_study_system_attrs(study_id)))
+        system_attrs = storage_of(study).get_study_system_attrs(study_id_of(study))
+        return cls(study.study_name, study.directions, study.user_attrs, dict(system_attrs))
 
 
 def rescue(frame: Frame, known: Known, stem: str, folder: Path) -> Path | None:
@@ -88,7 +89,7 @@ def _journal(frame: Frame, known: Known) -> bytes:
     for key, value in frame.user_attrs.items():
         study.set_user_attr(key, value)
     for key, value in frame.system_attrs.items():
-        study._storage.set_study_system_attr(study._study_id, key, value)
+        storage_of(study).set_study_system_attr(study_id_of(study), key, value)
     for trial in known.trials:
         study.add_trial(_as_told(trial, known))
     return b"".join(json.dumps(record, separators=(",", ":")).encode() + b"\n" for record in lines.records)
@@ -96,9 +97,10 @@ def _journal(frame: Frame, known: Known) -> bytes:
 
 def _as_told(trial: FrozenTrial, known: Known) -> FrozenTrial:
     """Returns a trial with the end that it was told, where the storage has not confirmed that."""
-    if trial._trial_id not in known.told_ends or trial.state.is_finished():
+    end = known.told_ends.get(trial_id_of(trial))
+    if end is None or trial.state.is_finished():
         return trial
-    state, values = known.told_ends[trial._trial_id]
+    state, values = end
     ended = copy.copy(trial)
     ended.state, ended.datetime_complete = state, datetime.now()
     ended.values = list(values) or None

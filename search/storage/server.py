@@ -14,11 +14,10 @@ from typing import Any
 
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._rdb.models import TrialHeartbeatModel
-from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.storages import RDBStorage
 from sqlalchemy.exc import DBAPIError
 
+from search.optuna_internals import models
 from search.storage import study_lock
 from search.storage.cache import OwnTrialsStorage
 from search.storage.errors import NO_DATABASE, remedy
@@ -62,6 +61,21 @@ def forbid_writing(engine: sqlalchemy.Engine) -> None:
     engine.dispose()  # a connection made before would not know
 
 
+def _made_again(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes a call again whose transaction was undone: once, on a connection that was waited for."""
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except StorageInternalError as error:
+            if not _was_undone(error.__cause__):
+                raise
+        return method(*args, **kwargs)
+
+    return call
+
+
 class ReconnectingStorage(OwnTrialsStorage):
     """A study's storage on a server that may go away for a while: waits, and goes on.
 
@@ -83,15 +97,42 @@ class ReconnectingStorage(OwnTrialsStorage):
         study_lock.bound_silence(backend.engine)
         backend.engine.dispose()  # the connections from before have no such bound
 
+    create_new_study = _made_again(OwnTrialsStorage.create_new_study)
+    delete_study = _made_again(OwnTrialsStorage.delete_study)
+    set_study_user_attr = _made_again(OwnTrialsStorage.set_study_user_attr)
+    set_study_system_attr = _made_again(OwnTrialsStorage.set_study_system_attr)
+    get_study_id_from_name = _made_again(OwnTrialsStorage.get_study_id_from_name)
+    get_study_name_from_id = _made_again(OwnTrialsStorage.get_study_name_from_id)
+    get_study_directions = _made_again(OwnTrialsStorage.get_study_directions)
+    get_study_user_attrs = _made_again(OwnTrialsStorage.get_study_user_attrs)
+    get_study_system_attrs = _made_again(OwnTrialsStorage.get_study_system_attrs)
+    get_all_studies = _made_again(OwnTrialsStorage.get_all_studies)
+    create_new_trial = _made_again(OwnTrialsStorage.create_new_trial)
+    set_trial_param = _made_again(OwnTrialsStorage.set_trial_param)
+    get_trial_id_from_study_id_trial_number = _made_again(OwnTrialsStorage.get_trial_id_from_study_id_trial_number)
+    set_trial_state_values = _made_again(OwnTrialsStorage.set_trial_state_values)
+    set_trial_intermediate_value = _made_again(OwnTrialsStorage.set_trial_intermediate_value)
+    set_trial_user_attr = _made_again(OwnTrialsStorage.set_trial_user_attr)
+    set_trial_system_attr = _made_again(OwnTrialsStorage.set_trial_system_attr)
+    get_trial = _made_again(OwnTrialsStorage.get_trial)
+    get_all_trials = _made_again(OwnTrialsStorage.get_all_trials)
+    get_best_trial = _made_again(OwnTrialsStorage.get_best_trial)
+    record_heartbeat = _made_again(OwnTrialsStorage.record_heartbeat)
+    end_trial = _made_again(OwnTrialsStorage.end_trial)
+    stored = _made_again(OwnTrialsStorage.stored)
+    change_study_user_attr = _made_again(OwnTrialsStorage.change_study_user_attr)
+
     def study_lock(self, study_id: int) -> contextlib.AbstractContextManager[None]:
         """Keeps other drivers of a study from asking for trials, and from giving any back, for as long as it is entered."""
-        return study_lock.lock(self._backend.engine, study_id)
+        return study_lock.lock(self.backend.engine, study_id)
 
+    @_made_again
     def beats(self, trial_ids: Collection[int]) -> dict[int, datetime]:
         """Returns the last heartbeat of each of these trials that has any, by the server's clock."""
-        with _create_scoped_session(self._backend.scoped_session) as session:
-            query = session.query(TrialHeartbeatModel.trial_id, TrialHeartbeatModel.heartbeat)
-            return {row[0]: row[1] for row in query.filter(TrialHeartbeatModel.trial_id.in_(trial_ids)).all()}
+        with self.session() as session:
+            beat = models.TrialHeartbeatModel
+            rows = session.query(beat.trial_id, beat.heartbeat).filter(beat.trial_id.in_(trial_ids))
+            return {row[0]: row[1] for row in rows.all()}
 
     def _connect(self, dialect: sqlalchemy.Dialect, _record: object, args: list[Any], params: dict[str, Any]) -> Any:
         assert dialect.dbapi is not None
@@ -107,24 +148,6 @@ class ReconnectingStorage(OwnTrialsStorage):
         _log.warning(f"{self._shown}: answers again.")
         self._limit_s = limit_s
         return connection
-
-
-def _made_again(method: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def call(self: ReconnectingStorage, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return method(self, *args, **kwargs)
-        except StorageInternalError as error:
-            if not _was_undone(error.__cause__):
-                raise
-        return method(self, *args, **kwargs)
-
-    return call
-
-
-_OTHERS = ("get_best_trial", "record_heartbeat", "beats", "end_trial", "stored", "change_study_user_attr")
-for _name in (*BaseStorage.__abstractmethods__, *_OTHERS):
-    setattr(ReconnectingStorage, _name, _made_again(getattr(ReconnectingStorage, _name)))
 
 
 def _was_undone(error: BaseException | None) -> bool:

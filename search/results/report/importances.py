@@ -7,10 +7,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import optuna
-from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
-from optuna.importance._base import BaseImportanceEvaluator
+from optuna.importance import (
+    BaseImportanceEvaluator,
+    FanovaImportanceEvaluator,
+    PedAnovaImportanceEvaluator,
+    get_param_importances,
+)
 from optuna.trial import FrozenTrial
 
+from search.optuna_internals import add_trial
 from search.text import one_line, plain
 
 _TREE_DEPTH = 8
@@ -86,7 +91,7 @@ def _only(study: optuna.Study, trials: Sequence[FrozenTrial]) -> optuna.Study:
     """Returns a study of these trials alone: others may have values that are none, which Optuna's evaluators take."""
     copy = optuna.create_study(directions=study.directions)
     for trial in trials:
-        copy._storage.create_new_trial(copy._study_id, template_trial=trial)
+        add_trial(copy, trial)
     return copy
 
 

@@ -8,7 +8,7 @@ import pytest
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
 
 from search.errors import StorageError
-from search.storage import journal
+from search.storage import journal, journal_lock
 from search.storage import open as storage
 
 URL = "journal:///demo.log"
@@ -61,7 +61,7 @@ def test_a_lock_whose_holder_was_killed_is_taken_over_at_once(study, environment
     script = """
 import time
 from pathlib import Path
-from search.storage.journal import LocalLock
+from search.storage.journal_lock import LocalLock
 LocalLock(Path("demo.log")).acquire()
 print("locked", flush=True)
 time.sleep(60)
@@ -90,7 +90,7 @@ def test_plain_optunas_lock_is_waited_for_and_broken_when_stale(study, theirs, m
     writer.join(5)
     assert study.user_attrs == {"key": 1}
     theirs("demo.log").acquire()
-    monkeypatch.setattr(journal, "_FOREIGN_GRACE_S", 0.2)
+    monkeypatch.setattr(journal_lock, "_FOREIGN_GRACE_S", 0.2)
     study.set_user_attr("key", 2)
     assert study.user_attrs == {"key": 2}
 
@@ -112,7 +112,7 @@ for number in range(20):
 def test_a_network_file_system_gets_a_lock_without_flock(monkeypatch):
     monkeypatch.setattr(journal, "network_file_system", lambda path: "nfs4")
     made = storage.create_study(URL, "demo", ["maximize"], [])
-    assert isinstance(made._storage._backend._lock._lock, journal.NetworkLock)
+    assert isinstance(made._storage._backend._lock._lock, journal_lock.NetworkLock)
 
 
 HOLDER = """
@@ -141,7 +141,7 @@ def test_a_killed_holder_of_a_journal_in_a_folder_is_not_waited_for_without_end(
         process.stdout.readline()
         process.kill()
     assert Path("store/demo.log.lock").exists() == (holder == "ours"), "it leads to the journal, or nowhere"
-    monkeypatch.setattr(journal, "_FOREIGN_GRACE_S", 0.2)
+    monkeypatch.setattr(journal_lock, "_FOREIGN_GRACE_S", 0.2)
     writer = threading.Thread(target=study.set_user_attr, args=("key", 1), daemon=True)
     writer.start()
     writer.join(10)

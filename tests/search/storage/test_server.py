@@ -5,9 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy
+from optuna.storages import BaseStorage
 
 from search.errors import StorageError
 from search.storage import open as storage
+from search.storage.server import ReconnectingStorage
 from tests.search.servers import SERVERS
 
 
@@ -95,3 +97,7 @@ def test_a_first_connection_is_not_waited_for(server):
     url = server.new_database().replace(str(server.port), "1")
     with pytest.raises(StorageError, match="Start the server or correct host and port"):
         storage.create_study(url, "demo", ["maximize"], [])
+
+
+def test_every_call_of_a_storage_is_made_again():
+    assert BaseStorage.__abstractmethods__ <= vars(ReconnectingStorage).keys()

@@ -1,0 +1,154 @@
+"""The one module that uses private names of Optuna, whose version is capped for their sake (setup.cfg)."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
+from optuna.storages._rdb import models
+from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.storages.journal import JournalStorage
+from optuna.storages.journal._file import LOCK_FILE_SUFFIX, RENAME_FILE_SUFFIX, BaseJournalFileLock
+from optuna.storages.journal._storage import JournalOperation
+from optuna.study import StudyDirection
+from optuna.study._frozen import FrozenStudy
+from optuna.study._multi_objective import _get_pareto_front_trials_by_trials
+from optuna.study._tell import _tell_with_warning
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.orm import Session
+
+__all__ = [
+    "LOCK_FILE_SUFFIX",
+    "METRIC_NAMES",
+    "RENAME_FILE_SUFFIX",
+    "BaseJournalFileLock",
+    "CachedStorage",
+    "OpenJournal",
+    "models",
+]
+
+METRIC_NAMES = "study:metric_names"
+"""Study system attribute: the names of the values."""
+
+
+def storage_of(study: optuna.Study) -> BaseStorage:
+    """Returns the storage of a study."""
+    return study._storage
+
+
+def study_id_of(study: optuna.Study | FrozenStudy) -> int:
+    """Returns the id of a study in its storage."""
+    return study._study_id
+
+
+def trial_id_of(trial: optuna.Trial | FrozenTrial) -> int:
+    """Returns the id of a trial in its storage."""
+    return trial._trial_id
+
+
+def add_trial(study: optuna.Study, trial: FrozenTrial) -> int:
+    """Adds a trial as it is, and returns its id: `Study.add_trial` wants more of one, such as the time of its start."""
+    return study._storage.create_new_trial(study._study_id, template_trial=trial)
+
+
+def suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
+    """Returns a parameter, drawn from any distribution."""
+    return trial._suggest(name, distribution)
+
+
+def tell_once(trial: optuna.Trial, state: TrialState, values: Sequence[float] | None) -> TrialState:
+    """Tells how a trial ended, as `Study.optimize` does: `Study.tell` would read the trial once more, only to return it.
+
+    Returns:
+        The state that is stored: another one where it had ended before.
+    """
+    return _tell_with_warning(trial.study, trial, values, state, skip_if_finished=True)[0]
+
+
+def pareto_front(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> list[FrozenTrial]:
+    """Returns the COMPLETE trials that no other one dominates."""
+    return _get_pareto_front_trials_by_trials(trials, directions)
+
+
+class CachedStorage(_CachedStorage):
+    """Optuna's cache in front of a database, in the reach of ours.
+
+    Attributes:
+        backend: Optuna's storage without a cache.
+        own: The ids of unfinished trials that need not be read again: the cache is told of each change to them.
+    """
+
+    def __init__(self, backend: RDBStorage) -> None:
+        super().__init__(backend)
+        self.backend = backend
+        self.own: set[int] = set()
+        self._newest: dict[int, int] = {}  # by study, the highest id that was read; a study's trials get theirs in order
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[Session]:
+        """Begins a transaction of its own, which the end of the block commits."""
+        with _create_scoped_session(self.backend.scoped_session) as session:
+            yield session
+
+    def cached_trials(self, study_id: int) -> list[FrozenTrial]:
+        """Returns the trials of a study as they were last read or written."""
+        return list(self._studies[study_id].trials.values()) if study_id in self._studies else []
+
+    def cached_trial(self, trial_id: int) -> FrozenTrial:
+        """Returns a trial that is in the cache."""
+        study_id, number = self._trial_id_to_study_id_and_number[trial_id]
+        return self._studies[study_id].trials[number]
+
+    def replace_cached(self, trial_id: int, trial: FrozenTrial) -> None:
+        """Puts a trial in the place of what the cache has of it."""
+        study_id, number = self._trial_id_to_study_id_and_number[trial_id]
+        self._studies[study_id].trials[number] = trial
+
+    def end_trial_at(self, trial_id: int, state: TrialState, values: Sequence[float] | None, ended: datetime) -> None:
+        """Ends a trial at a time that is given."""
+        with self.session() as session:
+            trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
+            self.backend.check_trial_is_updatable(trial_id, trial.state)  # type: ignore[arg-type]
+            for objective, value in enumerate(values or ()):
+                self.backend._set_trial_value_without_commit(session, trial, objective, value)
+            trial.state, trial.datetime_complete = state, ended
+
+    def _add_trials_to_cache(self, study_id: int, trials: list[FrozenTrial]) -> None:
+        """Takes trials in; one in the place of another is no trial of this study as it was."""
+        cached = self._studies[study_id].trials
+        for trial in trials:
+            if trial.number in cached and cached[trial.number]._trial_id != trial._trial_id:
+                raise StorageInternalError(f"trial {trial.number} is there twice")
+        super()._add_trials_to_cache(study_id, trials)
+
+    def _read_trials_from_remote_storage(self, study_id: int) -> None:
+        with self._lock:
+            study = self._studies.setdefault(study_id, _StudyInfo())
+            newest = self._newest.get(study_id, -1)
+            # A trial of our own that is new is read this once: after that, only we change it.
+            trials = self.backend._get_trials(study_id, None, study.unfinished_trial_ids - self.own, newest)
+            self._add_trials_to_cache(study_id, trials)
+            for trial in trials:
+                change = study.unfinished_trial_ids.discard if trial.state.is_finished() else study.unfinished_trial_ids.add
+                change(trial._trial_id)
+            self._newest[study_id] = max([newest, *(trial._trial_id for trial in trials)])
+
+
+class OpenJournal(JournalStorage):
+    """Optuna's journal, in the reach of ours."""
+
+    def replayed_trials(self, study_id: int) -> list[FrozenTrial]:
+        """Returns the trials of a study as they were last read or written."""
+        replayed = self._replay_result
+        return replayed.get_all_trials(study_id, None) if study_id in replayed._study_id_to_trial_ids else []
+
+    def write_end(self, record: dict[str, Any]) -> None:
+        """Writes the record of a trial's end, and reads it."""
+        with self._thread_lock:
+            self._write_log(JournalOperation.SET_TRIAL_STATE_VALUES, record)
+            self._sync_with_backend()
