@@ -11,6 +11,11 @@ from search.streams import forgive_output, unwritten_output
 from search.text import error_line
 
 COMMANDS = {
+    "init": (
+        "Write a commented study file, and an objective where there is none yet.",
+        "search init",
+        "search init digits.toml --template own-keras",
+    ),
     "launch": (
         "Create or resume a study and run its trials.",
         "search launch studies/brain-mri.toml",

@@ -1,0 +1,58 @@
+"""`search init` writes what runs as it is."""
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from search.study_file.load import load
+
+ROOT = Path(__file__).parents[3]
+OWN = ["own", pytest.param("own-keras", marks=pytest.mark.slow)]
+
+
+def test_the_main_study_is_the_template():
+    """Who has the clone and who has the package begin with the same study."""
+    template = resources.files("search.commands") / "templates" / "brain-mri.toml"
+    assert template.read_bytes() == (ROOT / "studies" / "brain-mri.toml").read_bytes()
+
+
+def test_the_brain_mri_study(search):
+    lines = search("init").stdout.splitlines()
+    assert lines == ["wrote brain-mri.toml", "Next:  search launch brain-mri.toml"]
+    spec = load("brain-mri.toml")
+    assert (spec.name, spec.target) == ("brain-mri", "tumorcls.objective:BrainTumourObjective")
+    assert "studies/" not in Path("brain-mri.toml").read_text()
+
+
+@pytest.mark.parametrize("template", OWN)
+def test_an_objective_of_ones_own_runs(search, read_study, template):
+    Path("objectives.py").unlink(missing_ok=True)
+    lines = search("init", "mine.toml", "--template", template).stdout.splitlines()
+    assert lines == ["wrote mine.toml", "wrote objective.py", "Next:  search launch mine.toml"]
+    written = Path("mine.toml").read_text() + Path("objective.py").read_text()
+    assert f"{template}.toml" not in written
+    search("launch", "mine.toml", "--trials", "2", "--quiet")
+    trials = read_study("mine", "sqlite:///mine.db").trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 2
+    assert all(trial.value > 0.5 for trial in trials[:1]), "the hand-picked config learns"
+    asked = tomllib.loads(Path("mine.toml").read_text())["space"]
+    assert all(trial.params.keys() == asked.keys() for trial in trials)
+    assert len(trials[0].intermediate_values) == tomllib.loads(Path("mine.toml").read_text())["objective"]["epochs"]
+
+
+def test_nothing_is_overwritten(search):
+    Path("objective.py").write_text("mine")
+    refused = search("init", "--template", "own", code=1)
+    assert "objective.py: must not be there yet; got a file" in refused.stderr
+    assert not Path("own.toml").exists()
+    assert Path("objective.py").read_text() == "mine"
+
+
+def test_another_folder_and_a_wrong_name(search):
+    Path("sub folder").mkdir()
+    lines = search("init", "sub folder/a.toml", "--template", "own").stdout.splitlines()
+    assert lines[-1] == "Next:  cd 'sub folder' && search launch a.toml"
+    assert "must end in .toml" in search("init", "study.yaml", code=1).stderr
+    assert "nowhere/a.toml: must be writable" in search("init", "nowhere/a.toml", code=1).stderr
