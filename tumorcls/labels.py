@@ -1,4 +1,4 @@
-"""The four classes in their fixed order: the only place that turns a name into an index.
+"""The four classes in their fixed order, and how names are read: the only place that turns a name into an index.
 
 The order is alphabetical and never follows the order of folders on a disk. A model saved by this package carries it inside.
 """
@@ -50,3 +50,8 @@ def index_of(label: str) -> int:
         ValueError: `label` is not one of `CLASSES`.
     """
     return CLASSES.index(label)
+
+
+def words(name: str) -> str:
+    """Returns the name of a class, a noise or a setting as it is read: ``salt_pepper`` -> ``salt pepper``."""
+    return name.replace("_", " ")

@@ -41,8 +41,8 @@ def command(folders: tuple[str, ...], cache_dir: Path | None, page: Path | None,
             view = Table(box=None, pad_edge=False, header_style="dim")
             for k, name in enumerate(table.header):
                 view.add_column(Text(name), justify="right" if k else "left", overflow="fold")
-            for row in table.rows:
-                view.add_row(*(Text(cell) for cell in row), style="bold" if row[0] == "all" else "")
+            for row, kind in zip(table.rows, table.kinds, strict=True):
+                view.add_row(*map(Text, row), style="bold" if kind == "sum" else "")
             console.print(view)
     if page is not None:
         write_page(report, data, page)

@@ -1,11 +1,11 @@
-"""What is wrong with a data set? Counts, copies, leaks, conflicts and confounding, as one frozen record.
+"""Examines a data set for what is wrong with it: counts, copies, leaks, conflicts and confounding, as one frozen record.
 
 The terminal (`tumorcls audit`) and the page (`tumorcls.reports.audit_page`) both show `Audit.tables`, so their numbers cannot
 differ.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,12 +22,28 @@ _SIZES = 8
 
 @dataclass(frozen=True)
 class Table:
-    """A heading, a sentence that says what to make of it, column names, and rows of text."""
+    """Figures of an audit as text.
 
+    Attributes:
+        id: Names it on a page, where pictures belong to some.
+        title: A heading.
+        note: A sentence that says what to make of it.
+        header: Column names.
+        rows: Texts, one for each column.
+        kinds: Of each row: ``sum`` of those above, ``good`` or ``bad`` for a figure that should be 0, ``hash``, or nothing.
+    """
+
+    id: str
     title: str
     note: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    kinds: tuple[str, ...]
+
+    @property
+    def numeric(self) -> tuple[bool, ...]:
+        """Whether each column holds counts only."""
+        return tuple(all(cell.replace(",", "").isdigit() for cell in column) for column in zip(*self.rows, strict=True))
 
 
 @dataclass(frozen=True)
@@ -91,32 +107,35 @@ class Audit:
 
     def tables(self) -> tuple[Table, ...]:
         """Returns every figure of the report as text."""
-        tables = [self._overview(), _cross_table("Images per class and source", self._confounding(), self.counts)]
+        tables = [self._overview(), _cross_table("counts", "Images per class and source", self._confounding(), self.counts)]
         tables += [self._copies(), self._twins(), self._conflicts()]
-        tables.append(_cross_table("The split", self._split_note(), self.parts, PARTS))
-        tables.append(_cross_table("Sizes in pixels", "Width x height; the most frequent first.", self.sizes))
+        tables.append(_cross_table("split", "The split", self._split_note(), self.parts, PARTS))
+        tables.append(_cross_table("sizes", "Sizes in pixels", "Width x height; the most frequent first.", self.sizes))
         if self.unreadable:
-            rows = tuple((reason,) for reason in self.unreadable)
-            tables.append(Table("Unreadable files", "Listed and left out.", ("file and reason",), rows))
+            rows = [(reason,) for reason in self.unreadable]
+            tables.append(_table("unreadable", "Unreadable files", "Listed and left out.", ("file and reason",), rows))
         if self.left_out:
-            counted = tuple((f"{one.source}/{one.folder}", one.suffix or "none", f"{one.count:,}") for one in self.left_out)
+            counted = [(f"{one.source}/{one.folder}", one.suffix or "none", f"{one.count:,}") for one in self.left_out]
             note = "No images by their names, or in folders that do not count. Move them where they belong, or away."
-            tables.append(Table("Files passed over", note, ("folder", "ending", "files"), counted))
+            tables.append(_table("passed-over", "Files passed over", note, ("folder", "ending", "files"), counted))
         return tuple(tables)
 
     def _overview(self) -> Table:
-        rows = (
-            ("images", f"{self.images:,}"),
-            ("unreadable files", f"{len(self.unreadable):,}"),
-            ("files passed over", f"{sum(one.count for one in self.left_out):,}"),
-            ("different pictures", f"{self.images - self.pictures.extra:,}"),
-            ("groups with conflicting labels", f"{len(self.conflicts):,}"),
-            ("test images with a copy in training, random split", f"{self.naive_leak:.1%}"),
-            ("groups on both sides of this split", f"{self.straddling:,}"),
-            ("manifest sha256", self.manifest_sha256[:16]),
-            ("split sha256", self.split_sha256[:16]),
+        passed_over = sum(one.count for one in self.left_out)
+        figures = (
+            ("images", f"{self.images:,}", ""),
+            ("unreadable files", f"{len(self.unreadable):,}", _judged(len(self.unreadable))),
+            ("files passed over", f"{passed_over:,}", _judged(passed_over)),
+            ("different pictures", f"{self.images - self.pictures.extra:,}", ""),
+            ("groups with conflicting labels", f"{len(self.conflicts):,}", _judged(len(self.conflicts))),
+            ("test images with a copy in training, random split", f"{self.naive_leak:.1%}", _judged(round(self.naive_leak, 3))),
+            ("groups on both sides of this split", f"{self.straddling:,}", _judged(self.straddling)),
+            ("manifest sha256", self.manifest_sha256[:16], "hash"),
+            ("split sha256", self.split_sha256[:16], "hash"),
         )
-        return Table("Overview", "What a random split would leak, and what this one does.", ("what", "figure"), rows)
+        rows, kinds = tuple((what, figure) for what, figure, _ in figures), tuple(kind for *_, kind in figures)
+        note = "What a random split would leak, and what this one does."
+        return Table("overview", "Overview", note, ("what", "figure"), rows, kinds)
 
     def _confounding(self) -> str:
         label, source, share = _most_confounded(self.counts)
@@ -127,24 +146,21 @@ class Audit:
 
     def _copies(self) -> Table:
         named = (("same file", self.files), ("same pixels", self.pixels), ("same picture (near duplicates too)", self.pictures))
-        rows = tuple((name, f"{c.extra:,}", f"{c.sets:,}", f"{c.images:,}") for name, c in named)
+        rows = [(name, f"{c.extra:,}", f"{c.sets:,}", f"{c.images:,}") for name, c in named]
         largest = ", ".join(map(str, self.largest)) or "none"
         note = f"Largest groups of one picture: {largest}. Groups with images of several sources: {self.across_sources:,}."
-        return Table("Copies", note, ("copies", "beyond the first", "groups", "images in them"), rows)
+        return _table("copies", "Copies", note, ("copies", "beyond the first", "groups", "images in them"), rows)
 
     def _twins(self) -> Table:
-        rows = tuple(
-            (t.source, f"{t.test:,}", f"{t.same_file:,}", f"{t.same_pixels:,}", f"{t.same_picture:,}") for t in self.twins
-        )
+        rows = [(t.source, f"{t.test:,}", f"{t.same_file:,}", f"{t.same_pixels:,}", f"{t.same_picture:,}") for t in self.twins]
         note = "Images of the published test folder that have a copy in a published training folder, of whichever source."
-        return Table(
-            "Twins across the official split", note, ("source", "test", "same file", "same pixels", "same picture"), rows
-        )
+        header = ("source", "test", "same file", "same pixels", "same picture")
+        return _table("twins", "Twins across the official split", note, header, rows)
 
     def _conflicts(self) -> Table:
-        rows = tuple((str(c.group), ", ".join(c.labels), str(len(c.members))) for c in self.conflicts)
+        rows = [(str(c.group), ", ".join(c.labels), str(len(c.members))) for c in self.conflicts]
         note = "Copies whose labels differ; left out of training unless asked for."
-        return Table("Label conflicts", note, ("group", "labels", "images"), rows)
+        return _table("conflicts", "Label conflicts", note, ("group", "labels", "images"), rows)
 
     def _split_note(self) -> str:
         return (
@@ -250,7 +266,15 @@ def _naive_leak(groups: npt.NDArray[np.int64], settings: SplitSettings) -> float
     return float(np.isin(groups[test], groups[train]).mean()) if test.any() else 0.0
 
 
-def _cross_table(title: str, note: str, counts: dict[tuple[str, str], int], columns: tuple[str, ...] = ()) -> Table:
+def _judged(count: float) -> str:
+    return "bad" if count else "good"
+
+
+def _table(id: str, title: str, note: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
+    return Table(id, title, note, header, tuple(rows), ("",) * len(rows))
+
+
+def _cross_table(id: str, title: str, note: str, counts: dict[tuple[str, str], int], columns: tuple[str, ...] = ()) -> Table:
     rows = list(dict.fromkeys(row for row, _ in counts))
     columns = columns or tuple(dict.fromkeys(sorted(column for _, column in counts)))
     body = []
@@ -259,4 +283,4 @@ def _cross_table(title: str, note: str, counts: dict[tuple[str, str], int], colu
         body.append((row, *(f"{count:,}" for count in line), f"{sum(line):,}"))
     sums = [sum(counts.get((row, column), 0) for row in rows) for column in columns]
     body.append(("all", *(f"{count:,}" for count in sums), f"{sum(sums):,}"))
-    return Table(title, note, ("", *columns, "all"), tuple(body))
+    return Table(id, title, note, ("", *columns, "all"), tuple(body), ("",) * len(rows) + ("sum",))

@@ -1,4 +1,4 @@
-"""How does one answer look? The image, and beside it what spoke for the likeliest class."""
+"""Draws one answer: the image, and beside it what spoke for the likeliest class."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -8,6 +8,7 @@ from tumorcls.data.images import fit_square
 from tumorcls.files import encode_png
 from tumorcls.inference.activation_map import overlay
 from tumorcls.inference.predict import UNCERTAIN, Prediction
+from tumorcls.labels import words
 
 _SIDE, _MARGIN, _TITLE, _FOOT = 300, 12, 30, 26
 _INK, _SOFT, _PAPER = (28, 36, 48), (91, 102, 117), (255, 255, 255)
@@ -29,5 +30,5 @@ def draw_answer(prediction: Prediction) -> bytes:
 
 def _caption(prediction: Prediction) -> str:
     name, share = max(prediction.probabilities.items(), key=lambda pair: pair[1])
-    likeliest = f"{name.replace('_', ' ')} {share:.0%}"
+    likeliest = f"{words(name)} {share:.0%}"
     return f"{UNCERTAIN}, likeliest {likeliest}" if prediction.answer == UNCERTAIN else likeliest

@@ -1,4 +1,4 @@
-"""What does a model say of an image, and how much noise changes its mind? A page in the browser, for people who look.
+"""Serves a page in the browser that says what a model makes of an image, and how much noise changes its mind.
 
 The page asks nothing of any other computer, and answers no page of another origin. Bottle routes, which optuna-dashboard brings
 along; `tumorcls.inference.server` keeps the server up.
@@ -10,7 +10,6 @@ import json
 import socket
 import threading
 from functools import partial
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import bottle
@@ -26,7 +25,7 @@ from tumorcls.files import encode_png
 from tumorcls.inference.activation_map import Explainer, overlay
 from tumorcls.inference.predict import UNCERTAIN
 from tumorcls.noise.severity import SEVERITIES, SEVERITY_LEVELS, corrupt
-from tumorcls.reports.page import policy
+from tumorcls.reports.page import policy, render
 
 if TYPE_CHECKING:
     from tumorcls.model.saved_model import SavedModel
@@ -125,19 +124,14 @@ def make_app(answering: Answering, host: str = "127.0.0.1") -> bottle.Bottle:
 
 
 def page() -> str:
-    """Returns the page as HTML."""
-    options = "".join(f'<option value="{name}">{name.replace("_", " ")}</option>' for name in SEVERITIES)
-    return _template().replace("@DISCLAIMER@", DISCLAIMER).replace("@NOISES@", options)
-
-
-def _template() -> str:
-    return files("tumorcls.inference").joinpath("web.html").read_text(encoding="utf-8")
+    """Returns the page as HTML. It holds nothing that a stranger wrote."""
+    return render("inference/web.html", noises=list(SEVERITIES), severities=len(SEVERITY_LEVELS))
 
 
 def _send_page() -> str:
-    rules = policy([_template()], answers=True)
-    bottle.response.set_header("Content-Security-Policy", f"{rules}; frame-ancestors 'none'")
-    return page()
+    html = page()
+    bottle.response.set_header("Content-Security-Policy", f"{policy([html], answers=True)}; frame-ancestors 'none'")
+    return html
 
 
 def _refusal(request: bottle.BaseRequest, names: set[str]) -> str:

@@ -8,6 +8,7 @@ from plotly.subplots import make_subplots
 
 from tumorcls.evaluation.bootstrap import Estimate
 from tumorcls.evaluation.record import Evaluation, Scores
+from tumorcls.labels import words
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe & Ito 2008: told apart by colour-blind readers."""
@@ -24,7 +25,7 @@ def _text(name: str) -> str:
 
 def title_of(name: str) -> str:
     """Returns a name in words: ``salt_pepper`` -> ``Salt pepper``."""
-    return name.replace("_", " ").capitalize()
+    return words(name).capitalize()
 
 
 def robustness_curves(evaluation: Evaluation, reference: Evaluation | None) -> go.Figure:
@@ -73,7 +74,7 @@ def confusion_matrices(evaluation: Evaluation) -> go.Figure:
             **_place(place),
         )
     scale = {"colorscale": "Blues", "cmin": 0, "cmax": 1, "colorbar": {"title": "share of<br>true class", "tickformat": ".0%"}}
-    figure.update_layout(coloraxis=scale, height=290 * _rows(len(shown)) + 70)
+    figure.update_layout(coloraxis=scale, height=320 * _rows(len(shown)) + 70)
     figure.update_yaxes(autorange="reversed")
     return figure
 
@@ -140,7 +141,7 @@ def _add_line(
 def _grid(titles: list[str]) -> go.Figure:
     rows = _rows(len(titles))
     figure = make_subplots(
-        rows, min(_COLUMNS, len(titles)), subplot_titles=titles, shared_yaxes=True, vertical_spacing=0.24 / rows
+        rows, min(_COLUMNS, len(titles)), subplot_titles=titles, shared_yaxes=True, vertical_spacing=0.34 / rows
     )
     return figure.update_layout(template="plotly_white", margin={"l": 60, "r": 20, "t": 50, "b": 50})
 
@@ -150,7 +151,7 @@ def _finish_severity_axes(figure: go.Figure, measure: str, panels: int) -> go.Fi
     figure.update_yaxes(range=[0, 1.02])
     figure.update_yaxes(title=measure, col=1)
     legend = {"orientation": "h", "y": 1.0, "yref": "container", "yanchor": "top", "x": 0}
-    return figure.update_layout(height=320 * _rows(panels) + 60, legend=legend, margin_t=90)
+    return figure.update_layout(height=340 * _rows(panels) + 60, legend=legend, margin_t=90)
 
 
 def _rows(panels: int) -> int:

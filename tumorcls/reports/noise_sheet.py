@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tumorcls.config.train_config import TrainConfig, ViewRecipe
 from tumorcls.data.images import fit_square
+from tumorcls.labels import words
 from tumorcls.noise.severity import SEVERITIES, SEVERITY_LEVELS, corrupt
 
 Pixels = NDArray[np.uint8]
@@ -86,7 +87,7 @@ def _noise_rows(square: Pixels, name: str, seed: int) -> list[Row]:
         for severity, parameter in zip(SEVERITY_LEVELS, parameters, strict=True):
             noisy = corrupt(square[None], noise, severity, seed, [name])[0]
             tiles.append(Tile(noisy, f"severity {severity}: {parameter:g}"))
-        rows.append(Row(noise.replace("_", " "), _UNITS[noise], tuple(tiles)))
+        rows.append(Row(words(noise), _UNITS[noise], tuple(tiles)))
     return rows
 
 

@@ -1,17 +1,52 @@
-"""How is text from anywhere put into a page so that it stays text, and the page loads nothing from elsewhere?
+"""Turns a template and what it shows into one page, in which text from anywhere stays text and nothing loads from elsewhere.
 
-Two locks. Every text is escaped. And every page carries a Content-Security-Policy that forbids all but its own styles, its own
-scripts (by their hashes) and pictures that lie inside it: what slips through the first lock is neither run nor fetched.
+Two locks. Jinja escapes every text. And every page carries a Content-Security-Policy that forbids all but its own styles, its
+own scripts (by their hashes) and pictures that lie inside it: what slips through the first lock is neither run nor fetched.
 """
 
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Iterable
+from functools import cache
+
+import cv2
+import numpy as np
+import plotly.graph_objects as go
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from tumorcls import DISCLAIMER
+from tumorcls.labels import words
 
 _SCRIPT = re.compile(r"<script\b[^>]*>(.*?)</script>", re.DOTALL)
 _STYLE = re.compile(r"<style\b[^>]*>(.*?)</style>", re.DOTALL)
+
+
+@cache
+def environment() -> Environment:
+    """Returns what templates of this package are read with; a template's name is its path in the package."""
+    environment = Environment(
+        loader=PackageLoader("tumorcls", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"disclaimer": DISCLAIMER, "policy": policy}
+    environment.filters |= {"number": number, "percent": "{:.0%}".format, "words": words}
+    return environment
+
+
+def render(template: str, **shown: object) -> str:
+    """Returns the page that a template makes of what it is to show.
+
+    Args:
+        template: Its path in this package, such as ``reports/card.html``.
+        shown: What its names stand for.
+    """
+    return environment().get_template(template).render(shown)
 
 
 def policy(trusted: Iterable[str], *, inline_styles: bool = False, answers: bool = False) -> str:
@@ -30,18 +65,25 @@ def policy(trusted: Iterable[str], *, inline_styles: bool = False, answers: bool
     return "; ".join(["default-src 'none'", *rules, "img-src data:", "base-uri 'none'", "form-action 'none'"])
 
 
-def policy_tag(trusted: Iterable[str], *, inline_styles: bool = False, answers: bool = False) -> str:
-    """Returns a policy as an element of a page's head, before anything that it rules; see `policy`."""
-    content = policy(trusted, inline_styles=inline_styles, answers=answers)
-    return f'<meta http-equiv="Content-Security-Policy" content="{escape(content)}">'
+def chart(figure: go.Figure) -> Markup:
+    """Returns a figure that draws itself when the page opens.
+
+    Plotly writes ``<`` in its data as an escape of JSON, so a chart's only script is the one that draws it. What a text in the
+    figure has of Plotly's own markup must be escaped by whoever puts it there.
+    """
+    config = {"displayModeBar": False, "responsive": True}
+    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Returns a table of texts; a header of empty texts is left out."""
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    heading = f"<thead><tr>{head}</tr></thead>" if any(header) else ""
-    return f'<div class="scroll"><table>{heading}<tbody>{body}</tbody></table></div>'
+def jpeg(image: NDArray[np.uint8], quality: int) -> str:
+    """Returns an image, uint8 (h, w, 3) RGB, as a ``data:`` address."""
+    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode()}"
+
+
+def number(value: float | None) -> str:
+    """Returns a score that may not be defined."""
+    return "not defined" if value is None else f"{value:.3f}"
 
 
 def _hash(text: str) -> str:

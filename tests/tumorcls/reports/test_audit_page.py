@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.tumorcls.pictures import blob, kaggle_folder, write
+from tumorcls import DISCLAIMER
 from tumorcls.data.audit import audit
 from tumorcls.data.prepare import PreparedData, prepare
 from tumorcls.data.split import SplitSettings
@@ -43,7 +44,7 @@ def test_the_page_stands_alone(data: PreparedData, tmp_path: Path) -> None:
     write_page(audit(data, SETTINGS), data, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert not re.search(r"(src|href)=\"(?!data:)|url\(|@import|<script", page)
-    assert "never for diagnosis" in page
+    assert DISCLAIMER in page
     assert "<b>&.jpg" not in page
     assert "&lt;b&gt;&amp;.jpg" in page
     pictures = re.findall(r"data:image/jpeg;base64,([^\"]+)", page)
