@@ -10,6 +10,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -37,8 +38,9 @@ def main() -> None:
         for name, (shape, dtype) in ENTRIES.items():
             rng = np.random.default_rng(0)
             content = rng.integers(0, 255, shape).astype(dtype)
-            entry = ArrayCache(Path(folder)).get(name.partition(":")[0].replace(" ", "-"), shape, dtype, lambda c=content: [c])
-            pairs = [(_seconds(entry.path.read_bytes), _seconds(lambda e=entry: _read_anew(e))) for _ in range(ROUNDS)]
+            key = name.partition(":")[0].replace(" ", "-")
+            entry = ArrayCache(Path(folder)).get(key, shape, dtype, partial(list, [content]))
+            pairs = [(_seconds(entry.path.read_bytes), _seconds(partial(_read_anew, entry))) for _ in range(ROUNDS)]
             plain, checked = (1000 * median(times) for times in zip(*pairs, strict=True))
             print(f"{name:36} {content.nbytes / 1e6:6.0f} {plain:9.1f} {checked:22.1f} {checked - plain:9.1f}")
 

@@ -17,6 +17,7 @@ import platform
 import sqlite3
 import tempfile
 import time
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from statistics import median
@@ -88,9 +89,19 @@ def optimize(study: optuna.Study) -> optuna.Study:
     return study
 
 
+def started(trial: FrozenTrial) -> datetime:
+    assert trial.datetime_start is not None
+    return trial.datetime_start
+
+
+def ended(trial: FrozenTrial) -> datetime:
+    assert trial.datetime_complete is not None
+    return trial.datetime_complete
+
+
 def span(trials: list[FrozenTrial]) -> float:
     """Seconds from the start of the first trial to the end of the last."""
-    return (max(t.datetime_complete for t in trials) - min(t.datetime_start for t in trials)).total_seconds()
+    return (max(map(ended, trials)) - min(map(started, trials))).total_seconds()
 
 
 def milliseconds_a_trial(study: optuna.Study, last: int = _TRIALS) -> float:
@@ -116,10 +127,10 @@ def throughput(folder: Path, reports: int) -> None:
     by_worker: dict[int, list[FrozenTrial]] = {}
     for trial in study.get_trials(deepcopy=False):
         by_worker.setdefault(trial.user_attrs[OWNER_KEY][WORKER_KEY], []).append(trial)
-    first = max(trials[0].datetime_complete for trials in by_worker.values())
-    last = min(trials[-1].datetime_complete for trials in by_worker.values())
-    ended = sum(first < trial.datetime_complete <= last for trials in by_worker.values() for trial in trials)
-    rate, ideal = ended / (last - first).total_seconds(), _WORKERS / _SECONDS
+    first = max(ended(trials[0]) for trials in by_worker.values())
+    last = min(ended(trials[-1]) for trials in by_worker.values())
+    count = sum(first < ended(trial) <= last for trials in by_worker.values() for trial in trials)
+    rate, ideal = count / (last - first).total_seconds(), _WORKERS / _SECONDS
     print(f"   {reports} reports a trial: {rate:.1f} of {ideal:.0f} trials a second: {rate / ideal:.0%} (bar: 90%)")
 
 

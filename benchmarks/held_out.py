@@ -47,4 +47,5 @@ class HeldOut:
         inputs = images
         if fitted.program.takes_activations:
             inputs = Features(fitted.program, self._cache).of_images(images, key)
-        return fitted.program.predict_logits(inputs).argmax(axis=1)
+        classes: NDArray[np.int64] = fitted.program.predict_logits(inputs).argmax(axis=1)
+        return classes

@@ -108,7 +108,8 @@ class _Always(keras.layers.Layer):
         self.layer = layer
 
     def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        return self.layer(inputs, training=True)
+        output: keras.KerasTensor = self.layer(inputs, training=True)
+        return output
 
 
 def notebook_noise(image: Images, noise: str, intensity: float, generator: np.random.Generator) -> Images:
@@ -121,7 +122,8 @@ def notebook_noise(image: Images, noise: str, intensity: float, generator: np.ra
     else:
         u = generator.random(image.shape)
         noisy = np.where(u < largest / 2, 0.0, np.where(u > 1 - largest / 2, 1.0, image))
-    return np.clip(noisy, 0, 1)
+    clipped: Images = np.clip(noisy, 0, 1)
+    return clipped
 
 
 def on_the_host(batch: Images, noises: tuple[str, ...], add: Callable[..., Images]) -> Callable[[], object]:

@@ -136,8 +136,7 @@ def main() -> None:
     draws = np.random.default_rng(0).integers(0, len(arguments.seeds), (RESAMPLES, len(arguments.seeds)))
 
     def summarise(values: Floats) -> Estimate:
-        means = over_seeds(values, draws)
-        return estimate(means[0], means[1:])
+        return estimate(over_seeds(values, draws))
 
     scores = {name: {m: summarise(v) for m, v in result.items()} for name, result in results.items()}
     names = list(recipes)

@@ -11,6 +11,9 @@ TESTS = Path(__file__).parent
 SLOW = ("faults",)
 """What is slow as a whole, whatever its tests say."""
 
+SLOW_FIXTURES = frozenset({"nodes"})
+"""Fixtures that make a test slow: a Ray cluster."""
+
 SERVERS = frozenset({"postgresql", "mariadb"})
 """Fixtures that start a server."""
 
@@ -39,7 +42,7 @@ def pytest_collection_modifyitems(items):
     """Marks tests by where they are and what they ask for; files stay whole, so that their fixtures are made once."""
     for item in items:
         place = item.path.relative_to(TESTS).as_posix()
-        if place.startswith(SLOW):
+        if place.startswith(SLOW) or SLOW_FIXTURES & set(item.fixturenames):
             item.add_marker(pytest.mark.slow)
         if SERVERS & set(item.fixturenames):
             item.add_marker(pytest.mark.server)

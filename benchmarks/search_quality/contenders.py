@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from rich.console import Console
 
 from benchmarks.search_quality.records import Finished, Task
 from search.driver.driver import Driver
@@ -96,7 +97,8 @@ def search_ours(spec: StudySpec, folder: Path) -> None:
     study = storage.create_study(f"sqlite:///{folder}/study.db", spec.name, spec.directions, spec.metrics)
     study.pruner = make_pruner(spec.pruner.name, spec.pruner.options)
     executor = InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings))
-    Driver(study, spec, WorkerPool(executor, 1, spec.policy), Owner.current(), ProgressView(Progress.of(study, 1), None)).run()
+    view = ProgressView(Progress.of(study, 1), Console())
+    Driver(study, spec, WorkerPool(executor, 1, spec.policy), Owner.current(), view).run()
 
 
 def search_optuna(sampler: Callable[[int], optuna.samplers.BaseSampler]) -> Callable[[StudySpec, Path], None]:

@@ -399,7 +399,7 @@ def test_finalists_lose_nothing_beside_readers(write, search, start, beside):
         assert "Winner" in done.stdout
         plain = optuna.load_study(study_name="demo-finalists", storage="sqlite:///demo.db")
         assert [trial.state.name for trial in plain.trials] == ["COMPLETE"] * 4 * seeds
-        plain._storage._backend.engine.dispose()
+        plain._storage._backend.engine.dispose()  # type: ignore[attr-defined]
     assert (beside.failed, beside.rounds > 1) == ([], True)
 
 

@@ -540,7 +540,7 @@ def test_data_that_would_fill_the_disk_is_one_line(count, members, tmp_path):
     assert sum(1 for _ in tmp_path.rglob("*.jpg")) == 0
 
 
-EVALUATIONS = {
+EVALUATIONS: dict[str, str | bytes] = {
     "nested": "[" * 100_000,
     "nested tables": '{"a":' * 5000 + "1" + "}" * 5000,
     "digits": '{"noise_seed": ' + "9" * 5000 + "}",

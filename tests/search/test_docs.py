@@ -6,9 +6,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from search.errors import StudyFileError
 from search.study_file import load as study_file
 from search.study_file import pruners, samplers
 from search.study_file.policy import RayKeys
@@ -33,7 +35,7 @@ def test_the_errors_are_real(write):
     Path("studies").mkdir()
     space = {"x": None, "learning_rate": '{ type = "float", low = 0.0, high = 1.0, log = true }'}
     path = write("studies/x.toml", space=space)
-    with pytest.raises(study_file.StudyFileError) as caught:
+    with pytest.raises(StudyFileError) as caught:
         study_file.load(path)
     assert f"error: {caught.value}\n" in PAGE
 
@@ -48,7 +50,7 @@ def test_your_own_model(search):
     for command in commands[:3]:
         search(*command.split()[1:])
     assert "height" in Path("best.toml").read_text()
-    scope = {"__name__": "notebook", "hashlib": hashlib, "Path": Path}
+    scope: dict[str, Any] = {"__name__": "notebook", "hashlib": hashlib, "Path": Path}
     exec(module + plain, scope)
     assert len(scope["study"].trials) == 15
     exec(f"class Fingerprinted:\n{fingerprint}", scope)

@@ -4,6 +4,7 @@ import pytest
 
 from tests.tumorcls.pictures import sartaj_sample
 from tumorcls.config.train_config import TrainConfig
+from tumorcls.labels import CLASSES
 from tumorcls.model.backend import select_backend
 
 # Set here, before any test module imports Keras.
@@ -44,6 +45,51 @@ def settings(images, pretrained):
 def make_config(settings):
     """Returns a function from changed settings to a config."""
     return lambda **changed: TrainConfig.parse({**settings, **changed}, where="test")
+
+
+@pytest.fixture(scope="session")
+def untrained(make_config):
+    """Returns a model of four classes with random weights for images of 32 pixels, from which others differ by `replace`."""
+    import keras
+
+    from tumorcls.model.backbone import build_backbone, build_classifier
+    from tumorcls.model.calibration import Calibration
+    from tumorcls.model.saved_model import SavedModel
+
+    keras.utils.set_random_seed(0)
+    head = keras.layers.Dense(4)
+    head.build((None, 1280))
+    calibration = Calibration(temperature=1.5, threshold=0.6, max_error=0.05, coverage=0.9, error=0.04, images=50)
+    network = build_classifier(build_backbone(32, "none"), head, 0.3, calibration.temperature)
+    return SavedModel(network, CLASSES, make_config(), {"seed": 3, "split_sha256": "abc"}, calibration)
+
+
+@pytest.fixture(scope="session")
+def programs():
+    """Returns the compiled programs of the session; one that is reset gives what a fresh one does, says `test_program.py`."""
+    from tumorcls.model.program import ProgramCache
+
+    return ProgramCache()
+
+
+@pytest.fixture(scope="module")
+def shared_programs(programs):
+    """Has every trainer that a module's tests make, even inside a command, use the session's programs."""
+    cache = type(programs)
+    get = cache.get
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, "get", lambda _, config: get(programs, config))
+        yield
+
+
+@pytest.fixture(scope="session")
+def trainer(make_config, shared_cache, programs):
+    """Returns a trainer for tests that do not ask how one begins."""
+    from tumorcls.training.trainer import Trainer
+
+    opened = Trainer.open(make_config(), shared_cache)
+    opened.programs = programs
+    return opened
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ from tumorcls.data.split import SplitSettings
 from tumorcls.errors import TumorclsError
 from tumorcls.objective import CONFIG_KEY, PROVENANCE_KEY, BrainTumourObjective, suggest
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 PARAMS = {"epochs": 2, "learning_rate": 0.01, "dropout": 0.2, "batch_size": 16, "noise_intensity": 0.5}
 
 
@@ -194,7 +196,7 @@ def test_no_part_of_a_search_opens_a_test_image(settings, images, tmp_path):
         "print(json.dumps([path for path in opened if path.endswith('.jpg')]))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps({**settings, "data": [str(data)]}), json.dumps({**PARAMS, "epochs": 4})],
+        [sys.executable, "-c", code, json.dumps({**settings, "data": [str(data)]}), json.dumps({**PARAMS, "epochs": 2})],
         env={**os.environ, "TUMORCLS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,

@@ -2,8 +2,9 @@
 
 import pytest
 
-from search.driver.heartbeat import BEAT_S, Watch
+from search.driver.heartbeat import Watch
 from search.driver.ownership import Owner
+from search.records.durations import BEAT_S
 
 ONE, OTHER = Owner("one", 1, 1.0), Owner("other", 2, 2.0)
 

@@ -51,7 +51,7 @@ def drive(write):
         pool = WorkerPool(executor, 1, spec.policy)
         view = ProgressView(Progress.of(study, spec.policy.trials), None)
         reason = Driver(study, spec, pool, owner or Owner.current(), view, **options).run()
-        return reason, view.board
+        return reason, view.progress
 
     return run
 

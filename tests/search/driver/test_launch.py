@@ -1,5 +1,6 @@
 """Launches with real processes: what is killed, interrupted and resumed. The same by a script, in no time: test_verdicts.py."""
 
+import importlib
 import os
 import shutil
 import signal
@@ -330,7 +331,7 @@ def test_what_workers_print_goes_to_the_log(write, search):
 
 
 def test_the_same_objective_runs_with_plain_optuna():
-    import objectives
+    objectives = importlib.import_module("objectives")
 
     study = optuna.create_study(direction="maximize")
 

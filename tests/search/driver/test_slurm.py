@@ -151,10 +151,10 @@ def test_what_sbatch_says_is_passed_on(write, submit, slurm):
         submit(write(study=SERVER), "--jobs", 2, "--time", "1h", "--partition", "cpu")
 
 
-def test_without_submitit_the_extra_is_named(write, search, folder, environment):
+def test_without_submitit_the_extra_is_named(write, search_process, folder, environment):
     Path("submitit.py").write_text("raise ImportError")
     path = os.pathsep.join([str(folder), environment["PYTHONPATH"]])
-    refused = search("submit", write(study=SERVER), "--jobs", 2, "--time", "1h", code=1, PYTHONPATH=path)
+    refused = search_process("submit", write(study=SERVER), "--jobs", 2, "--time", "1h", code=1, PYTHONPATH=path)
     assert "Install the extra: pip install 'tumorcls[submitit]'" in refused.stderr
 
 

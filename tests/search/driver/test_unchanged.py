@@ -1,6 +1,7 @@
 """What the values of a study depend on stays as it was: over launches, for finalists, and for whoever joins."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -158,9 +159,5 @@ def test_a_fingerprint_that_is_none_is_one_line(write, search):
     ],
 )
 def test_notes_are_a_few_short_lines(notes, said):
-    class Telling:
-        pass
-
-    Telling.notes = notes
-    assert take_notes(Telling()) == said
+    assert take_notes(SimpleNamespace(notes=notes)) == said
     assert take_notes(lambda trial: 0) == ()

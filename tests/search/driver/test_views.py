@@ -45,10 +45,11 @@ def test_the_view_fits_the_console(progress):
 def test_what_is_shown(progress, terminal):
     out = console(force_terminal=terminal)
     view = make_view(progress, out, quiet=False)
+    assert isinstance(view, LiveView) == terminal
     view.open()
     view.trial_started(0, 2, {"x": 0.123456})
     view.reported(0, 1, 0.5)
-    if terminal:
+    if isinstance(view, LiveView):
         view._live.refresh()
     view.trial_finished(0, 2, Outcome(2, "failed", reason="KeyError: [x]"))
     view.interrupted(1, 1)

@@ -121,7 +121,7 @@ def test_the_study_says_what_keras_tuner_says(kind, study, folder):
 def test_several_objectives(folder):
     objectives = [keras_tuner.Objective("val_loss", "min"), keras_tuner.Objective("val_accuracy", "max")]
 
-    class Several(keras_tuner.RandomSearch):
+    class Several(keras_tuner.RandomSearch):  # type: ignore[name-defined]
         def run_trial(self, trial, *args, **kwargs):
             value = trial.hyperparameters.Float("x", -1, 1) ** 2
             return {"val_loss": value, "val_accuracy": 1 - value, "multi_objective": 2 * value - 1}

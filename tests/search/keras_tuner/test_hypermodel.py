@@ -1,3 +1,5 @@
+import importlib
+
 import optuna
 import pytest
 from click.testing import CliRunner
@@ -31,7 +33,7 @@ def own_loop(objective, **settings):
 
 
 def returning(result, mode="min"):
-    import hypermodels
+    hypermodels = importlib.import_module("hypermodels")
 
     from search.keras_tuner import HyperModelObjective
 

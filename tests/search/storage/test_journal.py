@@ -112,7 +112,8 @@ for number in range(20):
 def test_a_network_file_system_gets_a_lock_without_flock(monkeypatch):
     monkeypatch.setattr(journal, "network_file_system", lambda path: "nfs4")
     made = storage.create_study(URL, "demo", ["maximize"], [])
-    assert isinstance(made._storage._backend._lock._lock, journal_lock.NetworkLock)
+    backend = made._storage._backend  # type: ignore[attr-defined]
+    assert isinstance(backend._lock._lock, journal_lock.NetworkLock)
 
 
 HOLDER = """

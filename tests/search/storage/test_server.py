@@ -83,7 +83,7 @@ def test_a_transaction_that_is_cut_in_two_is_made_again(server, wait_for):
     url = server.new_database()
     study = storage.create_study(url, "demo", ["maximize"], [])
     trial = study.ask()
-    engine = study._storage._backend.engine
+    engine = study._storage._backend.engine  # type: ignore[attr-defined]
     with ThreadPoolExecutor() as pool, engine.connect() as other:
         other.execute(sqlalchemy.text("SELECT * FROM trials FOR UPDATE"))
         told_ends = pool.submit(study.tell, trial, 1.0)

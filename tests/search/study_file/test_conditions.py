@@ -207,8 +207,8 @@ def test_an_objective_does_not_see_what_is_absent(write, search, read_study):
     study = read_study()
     assert len(study.trials) == 7
     assert all(trial.user_attrs["seen"] == sorted(trial.params) for trial in study.trials)
-    console = Console(file=io.StringIO(), width=120)
-    print_status(study, budget=20, rows=None, console=console)
-    [line] = [line for line in console.file.getvalue().splitlines() if "rmsprop" in line]
+    out = io.StringIO()
+    print_status(study, budget=20, rows=None, console=Console(file=out, width=120))
+    [line] = [line for line in out.getvalue().splitlines() if "rmsprop" in line]
     assert "momentum" not in line
     assert "nesterov" in render(study)

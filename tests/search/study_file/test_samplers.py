@@ -1,3 +1,4 @@
+import importlib.util
 import re
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic_core import PydanticCustomError
 
-from search.study_file import options, samplers
+from search.study_file import samplers
 from search.study_file.rule_errors import format_error
 
 SPACE = {"x": FloatDistribution(0, 1), "n": IntDistribution(1, 8)}
@@ -76,7 +77,7 @@ def test_without_an_initial_design_tpe_begins_as_optuna_has_it():
 
 
 def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setattr(options.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(PydanticCustomError) as caught:
         samplers.check("cmaes", {}, SPACE, 1)
     line = 'sampler.name: cmaes needs the package cmaes, which is not installed; got "cmaes". Run: pip install '

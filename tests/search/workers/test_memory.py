@@ -31,7 +31,7 @@ def raised_from(cause):
     "error",
     [
         MemoryError(),
-        np._core._exceptions._ArrayMemoryError((1, 2), np.dtype("f8")),
+        np._core._exceptions._ArrayMemoryError((1, 2), np.dtype("f8")),  # type: ignore[attr-defined]
         ResourceExhaustedError("OOM when allocating tensor with shape[64,224,224,3]"),
         OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
         XlaRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1073741824 bytes."),

@@ -9,9 +9,14 @@ from search.workers.protocol import Report, RunTrial
 
 
 @pytest.fixture
-def pool(clock):
-    """A crew of one whose worker runs a trial; it takes as long as it may to say what is in `said`."""
-    said = []
+def said():
+    """What the worker will say next."""
+    return []
+
+
+@pytest.fixture
+def pool(clock, said):
+    """A pool of one whose worker runs a trial; it takes as long as it may to say what is in `said`."""
 
     def receive(timeout_s):
         clock.pass_(timeout_s)
@@ -22,7 +27,6 @@ def pool(clock):
     pool.start(1)
     pool.ready(0)
     pool.give(0, optuna.create_study().ask(), RunTrial(0, {}, {}))
-    pool.said = said
     return pool
 
 
@@ -33,9 +37,9 @@ def test_a_silent_worker_is_killed(pool):
     assert pool.kill_silent() == [(0, "no report for 5 s (report_timeout); the worker was killed")]
 
 
-def test_a_worker_that_speaks_is_not(pool):
+def test_a_worker_that_speaks_is_not(pool, said):
     pool.receive(4.0)
-    pool.said.append((0, Report(0, 1.0, 0)))
+    said.append((0, Report(0, 1.0, 0)))
     pool.receive(4.0)
     pool.receive(4.0)
     assert pool.kill_silent() == []

@@ -1,5 +1,6 @@
 import importlib
 from multiprocessing import Pipe
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ class Trial:
 
 
 def test_a_class_is_built_once_and_called_for_each_trial():
-    objective = build_objective("objectives:Parabola", {"note": "hello"})
+    objective: Any = build_objective("objectives:Parabola", {"note": "hello"})
     trial = Trial()
     objective(trial)
     objective(trial)
@@ -41,7 +42,7 @@ def test_a_function_gets_the_settings_with_each_trial():
 
 def test_a_driver_that_hangs_up_during_a_trial_is_an_end_like_another(folder):
     (folder / "hanging.py").write_text("driver = None\ndef objective(trial):\n    driver.close()\n    return 1.0\n")
-    hanging = importlib.import_module("hanging")
+    hanging: Any = importlib.import_module("hanging")
 
     hanging.driver, theirs = Pipe()
     hanging.driver.send(RunTrial(0, {}, {}, 1))

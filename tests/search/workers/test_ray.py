@@ -303,6 +303,7 @@ def test_what_no_node_could_hold_is_refused(nodes):
 
 
 @needs_ray
+@pytest.mark.slow
 def test_an_address_where_nobody_answers_is_one_line(write, search):
     write(study={"executor": '{ kind = "ray", address = "127.0.0.1:1" }'})
     said = search("launch", "demo.toml", code=1).stderr
@@ -312,8 +313,8 @@ def test_an_address_where_nobody_answers_is_one_line(write, search):
     assert not Path("demo.db").exists()
 
 
-def test_without_ray_the_extra_is_named(write, search, folder):
+def test_without_ray_the_extra_is_named(write, search_process, folder):
     (folder / "ray.py").write_text("raise ImportError\n")
     write(study={"executor": '{ kind = "ray" }'})
-    said = search("launch", "demo.toml", code=1, PYTHONPATH=f"{folder}:{REPOSITORY}").stderr
+    said = search_process("launch", "demo.toml", code=1, PYTHONPATH=f"{folder}:{REPOSITORY}").stderr
     assert said.endswith("Run: pip install 'tumorcls[ray]'.\n")

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from tumorcls.cache import arrays
 from tumorcls.cache.arrays import ArrayCache, content_key
@@ -262,5 +263,5 @@ def test_a_drive_without_locks_is_written_without(open_entry, monkeypatch):
     def no_locks(self, *args, **kwargs):
         raise NotImplementedError("no flock here")
 
-    monkeypatch.setattr(arrays.FileLock, "acquire", no_locks)
+    monkeypatch.setattr(FileLock, "acquire", no_locks)
     np.testing.assert_array_equal(open_entry()[:], VALUES)

@@ -14,7 +14,11 @@ from click.testing import CliRunner
 from tumorcls import DISCLAIMER
 from tumorcls.commands import card, evaluate, predict, train
 from tumorcls.errors import ConfigError, DataError
+from tumorcls.model import saved_model
+from tumorcls.model.saved_model import load_model
 from tumorcls.objective import BrainTumourObjective
+
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +33,25 @@ def workplace(settings, make_config, tmp_path_factory):
             train.command, ["--config", str(folder / "best.toml"), "-o", str(folder / "model.keras")], catch_exceptions=False
         )
         yield folder, done
+
+
+@pytest.fixture(scope="module")
+def models():
+    """The models that this module's tests have loaded: by file and time."""
+    return {}
+
+
+@pytest.fixture
+def loaded_once(models, monkeypatch):
+    """Lets the commands of all tests share a model and its compiled functions, rather than load it anew each time."""
+
+    def load(path):
+        key = (path, path.stat().st_mtime_ns)
+        if key not in models:
+            models[key] = load_model(path)
+        return models[key]
+
+    monkeypatch.setattr(saved_model, "load_model", load)
 
 
 def run(command, *arguments):
@@ -54,6 +77,7 @@ def test_training_an_exported_trial_gives_its_scores_again(workplace, settings):
     assert f"accuracy {trial.user_attrs['accuracy']:.3f}" in last
 
 
+@pytest.mark.usefixtures("loaded_once")
 def test_evaluate_prints_and_writes_the_test_part(workplace):
     folder, _ = workplace
     done = run(evaluate.command, folder / "model.keras", "-o", folder / "test.json", "--html", folder / "test.html")
@@ -77,6 +101,7 @@ def test_evaluate_prints_and_writes_the_test_part(workplace):
     assert again.exit_code == 0
 
 
+@pytest.mark.usefixtures("loaded_once")
 def test_evaluate_wants_the_split_of_the_training(workplace, images):
     folder, _ = workplace
     added = next((images / "Training").iterdir()) / "new.jpg"
@@ -89,6 +114,7 @@ def test_evaluate_wants_the_split_of_the_training(workplace, images):
         added.unlink()
 
 
+@pytest.mark.usefixtures("loaded_once")
 def test_evaluate_finds_data_that_was_moved_and_takes_no_other(workplace, images, tmp_path):
     folder, _ = workplace
     moved = tmp_path / "elsewhere" / "anything"
@@ -126,6 +152,7 @@ def test_a_final_model_takes_the_calibration_over(workplace):
     assert final["provenance"]["trained_on"] == "training and validation images"
 
 
+@pytest.mark.usefixtures("loaded_once")
 def test_a_card_is_written_from_model_and_evaluation(workplace):
     folder, _ = workplace
     assert run(evaluate.command, folder / "model.keras", "-o", folder / "own.json", "--clean-only").exit_code == 0
@@ -153,6 +180,7 @@ def test_predict_writes_tables_and_pictures_of_a_folder(workplace, images, tmp_p
     assert all(",uncertain," in row for row in rows[1:])
 
 
+@pytest.mark.usefixtures("loaded_once")
 def test_predict_answers_for_good_images_and_names_bad_ones(workplace, images, tmp_path):
     folder, _ = workplace
     good = next(images.rglob("*.jpg"))

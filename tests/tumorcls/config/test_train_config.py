@@ -1,6 +1,8 @@
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from optuna.distributions import FloatDistribution
 
 from search.study_file.distributions import continuous, values_of
 from search.study_file.load import load
@@ -60,7 +62,10 @@ def test_noise_intensity_between_its_steps_is_refused_rather_than_trained_as_ano
 def test_all_that_our_studies_can_draw_is_trained_as_it_is(name):
     spec = load(STUDIES / f"{name}.toml")
     for parameter, distribution in spec.space.items():
-        values = [distribution.low, distribution.high] if continuous({parameter: distribution}) else values_of(distribution)
+        if isinstance(distribution, FloatDistribution) and continuous({parameter: distribution}):
+            values: Iterable[object] = [distribution.low, distribution.high]
+        else:
+            values = values_of(distribution)
         for value in values:
             config = TrainConfig.parse({"data": "a", parameter: value}, where=WHERE)
             assert getattr(config, parameter) == pytest.approx(value, abs=1e-9)

@@ -32,7 +32,7 @@ def test_a_complete_download_has_no_differences(tmp_path: Path, monkeypatch: pyt
     folder = kaggle_folder(tmp_path / "versions" / "1" / "wrapped", 2, sartaj=True)
     publish(monkeypatch, 2, hash_files(find_source(folder)))
     asked: list[str] = []
-    install(monkeypatch, lambda handle: asked.append(handle) or str(tmp_path / "versions" / "1"))  # type: ignore[func-returns-value]
+    install(monkeypatch, lambda handle: asked.append(handle) or str(tmp_path / "versions" / "1"))
     found = fetch("sartaj")
     assert asked == ["owner/name"]
     assert (found.folder, found.images, found.differences) == (folder, 16, ())

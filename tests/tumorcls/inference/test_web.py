@@ -5,9 +5,9 @@ import subprocess
 import threading
 import urllib.error
 import urllib.request
+from dataclasses import replace
 
 import bottle
-import keras
 import pytest
 
 from tests.tumorcls.pictures import blob, png_header, write
@@ -16,9 +16,7 @@ from tumorcls.errors import DataError
 from tumorcls.inference.server import serve
 from tumorcls.inference.web import Answering, _is_ours, make_app, page
 from tumorcls.labels import CLASSES
-from tumorcls.model.backbone import build_backbone, build_classifier
 from tumorcls.model.calibration import Calibration
-from tumorcls.model.saved_model import SavedModel
 from tumorcls.reports.page import policy
 
 FLAGS = (
@@ -28,13 +26,8 @@ FLAGS = (
 
 
 @pytest.fixture(scope="module")
-def app(make_config):
-    keras.utils.set_random_seed(0)
-    head = keras.layers.Dense(4)
-    head.build((None, 1280))
-    network = build_classifier(build_backbone(32, "none"), head, 0.3)
-    model = SavedModel(network, CLASSES, make_config(), {}, Calibration(1.0, 0.99, 0.05, 1.0, 0.0, 1))
-    return make_app(Answering(model))
+def app(untrained):
+    return make_app(Answering(replace(untrained, calibration=Calibration(1.0, 0.99, 0.05, 1.0, 0.0, 1))))
 
 
 @pytest.fixture(scope="module")

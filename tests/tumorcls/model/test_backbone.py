@@ -24,8 +24,8 @@ def normalization(model):
 
 
 @pytest.mark.parametrize("trainable_from", FROZEN_OUTPUT)
-def test_the_two_parts_together_are_the_network(trainable_from, batch):
-    backbone = build_backbone(SIZE, "none")
+def test_the_two_parts_together_are_the_network(backbone, trainable_from, batch):
+    backbone.trainable = True  # an earlier cut froze a part
     whole = np.asarray(backbone(batch))
     frozen, trained = split_backbone(backbone, trainable_from)
     np.testing.assert_allclose(np.asarray(trained(frozen(batch))), whole, rtol=1e-4, atol=1e-5)

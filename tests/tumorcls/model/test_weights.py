@@ -1,5 +1,6 @@
 """Weights are those of EfficientNetB0 without top, whole and in order, or are refused in one line."""
 
+import hashlib
 import os
 import shutil
 import time
@@ -200,7 +201,7 @@ def test_other_shapes_are_refused(tmp_path):
 def test_a_file_that_is_called_as_kerass_own_must_be_it(legacy, tmp_path, monkeypatch):
     path = shutil.copy(legacy, tmp_path / weights.OWN_NAME)
     refused(path, "must be Keras's own; its checksum is another one")
-    monkeypatch.setattr(weights, "_own_md5", lambda: weights.hashlib.md5(path.read_bytes()).hexdigest())
+    monkeypatch.setattr(weights, "_own_md5", lambda: hashlib.md5(path.read_bytes()).hexdigest())
     build_backbone(SIZE, str(path))
 
 

@@ -79,6 +79,7 @@ def test_agrees_with_the_numpy_reference(noise):
     assert_same_distribution(noise, layer_samples(noise), numpy_samples(noise))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", NOISES)
 def test_tensorflow_and_jax_give_the_same_statistics(noise, other_backend):
     assert_same_distribution(noise, layer_samples(noise), other_backend[noise])

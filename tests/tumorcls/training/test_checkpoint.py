@@ -55,9 +55,8 @@ def test_what_was_lost_goes_on_as_if_nothing_had_happened(fresh, make_config, tm
     assert fitted.last.measured.noisy_f1 == last.measured.noisy_f1
 
 
-def test_a_checkpoint_is_that_of_one_run(fresh, make_config, tmp_path):
+def test_a_checkpoint_is_that_of_one_run(trainer, make_config, tmp_path):
     config = make_config(epochs=2, dropout=0.1)
-    trainer = fresh(config)
     reported = []
     for changed, seed in ((config, 5), (config, 6), (make_config(epochs=2, dropout=0.6), 5)):
         epochs = []
@@ -75,9 +74,8 @@ def flip_a_weight(content):
 @pytest.mark.parametrize(
     "harm", [lambda content: content[:999], lambda content: b"", lambda content: b"no archive", flip_a_weight]
 )
-def test_a_checkpoint_that_cannot_be_read_is_done_without(fresh, make_config, tmp_path, capfd, harm):
+def test_a_checkpoint_that_cannot_be_read_is_done_without(trainer, make_config, tmp_path, capfd, harm):
     config = make_config(epochs=2)
-    trainer = fresh(config)
     whole = []
     trainer.fit(config, 5, whole.append, checkpoints=tmp_path)
     [path] = tmp_path.glob("*.npz")
@@ -88,21 +86,21 @@ def test_a_checkpoint_that_cannot_be_read_is_done_without(fresh, make_config, tm
     assert "dropped and computed again" in capfd.readouterr().err
 
 
-def test_a_full_disk_costs_the_checkpoint_and_not_the_run(fresh, make_config, tmp_path, monkeypatch, capfd):
+def test_a_full_disk_costs_the_checkpoint_and_not_the_run(trainer, make_config, tmp_path, monkeypatch, capfd):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     config = make_config(epochs=2)
     monkeypatch.setattr(np, "savez", full)
     epochs = []
-    fresh(config).fit(config, 5, epochs.append, checkpoints=tmp_path)
+    trainer.fit(config, 5, epochs.append, checkpoints=tmp_path)
     assert len(epochs) == 2
     assert list(tmp_path.iterdir()) == []
     assert "no checkpoint after epoch 0" in capfd.readouterr().out
 
 
-def test_a_state_of_another_structure_changes_nothing(make_config):
-    program = TrainingProgram(make_config())
+def test_a_state_of_another_structure_changes_nothing(programs, make_config):
+    program = programs.get(make_config())
     before = program.state()
     with pytest.raises(ValueError, match="same structure"):
         program.set_state(before[1:])

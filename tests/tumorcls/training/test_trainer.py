@@ -12,11 +12,6 @@ from tumorcls.training.trainer import Trainer, learning_rate_at
 from tumorcls.training.validation import CORRUPTION_SEED, Validation
 
 
-@pytest.fixture(scope="module")
-def trainer(make_config, shared_cache):
-    return Trainer.open(make_config(), shared_cache)
-
-
 def scores_of(trainer, config, seed=0):
     epochs = []
     trainer.fit(config, seed, epochs.append)
