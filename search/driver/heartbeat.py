@@ -5,17 +5,19 @@ them beat every few seconds, as Optuna's own heartbeats. Whoever's trials neithe
 is taken for dead, and its trials are given back. Clocks are never compared: only the watcher's own counts.
 """
 
+import contextlib
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from search.driver.ownership import Owner
-from search.optuna_internals import trial_id_of
-from search.records.attributes import OWNER_KEY
+from search.optuna_internals import storage_of, trial_id_of
+from search.records.attributes import BEAT_KEY, OWNER_KEY
 from search.records.durations import BEAT_S
 from search.storage.open import shared
 
@@ -50,6 +52,30 @@ class Watch:
         seen = {owner: self._seen.get(owner, (sign, now)) for owner, sign in signs.items()}
         self._seen = {owner: seen[owner] if seen[owner][0] == sign else (sign, now) for owner, sign in signs.items()}
         return {owner for owner, (_, since) in self._seen.items() if now - since >= self.grace_s}
+
+
+class SignOfLife:
+    """What a driver leaves now and then, so that whoever finds its trials knows for how long they ran at least.
+
+    Args:
+        study: The study.
+    """
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._storage = storage_of(study)
+        self.shown()
+
+    def shown(self) -> None:
+        """Another record has just shown it."""
+        self._at = time.monotonic()
+
+    def show(self, mine: Sequence[optuna.Trial]) -> None:
+        """Leaves one with the first of the trials that this driver runs, where it is time."""
+        now = time.monotonic()
+        if mine and now - self._at >= BEAT_S:
+            self._at = now
+            with contextlib.suppress(UpdateFinishedTrialError):  # which the trial's next report will find too
+                self._storage.set_trial_system_attr(trial_id_of(mine[0]), BEAT_KEY, now)
 
 
 class OtherDrivers:

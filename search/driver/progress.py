@@ -9,10 +9,10 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from search.driver.tell import Verdict
 from search.records.attributes import is_infeasible, is_result, is_warm
 from search.records.values import value_names
 from search.text import clock, plain
-from search.workers.protocol import Outcome
 
 
 @dataclass
@@ -71,15 +71,15 @@ class Progress:
             self.pruned += trial.state is TrialState.PRUNED and not is_infeasible(trial)
             self.failed += trial.state is TrialState.FAIL
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, verdict: Verdict) -> None:
         """Counts a finished trial."""
-        if outcome.state == "complete":
+        if verdict.state == "complete":
             self.complete += 1
-            self._consider(outcome.number, outcome.values)
-        self.pruned += outcome.state == "pruned"
-        self.infeasible += outcome.state == "infeasible"
-        self.failed += outcome.state in ("failed", "retry", "interrupted", "lost")
-        self.finished_here += outcome.state in ("complete", "pruned", "infeasible")
+            self._consider(verdict.number, verdict.values)
+        self.pruned += verdict.state == "pruned"
+        self.infeasible += verdict.state == "infeasible"
+        self.failed += not verdict.counts
+        self.finished_here += verdict.counts
 
     @property
     def finished(self) -> int:

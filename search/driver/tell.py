@@ -1,7 +1,7 @@
 """How a trial that has ended is recorded."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Literal
 
 import optuna
@@ -19,13 +19,38 @@ from search.workers.protocol import Died, Outcome
 _GENETIC = frozenset({"nsgaii", "nsgaiii"})
 
 
-_GIVEN_BACK = "another driver held this one for dead, and gave it back"
+@dataclass(frozen=True)
+class Verdict:
+    """How a trial has ended in its study.
+
+    Attributes:
+        number: The trial.
+        state: Of a trial that failed, `retry` where it is tried again, and `infeasible` where its config needs more memory than
+            there is; of any trial, `lost` where another driver of the study has requeued it meanwhile.
+        values: One for each direction; empty unless complete.
+        reason: Why it failed or was lost, in one line; else empty.
+    """
+
+    number: int
+    state: Literal["complete", "pruned", "failed", "infeasible", "retry", "interrupted", "lost"]
+    values: tuple[float, ...] = ()
+    reason: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether the trial counts against the budget."""
+        return self.state in ("complete", "pruned", "infeasible")
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nobody will try the trial again."""
+        return self.counts or self.state == "failed"
 
 
 def tell(
     trial: optuna.Trial, outcome: Outcome, spec: StudySpec, *, death: Died | None, fresh: bool, ran_s: float | None = None
-) -> Outcome:
-    """Records how a trial ended; returns its outcome as it was settled, `lost` where another driver has ended it before.
+) -> Verdict:
+    """Records how a trial ended; the verdict is `lost` where another driver has ended it before.
 
     Args:
         trial: The trial.
@@ -47,29 +72,29 @@ def tell(
         else:
             _tell_state(trial, TrialState.PRUNED)
     except UpdateFinishedTrialError:
-        return lost(outcome)
-    return outcome
+        return lost(trial)
+    return Verdict(trial.number, outcome.state, outcome.values, outcome.reason)
 
 
-def lost(outcome: Outcome) -> Outcome:
-    """Returns the outcome of a trial that another driver has given back meanwhile."""
-    return replace(outcome, state="lost", values=(), reason=_GIVEN_BACK)
+def lost(trial: optuna.Trial) -> Verdict:
+    """Returns the verdict on a trial that another driver has requeued meanwhile."""
+    return Verdict(trial.number, "lost", reason="another driver held this one for dead, and gave it back")
 
 
-def _tell_failed(trial: optuna.Trial, outcome: Outcome, spec: StudySpec, *, death: Died | None, fresh: bool) -> Outcome:
+def _tell_failed(trial: optuna.Trial, outcome: Outcome, spec: StudySpec, *, death: Died | None, fresh: bool) -> Verdict:
     if death is not None and death.node_lost:
         requeue(trial.study, trial.number, outcome.reason)
-        return replace(outcome, state="retry")
+        return Verdict(trial.number, "retry", reason=outcome.reason)
     died = death is not None
     retries = retries_of(trial)
-    settled = judge(outcome, died=died, fresh=fresh, retries=retries, max_retries=spec.policy.max_retries)
-    if settled == "retry":
+    state = judge(outcome, died=died, fresh=fresh, retries=retries, max_retries=spec.policy.max_retries)
+    if state == "retry":
         requeue(trial.study, trial.number, outcome.reason, outcome.traceback, blamed=True)
-    elif settled == "infeasible":
+    elif state == "infeasible":
         tell_infeasible(trial, outcome, spec.sampler.name)
     else:
         fail(trial.study, trial.number, outcome.reason, outcome.traceback)
-    return replace(outcome, state=settled)
+    return Verdict(trial.number, state, reason=outcome.reason)
 
 
 def judge(

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from search.driver.budget import FINISHED
 from search.driver.progress import Progress, Running
+from search.driver.tell import Verdict
 from search.text import clock, format_params, plain, print_line
-from search.workers.protocol import Outcome
 
 _LONGEST_WARNING = 1000  # characters
 
@@ -50,10 +50,10 @@ class ProgressView:
         """A worker reported an intermediate value."""
         self.progress.running[worker].step, self.progress.running[worker].value = step, value
 
-    def trial_finished(self, worker: int, number: int, outcome: Outcome) -> None:
+    def trial_finished(self, worker: int, number: int, verdict: Verdict) -> None:
         """A trial ended."""
         self.progress.running.pop(worker, None)
-        self.progress.add(outcome)
+        self.progress.add(verdict)
 
     def ended_elsewhere(self, trials: Sequence[FrozenTrial]) -> None:
         """Other drivers of the study have ended trials."""
@@ -88,12 +88,12 @@ class LineView(ProgressView):
         super().trial_started(worker, number, params)
         self._print(f"trial {number} started: {format_params(params)}")
 
-    def trial_finished(self, worker: int, number: int, outcome: Outcome) -> None:
+    def trial_finished(self, worker: int, number: int, verdict: Verdict) -> None:
         """Prints how the trial ended."""
         running = self.progress.running.get(worker)
         took = f" in {clock(time.monotonic() - running.started)}" if running else ""
-        super().trial_finished(worker, number, outcome)
-        self._print(f"trial {number} {_ending(outcome, self.progress)}{took}{self._context()}")
+        super().trial_finished(worker, number, verdict)
+        self._print(f"trial {number} {_ending(verdict, self.progress)}{took}{self._context()}")
 
     def requeued(self, numbers: Sequence[int]) -> None:
         """Prints which."""
@@ -168,14 +168,14 @@ def make_view(progress: Progress, console: Console, *, quiet: bool) -> ProgressV
     return LiveView(progress, console) if console.is_terminal else LineView(progress, console)
 
 
-def _ending(outcome: Outcome, progress: Progress) -> str:
-    if outcome.state == "complete":
-        names = " ".join(f"{value:.6g}" for value in outcome.values)
-        return f"complete, {progress.metric} {names}" if len(outcome.values) == 1 else f"complete, values {names}"
+def _ending(verdict: Verdict, progress: Progress) -> str:
+    if verdict.state == "complete":
+        names = " ".join(f"{value:.6g}" for value in verdict.values)
+        return f"complete, {progress.metric} {names}" if len(verdict.values) == 1 else f"complete, values {names}"
     ended = {"failed": "failed", "retry": "failed, and is tried again", "infeasible": "infeasible", "lost": "is lost"}.get(
-        outcome.state
+        verdict.state
     )
-    return f"{ended}: {plain(outcome.reason)}" if ended else outcome.state
+    return f"{ended}: {plain(verdict.reason)}" if ended else verdict.state
 
 
 def _stopping(times: int, running: int) -> str:

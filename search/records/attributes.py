@@ -280,6 +280,12 @@ def without_records(attrs: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in attrs.items() if not key.startswith(PREFIX)}
 
 
+def shown_attrs(trial: "optuna.Trial") -> dict[str, Any]:
+    """Returns what an objective gets to see of a trial's user attributes: what is not search's, and its seed."""
+    attrs = trial.user_attrs
+    return {**without_records(attrs), SHOWN_SEED: attrs[SEED_KEY]}
+
+
 def _file(value: Any) -> Mapping[str, Any] | None:
     table = _table(value)
     sound = table is not None and all(isinstance(table.get(key), kind) for key, kind in _OF_A_FILE.items())

@@ -28,7 +28,7 @@ class WorkerState:
         worn: Why it must not be given another trial; empty where it may.
     """
 
-    state: Literal["starting", "idle", "running", "leaving"]
+    phase: Literal["starting", "idle", "running", "leaving"]
     heard_at: float
     served: int = 0
     trial: optuna.Trial | None = None
@@ -65,15 +65,15 @@ class WorkerPool:
     @property
     def running(self) -> dict[int, optuna.Trial]:
         """The trial of each worker that has one."""
-        return {worker: member.trial for worker, member in self._workers.items() if member.trial is not None}
+        return {worker: state.trial for worker, state in self._workers.items() if state.trial is not None}
 
-    def in_phase(self, *states: str) -> list[int]:
+    def in_phase(self, *phases: str) -> list[int]:
         """Returns the workers in one of these states, by number."""
-        return sorted(worker for worker, member in self._workers.items() if member.state in states)
+        return sorted(worker for worker, state in self._workers.items() if state.phase in phases)
 
     def seconds_at_work(self) -> float:
         """Returns the sum of the times that the running trials have taken so far."""
-        return sum(member.seconds() for member in self._workers.values() if member.state == "running")
+        return sum(state.seconds() for state in self._workers.values() if state.phase == "running")
 
     def start(self, wanted: int) -> None:
         """Starts workers until `wanted` are starting or idle, or no more are allowed."""
@@ -89,7 +89,7 @@ class WorkerPool:
     def give(self, worker: int, trial: optuna.Trial, task: RunTrial) -> None:
         """Has an idle worker run a trial."""
         now = time.monotonic()
-        self._workers[worker] = replace(self._workers[worker], state="running", heard_at=now, trial=trial, started_at=now)
+        self._workers[worker] = replace(self._workers[worker], phase="running", heard_at=now, trial=trial, started_at=now)
         self._executor.send(worker, task)
 
     def reply(self, worker: int, reply: ReportReply | Explain) -> None:
@@ -97,16 +97,17 @@ class WorkerPool:
         self._executor.send(worker, reply)
 
     def receive(self, timeout_s: float) -> list[tuple[int, FromWorker]]:
-        """Returns what workers said within `timeout_s` seconds."""
+        """Returns what workers said within `timeout_s` seconds, first of those that have ended a trial, and so wait for one."""
         # What a worker says to a driver that waits for its storage, for minutes maybe, is heard now: only then was it silent.
         deaf_s = time.monotonic() - self._listened_at
-        for worker, member in self._workers.items():
-            self._workers[worker] = replace(member, heard_at=member.heard_at + deaf_s)
+        for worker, state in self._workers.items():
+            self._workers[worker] = replace(state, heard_at=state.heard_at + deaf_s)
         messages = self._executor.receive(timeout_s)
         self._listened_at = now = time.monotonic()
         for worker in {worker for worker, _ in messages} & self._workers.keys():
             self._workers[worker] = replace(self._workers[worker], heard_at=now)
-        return messages
+        ended = {worker for worker, message in messages if isinstance(message, Outcome)}
+        return sorted(messages, key=lambda pair: pair[0] not in ended)
 
     def end(self, worker: int, outcome: Outcome) -> WorkerState:
         """Takes the trial from a worker that has ended it; returns what the worker was until then."""
@@ -126,9 +127,9 @@ class WorkerPool:
 
     def retire(self, worker: int) -> None:
         """Tells an idle worker to leave; a fresh one can take its place once it is gone."""
-        member = self._workers[worker]
-        self._workers[worker] = replace(member, state="leaving", heard_at=time.monotonic())
-        self._executor.send(worker, Stop(member.restart_reason))
+        state = self._workers[worker]
+        self._workers[worker] = replace(state, phase="leaving", heard_at=time.monotonic())
+        self._executor.send(worker, Stop(state.restart_reason))
 
     def remove(self, worker: int) -> WorkerState | None:
         """Forgets a worker that is gone; returns what it was until then."""
@@ -137,9 +138,9 @@ class WorkerPool:
     def kill_silent(self) -> list[tuple[int, str]]:
         """Kills the workers that hang; returns them with the reason."""
         killed = []
-        for worker, member in list(self._workers.items()):
-            limit = {"running": self._policy.report_timeout_s, "leaving": _SECONDS_TO_LEAVE}.get(member.state)
-            if limit is not None and time.monotonic() - member.heard_at > limit:
+        for worker, state in list(self._workers.items()):
+            limit = {"running": self._policy.report_timeout_s, "leaving": _SECONDS_TO_LEAVE}.get(state.phase)
+            if limit is not None and time.monotonic() - state.heard_at > limit:
                 self._executor.kill(worker)
                 killed.append((worker, f"no report for {limit:g} s (report_timeout); the worker was killed"))
         return killed

@@ -117,13 +117,11 @@ class Notice:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended.
+    """How a trial ended in its worker; what becomes of it is for the driver to say.
 
     Attributes:
         number: The trial.
-        state: `interrupted` where the driver asked the trial to stop. Of a trial that failed, the driver may say `retry`, where
-            it is tried again, or `infeasible`, where its config needs more memory than there is; and of any trial `lost`, where
-            another driver of the study has given it back meanwhile.
+        state: `interrupted` where the driver asked the trial to stop.
         values: One for each direction; empty unless complete.
         reason: Why it failed, in one line; empty unless failed.
         traceback: Where it failed; empty where there is none.
@@ -132,7 +130,7 @@ class Outcome:
     """
 
     number: int
-    state: Literal["complete", "pruned", "failed", "retry", "infeasible", "interrupted", "lost"]
+    state: Literal["complete", "pruned", "failed", "interrupted"]
     values: tuple[float, ...] = ()
     reason: str = ""
     traceback: str = field(default="", repr=False)

@@ -62,7 +62,7 @@ def test_a_weekend_between_kill_and_launch_is_no_time_of_the_trial(url):
 def test_the_driver_shows_life_while_a_trial_says_nothing(write, start, search, wait_for, read_study, monkeypatch):
     """A real driver, killed in a long trial; its successor begins some seconds later."""
     write(study={"objective": '"objectives:deaf"', "trials": "1"})
-    Path("sitecustomize.py").write_text("import search.driver.driver\nsearch.driver.BEAT_S = 0.5\n")
+    Path("sitecustomize.py").write_text("import search.driver.heartbeat\nsearch.driver.heartbeat.BEAT_S = 0.5\n")
     driver = start("launch", "demo.toml", "--quiet", PYTHONPATH=f"{Path.cwd()}:{os.environ.get('PYTHONPATH', '')}:{ROOT}")
     wait_for(lambda: Path("deaf").exists() and BEAT_KEY in read_study().trials[0].system_attrs)
     time.sleep(1.5)

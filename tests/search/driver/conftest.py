@@ -3,7 +3,7 @@ from dataclasses import replace
 import optuna
 import pytest
 
-from search.driver.driver import Driver
+from search.driver.driver import make_driver
 from search.driver.ownership import Owner
 from search.driver.progress import Progress
 from search.driver.views import make_view
@@ -12,6 +12,7 @@ from search.study_file.load import load
 from search.workers.inline import InlineExecutor
 from search.workers.pool import WorkerPool
 from search.workers.process import WorkerSetup
+from tests.search.servers import study, url  # noqa: F401  fixtures
 
 
 @pytest.fixture
@@ -20,14 +21,14 @@ def drive(write):
 
     def run(resumed=None, /, *, workers=1, trials=None, timeout_s=None, executor=None, console=None, **tables):
         spec = load(write(**tables))
-        study = resumed or optuna.create_study(directions=list(spec.directions))
-        study.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
+        made = resumed or optuna.create_study(directions=list(spec.directions))
+        made.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
         executor = executor or InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings))
         policy = replace(spec.policy, trials=trials or spec.policy.trials, timeout_s=timeout_s or spec.policy.timeout_s)
-        view = make_view(Progress.of(study, policy.trials), console, quiet=console is None)
-        driver = Driver(study, replace(spec, policy=policy), WorkerPool(executor, workers, policy), Owner.current(), view)
-        study.set_user_attr("reason", None)
-        study.set_user_attr("reason", driver.run())
-        return study
+        view = make_view(Progress.of(made, policy.trials), console, quiet=console is None)
+        driver = make_driver(made, replace(spec, policy=policy), WorkerPool(executor, workers, policy), Owner.current(), view)
+        made.set_user_attr("reason", None)
+        made.set_user_attr("reason", driver.run())
+        return made
 
     return run

@@ -13,7 +13,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.driver import heartbeat
-from search.driver.driver import Driver
+from search.driver.driver import make_driver
 from search.driver.launch import join, launch
 from search.driver.ownership import Owner
 from search.driver.progress import Progress
@@ -50,7 +50,7 @@ def drive(write):
         executor = InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings))
         pool = WorkerPool(executor, 1, spec.policy)
         view = ProgressView(Progress.of(study, spec.policy.trials), None)
-        reason = Driver(study, spec, pool, owner or Owner.current(), view, **options).run()
+        reason = make_driver(study, spec, pool, owner or Owner.current(), view, **options).run()
         return reason, view.progress
 
     return run
@@ -79,14 +79,14 @@ def test_the_tables_are_made_once_by_those_that_start_together(url):
 
 
 @pytest.mark.slow
-def test_machines_that_begin_and_share_a_study(write, search, postgresql, assert_no_password):
+def test_machines_that_begin_and_share_a_study(write, search_process, postgresql, assert_no_password):
     """They start together, and none is launched before."""
     url = postgresql.new_database()
     tables = {"study": {"objective": '"objectives:parabola"', "trials": "31"}, "objective": {"pause": "0.03"}, **BLIND}
     alone = launch(load(write("alone.toml", **tables)), url="sqlite:///alone.db", quiet=True).study
     path = write(**{**tables, "study": {**tables["study"], "storage": f'"{url}"'}})
     with ThreadPoolExecutor() as pool:
-        done = list(pool.map(lambda _: search("worker", path, "--workers", 2), range(2)))
+        done = list(pool.map(lambda _: search_process("worker", path, "--workers", 2), range(2)))
     trials = read(url)
     assert [trial.number for trial in trials] == list(range(31)), "not one more than the budget"
     assert {trial.state for trial in trials} == {TrialState.COMPLETE}

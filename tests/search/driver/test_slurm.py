@@ -51,12 +51,12 @@ def states(url):
 
 
 @pytest.mark.slow
-def test_tasks_run_to_the_end_of_the_budget(write, search, postgresql, folder, assert_no_password):
+def test_tasks_run_to_the_end_of_the_budget(write, search_process, postgresql, folder, assert_no_password):
     url = postgresql.new_database()
     keys = {"objective": '"objectives:parabola"', "trials": "9", "storage": f'"{url}"'}
     path = write(study=keys, objective={"pause": "0.05"}, **BLIND)
     # The pipe of its output ends with the last of the processes that it leaves.
-    sent = search("submit", path, "--jobs", 2, "--time", "5m", "--cluster", "local", "--logs", "logs")
+    sent = search_process("submit", path, "--jobs", 2, "--time", "5m", "--cluster", "local", "--logs", "logs")
     assert "Started here: processes " in sent.stdout
     assert "search status demo.toml" in sent.stdout
     assert states(url) == {"COMPLETE": 9}

@@ -5,9 +5,9 @@ import pytest
 from rich.console import Console
 
 from search.driver.progress import Progress
+from search.driver.tell import Verdict
 from search.driver.views import LineView, LiveView, ProgressView, make_view
 from search.text import clock
-from search.workers.protocol import Outcome
 
 
 @pytest.fixture
@@ -25,9 +25,9 @@ def console(**options):
 def test_a_board_starts_from_the_storage_and_counts_on(progress):
     assert (progress.complete, progress.pruned, progress.failed, progress.best) == (1, 0, 1, (0, 3.0))
     assert progress.seconds_left() is None
-    progress.add(Outcome(2, "complete", (1.0,)))
-    progress.add(Outcome(3, "complete", (2.0,)))
-    progress.add(Outcome(4, "pruned"))
+    progress.add(Verdict(2, "complete", (1.0,)))
+    progress.add(Verdict(3, "complete", (2.0,)))
+    progress.add(Verdict(4, "pruned"))
     assert (progress.complete, progress.pruned, progress.best) == (3, 1, (2, 1.0))
     assert progress.seconds_left() == 0
     assert progress.summary().startswith(
@@ -51,7 +51,7 @@ def test_what_is_shown(progress, terminal):
     view.reported(0, 1, 0.5)
     if isinstance(view, LiveView):
         view._live.refresh()
-    view.trial_finished(0, 2, Outcome(2, "failed", reason="KeyError: [x]"))
+    view.trial_finished(0, 2, Verdict(2, "failed", reason="KeyError: [x]"))
     view.interrupted(1, 1)
     view.tick()
     view.close()
