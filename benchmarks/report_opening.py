@@ -41,10 +41,10 @@ _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"),
     *("--disable-component-update", "--disable-quic", "--window-size=1280,900", "--timeout=60000", "--dump-dom"),
 )
-_STOPWATCH = """<script>addEventListener("load", () => {
+_STOPWATCH = """<script nonce="{nonce}">addEventListener("load", () => {{
   document.body.getBoundingClientRect();  // waits for the layout
-  document.title = `opened in ${performance.now()} ms, ${document.querySelectorAll(".main-svg").length} drawings`;
-});</script>"""
+  document.title = `opened in ${{performance.now()}} ms, ${{document.querySelectorAll(".main-svg").length}} drawings`;
+}});</script>"""
 
 
 def make_study() -> optuna.Study:
@@ -108,9 +108,10 @@ def main() -> None:
     begun = time.perf_counter()
     html = render(study)
     written_s = time.perf_counter() - begun
+    nonce = html.partition("'nonce-")[2].partition("'")[0]  # without it, the page's policy would not let the stopwatch run
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
-        page.write_text(html.replace("</body>", f"{_STOPWATCH}</body>"), encoding="utf-8")
+        page.write_text(html.replace("</body>", f"{_STOPWATCH.format(nonce=nonce)}</body>"), encoding="utf-8")
         times = [open_page(chromium, page) for _ in range(_OPENINGS)]
     print(f"{_TRIALS:,} trials: written in {written_s:.1f} s (bar: 30), {len(html.encode()) / 1e6:.1f} MB (bar: 10)")
     for what, seconds in zip(("drawn in", "browser started and ended in"), zip(*times, strict=True), strict=True):

@@ -1,6 +1,7 @@
 """docs/architecture.md and CONTRIBUTING.md name what there is."""
 
 import ast
+import configparser
 import re
 import tomllib
 from pathlib import Path
@@ -49,3 +50,13 @@ def test_each_room_says_in_one_line_what_it_is(package):
         lines = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").splitlines()
         assert lines, path
         assert 20 < len(lines[0]) <= 128, path
+
+
+@pytest.mark.parametrize("package", ["search", "tumorcls"])
+def test_what_is_no_module_is_installed_too(package):
+    """Templates of pages and study files: a wheel holds only what setup.cfg names."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    named = setup["options.package_data"][package].split(",")
+    found = {path for path in (ROOT / package).rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert found <= {path for pattern in named for path in (ROOT / package).glob(pattern.strip())}

@@ -39,8 +39,8 @@ def save_charts(study: optuna.Study) -> None:
         return
     facts = gather(snapshot(study), importances=False)
     charts = {"Workers": timeline(facts)}
-    if len(facts.goals) == 1 and facts.ranked:
-        charts["Best so far and baseline"] = best_so_far(facts, facts.goals[0])
+    if len(facts.metrics) == 1 and facts.ranked:
+        charts["Best so far and baseline"] = best_so_far(facts, facts.metrics[0])
     for title, figure in charts.items():
         if len(facts.trials) > _HOVER_TRIALS:
             figure.update_traces(text=None, hovertemplate=None)

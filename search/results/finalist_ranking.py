@@ -45,7 +45,7 @@ class Ranking:
 
     Attributes:
         study: The name of the study that holds them.
-        goal: What is ranked.
+        metric: What is ranked.
         finalists: The best mean first; only those with a COMPLETE trial.
         baseline: The number of the baseline's trial; None where there is none.
         best: The number of the trial that is the search's best now.
@@ -72,7 +72,7 @@ class Ranking:
         best = self.of(self.best)
         if best is None or best.searched is None:
             return None
-        return (best.searched - best.score.mean) * (1 if self.metric.maximize else -1)
+        return self.metric.sign * (best.score.mean - best.searched)
 
     def describe_choice(self) -> str:
         """Returns why the winner is preferred to the search's best trial, in one line."""
@@ -107,7 +107,7 @@ def rank_finalists(source: optuna.Study, linked: optuna.Study) -> Ranking:
         trial = trials[number]
         searched = metric.of(trial) if is_result(trial) else None
         finalists.append(Finalist(number, trial.params, searched, of_it, mean_interval(list(of_it.values()))))
-    finalists.sort(key=lambda finalist: -finalist.score.mean if metric.maximize else finalist.score.mean)
+    finalists.sort(key=lambda finalist: metric.sign * finalist.score.mean)
     baseline = find_baseline(source)
     number_of_baseline = None
     if baseline is not None:

@@ -1,6 +1,6 @@
 """Ranks trials by their value in a study's direction, and finds the best ones and the baseline of any study."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import optuna
@@ -27,13 +27,18 @@ class Metric:
     index: int
     maximize: bool
 
+    @property
+    def sign(self) -> int:
+        """What a value is multiplied by so that less is better: -1 or 1."""
+        return -1 if self.maximize else 1
+
     def of(self, trial: FrozenTrial) -> float:
         """Returns a COMPLETE trial's value in this direction."""
         return float(trial.values[self.index])
 
     def loss_of(self, trial: FrozenTrial) -> float:
         """Returns the value with its sign such that less is better."""
-        return -self.of(trial) if self.maximize else self.of(trial)
+        return self.sign * self.of(trial)
 
 
 def metrics_of(study: optuna.Study) -> tuple[Metric, ...]:
@@ -46,6 +51,15 @@ def rank(trials: Sequence[FrozenTrial], metrics: Sequence[Metric]) -> list[Froze
     """Returns the trials that are results, the best first; by number with several directions."""
     sound = [trial for trial in trials if is_result(trial)]
     return sorted(sound, key=metrics[0].loss_of) if len(metrics) == 1 else sound
+
+
+def improvements(points: Iterable[tuple[float, float]], metric: Metric) -> list[tuple[float, float]]:
+    """Returns the points (x, value), in their order, whose value is better than all before."""
+    curve: list[tuple[float, float]] = []
+    for x, value in points:
+        if not curve or metric.sign * value < metric.sign * curve[-1][1]:
+            curve.append((x, value))
+    return curve
 
 
 def find_baseline(study: optuna.Study) -> FrozenTrial | None:

@@ -1,4 +1,4 @@
-"""What noise and augmentation do to images, as one picture for people to look at."""
+"""Draws what noise and augmentation do to images, as one picture for people to look at."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,18 +13,12 @@ from tumorcls.labels import words
 from tumorcls.noise.severity import SEVERITIES, SEVERITY_LEVELS, corrupt
 
 Pixels = NDArray[np.uint8]
+Tile = tuple[Pixels, str]
+"""A square image and the line under it."""
 
 _COLUMNS = 1 + len(SEVERITY_LEVELS)
 _GAP, _LABEL_WIDTH, _LINE = 6, 150, 20
 _PAPER, _INK, _FAINT = (255, 255, 255), (27, 31, 36), (95, 104, 115)
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A square image and the line under it."""
-
-    pixels: Pixels
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -83,16 +77,16 @@ def training_views(squares: Pixels, recipe: ViewRecipe, draws: int, seed: int) -
 def _noise_rows(square: Pixels, name: str, seed: int) -> list[Row]:
     rows = []
     for noise, parameters in SEVERITIES.items():
-        tiles = [Tile(square, "clean")]
+        tiles = [(square, "clean")]
         for severity, parameter in zip(SEVERITY_LEVELS, parameters, strict=True):
             noisy = corrupt(square[None], noise, severity, seed, [name])[0]
-            tiles.append(Tile(noisy, f"severity {severity}: {parameter:g}"))
+            tiles.append((noisy, f"severity {severity}: {parameter:g}"))
         rows.append(Row(words(noise), _UNITS[noise], tuple(tiles)))
     return rows
 
 
 def _training_rows(views: Pixels, recipe: ViewRecipe) -> list[Row]:
-    tiles = [Tile(view, f"draw {i + 1}") for i, view in enumerate(views)]
+    tiles = [(view, f"draw {i + 1}") for i, view in enumerate(views)]
     note = (
         f"intensity up to {recipe.noise_intensity:g},\n{recipe.clean_share:.0%} clean,\n"
         f"rotation ±{recipe.rotation_degrees:g}°,\nshift ±{recipe.width_shift:g} / ±{recipe.height_shift:g}"
@@ -129,9 +123,9 @@ def _paint(blocks: Sequence[tuple[str, Sequence[Row]]], side: int) -> Image.Imag
         for row in rows:
             pen.text((_GAP, y), row.title, _INK, normal)
             pen.multiline_text((_GAP, y + _LINE), row.note, _FAINT, small, spacing=3)
-            for column, tile in enumerate(row.tiles):
+            for column, (pixels, caption) in enumerate(row.tiles):
                 x = _LABEL_WIDTH + column * (side + _GAP)
-                sheet.paste(Image.fromarray(tile.pixels), (x, y))
-                pen.text((x, y + side + 2), tile.caption, _FAINT, small)
+                sheet.paste(Image.fromarray(pixels), (x, y))
+                pen.text((x, y + side + 2), caption, _FAINT, small)
             y += row_height
     return sheet

@@ -7,11 +7,11 @@ from statistics import median
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from search.errors import StudyError
 from search.records.attributes import is_warm, provenance_of
-from search.results.ranking import Metric, metrics_of, rank
+from search.results.ranking import Metric, improvements, metrics_of, rank
 from search.results.report.timeline import lay_out, working_seconds
 from search.results.statistics import Interval, difference_interval, mean_interval
 
@@ -65,16 +65,16 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Sides of one goal.
+    """Sides of one metric.
 
     Attributes:
-        goal: What is compared.
+        metric: What is compared.
         target: The best value that every study reached.
         sides: In the order in which they were named.
         differing: What the studies' best trials have on record and do not agree on, such as the hash of their data.
     """
 
-    goal: Metric
+    metric: Metric
     target: float
     sides: tuple[Side, ...]
     differing: tuple[str, ...]
@@ -87,24 +87,24 @@ def compare(labelled: Sequence[tuple[str, Sequence[optuna.Study]]]) -> Compariso
         labelled: Each side's label with its studies.
 
     Raises:
-        StudyError: A study has several directions, no COMPLETE trial, or another goal than the first one.
+        StudyError: A study has several directions, no COMPLETE trial, or another metric than the first one.
     """
     studies = [study for _, group in labelled for study in group]
-    goal = _common_goal(studies)
-    runs = [(label, tuple(_run(study, goal) for study in group)) for label, group in labelled]
+    metric = _common_metric(studies)
+    runs = [(label, tuple(_run(study, metric) for study in group)) for label, group in labelled]
     everyone = [run for _, group in runs for run in group]
-    target = (min if goal.maximize else max)(run.best for run in everyone)
+    target = max((run.best for run in everyone), key=lambda value: metric.sign * value)
     reference = [run.best for run in runs[0][1]]
     sides: list[Side] = []
     for label, group in runs:
         bests = [run.best for run in group]
         gain = difference_interval(bests, reference) if sides else None
         trials, seconds = (
-            median(_reached(curve, target, goal) for curve in curves)
+            median(_reached(curve, target, metric) for curve in curves)
             for curves in ([run.by_trials for run in group], [run.by_seconds for run in group])
         )
         sides.append(Side(label, group, mean_interval(bests), gain, trials, seconds))
-    return Comparison(goal, target, tuple(sides), _differing(everyone))
+    return Comparison(metric, target, tuple(sides), _differing(everyone))
 
 
 def value_at(curve: Sequence[tuple[float, float]], x: float) -> float | None:
@@ -113,65 +113,53 @@ def value_at(curve: Sequence[tuple[float, float]], x: float) -> float | None:
     return known[-1] if known else None
 
 
-def _common_goal(studies: Sequence[optuna.Study]) -> Metric:
+def _common_metric(studies: Sequence[optuna.Study]) -> Metric:
     first = None
     for study in studies:
-        goals = metrics_of(study)
+        metrics = metrics_of(study)
         where = f'study "{study.study_name}"'
-        if len(goals) > 1:
-            raise StudyError(f"{where}: only studies of one direction can be compared; got {len(goals)}. Leave it out.")
-        [goal] = goals
-        if first is not None and goal.maximize != first.maximize:
-            raise StudyError(f"{where}: must be {_way(first)}, as the first study is; got {_way(goal)}. Leave it out.")
-        if first is not None and UNNAMED not in (goal.name, first.name) and goal.name != first.name:
-            raise StudyError(f"{where}: must measure {first.name}, as the first study does; got {goal.name}. Leave it out.")
+        if len(metrics) > 1:
+            raise StudyError(f"{where}: only studies of one direction can be compared; got {len(metrics)}. Leave it out.")
+        [metric] = metrics
+        if first is not None and metric.maximize != first.maximize:
+            raise StudyError(f"{where}: must be {_way(first)}, as the first study is; got {_way(metric)}. Leave it out.")
+        if first is not None and UNNAMED not in (metric.name, first.name) and metric.name != first.name:
+            raise StudyError(f"{where}: must measure {first.name}, as the first study does; got {metric.name}. Leave it out.")
         if first is None or first.name == UNNAMED:
-            first = goal
+            first = metric
     assert first is not None
     return first
 
 
-def _way(goal: Metric) -> str:
-    return "maximized" if goal.maximize else "minimized"
+def _way(metric: Metric) -> str:
+    return "maximized" if metric.maximize else "minimized"
 
 
-def _run(study: optuna.Study, goal: Metric) -> Run:
+def _run(study: optuna.Study, metric: Metric) -> Run:
     trials = [trial for trial in study.get_trials(deepcopy=False) if not is_warm(trial)]
-    ranked = rank(trials, [goal])
+    ranked = rank(trials, [metric])
     if not ranked:
         raise StudyError(f'study "{study.study_name}": must have a COMPLETE trial; got none. Leave it out, or let it run.')
     timeline = lay_out(trials)
     seconds = defaultdict(float, working_seconds(timeline))  # of a trial that never started, nobody knows when it ended
     finished = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     finished.sort(key=lambda trial: (seconds[trial.number], trial.number))
-    sound = {trial.number for trial in ranked}
+    sound = {trial.number: metric.of(trial) for trial in ranked}
+    by_trials = ((float(count), sound[trial.number]) for count, trial in enumerate(finished, 1) if trial.number in sound)
+    by_seconds = ((seconds[trial.number], sound[trial.number]) for trial in finished if trial.number in sound)
     return Run(
         name=study.study_name,
         trials=len(finished),
-        best=goal.of(ranked[0]),
-        by_trials=_improvements([(float(at), trial) for at, trial in enumerate(finished, 1)], sound, goal),
-        by_seconds=_improvements([(seconds[trial.number], trial) for trial in finished], sound, goal),
+        best=metric.of(ranked[0]),
+        by_trials=tuple(improvements(by_trials, metric)),
+        by_seconds=tuple(improvements(by_seconds, metric)),
         wall_s=timeline.wall_s,
         provenance=provenance_of(ranked[0]),
     )
 
 
-def _improvements(
-    points: Sequence[tuple[float, FrozenTrial]], sound: set[int], goal: Metric
-) -> tuple[tuple[float, float], ...]:
-    curve: list[tuple[float, float]] = []
-    for x, trial in points:
-        if trial.number in sound and (not curve or _better(goal.of(trial), curve[-1][1], goal)):
-            curve.append((x, goal.of(trial)))
-    return tuple(curve)
-
-
-def _reached(curve: Sequence[tuple[float, float]], target: float, goal: Metric) -> float:
-    return next(x for x, value in curve if not _better(target, value, goal))
-
-
-def _better(value: float, than: float, goal: Metric) -> bool:
-    return value > than if goal.maximize else value < than
+def _reached(curve: Sequence[tuple[float, float]], target: float, metric: Metric) -> float:
+    return next(x for x, value in curve if metric.sign * value <= metric.sign * target)
 
 
 def _differing(runs: Sequence[Run]) -> tuple[str, ...]:

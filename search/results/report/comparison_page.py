@@ -57,7 +57,7 @@ def _table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     header = [
         "",
         "studies",
-        f"best\n{plain(comparison.goal.name)}",
+        f"best\n{plain(comparison.metric.name)}",
         f"against\n{first}",
         f"trials to\n{reached}",
         f"time to\n{reached}",
@@ -72,7 +72,7 @@ def _row(side: Side) -> list[str]:
 
 
 def _notes(comparison: Comparison) -> list[str]:
-    way = "More" if comparison.goal.maximize else "Less"
+    way = "More" if comparison.metric.maximize else "Less"
     notes = [f"{way} is better; {comparison.target:.6g} is the best value that every study reached."]
     if any(len(side.runs) > 1 for side in comparison.sides):
         notes.append("Means over studies with 95% t intervals; times and trials are medians.")
@@ -95,7 +95,7 @@ def _chart(comparison: Comparison, curves: Sequence[Sequence[_Curve]]) -> go.Fig
         line = {"color": colour, "width": 2.5, "shape": "hv"}
         means = [fmean(column) for column in columns]
         figure.add_scatter(x=x, y=means, mode="lines", name=inert(side.label), legendgroup=side.label, line=line)
-    figure.update_yaxes(title=f"best {inert(comparison.goal.name)} so far")
+    figure.update_yaxes(title=f"best {inert(comparison.metric.name)} so far")
     figure.update_xaxes(rangemode="tozero")
     return style(figure, 440, showlegend=True)
 

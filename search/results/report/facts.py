@@ -1,6 +1,6 @@
 """Gathers what a report says in numbers: everything that is on the page, computed once and drawn elsewhere."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,7 +42,7 @@ class Facts:
 
     Attributes:
         name: The study's.
-        goals: Its directions.
+        metrics: Its directions.
         trials: All of them, by number.
         ranked: COMPLETE trials that are feasible and finite: the best first, or by number with several directions.
         best: The best of them, or the Pareto front by number.
@@ -54,7 +54,7 @@ class Facts:
     """
 
     name: str
-    goals: tuple[Metric, ...]
+    metrics: tuple[Metric, ...]
     trials: tuple[FrozenTrial, ...]
     ranked: tuple[FrozenTrial, ...]
     best: tuple[FrozenTrial, ...]
@@ -67,7 +67,7 @@ class Facts:
     @property
     def top(self) -> tuple[FrozenTrial, ...]:
         """At most `TOP` trials: the best ones, or the first of the Pareto front."""
-        return (self.ranked if len(self.goals) == 1 else self.best)[:TOP]
+        return (self.ranked if len(self.metrics) == 1 else self.best)[:TOP]
 
     def count(self, state: TrialState) -> int:
         """Returns how many trials are in a state."""
@@ -75,14 +75,14 @@ class Facts:
 
     def gain(self) -> float | None:
         """Returns how much better the best trial is than the baseline, at least 0; None where they cannot be compared."""
-        if len(self.goals) > 1 or self.baseline is None or self.baseline not in self.ranked:
+        if len(self.metrics) > 1 or self.baseline is None or self.baseline not in self.ranked:
             return None
-        goal = self.goals[0]
-        return goal.loss_of(self.baseline) - goal.loss_of(self.best[0])
+        metric = self.metrics[0]
+        return metric.loss_of(self.baseline) - metric.loss_of(self.best[0])
 
-    def order(self, goal: Metric) -> list[str]:
+    def order(self, metric: Metric) -> list[str]:
         """Returns the parameters, those that matter most for a direction first; by name where that is not known."""
-        found = self.importances[goal.index]
+        found = self.importances[metric.index]
         return (found.ranking() if found else []) or sorted({name for trial in self.ranked for name in trial.params})
 
 
@@ -101,20 +101,20 @@ def gather(study: optuna.Study, *, importances: bool = True) -> Facts:
         raise StudyError(
             f'study "{study.study_name}": must have a finished trial; got {len(trials)} unfinished. Wait for the first one.'
         )
-    goals = metrics_of(study)
-    ranked = rank(trials, goals)
+    metrics = metrics_of(study)
+    ranked = rank(trials, metrics)
     own = [trial for trial in trials if not is_warm(trial)]
     best = tuple(ranked[:1])
-    if len(goals) > 1 and ranked:
+    if len(metrics) > 1 and ranked:
         best = tuple(sorted(best_trials(study), key=lambda trial: trial.number))
     return Facts(
         name=study.study_name,
-        goals=goals,
+        metrics=metrics,
         trials=tuple(trials),
         ranked=tuple(ranked),
         best=best,
         baseline=find_baseline(study),
-        importances=tuple(measure(study, ranked, goal.index, goal.maximize) if importances else None for goal in goals),
+        importances=tuple(measure(study, ranked, metric.index, metric.maximize) if importances else None for metric in metrics),
         pruning=estimate_pruning(own),
         timeline=lay_out(own),
         failures=_failures(trials),
@@ -122,11 +122,12 @@ def gather(study: optuna.Study, *, importances: bool = True) -> Facts:
 
 
 def _failures(trials: Sequence[FrozenTrial]) -> tuple[Failure, ...]:
-    failed = [trial for trial in trials if trial.state is TrialState.FAIL]
-    counts = Counter(failure_of(trial) or NO_REASON for trial in failed)
-    groups = []
-    for reason, _ in counts.most_common():
-        of_it = [trial for trial in failed if (failure_of(trial) or NO_REASON) == reason]
-        numbers = tuple(trial.number for trial in of_it)
-        groups.append(Failure(reason, numbers, traceback_of(of_it[0]) or ""))
-    return tuple(groups)
+    by_reason = defaultdict(list)
+    for trial in trials:
+        if trial.state is TrialState.FAIL:
+            by_reason[failure_of(trial) or NO_REASON].append(trial)
+    failures = (
+        Failure(reason, tuple(trial.number for trial in failed), traceback_of(failed[0]) or "")
+        for reason, failed in by_reason.items()
+    )
+    return tuple(sorted(failures, key=lambda failure: -len(failure.numbers)))

@@ -1,7 +1,7 @@
 """Draws how the search went: best so far, importances, intermediate values, workers, Pareto front, as Plotly figures."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import combinations
 
@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from optuna.trial import FrozenTrial, TrialState
 from plotly.subplots import make_subplots
 
-from search.results.ranking import Metric
+from search.results.ranking import Metric, improvements
 from search.results.report.facts import Facts
 from search.results.report.html import inert
 from search.results.report.importances import Importances
@@ -64,19 +64,19 @@ def sensible_range(values: Sequence[float], maximize: bool, shown: Sequence[floa
     return inside[0] - margin, inside[-1] + margin
 
 
-def best_so_far(facts: Facts, goal: Metric) -> go.Figure:
+def best_so_far(facts: Facts, metric: Metric) -> go.Figure:
     """Every COMPLETE trial's value, the best so far as a line, and the baseline."""
     trials = sorted(facts.ranked, key=lambda trial: trial.number)
     figure = go.Figure()
     marker = {"color": BLUE, "size": 6, "opacity": 0.45}
-    _add_trials(figure, trials, [t.number for t in trials], [goal.of(t) for t in trials], "trial", marker)
-    x, y = staircase([(trial.number, goal.of(trial)) for trial in trials], goal.maximize)
-    figure.add_scatter(
-        x=x, y=y, mode="lines", name="best so far", line={"color": GREEN, "width": 2.5, "shape": "hv"}, hoverinfo="y"
-    )
+    _add_trials(figure, trials, [t.number for t in trials], [metric.of(t) for t in trials], "trial", marker)
+    best = dict(improvements([(trial.number, metric.of(trial)) for trial in trials], metric))
+    best[trials[-1].number] = list(best.values())[-1]  # the line goes on to the last trial
+    line = {"color": GREEN, "width": 2.5, "shape": "hv"}
+    figure.add_scatter(x=list(best), y=list(best.values()), mode="lines", name="best so far", line=line, hoverinfo="y")
     kept = []
     if facts.baseline is not None and facts.baseline in facts.ranked:
-        value = goal.of(facts.baseline)
+        value = metric.of(facts.baseline)
         kept.append(value)
         figure.add_hline(y=value, line={"color": PINK, "dash": "dot", "width": 1.5})
         star = {"color": PINK, "symbol": "star", "size": 15, "line": {"color": "#000", "width": 1}}
@@ -84,23 +84,10 @@ def best_so_far(facts: Facts, goal: Metric) -> go.Figure:
     margin = 0.5 + len(facts.trials) * 0.01
     whole = {"dtick": 1} if len(facts.trials) <= 20 else {}
     figure.update_xaxes(title="trial", range=[-margin, len(facts.trials) - 1 + margin], zeroline=False, **whole)
-    figure.update_yaxes(title=inert(goal.name), range=sensible_range([goal.of(trial) for trial in trials], goal.maximize, kept))
+    figure.update_yaxes(
+        title=inert(metric.name), range=sensible_range([metric.of(trial) for trial in trials], metric.maximize, kept)
+    )
     return style(figure, 400)
-
-
-def staircase(points: Iterable[tuple[float, float]], maximize: bool) -> tuple[list[float], list[float]]:
-    """Returns x and y of the best value so far: one point for each improvement, and one at the end."""
-    xs: list[float] = []
-    ys: list[float] = []
-    last = None
-    for last, value in points:
-        if not ys or (value > ys[-1] if maximize else value < ys[-1]):
-            xs.append(last)
-            ys.append(value)
-    if last is not None and last != xs[-1]:
-        xs.append(last)
-        ys.append(ys[-1])
-    return xs, ys
 
 
 def importances(found: Importances) -> go.Figure:
@@ -125,7 +112,7 @@ def importances(found: Importances) -> go.Figure:
     return style(figure, 110 + 44 * len(names), barmode="group", legend_traceorder="reversed")
 
 
-def intermediate_values(facts: Facts, goal: Metric) -> go.Figure:
+def intermediate_values(facts: Facts, metric: Metric) -> go.Figure:
     """What trials reported step by step; a cross where one was pruned."""
     figure = go.Figure()
     reported = [trial for trial in facts.trials if trial.intermediate_values]
@@ -142,7 +129,7 @@ def intermediate_values(facts: Facts, goal: Metric) -> go.Figure:
     _add_curves(figure, [trial for trial in facts.best if trial.intermediate_values], "best", GREEN, 3.0, 1.0)
     shown = [value for trial in [*complete, *pruned] for value in trial.intermediate_values.values()]
     figure.update_xaxes(title="step")
-    figure.update_yaxes(title=inert(goal.name), range=sensible_range(shown, goal.maximize))
+    figure.update_yaxes(title=inert(metric.name), range=sensible_range(shown, metric.maximize))
     return style(figure, 460)
 
 
@@ -173,7 +160,7 @@ def timeline(facts: Facts) -> go.Figure:
 
 def pareto_front(facts: Facts) -> go.Figure:
     """For each pair of directions: all COMPLETE trials, those of the front, and the baseline."""
-    pairs = list(combinations(facts.goals, 2))
+    pairs = list(combinations(facts.metrics, 2))
     columns = min(3, len(pairs))
     figure = make_subplots(-(-len(pairs) // columns), columns, horizontal_spacing=0.09)
     front = {trial.number for trial in facts.best}
@@ -198,8 +185,8 @@ def pareto_front(facts: Facts) -> go.Figure:
                 legend=at == 0,
                 **place,
             )
-        for update, goal in ((figure.update_xaxes, across), (figure.update_yaxes, up)):
-            update(title=f"{inert(goal.name)} ({'more' if goal.maximize else 'less'} is better)", **place)
+        for update, metric in ((figure.update_xaxes, across), (figure.update_yaxes, up)):
+            update(title=f"{inert(metric.name)} ({'more' if metric.maximize else 'less'} is better)", **place)
     return style(figure, 60 + 380 * -(-len(pairs) // columns))
 
 
@@ -230,24 +217,15 @@ def _add_trials(
 
 
 def _add_curves(figure: go.Figure, trials: Sequence[FrozenTrial], name: str, colour: str, width: float, opacity: float) -> None:
-    """All curves as one trace: a trace for each would take the browser seconds."""
-    x: list[int | None] = []
-    y: list[float | None] = []
-    text: list[str | None] = []
-    for trial in trials:
-        steps = sorted(trial.intermediate_values.items())
-        x += [*(step for step, _ in steps), None]
-        y += [*(float(f"{value:.6g}") for _, value in steps), None]
-        text += [f"trial {trial.number}"] * len(steps) + [None]
-    if trials:
-        line = {"color": colour, "width": width}
-        figure.add_scatter(
-            x=x,
-            y=y,
-            text=text,
-            mode="lines",
-            name=name,
-            line=line,
-            opacity=opacity,
-            hovertemplate="%{text}, step %{x}: %{y}<extra>" + name + "</extra>",
-        )
+    reports = ((f"trial {trial.number}", sorted(trial.intermediate_values.items())) for trial in trials)
+    curves = [(label, [(step, float(f"{value:.6g}")) for step, value in steps]) for label, steps in reports]
+    said = "%{text}, step %{x}: %{y}<extra>" + name + "</extra>"
+    add_lines(figure, curves, name=name, line={"color": colour, "width": width}, opacity=opacity, hovertemplate=said)
+
+
+def add_lines(figure: go.Figure, lines: Sequence[tuple[str, Sequence[tuple[float, float]]]], **style: object) -> None:
+    """Adds lines, each a text and points (x, y), as one trace: a trace for each would take the browser seconds."""
+    if lines:
+        points = [(x, y, text) for text, line in lines for x, y in [*line, (None, None)]]
+        x, y, text = zip(*points, strict=True)
+        figure.add_scatter(x=x, y=y, text=text, mode="lines", **style)

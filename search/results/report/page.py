@@ -42,9 +42,9 @@ def _config(facts: Facts, rank: int, trial: FrozenTrial, params: list[str]) -> l
     star = " ★" if facts.baseline is not None and trial.number == facts.baseline.number else ""
     seconds = duration_of(trial)
     return [
-        str(rank) if len(facts.goals) == 1 else "",
+        str(rank) if len(facts.metrics) == 1 else "",
         f"{trial.number}{star}",
-        *(f"{goal.of(trial):.6g}" for goal in facts.goals),
+        *(f"{metric.of(trial):.6g}" for metric in facts.metrics),
         "" if seconds is None else clock(seconds),
         *(show_value(trial.params[name]) if name in trial.params else "" for name in params),
     ]

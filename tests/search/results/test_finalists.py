@@ -102,7 +102,7 @@ def test_a_lost_run_stays_the_same_finalist(run):
     assert (linked.trials[1].user_attrs[FINALIST_KEY], linked.trials[1].user_attrs[SEED_KEY]) == (7, 3)
 
 
-def test_ranks_intervals_and_luck(make, run):
+def test_ranks_intervals_and_selection_bias(make, run):
     source = make(1.0, 9.0, 8.0, baseline=0)
     results = {1: (6.0, 7.0, 6.5), 2: (7.0, 8.0, 7.8), 0: (1.0, 2.0, 1.2)}
     ranking = rank_finalists(source, run(results))
@@ -117,7 +117,7 @@ def test_ranks_intervals_and_luck(make, run):
     assert ranking.level() == []
 
 
-def test_luck_in_the_other_direction(make, run):
+def test_selection_bias_in_the_other_direction(make, run):
     ranking = rank_finalists(make(1.0, 2.0, direction="minimize"), run({0: (1.5, 1.7), 1: (1.4, 1.6)}))
     assert ranking.winner.number == 1
     assert ranking.selection_bias() == pytest.approx(0.6)

@@ -10,6 +10,7 @@ from dataclasses import replace
 import bottle
 import pytest
 
+from tests.browser import needed_width
 from tests.tumorcls.pictures import blob, png_header, write
 from tumorcls import DISCLAIMER
 from tumorcls.errors import DataError
@@ -200,3 +201,9 @@ def test_in_a_browser_a_dropped_file_is_answered_and_the_slider_adds_noise(app, 
     assert ">4 of 5</output>" in dom
     assert dom.count('class="bar"') == len(CLASSES)
     assert dom.count('src="data:image/png') == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("window", [1280, 400])
+def test_no_page_is_wider_than_its_window(window, tmp_path):
+    assert needed_width(page(), tmp_path, window) == window

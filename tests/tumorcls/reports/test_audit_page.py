@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.browser import needed_width
 from tests.tumorcls.pictures import blob, kaggle_folder, write
 from tumorcls import DISCLAIMER
 from tumorcls.data.audit import audit
@@ -67,3 +68,21 @@ def test_a_figure_that_should_be_nothing_is_marked_when_it_is_not(data: Prepared
     assert marks["images"][0] == marks["different pictures"][0] == ""
     assert marks["unreadable files"] == marks["groups on both sides of this split"] == ("good", "0")
     assert marks["groups with conflicting labels"] == ("bad", "1")
+
+
+def test_pictures_follow_the_table_that_they_belong_to(data: PreparedData, tmp_path: Path) -> None:
+    write_page(audit(data, SETTINGS), data, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    counts = {
+        name: rest.split("<h2>")[0].count("<img")
+        for name, rest in re.findall(r'<table id="(\S+)">(.*?)(?=<table|$)', page, re.DOTALL)
+    }
+    assert {name for name, count in counts.items() if count} == {"copies", "conflicts"}, "no twins here"
+    assert counts["conflicts"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("window", [1280, 400])
+def test_no_page_is_wider_than_its_window(data: PreparedData, window: int, tmp_path: Path) -> None:
+    write_page(audit(data, SETTINGS), data, tmp_path / "audit.html")
+    assert needed_width((tmp_path / "audit.html").read_text(encoding="utf-8"), tmp_path, window) == window

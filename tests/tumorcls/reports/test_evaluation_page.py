@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from tests.browser import needed_width
 from tests.tumorcls.pictures import image_set
 from tumorcls import DISCLAIMER
 from tumorcls.errors import DataError
@@ -115,3 +116,9 @@ def test_an_evaluation_that_contradicts_itself_is_one_line(change):
     with pytest.raises(DataError, match=r"^file\.json: must be JSON written by `tumorcls evaluate`; ") as caught:
         Evaluation.from_json(text, "file.json")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("window", [1280, 400])
+def test_no_page_is_wider_than_its_window(images, window, tmp_path):
+    assert needed_width(render_page(evaluate("m" * 200, 0), images, evaluate("other", 1)), tmp_path, window) == window

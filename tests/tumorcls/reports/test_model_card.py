@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.browser import needed_width
 from tests.tumorcls.pictures import image_set
 from tumorcls import DISCLAIMER
 from tumorcls.errors import DataError
@@ -112,3 +113,9 @@ def test_classes_must_be_the_models(model, evaluation):
     other = replace(evaluation, classes=("a", "b", "c", "d"))
     with pytest.raises(DataError, match="must have the model's classes"):
         write_card(model, other, "model")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("window", [1280, 400])
+def test_no_page_is_wider_than_its_window(model, evaluation, window, tmp_path):
+    assert needed_width(render_page(write_card(model, evaluation, "m" * 200), "model"), tmp_path, window) == window

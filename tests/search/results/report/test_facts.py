@@ -158,7 +158,7 @@ def test_several_directions(add):
     study.add_trials([optuna.trial.create_trial(values=values) for values in ((1, 1), (2, 2), (1, 2))])
     facts = gather(study)
     assert [trial.number for trial in facts.best] == [trial.number for trial in facts.top] == [0, 1]
-    assert [goal.name for goal in facts.goals] == ["value_0", "value_1"]
+    assert [metric.name for metric in facts.metrics] == ["value_0", "value_1"]
     assert facts.gain() is None
 
 

@@ -10,6 +10,7 @@ from search.records.attributes import CONFIG_KEY, OWNER_KEY
 from search.results.report.facts import gather
 from search.results.report.figures import best_so_far
 from search.results.report.page import render
+from tests.browser import needed_width
 
 
 def sections(html):
@@ -80,7 +81,7 @@ def test_best_so_far_leaves_an_outlier_out_but_not_the_baseline(direction, basel
         add(study, 0.9 + number / 1000)
     add(study, outlier)
     facts = gather(study)
-    low, high = best_so_far(facts, facts.goals[0]).layout.yaxis.range
+    low, high = best_so_far(facts, facts.metrics[0]).layout.yaxis.range
     assert low < baseline < high
     assert not low < outlier < high
 
@@ -184,3 +185,9 @@ def test_two_thousand_trials_fit_into_ten_megabytes_and_thirty_seconds(add):
     size = len(render(study).encode())
     assert size <= 10_000_000
     assert time.process_time() - before <= 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("window", [1280, 400])
+def test_no_page_is_wider_than_its_window(html, window, tmp_path):
+    assert needed_width(html, tmp_path, window) == window
