@@ -1,4 +1,4 @@
-"""Which images are there? One row an image, kept on disk as one table, with the hash of its content.
+"""The images of a data set: one row each, kept on disk as one table, with the hash of its content.
 
 A scan opens only files that are new or have changed since the last scan of their folder.
 """
@@ -7,11 +7,12 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -138,25 +139,16 @@ def _to_text(column: str, value: object) -> str:
 
 
 _SPLITS: dict[str, OfficialSplit | None] = {"": None, "train": "train", "test": "test"}
+_FROM_TEXT: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("width", "height", "channels"), int),
+    "phash": lambda text: int(text, 16),
+    "official_split": _SPLITS.__getitem__,
+    "patient": lambda text: text or None,
+}
 
 
 def _entry_of(row: dict[str, str]) -> Entry:
-    split = _SPLITS[row["official_split"]]
-    return Entry(
-        source=row["source"],
-        kind=row["kind"],
-        name=row["name"],
-        label=row["label"],
-        official_split=split,
-        patient=row["patient"] or None,
-        width=int(row["width"]),
-        height=int(row["height"]),
-        channels=int(row["channels"]),
-        sha256=row["sha256"],
-        pixel_sha256=row["pixel_sha256"],
-        phash=int(row["phash"], 16),
-        folder=row["folder"],
-    )
+    return Entry(**{column.name: _FROM_TEXT.get(column.name, str)(row[column.name]) for column in fields(Entry)})
 
 
 def scan(folders: Sequence[str | Path], cache_dir: Path) -> Manifest:
@@ -208,7 +200,7 @@ def _content_order(entries: Sequence[Entry]) -> list[int]:
 def _entry(row: Row, source: Source, name: str, found: Fingerprint) -> Entry:
     label = row.label or found.label
     assert label is not None  # a layout whose rows have no label has files that state it
-    folder = row.path.as_posix().removesuffix(f"/{name}")
+    read = {name: getattr(found, name) for name in ("width", "height", "channels", "sha256", "pixel_sha256", "phash")}
     return Entry(
         source=row.source,
         kind=source.layout.name,
@@ -216,13 +208,8 @@ def _entry(row: Row, source: Source, name: str, found: Fingerprint) -> Entry:
         label=label,
         official_split=row.official_split,
         patient=row.patient or found.patient,
-        width=found.width,
-        height=found.height,
-        channels=found.channels,
-        sha256=found.sha256,
-        pixel_sha256=found.pixel_sha256,
-        phash=found.phash,
-        folder=folder,
+        folder=row.path.as_posix().removesuffix(f"/{name}"),
+        **read,
     )
 
 

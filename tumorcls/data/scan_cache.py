@@ -1,22 +1,22 @@
-"""Which files were already fingerprinted? One file of records a scanned folder, keyed by path, size and times of change.
+"""Records of the files that were fingerprinted: one file for each scanned folder, by path, size and times of change.
 
 The records are replaced as a whole, so scans at work at once never see half of them: the later one wins.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from tumorcls.cache.checked import keep_arrays, load_arrays
 from tumorcls.data.fingerprint import THUMB, VERSION, Fingerprint
 
 
-@dataclass(frozen=True)
-class Stamp:
+class Stamp(NamedTuple):
     """What tells that a file has not changed.
 
     Attributes:
@@ -38,23 +38,8 @@ class Record:
     result: Fingerprint | str
 
 
-_FIELDS = np.dtype(
-    [
-        ("size", "<i8"),
-        ("mtime_ns", "<i8"),
-        ("ctime_ns", "<i8"),
-        ("sha256", "S64"),
-        ("pixel_sha256", "S64"),
-        ("phash", "<u8"),
-        ("width", "<i4"),
-        ("height", "<i4"),
-        ("channels", "<i4"),
-    ]
-)
-
-
-_ARRAYS = ("names", "fields", "texts", "thumbs")
-_LAYOUT = 2  # of the file; raised when the fields change
+_LAYOUT = 3  # of the file; raised when it changes
+_VALUES = [field.name for field in fields(Fingerprint) if field.name != "thumb"]
 
 
 def cache_file(folder: Path, cache_dir: Path) -> Path:
@@ -65,47 +50,24 @@ def cache_file(folder: Path, cache_dir: Path) -> Path:
 
 def load(path: Path) -> dict[str, Record]:
     """Returns the records by path relative to the folder; none where there is no file yet or it is damaged."""
-    stored = load_arrays(path, _ARRAYS)
+    stored = load_arrays(path, ("records", "thumbs"))
     if stored is None:
         return {}
-    names, fields, texts, thumbs = (stored[name] for name in _ARRAYS)
-    rows = zip(names.tolist(), fields.tolist(), texts.tolist(), thumbs, strict=True)
-    return {name: _record(values, text, thumb) for name, values, text, thumb in rows}
-
-
-def _record(
-    values: tuple[int, int, int, bytes, bytes, int, int, int, int], texts: list[str], thumb: npt.NDArray[np.uint8]
-) -> Record:
-    size, mtime_ns, ctime_ns, sha256, pixel_sha256, phash, width, height, channels = values
-    error, label, patient = texts
-    stamp = Stamp(size, mtime_ns, ctime_ns)
-    if error:
-        return Record(stamp, error)
-    return Record(
-        stamp,
-        Fingerprint(
-            sha256.decode(), pixel_sha256.decode(), phash, width, height, channels, label or None, patient or None, thumb
-        ),
-    )
+    thumbs = iter(stored["thumbs"])
+    return {
+        name: Record(Stamp(*stamp), result if isinstance(result, str) else Fingerprint(*result, next(thumbs)))
+        for name, stamp, result in json.loads(stored["records"].tobytes())
+    }
 
 
 def store(path: Path, records: Mapping[str, Record]) -> None:
     """Replaces the records; a disk that is full is told, and costs another scan the next time."""
-    fields = np.zeros(len(records), _FIELDS)
-    texts: list[tuple[str, str, str]] = []
-    thumbs = np.zeros((len(records), THUMB, THUMB), np.uint8)
-    for i, record in enumerate(records.values()):
-        found = record.result
-        stamp = (record.stamp.size, record.stamp.mtime_ns, record.stamp.ctime_ns)
-        if isinstance(found, str):
-            fields[i] = (*stamp, b"", b"", 0, 0, 0, 0)
-            texts.append((found, "", ""))
-            continue
-        fields[i] = (
-            *(*stamp, found.sha256.encode(), found.pixel_sha256.encode()),
-            *(found.phash, found.width, found.height, found.channels),
-        )
-        texts.append(("", found.label or "", found.patient or ""))
-        thumbs[i] = found.thumb
-    names, reasons = np.array(list(records), dtype=np.str_), np.array(texts, dtype=np.str_)
-    keep_arrays(path, names=names, fields=fields, texts=reasons, thumbs=thumbs)
+    rows: list[tuple[str, Stamp, object]] = []
+    thumbs = [np.zeros((0, THUMB, THUMB), np.uint8)]
+    for name, record in records.items():
+        result: object = record.result
+        if isinstance(result, Fingerprint):
+            thumbs.append(result.thumb[None])
+            result = [getattr(result, value) for value in _VALUES]
+        rows.append((name, record.stamp, result))
+    keep_arrays(path, records=np.frombuffer(json.dumps(rows).encode(), np.uint8), thumbs=np.concatenate(thumbs))
