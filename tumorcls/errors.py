@@ -38,3 +38,25 @@ class ModelError(TumorclsError):
 
 class ExportError(TumorclsError):
     """A model cannot be written for other programs."""
+
+
+def reason(error: BaseException) -> str:
+    """Returns why something failed, to be part of a message: one line of at most 200 letters.
+
+    It is what the system says of its error, and the place and the rule of the first wrong value that pydantic found.
+    """
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        text = ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
+    elif isinstance(error, UnicodeDecodeError):
+        text = "not UTF-8 text"
+    else:
+        text = str(getattr(error, "strerror", None) or error)
+    return one_line(text) or type(error).__name__
+
+
+def one_line(text: str, longest: int = 200) -> str:
+    """Returns a text as one line, cut where it is long, with a ? for what cannot be printed."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split())[:longest])

@@ -1,4 +1,4 @@
-"""How is a file written so that nobody ever sees half of it? Beside its place, then moved there."""
+"""Writes files so that nobody ever sees half of one: beside their place, then moved there. Reads none without a bound."""
 
 import contextlib
 import errno
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, reason
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,6 +31,13 @@ _FOREIGN_PREFIX, _SUFFIX = ".tumorcls-", ".tmp"
 _FOREIGN_AGE_S = 86400.0
 _NOT_BESIDE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV)  # a folder closed to us, a mounted file
 _READER_S = 10.0
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -58,7 +65,41 @@ def write_whole(path: Path, content: str | bytes) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             _replace(target, data)
     except OSError as error:
-        raise DataError(f"{path}: must be writable; got {error.strerror or error}. Choose another place.") from error
+        raise DataError(f"{path}: must be writable; got {reason(error)}. Choose another place.") from error
+
+
+def read_whole(path: Path, most: int) -> bytes:
+    """Returns what a regular file holds; see `read_start`.
+
+    Raises:
+        OSError: As there, and where it holds more than `most` bytes.
+    """
+    content = read_start(path, most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"more than the at most {most / 2**20:g} MiB that are read")
+    return content
+
+
+def read_start(path: Path, most: int) -> bytes:
+    """Returns the first `most` bytes of a regular file. A pipe or a device is never waited for.
+
+    Raises:
+        OSError: It cannot be read, is no regular file, or changes while it is read.
+    """
+    try:
+        # Without O_NONBLOCK, opening a pipe waits for somebody to write to it.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except ValueError:
+        raise OSError(errno.EINVAL, "a name with a null character") from None
+    with open(handle, "rb") as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            kind = next((name for test, name in _KINDS if test(status.st_mode)), "something else")
+            raise OSError(errno.EINVAL, f"{kind}, which is no regular file")
+        content = file.read(min(most, status.st_size + 1))
+    if len(content) != min(most, status.st_size):
+        raise OSError(errno.EAGAIN, "a file that changes while it is read")
+    return content
 
 
 def open_file_of(path: Path) -> int | None:
@@ -101,7 +142,7 @@ def check_writable(path: Path) -> None:
         with _temporary(target.parent, _make_file):
             pass
     except OSError as error:
-        raise DataError(f"{path}: must be writable; got {error.strerror or error}. Choose another place.") from error
+        raise DataError(f"{path}: must be writable; got {reason(error)}. Choose another place.") from error
 
 
 @contextlib.contextmanager

@@ -9,11 +9,8 @@ from types import MappingProxyType
 BINARY_CLASSES = ("no_tumor", "tumor")
 """Class names of a binary study, in the order of their indices."""
 
-
 CLASSES: tuple[str, ...] = ("glioma", "meningioma", "no_tumor", "pituitary")
 """Class names; a label's index is its position here."""
-
-NUM_CLASSES = len(CLASSES)
 
 # What the public data sets call the classes, reduced to lower-case letters (see `class_of_folder`).
 _ALIASES: Mapping[str, str] = MappingProxyType(

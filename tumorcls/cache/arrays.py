@@ -20,7 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 from tumorcls.cache.checked import tell_not_kept
 from tumorcls.cache.entry_file import DamagedError, EntryFile, OpenEntry
 from tumorcls.cache.folder import ARRAYS, make_room, max_bytes_of_environment
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, reason
 
 HELD_ENTRY_BYTES = 256 * 2**20
 """An entry of at most this size is read whole and stays in memory; of a larger one each row is read when it is used."""
@@ -187,7 +187,7 @@ class Stored:
             if self.file.size > max(HELD_ENTRY_BYTES, _bytes_to_spare()):
                 raise DataError(
                     f"{self.path.parent}: the cache must be writable and have room for {self.file.size:,} bytes; "
-                    f"{error.strerror or error}. Free some space, or name another folder in TUMORCLS_CACHE."
+                    f"{reason(error)}. Free some space, or name another folder in TUMORCLS_CACHE."
                 ) from None
             tell_not_kept(self._cache.cache, error)
             nothing = np.empty((0, *self.shape[1:]), self.dtype)

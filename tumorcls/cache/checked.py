@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorcls.errors import reason
 from tumorcls.files import replacing
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -47,7 +48,7 @@ def tell_not_kept(folder: Path, error: OSError) -> None:
     if folder not in _said:
         _said.add(folder)
         print(
-            f"{folder}: the cache must be writable and have room; {error.strerror or error}. What is computed is not kept. "
+            f"{folder}: the cache must be writable and have room; {reason(error)}. What is computed is not kept. "
             "Free some space, or name another folder in TUMORCLS_CACHE.",
             file=sys.stderr,
             flush=True,
@@ -66,7 +67,7 @@ def load_arrays(path: Path, wanted: Iterable[str] = ()) -> dict[str, NDArray[Any
     except FileNotFoundError:
         return None
     except OSError as error:
-        _tell_dropped(path, f"it cannot be read: {error.strerror}")
+        _tell_dropped(path, f"it cannot be read: {reason(error)}")
         return None
     content = memoryview(stored)[:-_DIGEST_BYTES]
     if len(stored) < _DIGEST_BYTES or _digest(path, content) != stored[-_DIGEST_BYTES:]:

@@ -2,7 +2,6 @@
 
 import math
 import os
-import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from typing import Any
 
 from tumorcls.config.train_config import TrainConfig, short
 from tumorcls.config.variables import expand, is_variable
-from tumorcls.errors import ConfigError
+from tumorcls.errors import ConfigError, one_line, reason
+from tumorcls.files import read_whole
 
 _MAX_BYTES = 2**20
 _MAX_DEPTH = 20
@@ -67,17 +67,15 @@ def check_seed(seed: object, where: str) -> int:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    content = _read(path)
     try:
-        document = tomllib.loads(content.decode("utf-8-sig"))  # some editors of Windows begin a file with a byte order mark
-    except UnicodeDecodeError:
-        raise ConfigError(
-            f"{path}: a config must be a readable TOML file; not UTF-8 text. Write one with `search export`."
-        ) from None
+        document = tomllib.loads(read_whole(path, _MAX_BYTES).decode("utf-8-sig"))  # some editors begin with a byte order mark
+    except (OSError, UnicodeDecodeError) as error:
+        rule = f"a config must be a readable TOML file; {reason(error)}"
+        raise ConfigError(f"{path}: {rule}. Write one with `search export`.") from None
     except RecursionError:
         raise _too_deep(path) from None
     except ValueError as error:  # TOMLDecodeError is one, and so is what Python says of a number of too many digits
-        said = " ".join(str(error).partition("; use sys.set_int")[0].split())[:200]
+        said = one_line(str(error).partition("; use sys.set_int")[0])
         raise ConfigError(f"{path}: a config must be TOML; {said}. Mend the file or export it again.") from None
     level: list[Any] = [document]
     for _ in range(_MAX_DEPTH + 1):
@@ -89,24 +87,6 @@ def _read_toml(path: Path) -> dict[str, Any]:
     if level:
         raise _too_deep(path)
     return document
-
-
-def _read(path: Path) -> bytes:
-    try:
-        # Not blocking: the open of a pipe that nobody writes to would wait for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ConfigError(f"{path}: a config must be a regular file; got a folder, a pipe or a device. Check the path.")
-            content = os.read(descriptor, _MAX_BYTES + 1)
-        finally:
-            os.close(descriptor)
-    except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"{path}: a config must be a readable TOML file; {reason}. Write one with `search export`.") from None
-    if len(content) > _MAX_BYTES:
-        raise ConfigError(f"{path}: a config must have at most {_MAX_BYTES // 2**20} MiB; got more. Check the path.")
-    return content
 
 
 def _listed(path: Path, document: Mapping[str, Any]) -> list[list[Any]]:

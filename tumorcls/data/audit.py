@@ -239,14 +239,13 @@ def _common_sizes(entries: tuple[Entry, ...]) -> dict[tuple[str, str], int]:
 
 
 def _cramers_v(counts: Counter[tuple[str, str]]) -> float:
-    """Returns Cramér's V of a contingency table: sqrt(chi² / (n * (min(rows, columns) - 1))); 0 for a single row or column."""
+    """Returns Cramér's V of a contingency table, by pairs of row and column; 0 for a single row or column."""
+    from scipy.stats.contingency import association
+
     rows, columns = sorted({row for row, _ in counts}), sorted({column for _, column in counts})
     if min(len(rows), len(columns)) < 2:
         return 0.0
-    table = np.array([[counts[row, column] for column in columns] for row in rows], dtype=np.float64)
-    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0, keepdims=True) / table.sum()
-    chi2 = ((table - expected) ** 2 / expected).sum()
-    return float(np.sqrt(chi2 / table.sum() / (min(table.shape) - 1)))
+    return float(association(np.array([[counts[row, column] for column in columns] for row in rows]), method="cramer"))
 
 
 def _most_confounded(counts: dict[tuple[str, str], int]) -> tuple[str, str, float]:

@@ -1,4 +1,4 @@
-"""How do a file's bytes become 8-bit RGB? Right or not at all: depth and meaning of the values are taken from the file.
+"""How a file's bytes become 8-bit RGB: right or not at all, for depth and meaning of the values are taken from the file.
 
 Pillow decodes, because it refuses a truncated file that OpenCV completes with grey and a message on stderr (see
 `docs/deduplication.md`, "Decoding"). It cuts colours off at 8 bits, though: where a file has more, OpenCV reads it again, and
@@ -23,7 +23,7 @@ from tumorcls.data import portable_map
 from tumorcls.data.image_files import MAX_FILE_BYTES
 from tumorcls.data.matlab import read_mat
 from tumorcls.data.windowing import to_uint8
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, reason
 
 Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.generic]
@@ -118,8 +118,7 @@ def decode(file: BinaryIO, where: str) -> Decoded:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{where}: an image must have at most {MAX_PIXELS:,} pixels; its header claims far more.") from error
     except _BROKEN_FILE as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{where}: must be a whole image; got {reason}. Copy the file again.") from error
+        raise DataError(f"{where}: must be a whole image; got {reason(error)}. Copy the file again.") from error
 
 
 def _check_size(width: int, height: int, *, deep: bool = False) -> None:

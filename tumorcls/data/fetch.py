@@ -1,4 +1,4 @@
-"""How does a public data set get onto this disk, and is it the one that was published?
+"""Public data sets: how they get onto this disk, and whether they are what was published.
 
 Kaggle's sets come through kagglehub (the extra ``kaggle``), which keeps them in its own cache.
 """
@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from tumorcls.data.image_files import read_file, shown
 from tumorcls.data.sources import UNTYPED_TUMOR, Source, find_source
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, reason
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,8 @@ def fetch(name: str) -> Fetched:
         folder = Path(kagglehub.dataset_download(published.handle))
     # kagglehub's errors share no base class, and its network errors come from several libraries.
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(
-            f"fetch {name}: Kaggle must be reachable; got {reason[:200]}. Try again{_by_hand(published)}"
-        ) from error
+        rule = f"Kaggle must be reachable; got {reason(error)}"
+        raise DataError(f"fetch {name}: {rule}. Try again{_by_hand(published)}") from error
     return check(_data_folder(folder, published), published)
 
 
@@ -148,6 +146,4 @@ def _read(path: Path) -> bytes:
     try:
         return read_file(path)
     except OSError as error:
-        raise DataError(
-            f"{shown(path)}: the file must be readable; got {error.strerror or error}. Download it again."
-        ) from None
+        raise DataError(f"{shown(path)}: the file must be readable; got {reason(error)}. Download it again.") from None

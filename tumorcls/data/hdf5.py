@@ -1,4 +1,4 @@
-"""Is a stranger's HDF5 file safe to read? What it names and how much it asks for is known before any of its data is read.
+"""HDF5 files that are safe to read: what one names and how much it asks for is known before any of its data is read.
 
 HDF5 files may name other files (external links, external storage, virtual data sets), may claim arrays of any size in a few
 bytes, and may inflate a chunk without end. ``.mat`` slices and Keras weights need none of it.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, reason
 
 if TYPE_CHECKING:
     import h5py
@@ -33,9 +33,6 @@ class Limits:
 
 SLICE = Limits(total_bytes=64 * 2**20, objects=200)
 """One slice of figshare's, of 16 bits and 4096x4096 (`data.decoding.MAX_PIXELS`) or doubles of 2048x2048, with a mask."""
-
-WEIGHTS = Limits(total_bytes=2 * 2**30, objects=20_000)
-"""A network of 500 million weights; EfficientNetB0 with its optimizer has 2,000 arrays and 50 MB."""
 
 UNREADABLE = (OSError, KeyError, ValueError, RuntimeError, IndexError, TypeError, AttributeError, OverflowError, MemoryError)
 """What h5py raises for a file that is not what it should be."""
@@ -70,18 +67,14 @@ def open_hdf5(file: BinaryIO, where: str, limits: Limits) -> "h5py.File":
     try:
         opened = h5py.File(file, "r")
     except UNREADABLE as error:
-        raise DataError(f"{where}: must be an HDF5 file; got {_one_line(error)}. Get the file again.") from None
+        raise DataError(f"{where}: must be an HDF5 file; got {reason(error)}. Get the file again.") from None
     try:
         _check(opened, cache(partial(_largest_text, file)), limits)
     except (_Refused, *UNREADABLE) as error:
         opened.close()
-        rule = str(error) if isinstance(error, _Refused) else f"must be a whole HDF5 file; got {_one_line(error)}"
+        rule = str(error) if isinstance(error, _Refused) else f"must be a whole HDF5 file; got {reason(error)}"
         raise DataError(f"{where}: {rule}. Get the file again from where it comes from.") from None
     return opened
-
-
-def _one_line(error: BaseException) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:200]
 
 
 def _largest_text(file: BinaryIO) -> int:

@@ -1,13 +1,12 @@
-"""Which files of a folder are images, how is one opened, and how is its name shown? One rule for all commands."""
+"""Which files of a folder are images, how one is opened, and how its name is shown: one rule for all commands."""
 
-import errno
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, reason
+from tumorcls.files import read_start
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".tif", ".tiff"}
@@ -25,14 +24,6 @@ _JUNK = frozenset(
 )
 
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF87a", b"GIF89a", b"BM")
-
-_KINDS = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
 
 
 @dataclass(frozen=True)
@@ -59,7 +50,7 @@ def list_folder(folder: Path) -> Listing:
     try:
         entries = sorted((entry for entry in os.scandir(folder) if not is_junk(entry.name)), key=lambda entry: entry.name)
     except OSError as error:
-        raise DataError(f"{shown(folder)}: the folder must be readable; got {error.strerror or error}. Check it.") from error
+        raise DataError(f"{shown(folder)}: the folder must be readable; got {reason(error)}. Check it.") from error
     images: list[Path] = []
     visible: list[Path] = []
     others: list[Path] = []
@@ -85,7 +76,7 @@ def is_image(path: Path) -> bool:
     if suffix.removeprefix(".") and not suffix[1:].isdigit():
         return suffix in IMAGE_SUFFIXES
     try:
-        start = _read(path, 16)
+        start = read_start(path, 16)
     except OSError:
         return False
     return start.startswith(_BEGINNINGS) or (start[:4], start[8:12]) == (b"RIFF", b"WEBP") or _is_portable_map(start)
@@ -121,27 +112,10 @@ def read_file(path: Path) -> bytes:
         DataError: It is larger than `MAX_FILE_BYTES`.
         OSError: It cannot be read, is no regular file, or changes while it is read.
     """
-    content = _read(path, MAX_FILE_BYTES + 1)
+    content = read_start(path, MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
         raise DataError(f"{shown(path)}: an image file must have at most {MAX_FILE_BYTES:,} bytes; got more. Scale it down.")
     return content
-
-
-def _read(path: Path, most: int) -> bytes:
-    # Without O_NONBLOCK, opening a pipe waits for somebody to write to it.
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    try:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            kind = next((name for test, name in _KINDS if test(status.st_mode)), "something else")
-            raise OSError(errno.EINVAL, f"{kind}, which is no regular file")
-        with open(handle, "rb", closefd=False) as file:
-            content = file.read(min(most, status.st_size + 1))
-        if len(content) != min(most, status.st_size):
-            raise OSError(errno.EAGAIN, "a file that changes while it is read")
-        return content
-    finally:
-        os.close(handle)
 
 
 def shown(path: str | os.PathLike[str]) -> str:

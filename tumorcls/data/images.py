@@ -8,7 +8,7 @@ import numpy as np
 
 from tumorcls.data.decoding import MAX_PIXELS, PIXELS_VERSION, Pixels, decode
 from tumorcls.data.image_files import read_file, shown
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, reason
 
 __all__ = ["MAX_PIXELS", "PIXELS_VERSION", "Pixels", "decode", "fit_square", "read_image"]
 
@@ -25,7 +25,7 @@ def read_image(path: Path) -> Pixels:
     try:
         content = read_file(path)
     except OSError as error:
-        raise DataError(f"{shown(path)}: the file must be readable; got {error.strerror or error}.") from error
+        raise DataError(f"{shown(path)}: the file must be readable; got {reason(error)}.") from error
     return decode(io.BytesIO(content), shown(path)).pixels
 
 

@@ -22,7 +22,7 @@ from tumorcls.data.fingerprint import THUMB, Fingerprint, fingerprint
 from tumorcls.data.image_files import shown
 from tumorcls.data.scan_cache import Record, Stamp
 from tumorcls.data.sources import LeftOut, OfficialSplit, Row, Source, describe, open_source
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, reason
 from tumorcls.files import replace_text
 
 _NAMED = 3  # unreadable files
@@ -251,4 +251,4 @@ def _fingerprint_or_reason(path: Path, known: Record | None) -> Fingerprint | st
     except DataError as error:
         return str(error)
     except OSError as error:
-        return _Passing(f"{shown(path)}: the file must be readable; got {error.strerror or error}.")
+        return _Passing(f"{shown(path)}: the file must be readable; got {reason(error)}.")

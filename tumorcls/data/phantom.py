@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, reason
 from tumorcls.files import replacing, temporary_folder
 from tumorcls.labels import CLASSES, index_of
 
@@ -125,7 +125,7 @@ def write_dataset(folder: Path, images: int, seed: int, size: int = DEFAULT_SIZE
                 with replacing(target / f"{_PREFIXES[label]} ({number + 1}).jpg") as file:
                     file.write(encoded.tobytes())
     except OSError as error:
-        raise DataError(f"{folder}: must be writable; {error.strerror or error}. Choose another folder.") from None
+        raise DataError(f"{folder}: must be writable; {reason(error)}. Choose another folder.") from None
 
 
 def materialise(spec: str, cache_dir: Path) -> Path:
@@ -159,9 +159,7 @@ def materialise(spec: str, cache_dir: Path) -> Path:
                 os.rename(partial, folder)
     except OSError as error:
         if error.errno != errno.ENOTEMPTY:  # another process was first, with the same files
-            raise DataError(
-                f"{cache_dir}: the cache must be writable; {error.strerror or error}. Set TUMORCLS_CACHE."
-            ) from None
+            raise DataError(f"{cache_dir}: the cache must be writable; {reason(error)}. Set TUMORCLS_CACHE.") from None
     if not folder.is_dir():
         raise DataError(f"{folder}: must be free for generated images; got a file. Remove what is there.")
     return folder

@@ -18,7 +18,7 @@ from tumorcls.data.dedup.groups import Groups, find_groups
 from tumorcls.data.manifest import Entry, Manifest, scan
 from tumorcls.data.sources import UNTYPED_TUMOR
 from tumorcls.data.split import SplitSettings, split_groups
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, reason
 from tumorcls.files import replace_text
 from tumorcls.labels import BINARY_CLASSES, CLASSES
 
@@ -171,7 +171,7 @@ def write_split_files(data: PreparedData, settings: SplitSettings, folder: Path)
         replace_text(folder / "split.csv", _split_table(data))
         replace_text(folder / "summary.json", json.dumps(_summary(data, settings), indent=2) + "\n")
     except OSError as error:
-        raise DataError(f"{folder}: must be writable; got {error.strerror or error}. Choose another with --out.") from error
+        raise DataError(f"{folder}: must be writable; got {reason(error)}. Choose another with --out.") from error
 
 
 def _split_table(data: PreparedData) -> str:

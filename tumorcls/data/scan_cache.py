@@ -55,7 +55,7 @@ def load(path: Path) -> dict[str, Record]:
         return {}
     thumbs = iter(stored["thumbs"])
     return {
-        name: Record(Stamp(*stamp), result if isinstance(result, str) else Fingerprint(*result, next(thumbs)))
+        name: Record(Stamp(*stamp), result if isinstance(result, str) else Fingerprint(**result, thumb=next(thumbs)))
         for name, stamp, result in json.loads(stored["records"].tobytes())
     }
 
@@ -68,6 +68,6 @@ def store(path: Path, records: Mapping[str, Record]) -> None:
         result: object = record.result
         if isinstance(result, Fingerprint):
             thumbs.append(result.thumb[None])
-            result = [getattr(result, value) for value in _VALUES]
+            result = {value: getattr(result, value) for value in _VALUES}
         rows.append((name, record.stamp, result))
     keep_arrays(path, records=np.frombuffer(json.dumps(rows).encode(), np.uint8), thumbs=np.concatenate(thumbs))

@@ -7,11 +7,11 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, one_line, reason
 from tumorcls.evaluation.bootstrap import Estimate, Finite
 from tumorcls.evaluation.metrics import Bin
 from tumorcls.evaluation.mistakes import Mistake
-from tumorcls.files import write_whole
+from tumorcls.files import read_whole, write_whole
 from tumorcls.noise.kinds import NOISES
 from tumorcls.noise.severity import SEVERITY_LEVELS
 
@@ -170,11 +170,10 @@ class Evaluation:
             evaluation = _ADAPTER.validate_json(text)
             problem = next(_contradictions(evaluation), "")
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            problem = f"{'.'.join(str(part) for part in first['loc']) or 'the file'}: {first['msg']}"
+            problem = reason(error)
         if problem:
-            short = "".join(letter if letter.isprintable() else "?" for letter in problem[:200])
-            raise DataError(f"{where}: must be JSON written by `tumorcls evaluate`; {short}. Evaluate the model again.")
+            rule = f"must be JSON written by `tumorcls evaluate`; {one_line(problem)}"
+            raise DataError(f"{where}: {rule}. Evaluate the model again.")
         return evaluation
 
     @classmethod
@@ -185,16 +184,10 @@ class Evaluation:
             DataError: The file cannot be read or is no evaluation.
         """
         try:
-            if path.exists() and not path.is_file():
-                raise DataError(f"{path}: must be a readable JSON file; it is no regular file. Choose another.")
-            with path.open("rb") as file:
-                content = file.read(_MAX_BYTES + 1)
-            if len(content) > _MAX_BYTES:
-                raise DataError(f"{path}: an evaluation must have at most {_MAX_BYTES // 2**20} MiB; got more. Choose another.")
-            text = content.decode("utf-8")
+            text = read_whole(path, _MAX_BYTES).decode()
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            raise DataError(f"{path}: must be a readable JSON file; {reason}. Write one with `tumorcls evaluate -o`.") from None
+            rule = f"must be a readable JSON file; {reason(error)}"
+            raise DataError(f"{path}: {rule}. Write one with `tumorcls evaluate -o`.") from None
         return cls.from_json(text, where=str(path))
 
     def write(self, path: Path) -> None:

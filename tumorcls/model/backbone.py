@@ -15,7 +15,7 @@ from keras import KerasTensor
 
 from tumorcls.config.train_config import TrainableFrom
 from tumorcls.data.phantom import render
-from tumorcls.errors import WeightsError
+from tumorcls.errors import WeightsError, reason
 from tumorcls.labels import CLASSES
 from tumorcls.model.backend import pin_settings
 from tumorcls.model.weights import check_weights, load_weights
@@ -63,7 +63,7 @@ def build_backbone(image_size: int, weights: str) -> keras.Model:
             backbone = build(weights="imagenet")
         except Exception as error:  # Keras raises a bare Exception where a download fails
             raise WeightsError(
-                f'weights: "imagenet" must be in Keras\'s cache or reachable; {_one_line(error)}. '
+                f'weights: "imagenet" must be in Keras\'s cache or reachable; {reason(error)}. '
                 'Go online once, name a weights file by its path, or use weights = "none" (random).'
             ) from None
         check_weights(backbone)
@@ -206,7 +206,3 @@ def weights_sha256(model: keras.Model) -> str:
         digest.update(str(value.shape).encode())
         digest.update(np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()
-
-
-def _one_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

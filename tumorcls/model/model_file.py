@@ -1,4 +1,4 @@
-"""What may a model's file hold? Everything that is read of a `.keras` archive from a stranger is checked here first.
+"""What a model's file may hold: all that is read of a `.keras` archive from a stranger is checked here first.
 
 The network's graph in the file (`config.json`) is never read, so nothing in it can be executed: `tumorcls.model.backbone`
 builds the network that the card describes, and only numbers are taken from the file. What else Keras would follow (links to
@@ -10,7 +10,8 @@ import lzma
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,8 +22,10 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, Valid
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.config.variables import expand_known, written_parts
 from tumorcls.data.hdf5 import UNREADABLE, Limits, open_hdf5
-from tumorcls.errors import ConfigError, DataError, ModelError
+from tumorcls.errors import ConfigError, DataError, ModelError, one_line, reason
+from tumorcls.files import read_whole
 from tumorcls.model.calibration import Calibration
+from tumorcls.model.weights import stored_names
 
 CARD = "tumorcls.json"
 """The member of the archive that holds the card; Keras leaves it alone."""
@@ -65,7 +68,8 @@ class _Card(BaseModel):
     calibration: Calibration
 
 
-class Card(BaseModel):
+@dataclass(frozen=True)
+class Card:
     """What a model's file says of it, checked.
 
     Attributes:
@@ -76,13 +80,11 @@ class Card(BaseModel):
         written: Those values of the config that name an environment variable, as the config's file has them.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     classes: tuple[str, ...]
     config: TrainConfig
     provenance: Mapping[str, Any]
     calibration: Calibration
-    written: Mapping[str, Any] = {}
+    written: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Returns the card as text; see `parse`. Numbers that are not finite become null, dates text."""
@@ -110,16 +112,12 @@ class Card(BaseModel):
             # Of the data alone, which `evaluate` reads: what the network is made of must not hang on this machine's variables.
             found = expand_known({key: card.config[key] for key in ("data",) if key in card.config}, os.environ)
             config = TrainConfig.parse({**card.config, **found}, where="config")
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            raise _refused(where, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-        except ConfigError as error:
-            raise _refused(where, str(error)) from None
+        except (ValidationError, ConfigError) as error:
+            raise _refused(where, reason(error)) from None
         if tuple(card.classes) != config.classes:
             raise _refused(where, f"classes: must be {', '.join(config.classes)}; got {', '.join(card.classes)}")
         provenance = card.provenance.model_dump(exclude_unset=True)
-        written = written_parts(card.config)
-        return cls(classes=config.classes, config=config, provenance=provenance, calibration=card.calibration, written=written)
+        return cls(config.classes, config, provenance, card.calibration, written_parts(card.config))
 
 
 _PLAIN = TypeAdapter(dict[str, Any], config=ConfigDict(ser_json_inf_nan="null"))
@@ -134,16 +132,12 @@ def check_exported(exported: object, where: str) -> None:
     try:
         text = _PLAIN.dump_json({"exported": exported})
         Provenance.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        most = _MEMBERS[CARD] // 2
+        if len(text) > most:
+            raise ValueError(f"at most {most:,} bytes as JSON; got {len(text):,}")
     except ValueError as error:
-        reason = str(error)
-    else:
-        if len(text) <= _MEMBERS[CARD] // 2:
-            return
-        reason = f"at most {_MEMBERS[CARD] // 2:,} bytes as JSON; got {len(text):,}"
-    raise ConfigError(f"{where}: [provenance] must be what `search export` writes; {_one_line(reason)}. Export it again.")
+        rule = f"[provenance] must be what `search export` writes; {reason(error)}"
+        raise ConfigError(f"{where}: {rule}. Export it again.") from None
 
 
 def read_model_file(path: Path) -> tuple[Card, bytes]:
@@ -155,18 +149,15 @@ def read_model_file(path: Path) -> tuple[Card, bytes]:
     try:
         if not path.is_file():
             raise ModelError(f"{path}: a model must be a .keras file; there is none. Make one with `tumorcls train`.")
-        size = path.stat().st_size
-        if size > _MAX_BYTES:
-            raise _refused(str(path), f"it must have at most {_MAX_BYTES // 2**20} MiB; got {size // 2**20:,}")
-        content = path.read_bytes()
+        content = read_whole(path, _MAX_BYTES)
         _check_list(content, str(path))
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = _members(archive, str(path))
             card, weights = members[CARD], members[_WEIGHTS]
     except OSError as error:
-        raise ModelError(f"{path}: must be readable; got {error.strerror or error}. Check the path.") from None
+        raise ModelError(f"{path}: must be readable; got {reason(error)}. Check the path.") from None
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
-        raise _refused(str(path), str(error) or type(error).__name__) from None
+        raise _refused(str(path), reason(error)) from None
     return Card.parse(card, str(path)), weights
 
 
@@ -183,11 +174,8 @@ def load_weights(network: keras.Model, content: bytes, where: str) -> None:
     """
     try:
         with open_hdf5(io.BytesIO(content), where, _ARRAYS) as file:
-            for layer, name in _named(network):
-                values = []
-                for index, variable in enumerate(layer.weights):
-                    values.append(_array(file, f"layers/{name}/vars/{index}", tuple(variable.shape), variable.dtype))
-                layer.set_weights(values)
+            for layer, name in zip(network.layers, stored_names(network), strict=True):
+                layer.set_weights([_array(file, f"layers/{name}/vars/{at}", v) for at, v in enumerate(layer.weights)])
     except DataError as error:
         raise ModelError(str(error)) from None
     except UNREADABLE as error:
@@ -219,31 +207,15 @@ def _members(archive: zipfile.ZipFile, where: str) -> dict[str, bytes]:
     return contents
 
 
-def _named(network: keras.Model) -> Iterator[tuple[keras.layers.Layer, str]]:
-    """Yields the layers that have weights with the names that Keras gives them in a file: by class, numbered in order."""
-    from keras.src.utils.naming import to_snake_case
-
-    used: dict[str, int] = {}
-    for layer in network.layers:
-        name = to_snake_case(type(layer).__name__)
-        number = used[name] = used.get(name, -1) + 1
-        if layer.weights:
-            yield layer, f"{name}_{number}" if number else name
-
-
-def _array(file: Any, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
-    found = file[name]
-    if found.shape != shape or found.dtype != np.dtype(dtype):
-        raise ValueError(f"{name} must be {dtype} of shape {shape}; got {found.dtype} of shape {found.shape}")
-    value: np.ndarray[Any, Any] = np.asarray(found[()])
+def _array(file: Any, name: str, variable: keras.Variable) -> np.ndarray[Any, Any]:
+    stored, shape, dtype = file[name], tuple(variable.shape), variable.dtype
+    if stored.shape != shape or stored.dtype != np.dtype(dtype):
+        raise ValueError(f"{name} must be {dtype} of shape {shape}; got {stored.dtype} of shape {stored.shape}")
+    value: np.ndarray[Any, Any] = np.asarray(stored[()])
     if not np.isfinite(value).all():
         raise ValueError(f"{name} must be finite; got {np.count_nonzero(~np.isfinite(value))} numbers that are not")
     return value
 
 
-def _refused(where: str, reason: str) -> ModelError:
-    return ModelError(f"{where}: must be a model saved by `tumorcls train`; {_one_line(reason)}. Train it again.")
-
-
-def _one_line(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split())[:200])
+def _refused(where: str, why: str) -> ModelError:
+    return ModelError(f"{where}: must be a model saved by `tumorcls train`; {one_line(why)}. Train it again.")

@@ -61,13 +61,7 @@ class SavedModel:
             DataError: The path cannot be written or does not end in `.keras`.
         """
         check_target(path)
-        card = Card(
-            classes=self.classes,
-            config=self.config,
-            provenance=self.provenance,
-            calibration=self.calibration,
-            written=self.written,
-        ).to_json()
+        card = Card(self.classes, self.config, self.provenance, self.calibration, self.written).to_json()
         Card.parse(card, str(path))  # what could not be opened again is not written
         content = io.BytesIO()  # a network of some megabytes; Keras itself would write to its place bit by bit
         save_model(self.network, content)
@@ -96,4 +90,4 @@ def load_model(path: Path) -> SavedModel:
     card, weights = read_model_file(path)
     network = build_network(card.config.image_size, len(card.classes), imagenet=card.config.weights == "imagenet")
     load_weights(network, weights, str(path))
-    return SavedModel(network, card.classes, card.config, card.provenance, card.calibration, card.written)
+    return SavedModel(network, **vars(card))

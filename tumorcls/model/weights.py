@@ -1,4 +1,4 @@
-"""Are these EfficientNetB0's weights? A file of weights is read as numbers, checked, and only then put into the network.
+"""EfficientNetB0's weights from a file: read as numbers, checked, and only then put into the network.
 
 A file from a stranger may name other files or ask for all memory (`tumorcls.data.hdf5`); a damaged one holds numbers that are
 none, zeros where a page was lost, or a flipped exponent; and Keras takes layers in the order in which they come, whatever they
@@ -10,6 +10,7 @@ import io
 import re
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorcls.data.hdf5 import UNREADABLE, Limits, open_hdf5
-from tumorcls.errors import DataError, WeightsError
+from tumorcls.errors import DataError, WeightsError, reason
+from tumorcls.files import read_whole
 
 OWN_NAME = "efficientnetb0_notop.h5"
 """What Keras calls its own file of ImageNet's weights."""
@@ -53,7 +55,7 @@ def load_weights(backbone: keras.Model, path: Path) -> None:
         WeightsError: They are not those of the network, are damaged, or the file is not safe to read.
     """
     try:
-        content = _read(path)
+        content = read_whole(path, _MAX_BYTES)
         if path.name == OWN_NAME and hashlib.md5(content, usedforsecurity=False).hexdigest() != _own_md5():
             raise _Unfit("a file of this name must be Keras's own; its checksum is another one. Get it again, or rename it")
         with open_hdf5(io.BytesIO(_inner(content)), str(path), _LIMITS) as file:
@@ -62,8 +64,8 @@ def load_weights(backbone: keras.Model, path: Path) -> None:
     except _Unfit as error:
         raise WeightsError(f"weights: must fit EfficientNetB0 without top; got {path}: {error}. Use a `notop` file.") from None
     except (DataError, *UNREADABLE, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        reason = " ".join(str(error).removeprefix(f"{path}: ").split())[:200].rstrip(".") or type(error).__name__
-        raise WeightsError(f"weights: must fit EfficientNetB0 without top; got {path}: {reason}. Use a `notop` file.") from None
+        got = f"{path}: {reason(error).removeprefix(f'{path}: ').rstrip('.')}"
+        raise WeightsError(f"weights: must fit EfficientNetB0 without top; got {got}. Use a `notop` file.") from None
     for layer in backbone.layers:
         if layer.weights:
             layer.set_weights([array.value for array in arrays[layer.name]])
@@ -87,14 +89,6 @@ def _own_md5() -> str:
     from keras.src.applications.efficientnet import WEIGHTS_HASHES
 
     return str(WEIGHTS_HASHES["b0"][1])
-
-
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        content = file.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise _Unfit(f"it must have at most {_MAX_BYTES:,} bytes, and has more")
-    return content
 
 
 def _inner(content: bytes) -> bytes:
@@ -122,24 +116,29 @@ def _legacy(file: Any) -> Iterator[tuple[str, list[_Array]]]:
             yield name, [_Array(_last(weight), _value(layer[weight])) for weight in names]
 
 
-def _current(file: Any, backbone: keras.Model) -> Iterator[tuple[str, list[_Array]]]:
-    """Yields the layers of Keras 3's format, which names them by class and number: the network's order is the file's."""
+def stored_names(network: keras.Model) -> list[str]:
+    """Returns the names that Keras 3 gives a network's layers in a file: by class, numbered in order."""
     from keras.src.utils.naming import to_snake_case
 
-    layers = file["layers"]
-    used: dict[str, int] = {}
-    for layer in backbone.layers:
-        kind = to_snake_case(type(layer).__name__)
-        used[kind] = used.get(kind, -1) + 1
-        name = f"{kind}_{used[kind]}" if used[kind] else kind
+    names: list[str] = []
+    used: Counter[str] = Counter()
+    for kind in (to_snake_case(type(layer).__name__) for layer in network.layers):
+        names.append(f"{kind}_{used[kind]}" if used[kind] else kind)
+        used[kind] += 1
+    return names
+
+
+def _current(file: Any, backbone: keras.Model) -> Iterator[tuple[str, list[_Array]]]:
+    """Yields the layers of Keras 3's format, which names them by class and number: the network's order is the file's."""
+    layers, names = file["layers"], stored_names(backbone)
+    for layer, name in zip(backbone.layers, names, strict=True):
         stored = layers[name]["vars"] if name in layers and "vars" in layers[name] else {}
         if len(stored) != len(layer.weights):
             raise _Unfit(f"layers/{name} must have {len(layer.weights)} arrays, and has {len(stored)}")
         if layer.weights:
             yield layer.name, [_Array(v.name, _value(stored[str(at)])) for at, v in enumerate(layer.weights)]
     for name in layers:
-        kind, _, number = name.rpartition("_") if name.rpartition("_")[2].isdigit() else (name, "", "0")
-        if len(layers[name].get("vars", {})) and used.get(kind, -1) < int(number):
+        if len(layers[name].get("vars", {})) and name not in names:
             raise _Unfit(f"it must have no layer beside the network's; {name} is one{_top(name)}")
 
 
