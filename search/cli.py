@@ -117,8 +117,8 @@ class _LazyCommands(click.Group):
 def cli(ctx: click.Context) -> None:
     """Search hyperparameters: launch a study, look at it, export its best config.
 
-    Commands that only read take a study file, or the URL of a storage and the name of any Optuna study in it:
-    sqlite:///other.db#name.
+    status, export, report, compare and dashboard take a study file, or the URL of a storage and the name of any Optuna study
+    in it: sqlite:///other.db#name. They only read, but for the dashboard: it keeps a note and charts in the study.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, stdev
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -90,7 +91,12 @@ class BrainTumourObjective:
         study.optimize(BrainTumourObjective(data="data/sartaj", trainable_from="head"), n_trials=20)
 
     where each trial is asked for the five hyperparameters of `suggest`. No part of it opens a test image.
+
+    Attributes:
+        reports: What `search` asks for how often a trial reports: once for each run where there are several, else each epoch.
     """
+
+    reports: Mapping[str, Sequence[str]] = MappingProxyType({"run": ("folds", "repeats"), "epoch": ("epochs",)})
 
     def __init__(
         self, *, artifacts: bool = True, checkpoints: bool = False, repeats: int = 1, folds: int = 1, **settings: Any

@@ -15,6 +15,8 @@ from search.text import error_line
 def command(study: str, host: str, port: int, storage: str | None, names: tuple[str, ...]) -> None:
     """Serve optuna-dashboard for a study until ^C.
 
+    Where nobody drives the study, it gets a note and charts that the dashboard shows, and can be edited.
+
     There is no login: whoever reaches the port can read and change the studies.
     """
     from search.results.dashboard import open_for, serve

@@ -19,10 +19,10 @@ from search.driver.ownership import Owner
 from search.driver.retry import DRIVER_DIED, requeue
 from search.driver.tell import lost, tell
 from search.driver.views import ProgressView
-from search.errors import ObjectiveError, StudyError, WorkerError
+from search.errors import SearchError
 from search.records.attributes import OWNER_KEY, shown_attrs
 from search.storage.folders import NotSavedError, checkpoints_of, delete_checkpoints, save_artifact
-from search.study_file.load import StudySpec
+from search.study_file.load import StudySpec, check_reports
 from search.workers.pool import WorkerPool, WorkerState
 from search.workers.protocol import (
     Artifact,
@@ -112,14 +112,13 @@ class Driver:
         """Runs trials until a budget, the grid or the user's patience is used up.
 
         Raises:
-            ObjectiveError: The objective cannot start, or failed too often in a row.
-            StudyError: A worker has other data, say, than the study's trials were measured with.
-            WorkerError: A worker died before it was ready: the first one, or too many in a row.
+            SearchError: The objective cannot start, fails too often in a row, has other data, say, than the study's trials were
+                measured with, or makes reports for which the pruner never prunes; or a worker died before it was ready.
         """
         with self._interrupts.counted(lambda: self._view.interrupted(self._interrupts.count, len(self._pool.running))):
             try:
                 return self._run()
-            except (ObjectiveError, StudyError, WorkerError):
+            except SearchError:
                 self._requeue_running("the launch ended before this trial did")
                 raise
             finally:
@@ -229,6 +228,7 @@ class Driver:
 
     def _on_ready(self, worker: int, ready: Ready) -> None:
         self._failures.worker_started()
+        check_reports(self._spec, ready.reports)
         self._view.noted([note for note in ready.notes if note not in self._noted])
         self._noted.update(ready.notes)
         before = unchanged.save_or_compare(self._study, ready.fingerprint)

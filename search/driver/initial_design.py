@@ -14,7 +14,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from search.study_file.conditions import Condition, is_active
 from search.study_file.distributions import value_at
-from search.study_file.pruner_reach import EPOCHS
+
+EPOCHS = "epochs"
+"""The parameter that says how long a trial is, in a space that has one of this name."""
 
 
 def initial_design(

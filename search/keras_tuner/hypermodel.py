@@ -4,6 +4,7 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 import keras
@@ -49,6 +50,8 @@ class HyperModelObjective:
     Raises:
         ObjectiveError: An argument is not what it must be.
     """
+
+    reports: Mapping[str, Sequence[str]] = MappingProxyType({"epoch": ("epochs",)})
 
     def __init__(
         self,

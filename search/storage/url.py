@@ -1,5 +1,6 @@
 """What a storage's URL means: its kind, its driver, its file, and how it may be shown."""
 
+import functools
 import re
 from pathlib import Path
 from urllib.parse import quote, quote_plus
@@ -30,8 +31,9 @@ _HARMLESS = frozenset(
 )
 
 
+@functools.lru_cache
 def parse(url: str) -> sqlalchemy.URL:
-    """Returns the parts of a URL that names one of our kinds of storage.
+    """Returns the parts of a URL that names one of our kinds of storage; each is parsed once.
 
     Raises:
         StorageError: It cannot be understood, or names another kind, or no file where one is needed.

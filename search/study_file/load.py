@@ -7,7 +7,7 @@ import hashlib
 import re
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -32,7 +32,7 @@ from search.study_file.limits import (
     read_toml,
 )
 from search.study_file.policy import Policy, PolicyKeys, RayKeys
-from search.study_file.pruner_reach import reach_of
+from search.study_file.pruner_reach import Reach, reach_of
 from search.study_file.rule_errors import explain, format_error, rule_error
 from search.study_file.space import CategoricalParam, FloatParam, IntParam, Param, parents_first
 from search.text import show
@@ -124,6 +124,25 @@ def renamed(spec: StudySpec, name: str, where: str) -> StudySpec:
         return replace(spec, name=_check_name(name))
     except PydanticCustomError as error:
         raise StudyFileError(format_error(error, where)) from None
+
+
+def check_reports(spec: StudySpec, reports: Mapping[str, Sequence[str]]) -> None:
+    """Refuses a pruner that could never prune, or would take runs for epochs, now that the objective says what it reports.
+
+    Args:
+        spec: The study's file.
+        reports: See `reach_of`.
+
+    Raises:
+        StudyFileError: The pruner, which is not the default, needs other reports, or more.
+    """
+    if spec.pruner == _PRUNER:
+        return
+    reach = reach_of(spec.policy.trials, spec.space, spec.settings, reports)
+    try:
+        pruners.check(spec.pruner.name, spec.pruner.options, len(spec.directions), reach)
+    except PydanticCustomError as error:
+        raise StudyFileError(f"{spec.path}: {format_error(error, 'pruner')}") from None
 
 
 def _check_name(name: str) -> str:
@@ -257,8 +276,7 @@ def _spec(path: Path, content: bytes, file: _StudyFile) -> StudySpec:
         samplers.check(sampler.name, sampler.options, space, len(directions), conditions)
         where = "pruner"
         if file.pruner:
-            reach = reach_of(study.trials, space, file.objective)
-            pruners.check(pruner.name, pruner.options, len(directions), reach)
+            pruners.check(pruner.name, pruner.options, len(directions), Reach(study.trials))
         where = "enqueue"
         queue = check_queue(file.enqueue, space, conditions, whole=sampler.name if sampler.name in samplers.FINITE else None)
         where = "objective"

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,12 +12,6 @@ from optuna.pruners import BasePruner
 from search.study_file.rule_errors import rule_error
 from search.text import show
 
-EPOCHS = "epochs"
-"""The parameter or setting that says how often a trial reports, in a study file that has one of this name."""
-
-RUNS = ("folds", "repeats")
-"""Settings of an objective that trains several times in a trial, and reports once for each time."""
-
 
 @dataclass(frozen=True)
 class Reach:
@@ -25,11 +19,11 @@ class Reach:
 
     Attributes:
         trials: The budget.
-        reports: The most reports of a trial before its last one, when there is nothing left to save; None where the file does
-            not tell.
+        reports: The most reports of a trial before its last one, when there is nothing left to save; None where that is not
+            known.
         source: Where the file tells it.
         each: What a report is: one of a run's epochs, which follow on each other, or one of several runs, which are independent
-            of each other; None where the file does not tell.
+            of each other; None where that is not known.
     """
 
     trials: int
@@ -38,22 +32,37 @@ class Reach:
     each: Literal["epoch", "run"] | None = None
 
 
-def reach_of(trials: int, space: Mapping[str, BaseDistribution], settings: Mapping[str, Any]) -> Reach:
-    """Returns the reach in a study whose objective reports once a run or an epoch, if its file speaks of them at all."""
-    for key in RUNS:
+def reach_of(
+    trials: int, space: Mapping[str, BaseDistribution], settings: Mapping[str, Any], reports: Mapping[str, Sequence[str]]
+) -> Reach:
+    """Returns the reach in a study whose objective says how often it reports.
+
+    Args:
+        trials: The budget.
+        space: Of the study.
+        settings: Of the objective.
+        reports: By ``run`` and ``epoch``: the settings and parameters that say how many there are. A trial reports its runs
+            where there are several, else its epochs.
+    """
+    for key in reports.get("run", ()):
         count = settings.get(key)
         if isinstance(count, int) and count > 1:
             return Reach(trials, count - 1, f"objective.{key} = {count}", "run")
-    if EPOCHS in space:
-        distribution = space[EPOCHS]
-        values = distribution.choices if isinstance(distribution, CategoricalDistribution) else ()
-        if isinstance(distribution, IntDistribution):
-            values = (distribution.high,)
-        where = f"space.{EPOCHS}"
-    else:
-        values, where = (settings.get(EPOCHS),), f"objective.{EPOCHS}"
-    counts = [value for value in values if isinstance(value, int) and not isinstance(value, bool)]
-    return Reach(trials, max(counts) - 1, f"{where} = {max(counts)}", "epoch") if counts else Reach(trials)
+    for key in reports.get("epoch", ()):
+        where, values = _values_of(key, space, settings)
+        if counts := [value for value in values if isinstance(value, int) and not isinstance(value, bool)]:
+            return Reach(trials, max(counts) - 1, f"{where} = {max(counts)}", "epoch")
+    return Reach(trials)
+
+
+def _values_of(key: str, space: Mapping[str, BaseDistribution], settings: Mapping[str, Any]) -> tuple[str, Sequence[Any]]:
+    """Returns where a key stands in a study file, and the values, the largest at least, that it may have."""
+    if key not in space:
+        return f"objective.{key}", (settings.get(key),)
+    distribution = space[key]
+    if isinstance(distribution, IntDistribution):
+        return f"space.{key}", (distribution.high,)
+    return f"space.{key}", distribution.choices if isinstance(distribution, CategoricalDistribution) else ()
 
 
 def check_reach(name: str, kind: type[BasePruner], options: Mapping[str, Any], reach: Reach) -> None:

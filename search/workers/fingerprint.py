@@ -39,6 +39,24 @@ def take_notes(objective: Any) -> tuple[str, ...]:
     return tuple(one_line(str(note))[:_LONGEST_NOTE] for note in list(notes)[:10]) if isinstance(notes, list | tuple) else ()
 
 
+def take_reports(objective: Any) -> dict[str, tuple[str, ...]]:
+    """Returns what an objective says of how often it reports, its ``reports``; nothing where it has none.
+
+    Raises:
+        ObjectiveError: It is something else than names of settings and parameters by ``run`` and ``epoch``.
+    """
+    reports = getattr(objective, "reports", {})
+    try:
+        taken = {each: tuple(names) for each, names in reports.items() if not isinstance(names, str)}
+        if taken.keys() == reports.keys() <= {"run", "epoch"} and all(isinstance(n, str) for ns in taken.values() for n in ns):
+            return taken
+    except (AttributeError, TypeError):
+        pass
+    raise ObjectiveError(
+        f'reports must name settings or parameters, as {{"epoch": ["epochs"]}} does; got {one_line(repr(reports))[:80]}'
+    )
+
+
 def describe_change(objective: Any, before: Mapping[str, str], now: Mapping[str, str]) -> str:
     """Returns in one line how two fingerprints differ; in the objective's own words where it defines ``describe_change``."""
     if hasattr(objective, "describe_change"):

@@ -24,7 +24,7 @@ from search.errors import ObjectiveError
 from search.streams import failure_of, forgive_output
 from search.study_file.env import AsWritten
 from search.text import one_line, suggest
-from search.workers.fingerprint import describe_change, take_fingerprint, take_notes
+from search.workers.fingerprint import describe_change, take_fingerprint, take_notes, take_reports
 from search.workers.memory import is_out_of_memory, memory_in_use
 from search.workers.objective import import_object
 from search.workers.protocol import (
@@ -94,13 +94,14 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
     try:
         objective = build_objective(setup.target, setup.settings)
         fingerprint = {hide(name): hide(text) for name, text in take_fingerprint(objective).items()}
+        reports = take_reports(objective)
     except Exception as error:
         print(hide(traceback.format_exc()), file=sys.stderr)
         connection.send(StartFailed(f"objective {setup.target} could not start: {hide(describe(error))}"))
         return
     for note in (notes := take_notes(objective)):
         print(note)
-    connection.send(Ready(fingerprint, notes))
+    connection.send(Ready(fingerprint, notes, reports))
     while isinstance(task := _next_task(connection), RunTrial):
         outcome = run_trial(objective, task, connection, setup.as_written)
         if notice := _cut_log(setup.log):

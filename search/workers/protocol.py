@@ -54,10 +54,12 @@ class Ready:
     Attributes:
         fingerprint: What its values depend on besides its settings: names of things, and a hash of each one's content.
         notes: What whoever launches should know of what the objective found, a line each.
+        reports: By ``run`` and ``epoch``: the settings and parameters that say how many a trial reports; empty if unknown.
     """
 
     fingerprint: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    reports: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

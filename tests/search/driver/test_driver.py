@@ -7,7 +7,7 @@ from optuna.trial import TrialState
 from search.driver.ask import TrialSource
 from search.driver.initial_design import initial_design
 from search.driver.retry import requeue
-from search.errors import ObjectiveError
+from search.errors import ObjectiveError, StudyFileError
 from search.records.attributes import FAILURE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY, TRACEBACK_KEY
 from search.seeds import Stream, derive
 from search.study_file.load import load
@@ -218,3 +218,12 @@ def test_a_reached_budget_starts_no_worker(drive, monkeypatch):
     monkeypatch.setattr(InlineExecutor, "start", lambda *_: pytest.fail("started"))
     drive(study, trials=2)
     assert len(study.trials) == 2
+
+
+def test_a_pruner_that_could_never_prune_ends_the_launch_before_a_trial_runs(drive):
+    with pytest.raises(StudyFileError, match=r"pruner\.n_warmup_steps: median can never prune: it needs 21 reports of a trial"):
+        drive(
+            study={"objective": '"objectives:Telling"'},
+            objective={"epochs": "20"},
+            pruner={"name": '"median"', "n_warmup_steps": "20"},
+        )

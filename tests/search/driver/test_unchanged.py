@@ -9,7 +9,7 @@ import pytest
 from search.driver import unchanged
 from search.errors import ObjectiveError
 from search.records.attributes import FINGERPRINT_KEY
-from search.workers.fingerprint import describe_change, take_fingerprint, take_notes
+from search.workers.fingerprint import describe_change, take_fingerprint, take_notes, take_reports
 
 OBJECTIVE = {"objective": '"objectives:OfData"', "trials": "4"}
 
@@ -161,3 +161,11 @@ def test_a_fingerprint_that_is_none_is_one_line(write, search):
 def test_notes_are_a_few_short_lines(notes, said):
     assert take_notes(SimpleNamespace(notes=notes)) == said
     assert take_notes(lambda trial: 0) == ()
+
+
+def test_what_an_objective_reports():
+    assert take_reports(lambda trial: 0) == {}
+    assert take_reports(SimpleNamespace(reports={"epoch": ["epochs"]})) == {"epoch": ("epochs",)}
+    for reports in ("epochs", 3, {"epoch": "epochs"}, {"epoch": 3}, {"epoch": [3]}, {"step": ["epochs"]}):
+        with pytest.raises(ObjectiveError, match="reports must name settings or parameters"):
+            take_reports(SimpleNamespace(reports=reports))

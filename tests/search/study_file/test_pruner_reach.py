@@ -9,9 +9,11 @@ from pydantic_core import PydanticCustomError
 
 from search.errors import StudyFileError
 from search.study_file import pruners
-from search.study_file.load import load
+from search.study_file.load import check_reports, load
 from search.study_file.pruner_reach import Reach, reach_of
 from search.study_file.rule_errors import format_error
+
+REPORTS = {"run": ("folds", "repeats"), "epoch": ("epochs",)}
 
 # Each pruner with the fewest reports after which it can prune.
 FIRST = [
@@ -104,7 +106,7 @@ def test_a_pruner_that_believes_no_p_value():
 )
 def test_a_pruner_that_takes_runs_for_epochs_or_epochs_for_runs(name, options, settings, says):
     with pytest.raises(PydanticCustomError) as caught:
-        pruners.check(name, options, 1, reach_of(9, {}, settings))
+        pruners.check(name, options, 1, reach_of(9, {}, settings, REPORTS))
     line = format_error(caught.value, "pruner")
     assert line.startswith(f"pruner.name: {name} ")
     assert says in line
@@ -124,14 +126,21 @@ def test_a_pruner_that_takes_runs_for_epochs_or_epochs_for_runs(name, options, s
         ({}, {}, Reach(9)),
     ],
 )
-def test_the_file_tells_how_often_a_trial_reports(space, settings, expected):
-    assert reach_of(9, space, settings) == expected
+def test_file_and_objective_tell_how_often_a_trial_reports(space, settings, expected):
+    assert reach_of(9, space, settings, {}) == Reach(9)
+    assert reach_of(9, space, settings, REPORTS) == expected
 
 
 def test_a_study_file_with_a_warm_up_beyond_its_epochs(write):
+    spec = load(write(pruner={"name": '"median"', "n_warmup_steps": "20"}, objective={"epochs": "20"}))
+    check_reports(spec, {})
     with pytest.raises(StudyFileError) as caught:
-        load(write(pruner={"name": '"median"', "n_warmup_steps": "20"}, objective={"epochs": "20"}))
+        check_reports(spec, REPORTS)
     assert str(caught.value) == (
         "demo.toml: pruner.n_warmup_steps: median can never prune: it needs 21 reports of a trial, and objective.epochs = 20 "
         'has 19 before the last; got 20. Change n_warmup_steps, or write name = "none".'
     )
+
+
+def test_the_default_pruner_is_no_mistake(write):
+    check_reports(load(write(objective={"epochs": "1"})), REPORTS)
