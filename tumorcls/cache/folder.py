@@ -57,10 +57,10 @@ def make_room(cache: Path, wanted: int, max_bytes: int) -> None:
 
 def _files(cache: Path, patterns: tuple[str, ...]) -> list[tuple[float, int, Path]]:
     """Returns time of last use, size in bytes and path of each file."""
-    found = []
+    files = []
     for path in (path for pattern in patterns for path in cache.glob(pattern)):
         with contextlib.suppress(OSError):  # another process makes room too
             status = path.lstat()
             if stat.S_ISREG(status.st_mode):
-                found.append((status.st_mtime, status.st_size, path))
-    return found
+                files.append((status.st_mtime, status.st_size, path))
+    return files

@@ -41,7 +41,7 @@ def command(model_file: Path, images: tuple[Path, ...], outputs: tuple[Path, ...
     if images:
         compared = np.stack([fit_square(read_image(path), size) for path in find_images(images)])
     else:
-        drawn = [render(CLASSES[at % len(CLASSES)], np.random.default_rng([0, at]), size) for at in range(_COMPARED)]
+        drawn = [render(CLASSES[index % len(CLASSES)], np.random.default_rng([0, index]), size) for index in range(_COMPARED)]
         compared = np.repeat(np.stack(drawn)[..., None], 3, axis=-1)
     for output in outputs:
         difference = export(model, output, compared)

@@ -13,9 +13,9 @@ def command(name: str) -> None:
     """
     from tumorcls.data.fetch import fetch
 
-    found = fetch(name)
-    click.echo(f"{found.images:,} images in {found.folder}")
-    click.echo(f"sha256 of the files: {found.files_sha256}")
-    for difference in found.differences:
+    fetched = fetch(name)
+    click.echo(f"{fetched.images:,} images in {fetched.folder}")
+    click.echo(f"sha256 of the files: {fetched.files_sha256}")
+    for difference in fetched.differences:
         click.echo(f"differs from what was published: {difference}")
-    click.echo(f'next: tumorcls prepare "{found.folder}"')
+    click.echo(f'next: tumorcls prepare "{fetched.folder}"')

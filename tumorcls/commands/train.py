@@ -90,8 +90,8 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
 def _recorded(exported: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, str]:
     """Returns what the exported trial was measured with; what its file does not say counts as what is there now."""
     recorded = exported.get("recorded")
-    told = recorded if isinstance(recorded, dict) else {}
-    return {name: str(told.get(name, value)) for name, value in now.items()}
+    values = recorded if isinstance(recorded, dict) else {}
+    return {name: str(values.get(name, value)) for name, value in now.items()}
 
 
 def _describe(calibration: "Calibration") -> str:

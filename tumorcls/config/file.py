@@ -75,8 +75,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise _too_deep(path) from None
     except ValueError as error:  # TOMLDecodeError is one, and so is what Python says of a number of too many digits
-        said = one_line(str(error).partition("; use sys.set_int")[0])
-        raise ConfigError(f"{path}: a config must be TOML; {said}. Mend the file or export it again.") from None
+        problem = one_line(str(error).partition("; use sys.set_int")[0])
+        raise ConfigError(f"{path}: a config must be TOML; {problem}. Mend the file or export it again.") from None
     level: list[Any] = [document]
     for _ in range(_MAX_DEPTH + 1):
         for value in level:
@@ -108,8 +108,8 @@ def _set_none(path: Path, table: Any, place: list[Any]) -> None:
     holder[last] = None
 
 
-def _has(holder: Any, at: Any) -> bool:
-    return isinstance(holder, list) and isinstance(at, int) and not isinstance(at, bool) and 0 <= at < len(holder)
+def _has(holder: Any, index: Any) -> bool:
+    return isinstance(holder, list) and isinstance(index, int) and not isinstance(index, bool) and 0 <= index < len(holder)
 
 
 def _items(value: Any) -> list[Any]:

@@ -33,7 +33,7 @@ def expand(value: Any, environ: Mapping[str, str], allowed: Collection[str], whe
     if isinstance(value, Mapping):
         return {key: expand(item, environ, allowed, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [expand(item, environ, allowed, f"{where}[{at}]") for at, item in enumerate(value)]
+        return [expand(item, environ, allowed, f"{where}[{index}]") for index, item in enumerate(value)]
     if not isinstance(value, str):
         return value
 
@@ -44,14 +44,14 @@ def expand(value: Any, environ: Mapping[str, str], allowed: Collection[str], whe
                 f"{where}: a variable must begin with {PREFIX}, or be named in the file's environment; got {value!r}. "
                 f'If the config may read {name}, add environment = ["{name}"] at its top.'
             )
-        found = environ.get(name)
+        setting = environ.get(name)
         if default is not None:
-            return found or default
-        if found is None:
+            return setting or default
+        if setting is None:
             raise ConfigError(
                 f"{where}: the environment variable {name} must be set; got {value!r}. Set it (export {name}=...)."
             )
-        return found
+        return setting
 
     return _VARIABLE.sub(replace, value)
 

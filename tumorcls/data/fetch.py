@@ -121,11 +121,11 @@ def _data_folder(folder: Path, published: Published) -> Source:
 def check(source: Source, published: Published) -> Fetched:
     """Compares a data set on disk with what was published; opens its files only to hash them."""
     rows = source.rows()
-    found: Counter[tuple[str, str]] = Counter((row.official_split or "all", row.label or "") for row in rows)
+    counts: Counter[tuple[str, str]] = Counter((row.official_split or "all", row.label or "") for row in rows)
     differences = [
-        f"{split} {label}: {published.counts.get((split, label), 0):,} images published, {found[split, label]:,} here"
-        for split, label in sorted(published.counts.keys() | found.keys())
-        if found[split, label] != published.counts.get((split, label), 0)
+        f"{split} {label}: {published.counts.get((split, label), 0):,} images published, {counts[split, label]:,} here"
+        for split, label in sorted(published.counts.keys() | counts.keys())
+        if counts[split, label] != published.counts.get((split, label), 0)
     ]
     digest = hash_files(source)
     if not differences and published.files_sha256 not in (None, digest):

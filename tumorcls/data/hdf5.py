@@ -81,15 +81,15 @@ def _largest_text(file: BinaryIO) -> int:
     """Returns the size of the largest object in any global heap, where texts of free length lie; many may share one."""
     file.seek(0)
     content = file.read()
-    largest, at = 0, content.find(_HEAP_SIGNATURE)
-    while at >= 0:
-        end = min(len(content), at + int.from_bytes(content[at + 8 : at + 16], "little"))
-        entry = at + 16
+    largest, offset = 0, content.find(_HEAP_SIGNATURE)
+    while offset >= 0:
+        end = min(len(content), offset + int.from_bytes(content[offset + 8 : offset + 16], "little"))
+        entry = offset + 16
         while entry + 16 <= end and content[entry : entry + 2] != b"\0\0":
             size = int.from_bytes(content[entry + 8 : entry + 16], "little")
             largest = max(largest, size)
             entry += 16 + (size + 7) // 8 * 8
-        at = content.find(_HEAP_SIGNATURE, at + 1)
+        offset = content.find(_HEAP_SIGNATURE, offset + 1)
     return largest
 
 
@@ -128,14 +128,14 @@ def _children(group: Any, name: str, limits: Limits) -> Iterator[tuple[Any, str]
     count = group.get_num_objs()
     if count > limits.objects:
         raise _Refused(f"must hold at most {limits.objects:,} objects and attributes; got {count:,} in {name or '/'}")
-    found: list[tuple[bytes, int]] = []
+    listed: list[tuple[bytes, int]] = []
 
     def note(key: bytes, info: Any) -> bool | None:
-        found.append((key, info.type))
-        return True if len(found) > limits.objects else None
+        listed.append((key, info.type))
+        return True if len(listed) > limits.objects else None
 
     group.links.iterate(note, info=True)
-    for key, kind in found:
+    for key, kind in listed:
         path = f"{name}/{key.decode('utf-8', 'backslashreplace')}"
         if kind != h5py.h5l.TYPE_HARD:
             raise _Refused(f"must hold no link to elsewhere; got {path}, a soft or external link")

@@ -165,7 +165,7 @@ def scan(folders: Sequence[str | Path], cache_dir: Path) -> Manifest:
     places = [source.folder.resolve() for source in sources]
     if len(set(places)) != len(places):
         raise DataError(f"data folders: each must be given once; got {', '.join(map(str, folders))}. Remove the repetition.")
-    found: list[tuple[Entry, Fingerprint]] = []
+    readable: list[tuple[Entry, Fingerprint]] = []
     bad: list[Unreadable] = []
     left_out: list[LeftOut] = []
     for source in sources:
@@ -173,15 +173,15 @@ def scan(folders: Sequence[str | Path], cache_dir: Path) -> Manifest:
         left_out += passed_over
         for row, name, result in _scan_source(source, rows, cache_dir):
             if isinstance(result, Fingerprint):
-                found.append((_entry(row, source, name, result), result))
+                readable.append((_entry(row, source, name, result), result))
             else:
                 bad.append(Unreadable(row.path, row.source, result))
-    if not found:
+    if not readable:
         raise DataError(f"data folders: at least one image must be readable; got none of {len(bad)}. First: {bad[0].reason}")
-    order = _content_order([entry for entry, _ in found])
-    thumbs = np.stack([found[i][1].thumb for i in order])
+    order = _content_order([entry for entry, _ in readable])
+    thumbs = np.stack([readable[i][1].thumb for i in order])
     bad.sort(key=lambda item: (item.source, item.path.as_posix()))
-    return Manifest(tuple(found[i][0] for i in order), tuple(bad), thumbs, tuple(left_out))
+    return Manifest(tuple(readable[i][0] for i in order), tuple(bad), thumbs, tuple(left_out))
 
 
 def _content(entry: Entry) -> tuple[str, ...]:
@@ -197,19 +197,19 @@ def _content_order(entries: Sequence[Entry]) -> list[int]:
     return sorted(range(len(entries)), key=lambda i: (_content(entries[i]), digests[entries[i].folder], entries[i].name))
 
 
-def _entry(row: Row, source: Source, name: str, found: Fingerprint) -> Entry:
-    label = row.label or found.label
+def _entry(row: Row, source: Source, name: str, result: Fingerprint) -> Entry:
+    label = row.label or result.label
     assert label is not None  # a layout whose rows have no label has files that state it
-    read = {name: getattr(found, name) for name in ("width", "height", "channels", "sha256", "pixel_sha256", "phash")}
+    shared = {name: getattr(result, name) for name in ("width", "height", "channels", "sha256", "pixel_sha256", "phash")}
     return Entry(
         source=row.source,
         kind=source.layout.name,
         name=name,
         label=label,
         official_split=row.official_split,
-        patient=row.patient or found.patient,
+        patient=row.patient or result.patient,
         folder=row.path.as_posix().removesuffix(f"/{name}"),
-        **read,
+        **shared,
     )
 
 

@@ -81,28 +81,28 @@ def _numbers(
     body: memoryview, shape: tuple[int, ...], top: int, *, plain: bool, bits: bool
 ) -> npt.NDArray[np.uint16 | np.uint8]:
     count = int(np.prod(shape))
+    values: npt.NDArray[Any]
     if not plain:
         depth = np.dtype(">u2" if top > 255 else np.uint8)
-        values: npt.NDArray[Any] = np.frombuffer(_enough(body, count * depth.itemsize), depth)
+        values = np.frombuffer(_enough(body, count * depth.itemsize), depth)
         native: npt.NDArray[Any] = values.reshape(shape).astype(depth.newbyteorder("="), copy=False)
         return native
     if len(body) > 32 * count + 2**16:
         raise ValueError("far more text than values")
     text = _COMMENT.sub(b"", bytes(body))
-    found: npt.NDArray[Any]
     if bits:  # no blank need stand between two of them
         digits = np.frombuffer(text, np.uint8)
-        found = (digits[(digits == ord("0")) | (digits == ord("1"))][:count] - ord("0")).astype(np.uint8)
+        values = (digits[(digits == ord("0")) | (digits == ord("1"))][:count] - ord("0")).astype(np.uint8)
     else:
         if text.translate(None, _NUMBERS):
             raise ValueError("what is no number among its values")
-        found = np.fromstring(text, np.uint32, sep=" ")[:count]  # told a count, NumPy makes up what is missing
-        if len(found) and found.max() > top:
-            raise ValueError(f"a value of {found.max()}, above the largest that its header allows, {top}")
-        found = found.astype(np.uint16)
-    if len(found) < count:
-        raise ValueError(f"{len(found):,} of {count:,} values (truncated)")
-    return found.reshape(shape)
+        values = np.fromstring(text, np.uint32, sep=" ")[:count]  # told a count, NumPy makes up what is missing
+        if len(values) and values.max() > top:
+            raise ValueError(f"a value of {values.max()}, above the largest that its header allows, {top}")
+        values = values.astype(np.uint16)
+    if len(values) < count:
+        raise ValueError(f"{len(values):,} of {count:,} values (truncated)")
+    return values.reshape(shape)
 
 
 def _enough(body: memoryview, count: int) -> memoryview:

@@ -1,4 +1,4 @@
-"""Where does a model look? Class activation maps, laid over the image.
+"""Where a model looks: class activation maps, laid over the image.
 
 Between the last convolution and the logits there are only global average pooling and one dense layer. For such a network
 Grad-CAM (Selvaraju et al. 2017, "Grad-CAM", sec. 3) is class activation mapping (Zhou et al. 2016, "Learning Deep Features for

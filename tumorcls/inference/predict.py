@@ -1,4 +1,4 @@
-"""What does a model say of image files? One answer a file, or why there is none."""
+"""A model's answers for image files: one for each, or why there is none."""
 
 import csv
 import io
@@ -59,10 +59,10 @@ def find_images(paths: Iterable[Path]) -> Iterator[Path]:
         if not os.path.isdir(path):
             yield path
             continue
-        found = sorted(image for listing in walk(path) for image in listing.images)
-        if not found:
+        images = sorted(image for listing in walk(path) for image in listing.images)
+        if not images:
             raise DataError(f"{shown(path)}: a folder must hold image files ({', '.join(sorted(IMAGE_SUFFIXES))}); got none.")
-        yield from found
+        yield from images
 
 
 def predict_files(

@@ -1,4 +1,4 @@
-"""How does a small server stay up whoever asks? Waitress, with limits on what is read, for how long, and by how many.
+"""A small server that stays up whoever asks: Waitress, with limits on what is read, for how long, and by how many.
 
 A connection carries one request. What is read of all requests together is bounded, so is the time that a request may take to
 arrive; who comes when there is no room is told so ("503 Service Unavailable") and not cut off. No body is ever written to disk.

@@ -125,15 +125,17 @@ def _configuration() -> dict[str, Any]:
     """
     path = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "keras.json"
     try:
-        found = json.loads(path.read_text())
+        settings = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     except (OSError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else "nested too deeply"
         raise BackendError(f"{path}: must be readable, since Keras reads it; got: {reason}. Mend or remove it.") from None
-    if not isinstance(found, dict):
-        raise BackendError(f"{path}: must be a table of Keras's settings; got {type(found).__name__}. Remove the file.")
+    if not isinstance(settings, dict):
+        raise BackendError(f"{path}: must be a table of Keras's settings; got {type(settings).__name__}. Remove the file.")
     for name, fits in _READABLE.items():
-        if name in found and not fits(found[name]):
-            raise BackendError(f"{path}: {name}: must be what Keras can read; got {str(found[name])[:40]!r}. Remove the file.")
-    return found
+        if name in settings and not fits(settings[name]):
+            raise BackendError(
+                f"{path}: {name}: must be what Keras can read; got {str(settings[name])[:40]!r}. Remove the file."
+            )
+    return settings

@@ -68,8 +68,8 @@ def fit_temperature(logits: NDArray[np.floating], labels: Labels) -> float:
         probabilities = softmax(logits, float(np.exp(log_temperature)))[np.arange(len(labels)), labels]
         return float(-np.log(np.maximum(probabilities, 1e-300)).mean())
 
-    found = minimize_scalar(loss, bounds=tuple(np.log(_TEMPERATURES)), method="bounded", options={"xatol": 1e-4})
-    return float(np.exp(found.x))
+    optimum = minimize_scalar(loss, bounds=tuple(np.log(_TEMPERATURES)), method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(optimum.x))
 
 
 def choose_threshold(probabilities: Floats, labels: Labels, max_error: float) -> tuple[float, float, float]:

@@ -34,8 +34,8 @@ class VariableDropout(keras.layers.Layer):
         """Drops a share `rate` of the inputs in training and scales the rest by 1 / (1 - rate)."""
         if not training:
             return inputs
-        kept = keras.random.uniform(ops.shape(inputs), dtype=inputs.dtype, seed=self.seed_generator) >= self.rate
-        return ops.where(kept, inputs / (1.0 - self.rate), 0.0)
+        retained = keras.random.uniform(ops.shape(inputs), dtype=inputs.dtype, seed=self.seed_generator) >= self.rate
+        return ops.where(retained, inputs / (1.0 - self.rate), 0.0)
 
 
 @keras.saving.register_keras_serializable(package="tumorcls")

@@ -110,8 +110,8 @@ class Card:
         try:
             card = _Card.model_validate_json(text)
             # Of the data alone, which `evaluate` reads: what the network is made of must not hang on this machine's variables.
-            found = expand_known({key: card.config[key] for key in ("data",) if key in card.config}, os.environ)
-            config = TrainConfig.parse({**card.config, **found}, where="config")
+            expanded = expand_known({key: card.config[key] for key in ("data",) if key in card.config}, os.environ)
+            config = TrainConfig.parse({**card.config, **expanded}, where="config")
         except (ValidationError, ConfigError) as error:
             raise _refused(where, reason(error)) from None
         if tuple(card.classes) != config.classes:
@@ -175,7 +175,7 @@ def load_weights(network: keras.Model, content: bytes, where: str) -> None:
     try:
         with open_hdf5(io.BytesIO(content), where, _ARRAYS) as file:
             for layer, name in zip(network.layers, stored_names(network), strict=True):
-                layer.set_weights([_array(file, f"layers/{name}/vars/{at}", v) for at, v in enumerate(layer.weights)])
+                layer.set_weights([_array(file, f"layers/{name}/vars/{index}", v) for index, v in enumerate(layer.weights)])
     except DataError as error:
         raise ModelError(str(error)) from None
     except UNREADABLE as error:

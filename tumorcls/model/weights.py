@@ -136,7 +136,7 @@ def _current(file: Any, backbone: keras.Model) -> Iterator[tuple[str, list[_Arra
         if len(stored) != len(layer.weights):
             raise _Unfit(f"layers/{name} must have {len(layer.weights)} arrays, and has {len(stored)}")
         if layer.weights:
-            yield layer.name, [_Array(v.name, _value(stored[str(at)])) for at, v in enumerate(layer.weights)]
+            yield layer.name, [_Array(v.name, _value(stored[str(index)])) for index, v in enumerate(layer.weights)]
     for name in layers:
         if len(layers[name].get("vars", {})) and name not in names:
             raise _Unfit(f"it must have no layer beside the network's; {name} is one{_top(name)}")
@@ -144,14 +144,14 @@ def _current(file: Any, backbone: keras.Model) -> Iterator[tuple[str, list[_Arra
 
 def _check(backbone: keras.Model, arrays: dict[str, list[_Array]]) -> None:
     layers = [layer for layer in backbone.layers if layer.weights]
-    wanted, found = [layer.name for layer in layers], [_plain(name) for name in arrays]
-    for want, name in zip(map(_plain, wanted), found, strict=False):
+    wanted, names = [layer.name for layer in layers], [_plain(name) for name in arrays]
+    for want, name in zip(map(_plain, wanted), names, strict=False):
         if want != name:
             order = "in the network's order" if name in {*map(_plain, wanted)} else "those of the network"
             raise _Unfit(f"its layers must be {order}; where {want} must be there is {name[:80]}{_top(name)}")
-    if len(found) != len(wanted):
-        rest = _top(found[len(wanted)]) if len(found) > len(wanted) else ": some are missing"
-        raise _Unfit(f"it must have {len(wanted)} layers with weights, and has {len(found)}{rest}")
+    if len(names) != len(wanted):
+        rest = _top(names[len(wanted)]) if len(names) > len(wanted) else ": some are missing"
+        raise _Unfit(f"it must have {len(wanted)} layers with weights, and has {len(names)}{rest}")
     for name, want in zip(list(arrays), wanted, strict=True):
         arrays[want] = arrays.pop(name)
     for layer in layers:

@@ -32,9 +32,9 @@ class Checkpoint:
 
     def write(self, program: TrainingProgram, epochs: Sequence[Epoch]) -> None:
         """Replaces the checkpoint. One that cannot be written, on a full disk say, is done without, and the run goes on."""
-        told = np.frombuffer(json.dumps([_as_json(epoch) for epoch in epochs]).encode(), dtype=np.uint8)
+        payload = np.frombuffer(json.dumps([_as_json(epoch) for epoch in epochs]).encode(), dtype=np.uint8)
         try:
-            store_arrays(self.path, told, *program.state())  # as arr_0, arr_1, ...
+            store_arrays(self.path, payload, *program.state())  # as arr_0, arr_1, ...
         except OSError as error:
             print(f"no checkpoint after epoch {epochs[-1].number}: {error}")
 
@@ -43,13 +43,13 @@ class Checkpoint:
         stored = load_arrays(self.path, ("arr_0",))
         if stored is None:
             return []
-        told = json.loads(stored.pop("arr_0").tobytes())
+        payload = json.loads(stored.pop("arr_0").tobytes())
         try:
             program.set_state([stored[f"arr_{number}"] for number in range(1, len(stored) + 1)])
         except ValueError as error:
             print(f"checkpoint {self.path} cannot be used: {error}; beginning anew")
             return []
-        return [_from_json(epoch) for epoch in told]
+        return [_from_json(epoch) for epoch in payload]
 
 
 def _as_json(epoch: Epoch) -> dict[str, Any]:
@@ -66,9 +66,11 @@ def _as_json(epoch: Epoch) -> dict[str, Any]:
     }
 
 
-def _from_json(told: Mapping[str, Any]) -> Epoch:
-    if "scores" not in told:
-        return Epoch(told["number"], told["loss"], None)
-    curves = {noise: tuple(curve) for noise, curve in told["noisy_f1"].items()}
-    mistakes = tuple(Mistake(**mistake) for mistake in told["mistakes"])
-    return Epoch(told["number"], told["loss"], Measured(told["scores"], np.array(told["confusion"]), curves, mistakes))
+def _from_json(payload: Mapping[str, Any]) -> Epoch:
+    if "scores" not in payload:
+        return Epoch(payload["number"], payload["loss"], None)
+    curves = {noise: tuple(curve) for noise, curve in payload["noisy_f1"].items()}
+    mistakes = tuple(Mistake(**mistake) for mistake in payload["mistakes"])
+    return Epoch(
+        payload["number"], payload["loss"], Measured(payload["scores"], np.array(payload["confusion"]), curves, mistakes)
+    )

@@ -1,4 +1,4 @@
-"""What were a study's values measured with? Data, split, weights and code as hashes of content, wherever the files lie."""
+"""What a study's values were measured with: data, split, weights and code as hashes of content, wherever the files lie."""
 
 import contextlib
 import hashlib
@@ -81,10 +81,10 @@ def _describe_files(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     added = [name for name in now if name not in before]
     removed = [name for name in before if name not in now]
     counts = {"changed": changed, "added": added, "removed": removed}
-    told = ", ".join(f"{len(names):,} {what}" for what, names in counts.items() if names)
+    summary = ", ".join(f"{len(names):,} {what}" for what, names in counts.items() if names)
     named = [name for names in counts.values() for name in names]
     few = ", ".join(shown(name) for name in named[:3])
-    return f"{told} ({few}{', ...' if len(named) > 3 else ''})" if named else "labels"
+    return f"{summary} ({few}{', ...' if len(named) > 3 else ''})" if named else "labels"
 
 
 def _files(prepared: PreparedData) -> dict[str, str]:

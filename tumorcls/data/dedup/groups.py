@@ -1,4 +1,4 @@
-"""Which images show the same picture? Exact copies and near duplicates, in groups that do not chain.
+"""Images that show the same picture: exact copies and near duplicates, in groups that do not chain.
 
 Near duplicates are found in two steps: perceptual hashes within a Hamming distance name the candidates, and the correlation of
 their aligned thumbnails decides (`tumorcls.data.dedup.similarity`). `docs/deduplication.md` says how the thresholds were

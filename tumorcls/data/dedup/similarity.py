@@ -1,4 +1,4 @@
-"""Do two images show the same slice? Their thumbnails are aligned, then their detail is correlated.
+"""Whether two images show the same slice: their thumbnails are aligned, then their detail is correlated.
 
 Plain correlation of thumbnails fails both ways. A copy cropped by 2% correlates less with its original than two strangers of
 equal head shape do, because an outline moved by half a pixel outweighs all else. Here a small affine motion and a change of

@@ -1,4 +1,4 @@
-"""Which data set is this folder? One module a layout; a folder's layout is found by the names inside it."""
+"""Which data set a folder is: one module a layout; a folder's layout is found by the names inside it."""
 
 import os
 from pathlib import Path
@@ -51,6 +51,6 @@ def open_source(spec: str | Path, cache_dir: Path) -> Source:
     if isinstance(spec, str) and spec.startswith(f"{PHANTOMS}:"):
         from tumorcls.data.phantom import materialise
 
-        found = find_source(materialise(spec, cache_dir))
-        return Source(PHANTOMS, found.folder, found.layout)
+        source = find_source(materialise(spec, cache_dir))
+        return Source(PHANTOMS, source.folder, source.layout)
     return find_source(Path(spec))

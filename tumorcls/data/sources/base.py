@@ -93,11 +93,11 @@ class Source:
         """
         rows: list[Row] = []
         passed_over: list[Path] = []
-        for found in self.layout.rows(self.folder, self.name):
-            if isinstance(found, Row):
-                rows.append(found)
+        for entry in self.layout.rows(self.folder, self.name):
+            if isinstance(entry, Row):
+                rows.append(entry)
             else:
-                passed_over.append(found.path)
+                passed_over.append(entry.path)
         if not rows:
             raise DataError(f"{shown(self.folder)}: a data set must have at least one image; got none. Check the download.")
         return sorted(rows, key=lambda row: row.path.as_posix()), self._count(passed_over)
