@@ -40,11 +40,6 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     kinds: tuple[str, ...]
 
-    @property
-    def numeric(self) -> tuple[bool, ...]:
-        """Whether each column holds counts only."""
-        return tuple(all(cell.replace(",", "").isdigit() for cell in column) for column in zip(*self.rows, strict=True))
-
 
 @dataclass(frozen=True)
 class Copies:

@@ -65,6 +65,12 @@ def find_images(paths: Iterable[Path]) -> Iterator[Path]:
         yield from images
 
 
+def name_answer(probabilities: NDArray[np.float32], classes: Sequence[str], threshold: float) -> tuple[str, dict[str, float]]:
+    """Returns the likeliest class, or `UNCERTAIN` below the threshold, and the probability of each class by name."""
+    answer = classes[int(probabilities.argmax())] if probabilities.max() >= threshold else UNCERTAIN
+    return answer, dict(zip(classes, probabilities.tolist(), strict=True))
+
+
 def predict_files(
     explainer: "Explainer", paths: Iterable[Path], classes: Sequence[str], image_size: int, threshold: float
 ) -> Iterator[Prediction]:
@@ -89,9 +95,7 @@ def predict_files(
                 yield Prediction(path, None, {}, image)
                 continue
             assert explained is not None
-            shares = explained.probabilities[row]
-            answer = classes[int(shares.argmax())] if shares.max() >= threshold else UNCERTAIN
-            by_name = dict(zip(classes, shares.tolist(), strict=True))
+            answer, by_name = name_answer(explained.probabilities[row], classes, threshold)
             yield Prediction(path, answer, by_name, image=image, activation=explained.maps[row])
             row += 1
 

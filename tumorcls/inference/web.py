@@ -23,7 +23,7 @@ from tumorcls.data.images import fit_square
 from tumorcls.errors import TumorclsError
 from tumorcls.files import encode_png
 from tumorcls.inference.activation_map import Explainer, overlay
-from tumorcls.inference.predict import UNCERTAIN
+from tumorcls.inference.predict import name_answer
 from tumorcls.noise.severity import SEVERITIES, SEVERITY_LEVELS, corrupt
 from tumorcls.reports.page import policy, render
 
@@ -87,17 +87,13 @@ class Answering:
         noisy = [corrupt(square[None], noise, severity, 0, ["served"])[0] for severity in SEVERITY_LEVELS]
         seen = np.stack([square, *noisy])
         explained = self._explainer.explain(seen)
-        return [
-            {
-                "answer": self._model.classes[int(shares.argmax())]
-                if shares.max() >= self._model.calibration.threshold
-                else UNCERTAIN,
-                "probabilities": dict(zip(self._model.classes, shares.tolist(), strict=True)),
-                "image": _data_url(fit_square(picture, _SHOWN)),
-                "overlay": _data_url(overlay(fit_square(picture, _SHOWN), activation)),
-            }
-            for picture, shares, activation in zip(seen, explained.probabilities, explained.maps, strict=True)
-        ]
+        levels = []
+        for picture, shares, activation in zip(seen, explained.probabilities, explained.maps, strict=True):
+            answer, by_name = name_answer(shares, self._model.classes, self._model.calibration.threshold)
+            large = fit_square(picture, _SHOWN)
+            pictures = {"image": _data_url(large), "overlay": _data_url(overlay(large, activation))}
+            levels.append({"answer": answer, "probabilities": by_name, **pictures})
+        return levels
 
 
 def make_app(answering: Answering, host: str = "127.0.0.1") -> bottle.Bottle:

@@ -1,7 +1,6 @@
 """Shows an evaluation as one HTML page that needs no network: charts, tables, and the worst mistakes as pictures."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import cv2
 from markupsafe import Markup
@@ -10,7 +9,6 @@ from plotly.offline import get_plotlyjs
 from tumorcls.cache.arrays import Rows
 from tumorcls.evaluation.mistakes import Mistake
 from tumorcls.evaluation.record import Evaluation, Scores
-from tumorcls.files import write_whole
 from tumorcls.noise.kinds import NOISES
 from tumorcls.noise.severity import SEVERITIES, corrupt
 from tumorcls.reports import evaluation_charts as charts
@@ -18,15 +16,6 @@ from tumorcls.reports.evaluation_charts import title_of
 from tumorcls.reports.page import chart, jpeg, number, render
 
 _THUMBNAIL_SIDE, _QUALITY = 160, 88  # pixels; of a JPEG
-
-
-def write_page(path: Path, evaluation: Evaluation, images: Rows | None = None, reference: Evaluation | None = None) -> None:
-    """Writes the page; see `render_page`.
-
-    Raises:
-        DataError: The folder cannot be written or the disk is full.
-    """
-    write_whole(path, render_page(evaluation, images, reference))
 
 
 def render_page(evaluation: Evaluation, images: Rows | None = None, reference: Evaluation | None = None) -> str:

@@ -52,16 +52,8 @@ def print_table(comparison: Comparison, console: Console | None = None) -> None:
 
 
 def _table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    first = plain(comparison.sides[0].label)
-    reached = f"{comparison.target:.4g}"
-    header = [
-        "",
-        "studies",
-        f"best\n{plain(comparison.metric.name)}",
-        f"against\n{first}",
-        f"trials to\n{reached}",
-        f"time to\n{reached}",
-    ]
+    name, first, reached = plain(comparison.metric.name), plain(comparison.sides[0].label), f"{comparison.target:.4g}"
+    header = ["", "studies", f"best\n{name}", f"against\n{first}", f"trials to\n{reached}", f"time to\n{reached}"]
     return header, [_row(side) for side in comparison.sides]
 
 

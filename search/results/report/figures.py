@@ -1,9 +1,10 @@
 """Draws how the search went: best so far, importances, intermediate values, workers, Pareto front, as Plotly figures."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import combinations
+from operator import attrgetter
 
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial, TrialState
@@ -25,6 +26,9 @@ STATE_COLOURS = {
     TrialState.RUNNING: GREY,
 }
 
+_Of = Callable[[FrozenTrial], float]
+_NUMBER = attrgetter("number")
+_STAR = {"color": PINK, "symbol": "star", "size": 15, "line": {"color": "#000", "width": 1}}
 _LINES = 25  # parameters that are named under the pointer
 _CURVES = 300
 """So many curves of a kind are drawn at most, the latest ones; more cannot be told apart."""
@@ -69,7 +73,7 @@ def best_so_far(facts: Facts, metric: Metric) -> go.Figure:
     trials = sorted(facts.ranked, key=lambda trial: trial.number)
     figure = go.Figure()
     marker = {"color": BLUE, "size": 6, "opacity": 0.45}
-    _add_trials(figure, trials, [t.number for t in trials], [metric.of(t) for t in trials], "trial", marker)
+    _add_trials(figure, trials, _NUMBER, metric.of, "trial", marker)
     best = dict(improvements([(trial.number, metric.of(trial)) for trial in trials], metric))
     best[trials[-1].number] = list(best.values())[-1]  # the line goes on to the last trial
     line = {"color": GREEN, "width": 2.5, "shape": "hv"}
@@ -79,14 +83,12 @@ def best_so_far(facts: Facts, metric: Metric) -> go.Figure:
         value = metric.of(facts.baseline)
         kept.append(value)
         figure.add_hline(y=value, line={"color": PINK, "dash": "dot", "width": 1.5})
-        star = {"color": PINK, "symbol": "star", "size": 15, "line": {"color": "#000", "width": 1}}
-        _add_trials(figure, [facts.baseline], [facts.baseline.number], [value], "baseline", star)
+        _add_trials(figure, [facts.baseline], _NUMBER, metric.of, "baseline", _STAR)
     margin = 0.5 + len(facts.trials) * 0.01
     whole = {"dtick": 1} if len(facts.trials) <= 20 else {}
     figure.update_xaxes(title="trial", range=[-margin, len(facts.trials) - 1 + margin], zeroline=False, **whole)
-    figure.update_yaxes(
-        title=inert(metric.name), range=sensible_range([metric.of(trial) for trial in trials], metric.maximize, kept)
-    )
+    limits = sensible_range([*map(metric.of, trials)], metric.maximize, kept)
+    figure.update_yaxes(title=inert(metric.name), range=limits)
     return style(figure, 400)
 
 
@@ -121,9 +123,8 @@ def intermediate_values(facts: Facts, metric: Metric) -> go.Figure:
     opacity = 0.35 if len(reported) > 50 else 0.8
     _add_curves(figure, pruned, "pruned", ORANGE, 1.0, opacity)
     _add_curves(figure, complete, "complete", BLUE, 1.0, opacity)
-    ends = [max(trial.intermediate_values.items()) for trial in pruned]
     cross = {"color": VERMILLION, "symbol": "x-thin", "size": 7, "line": {"color": VERMILLION, "width": 1.5}}
-    _add_trials(figure, pruned, [step for step, _ in ends], [value for _, value in ends], "pruned here", cross)
+    _add_trials(figure, pruned, _end, lambda trial: trial.intermediate_values[_end(trial)], "pruned here", cross)
     if facts.baseline is not None and facts.baseline.intermediate_values:
         _add_curves(figure, [facts.baseline], "baseline", PINK, 3.0, 1.0)
     _add_curves(figure, [trial for trial in facts.best if trial.intermediate_values], "best", GREEN, 3.0, 1.0)
@@ -166,54 +167,31 @@ def pareto_front(facts: Facts) -> go.Figure:
     front = {trial.number for trial in facts.best}
     rest = [trial for trial in facts.ranked if trial.number not in front]
     baseline = [facts.baseline] if facts.baseline is not None and facts.baseline in facts.ranked else []
-    star = {"color": PINK, "symbol": "star", "size": 14, "line": {"color": "#000", "width": 1}}
     for at, (across, up) in enumerate(pairs):
         place = {"row": at // columns + 1, "col": at % columns + 1}
         groups = (
             (rest, "other trials", {"color": GREY, "size": 6, "opacity": 0.4}),
             (facts.best, "Pareto front", {"color": GREEN, "size": 9}),
-            (baseline, "baseline", star),
+            (baseline, "baseline", _STAR),
         )
         for trials, name, marker in groups:
-            _add_trials(
-                figure,
-                trials,
-                [across.of(t) for t in trials],
-                [up.of(t) for t in trials],
-                name,
-                marker,
-                legend=at == 0,
-                **place,
-            )
+            _add_trials(figure, trials, across.of, up.of, name, marker, showlegend=at == 0, **place)
         for update, metric in ((figure.update_xaxes, across), (figure.update_yaxes, up)):
             update(title=f"{inert(metric.name)} ({'more' if metric.maximize else 'less'} is better)", **place)
     return style(figure, 60 + 380 * -(-len(pairs) // columns))
 
 
 def _add_trials(
-    figure: go.Figure,
-    trials: Sequence[FrozenTrial],
-    x: Sequence[float],
-    y: Sequence[float],
-    name: str,
-    marker: dict[str, object],
-    *,
-    legend: bool = True,
-    **place: int,
+    figure: go.Figure, trials: Sequence[FrozenTrial], x: _Of, y: _Of, name: str, marker: dict[str, object], **where: object
 ) -> None:
     if trials:
-        figure.add_scatter(
-            x=x,
-            y=y,
-            mode="markers",
-            name=name,
-            legendgroup=name,
-            showlegend=legend,
-            marker=marker,
-            text=[hover(trial) for trial in trials],
-            hovertemplate="%{text}<extra>" + name + "</extra>",
-            **place,
-        )
+        said = {"text": [*map(hover, trials)], "hovertemplate": "%{text}<extra>" + name + "</extra>"}
+        shown = {"mode": "markers", "name": name, "legendgroup": name, "marker": marker, **said}
+        figure.add_scatter(x=[*map(x, trials)], y=[*map(y, trials)], **shown, **where)
+
+
+def _end(trial: FrozenTrial) -> int:
+    return max(trial.intermediate_values)
 
 
 def _add_curves(figure: go.Figure, trials: Sequence[FrozenTrial], name: str, colour: str, width: float, opacity: float) -> None:

@@ -96,15 +96,13 @@ def parallel_coordinates(facts: Facts, metric: Metric, order: Sequence[str]) -> 
         lines = [(labels[at], [(x, round(column[at], 4)) for x, column in enumerate(heights)]) for at in range(low, high)]
         width = 1.0 if low == 0 else 2.0
         add_lines(figure, lines, line={"color": colour, "width": width}, hovertemplate="%{text}<extra></extra>")
-    for at, axis in enumerate([*axes, values]):
-        given = (
-            [metric.of(t) for t in trials] if axis is values else [t.params[axis.name] for t in trials if axis.name in t.params]
-        )
-        _add_scale(figure, at, axis, [axis.place(value) for value in given], _UNUSED in heights[at])
+    for at, axis in enumerate(axes):
+        given = [axis.place(trial.params[axis.name]) for trial in trials if axis.name in trial.params]
+        _add_scale(figure, at, axis, given, _UNUSED in heights[at])
+    _add_scale(figure, len(axes), values, [values.place(metric.of(trial)) for trial in trials], False)
     names = [inert(axis.name, _LABEL) for axis in [*axes, values]]
-    figure.update_xaxes(
-        tickvals=list(range(len(names))), ticktext=names, range=[-0.35, len(names) - 0.8], showgrid=False, zeroline=False
-    )
+    ticks = {"tickvals": list(range(len(names))), "ticktext": names}
+    figure.update_xaxes(range=[-0.35, len(names) - 0.8], showgrid=False, zeroline=False, **ticks)
     figure.update_yaxes(visible=False, range=[-0.2, 1.08])
     return style(figure, 430, showlegend=False)
 
@@ -210,8 +208,6 @@ def _shades() -> list[str]:
 
 def _cells(places: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Returns the centres of the cells along an axis, and the cell of each place."""
-    distinct, index = np.unique(places, return_inverse=True)
-    if len(distinct) <= _BINS:
-        return distinct, index
-    centres, width = np.linspace(places.min(), places.max(), _BINS, retstep=True)
-    return centres, np.minimum(np.rint((places - places.min()) / width), _BINS - 1).astype(np.intp)
+    distinct = np.unique(places)
+    centres = distinct if len(distinct) <= _BINS else np.linspace(distinct[0], distinct[-1], _BINS)
+    return centres, np.abs(places[:, None] - centres).argmin(axis=1)
