@@ -18,14 +18,10 @@ def command(study: str, output: Path | None, trial: int | None, by: str | None, 
     from search.files import write
     from search.results.export import export_trial
     from search.results.finalists import load_ranking
-    from search.storage.errors import storage_errors
-    from search.storage.open import close
 
-    opened = open_any(study, storage)
-    with storage_errors(opened.url):
+    with open_any(study, storage) as opened:
         ranking = load_ranking(opened.study) if trial is None and by is None else None
         document = export_trial(opened.study, opened.spec, opened.url, trial, by, ranking)
-    close(opened.study)
     if ranking is not None and ranking.winner is not None:
         say(f"trial {ranking.winner.number}, the winner of {ranking.study}: {ranking.describe_choice()}")
     if output is None:

@@ -17,12 +17,9 @@ def command(study: str, output: Path, storage: str | None) -> None:
     """Write a study as one HTML page that needs no network."""
     from search.files import write
     from search.results.report.page import render
-    from search.storage.errors import storage_errors
-    from search.storage.open import close, snapshot
+    from search.storage.open import snapshot
 
-    opened = open_any(study, storage)
-    with storage_errors(opened.url):
+    with open_any(study, storage) as opened:
         taken = snapshot(opened.study)
-    close(opened.study)
     write(render(taken), output)
     print_written(output)

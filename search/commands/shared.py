@@ -1,6 +1,8 @@
 """What the commands share: their common arguments, and how they open a study and say something."""
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,12 +41,18 @@ def load_study(path: Path) -> "StudySpec":
     return load(path)
 
 
-def open_any(study: str, storage: str | None) -> "Opened":
-    """Opens what a person calls a study: a file, or a storage's URL with a name."""
+@contextlib.contextmanager
+def open_any(study: str, storage: str | None) -> "Iterator[Opened]":
+    """Opens what a person calls a study, a file or a storage's URL with a name, until the block ends."""
+    from search.storage.errors import storage_errors
+    from search.storage.open import close
     from search.storage.reference import open_reference
 
     quiet_optuna()
-    return open_reference(study, storage)
+    opened = open_reference(study, storage)
+    with storage_errors(opened.url):
+        yield opened
+    close(opened.study)
 
 
 def quiet_optuna() -> None:

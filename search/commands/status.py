@@ -12,10 +12,6 @@ from search.commands.shared import ANY_STUDY, STORAGE, open_any
 def command(study: str, show_all: bool, storage: str | None) -> None:
     """Print a study as a table."""
     from search.results.status import print_status
-    from search.storage.errors import storage_errors
-    from search.storage.open import close
 
-    opened = open_any(study, storage)
-    with storage_errors(opened.url):
+    with open_any(study, storage) as opened:
         print_status(opened.study, budget=opened.spec.policy.trials if opened.spec else None, rows=None if show_all else 20)
-    close(opened.study)

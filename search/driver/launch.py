@@ -23,7 +23,8 @@ from search.errors import ObjectiveError, StudyError, WorkerError
 from search.records.attributes import BUDGET_KEY, DRIVER_KEY, budget_of
 from search.storage import errors
 from search.storage.folders import artifact_folder, checkpoint_folder
-from search.storage.open import create_study, folder, hide_password, read_back, shared, storage_file
+from search.storage.open import create_study, read_back, shared
+from search.storage.url import folder, hide_password, storage_file
 from search.study_file import pruners
 from search.study_file.env import AsWritten
 from search.study_file.load import StudySpec

@@ -19,25 +19,8 @@ from search.storage.database import open_database
 from search.storage.errors import storage_errors
 from search.storage.journal import Journal, open_journal
 from search.storage.readback import ReadBack, mark
-from search.storage.url import FILES, folder, hide_password, holds_secret, kind_of, storage_file
+from search.storage.url import hide_password, kind_of, storage_file
 from search.study_file.load import Direction
-
-__all__ = [
-    "FILES",
-    "ReadBack",
-    "change_user_attr",
-    "close",
-    "create_study",
-    "end_trial",
-    "folder",
-    "hide_password",
-    "holds_secret",
-    "open_study",
-    "read_back",
-    "shared",
-    "storage_file",
-    "study_lock",
-]
 
 _PATIENCE_S = 30 * 60.0  # a restart, an update, a switch that is replaced; nobody is there at night to launch again
 

@@ -1,7 +1,7 @@
 """The keys of `[study]` that say how its trials are run: budgets, faults, and how long a worker lives."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -105,13 +105,13 @@ class PolicyKeys(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)]
-    timeout: _Seconds | None = None
+    timeout_s: _Seconds | None = Field(None, alias="timeout")
     max_reports: _Count | None = None
-    max_device_time: _Seconds | None = None
+    max_device_time_s: _Seconds | None = Field(None, alias="max_device_time")
     patience: _Count | None = None
     max_failures: _Count = 3
     max_retries: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 1
-    report_timeout: _Seconds | None = None
+    report_timeout_s: _Seconds | None = Field(None, alias="report_timeout")
     worker_memory: Annotated[int, BeforeValidator(parse_size)] | None = None
     worker_trials: _Count | None = None
     workers_per_device: Annotated[int, Field(ge=1, le=MAX_WORKERS)] = 1
@@ -127,17 +127,5 @@ class PolicyKeys(BaseModel):
 
     def policy(self) -> Policy:
         """Returns the policy that these keys ask for."""
-        return Policy(
-            trials=self.trials,
-            timeout_s=self.timeout,
-            max_reports=self.max_reports,
-            max_device_time_s=self.max_device_time,
-            patience=self.patience,
-            max_failures=self.max_failures,
-            max_retries=self.max_retries,
-            report_timeout_s=self.report_timeout,
-            worker_memory=self.worker_memory,
-            worker_trials=self.worker_trials,
-            workers_per_device=self.workers_per_device,
-            executor=self.executor.resources() if self.executor else None,
-        )
+        keys = {field.name: getattr(self, field.name) for field in fields(Policy)}
+        return Policy(**{**keys, "executor": self.executor.resources() if self.executor else None})

@@ -20,7 +20,7 @@ from optuna.exceptions import ExperimentalWarning
 from search import cli
 from search.driver.warm_start import warm_start
 from search.errors import SearchError
-from search.results.dashboard_note import save_charts, save_note
+from search.results.dashboard import save_charts, save_note
 from search.results.report.page import render
 from search.storage import open as storage
 from search.study_file.load import load

@@ -8,7 +8,7 @@ from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
 from search.driver.compatibility import check_same
 from search.records.attributes import PROVENANCE_KEY, QUEUED_KEY
-from search.results.dashboard_note import MARK, save_charts, save_note
+from search.results.dashboard import MARK, save_charts, save_note
 from search.study_file.load import load
 
 
