@@ -184,7 +184,10 @@ def test_no_part_of_a_search_opens_a_test_image(settings, images, tmp_path):
         copy.write_bytes(path.read_bytes())
     split = SplitSettings(**settings["split"])
     prepared = prepare([data], split, tmp_path / "cache")
-    parts = {part: {str(path) for path in prepared.paths(prepared.indices(part))} for part in ("train", "validation", "test")}
+    parts = {
+        part: {str(prepared.manifest.entries[i].path) for i in prepared.indices(part)}
+        for part in ("train", "validation", "test")
+    }
     assert len(parts["test"]) >= 12
     code = (
         "import sys, json\nopened = []\n"

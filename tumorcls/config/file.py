@@ -1,9 +1,11 @@
 """A config file, as `search export` writes it, read whole: what is trained, and where its values come from."""
 
+import functools
 import math
+import operator
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,16 +79,20 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except ValueError as error:  # TOMLDecodeError is one, and so is what Python says of a number of too many digits
         problem = one_line(str(error).partition("; use sys.set_int")[0])
         raise ConfigError(f"{path}: a config must be TOML; {problem}. Mend the file or export it again.") from None
-    level: list[Any] = [document]
-    for _ in range(_MAX_DEPTH + 1):
-        for value in level:
-            if isinstance(value, int) and not -_MAX_INTEGER - 1 <= value <= _MAX_INTEGER:
-                got = f"one of {int(math.log10(abs(value))) + 1} digits"
-                raise ConfigError(f"{path}: a whole number must fit in 64 bits; got {got}. Write a smaller one.")
-        level = [item for value in level for item in (value.values() if isinstance(value, dict) else _items(value))]
-    if level:
-        raise _too_deep(path)
+    for value, depth in _nested(document, 0):
+        if depth > _MAX_DEPTH:
+            raise _too_deep(path)
+        if isinstance(value, int) and not -_MAX_INTEGER - 1 <= value <= _MAX_INTEGER:
+            got = f"one of {int(math.log10(abs(value))) + 1} digits"
+            raise ConfigError(f"{path}: a whole number must fit in 64 bits; got {got}. Write a smaller one.")
     return document
+
+
+def _nested(value: Any, depth: int) -> Iterator[tuple[Any, int]]:
+    """Yields a value and all in it, with the number of arrays and tables around each."""
+    yield value, depth
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _nested(item, depth + 1)
 
 
 def _listed(path: Path, document: Mapping[str, Any]) -> list[list[Any]]:
@@ -98,22 +104,17 @@ def _listed(path: Path, document: Mapping[str, Any]) -> list[list[Any]]:
 
 
 def _set_none(path: Path, table: Any, place: list[Any]) -> None:
-    holder = table
-    for step in place[:-1]:
-        fits = isinstance(holder, dict) and step in holder if isinstance(step, str) else _has(holder, step)
-        holder = holder[step] if fits else None
-    last = place[-1]
-    if not ((isinstance(holder, dict) and isinstance(last, str)) or _has(holder, last)):
-        raise ConfigError(f"{path}: none: must name places of [config]; got {short(place)}. Export the file again.")
-    holder[last] = None
-
-
-def _has(holder: Any, index: Any) -> bool:
-    return isinstance(holder, list) and isinstance(index, int) and not isinstance(index, bool) and 0 <= index < len(holder)
-
-
-def _items(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+    *steps, last = place
+    try:
+        if any(isinstance(step, bool) or (isinstance(step, int) and step < 0) for step in place):
+            raise TypeError
+        holder = functools.reduce(operator.getitem, steps, table)
+        if isinstance(last, str) != isinstance(holder, dict):
+            raise TypeError
+        holder[last] = None
+    except (LookupError, TypeError):
+        rule = f"none: must name places of [config]; got {short(place)}"
+        raise ConfigError(f"{path}: {rule}. Export the file again.") from None
 
 
 def _too_deep(path: Path) -> ConfigError:

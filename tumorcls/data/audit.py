@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tumorcls.data.manifest import Entry
 from tumorcls.data.prepare import PreparedData, conflicting_groups
-from tumorcls.data.sources import LeftOut
+from tumorcls.data.sources.base import LeftOut
 from tumorcls.data.split import PARTS, SplitSettings
 
 _LARGEST = 5

@@ -12,7 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tumorcls.data.image_files import read_file, shown
-from tumorcls.data.sources import UNTYPED_TUMOR, Source, find_source
+from tumorcls.data.sources import find_source
+from tumorcls.data.sources.base import UNTYPED_TUMOR, Source
 from tumorcls.errors import DataError, reason
 
 

@@ -21,7 +21,8 @@ from tumorcls.data import scan_cache
 from tumorcls.data.fingerprint import THUMB, Fingerprint, fingerprint
 from tumorcls.data.image_files import shown
 from tumorcls.data.scan_cache import Record, Stamp
-from tumorcls.data.sources import LeftOut, OfficialSplit, Row, Source, describe, open_source
+from tumorcls.data.sources import open_source
+from tumorcls.data.sources.base import LeftOut, OfficialSplit, Row, Source, describe
 from tumorcls.errors import DataError, reason
 from tumorcls.files import replace_text
 

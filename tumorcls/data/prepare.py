@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tumorcls.data.dedup.groups import Groups, find_groups
 from tumorcls.data.manifest import Entry, Manifest, scan
-from tumorcls.data.sources import UNTYPED_TUMOR
+from tumorcls.data.sources.base import UNTYPED_TUMOR
 from tumorcls.data.split import SplitSettings, split_groups
 from tumorcls.errors import DataError, reason
 from tumorcls.files import replace_text
@@ -50,10 +50,6 @@ class PreparedData:
     def indices(self, part: str) -> npt.NDArray[np.int64]:
         """Returns where the images of a part stand in the manifest, ascending."""
         return np.flatnonzero(self.parts == part).astype(np.int64)
-
-    def paths(self, indices: npt.NDArray[np.int64]) -> list[Path]:
-        """Returns the files at these places of the manifest."""
-        return [self.manifest.entries[i].path for i in indices]
 
     def labels(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Returns the class index of the images at these places of the manifest."""

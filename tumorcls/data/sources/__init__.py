@@ -5,23 +5,8 @@ from pathlib import Path
 
 from tumorcls.data.image_files import shown
 from tumorcls.data.sources import br35h, figshare, nickparvar, plain, sartaj
-from tumorcls.data.sources.base import UNTYPED_TUMOR, Layout, LeftOut, OfficialSplit, Row, Source, describe
+from tumorcls.data.sources.base import Layout, Source
 from tumorcls.errors import DataError
-
-__all__ = [
-    "LAYOUTS",
-    "PHANTOMS",
-    "UNTYPED_TUMOR",
-    "Layout",
-    "LeftOut",
-    "OfficialSplit",
-    "Row",
-    "Source",
-    "describe",
-    "find_source",
-    "open_source",
-]
-
 
 LAYOUTS: tuple[Layout, ...] = (br35h.LAYOUT, sartaj.LAYOUT, nickparvar.LAYOUT, plain.LAYOUT, figshare.LAYOUT)
 """Tried in this order: the more particular first."""

@@ -63,13 +63,13 @@ Found = Iterator[Row | PassedOver]
 class Layout:
     """How one data set lies on disk.
 
-    `matches(folder)` looks at folder names only; `rows(folder, name)` lists the files, with what it passes over among them.
-    `description` completes the sentence "a data set lies as ...".
+    `matches(folder)` is true of a folder that lies so, by the names in it; `rows(folder, name)` lists the files, with what it
+    passes over among them. `description` completes the sentence "a data set lies as ...".
     """
 
     name: str
     description: str
-    matches: Callable[[Path], bool]
+    matches: Callable[[Path], object]
     rows: Callable[[Path, str], Found]
 
 

@@ -5,13 +5,6 @@ are confounded, and much of it is SARTAJ again. Other sets split into Training a
 alike.
 """
 
-from pathlib import Path
-
 from tumorcls.data.sources.base import Layout, classes_by_split, split_rows
 
-
-def _matches(folder: Path) -> bool:
-    return bool(classes_by_split(folder))
-
-
-LAYOUT = Layout("nickparvar", "{Training,Testing}/{glioma,meningioma,notumor,pituitary}/", _matches, split_rows)
+LAYOUT = Layout("nickparvar", "{Training,Testing}/{glioma,meningioma,notumor,pituitary}/", classes_by_split, split_rows)

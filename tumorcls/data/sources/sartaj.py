@@ -4,15 +4,13 @@
 glioma labels are disputed by the author of the Nickparvar set, and most Testing images have a twin in Training.
 """
 
-from pathlib import Path
-
 from tumorcls.data.sources.base import Layout, classes_by_split, split_rows
 
 _MARKS = {"glioma_tumor", "meningioma_tumor", "pituitary_tumor"}
 
-
-def _matches(folder: Path) -> bool:
-    return bool(classes_by_split(folder) & _MARKS)
-
-
-LAYOUT = Layout("sartaj", "{Training,Testing}/{glioma,meningioma,no,pituitary}_tumor/", _matches, split_rows)
+LAYOUT = Layout(
+    "sartaj",
+    "{Training,Testing}/{glioma,meningioma,no,pituitary}_tumor/",
+    lambda folder: classes_by_split(folder) & _MARKS,
+    split_rows,
+)

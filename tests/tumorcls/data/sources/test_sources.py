@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from tests.tumorcls.pictures import blob, kaggle_folder, write
-from tumorcls.data.sources import LAYOUTS, UNTYPED_TUMOR, describe, find_source
+from tumorcls.data.sources import LAYOUTS, find_source
+from tumorcls.data.sources.base import UNTYPED_TUMOR, describe
 from tumorcls.errors import DataError
 
 
