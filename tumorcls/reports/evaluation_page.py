@@ -35,7 +35,7 @@ def render_page(evaluation: Evaluation, images: Rows | None = None, reference: E
     return render(
         "reports/evaluation.html",
         evaluation=evaluation,
-        scripts=[Markup(f"<script>{get_plotlyjs()}</script>"), *drawn.values()],
+        scripts=[Markup("<script>{}</script>").format(Markup(get_plotlyjs())), *drawn.values()],
         charts=drawn,
         by_class=list(_by_class(evaluation)),
         relative_errors=[(title_of(error.noise), error.be, error.rbe) for error in relative],

@@ -9,16 +9,19 @@ import hashlib
 import re
 from collections.abc import Iterable
 from functools import cache
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
 from tumorcls import DISCLAIMER
 from tumorcls.labels import words
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 _SCRIPT = re.compile(r"<script\b[^>]*>(.*?)</script>", re.DOTALL)
 _STYLE = re.compile(r"<style\b[^>]*>(.*?)</style>", re.DOTALL)
@@ -65,7 +68,7 @@ def policy(trusted: Iterable[str], *, inline_styles: bool = False, answers: bool
     return "; ".join(["default-src 'none'", *rules, "img-src data:", "base-uri 'none'", "form-action 'none'"])
 
 
-def chart(figure: go.Figure) -> Markup:
+def chart(figure: "go.Figure") -> Markup:
     """Returns a figure that draws itself when the page opens.
 
     Plotly writes ``<`` in its data as an escape of JSON, so a chart's only script is the one that draws it. What a text in the
