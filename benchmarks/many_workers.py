@@ -29,7 +29,7 @@ from statistics import quantiles
 import optuna
 import sqlalchemy
 
-from search.driver.driver import make_driver
+from search.driver.driver import Driver
 from search.driver.ownership import Owner
 from search.driver.progress import Progress
 from search.driver.views import ProgressView
@@ -169,7 +169,7 @@ name = "{pruner}"
     crowd = Crowd(size, answered=pruner != "none")
     view = Clock(Progress.of(study, spec.policy.trials), crowd)
     with contextlib.suppress(Over):
-        make_driver(study, spec, WorkerPool(crowd, size, spec.policy), Owner.current(), view).run()
+        Driver(study, spec, WorkerPool(crowd, size, spec.policy), Owner.current(), view).run()
     storage.close(study)
     cuts = quantiles(crowd.delays, n=100)
     rate, cpu, middle, late = crowd.rate, crowd.cpu, cuts[49] * 1e3, cuts[98] * 1e3

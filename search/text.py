@@ -3,19 +3,17 @@
 A study may have a parameter called ``[/red]``, a value with line breaks, and a file whose name is not UTF-8.
 """
 
-import os
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rich.console import Console
 import difflib
+import os
 import re
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _MOST_PARAMS = 50
-
 
 MASK = "***"
 SHOWN_OPTIONS = frozenset({"user", "host", "hostaddr", "port", "dbname", "database"})

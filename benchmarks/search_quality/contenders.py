@@ -13,7 +13,7 @@ import optuna
 from rich.console import Console
 
 from benchmarks.search_quality.records import Finished, Task
-from search.driver.driver import make_driver
+from search.driver.driver import Driver
 from search.driver.ownership import Owner
 from search.driver.progress import Progress
 from search.driver.views import ProgressView
@@ -98,7 +98,7 @@ def search_ours(spec: StudySpec, folder: Path) -> None:
     study.pruner = make_pruner(spec.pruner.name, spec.pruner.options)
     executor = InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings))
     view = ProgressView(Progress.of(study, 1), Console())
-    make_driver(study, spec, WorkerPool(executor, 1, spec.policy), Owner.current(), view).run()
+    Driver(study, spec, WorkerPool(executor, 1, spec.policy), Owner.current(), view).run()
 
 
 def search_optuna(sampler: Callable[[int], optuna.samplers.BaseSampler]) -> Callable[[StudySpec, Path], None]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack
+from typing import Literal
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -43,18 +43,8 @@ from search.workers.protocol import (
 _TICK_S = 0.25  # how long ^C, a silent worker and the clock of the live view may go unnoticed
 
 
-class Options(TypedDict, total=False):
-    """How a driver goes about it; see `Driver`."""
-
-    artifacts: Path | None
-    checkpoints: Path | None
-    waits: bool
-    notice_s: float | None
-    poll_storage: Callable[[], None]
-
-
 class Driver:
-    """Drives a study to the end of its budget, alone or beside the drivers of other machines; see `make_driver`.
+    """Drives a study to the end of its budget, alone or beside the drivers of other machines.
 
     Args:
         study: The study, claimed by this process or joined.
@@ -62,7 +52,7 @@ class Driver:
         pool: The workers.
         owner: This process.
         view: Is told what happens.
-        source: Where trials come from.
+        source: Where trials come from; what fits the study and its file by default, as for the next two.
         usage: What the study has used of its budgets.
         others: The other drivers of the study.
         artifacts: The folder that takes the files of trials; None lets them go.
@@ -79,10 +69,10 @@ class Driver:
         pool: WorkerPool,
         owner: Owner,
         view: ProgressView,
-        source: TrialSource,
-        usage: BudgetUsage,
-        others: OtherDrivers,
         *,
+        source: TrialSource | None = None,
+        usage: BudgetUsage | None = None,
+        others: OtherDrivers | None = None,
         artifacts: Path | None = None,
         checkpoints: Path | None = None,
         waits: bool = True,
@@ -94,9 +84,10 @@ class Driver:
         self._pool = pool
         self._owner = owner
         self._view = view
-        self._source = source
-        self._usage = usage
-        self._others = others
+        trials = study.get_trials(deepcopy=False)
+        self._source = source or TrialSource(study, spec)
+        self._usage = usage or BudgetUsage.of(study, trials)
+        self._others = others or OtherDrivers(study, owner, trials)
         self._artifacts = artifacts
         self._checkpoints = checkpoints
         self._waits = waits
@@ -295,26 +286,3 @@ class Driver:
         for worker, trial in self._pool.running.items():
             self._pool.remove(worker)
             requeue(self._study, trial.number, reason)
-
-
-def make_driver(
-    study: optuna.Study,
-    spec: StudySpec,
-    pool: WorkerPool,
-    owner: Owner,
-    view: ProgressView,
-    **options: Unpack[Options],
-) -> Driver:
-    """Returns a driver that begins with a study as it is in the storage; for the arguments see `Driver`."""
-    trials = study.get_trials(deepcopy=False)
-    return Driver(
-        study,
-        spec,
-        pool,
-        owner,
-        view,
-        TrialSource(study, spec),
-        BudgetUsage.of(study, trials),
-        OtherDrivers(study, owner, trials),
-        **options,
-    )

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from search.driver.budget import EndReason
 from search.driver.compatibility import check_identical, check_same, claimed
-from search.driver.driver import make_driver
+from search.driver.driver import Driver
 from search.driver.ownership import Owner
 from search.driver.progress import Progress
 from search.driver.retry import retry_lost
@@ -185,7 +185,7 @@ def drive(
     pool = WorkerPool(runtime.executor, runtime.workers, spec.policy)
     artifacts, checkpoints = artifact_folder(runtime.url), checkpoint_folder(runtime.url, spec.name)
     readback = read_back(study, runtime.url)
-    driver = make_driver(
+    driver = Driver(
         study,
         spec,
         pool,

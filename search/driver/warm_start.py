@@ -8,7 +8,7 @@ cannot be compared, because the configs they were measured with differ in more t
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import optuna
@@ -90,7 +90,7 @@ def warm_start(study: optuna.Study, spec: StudySpec, source: optuna.Study) -> Wa
     _check(study, source, begun)
     if begun is not None and begun.all:
         return None
-    study.set_user_attr(WARM_KEY, WarmSource(source.study_name, all=False).as_attr())
+    study.set_user_attr(WARM_KEY, asdict(WarmSource(source.study_name, all=False)))
     known = {link.trial for trial in study.get_trials(deepcopy=False) if (link := warm_link(trial)) is not None}
     summary = WarmStart(source.study_name, spec.sampler.name)
     for trial in source.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
@@ -102,7 +102,7 @@ def warm_start(study: optuna.Study, spec: StudySpec, source: optuna.Study) -> Wa
         taken = _take(trial, source, spec, summary)
         if taken is not None and trial.number not in known:
             study.add_trial(taken)
-    study.set_user_attr(WARM_KEY, WarmSource(source.study_name, all=True).as_attr())
+    study.set_user_attr(WARM_KEY, asdict(WarmSource(source.study_name, all=True)))
     return summary
 
 
@@ -162,7 +162,7 @@ def _take(trial: FrozenTrial, source: optuna.Study, spec: StudySpec, summary: Wa
         distributions={name: spec.space[name] for name in params},
         values=trial.values,
         intermediate_values=trial.intermediate_values if comparable else {},
-        user_attrs={**retained, WARM_KEY: WarmLink(source.study_name, trial.number, compared=comparable).as_attr()},
+        user_attrs={**retained, WARM_KEY: asdict(WarmLink(source.study_name, trial.number, compared=comparable))},
     )
 
 

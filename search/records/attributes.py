@@ -6,7 +6,7 @@ reader here checks what it finds: a value of another shape counts as absent.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # a worker that only waits does without
@@ -113,7 +113,7 @@ _OF_A_FILE = {"objective": str, "directions": list, "seed": int, "space": dict, 
 
 @dataclass(frozen=True)
 class WarmLink:
-    """Where a trial of a warm start was run.
+    """Where a trial of a warm start was run; as a dictionary, its user attribute.
 
     Attributes:
         study: The study's name.
@@ -125,14 +125,10 @@ class WarmLink:
     trial: int
     compared: bool
 
-    def as_attr(self) -> dict[str, Any]:
-        """Returns the user attribute."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class WarmSource:
-    """What a study was begun from.
+    """What a study was begun from; as a dictionary, its user attribute.
 
     Attributes:
         study: The study's name.
@@ -141,10 +137,6 @@ class WarmSource:
 
     study: str
     all: bool
-
-    def as_attr(self) -> dict[str, Any]:
-        """Returns the user attribute."""
-        return asdict(self)
 
 
 def file_of(study: "optuna.Study") -> Mapping[str, Any] | None:

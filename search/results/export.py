@@ -157,7 +157,8 @@ def _as_toml(document: Mapping[str, Any], spec: StudySpec | None, where: str) ->
         top: dict[str, Any] = {"environment": environment} if environment else {}
         if none := list(_none_in(config)):
             top["none"] = none
-        text = tomli_w.dumps({**top, "config": _filled(config), "provenance": _without_none(document["provenance"])})
+        provenance = _without_none(document["provenance"], fill=False)
+        text = tomli_w.dumps({**top, "config": _without_none(config, fill=True), "provenance": provenance})
         text.encode()
     except (RecursionError, UnicodeEncodeError, TypeError, ValueError) as error:
         reason = "too many tables within tables" if isinstance(error, RecursionError) else one_line(error)
@@ -176,19 +177,10 @@ def _none_in(value: Any, place: tuple[str | int, ...] = ()) -> Iterator[list[str
         yield from _none_in(item, (*place, key))
 
 
-def _filled(value: Any) -> Any:
-    """Leaves out a key without a value, and puts an empty text in the place of an item without one."""
+def _without_none(value: Any, *, fill: bool) -> Any:
+    """Leaves out what has no value: a key, and an item, unless an empty text is to fill its place."""
     if isinstance(value, Mapping):
-        return {key: _filled(item) for key, item in value.items() if item is not None}
+        return {key: _without_none(item, fill=fill) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
-        return ["" if item is None else _filled(item) for item in value]
-    return value
-
-
-def _without_none(value: Any) -> Any:
-    """Leaves out what has no value: in the provenance, what is not known."""
-    if isinstance(value, Mapping):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list | tuple):
-        return [_without_none(item) for item in value if item is not None]
+        return ["" if item is None else _without_none(item, fill=fill) for item in value if fill or item is not None]
     return value

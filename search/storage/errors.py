@@ -1,6 +1,7 @@
 """What a database, or the system, says went wrong, in one line; and what to do about it."""
 
 import contextlib
+import re
 import sqlite3
 import traceback
 from collections.abc import Iterator
@@ -14,32 +15,27 @@ from search.text import one_line
 
 NO_DATABASE = "Create the database, or correct its name in the URL."
 
+# What an error says -> what to do about it; the first that fits.
 _REMEDIES = (
     ("malformed", "Restore it from a copy, or move it away and launch again."),
     ("not a database", "Move it away, or change the storage."),
     ("locked", "Another program holds it: close that, and launch again."),
-    ("readonly", "Give yourself write permission to the file and its folder, or change the storage."),
-    ("unable to open", "Give yourself write permission to the file and its folder, or change the storage."),
-    ("permission denied", "Give yourself write permission to the file and its folder, or change the storage."),
-    ("read-only file system", "Give yourself write permission to the file and its folder, or change the storage."),
-    ("full", "Free some disk space, and launch again."),
-    ("no space left", "Free some disk space, and launch again."),
-    ("disk quota", "Free some disk space, and launch again."),
+    (
+        "readonly|unable to open|permission denied|read-only file system",
+        "Give yourself write permission to the file and its folder, or change the storage.",
+    ),
+    ("full|no space left|disk quota", "Free some disk space, and launch again."),
     ("data too long", "Keep less in one attribute, or change the storage."),
-    ("password", "Correct user and password in the URL."),
-    ("access denied", "Correct user and password in the URL."),
-    ("unknown database", NO_DATABASE),
-    ("does not exist", NO_DATABASE),
+    ("password|access denied", "Correct user and password in the URL."),
+    ("unknown database|does not exist", NO_DATABASE),
     ("connect", "Start the server or correct host and port in the URL, and launch again."),
 )
 
 
 def remedy(message: str) -> str:
     """Returns the sentence that fits what was said."""
-    for clue, text in _REMEDIES:
-        if clue in message.lower():
-            return text
-    return "Check the storage, and launch again."
+    fitting = (text for clues, text in _REMEDIES if re.search(clues, message, re.IGNORECASE))
+    return next(fitting, "Check the storage, and launch again.")
 
 
 def describe_error(error: Exception, url: str) -> str:

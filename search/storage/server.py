@@ -51,14 +51,7 @@ def opening(url: sqlalchemy.URL, options: dict[str, Any]) -> Iterator[None]:
 def forbid_writing(engine: sqlalchemy.Engine) -> None:
     """Lets nothing be changed through an engine, by mistake neither."""
     reads = "SESSION CHARACTERISTICS AS TRANSACTION" if engine.dialect.name == "postgresql" else "SESSION TRANSACTION"
-
-    def forbid(connection: Any, _record: object) -> None:
-        with contextlib.closing(connection.cursor()) as cursor:
-            cursor.execute(f"SET {reads} READ ONLY")
-        connection.commit()  # PostgreSQL undoes a SET with its transaction
-
-    sqlalchemy.event.listen(engine, "connect", forbid)
-    engine.dispose()  # a connection made before would not know
+    study_lock.on_connect(engine, f"SET {reads} READ ONLY")
 
 
 def _made_again(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -95,7 +88,6 @@ class ReconnectingStorage(OwnTrialsStorage):
         self._limit_s = limit_s
         sqlalchemy.event.listen(backend.engine, "do_connect", self._connect)
         study_lock.bound_silence(backend.engine)
-        backend.engine.dispose()  # the connections from before have no such bound
 
     create_new_study = _made_again(OwnTrialsStorage.create_new_study)
     delete_study = _made_again(OwnTrialsStorage.delete_study)

@@ -54,13 +54,19 @@ def bound_silence(engine: sqlalchemy.Engine) -> None:
         "postgresql": f"SET idle_in_transaction_session_timeout = '{_SILENCE_S}s'",
         "mysql": f"SET SESSION wait_timeout = {_IDLE_S}",
     }[_family(engine)]
+    on_connect(engine, statement)
 
-    def bound(connection: Any, _record: object) -> None:
+
+def on_connect(engine: sqlalchemy.Engine, statement: str) -> None:
+    """Has each connection that the engine makes begin with a statement; those from before are not used again."""
+
+    def execute(connection: Any, _record: object) -> None:
         with contextlib.closing(connection.cursor()) as cursor:
             cursor.execute(statement)
         connection.commit()  # PostgreSQL undoes a SET with its transaction
 
-    sqlalchemy.event.listen(engine, "connect", bound)
+    sqlalchemy.event.listen(engine, "connect", execute)
+    engine.dispose()
 
 
 def _taken(engine: sqlalchemy.Engine, take: Callable[[sqlalchemy.Connection], None]) -> sqlalchemy.Connection:

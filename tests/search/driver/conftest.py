@@ -3,7 +3,7 @@ from dataclasses import replace
 import optuna
 import pytest
 
-from search.driver.driver import make_driver
+from search.driver.driver import Driver
 from search.driver.ownership import Owner
 from search.driver.progress import Progress
 from search.driver.views import make_view
@@ -26,7 +26,7 @@ def drive(write):
         executor = executor or InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings))
         policy = replace(spec.policy, trials=trials or spec.policy.trials, timeout_s=timeout_s or spec.policy.timeout_s)
         view = make_view(Progress.of(made, policy.trials), console, quiet=console is None)
-        driver = make_driver(made, replace(spec, policy=policy), WorkerPool(executor, workers, policy), Owner.current(), view)
+        driver = Driver(made, replace(spec, policy=policy), WorkerPool(executor, workers, policy), Owner.current(), view)
         made.set_user_attr("reason", None)
         made.set_user_attr("reason", driver.run())
         return made

@@ -13,7 +13,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.driver import heartbeat
-from search.driver.driver import make_driver
+from search.driver.driver import Driver
 from search.driver.launch import join, launch
 from search.driver.ownership import Owner
 from search.driver.progress import Progress
@@ -50,7 +50,7 @@ def drive(write):
         executor = InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings))
         pool = WorkerPool(executor, 1, spec.policy)
         view = ProgressView(Progress.of(study, spec.policy.trials), None)
-        reason = make_driver(study, spec, pool, owner or Owner.current(), view, **options).run()
+        reason = Driver(study, spec, pool, owner or Owner.current(), view, **options).run()
         return reason, view.progress
 
     return run

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta
 
-from search.driver.driver import make_driver
+from search.driver.driver import Driver
 from search.driver.ownership import Owner
 from search.driver.progress import Progress
 from search.driver.views import ProgressView
@@ -26,7 +26,7 @@ def drive(write):
         study = optuna.create_study(direction="maximize")
         executor = InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings))
         view = ProgressView(Progress.of(study, 2), None)
-        make_driver(study, spec, WorkerPool(executor, 1, spec.policy), Owner.current(), view, artifacts=folder).run()
+        Driver(study, spec, WorkerPool(executor, 1, spec.policy), Owner.current(), view, artifacts=folder).run()
         return study
 
     return run

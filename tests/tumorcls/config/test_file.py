@@ -5,7 +5,7 @@ import os
 import pytest
 import tomli_w
 
-from search.results.export import _filled, _none_in
+from search.results.export import _none_in, _without_none
 from search.study_file import env as search_settings
 from tumorcls.config import variables
 from tumorcls.config.file import check_seed, read_config
@@ -114,7 +114,7 @@ VALUES = {
 
 
 def test_every_value_survives_an_exported_file(write):
-    document = {"none": list(_none_in(VALUES)), "config": _filled(VALUES)}
+    document = {"none": list(_none_in(VALUES)), "config": _without_none(VALUES, fill=True)}
     path = write(tomli_w.dumps(document))
     with pytest.raises(ConfigError):  # these are no settings of ours
         read_config(path)
@@ -140,6 +140,8 @@ def test_every_value_survives_an_exported_file(write):
 def test_a_config_is_the_same_after_an_export(changed, write):
     config = TrainConfig.parse({"data": "x", **changed}, where="x")
     dumped = config.model_dump(mode="json")
-    read = read_config(write(tomli_w.dumps({"none": list(_none_in(dumped)), "config": _filled(dumped)}))).config
+    read = read_config(
+        write(tomli_w.dumps({"none": list(_none_in(dumped)), "config": _without_none(dumped, fill=True)}))
+    ).config
     assert read == config
     assert repr(read) == repr(config)
