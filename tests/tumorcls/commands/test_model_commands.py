@@ -170,7 +170,10 @@ def test_a_card_is_written_from_model_and_evaluation(workplace):
 
 def test_predict_writes_tables_and_pictures_of_a_folder(workplace, images, tmp_path):
     folder, _ = workplace
-    source = next((images / "Training").iterdir())
+    source = tmp_path / "scans"
+    source.mkdir()
+    for path in list(next((images / "Training").iterdir()).iterdir())[:6]:
+        shutil.copy(path, source)
     options = ["-m", folder / "model.keras", "--threshold", "1", "--format", "csv"]
     done = run(predict.command, source, *options, "-o", tmp_path / "answers.csv", "--overlay", tmp_path / "maps")
     assert done.exit_code == 0
