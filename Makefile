@@ -28,7 +28,7 @@ demo: $(INSTALLED)
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --durations 15
 
 # What needs no server and no network: minutes.
-QUICK = -m 'not slow and not server' --timeout 120
+QUICK = -m 'not slow and not server' --timeout 300
 
 test: $(INSTALLED)
 	$(PYTEST) $(QUICK)
