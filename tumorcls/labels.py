@@ -1,4 +1,4 @@
-"""The four classes in their fixed order, and how names are read: the only place that turns a name into an index.
+"""The four classes in their fixed order, and how names are read: a label's index is its place here.
 
 The order is alphabetical and never follows the order of folders on a disk. A model saved by this package carries it inside.
 """
@@ -38,15 +38,6 @@ def class_of_folder(name: str) -> str | None:
     """
     letters = "".join(c for c in name.lower() if c.isalpha()).replace("tumour", "tumor")
     return _ALIASES.get(letters)
-
-
-def index_of(label: str) -> int:
-    """Returns the index of a class name.
-
-    Raises:
-        ValueError: `label` is not one of `CLASSES`.
-    """
-    return CLASSES.index(label)
 
 
 def words(name: str) -> str:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tumorcls.cache.folder import cache_folder
+
 if TYPE_CHECKING:
     from tumorcls.data.split import SplitSettings
 
@@ -32,7 +34,7 @@ _OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
     click.option("--flips/--no-flips", default=True, show_default=True, help="Whether mirror images are copies."),
     click.option("--quarter-turns", is_flag=True, help="Pictures turned by 90 degrees are copies too."),
     click.option("--binary", is_flag=True, help="Tumour or no tumour: uses images of untyped tumours."),
-    click.option("--cache-dir", type=click.Path(path_type=Path), help="Where fingerprints are kept."),
+    click.option("--cache-dir", type=click.Path(path_type=Path), default=cache_folder, help="Where fingerprints are kept."),
 )
 
 
@@ -61,10 +63,3 @@ def settings_of(values: dict[str, Any]) -> "SplitSettings":
         option = "--" + str(problem["loc"][0]).replace("_", "-") if problem["loc"] else "--validation and --test"
         rule = problem["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{option}: {rule}; got {problem['input']!r}. Choose another share.") from None
-
-
-def cache_of(cache_dir: Path | None) -> Path:
-    """Returns the folder asked for, or the user's cache folder."""
-    from tumorcls.cache.folder import cache_folder
-
-    return cache_dir or cache_folder()

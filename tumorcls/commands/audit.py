@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from tumorcls.commands._split_options import cache_of, settings_of, split_options
+from tumorcls.commands._split_options import settings_of, split_options
 from tumorcls.data.image_files import shown
 
 
@@ -14,7 +14,7 @@ from tumorcls.data.image_files import shown
 @click.option(
     "--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Also write the report with pictures here."
 )
-def command(folders: tuple[str, ...], cache_dir: Path | None, page: Path | None, **options: Any) -> None:
+def command(folders: tuple[str, ...], cache_dir: Path, page: Path | None, **options: Any) -> None:
     """Examines data folders: counts, copies, twins across the official split, label conflicts, confounding.
 
     DIR is a data set as it was downloaded, a folder of class folders, or phantoms:N[:SEED] for generated images.
@@ -28,7 +28,7 @@ def command(folders: tuple[str, ...], cache_dir: Path | None, page: Path | None,
     from tumorcls.reports.audit_page import write_page
 
     settings = settings_of(options)
-    data = prepare(folders, settings, cache_of(cache_dir))
+    data = prepare(folders, settings, cache_dir)
     report = audit(data, settings)
     console = Console()
     for note in data.manifest.notes():

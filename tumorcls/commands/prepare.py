@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from tumorcls.commands._split_options import cache_of, settings_of, split_options
+from tumorcls.commands._split_options import settings_of, split_options
 from tumorcls.data.image_files import shown
 
 
@@ -18,7 +18,7 @@ from tumorcls.data.image_files import shown
     show_default=True,
     help="Folder to write manifest and split to.",
 )
-def command(folders: tuple[str, ...], cache_dir: Path | None, out: Path, **options: Any) -> None:
+def command(folders: tuple[str, ...], cache_dir: Path, out: Path, **options: Any) -> None:
     """Scans, de-duplicates and splits data folders, and writes manifest.csv, split.csv and summary.json.
 
     DIR is a data set as it was downloaded, a folder of class folders, or phantoms:N[:SEED] for generated images. Pictures are
@@ -29,7 +29,7 @@ def command(folders: tuple[str, ...], cache_dir: Path | None, out: Path, **optio
     from tumorcls.data.prepare import prepare, write_split_files
 
     settings = settings_of(options)
-    data = prepare(folders, settings, cache_of(cache_dir))
+    data = prepare(folders, settings, cache_dir)
     write_split_files(data, settings, out)
     console = Console()
     for part in ("train", "validation", "test", "left_out"):

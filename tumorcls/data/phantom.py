@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tumorcls.errors import DataError, reason
 from tumorcls.files import replacing, temporary_folder
-from tumorcls.labels import CLASSES, index_of
+from tumorcls.labels import CLASSES
 
 Field = NDArray[np.float32]
 
@@ -90,7 +90,7 @@ def render(label: str, rng: np.random.Generator, size: int = DEFAULT_SIZE) -> ND
     Raises:
         ValueError: `label` is not a class.
     """
-    index_of(label)
+    CLASSES.index(label)
     contrast = _CONTRASTS[rng.integers(len(_CONTRASTS))]
     head = _draw_head(rng, size, basal=label == "pituitary" or rng.random() < 0.3)
     image = _draw_tissue(head, contrast, rng)

@@ -145,11 +145,8 @@ def _best_of_group(
 ) -> npt.NDArray[np.bool_]:
     """Marks the usable image with most pixels of each group; among equals the first of the manifest."""
     best: dict[int, int] = {}
-    for i in np.flatnonzero(usable).tolist():
-        area = entries[i].width * entries[i].height
-        rival = best.setdefault(int(groups[i]), i)
-        if area > entries[rival].width * entries[rival].height:
-            best[int(groups[i])] = i
+    for i in sorted(np.flatnonzero(usable).tolist(), key=lambda i: -entries[i].width * entries[i].height):
+        best.setdefault(int(groups[i]), i)
     marked = np.zeros(len(entries), np.bool_)
     marked[list(best.values())] = True
     return marked
