@@ -126,25 +126,11 @@ class Stored:
     def __init__(self, cache: ArrayCache, file: EntryFile, make: Make) -> None:
         """Names an entry that may not be there yet; see `ArrayCache.get`."""
         self.file = file
+        self.path, self.shape, self.dtype = file.path, file.shape, file.dtype
         self.make = make
         self._cache = cache
         self._open: OpenEntry | None = None
         self._held: NDArray[Any] | None = None  # where the disk takes nothing in
-
-    @property
-    def path(self) -> Path:
-        """The entry's file."""
-        return self.file.path
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the whole array."""
-        return self.file.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the array."""
-        return self.file.dtype
 
     def __len__(self) -> int:
         return self.shape[0]
