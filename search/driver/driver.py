@@ -19,7 +19,7 @@ from search.driver.ownership import Owner
 from search.driver.retry import DRIVER_DIED, requeue
 from search.driver.tell import lost, tell
 from search.driver.views import ProgressView
-from search.errors import SearchError
+from search.errors import ObjectiveError, StudyError, StudyFileError, WorkerError
 from search.records.attributes import OWNER_KEY, shown_attrs
 from search.storage.folders import NotSavedError, checkpoints_of, delete_checkpoints, save_artifact
 from search.study_file.load import StudySpec, check_reports
@@ -109,7 +109,7 @@ class Driver:
         with self._interrupts.counted(lambda: self._view.interrupted(self._interrupts.count, len(self._pool.running))):
             try:
                 return self._run()
-            except SearchError:
+            except (ObjectiveError, StudyError, StudyFileError, WorkerError):  # a storage that fails takes no trial back
                 self._requeue_running("the launch ended before this trial did")
                 raise
             finally:
