@@ -33,6 +33,12 @@ _MAX_COMPILED_BYTES = 2**30
 """Of compiled programs on disk, and never more than a quarter of the cache; one of the whole network takes a few MB."""
 
 
+_PLACED_ON_HOST = 64 * 2**20
+"""On a CPU the device's memory is the host's, and the rows are there already, in the array cache."""
+
+_SMALL_GPU_BYTES = 8 * 2**30
+
+
 def select_backend() -> str:
     """Makes sure that `import keras` will find a backend, and returns its name.
 
@@ -109,6 +115,23 @@ def pin_settings() -> None:
     keras.config.set_dtype_policy("float32")
     keras.config.set_epsilon(_EPSILON)
     keras.config.set_image_data_format("channels_last")
+
+
+def placed_bytes() -> int:
+    """Returns how many bytes of rows may stay in a device's memory: a quarter of a GPU's, and few where that is the host's.
+
+    TensorFlow does not say how much memory a GPU has; there it is what a small one can spare.
+    """
+    if os.environ.get("KERAS_BACKEND") == "jax":
+        import jax
+
+        if jax.default_backend() != "cpu":
+            stats = jax.local_devices()[0].memory_stats() or {}
+            return int(stats.get("bytes_limit", _SMALL_GPU_BYTES)) // 4
+        return _PLACED_ON_HOST
+    import tensorflow as tf
+
+    return _SMALL_GPU_BYTES // 4 if tf.config.list_physical_devices("GPU") else _PLACED_ON_HOST
 
 
 def _configured_backend() -> str | None:

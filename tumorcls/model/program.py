@@ -17,7 +17,19 @@ from numpy.typing import NDArray
 from tumorcls.cache.arrays import Rows
 from tumorcls.config.train_config import NoiseName, OptimizerName, TrainableFrom, TrainConfig, ViewRecipe
 from tumorcls.model.backbone import build_backbone, build_classifier, set_batch_norm, split_backbone, weights_sha256
+from tumorcls.model.backend import placed_bytes
 from tumorcls.model.layers import RandomAugment, VariableDropout, assign_recipe
+from tumorcls.model.loop import make_loop
+from tumorcls.model.pieces import (
+    PREDICT_BATCH,
+    Placed,
+    PlacedParts,
+    bytes_of,
+    filled,
+    prediction_pieces,
+    training_pieces,
+    whole_batches,
+)
 from tumorcls.noise.layer import RandomNoise
 
 _OPTIMIZERS: dict[OptimizerName, Callable[[], keras.optimizers.Optimizer]] = {
@@ -25,9 +37,6 @@ _OPTIMIZERS: dict[OptimizerName, Callable[[], keras.optimizers.Optimizer]] = {
     "adamw": keras.optimizers.AdamW,
     "sgd": lambda: keras.optimizers.SGD(momentum=0.9, nesterov=True),
 }
-
-PREDICT_BATCH = 64
-"""Images or activations in one inference batch; fixed, so that results do not depend on a trial's batch size."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +92,12 @@ class TrainingProgram:
         self._model = self._build_model(config.image_size)
         self._optimizer = _OPTIMIZERS[config.optimizer]()
         self._optimizer.build(self._model.trainable_variables)
-        self._model.compile(self._optimizer, loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+        convolves = config.trainable_from != "head" or not self.takes_activations
+        self._loop = make_loop(self._model, self._optimizer, convolves=convolves)
         self._variables: list[Any] = [*self._model.variables, *self._optimizer.variables]
         self._initial = [ops.convert_to_numpy(v).copy() for v in self._variables]
         self.frozen_sha256 = None if self.frozen is None else weights_sha256(self.frozen)
+        self.activations_key = f"{self.frozen_sha256} {config.trainable_from}" if self.takes_activations else "images"
 
     def _build_model(self, image_size: int) -> keras.Model:
         if self.takes_activations:
@@ -103,14 +114,12 @@ class TrainingProgram:
     def reset(self, config: TrainConfig, seed: int) -> None:
         """Puts the program in the state in which a fresh process would begin the trial.
 
-        Weights, BatchNormalization statistics, optimizer and metric state return to their first values; the head is drawn from
+        Weights, BatchNormalization statistics and the optimizer's state return to their first values; the head is drawn from
         `seed`, and so is the state of every random layer, EfficientNet's drop-connect layers among them.
         """
         children = iter(np.random.SeedSequence(seed).generate_state(2 + len(self._variables)).tolist())
         for variable, value in zip(self._variables, self._initial, strict=True):
             variable.assign(_seed_state(next(children)) if _is_seed_state(variable) else value)
-        for metric in self._model.metrics:
-            metric.reset_state()
         kernel = keras.initializers.GlorotUniform(seed=next(children) >> 1)(self._head.kernel.shape)
         self._head.kernel.assign(kernel)
         self._dropout.rate.assign(config.dropout)
@@ -139,28 +148,55 @@ class TrainingProgram:
         """Sets how training images are augmented and how much noise they get; the noises are part of the program."""
         assign_recipe(recipe, self._augment, self._noise)
 
-    def train_epoch(self, inputs: Rows, targets: NDArray[np.float32], order: NDArray[np.int64], batch_size: int) -> float:
+    def place(self, inputs: Rows) -> Placed | None:
+        """Returns rows in the memory of the device, to train on; None where they take too much of it, or nothing is gained."""
+        if not self._loop.whole or bytes_of(inputs) > placed_bytes():
+            return None
+        return Placed(self._loop.place(filled(inputs[:], whole_batches(len(inputs)))), bytes_of(inputs))
+
+    def train_epoch(
+        self, inputs: Rows | Placed, targets: NDArray[np.float32], order: NDArray[np.int64], batch_size: int
+    ) -> float:
         """Trains on every row once, in the given order.
 
         Args:
-            inputs: Images or activations, shape (n, ...).
+            inputs: Images or activations, shape (n, ...). Those that are not on the device go there in pieces.
             targets: Shape (n, classes), rows that add up to 1.
-            order: A permutation of range(n). Rows that do not fill the last batch are left for a later epoch.
+            order: Rows, each at most once. Those that do not fill the last batch are left for a later epoch.
             batch_size: Rows in a batch.
 
         Returns:
             The mean training loss.
         """
         size = min(batch_size, len(order))
-        losses = []
-        for start in range(0, len(order) - size + 1, size):
-            rows = order[start : start + size]
-            losses.append(self._model.train_on_batch(inputs[rows], targets[rows]))
-        return float(np.mean(losses))
+        batches = order[: len(order) // size * size].reshape(-1, size).astype(np.int32)
+        return self._loop.train(training_pieces(inputs, targets, batches, self._loop.whole)) / len(batches)
 
-    def predict_logits(self, inputs: Rows) -> NDArray[np.float32]:
-        """Returns logits of shape (n, classes) for images or activations, with all that is random switched off."""
-        return _predict(self._model, inputs)
+    def place_parts(self, parts: Sequence[Rows]) -> PlacedParts | None:
+        """Returns rows in the memory of the device, to predict; None where they take too much of it, or nothing is gained."""
+        nbytes = sum(bytes_of(part) for part in parts)
+        if not self._loop.whole or nbytes > placed_bytes():
+            return None
+        pieces = [(self._loop.place(rows), batches) for rows, batches in prediction_pieces(parts, whole=True)]
+        return PlacedParts(pieces, sum(map(len, parts)), nbytes)
+
+    def predict_logits(self, *inputs: Rows | PlacedParts) -> NDArray[np.float32]:
+        """Returns logits of shape (n, classes) for images or activations, with all that is random switched off.
+
+        Args:
+            *inputs: Rows, which are predicted as if they were one array, or what `place_parts` made of them.
+        """
+        if isinstance(inputs[0], PlacedParts):
+            pieces, count = iter(inputs[0].pieces), inputs[0].count
+        else:
+            rows = [part for part in inputs if not isinstance(part, PlacedParts)]
+            pieces, count = prediction_pieces(rows, self._loop.whole), sum(map(len, rows))
+        logits: list[Any] = []
+        for piece, batches in pieces:
+            if len(logits) > 1:
+                logits[-2] = np.asarray(logits[-2])  # no more than two pieces are on the device
+            logits.append(self._loop.predict(piece, batches)[: batches * PREDICT_BATCH])
+        return np.concatenate([np.asarray(some) for some in logits])[:count]
 
     def draw_view(self, images: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
         """Returns the frozen part's activations of one augmented and noisy view of each image.
@@ -221,16 +257,14 @@ class _ViewExtractor(keras.Model):
 
 
 def _predict(model: keras.Model, inputs: Rows) -> NDArray[np.float32]:
-    """Runs a model over all rows; every batch has `PREDICT_BATCH` rows, so that there is one shape to compile.
+    """Runs a frozen model over all rows; every batch has `PREDICT_BATCH` rows, so that there is one shape to compile.
 
-    Not `model.predict`, and above not `fit`: on TensorFlow each call of theirs keeps its input arrays for ever.
+    Not `model.predict`: on TensorFlow each call keeps its input arrays for ever.
     """
     outputs = []
     for start in range(0, len(inputs), PREDICT_BATCH):
         rows = inputs[start : start + PREDICT_BATCH]
-        missing = PREDICT_BATCH - len(rows)
-        filled = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) if missing else np.asarray(rows)
-        outputs.append(np.asarray(model.predict_on_batch(filled))[: len(rows)])
+        outputs.append(np.asarray(model.predict_on_batch(filled(rows, PREDICT_BATCH)))[: len(rows)])
     return np.concatenate(outputs)
 
 

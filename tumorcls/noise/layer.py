@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
+from tumorcls.noise.counter_rng import random_normal, random_uniform
 from tumorcls.noise.kinds import MAX_GHOST_SHIFT, MIN_GHOST_SHIFT, NOISES, bias_basis
 
 WHITE = 255.0
@@ -87,7 +88,7 @@ class RandomNoise(keras.layers.Layer):
         An image has one noise only, so the noises can share the field, and the planes cost a third of what images would.
         """
         shape = ops.shape(images[..., :1])
-        field = keras.random.normal(shape, dtype="float32", seed=self.seed_generator)
+        field = random_normal(self.seed_generator.next(), shape)
         factor, addend = 1.0 + strength.get("speckle", 0.0) * field, ops.zeros_like(field)
         for name in ("gaussian", "rician"):
             if name in strength:
@@ -100,7 +101,7 @@ class RandomNoise(keras.layers.Layer):
             addend = ops.where(salt, WHITE, addend)
         noisy = images * factor + addend
         if "rician" in strength:
-            second = WHITE * strength["rician"] * keras.random.normal(shape, dtype="float32", seed=self.seed_generator)
+            second = WHITE * strength["rician"] * random_normal(self.seed_generator.next(), shape)
             noisy = ops.where(strength["rician"] > 0.0, ops.sqrt(ops.square(noisy) + ops.square(second)), noisy)
         return noisy
 
@@ -131,7 +132,7 @@ class RandomNoise(keras.layers.Layer):
         return images * ops.reshape(field, (-1, height, width, 1))
 
     def _uniform(self, shape: Any) -> KerasTensor:
-        return keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
+        return random_uniform(self.seed_generator.next(), shape)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

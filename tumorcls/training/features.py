@@ -15,9 +15,10 @@ from tumorcls.cache.arrays import ArrayCache, Rows, content_key
 from tumorcls.config.train_config import ViewRecipe
 from tumorcls.data.dataset import ImageSet
 from tumorcls.errors import WeightsError
-from tumorcls.model.program import PREDICT_BATCH, TrainingProgram
+from tumorcls.model.pieces import PREDICT_BATCH
+from tumorcls.model.program import TrainingProgram
 
-VIEWS_VERSION = 1
+VIEWS_VERSION = 2
 """Raised when the same recipe gives other activations, so that old entries are not taken for new ones."""
 
 

@@ -14,8 +14,10 @@ from tumorcls.config.train_config import TrainConfig
 from tumorcls.data.dataset import Fold, ImageSet, Part, k_folds, load_part
 from tumorcls.data.prepare import PreparedData, prepare
 from tumorcls.model.calibration import MAX_ERROR, Calibration, calibrate
+from tumorcls.model.pieces import Placed
 from tumorcls.model.program import ProgramCache, TrainingProgram
 from tumorcls.training.checkpoint import Checkpoint
+from tumorcls.training.device_cache import DeviceCache
 from tumorcls.training.features import Features
 from tumorcls.training.measured_with import fingerprint
 from tumorcls.training.validation import Epoch, Validation
@@ -68,6 +70,7 @@ class Trainer:
     prepared: PreparedData
     cache: Path
     programs: ProgramCache = field(default_factory=ProgramCache)
+    _device: DeviceCache = field(default_factory=DeviceCache)
     _parts: dict[tuple[Part, int], ImageSet] = field(default_factory=dict)
     _folds: dict[tuple[int, int], tuple[Fold, ...]] = field(default_factory=dict)
 
@@ -136,7 +139,6 @@ class Trainer:
         rows = fold.train if fold else np.arange(len(train.labels))
         validation = None if final else self._validation(config, fold)
         program = self.programs.get(config)
-        features = Features(program, self._arrays)
         order_rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
         targets = train.targets(config.label_smoothing)
         program.reset(config, seed)
@@ -148,9 +150,7 @@ class Trainer:
         training = validating = 0.0
         for number in range(len(epochs), config.epochs):
             begun = perf_counter()
-            inputs: Rows = train.images
-            if config.cached_views:
-                inputs = features.training_view(config.view_recipe, train, number % config.cached_views)
+            inputs = self._inputs(program, config, train, number)
             program.set_learning_rate(learning_rate_at(config, number))
             loss = program.train_epoch(inputs, targets, order_rng.permutation(rows), config.batch_size)
             trained = perf_counter()
@@ -169,6 +169,18 @@ class Trainer:
         validation = self._validation(fitted.config)
         return calibrate(validation.clean_logits(fitted.program), validation.images.labels, max_error)
 
+    def _inputs(self, program: TrainingProgram, config: TrainConfig, train: ImageSet, epoch: int) -> Rows | Placed:
+        """Returns what an epoch trains on, from the device's memory where there is room for it."""
+        view = epoch % config.cached_views if config.cached_views else None
+
+        def rows() -> Rows:
+            if view is None:
+                return train.images
+            return Features(program, self._arrays).training_view(config.view_recipe, train, view)
+
+        key = (train.key, program.activations_key, view, config.view_recipe if view is not None else None)
+        return self._device.get(key, Placed, lambda: program.place(rows())) or rows()
+
     def _checkpoint(
         self, folder: Path | None, config: TrainConfig, seed: int, train: ImageSet, validation: Validation | None
     ) -> Checkpoint | None:
@@ -181,7 +193,8 @@ class Trainer:
         return ArrayCache(self.cache)
 
     def _validation(self, config: TrainConfig, fold: Fold | None = None) -> Validation:
-        return Validation(fold.validation if fold else self.images("validation", config.image_size), self._arrays)
+        images = fold.validation if fold else self.images("validation", config.image_size)
+        return Validation(images, self._arrays, self._device)
 
 
 def learning_rate_at(config: TrainConfig, epoch: int) -> float:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,10 @@ from tumorcls.data.dataset import ImageSet, stratified_subset
 from tumorcls.evaluation.metrics import accuracy, confusion_matrix, macro_f1, noisy_f1
 from tumorcls.evaluation.mistakes import Mistake, find_mistakes, most_confident
 from tumorcls.model.calibration import softmax
+from tumorcls.model.pieces import PlacedParts
 from tumorcls.model.program import TrainingProgram
 from tumorcls.noise.severity import SEVERITY_LEVELS, corrupt
+from tumorcls.training.device_cache import DeviceCache
 from tumorcls.training.features import Features
 
 EPOCH_SEVERITIES = (3,)
@@ -48,10 +50,11 @@ class Measured:
 
 @dataclass(frozen=True)
 class Validation:
-    """Validation images, and where their corrupted copies are kept."""
+    """Validation images, and where their corrupted copies are kept: on disk, and what fits in the memory of the device."""
 
     images: ImageSet
     cache: ArrayCache
+    device: DeviceCache = field(default_factory=DeviceCache)
 
     def measure(self, program: TrainingProgram, config: TrainConfig, *, final: bool) -> Measured:
         """Measures a program on clean and on corrupted images.
@@ -62,19 +65,22 @@ class Validation:
             final: Noise on a fixed subset of `config.noisy_images` at all severities; otherwise on half of it at
                 `EPOCH_SEVERITIES`. Each image is measured many times there, and that must not outweigh the training.
         """
-        labels = self.images.labels
-        logits = self.clean_logits(program)
-        clean = confusion_matrix(labels, logits.argmax(axis=1), len(self.images.classes))
-        mistakes = self._surest_mistakes(logits) if final else ()
+        labels, classes = self.images.labels, len(self.images.classes)
+        severities = SEVERITY_LEVELS if final else EPOCH_SEVERITIES
+        conditions = tuple((noise, severity) for noise in config.measured_noises for severity in severities)
+        chosen = stratified_subset(labels, config.noisy_images if final else math.ceil(config.noisy_images / 2))
+        logits = self._logits(program, conditions, chosen)
+        clean_logits, noisy_logits = logits[: len(labels)], logits[len(labels) :].reshape(len(conditions), -1, classes)
+        clean = confusion_matrix(labels, clean_logits.argmax(axis=1), classes)
+        mistakes = self._most_confident_mistakes(clean_logits) if final else ()
         clean_f1 = float(macro_f1(clean))
         clean_scores = {"accuracy": float(accuracy(clean)), "clean_f1": clean_f1}
-        if not config.measured_noises:
+        if not conditions:
             return Measured(clean_scores, clean, {}, mistakes)
-        chosen = stratified_subset(labels, config.noisy_images if final else math.ceil(config.noisy_images / 2))
-        severities = SEVERITY_LEVELS if final else EPOCH_SEVERITIES
+        noisy = [float(macro_f1(confusion_matrix(labels[chosen], some.argmax(axis=1), classes))) for some in noisy_logits]
         curves = {
-            noise: tuple(self._noisy_f1(program, noise, severity, chosen) for severity in severities)
-            for noise in config.measured_noises
+            noise: tuple(noisy[first : first + len(severities)])
+            for noise, first in zip(config.measured_noises, range(0, len(noisy), len(severities)), strict=True)
         }
         f1 = noisy_f1(clean_f1, curves)
         noisy_scores = {
@@ -87,12 +93,28 @@ class Validation:
 
     def clean_logits(self, program: TrainingProgram) -> NDArray[np.float32]:
         """Returns logits (n, classes) for the images as they are."""
-        return self._logits(program, self.images.images, self.images.key)
+        return self._logits(program, (), np.empty(0, np.int64))
 
-    def _surest_mistakes(self, logits: NDArray[np.float32]) -> tuple[Mistake, ...]:
+    def _most_confident_mistakes(self, logits: NDArray[np.float32]) -> tuple[Mistake, ...]:
         return tuple(most_confident(find_mistakes(softmax(logits), self.images.labels, self.images.keys), self.images.groups))
 
-    def _noisy_f1(self, program: TrainingProgram, noise: NoiseName, severity: int, chosen: NDArray[np.int64]) -> float:
+    def _logits(
+        self, program: TrainingProgram, conditions: tuple[tuple[NoiseName, int], ...], chosen: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Returns logits of all clean images, and then of the chosen ones under each condition: in as few dispatches as fit."""
+
+        def parts() -> list[Rows]:
+            rows = [(self.images.images, self.images.key), *(self._corrupted(*condition, chosen) for condition in conditions)]
+            if not program.takes_activations:
+                return [images for images, _ in rows]
+            features = Features(program, self.cache)
+            return [features.of_images(images, key) for images, key in rows]
+
+        key = (self.images.key, program.activations_key, conditions, len(chosen))
+        placed = self.device.get(key, PlacedParts, lambda: program.place_parts(parts()))
+        return program.predict_logits(placed) if placed else program.predict_logits(*parts())
+
+    def _corrupted(self, noise: NoiseName, severity: int, chosen: NDArray[np.int64]) -> tuple[Rows, str]:
         content = {
             "images": self.images.key,
             "noise": noise,
@@ -107,15 +129,7 @@ class Validation:
             yield corrupt(self.images.images[chosen], noise, severity, CORRUPTION_SEED, keys)
 
         shape = (len(chosen), *self.images.images.shape[1:])
-        corrupted = self.cache.get(key, shape, np.uint8, make)
-        predicted = self._logits(program, corrupted, key).argmax(axis=1)
-        return float(macro_f1(confusion_matrix(self.images.labels[chosen], predicted, len(self.images.classes))))
-
-    def _logits(self, program: TrainingProgram, images: Rows, key: str) -> NDArray[np.float32]:
-        inputs = images
-        if program.takes_activations:
-            inputs = Features(program, self.cache).of_images(images, key)
-        return program.predict_logits(inputs)
+        return self.cache.get(key, shape, np.uint8, make), key
 
 
 def describe_scores(scores: Mapping[str, float]) -> str:

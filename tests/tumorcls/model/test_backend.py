@@ -78,8 +78,8 @@ def test_jax_compiles_one_training_step_for_each_batch_size_and_one_prediction(t
     )
     run_on_jax(code, tmp_path, str(weights))
     names = [path.name for path in (tmp_path / "jax").glob("*-cache")]
-    assert sum("train_step" in name for name in names) == 2
-    assert sum("predict_step" in name for name in names) == 1
+    assert sum("train_steps" in name for name in names) == 2
+    assert sum("predict_batches" in name for name in names) == 1
 
 
 def run_on_jax(code, cache, *arguments):

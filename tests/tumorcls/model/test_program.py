@@ -2,24 +2,33 @@ import gc
 import multiprocessing
 import weakref
 
+import keras
 import numpy as np
 import pytest
 
 from tumorcls.config.train_config import TrainConfig
-from tumorcls.model.program import PREDICT_BATCH, ProgramCache, TrainingProgram
+from tumorcls.model import pieces
+from tumorcls.model.layers import VariableDropout
+from tumorcls.model.pieces import PREDICT_BATCH
+from tumorcls.model.program import ProgramCache, TrainingProgram
 
 ORDER = np.random.default_rng(1).permutation(20)
 
 
-def run(program, config, seed):
-    """Trains two epochs and returns all that came out: losses and logits."""
+def data_for(program, config):
+    """Returns 20 inputs that are of the program's kind, and their targets."""
     if program.takes_activations:
         shape = program.frozen.output.shape[1:]
         inputs = np.random.default_rng(2).normal(0, 1, (20, *shape)).astype(np.float16)
     else:
         inputs = np.random.default_rng(2).integers(0, 256, (20, config.image_size, config.image_size, 3)).astype(np.uint8)
     smoothing = config.label_smoothing
-    targets = np.eye(4, dtype=np.float32)[np.arange(20) % 4] * (1 - smoothing) + smoothing / 4
+    return inputs, np.eye(4, dtype=np.float32)[np.arange(20) % 4] * (1 - smoothing) + smoothing / 4
+
+
+def run(program, config, seed):
+    """Trains two epochs and returns all that came out: losses and logits."""
+    inputs, targets = data_for(program, config)
     program.reset(config, seed)
     program.set_learning_rate(config.learning_rate)
     losses = [program.train_epoch(inputs, targets, ORDER, config.batch_size) for _ in range(2)]
@@ -80,11 +89,69 @@ def test_the_seed_matters(program, make_config):
     assert (run(program, config, 1)[0] != run(program, config, 2)[0]).any()
 
 
-def test_dropout_and_learning_rate_take_effect_without_a_new_program(program, make_config):
-    traces = program._model.make_train_function() or program._model.train_function
-    results = [run(program, make_config(dropout=rate), 3)[0][0] for rate in (0.0, 0.4, 0.8)]
-    assert len(set(results)) == 3
-    assert (program._model.make_train_function() or program._model.train_function) is traces
+def test_dropout_and_learning_rate_take_effect_without_a_new_program(program, make_config, monkeypatch):
+    run(program, make_config(), 3)
+    traces = []
+    call = VariableDropout.call
+    monkeypatch.setattr(VariableDropout, "call", lambda self, *given, **named: traces.append(1) or call(self, *given, **named))
+    configs = [make_config(dropout=rate) for rate in (0.0, 0.4, 0.8)] + [make_config(dropout=0.8, learning_rate=0.3)]
+    results = [run(program, config, 3)[0][1] for config in configs]
+    assert len(set(results)) == 4
+    assert traces == []
+
+
+def one_step_at_a_time(program, inputs, targets, order, batch_size):
+    """Trains as `train_epoch` does, but by Keras's own `train_on_batch`."""
+    program._model.compile(program._optimizer, loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+    batches = order[: len(order) // batch_size * batch_size].reshape(-1, batch_size)
+    return np.mean([float(program._model.train_on_batch(inputs[rows], targets[rows])) for rows in batches])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"dropout": 0.5, "optimizer": "adamw"},
+        {"views": 0},
+        pytest.param({"trainable_from": "block7", "batch_norm": "train"}, marks=pytest.mark.slow),
+        pytest.param({"trainable_from": "all"}, marks=pytest.mark.slow),
+    ],
+    ids=lambda changed: "-".join(map(str, changed.values())),
+)
+def test_the_compiled_loop_gives_what_keras_gives_step_by_step(make_config, changed):
+    config = make_config(learning_rate=1e-3, **changed)
+    program = TrainingProgram(config)
+    inputs, targets = data_for(program, config)
+    results = []
+    for train in (TrainingProgram.train_epoch, one_step_at_a_time):
+        program.reset(config, 3)
+        program.set_learning_rate(config.learning_rate)
+        losses = [train(program, inputs, targets, ORDER, 8) for _ in range(2)]
+        results.append((losses, program.predict_logits(inputs)))
+    (losses, logits), (expected_losses, expected_logits) = results
+    np.testing.assert_allclose(losses, expected_losses, rtol=1e-4)
+    np.testing.assert_allclose(logits, expected_logits, rtol=1e-2, atol=1e-3 * np.abs(expected_logits).max())
+
+
+def test_rows_on_the_device_and_rows_in_pieces_give_the_same(program, make_config, monkeypatch):
+    config = make_config(dropout=0.5)
+    inputs, targets = data_for(program, config)
+    results = []
+    for rows, piece in ((program.place(inputs), 2**26), (inputs, 2**26), (inputs, 2 * 8 * 2560)):
+        monkeypatch.setattr(pieces, "TRAINING_BYTES", piece)
+        program.reset(config, 3)
+        losses = [program.train_epoch(rows, targets, ORDER, 4) for _ in range(2)]
+        results.append([*losses, *program.predict_logits(inputs).ravel()])
+    np.testing.assert_array_equal(results[1], results[0])
+    np.testing.assert_allclose(results[2], results[0], rtol=1e-5, atol=1e-6)  # the sum of losses is rounded otherwise
+
+
+def test_parts_are_predicted_as_one_array(program, monkeypatch):
+    inputs = np.random.default_rng(2).normal(0, 1, (300, 1280)).astype(np.float16)
+    whole = program.predict_logits(inputs)
+    parts = [inputs[:70], inputs[70:71], inputs[71:]]
+    monkeypatch.setattr(pieces, "PREDICTION_BYTES", 128 * 2560)
+    np.testing.assert_array_equal(program.predict_logits(*parts), whole)
+    np.testing.assert_array_equal(program.predict_logits(program.place_parts(parts)), whole)
 
 
 def test_arrays_are_let_go(program, make_config):

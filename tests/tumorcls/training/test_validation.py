@@ -23,7 +23,15 @@ class FakeProgram:
     def __init__(self):
         self.asked = []
 
-    def predict_logits(self, images):
+    activations_key = "images"
+
+    def place_parts(self, parts):
+        return None
+
+    def predict_logits(self, *parts):
+        return np.concatenate([self._logits(images) for images in parts])
+
+    def _logits(self, images):
         clean = bool((images[:] == 128).all())
         self.asked.append((clean, len(images)))
         return np.eye(4)[np.arange(len(images)) % 4 if clean else np.zeros(len(images), int)]

@@ -1,0 +1,100 @@
+"""The compiled loop on JAX: Keras's stateless calls in a `fori_loop`, with the state donated."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+from jax import lax
+from numpy.typing import NDArray
+
+from tumorcls.model.pieces import PREDICT_BATCH, Piece
+
+State = tuple[list[Any], list[Any], list[Any]]
+"""Values of what is trained, of what else the model holds, and of the optimizer."""
+
+
+class JaxLoop:
+    """See `tumorcls.model.loop.Loop`.
+
+    On a CPU a convolution takes ten times as long inside a loop as outside, because XLA gives it one thread there, so a step
+    with convolutions is a dispatch of its own. It takes a hundred times as long as the dispatch.
+    """
+
+    def __init__(
+        self, model: keras.Model, optimizer: keras.optimizers.Optimizer, loss: Callable[..., Any], *, convolves: bool
+    ) -> None:
+        self.whole = not convolves or jax.default_backend() != "cpu"
+        self._model, self._optimizer, self._loss = model, optimizer, loss
+        self._variables = (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
+        self._train = jax.jit(self._train_steps if self.whole else self._train_step, donate_argnums=0)
+        self._predict = jax.jit(self._predict_batches if self.whole else self._predict_batch)
+
+    def place(self, rows: NDArray[Any]) -> Any:
+        """Returns rows in the memory of the device."""
+        return jnp.array(rows)
+
+    def train(self, pieces: Iterable[Piece]) -> float:
+        """Trains on the pieces in turn; returns the sum of all losses."""
+        state, losses = self._state(), []
+        try:
+            for piece in pieces:
+                state, loss = self._train(state, *piece)
+                losses.append(loss)
+                if len(losses) > 1:
+                    losses[-2].block_until_ready()  # no more than two pieces are on the device
+        finally:
+            for variables, values in zip(self._variables, state, strict=True):
+                for variable, value in zip(variables, values, strict=True):
+                    variable.assign(value)
+        return float(np.sum([float(loss) for loss in losses]))
+
+    def predict(self, rows: Any, batches: int) -> Any:
+        """Returns logits of the first batches."""
+        trained, others, _ = self._state()
+        return self._predict(trained, others, rows, batches)
+
+    def _state(self) -> State:
+        trained, others, optimizer = ([variable.value for variable in variables] for variables in self._variables)
+        return trained, others, optimizer
+
+    def _train_steps(
+        self, state: State, rows: jax.Array, targets: jax.Array, order: jax.Array, steps: jax.Array
+    ) -> tuple[State, jax.Array]:
+        def step(number: Any, carry: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
+            state, total = carry
+            state, loss = self._step(state, rows[order[number]], targets[order[number]])
+            return state, total + loss
+
+        done: tuple[State, jax.Array] = lax.fori_loop(0, steps, step, (state, jnp.float32(0.0)))
+        return done
+
+    def _train_step(self, state: State, rows: jax.Array, targets: jax.Array, *_: Any) -> tuple[State, jax.Array]:
+        return self._step(state, rows, targets)
+
+    def _step(self, state: State, rows: jax.Array, targets: jax.Array) -> tuple[State, jax.Array]:
+        trained, others, optimizer = state
+
+        def loss_of(trained: list[Any], others: list[Any]) -> tuple[jax.Array, list[Any]]:
+            logits, others = self._model.stateless_call(trained, others, rows, training=True)
+            return self._loss(targets, logits), others
+
+        (loss, others), gradients = jax.value_and_grad(loss_of, has_aux=True)(trained, others)
+        trained, optimizer = self._optimizer.stateless_apply(optimizer, gradients, trained)
+        return (trained, others, optimizer), loss
+
+    def _predict_batches(self, trained: list[Any], others: list[Any], rows: jax.Array, batches: jax.Array) -> jax.Array:
+        def batch(number: Any, logits: jax.Array) -> jax.Array:
+            first = number * PREDICT_BATCH
+            some = self._predict_batch(trained, others, lax.dynamic_slice_in_dim(rows, first, PREDICT_BATCH))
+            return lax.dynamic_update_slice_in_dim(logits, some, first, 0)
+
+        empty = jnp.zeros((len(rows), self._model.output_shape[-1]), jnp.float32)
+        logits: jax.Array = lax.fori_loop(0, batches, batch, empty)
+        return logits
+
+    def _predict_batch(self, trained: list[Any], others: list[Any], rows: jax.Array, *_: Any) -> jax.Array:
+        logits: jax.Array = self._model.stateless_call(trained, others, rows, training=False)[0]
+        return logits

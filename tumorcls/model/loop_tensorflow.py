@@ -1,0 +1,68 @@
+"""The compiled loop on TensorFlow: a `tf.while_loop` over steps that change the model's variables in place."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tumorcls.model.pieces import PREDICT_BATCH, Piece
+
+
+class TensorFlowLoop:
+    """See `tumorcls.model.loop.Loop`.
+
+    XLA makes one kernel of a step without convolutions. On a CPU it is slower at those than TensorFlow's own kernels.
+    """
+
+    def __init__(
+        self, model: keras.Model, optimizer: keras.optimizers.Optimizer, loss: Callable[..., Any], *, convolves: bool
+    ) -> None:
+        self.whole = True
+        self._model, self._optimizer, self._loss = model, optimizer, loss
+        self._trained = model.trainable_variables
+        compiled = not convolves or bool(tf.config.list_physical_devices("GPU"))
+        self._train = tf.function(self._train_steps, jit_compile=compiled, reduce_retracing=True, autograph=False)
+        self._predict = tf.function(self._predict_batches, jit_compile=False, reduce_retracing=True, autograph=False)
+
+    def place(self, rows: NDArray[Any]) -> Any:
+        """Returns rows in the memory of the device."""
+        return tf.constant(rows)
+
+    def train(self, pieces: Iterable[Piece]) -> float:
+        """Trains on the pieces in turn; returns the sum of all losses."""
+        losses = []
+        for piece in pieces:
+            rows, targets, order = (tf.convert_to_tensor(array) for array in piece[:3])
+            losses.append(self._train(rows, targets, order, tf.constant(piece.steps)))
+            if len(losses) > 1:
+                losses[-2].numpy()  # no more than two pieces are on the device
+        return float(np.sum([float(loss) for loss in losses]))
+
+    def predict(self, rows: Any, batches: int) -> Any:
+        """Returns logits of the first batches."""
+        return self._predict(tf.convert_to_tensor(rows), tf.constant(batches))
+
+    def _train_steps(self, rows: tf.Tensor, targets: tf.Tensor, order: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
+        def step(number: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            picked = order[number]
+            return number + 1, total + self._step(tf.gather(rows, picked), tf.gather(targets, picked))
+
+        start = (tf.constant(0), tf.constant(0.0))
+        return tf.while_loop(lambda number, _: number < steps, step, start, parallel_iterations=1)[1]
+
+    def _step(self, rows: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = self._loss(targets, self._model(rows, training=True))
+        self._optimizer.apply(tape.gradient(loss, self._trained), self._trained)
+        return loss
+
+    def _predict_batches(self, rows: tf.Tensor, batches: tf.Tensor) -> tf.Tensor:
+        def batch(number: tf.Tensor) -> tf.Tensor:
+            first = number * PREDICT_BATCH
+            return self._model(rows[first : first + PREDICT_BATCH], training=False)
+
+        logits = tf.map_fn(batch, tf.range(batches), fn_output_signature=tf.float32, parallel_iterations=1)
+        return tf.reshape(logits, (-1, self._model.output_shape[-1]))

@@ -1,0 +1,119 @@
+"""How rows reach the device: all of them once, or in large pieces of one shape, so that each is compiled once."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorcls.cache.arrays import Rows
+
+PREDICT_BATCH = 64
+"""Images or activations in one inference batch; fixed, so that results do not depend on a trial's batch size."""
+
+TRAINING_BYTES = 64 * 2**20
+"""Of the rows in a piece to train on, where they are not on the device already."""
+
+PREDICTION_BYTES = 4 * 2**20
+"""Of the rows in a piece to predict. What does not fill the last one is room that is wasted."""
+
+
+class Piece(NamedTuple):
+    """Steps that are trained in one dispatch.
+
+    Attributes:
+        rows: Images or activations, (n, ...), on the device or not yet.
+        targets: float32 (n, classes).
+        order: int32 (at least `steps`, batch), the rows of each step.
+        steps: How many of them are trained.
+    """
+
+    rows: Any
+    targets: NDArray[np.float32]
+    order: NDArray[np.int32]
+    steps: int
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Rows in the memory of the device, filled up to whole batches of prediction; `nbytes` of them there."""
+
+    rows: Any
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class PlacedParts:
+    """Pieces of rows in the memory of the device, each with how many batches it holds; `count` rows in all."""
+
+    pieces: Sequence[tuple[Any, int]]
+    count: int
+    nbytes: int
+
+
+def training_pieces(
+    inputs: Rows | Placed, targets: NDArray[np.float32], batches: NDArray[np.int32], whole: bool
+) -> Iterator[Piece]:
+    """Gives the pieces of an epoch.
+
+    Args:
+        inputs: (n, ...); one piece where they are on the device.
+        targets: (n, classes).
+        batches: (steps, batch), rows of each step.
+        whole: Whether a piece may hold many steps.
+    """
+    size = batches.shape[1]
+    if isinstance(inputs, Placed):
+        count = len(inputs.rows)
+        yield Piece(inputs.rows, filled(targets, count), filled(batches, count // size), len(batches))
+        return
+    steps = max(1, TRAINING_BYTES // (size * _row_bytes(inputs))) if whole else 1
+    within = np.arange(steps * size, dtype=np.int32).reshape(steps, size)
+    for first in range(0, len(batches), steps):
+        some = batches[first : first + steps]
+        picked = some.ravel()
+        yield Piece(filled(inputs[picked], steps * size), filled(targets[picked], steps * size), within, len(some))
+
+
+def prediction_pieces(parts: Sequence[Any], whole: bool) -> Iterator[tuple[NDArray[Any], int]]:
+    """Gives the rows of all parts, one after another, in pieces, and how many batches of each are to be predicted."""
+    size = whole_batches(max(1, PREDICTION_BYTES // _row_bytes(parts[0]))) if whole else PREDICT_BATCH
+    kept: list[NDArray[Any]] = []
+    room = size
+    for part in parts:
+        first = 0
+        while first < len(part):
+            some = part[first : first + room]
+            kept.append(some)
+            first += len(some)
+            room -= len(some)
+            if not room:
+                yield np.concatenate(kept), size // PREDICT_BATCH
+                kept, room = [], size
+    if kept:
+        yield filled(np.concatenate(kept), size), whole_batches(size - room) // PREDICT_BATCH
+
+
+def filled(rows: NDArray[Any], count: int) -> NDArray[Any]:
+    """Returns `count` rows, those that are missing filled with zeros."""
+    if len(rows) == count:
+        return np.asarray(rows)
+    whole = np.zeros((count, *rows.shape[1:]), rows.dtype)
+    whole[: len(rows)] = rows
+    return whole
+
+
+def whole_batches(count: int) -> int:
+    """Returns the least number of rows, `count` or more, that fills batches of prediction."""
+    return math.ceil(count / PREDICT_BATCH) * PREDICT_BATCH
+
+
+def bytes_of(rows: Rows) -> int:
+    """Returns what rows take."""
+    return len(rows) * _row_bytes(rows)
+
+
+def _row_bytes(rows: Rows) -> int:
+    return max(1, int(np.asarray(rows[:1]).nbytes))
