@@ -1,4 +1,4 @@
-"""The limit of `benchmarks.device_speed`: a training step written by hand for each backend, compiled, its input on the device."""
+"""The limit of `benchmarks.device_speed`: a training step written by hand, compiled, its input on the device."""
 
 from collections.abc import Callable
 from typing import Any
@@ -143,7 +143,8 @@ def _head_epoch_tensorflow(
             return number + 1, total + loss
 
         start = (tf.constant(0), tf.constant(0.0))
-        return tf.while_loop(lambda number, _: number < len(order), step, start, parallel_iterations=1)[1] / len(order)
+        steps = order.shape[0]
+        return tf.while_loop(lambda number, _: number < steps, step, start, parallel_iterations=1)[1] / steps
 
     compiled = tf.function(epoch, jit_compile=True, autograph=False)
     given = [tf.constant(array) for array in (inputs, targets, order)]

@@ -3,10 +3,10 @@
     python -m benchmarks.device_speed [--quick]
     KERAS_BACKEND=jax python -m benchmarks.device_speed
 
-Images a second of (a) this project's epoch, (b) the loop that it had before: NumPy slices, `train_on_batch`, the loss pulled back
-after each step, dropout masks from Keras's generator, (c) plain Keras `fit`, and (d) the limit: a compiled step written by hand,
-whose input is already on the device. All train the same layers on the same generated images or activations, and take turns; the
-fastest of each one's turns counts. Where nothing is frozen, (a) to (d) hold noise and augmentation.
+Images a second of (a) this project's epoch, (b) the loop that it had before: NumPy slices, `train_on_batch`, the loss pulled
+back after each step, dropout masks from Keras's generator, (c) plain Keras `fit`, and (d) the limit: a compiled step written by
+hand, whose input is already on the device. All train the same layers on the same generated images or activations, and take
+turns; the fastest of each one's turns counts. Where nothing is frozen, (a) to (d) hold noise and augmentation.
 
 Most important things first: what does not fit in `--minutes` is left out, and said. Weights are random, or those that
 TUMORCLS_WEIGHTS names. Prints the table and writes `benchmarks/results/device_speed_BACKEND.txt` (`_gpu` on one).
@@ -21,9 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tumorcls.model.backend import select_backend
-
-BACKEND = select_backend()
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
@@ -34,6 +32,7 @@ from tumorcls.config.train_config import TrainConfig
 from tumorcls.model.program import TrainingProgram
 from tumorcls.noise.counter_rng import random_uint16
 
+BACKEND = keras.backend.backend()
 RESULTS = Path(__file__).parent / "results"
 STARTS = ("head", "block7", "all", "block5")
 BATCHES = (32, 128, 16, 64)
@@ -119,7 +118,7 @@ class Contest:
 
 
 def in_turns(runs: dict[str, Run], seconds: float) -> dict[str, list[float]]:
-    """Returns seconds of each run's epochs; they take turns, backwards every second time, until so many seconds each are over."""
+    """Returns seconds of each run's epochs; they take turns, every second time backwards, for so many seconds each."""
     for run in runs.values():
         run()
         run()  # Keras compiles once more where a first step changes a variable's placement
@@ -209,6 +208,7 @@ def main() -> None:
                     "trainable_from": start,
                     "dropout": RATE,
                     "batch_size": batch,
+                    "precision": arguments.precision,
                 },
                 where="benchmark",
             )
@@ -231,12 +231,12 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     lines += [
         "",
-        f"{named}, Keras {keras.__version__}, {platform.machine()}, {cores} cores, load {loads[0]:.1f} before and {loads[1]:.1f}"
-        f" after, images of {size}x{size}, {(time.monotonic() - began) / 60:.1f} minutes",
+        f"{named}, Keras {keras.__version__}, {platform.machine()}, {cores} cores, load {loads[0]:.1f} before and"
+        f" {loads[1]:.1f} after, images of {size}x{size}, {(time.monotonic() - began) / 60:.1f} minutes",
         "The fastest turn of each counts; spread: how much longer the median of our own took.",
         *([f"Left out for want of time: {', '.join(left_out)}."] if left_out else []),
     ]
-    print("\n".join(lines[-4:]))
+    print("\n".join(lines[lines.index("") :]))
     output = arguments.output or RESULTS / f"device_speed_{BACKEND}{'_gpu' if gpu else ''}.txt"
     output.write_text("\n".join(lines) + "\n")
 

@@ -76,6 +76,9 @@ class TrainConfig(BaseModel):
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
     """Rate of the dropout before the last dense layer."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    precision: Literal["auto", "float32", "mixed"] = "auto"
+    """`mixed` computes training steps in bfloat16 and keeps weights, optimizer and predictions in float32; `auto` does so on a
+    GPU whose arithmetic for it is faster, where blocks of the network are trained."""
 
     # Noise and augmentation of training images
     noise_intensity: Fraction = 0.5

@@ -38,6 +38,9 @@ _PLACED_ON_HOST = 64 * 2**20
 
 _SMALL_GPU_BYTES = 8 * 2**30
 
+_BFLOAT16_CAPABILITY = 8
+"""NVIDIA's Ampere: the first whose tensor cores take bfloat16."""
+
 
 def select_backend() -> str:
     """Makes sure that `import keras` will find a backend, and returns its name.
@@ -122,16 +125,44 @@ def placed_bytes() -> int:
 
     TensorFlow does not say how much memory a GPU has; there it is what a small one can spare.
     """
-    if os.environ.get("KERAS_BACKEND") == "jax":
-        import jax
-
-        if jax.default_backend() != "cpu":
-            stats = jax.local_devices()[0].memory_stats() or {}
-            return int(stats.get("bytes_limit", _SMALL_GPU_BYTES)) // 4
+    gpu = _gpu()
+    if gpu is None:
         return _PLACED_ON_HOST
+    if keras_runs_on_jax():
+        return int((gpu.memory_stats() or {}).get("bytes_limit", _SMALL_GPU_BYTES)) // 4
+    return _SMALL_GPU_BYTES // 4
+
+
+def gains_by_bfloat16() -> bool:
+    """Returns whether the device is a GPU that multiplies bfloat16 faster than float32: compute capability 8 or more."""
+    gpu = _gpu()
+    if gpu is None:
+        return False
+    if keras_runs_on_jax():
+        return float(getattr(gpu, "compute_capability", 0)) >= _BFLOAT16_CAPABILITY
     import tensorflow as tf
 
-    return _SMALL_GPU_BYTES // 4 if tf.config.list_physical_devices("GPU") else _PLACED_ON_HOST
+    capability = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
+    return bool(capability[0] >= _BFLOAT16_CAPABILITY)
+
+
+def keras_runs_on_jax() -> bool:
+    """Returns whether Keras, once imported, runs on JAX; on TensorFlow else."""
+    import keras
+
+    return bool(keras.backend.backend() == "jax")
+
+
+def _gpu() -> Any | None:
+    """Returns the first GPU as the backend that runs knows it, if there is one."""
+    if keras_runs_on_jax():
+        import jax
+
+        device = jax.local_devices()[0]
+        return None if device.platform == "cpu" else device
+    import tensorflow as tf
+
+    return next(iter(tf.config.list_physical_devices("GPU")), None)
 
 
 def _configured_backend() -> str | None:

@@ -1,6 +1,8 @@
 """Keras layers whose rates are variables, so that one compiled program serves every trial."""
 
+import contextlib
 import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -37,7 +39,7 @@ class VariableDropout(keras.layers.Layer):
         if not training:
             return inputs
         bits = random_uint16(self.seed_generator.next(), ops.shape(inputs))
-        dropped = ops.round(self.rate * 65536.0)
+        dropped = ops.minimum(ops.round(self.rate * 65536.0), 65535.0)
         kept = bits >= ops.cast(dropped, "uint16")
         return ops.where(kept, inputs * (65536.0 / (65536.0 - dropped)), 0.0)
 
@@ -114,6 +116,25 @@ def assign_recipe(recipe: ViewRecipe, augment: RandomAugment, noise: RandomNoise
     augment.height_shift.assign(recipe.height_shift)
     augment.flip.assign(0.5 if recipe.horizontal_flip else 0.0)
     noise.max_intensity.assign(recipe.noise_intensity)
+
+
+@contextlib.contextmanager
+def mixed_precision(layers: Iterable[keras.layers.Layer]) -> Iterator[None]:
+    """Lets layers compute in bfloat16 while a step is traced; their variables, and what is traced outside, stay float32.
+
+    Those that bring pixels to the network's range keep float32 too: bfloat16 has room for 256 values, and noise has more.
+    """
+    policies = {layer: layer.dtype_policy for layer in layers if not isinstance(layer, _OF_PIXELS)}
+    for layer in policies:
+        layer.dtype_policy = "mixed_bfloat16"
+    try:
+        yield
+    finally:
+        for layer, policy in policies.items():
+            layer.dtype_policy = policy
+
+
+_OF_PIXELS = (keras.layers.InputLayer, keras.layers.Rescaling, keras.layers.Normalization)
 
 
 def _resample(images: KerasTensor, maps: KerasTensor) -> KerasTensor:

@@ -1,11 +1,13 @@
 """The compiled loop over a program's steps, as JAX and TensorFlow have it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import keras
 from numpy.typing import NDArray
 
+from tumorcls.model.backend import keras_runs_on_jax
 from tumorcls.model.pieces import Piece
 
 
@@ -25,19 +27,26 @@ class Loop(Protocol):
         """Returns logits of the first `batches` times `PREDICT_BATCH` rows; there may be more of them, and are of others."""
 
 
-def make_loop(model: keras.Model, optimizer: keras.optimizers.Optimizer, *, convolves: bool) -> Loop:
+def make_loop(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    *,
+    convolves: bool,
+    precision: Callable[[], AbstractContextManager[None]],
+) -> Loop:
     """Returns the loop of the backend that runs.
 
     Args:
         model: Built.
         optimizer: Built.
-        convolves: Whether what is trained has convolutions.
+        convolves: Whether a step has convolutions.
+        precision: Makes a context in which training steps are traced.
     """
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    if keras.backend.backend() == "jax":
+    if keras_runs_on_jax():
         from tumorcls.model.loop_jax import JaxLoop
 
-        return JaxLoop(model, optimizer, loss, convolves=convolves)
+        return JaxLoop(model, optimizer, loss, convolves=convolves, precision=precision)
     from tumorcls.model.loop_tensorflow import TensorFlowLoop
 
-    return TensorFlowLoop(model, optimizer, loss, convolves=convolves)
+    return TensorFlowLoop(model, optimizer, loss, convolves=convolves, precision=precision)

@@ -1,6 +1,7 @@
 """The compiled loop on JAX: Keras's stateless calls in a `fori_loop`, with the state donated."""
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -24,10 +25,16 @@ class JaxLoop:
     """
 
     def __init__(
-        self, model: keras.Model, optimizer: keras.optimizers.Optimizer, loss: Callable[..., Any], *, convolves: bool
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        loss: Callable[..., Any],
+        *,
+        convolves: bool,
+        precision: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self.whole = not convolves or jax.default_backend() != "cpu"
-        self._model, self._optimizer, self._loss = model, optimizer, loss
+        self._model, self._optimizer, self._loss, self._precision = model, optimizer, loss, precision
         self._variables = (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
         self._train = jax.jit(self._train_steps if self.whole else self._train_step, donate_argnums=0)
         self._predict = jax.jit(self._predict_batches if self.whole else self._predict_batch)
@@ -78,7 +85,8 @@ class JaxLoop:
         trained, others, optimizer = state
 
         def loss_of(trained: list[Any], others: list[Any]) -> tuple[jax.Array, list[Any]]:
-            logits, others = self._model.stateless_call(trained, others, rows, training=True)
+            with self._precision():
+                logits, others = self._model.stateless_call(trained, others, rows, training=True)
             return self._loss(targets, logits), others
 
         (loss, others), gradients = jax.value_and_grad(loss_of, has_aux=True)(trained, others)

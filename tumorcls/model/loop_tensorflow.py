@@ -1,6 +1,7 @@
 """The compiled loop on TensorFlow: a `tf.while_loop` over steps that change the model's variables in place."""
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -18,10 +19,16 @@ class TensorFlowLoop:
     """
 
     def __init__(
-        self, model: keras.Model, optimizer: keras.optimizers.Optimizer, loss: Callable[..., Any], *, convolves: bool
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        loss: Callable[..., Any],
+        *,
+        convolves: bool,
+        precision: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self.whole = True
-        self._model, self._optimizer, self._loss = model, optimizer, loss
+        self._model, self._optimizer, self._loss, self._precision = model, optimizer, loss, precision
         self._trained = model.trainable_variables
         compiled = not convolves or bool(tf.config.list_physical_devices("GPU"))
         self._train = tf.function(self._train_steps, jit_compile=compiled, reduce_retracing=True, autograph=False)
@@ -54,7 +61,7 @@ class TensorFlowLoop:
         return tf.while_loop(lambda number, _: number < steps, step, start, parallel_iterations=1)[1]
 
     def _step(self, rows: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, self._precision():
             loss = self._loss(targets, self._model(rows, training=True))
         self._optimizer.apply(tape.gradient(loss, self._trained), self._trained)
         return loss

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from tumorcls.cache.arrays import Rows
 from tumorcls.config.train_config import NoiseName, OptimizerName, TrainableFrom, TrainConfig, ViewRecipe
 from tumorcls.model.backbone import build_backbone, build_classifier, set_batch_norm, split_backbone, weights_sha256
-from tumorcls.model.backend import placed_bytes
-from tumorcls.model.layers import RandomAugment, VariableDropout, assign_recipe
+from tumorcls.model.backend import gains_by_bfloat16, placed_bytes
+from tumorcls.model.layers import RandomAugment, VariableDropout, assign_recipe, mixed_precision
 from tumorcls.model.loop import make_loop
 from tumorcls.model.pieces import (
     PREDICT_BATCH,
@@ -52,6 +52,7 @@ class ProgramKey:
     clean_share: float
     classes: int
     takes_activations: bool
+    mixed: bool
 
     @classmethod
     def of(cls, config: TrainConfig) -> "ProgramKey":
@@ -66,6 +67,7 @@ class ProgramKey:
             clean_share=config.clean_share,
             classes=len(config.classes),
             takes_activations=config.cached_views > 0,
+            mixed=_is_mixed(config),
         )
 
 
@@ -93,7 +95,8 @@ class TrainingProgram:
         self._optimizer = _OPTIMIZERS[config.optimizer]()
         self._optimizer.build(self._model.trainable_variables)
         convolves = config.trainable_from != "head" or not self.takes_activations
-        self._loop = make_loop(self._model, self._optimizer, convolves=convolves)
+        halved = self._trained.layers if _is_mixed(config) else []
+        self._loop = make_loop(self._model, self._optimizer, convolves=convolves, precision=lambda: mixed_precision(halved))
         self._variables: list[Any] = [*self._model.variables, *self._optimizer.variables]
         self._initial = [ops.convert_to_numpy(v).copy() for v in self._variables]
         self.frozen_sha256 = None if self.frozen is None else weights_sha256(self.frozen)
@@ -266,6 +269,12 @@ def _predict(model: keras.Model, inputs: Rows) -> NDArray[np.float32]:
         rows = inputs[start : start + PREDICT_BATCH]
         outputs.append(np.asarray(model.predict_on_batch(filled(rows, PREDICT_BATCH)))[: len(rows)])
     return np.concatenate(outputs)
+
+
+def _is_mixed(config: TrainConfig) -> bool:
+    if config.precision == "auto":
+        return config.trainable_from != "head" and gains_by_bfloat16()
+    return config.precision == "mixed"
 
 
 def _is_seed_state(variable: Any) -> bool:

@@ -10,7 +10,7 @@ from tumorcls.config.train_config import TrainConfig
 from tumorcls.model import pieces
 from tumorcls.model.layers import VariableDropout
 from tumorcls.model.pieces import PREDICT_BATCH
-from tumorcls.model.program import ProgramCache, TrainingProgram
+from tumorcls.model.program import ProgramCache, ProgramKey, TrainingProgram
 
 ORDER = np.random.default_rng(1).permutation(20)
 
@@ -187,3 +187,32 @@ def test_programs_are_shared_by_structure_and_the_oldest_goes_first(make_config)
     assert programs.get(make_config(dropout=0.5, learning_rate=0.5, epochs=9, noise_intensity=0.0)) is first
     assert programs.get(make_config(optimizer="sgd")) is not first
     assert programs.get(make_config()) is not first
+
+
+@pytest.mark.slow
+def test_mixed_precision_rounds_training_steps_and_nothing_that_stays(make_config):
+    config = make_config(trainable_from="block7", dropout=0.0)
+    whole, mixed = (
+        TrainingProgram(config),
+        TrainingProgram(make_config(trainable_from="block7", precision="mixed", dropout=0.0)),
+    )
+    (losses, _), (rounded, _) = run(whole, config, 1), run(mixed, config, 1)
+    assert (rounded != losses).all()
+    np.testing.assert_allclose(rounded[0], losses[0], rtol=0.05)
+    assert {array.dtype for array in mixed.state() if array.dtype.kind == "f"} == {np.dtype(np.float32)}
+    assert {layer.compute_dtype for layer in mixed.classifier(0.0, 1.0).layers} == {"float32"}
+    mixed.set_state(whole.state())
+    inputs, _ = data_for(whole, config)
+    np.testing.assert_array_equal(mixed.predict_logits(inputs), whole.predict_logits(inputs))
+
+
+def test_precision_is_mixed_where_a_gpu_gains_by_it_and_blocks_are_trained(make_config, monkeypatch):
+    def key(**changed):
+        return ProgramKey.of(make_config(**changed))
+
+    assert not key(trainable_from="block7").mixed, "there is no GPU here"
+    assert key(trainable_from="block7", precision="mixed").mixed
+    monkeypatch.setattr("tumorcls.model.program.gains_by_bfloat16", lambda: True)
+    assert key(trainable_from="block7").mixed
+    assert not key(trainable_from="head").mixed
+    assert not key(trainable_from="block7", precision="float32").mixed
