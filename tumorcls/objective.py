@@ -1,5 +1,6 @@
 """The objective of a study: samples become a config, the config is trained, its validation score comes back."""
 
+import functools
 import importlib.metadata
 import math
 from collections import Counter
@@ -276,6 +277,7 @@ def suggest(trial: Trial) -> dict[str, Any]:
     }
 
 
+@functools.cache  # looking them up takes longer than an epoch of the head
 def package_versions() -> dict[str, str]:
     """Returns the versions of the packages that decide a result, where they are installed."""
     versions = {}

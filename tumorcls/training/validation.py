@@ -70,7 +70,7 @@ class Validation:
         conditions = tuple((noise, severity) for noise in config.measured_noises for severity in severities)
         chosen = stratified_subset(labels, config.noisy_images if final else math.ceil(config.noisy_images / 2))
         logits = self._logits(program, conditions, chosen)
-        clean_logits, noisy_logits = logits[: len(labels)], logits[len(labels) :].reshape(len(conditions), -1, classes)
+        clean_logits, noisy_logits = logits[: len(labels)], logits[len(labels) :].reshape(len(conditions), len(chosen), classes)
         clean = confusion_matrix(labels, clean_logits.argmax(axis=1), classes)
         mistakes = self._most_confident_mistakes(clean_logits) if final else ()
         clean_f1 = float(macro_f1(clean))

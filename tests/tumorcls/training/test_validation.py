@@ -19,11 +19,10 @@ class FakeProgram:
     """Knows every clean image, and calls everything that is noisy class 0, as broken models do."""
 
     takes_activations = False
+    activations_key = "images"
 
     def __init__(self):
         self.asked = []
-
-    activations_key = "images"
 
     def place_parts(self, parts):
         return None
@@ -40,7 +39,10 @@ class FakeProgram:
 def corrupted_bytes(folder):
     seen = []
     program = SimpleNamespace(
-        takes_activations=False, predict_logits=lambda images: (seen.append(images[:].tobytes()), np.zeros((len(images), 4)))[1]
+        takes_activations=False,
+        activations_key="images",
+        place_parts=lambda parts: None,
+        predict_logits=lambda *parts: (seen.extend(part[:].tobytes() for part in parts), np.zeros((16 + 3 * 8, 4)))[1],
     )
     Validation(IMAGES, ArrayCache(folder)).measure(program, CONFIG, final=False)
     return seen
