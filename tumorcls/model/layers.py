@@ -40,8 +40,8 @@ class VariableDropout(keras.layers.Layer):
             return inputs
         bits = random_uint16(self.seed_generator.next(), ops.shape(inputs))
         dropped = ops.minimum(ops.round(self.rate * 65536.0), 65535.0)
-        kept = bits >= ops.cast(dropped, "uint16")
-        return ops.where(kept, inputs * (65536.0 / (65536.0 - dropped)), 0.0)
+        retained = bits >= ops.cast(dropped, "uint16")
+        return ops.where(retained, inputs * (65536.0 / (65536.0 - dropped)), 0.0)
 
 
 @keras.saving.register_keras_serializable(package="tumorcls")

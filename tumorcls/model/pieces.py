@@ -80,20 +80,20 @@ def training_pieces(
 def prediction_pieces(parts: Sequence[Any], whole: bool) -> Iterator[tuple[NDArray[Any], int]]:
     """Gives the rows of all parts, one after another, in pieces, and how many batches of each are to be predicted."""
     size = whole_batches(max(1, PREDICTION_BYTES // _row_bytes(parts[0]))) if whole else PREDICT_BATCH
-    kept: list[NDArray[Any]] = []
+    waiting: list[NDArray[Any]] = []
     room = size
     for part in parts:
         first = 0
         while first < len(part):
             some = part[first : first + room]
-            kept.append(some)
+            waiting.append(some)
             first += len(some)
             room -= len(some)
             if not room:
-                yield np.concatenate(kept), size // PREDICT_BATCH
-                kept, room = [], size
-    if kept:
-        yield filled(np.concatenate(kept), size), whole_batches(size - room) // PREDICT_BATCH
+                yield np.concatenate(waiting), size // PREDICT_BATCH
+                waiting, room = [], size
+    if waiting:
+        yield filled(np.concatenate(waiting), size), whole_batches(size - room) // PREDICT_BATCH
 
 
 def filled(rows: NDArray[Any], count: int) -> NDArray[Any]:
