@@ -1,4 +1,6 @@
+import gc
 import os
+import sys
 
 import pytest
 
@@ -96,6 +98,14 @@ def trainer(make_config, shared_cache, programs):
 def shared_cache(tmp_path_factory):
     """Returns a cache folder for all tests that only read what others may have made."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_networks_left():
+    """Lets go of the networks of a module, which are held by cycles that Python would collect much later."""
+    yield
+    if "keras" in sys.modules:
+        gc.collect()
 
 
 @pytest.fixture(autouse=True)

@@ -175,6 +175,7 @@ def test_what_is_wrong_shows_before_the_first_trial(settings, changed, rule, mon
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow  # for the memory of another process with TensorFlow
 def test_no_part_of_a_search_opens_a_test_image(settings, images, tmp_path):
     # Another process, whose opened files are on record from its first import on; test images are then even gone.
     data = tmp_path / "sartaj"

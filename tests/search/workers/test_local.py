@@ -79,12 +79,12 @@ def test_an_interrupt_while_a_worker_is_born_does_not_reach_it(make):
     assert listen(executor, (Ready, Died)) == [(0, Ready())]
 
 
-def test_a_killed_worker_is_said_to_have_died_once_and_last(make):
+def test_a_killed_worker_is_said_to_have_died_once_and_last(make, wait_for):
     executor = make("objectives:parabola")
     executor.start(0)
     listen(executor, Ready)
     executor.send(0, RunTrial(0, {"x": 1.0}, {"seed": 0}))
-    time.sleep(0.5)
+    wait_for(executor._children[0][1].poll)
     os.kill(pid_of(executor), signal.SIGKILL)
     said = listen(executor, Died)
     assert said[-1] == (0, Died("the worker process was killed by SIGKILL (out of memory?)"))

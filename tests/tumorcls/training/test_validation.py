@@ -70,6 +70,7 @@ def test_without_noises_only_clean_images_are_looked_at(tmp_path):
     assert describe_scores(scores) == "clean_f1 1.000  accuracy 1.000"
 
 
+@pytest.mark.slow  # for the memory of another process with TensorFlow; test_severity.py has one without
 def test_noise_is_the_same_in_another_process(tmp_path):
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         there = pool.apply(corrupted_bytes, (tmp_path / "there",))
