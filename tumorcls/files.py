@@ -31,12 +31,8 @@ _FOREIGN_PREFIX, _SUFFIX = ".tumorcls-", ".tmp"
 _FOREIGN_AGE_S = 86400.0
 _NOT_BESIDE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV)  # a folder closed to us, a mounted file
 _READER_S = 10.0
-_KINDS = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"} | dict.fromkeys(
+    (stat.S_IFCHR, stat.S_IFBLK), "a device"
 )
 
 
@@ -94,7 +90,7 @@ def read_start(path: Path, most: int) -> bytes:
     with open(handle, "rb") as file:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
-            kind = next((name for test, name in _KINDS if test(status.st_mode)), "something else")
+            kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
             raise OSError(errno.EINVAL, f"{kind}, which is no regular file")
         content = file.read(min(most, status.st_size + 1))
     if len(content) != min(most, status.st_size):
