@@ -33,13 +33,6 @@ class Journal(TellsEnds, OpenJournal):
         self._file_lock = lock
         super().__init__(JournalFileBackend(str(path), lock_obj=lock))
 
-    def was_touched(self) -> bool:
-        """Returns, once, whether somebody has changed the file in another way than by adding to it."""
-        if not isinstance(self._file_lock, MendingLock):
-            return False
-        touched, self._file_lock.touched = self._file_lock.touched, False
-        return touched
-
     def known(self, study_id: int) -> Known:
         """Returns what this process knows of a study, without asking the file."""
         return Known(self.replayed_trials(study_id), self.told_ends)

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from search.optuna_internals import LOCK_FILE_SUFFIX, RENAME_FILE_SUFFIX, BaseJournalFileLock
@@ -45,13 +45,9 @@ class MendingLock(BaseJournalFileLock):
     Args:
         path: The journal.
         lock: Does the locking.
-
-    Attributes:
-        touched: Somebody has changed the journal in another way than by adding to it.
     """
 
     def __init__(self, path: Path, lock: BaseJournalFileLock) -> None:
-        self.touched = False
         self._path = path
         self._lock = lock
         self._thread = threading.RLock()
@@ -86,7 +82,7 @@ class MendingLock(BaseJournalFileLock):
         self._lock.acquire()
         try:
             if self._end is not None and self._end.whole:
-                self.touched |= self._end.check(self._path)
+                self._end.check(self._path)
             _cut_torn_record(self._path)
         except BaseException:
             self._lock.release()
@@ -101,13 +97,11 @@ class _End:
         inode: Of the file, with its device.
         size: Of the file, in bytes.
         tail: Its last bytes.
-        changed_ns: When the file was last written to.
     """
 
     inode: tuple[int, int]
     size: int
     tail: bytes
-    changed_ns: int = field(compare=False)
 
     @classmethod
     def of(cls, path: Path, size: int | None = None) -> "_End":
@@ -116,23 +110,17 @@ class _End:
             status = os.fstat(file.fileno())
             size = status.st_size if size is None else min(size, status.st_size)
             start = file.seek(max(0, size - _TAIL))
-            return cls((status.st_dev, status.st_ino), size, file.read(size - start), status.st_mtime_ns)
+            return cls((status.st_dev, status.st_ino), size, file.read(size - start))
 
     @property
     def whole(self) -> bool:
         """Whether it ends with a whole record; others may cut off what is left of one."""
         return self.tail.endswith(b"\n")
 
-    def check(self, path: Path) -> bool:
-        """Returns whether the file was written to, and yet nothing added.
-
-        Raises:
-            OSError: It is another one by now, or does not go on from here.
-        """
-        now = _End.of(path, self.size)
-        if now != self:
+    def check(self, path: Path) -> None:
+        """Raises an OSError where the file is another one by now, or does not go on from here."""
+        if _End.of(path, self.size) != self:
             raise OSError(errno.ESTALE, "it was cut or replaced since it was last written to", str(path))
-        return now.changed_ns != self.changed_ns and path.stat().st_size == self.size
 
 
 class LocalLock(BaseJournalFileLock):

@@ -29,7 +29,7 @@ from search.storage.url import folder, hide_password, storage_file
 from search.text import one_line
 
 _EVERY_S = 30.0
-_AT_LEAST_S = 1.0  # where a database's file has changed, as it does whenever its log is folded into it
+_AT_LEAST_S = 1.0  # where the file has changed: a journal with each record, a database whenever its log is folded into it
 _SHARE = 100  # one part in so many of a launch's time may go into reading back
 _LONGEST_S = 3.0  # counts as no longer: it may have been a server that was waited for
 
@@ -130,10 +130,7 @@ class ReadBack:
         before, after = self._files[name], now[name]
         if after.size == 0 or (isinstance(self._storage, Journal) and after.size < before.size):
             return f"{name} was cut to {after.size} bytes"
-        if isinstance(self._storage, Journal):
-            self._changed |= self._storage.was_touched()
-        else:
-            self._changed |= after != before or any(now[name].size < mark.size for name, mark in self._files.items())
+        self._changed |= after != before or any(now[name].size < mark.size for name, mark in self._files.items())
         self._files = {name: now[name] for name in self._files}
         return None
 

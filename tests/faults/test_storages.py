@@ -12,7 +12,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from contextlib import closing
 from pathlib import Path
@@ -143,7 +142,6 @@ def attack(write, start, url, harm):
     for _ in range(3):
         while " complete" not in driver.stdout.readline():
             assert driver.poll() is None
-    time.sleep(0.03)  # a file's time moves by ticks of some milliseconds: within the tick of a write, another does not show
     harm()
     _, errors = driver.communicate(timeout=120)
     return driver.returncode, errors
