@@ -9,7 +9,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import NopPruner
 from optuna.trial import FrozenTrial
 
-from search.driver import unchanged
+from search.driver import fingerprint_check
 from search.driver.ask import TrialSource
 from search.driver.budget import BudgetUsage, EndReason
 from search.driver.failures import Failures
@@ -204,7 +204,7 @@ class Driver:
             case Ready():
                 self._on_ready(worker, message)
             case Changed(what):
-                raise unchanged.refusal(self._study, what)
+                raise fingerprint_check.refusal(self._study, what)
             case StartFailed(reason):
                 self._failures.start_failed(reason)
             case Report() | UserAttr() | Artifact():
@@ -222,7 +222,7 @@ class Driver:
         check_reports(self._spec, ready.reports)
         self._view.noted([note for note in ready.notes if note not in self._noted])
         self._noted.update(ready.notes)
-        before = unchanged.save_or_compare(self._study, ready.fingerprint)
+        before = fingerprint_check.save_or_compare(self._study, ready.fingerprint)
         if before is None:
             self._pool.ready(worker)
         else:

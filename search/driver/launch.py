@@ -12,10 +12,10 @@ from rich.console import Console
 from search.driver.budget import EndReason
 from search.driver.compatibility import check_identical, check_same, claimed
 from search.driver.driver import Driver
+from search.driver.fingerprint_check import copy_fingerprint, delete_if_unused
 from search.driver.ownership import Owner
 from search.driver.progress import Progress
 from search.driver.retry import retry_lost
-from search.driver.unchanged import copy_fingerprint, delete_if_unused
 from search.driver.views import make_view
 from search.driver.warm_start import check_whole
 from search.driver.warm_start import warm_start as warm_start_from

@@ -20,10 +20,10 @@ from search.driver.compatibility import describe, living_driver
 from search.errors import DashboardError
 from search.optuna_internals import storage_of, study_id_of
 from search.records.attributes import provenance_of
+from search.results.dashboard_origin import SameOrigin
 from search.results.ranking import Metric, find_baseline, metrics_of
 from search.results.report.facts import gather
 from search.results.report.figures import best_so_far, timeline
-from search.results.same_origin import SameOrigin
 from search.storage.errors import storage_errors
 from search.storage.folders import artifact_folder
 from search.storage.open import close, snapshot

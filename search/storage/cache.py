@@ -19,7 +19,7 @@ from sqlalchemy import CursorResult
 from sqlalchemy.exc import IntegrityError
 
 from search.optuna_internals import CachedStorage, models
-from search.storage.ends import End, Known, Stored, TellsEnds, read_stored
+from search.storage.trial_ends import End, Known, Stored, TellsEnds, read_stored
 
 
 class OwnTrialsStorage(TellsEnds, CachedStorage):

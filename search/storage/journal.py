@@ -12,10 +12,10 @@ from optuna.trial import TrialState
 from search.errors import StorageError
 from search.optuna_internals import BaseJournalFileLock, OpenJournal, study_id_of
 from search.records.attributes import TOKEN_KEY
-from search.storage.ends import End, Known, Stored, TellsEnds, end_of
 from search.storage.errors import remedy
 from search.storage.journal_lock import LocalLock, MendingLock, NetworkLock, NoLock
 from search.storage.mounts import network_file_system
+from search.storage.trial_ends import End, Known, Stored, TellsEnds, end_of
 from search.text import one_line
 
 

@@ -20,11 +20,11 @@ from search.optuna_internals import storage_of, study_id_of
 from search.records.attributes import TOKEN_KEY
 from search.storage import sqlite
 from search.storage.cache import OwnTrialsStorage
-from search.storage.ends import End, Stored, read_stored
 from search.storage.errors import NO_DATABASE, describe_error, remedy
 from search.storage.journal import Journal
 from search.storage.rescue import Frame, rescue
 from search.storage.server import ReconnectingStorage
+from search.storage.trial_ends import End, Stored, read_stored
 from search.storage.url import folder, hide_password, storage_file
 from search.text import one_line
 

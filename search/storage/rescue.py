@@ -16,7 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from search.optuna_internals import storage_of, study_id_of, trial_id_of
-from search.storage.ends import Known
+from search.storage.trial_ends import Known
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ from wsgiref.util import setup_testing_defaults
 
 import pytest
 
-from search.results.same_origin import SameOrigin
+from search.results.dashboard_origin import SameOrigin
 
 HERE = "localhost:8080"
 

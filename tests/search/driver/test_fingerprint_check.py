@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import optuna
 import pytest
 
-from search.driver import unchanged
+from search.driver import fingerprint_check
 from search.errors import ObjectiveError
 from search.records.attributes import FINGERPRINT_KEY
 from search.workers.fingerprint import describe_change, take_fingerprint, take_notes, take_reports
@@ -32,32 +32,32 @@ def fill(study, *states):
 
 
 def test_the_first_fingerprint_is_kept_and_others_are_told_it(study):
-    assert unchanged.save_or_compare(study, {"data": "a"}) is None
-    assert unchanged.save_or_compare(study, {"data": "a"}) is None
-    assert unchanged.save_or_compare(study, {"data": "b"}) == {"data": "a"}
-    assert unchanged.save_or_compare(study, {}) == {"data": "a"}
+    assert fingerprint_check.save_or_compare(study, {"data": "a"}) is None
+    assert fingerprint_check.save_or_compare(study, {"data": "a"}) is None
+    assert fingerprint_check.save_or_compare(study, {"data": "b"}) == {"data": "a"}
+    assert fingerprint_check.save_or_compare(study, {}) == {"data": "a"}
     assert study.user_attrs[FINGERPRINT_KEY] == {"data": "a"}
 
 
 def test_an_objective_that_says_nothing_keeps_nothing(study):
-    assert unchanged.save_or_compare(study, {}) is None
+    assert fingerprint_check.save_or_compare(study, {}) is None
     assert study.user_attrs == {}
 
 
 @pytest.mark.parametrize("attr", ["a text", 7, ["data"], None])
 def test_an_attribute_of_another_shape_counts_as_absent(study, attr):
     study.set_user_attr(FINGERPRINT_KEY, attr)
-    assert unchanged.save_or_compare(study, {"data": "a"}) is None
+    assert fingerprint_check.save_or_compare(study, {"data": "a"}) is None
 
 
 def test_nothing_binds_before_there_is_a_value(study):
-    unchanged.save_or_compare(study, {"data": "a"})
+    fingerprint_check.save_or_compare(study, {"data": "a"})
     fill(study, optuna.trial.TrialState.FAIL, optuna.trial.TrialState.WAITING)
-    unchanged.delete_if_unused(study)
-    assert unchanged.save_or_compare(study, {"data": "b"}) is None
+    fingerprint_check.delete_if_unused(study)
+    assert fingerprint_check.save_or_compare(study, {"data": "b"}) is None
     fill(study, optuna.trial.TrialState.COMPLETE)
-    unchanged.delete_if_unused(study)
-    assert unchanged.save_or_compare(study, {"data": "c"}) == {"data": "b"}
+    fingerprint_check.delete_if_unused(study)
+    assert fingerprint_check.save_or_compare(study, {"data": "c"}) == {"data": "b"}
 
 
 @pytest.mark.parametrize(
