@@ -26,7 +26,7 @@ demo: $(INSTALLED)
 
 # Two processes: one for all that runs networks, and one for the rest. With fewer arenas, what one thread frees another can use.
 export MALLOC_ARENA_MAX = 2
-PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --durations 15
+PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 15
 
 # What needs no server and no network: minutes.
 QUICK = -m 'not slow and not server' --timeout 300

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from tests.peak_memory import PeakMemory
 
@@ -37,9 +38,24 @@ def pytest_configure(config):
         config.pluginmanager.register(PeakMemory())
 
 
-@pytest.hookimpl(tryfirst=True)  # before -m looks at the marks, and --dist loadgroup at the groups
+class OneProcessForNetworks(LoadFileScheduling):
+    """Gives a process whole files, so that their fixtures are made once, and one process all files that run networks."""
+
+    def _split_scope(self, nodeid):
+        file = super()._split_scope(nodeid)
+        return "keras" if file.removeprefix("tests/").startswith(KERAS) else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Takes the place of --dist loadfile in the quick tier. (xdist's own groups do nothing with pytest 9.)"""
+    if config.option.dist == "loadfile" and "not slow" in config.option.markexpr:
+        return OneProcessForNetworks(config, log)
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m looks at the marks
 def pytest_collection_modifyitems(items):
-    """Marks tests by where they are and what they ask for; files stay whole, so that their fixtures are made once."""
+    """Marks tests by where they are and what they ask for."""
     for item in items:
         place = item.path.relative_to(TESTS).as_posix()
         if place.startswith(SLOW) or SLOW_FIXTURES & set(item.fixturenames):
@@ -48,5 +64,3 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.server)
         if place.startswith(KERAS):
             item.add_marker(pytest.mark.keras)
-        quick_keras = item.get_closest_marker("keras") and not item.get_closest_marker("slow")
-        item.add_marker(pytest.mark.xdist_group("keras" if quick_keras else place))

@@ -18,7 +18,7 @@ class PeakMemory:
     def __init__(self):
         self._tree = psutil.Process()
         self._began = time.monotonic()
-        self._peak, self._largest = 0, 0
+        self._sizes = [0]
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -29,16 +29,17 @@ class PeakMemory:
         self._over.set()
         self._thread.join()
         terminalreporter.section("time and memory")
+        largest = ", ".join(f"{size / 2**30:.2f}" for size in self._sizes[:3])
         terminalreporter.line(
-            f"{time.monotonic() - self._began:.0f} s; all processes together {self._peak / 2**30:.2f} GiB at most, "
-            f"the largest one {self._largest / 2**30:.2f} GiB (proportional set sizes, sampled each second)"
+            f"{time.monotonic() - self._began:.0f} s; all processes together {sum(self._sizes) / 2**30:.2f} GiB at most, "
+            f"the largest of them {largest} (proportional set sizes, sampled each second)"
         )
 
     def _watch(self):
         while not self._over.wait(EVERY_S):
-            sizes = [size for process in [self._tree, *self._tree.children(recursive=True)] if (size := _proportional(process))]
-            self._peak = max(self._peak, sum(sizes))
-            self._largest = max(self._largest, *sizes)
+            sizes = [_proportional(process) for process in [self._tree, *self._tree.children(recursive=True)]]
+            if sum(sizes) > sum(self._sizes):
+                self._sizes = sorted(sizes, reverse=True)
 
 
 def _proportional(process):
