@@ -9,10 +9,7 @@ from plotly.subplots import make_subplots
 from tumorcls.evaluation.bootstrap import Estimate
 from tumorcls.evaluation.record import Evaluation, Scores
 from tumorcls.labels import words
-from tumorcls.reports.page import number
-
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe & Ito 2008: told apart by colour-blind readers."""
+from tumorcls.reports.page import COLOURS, number
 
 _BANDS = "rgba(0, 114, 178, 0.18)"
 _REFERENCE = "#777777"
@@ -38,7 +35,7 @@ def robustness_curves(evaluation: Evaluation, reference: Evaluation | None) -> g
         x, y = zip(*outline, strict=True)
         band = {"fill": "toself", "fillcolor": _BANDS, "line": {"width": 0}, "mode": "lines", "hoverinfo": "skip"}
         figure.add_scatter(x=x, y=y, showlegend=False, **band, **_place(panel))
-        _add_line(figure, panel, curve, evaluation.name, _COLOURS[0])
+        _add_line(figure, panel, curve, evaluation.name, COLOURS[0])
         if reference is not None and noise in reference.noises:
             theirs = [(severity, scores.macro_f1) for severity, scores in _curve(reference, noise)]
             _add_line(figure, panel, theirs, reference.name, _REFERENCE, "dash")
@@ -51,7 +48,7 @@ def recall_curves(evaluation: Evaluation) -> go.Figure:
     for panel, noise in enumerate(evaluation.noises):
         for index, name in enumerate(evaluation.classes):
             curve = [(severity, scores.recall[index]) for severity, scores in _curve(evaluation, noise)]
-            _add_line(figure, panel, curve, title_of(name), _COLOURS[index])
+            _add_line(figure, panel, curve, title_of(name), COLOURS[index])
     return figure
 
 
@@ -77,7 +74,7 @@ def reliability_diagram(evaluation: Evaluation) -> go.Figure:
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=line, name="perfectly calibrated", hoverinfo="skip")
     images = len(evaluation.labels)
     for index, (name, scores) in enumerate(_clean_and_hardest(evaluation)):
-        bins, colour = scores.reliability, _COLOURS[index % len(_COLOURS)]
+        bins, colour = scores.reliability, COLOURS[index % len(COLOURS)]
         figure.add_scatter(
             x=[b.confidence for b in bins],
             y=[b.accuracy for b in bins],

@@ -23,6 +23,9 @@ from tumorcls.labels import words
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe & Ito 2008: told apart by colour-blind readers."""
+
 _SCRIPT = re.compile(r"<script\b[^>]*>(.*?)</script>", re.DOTALL)
 _STYLE = re.compile(r"<style\b[^>]*>(.*?)</style>", re.DOTALL)
 

@@ -16,10 +16,8 @@ from tumorcls.data.images import fit_square
 from tumorcls.evaluation.mistakes import Mistake
 from tumorcls.files import encode_png
 from tumorcls.labels import words
+from tumorcls.reports.page import COLOURS
 from tumorcls.training.validation import Epoch, Measured
-
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe & Ito 2008: told apart by colour-blind readers."""
 
 _INK, _FAINT = "#1b1f24", "#4a525c"
 _PANEL_WIDTH, _PANEL_HEIGHT = 400, 240
@@ -85,7 +83,7 @@ def _draw_panel(svg: Element, above: int, lines: Mapping[str, Line], x_title: st
     _write(svg, (x0 + x1) / 2, y0 + 34, x_title, "middle")
     _write(svg, x0, above + 14, y_title, "start", _INK)
     for number, (name, line) in enumerate(lines.items()):
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = COLOURS[number % len(COLOURS)]
         points = [(x0 + x / end * (x1 - x0), y0 + min(max(y / top, 0.0), 1.0) * (y1 - y0)) for x, y in line]
         drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         _add(svg, "polyline", points=drawn, fill="none", stroke=colour, stroke_width=2)
@@ -106,7 +104,7 @@ def _confusion(measured: Measured, classes: Sequence[str]) -> Element:
         _write(svg, _NAMES - 8, 44 + middle + 4, words(name), "end")
     for row, column in np.ndindex(counts.shape):
         x, y, share = _NAMES + column * _CELL, 44 + row * _CELL, shares[row, column]
-        _add(svg, "rect", x=x, y=y, width=_CELL - 2, height=_CELL - 2, fill=_COLOURS[0], fill_opacity=f"{share:.3f}")
+        _add(svg, "rect", x=x, y=y, width=_CELL - 2, height=_CELL - 2, fill=COLOURS[0], fill_opacity=f"{share:.3f}")
         ink = "#fff" if share > 0.5 else _INK
         _write(svg, x + _CELL / 2, y + _CELL / 2, str(counts[row, column]), "middle", ink)
         _write(svg, x + _CELL / 2, y + _CELL / 2 + 16, f"{share:.0%}", "middle", ink)
