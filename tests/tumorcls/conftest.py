@@ -1,5 +1,3 @@
-import contextlib
-import ctypes
 import gc
 import os
 import sys
@@ -104,12 +102,10 @@ def shared_cache(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="module")
 def no_networks_left():
-    """Lets go of a module's networks, held by cycles that Python would collect much later, and of their memory."""
+    """Lets go of the networks of a module, which are held by cycles that Python would collect much later."""
     yield
     if "keras" in sys.modules:
         gc.collect()
-        with contextlib.suppress(OSError, AttributeError):  # another C library
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @pytest.fixture(autouse=True)
