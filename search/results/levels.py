@@ -1,0 +1,107 @@
+"""What a study found at each level of one parameter, as bars in a terminal."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median, quantiles
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from rich.bar import Bar
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from search.errors import StudyError
+from search.records.attributes import is_result
+from search.results.ranking import Metric, metrics_of
+from search.text import plain, show_value, suggest
+
+_MOST_LEVELS = 8
+_BAR = 30  # characters
+
+
+@dataclass(frozen=True)
+class Level:
+    """The trials that share a value of a parameter, or whose values lie in one range.
+
+    Attributes:
+        name: The value or the range, as a person reads it.
+        values: Of the trials that are results.
+        pruned: Number of trials that were given up.
+    """
+
+    name: str
+    values: tuple[float, ...]
+    pruned: int
+
+
+def levels(trials: Sequence[FrozenTrial], parameter: str, metric: Metric) -> list[Level]:
+    """Divides trials by a parameter: by its values, or into quarters of the trials where it has more than eight numbers.
+
+    Args:
+        trials: Of one study, in any state; those without the parameter are left out.
+        parameter: Its name.
+        metric: Whose values are wanted.
+
+    Returns:
+        Numbers in order, anything else as it first came. Every level has a trial.
+    """
+    chosen = [trial for trial in trials if parameter in trial.params]
+    values = list(dict.fromkeys(trial.params[parameter] for trial in chosen))
+    numbers = all(isinstance(value, int | float) for value in values)
+    if numbers and len(values) > _MOST_LEVELS:
+        cuts = quantiles([trial.params[parameter] for trial in chosen], n=4, method="inclusive")
+        edges = [min(values), *cuts, max(values)]
+        names = [f"{show_value(low)} to {show_value(high)}" for low, high in pairwise(edges)]
+        place: dict[Any, int] = {value: bisect_right(cuts, value) for value in values}
+    else:
+        ordered = sorted(values) if numbers else values
+        names = [show_value(value) for value in ordered]
+        place = {value: index for index, value in enumerate(ordered)}
+    members: list[list[FrozenTrial]] = [[] for _ in names]
+    for trial in chosen:
+        members[place[trial.params[parameter]]].append(trial)
+    return [_level(name, group, metric) for name, group in zip(names, members, strict=True) if group]
+
+
+def _level(name: str, trials: Sequence[FrozenTrial], metric: Metric) -> Level:
+    values = tuple(metric.of(trial) for trial in trials if is_result(trial))
+    return Level(name, values, sum(trial.state is TrialState.PRUNED for trial in trials))
+
+
+def print_levels(study: optuna.Study, parameter: str, console: Console | None = None) -> None:
+    """Prints the median value at each level of a parameter as a bar from zero, or from the lowest where one is below zero.
+
+    Args:
+        study: The study; of several directions the first is shown.
+        parameter: Its name.
+        console: Where to; stdout by default.
+
+    Raises:
+        StudyError: No trial has such a parameter.
+    """
+    console = console or Console()
+    trials = study.get_trials(deepcopy=False)
+    known = sorted({name for trial in trials for name in trial.params})
+    if parameter not in known:
+        remedy = suggest(parameter, known) if known else "Launch it first."
+        raise StudyError(f"--by: must be a parameter of the study's trials; got {plain(parameter)!r}. {remedy}")
+    metric = metrics_of(study)[0]
+    found = levels(trials, parameter, metric)
+    medians = [median(level.values) for level in found if level.values]
+    low, high = min([0.0, *medians]), max([0.0, *medians])
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column(Text(plain(parameter)), no_wrap=True)
+    table.add_column(Text(f"median {plain(metric.name)}"), width=_BAR, no_wrap=True)
+    for column in ("", "best", "complete", "pruned"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for level in found:
+        best = min(level.values, key=lambda value: metric.sign * value, default=None)
+        middle = median(level.values) if level.values else None
+        bar = Bar(high - low or 1.0, 0.0, 0.0 if middle is None else middle - low, width=_BAR, color="green")
+        shown = ("" if value is None else f"{value:.4g}" for value in (middle, best))
+        table.add_row(Text(level.name), bar, *shown, str(len(level.values)), str(level.pruned))
+    console.print(table)

@@ -1,0 +1,73 @@
+import io
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import TrialState
+from rich.console import Console
+
+from search.errors import StudyError
+from search.results.levels import levels, print_levels
+from search.results.ranking import metrics_of
+
+
+def make(pairs, distribution, direction="maximize"):
+    """Returns a study with a trial for each (value of `x`, result); None as result is a pruned trial."""
+    study = optuna.create_study(direction=direction)
+    for x, value in pairs:
+        study.enqueue_trial({"x": x})
+        trial = study.ask(fixed_distributions={"x": distribution})
+        study.tell(trial, value, state=TrialState.PRUNED if value is None else TrialState.COMPLETE)
+    return study
+
+
+def of(study):
+    return [(level.name, level.values, level.pruned) for level in levels(study.trials, "x", metrics_of(study)[0])]
+
+
+def test_few_numbers_are_levels_in_their_order():
+    study = make([(0.5, 0.9), (0.0, 0.4), (0.5, None), (0.0, 0.6)], FloatDistribution(0, 1))
+    assert of(study) == [("0", (0.4, 0.6), 0), ("0.5", (0.9,), 1)]
+
+
+def test_categories_and_switches_keep_their_names():
+    study = make([("sgd", 0.1), ("adam", 0.2)], CategoricalDistribution(["adam", "sgd"]))
+    assert of(study) == [("sgd", (0.1,), 0), ("adam", (0.2,), 0)]
+    switches = make([(True, 0.1), (False, 0.2)], CategoricalDistribution([True, False]))
+    assert of(switches) == [("False", (0.2,), 0), ("True", (0.1,), 0)]
+
+
+def test_many_numbers_are_quarters_and_no_trial_is_lost_or_counted_twice():
+    study = make([(i / 12, float(i)) for i in range(13)], FloatDistribution(0, 1))
+    found = of(study)
+    assert [name for name, _, _ in found] == ["0 to 0.25", "0.25 to 0.5", "0.5 to 0.75", "0.75 to 1"]
+    assert sorted(value for _, values, _ in found for value in values) == list(range(13))
+    assert found[3][1] == (9.0, 10.0, 11.0, 12.0), "the largest belongs to the last"
+
+
+def printed(study, parameter="x"):
+    out = io.StringIO()
+    print_levels(study, parameter, Console(file=out, width=80))
+    return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+def test_a_bar_is_as_long_as_its_median_and_the_best_is_the_directions():
+    heading, short, long = printed(make([(0.0, 0.4), (0.0, 0.5), (1.0, 0.9)], FloatDistribution(0, 1)))
+    assert heading.split() == ["x", "median", "value", "best", "complete", "pruned"]
+    assert (short.count("█"), long.count("█")) == (15, 30)
+    assert short.split()[-4:] == ["0.45", "0.5", "2", "0"]
+    loss = printed(make([(0.0, 0.4), (0.0, 0.5)], FloatDistribution(0, 1), "minimize"))[1]
+    assert loss.split()[-4:] == ["0.45", "0.4", "2", "0"]
+
+
+def test_a_level_without_a_result_has_no_bar_and_values_below_zero_have_one():
+    empty, below, above = printed(make([(0.0, None), (0.5, -1.0), (1.0, 1.0)], FloatDistribution(0, 1)))[1:]
+    assert empty.split() == ["0", "0", "1"]
+    assert (below.count("█"), above.count("█")) == (0, 30)
+
+
+def test_a_parameter_that_no_trial_has_is_one_line_with_a_suggestion():
+    with pytest.raises(StudyError, match=r"--by: must be a parameter .* got 'dropuot'\. Known: x\."):
+        printed(make([(0.0, 0.4)], FloatDistribution(0, 1)), "dropuot")
+    with pytest.raises(StudyError, match="Launch it first"):
+        printed(optuna.create_study())
