@@ -1,13 +1,17 @@
 """The one module that uses private names of Optuna, whose version is capped for their sake (setup.cfg)."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError
+from optuna.samplers import TPESampler
+from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
 from optuna.storages._rdb import models
@@ -73,6 +77,61 @@ def tell_once(trial: optuna.Trial, state: TrialState, values: Sequence[float] | 
 def pareto_front(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> list[FrozenTrial]:
     """Returns the COMPLETE trials that no other one dominates."""
     return _get_pareto_front_trials_by_trials(trials, directions)
+
+
+class Weighing(Protocol):
+    """What a `WeighingTPESampler` goes by, besides the trials' values."""
+
+    def draw(self, name: str, distribution: BaseDistribution, fraction: float) -> Any:
+        """Returns the value of a parameter, given a number from [0, 1), while there are too few trials to learn from."""
+
+    def terms(
+        self, trials: Sequence[FrozenTrial], space: Mapping[str, BaseDistribution], candidates: Mapping[str, NDArray[Any]]
+    ) -> NDArray[np.float64]:
+        """Returns what each candidate gets in addition, in nats.
+
+        Args:
+            trials: The COMPLETE and PRUNED ones.
+            space: The parameters that are drawn together.
+            candidates: Their values in Optuna's internal representation, one array of shape (candidates,) each.
+        """
+
+
+class WeighingTPESampler(TPESampler):
+    """A TPE whose candidates are compared by ``log l - log g`` and by what a `Weighing` adds to it.
+
+    Args:
+        weighing: What is added.
+        options: Those of `TPESampler`.
+    """
+
+    def __init__(self, weighing: Weighing, **options: Any) -> None:
+        super().__init__(**options)
+        self._weighing = weighing
+        self._trials: list[FrozenTrial] = []
+        self._drawn: Mapping[str, BaseDistribution] = {}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Draws one parameter alone; see `BaseSampler`."""
+        if len(_learned_from(study)) < self._n_startup_trials:
+            return self._weighing.draw(param_name, param_distribution, self._rng.rng.uniform())
+        return super().sample_independent(study, trial, param_name, param_distribution)
+
+    def _sample(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+        self._trials, self._drawn = _learned_from(study), search_space
+        return super()._sample(study, trial, search_space)
+
+    def _compute_acquisition_func(
+        self, samples: dict[str, NDArray[Any]], mpe_below: _ParzenEstimator, mpe_above: _ParzenEstimator
+    ) -> NDArray[np.float64]:
+        ratio: NDArray[np.float64] = super()._compute_acquisition_func(samples, mpe_below, mpe_above)
+        return ratio + self._weighing.terms(self._trials, self._drawn, samples)
+
+
+def _learned_from(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
 
 
 class CachedStorage(_CachedStorage):

@@ -52,7 +52,10 @@ class TrialSource:
         return not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
     def ask(
-        self, attrs: Mapping[str, Any], wanted: Callable[[Sequence[FrozenTrial]], bool] = lambda _: True
+        self,
+        attrs: Mapping[str, Any],
+        wanted: Callable[[Sequence[FrozenTrial]], bool] = lambda _: True,
+        budget_left: float = 1.0,
     ) -> optuna.Trial | None:
         """Returns the next trial, its parameters drawn and its seed set, or None where none is wanted.
 
@@ -63,6 +66,7 @@ class TrialSource:
             attrs: User attributes that the trial gets at once.
             wanted: Is asked whether there is to be another trial, given those that there are. Until the new one is among
                 them, no other driver of the study asks for one.
+            budget_left: The part of the study's budget that is left, in [0, 1].
         """
         with study_lock(self._study):
             trials = self._study.get_trials(deepcopy=False)
@@ -77,7 +81,7 @@ class TrialSource:
             self._seen += waiting is None  # our own has an index, and its entry has left the queue
         # A study object of its own: the sampler is this trial's, and no trials cached for an earlier one are in it.
         study = copy.copy(self._study)
-        study.sampler = self._sampler(trial_index, trials)
+        study.sampler = self._sampler(trial_index, trials, budget_left)
         trial = optuna.Trial(study, trial_id)
         drawn: dict[str, Any] = {}
         for name, distribution in self._spec.space.items():
@@ -88,9 +92,10 @@ class TrialSource:
     @cached_property
     def _design(self) -> list[dict[str, Any]]:
         spec = self._spec
-        return initial_design(spec.space, spec.conditions, self._startup_trials, derive(spec.seed, Stream.DESIGN))
+        seed = derive(spec.seed, Stream.DESIGN)
+        return initial_design(spec.space, spec.conditions, self._startup_trials, seed, spec.priors)
 
-    def _sampler(self, trial_index: int, trials: Sequence[FrozenTrial]) -> BaseSampler:
+    def _sampler(self, trial_index: int, trials: Sequence[FrozenTrial], budget_left: float) -> BaseSampler:
         """Returns what draws the trial of an index, given all trials that there are.
 
         A config of the initial design belongs to an index, so that a trial taken up again has the same one. Where enough
@@ -101,8 +106,9 @@ class TrialSource:
             known = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
             if known < self._startup_trials:
                 return samplers.fixed(self._design[index])
-        sampler = self._spec.sampler
-        return samplers.make(sampler.name, sampler.options, study_seed=self._spec.seed, trial_index=trial_index)
+        name, options = self._spec.sampler.name, self._spec.sampler.options
+        weighed_by = samplers.acquisition(name, options, self._spec.priors, budget_left)
+        return samplers.make(name, options, study_seed=self._spec.seed, trial_index=trial_index, acquisition=weighed_by)
 
     def _create(self, attrs: dict[str, Any]) -> int:
         fixed: dict[str, Any] = {}

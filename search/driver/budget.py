@@ -90,6 +90,16 @@ class BudgetUsage:
             return "device_time"
         return "patience" if _reached(self.since_better, policy.patience) else None
 
+    def budget_left(self, policy: Policy) -> float:
+        """Returns the part that is left, in [0, 1], of the budget that is nearest to its end."""
+        used = [
+            (self.finished, policy.trials),
+            (time.monotonic() - self._started_at, policy.timeout_s),
+            (self.reports, policy.max_reports),
+            (self.trial_seconds * policy.device_share, policy.max_device_time_s),
+        ]
+        return max(0.0, 1 - max(amount / limit for amount, limit in used if limit is not None))
+
     def _is_better(self, values: Sequence[float]) -> bool:
         """Whether no earlier trial is at least as good in all directions; keeps the front of those that are not dominated."""
         signs = [1 if direction is StudyDirection.MINIMIZE else -1 for direction in self.directions]

@@ -56,8 +56,8 @@ def check_same(study: optuna.Study, spec: StudySpec, *, save: bool = True) -> No
     """Refuses a file that asks for another study under the same name; saves the file's content with the study.
 
     What a trial's value depends on must stay: objective, settings, space, directions and seed. How the search goes about it
-    may change: budget, sampler, pruner, enqueued configs. Nothing binds before there is something to compare with: a mistake
-    in the settings that let every trial fail can be mended in place.
+    may change: budget, sampler, pruner, priors, enqueued configs. Nothing binds before there is something to compare with: a
+    mistake in the settings that let every trial fail can be mended in place.
 
     Args:
         study: The study.
@@ -110,6 +110,7 @@ def describe(spec: StudySpec) -> dict[str, Any]:
         "directions": list(spec.directions),
         "seed": spec.seed,
         "space": describe_space(spec.space, spec.conditions),
+        "priors": {name: {"prior": prior.value, "confidence": prior.confidence} for name, prior in spec.priors.items()},
         "settings": _jsonable(spec.settings),
         "sampler": {"name": spec.sampler.name, **_jsonable(spec.sampler.options)},
         "pruner": {"name": spec.pruner.name, **_jsonable(spec.pruner.options)},

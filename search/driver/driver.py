@@ -183,7 +183,8 @@ class Driver:
 
     def _hand_trial_to(self, worker: int) -> bool:
         # The owner is there from the start: a launch that finds the trial RUNNING must be able to tell whether it is lost.
-        trial = self._source.ask({OWNER_KEY: self._owner.as_attr(worker)}, self._is_wanted)
+        budget_left = self._usage.budget_left(self._spec.policy)
+        trial = self._source.ask({OWNER_KEY: self._owner.as_attr(worker)}, self._is_wanted, budget_left)
         if trial is None:
             return False
         self._view.trial_started(worker, trial.number, trial.params)

@@ -5,22 +5,31 @@ epochs it gives a first answer, or a first error, within a fraction of a trial. 
 (Owen, Scrambling Sobol' and Niederreiter-Xing points, J. Complexity 14, 1998), which fill the space more evenly than random
 ones do, short trials first: all of them are run in any case, and this way a good value is there sooner. What it is worth was
 measured: docs/search-quality.md.
+
+A parameter with a prior has its value in place of the middle. Of the points, every other one is drawn as densely as the prior
+is, and the others from the whole space: should the prior be wrong, these are what the sampler finds out by.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search.study_file.conditions import Condition, is_active
 from search.study_file.distributions import value_at
+from search.study_file.priors import Prior
 
 EPOCHS = "epochs"
 """The parameter that says how long a trial is, in a space that has one of this name."""
 
 
 def initial_design(
-    space: Mapping[str, BaseDistribution], conditions: Mapping[str, Condition], count: int, seed: int
+    space: Mapping[str, BaseDistribution],
+    conditions: Mapping[str, Condition],
+    count: int,
+    seed: int,
+    priors: Mapping[str, Prior] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """Returns the first configs of a study, in the order in which they are tried.
 
@@ -29,10 +38,11 @@ def initial_design(
         conditions: A config holds the parameters whose condition it meets, and no others.
         count: How many configs.
         seed: Fixes the Sobol points; the middle is the same for all seeds.
+        priors: By parameter.
     """
     from scipy.stats.qmc import Sobol  # takes a second to import
 
-    middle = {name: _middle(distribution) for name, distribution in space.items()}
+    middle = {name: priors[name].value if name in priors else _middle(space[name]) for name in space}
     fewest = _fewest(space.get(EPOCHS))
     short = middle if fewest is None else {**middle, EPOCHS: fewest}
     points = [_active(short, conditions)]
@@ -41,12 +51,19 @@ def initial_design(
     further = max(count - len(points), 0)
     rows = Sobol(len(space), seed=seed).random_base2(further.bit_length())  # of 2 ** n points, as it wants to be asked
     spread = [
-        _active({name: value_at(space[name], float(index)) for name, index in zip(space, row, strict=True)}, conditions)
-        for row in rows[:further]
+        _active(_point(space, row, priors if index % 2 == 0 else {}), conditions) for index, row in enumerate(rows[:further])
     ]
     if fewest is not None:
         spread.sort(key=lambda point: point.get(EPOCHS, fewest))
     return [*points, *spread][:count]
+
+
+def _point(space: Mapping[str, BaseDistribution], fractions: Sequence[float], priors: Mapping[str, Prior]) -> dict[str, Any]:
+    """The point at these fractions of each parameter's prior, or of its range where it has none."""
+    return {
+        name: priors[name].at(float(fraction)) if name in priors else value_at(space[name], float(fraction))
+        for name, fraction in zip(space, fractions, strict=True)
+    }
 
 
 def _middle(distribution: BaseDistribution) -> Any:

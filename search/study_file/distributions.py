@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search.study_file.conditions import Condition
@@ -100,6 +102,28 @@ def value_at(distribution: BaseDistribution, fraction: float) -> Any:
     if distribution.step is None:
         return low + fraction * (high - low)
     return _nth(distribution, int(fraction * _count(distribution)))
+
+
+def fraction_of(distribution: BaseDistribution, values: NDArray[Any]) -> NDArray[np.float64]:
+    """Returns where values lie in a distribution, in [0, 1]: the middle of the share that `value_at` gives to each.
+
+    Args:
+        distribution: Of a study's space.
+        values: Any shape, in Optuna's internal representation: the index of a choice, or the number itself.
+    """
+    values = np.asarray(values, np.float64)
+    if isinstance(distribution, CategoricalDistribution):
+        return (values + 0.5) / len(distribution.choices)
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    low, high = distribution.low, distribution.high
+    if low == high:
+        return np.full_like(values, 0.5)
+    if distribution.log:
+        edge = 0.5 if isinstance(distribution, IntDistribution) else 0.0
+        return np.asarray(np.log(values / (low - edge)) / math.log((high + edge) / (low - edge)))
+    if distribution.step is None:
+        return (values - low) / (high - low)
+    return (np.round((values - low) / distribution.step) + 0.5) / _count(distribution)
 
 
 def _count(distribution: IntDistribution | FloatDistribution) -> int:

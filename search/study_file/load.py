@@ -32,6 +32,7 @@ from search.study_file.limits import (
     read_toml,
 )
 from search.study_file.policy import Policy, PolicyKeys, RayKeys
+from search.study_file.priors import Prior, read_priors
 from search.study_file.pruner_reach import Reach, reach_of
 from search.study_file.rule_errors import explain, format_error, rule_error
 from search.study_file.space import CategoricalParam, FloatParam, IntParam, Param, parents_first
@@ -71,6 +72,7 @@ class StudySpec:
         seed: Fixes the parameters drawn and every trial's own seed.
         space: The distributions by parameter, in the order of the file, but the parent of a condition before its children.
         conditions: The parameters that not every trial has, and when one has them.
+        priors: What the author believes of a parameter, by its name.
         sampler: What draws parameters.
         pruner: What gives trials up.
         enqueue: Configs tried first, each naming the whole space or a part of it.
@@ -89,6 +91,7 @@ class StudySpec:
     seed: int
     space: Mapping[str, BaseDistribution]
     conditions: Mapping[str, Condition]
+    priors: Mapping[str, Prior]
     sampler: Choice
     pruner: Choice
     enqueue: tuple[Mapping[str, Any], ...]
@@ -274,6 +277,9 @@ def _spec(path: Path, content: bytes, file: _StudyFile) -> StudySpec:
         space = parents_first({name: param.distribution() for name, param in file.space.items()}, conditions)
         where = "sampler"
         samplers.check(sampler.name, sampler.options, space, len(directions), conditions)
+        where = "space"
+        written = {name: (param.prior, param.confidence) for name, param in file.space.items()}
+        priors = read_priors(written, space, sampler.name, usable=samplers.weighs(sampler.name))
         where = "pruner"
         if file.pruner:
             pruners.check(pruner.name, pruner.options, len(directions), Reach(study.trials))
@@ -295,6 +301,7 @@ def _spec(path: Path, content: bytes, file: _StudyFile) -> StudySpec:
         seed=study.seed,
         space=space,
         conditions=conditions,
+        priors=priors,
         sampler=sampler,
         pruner=pruner,
         enqueue=queue,

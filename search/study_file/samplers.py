@@ -9,7 +9,8 @@ launched again goes on with what it would have drawn anyway (one worker; with se
 enqueued is tried.
 
 A sampler that learns from trials begins with an initial design of ours instead of the random trials of Optuna's; with
-``initial_design = false`` it begins as Optuna has it.
+``initial_design = false`` it begins as Optuna has it. ``tpe`` may weigh what a config costs too, ``cost = true``, and goes by
+the priors of a space.
 """
 
 import inspect
@@ -27,11 +28,14 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 
+from search.optuna_internals import WeighingTPESampler
 from search.seeds import Stream, derive
+from search.study_file.acquisition import Acquisition
 from search.study_file.conditions import Condition, is_active
 from search.study_file.distributions import continuous, values_of
 from search.study_file.limits import MAX_GRID
 from search.study_file.options import check_options, check_packages
+from search.study_file.priors import Prior
 from search.study_file.rule_errors import rule_error
 from search.text import show, suggest
 
@@ -48,6 +52,7 @@ class _Kind:
         models_shared: It models the parameters that all trials have, and draws the others at random.
         learns: From every trial with a value, whoever drew it, once there are `n_startup_trials`. The others draw blindly, or
             build on their own trials alone.
+        weighs: It can go by priors and costs.
         startup_trials: So many it wants after an initial design, where a study file does not say; None for Optuna's default.
     """
 
@@ -58,6 +63,7 @@ class _Kind:
     one_direction: bool = False
     models_shared: bool = False
     learns: bool = False
+    weighs: bool = False
     startup_trials: int | None = None
 
 
@@ -67,7 +73,9 @@ _KINDS: Mapping[str, _Kind] = MappingProxyType(
     {
         # Multivariate: parameters such as the learning rate and the batch size act together (Falkner et al. 2018, BOHB). Six
         # trials of an initial design tell as much as Optuna's ten random ones.
-        "tpe": _Kind(optuna.samplers.TPESampler, {"multivariate": True, "group": True}, learns=True, startup_trials=6),
+        "tpe": _Kind(
+            optuna.samplers.TPESampler, {"multivariate": True, "group": True}, learns=True, weighs=True, startup_trials=6
+        ),
         "random": _Kind(optuna.samplers.RandomSampler),
         "grid": _Kind(optuna.samplers.RandomSampler),
         "qmc": _Kind(optuna.samplers.QMCSampler, {"scramble": True, **_QUIET}, keeps_seed=True, models_shared=True),
@@ -80,8 +88,8 @@ _KINDS: Mapping[str, _Kind] = MappingProxyType(
 )
 
 
-_DESIGN = "initial_design"
-"""The one option that is not Optuna's."""
+_DESIGN, _COST = "initial_design", "cost"
+"""The options that are not Optuna's; both are true or false."""
 
 FINITE = ("grid", "none")
 """Samplers that come to an end, and so need whole configs in the queue."""
@@ -98,10 +106,12 @@ def check(
     if name not in _KINDS:
         raise rule_error("unknown sampler", got=show(name), remedy=suggest(name, _KINDS), key="name")
     kind = _KINDS[name]
-    own = dict(options)
-    if kind.learns and not isinstance(design := own.pop(_DESIGN, True), bool):
-        raise rule_error("must be true or false", got=show(design), remedy="Change it.", key=_DESIGN)
-    check_options(kind.factory, own, exclude=("seed",), also=(_DESIGN,) if kind.learns else ())
+    ours = _options_of_ours(kind)
+    for key in ours & options.keys():
+        if not isinstance(options[key], bool):
+            raise rule_error("must be true or false", got=show(options[key]), remedy="Change it.", key=key)
+    theirs = {key: value for key, value in options.items() if key not in ours}
+    check_options(kind.factory, theirs, exclude=("seed",), also=ours)
     check_packages(name, kind.packages)
     if kind.one_direction and directions > 1:
         raise rule_error(
@@ -127,7 +137,9 @@ def check(
         raise rule_error(f"{name} does not accept these options", got=str(error), remedy="Change them.") from None
 
 
-def make(name: str, options: Mapping[str, Any], *, study_seed: int, trial_index: int) -> BaseSampler:
+def make(
+    name: str, options: Mapping[str, Any], *, study_seed: int, trial_index: int, acquisition: Acquisition | None = None
+) -> BaseSampler:
     """Returns the sampler for one trial.
 
     Args:
@@ -135,13 +147,33 @@ def make(name: str, options: Mapping[str, Any], *, study_seed: int, trial_index:
         options: Passed on to the sampler's constructor.
         study_seed: The study's seed.
         trial_index: Counts the trials that are no retries, from zero. It and `study_seed` fix the random state.
+        acquisition: What the candidates are weighed by, of a sampler that can; None for their values alone.
     """
     kind = _KINDS[name]
     seed = derive(study_seed, Stream.SAMPLER, 0 if kind.keeps_seed else trial_index)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # chosen knowingly, by the study's author or by `defaults`
         warnings.simplefilter("error", FutureWarning)  # a deprecated option: `check` turns it into one line
-        return kind.factory(**{**_arguments(kind, options), "seed": seed})
+        arguments = {**_arguments(kind, options), "seed": seed}
+        return kind.factory(**arguments) if acquisition is None else WeighingTPESampler(acquisition, **arguments)
+
+
+def acquisition(name: str, options: Mapping[str, Any], priors: Mapping[str, Prior], budget_left: float) -> Acquisition | None:
+    """Returns what the next trial's candidates are weighed by; None for their values alone.
+
+    Args:
+        name: One of the names that a study file may use.
+        options: Those of the sampler.
+        priors: By parameter; none for a sampler that does not go by them.
+        budget_left: The part of the study's budget that is left, in [0, 1].
+    """
+    cost_weight = budget_left if _KINDS[name].weighs and options.get(_COST, False) else 0.0
+    return Acquisition(priors, cost_weight) if priors or cost_weight else None
+
+
+def weighs(name: str) -> bool:
+    """Returns whether this sampler can go by priors and costs."""
+    return name in _KINDS and _KINDS[name].weighs
 
 
 def startup_trials(name: str, options: Mapping[str, Any]) -> int:
@@ -162,9 +194,14 @@ def fixed(params: Mapping[str, Any]) -> BaseSampler:
 
 def _arguments(kind: _Kind, options: Mapping[str, Any]) -> dict[str, Any]:
     arguments = {**kind.defaults, **options}
+    arguments.pop(_COST, None)
     if arguments.pop(_DESIGN, True) and kind.startup_trials is not None:
         arguments.setdefault("n_startup_trials", kind.startup_trials)
     return arguments
+
+
+def _options_of_ours(kind: _Kind) -> set[str]:
+    return {key for key, there in ((_DESIGN, kind.learns), (_COST, kind.weighs)) if there}
 
 
 def grid(space: Mapping[str, BaseDistribution], conditions: Mapping[str, Condition], study_seed: int) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 from search.study_file.conditions import Condition, Scalar, When
 from search.study_file.distributions import check_value
 from search.study_file.limits import MAX_CHOICES, MAX_CHOICES_JSON, MAX_EXACT, MAX_STEPS, check_size
+from search.study_file.priors import Confidence
 from search.study_file.rule_errors import rule_error
 from search.text import show, suggest
 
@@ -30,6 +31,8 @@ class FloatParam(BaseModel):
     log: bool = False
     step: Annotated[_Size, Field(gt=0)] | None = None
     when: When | None = None
+    prior: _Size | None = None
+    confidence: Confidence | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -57,6 +60,8 @@ class IntParam(BaseModel):
     log: bool = False
     step: Annotated[int, Field(ge=1, le=2 * MAX_EXACT)] = 1
     when: When | None = None
+    prior: _Whole | None = None
+    confidence: Confidence | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -80,6 +85,8 @@ class CategoricalParam(BaseModel):
     type: Literal["categorical"]
     choices: Annotated[list[Scalar], Field(max_length=MAX_CHOICES)]
     when: When | None = None
+    prior: Scalar | None = None
+    confidence: Confidence | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -84,3 +84,14 @@ def test_with_several_directions_better_means_not_dominated():
         usage.add(1.0, counts=True, values=values)
         counts.append(usage.since_better)
     assert counts == [0, 0, 1, 2, 0, 1]
+
+
+def test_what_is_left_is_that_of_the_budget_nearest_to_its_end(study, clock):
+    usage = BudgetUsage.of(study)
+    usage._started_at = clock.now
+    assert usage.budget_left(Policy(trials=8)) == 0.5
+    assert usage.budget_left(Policy(trials=8, max_reports=16)) == 0.25
+    assert usage.budget_left(Policy(trials=8, max_device_time_s=50)) == pytest.approx(0.1)
+    assert usage.budget_left(Policy(trials=3)) == 0.0
+    clock.pass_(90)
+    assert usage.budget_left(Policy(trials=8, timeout_s=100)) == pytest.approx(0.1)
