@@ -49,6 +49,22 @@ def test_plain_optuna_runs_it_and_every_epoch_is_on_record(objective, quiet_stud
     assert 0 < seconds["training"] + seconds["validation"] <= seconds["total"] + 0.01
 
 
+def test_a_notebook_may_ask_for_a_space_of_its_own(settings, quiet_study):
+    objective = BrainTumourObjective(**settings)
+
+    def with_my_space(trial):
+        trial.suggest_categorical("optimizer", ["sgd"])
+        trial.suggest_float("label_smoothing", 0.0, 0.2, step=0.05)
+        return objective(trial)
+
+    quiet_study.optimize(with_my_space, n_trials=1)
+    [trial] = quiet_study.trials
+    assert set(trial.params) == {"optimizer", "label_smoothing"}
+    config = trial.user_attrs[CONFIG_KEY]
+    assert {name: config[name] for name in trial.params} == trial.params
+    assert config["epochs"] == len(trial.intermediate_values) == settings["epochs"], "what is not asked for keeps its setting"
+
+
 def test_the_same_seed_gives_the_same_value(objective, quiet_study):
     for _ in range(2):
         quiet_study.enqueue_trial({**PARAMS, "epochs": 4}, user_attrs={"seed": 11})

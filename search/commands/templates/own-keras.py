@@ -36,9 +36,8 @@ class Objective:
     def __call__(self, trial: optuna.Trial) -> float:
         """Returns the accuracy on validation images after the last epoch."""
         keras.backend.clear_session()
-        keras.utils.set_random_seed(
-            trial.user_attrs["seed"] % 2**32
-        )  # each trial has its own; with it the study can be repeated
+        # Each trial has its own; with it the study can be repeated.
+        keras.utils.set_random_seed(trial.user_attrs["seed"] % 2**32)
         model = keras.Sequential(
             [
                 keras.layers.Conv2D(16, 3, activation="relu"),

@@ -1,5 +1,6 @@
 """`search init` writes what runs as it is."""
 
+import re
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -56,3 +57,18 @@ def test_another_folder_and_a_wrong_name(search):
     assert lines[-1] == "Next:  cd 'sub folder' && search launch a.toml"
     assert "must end in .toml" in search("init", "study.yaml", code=1).stderr
     assert "nowhere/a.toml: must be writable" in search("init", "nowhere/a.toml", code=1).stderr
+
+
+def flat(text):
+    """Returns lines without their indentation: a page shows what stands inside a method."""
+    return "\n".join(line.strip() for line in text.splitlines())
+
+
+def test_what_the_page_on_keras_shows_is_what_init_writes():
+    page = (ROOT / "docs" / "keras-fit.md").read_text()
+    templates = resources.files("search.commands") / "templates"
+    for language, name in (("python", "own-keras.py"), ("toml", "own-keras.toml")):
+        blocks = re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
+        assert blocks
+        written = flat((templates / name).read_text())
+        assert [block for block in blocks if flat(block) not in written] == []
