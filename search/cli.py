@@ -75,7 +75,8 @@ def _run() -> int | None:
     try:
         code = cli.main(prog_name="search", standalone_mode=False)
     except SearchError as error:
-        say(f"error: {error_line(error)}")
+        for line in error.lines:
+            say(f"error: {error_line(line)}")
         code = 1
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "search"

@@ -10,12 +10,23 @@
     ├── SubmissionError     the tasks could not be sent to the cluster
     └── ProjectError        a KerasTuner project or HyperModel cannot be read, or does not say enough
 
-Every message is one line and reads *where: rule; what was received. Remedy.*
+Every message is one line and reads *where: rule; what was received. Remedy.* A file may have several errors, a line each.
 """
 
 
 class SearchError(Exception):
-    """Base of every error that search raises on purpose."""
+    """Base of every error that search raises on purpose.
+
+    Args:
+        *lines: Its message: a line for each thing to mend.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*lines)
+        self.lines = lines
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
 
 
 class StudyFileError(SearchError):

@@ -113,9 +113,14 @@ def one_line(text: object) -> str:
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """Returns ``Did you mean "x"?`` or, where nothing is close, the list of what is known."""
-    names, word = sorted(known), word[:100]
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    return f'Did you mean "{close[0]}"?' if close else f"Known: {', '.join(names)}."
+    names = sorted(known)
+    close = closest(word, names)
+    return f"Known: {', '.join(names)}." if close is None else f'Did you mean "{close}"?'
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Returns what was most likely meant by a word; None where nothing is close."""
+    return next(iter(difflib.get_close_matches(word[:100], sorted(known), n=1, cutoff=0.6)), None)
 
 
 def show(value: Any) -> str:

@@ -136,6 +136,20 @@ class BrainTumourObjective:
             self._trainer.folds(config, self._folds)
         self._fingerprint = self._trainer.fingerprint(config)
 
+    @classmethod
+    def check_space(
+        cls, space: Mapping[str, Mapping[str, Any]], enqueue: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
+    ) -> list[str]:
+        """Returns a line for each name, range or setting of a study file that cannot be; asked before data is prepared."""
+        from tumorcls.config.space_check import check_space
+
+        return check_space(space, enqueue, _config_settings(settings))
+
+    @classmethod
+    def defaults(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns what a trial is trained with where it has no parameter of a name: the setting, or else the default."""
+        return TrainConfig.parse(_config_settings(settings), where="[objective]").model_dump()
+
     def fingerprint(self) -> dict[str, str]:
         """Returns what all values depend on besides the settings: data, split, weights, code and backend."""
         return self._fingerprint
@@ -224,6 +238,11 @@ class BrainTumourObjective:
         trial.set_user_attr(PROVENANCE_KEY, provenance)
         if self.notes:
             trial.set_user_attr("data_notes", list(self.notes))
+
+
+def _config_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those of the settings of `[objective]` that are fields of a config."""
+    return {name: value for name, value in settings.items() if name not in ("artifacts", "checkpoints", "repeats", "folds")}
 
 
 def _check_runs(repeats: int, folds: int) -> tuple[int, int]:

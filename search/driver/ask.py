@@ -11,6 +11,7 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search.driver.baseline import complete
 from search.driver.initial_design import initial_design
 from search.optuna_internals import add_trial, storage_of, suggest, trial_id_of
 from search.records.attributes import QUEUED_KEY, SEED_KEY, is_warm, queued_of, retry_of, seed_of
@@ -40,6 +41,7 @@ class TrialSource:
             queue += samplers.grid(spec.space, spec.conditions, spec.seed)
         tried = [queued_of(trial) for trial in study.get_trials(deepcopy=False)]
         self._queue = deque(entry for entry in queue if entry not in tried)
+        self._defaults: Mapping[str, Any] | None = None
         self._startup_trials = samplers.startup_trials(spec.sampler.name, spec.sampler.options)
         self._seen = 0
         self._unindexed: list[int] = []  # among the first `_seen` trials, ascending
@@ -89,6 +91,15 @@ class TrialSource:
                 drawn[name] = suggest(trial, name, distribution)
         return trial
 
+    def complete_queue(self, defaults: Mapping[str, Any] | None) -> list[str]:
+        """Has the configs of the queue take what they leave open from an objective's defaults; returns a line for each.
+
+        Raises:
+            StudyFileError: The space does not hold a default.
+        """
+        self._defaults = defaults
+        return complete(self._queue, self._spec, defaults)[1]
+
     @cached_property
     def _design(self) -> list[dict[str, Any]]:
         spec = self._spec
@@ -115,7 +126,7 @@ class TrialSource:
         if self._queue:
             entry = self._queue.popleft()
             attrs |= {QUEUED_KEY: entry}
-            fixed = {"fixed_params": entry}
+            fixed = {"fixed_params": complete([entry], self._spec, self._defaults)[0][0]}
         template = create_trial(state=TrialState.RUNNING, user_attrs=attrs, system_attrs=fixed)
         return add_trial(self._study, template)
 

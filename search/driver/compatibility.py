@@ -20,7 +20,7 @@ from search.records.attributes import (
     file_of,
     has_former_records,
 )
-from search.storage.open import study_lock
+from search.storage.open import shared, study_lock
 from search.study_file.distributions import describe_space
 from search.study_file.load import StudySpec
 from search.text import show
@@ -56,8 +56,8 @@ def check_same(study: optuna.Study, spec: StudySpec, *, save: bool = True) -> No
     """Refuses a file that asks for another study under the same name; saves the file's content with the study.
 
     What a trial's value depends on must stay: objective, settings, space, directions and seed. How the search goes about it
-    may change: budget, sampler, pruner, priors, enqueued configs. Nothing binds before there is something to compare with: a
-    mistake in the settings that let every trial fail can be mended in place.
+    may change: budget, sampler, pruner, priors, enqueued configs. Nothing but the directions binds before there is something to
+    compare with: a mistake that let every trial fail can be mended in place.
 
     Args:
         study: The study.
@@ -75,12 +75,16 @@ def check_same(study: optuna.Study, spec: StudySpec, *, save: bool = True) -> No
         _check_kinds(study, spec)
     else:
         states = {trial.state for trial in study.get_trials(deepcopy=False)}
-        bound = ["seed", "space"] if states else []
-        bound += ["objective", "settings"] if states & {TrialState.COMPLETE, TrialState.PRUNED} else []
-        for key in bound:
+        for key in ("seed", "space", "objective", "settings") if states & binding_states(study) else ():
             _compare(spec, key, before.get(key), now[key])
     if save and not same(before, now):
         study.set_user_attr(FILE_KEY, now)
+
+
+def binding_states(study: optuna.Study) -> set[TrialState]:
+    """Returns the states of a trial with whose value others are compared, or may be: while there is none, nothing binds."""
+    running = {TrialState.RUNNING} if shared(study) is not None else set()  # another machine's
+    return {TrialState.COMPLETE, TrialState.PRUNED} | running
 
 
 def check_identical(study: optuna.Study, spec: StudySpec) -> None:

@@ -22,7 +22,7 @@ from search.driver.views import ProgressView
 from search.errors import ObjectiveError, StudyError, StudyFileError, WorkerError
 from search.records.attributes import OWNER_KEY, shown_attrs
 from search.storage.folders import NotSavedError, checkpoints_of, delete_checkpoints, save_artifact
-from search.study_file.load import StudySpec, check_reports
+from search.study_file.load import StudySpec, check_reports, study_file_error
 from search.workers.pool import WorkerPool, WorkerState
 from search.workers.protocol import (
     Artifact,
@@ -30,6 +30,7 @@ from search.workers.protocol import (
     Died,
     Explain,
     FromWorker,
+    Misfits,
     Notice,
     Outcome,
     Ready,
@@ -206,6 +207,8 @@ class Driver:
                 self._on_ready(worker, message)
             case Changed(what):
                 raise fingerprint_check.refusal(self._study, what)
+            case Misfits(lines):
+                raise study_file_error(self._spec.path, lines)
             case StartFailed(reason):
                 self._failures.start_failed(reason)
             case Report() | UserAttr() | Artifact():
@@ -221,8 +224,9 @@ class Driver:
     def _on_ready(self, worker: int, ready: Ready) -> None:
         self._failures.worker_started()
         check_reports(self._spec, ready.reports)
-        self._view.noted([note for note in ready.notes if note not in self._noted])
-        self._noted.update(ready.notes)
+        notes = [*ready.notes, *self._source.complete_queue(ready.defaults)]
+        self._view.noted([note for note in notes if note not in self._noted])
+        self._noted.update(notes)
         before = fingerprint_check.save_or_compare(self._study, ready.fingerprint)
         if before is None:
             self._pool.ready(worker)

@@ -7,11 +7,11 @@ must be equal.
 from collections.abc import Mapping
 
 import optuna
-from optuna.trial import TrialState
 
+from search.driver.compatibility import binding_states
 from search.errors import StudyError
 from search.records.attributes import FINGERPRINT_KEY, fingerprint_of
-from search.storage.open import shared, study_lock
+from search.storage.open import study_lock
 
 
 def save_or_compare(study: optuna.Study, found: Mapping[str, str]) -> Mapping[str, str] | None:
@@ -28,10 +28,7 @@ def save_or_compare(study: optuna.Study, found: Mapping[str, str]) -> Mapping[st
 def delete_if_unused(study: optuna.Study) -> None:
     """Lets a study begin anew with other data where no value depends on the former, as after a mistake in the settings."""
     states = {trial.state for trial in study.get_trials(deepcopy=False)}
-    bound = {TrialState.COMPLETE, TrialState.PRUNED}
-    if shared(study) is not None:
-        bound.add(TrialState.RUNNING)  # another machine's
-    if not states & bound and fingerprint_of(study) is not None:
+    if not states & binding_states(study) and fingerprint_of(study) is not None:
         study.set_user_attr(FINGERPRINT_KEY, None)
 
 

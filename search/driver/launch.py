@@ -15,6 +15,7 @@ from search.driver.driver import Driver
 from search.driver.fingerprint_check import copy_fingerprint, delete_if_unused
 from search.driver.ownership import Owner
 from search.driver.progress import Progress
+from search.driver.restart import begin_anew
 from search.driver.retry import retry_lost
 from search.driver.views import make_view
 from search.driver.warm_start import check_whole
@@ -26,6 +27,7 @@ from search.storage.folders import artifact_folder, checkpoint_folder
 from search.storage.open import create_study, read_back, shared
 from search.storage.url import folder, hide_password, storage_file
 from search.study_file import pruners
+from search.study_file.distributions import describe_space
 from search.study_file.env import AsWritten
 from search.study_file.load import StudySpec
 from search.text import print_line
@@ -92,6 +94,10 @@ def launch(
     spec = replace(spec, policy=policy)
     with open_runtime(spec, url, workers, quiet=quiet, console=console) as runtime, errors.storage_errors(url):
         study = create_study(url, spec.name, spec.directions, spec.metrics)
+        if (anew := begin_anew(study, spec, url)) is not None:
+            study = anew
+            if not quiet:
+                print_line(runtime.console, f"Study {spec.name} begins anew: its space is another, and no trial of it counted.")
         gone = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
         with claimed(study, take_over=take_over) as owner:
             check_same(study, spec)
@@ -154,9 +160,11 @@ def open_runtime(
     """
     as_written = AsWritten.of(spec.settings, os.environ, f"{spec.path}: objective")
     name = f"{spec.name}.{joined}" if joined else spec.name
+    space = describe_space(spec.space, spec.conditions)
 
     def set_up(worker: int, environ: Mapping[str, str]) -> WorkerSetup:
-        return WorkerSetup(spec.target, as_written.expanded, log_path(name, url, worker), environ, as_written)
+        log = log_path(name, url, worker)
+        return WorkerSetup(spec.target, as_written.expanded, log, environ, as_written, space, spec.enqueue)
 
     with _executor(spec, workers, set_up) as executor:
         yield Runtime(url, workers, executor, log_path(name, url, 0, workers), console or Console(), quiet)

@@ -1,9 +1,10 @@
 """What `[[enqueue]]` may hold: configs that lie in the space."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution
+from pydantic_core import PydanticCustomError
 
 from search.study_file.conditions import Condition, is_active
 from search.study_file.distributions import check_value
@@ -12,37 +13,38 @@ from search.study_file.space import as_drawn
 from search.text import show, suggest
 
 
-def check_queue(
+def queue_errors(
     entries: Sequence[Mapping[str, Any]],
     space: Mapping[str, BaseDistribution],
     conditions: Mapping[str, Condition],
     *,
     whole: str | None,
-) -> tuple[Mapping[str, Any], ...]:
-    """Returns the entries with each value as its parameter has it, and raises the broken rule for one that no trial could have.
+) -> Iterator[PydanticCustomError]:
+    """Yields the rules that entries break which no trial could have; an error's key is ``[N]`` or ``[N].NAME``.
 
     Args:
         entries: The tables of the file.
         space: Their parameters.
         conditions: When a parameter is there.
         whole: The sampler that draws nothing, so that each entry must name all parameters that its trial has; None for another.
-
-    Raises:
-        PydanticCustomError: Its key is ``[N]`` or ``[N].NAME``.
     """
     if whole == "none" and not entries:
-        raise rule_error("the sampler none tries it alone", got="no entry", remedy="Add one, or take another sampler.")
+        yield rule_error("the sampler none tries it alone", got="no entry", remedy="Add one, or take another sampler.")
     for index, entry in enumerate(entries):
         if not entry:
-            raise rule_error("must name at least one parameter", got="an empty table", remedy="Remove it.", key=f"[{index}]")
+            yield rule_error("must name at least one parameter", got="an empty table", remedy="Remove it.", key=f"[{index}]")
         for name, value in entry.items():
             if problem := _wrong(entry, name, space, conditions):
                 rule, remedy = problem
-                raise rule_error(rule, got=show(value), remedy=remedy, key=f"[{index}].{name}")
+                yield rule_error(rule, got=show(value), remedy=remedy, key=f"[{index}].{name}")
         missing = [name for name in space if name not in entry and is_active(name, entry, conditions)]
         if whole and missing:
             rule = f"the {whole} sampler needs whole configs"
-            raise rule_error(rule, got=f"none for {missing[0]}", remedy="Add it.", key=f"[{index}]")
+            yield rule_error(rule, got=f"none for {missing[0]}", remedy="Add it.", key=f"[{index}]")
+
+
+def as_queue(entries: Sequence[Mapping[str, Any]], space: Mapping[str, BaseDistribution]) -> tuple[Mapping[str, Any], ...]:
+    """Returns entries that break no rule, with each value as its parameter has it."""
     return tuple({name: as_drawn(value, space[name]) for name, value in entry.items()} for entry in entries)
 
 

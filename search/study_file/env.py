@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
+from pydantic_core import PydanticCustomError
+
 from search.errors import StudyFileError
 from search.study_file.rule_errors import rule_error
 from search.text import show
@@ -27,8 +29,8 @@ def is_variable(name: str) -> bool:
     return re.fullmatch(_NAME, name) is not None
 
 
-def check_variables(settings: Mapping[str, Any], allowed: Collection[str]) -> None:
-    """Raises the broken rule for a variable that a study file may not read: it may be a secret of whoever launches it.
+def variable_errors(settings: Mapping[str, Any], allowed: Collection[str]) -> Iterator[PydanticCustomError]:
+    """Yields the broken rule for each variable that a study file may not read: it may be a secret of whoever launches it.
 
     Args:
         settings: What the file says.
@@ -40,9 +42,9 @@ def check_variables(settings: Mapping[str, Any], allowed: Collection[str]) -> No
             if not name.startswith(PREFIX) and name not in allowed:
                 rule = f"a variable must begin with {PREFIX}, or be named in study.environment"
                 remedy = f'If the study may read {name}, add environment = ["{name}"] to [study].'
-                raise rule_error(rule, got=show(text), remedy=remedy, key=key)
+                yield rule_error(rule, got=show(text), remedy=remedy, key=key)
             if "${" in (match["default"] or ""):
-                raise rule_error("a default must be plain text", got=show(text), remedy="Write one variable.", key=key)
+                yield rule_error("a default must be plain text", got=show(text), remedy="Write one variable.", key=key)
 
 
 def variables_in(settings: Mapping[str, Any]) -> set[str]:

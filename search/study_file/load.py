@@ -19,8 +19,8 @@ from pydantic_core import PydanticCustomError
 from search.errors import StudyFileError
 from search.study_file import pruners, samplers
 from search.study_file.conditions import Condition, When
-from search.study_file.enqueue import check_queue
-from search.study_file.env import check_variables, is_variable
+from search.study_file.enqueue import as_queue, queue_errors
+from search.study_file.env import is_variable, variable_errors
 from search.study_file.limits import (
     MAX_DIRECTIONS,
     MAX_NAME,
@@ -34,13 +34,15 @@ from search.study_file.limits import (
 from search.study_file.policy import Policy, PolicyKeys, RayKeys
 from search.study_file.priors import Prior, read_priors
 from search.study_file.pruner_reach import Reach, reach_of
-from search.study_file.rule_errors import explain, format_error, rule_error
+from search.study_file.rule_errors import Problems, explain, format_error, rule_error
 from search.study_file.space import CategoricalParam, FloatParam, IntParam, Param, parents_first
 from search.text import show
 
 Direction = Literal["minimize", "maximize"]
 
 _LONGEST_NAME = 100  # of a study; with what is added to it, a file name must stay below 255 bytes
+
+_MOST_LINES = 20  # of errors
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,14 @@ def load(path: str | Path) -> StudySpec:
     try:
         file = _StudyFile.model_validate(tables)
     except ValidationError as error:
-        raise StudyFileError(f"{path}: {explain(error, _KNOWN_KEYS)}") from None
+        raise study_file_error(path, explain(error, _KNOWN_KEYS)) from None
     return _spec(path, content, file)
+
+
+def study_file_error(path: Path, lines: Sequence[str]) -> StudyFileError:
+    """Returns the error of a file that has these things to mend, a line each."""
+    more = [f"{len(lines) - _MOST_LINES} more errors."] * (len(lines) > _MOST_LINES)
+    return StudyFileError(*(f"{path}: {line}" for line in [*lines[:_MOST_LINES], *more]))
 
 
 def renamed(spec: StudySpec, name: str, where: str) -> StudySpec:
@@ -272,23 +280,25 @@ def _spec(path: Path, content: bytes, file: _StudyFile) -> StudySpec:
     # With several directions no pruner can work.
     pruner = file.pruner.choice() if file.pruner else (_PRUNER if len(directions) == 1 else Choice("none", {}))
     conditions = {name: param.when.condition() for name, param in file.space.items() if param.when is not None}
-    try:
-        where = "space"
+    problems = Problems()
+    space: Mapping[str, BaseDistribution] = {}
+    with problems.of("space"):
         space = parents_first({name: param.distribution() for name, param in file.space.items()}, conditions)
-        where = "sampler"
-        samplers.check(sampler.name, sampler.options, space, len(directions), conditions)
-        where = "space"
-        written = {name: (param.prior, param.confidence) for name, param in file.space.items()}
-        priors = read_priors(written, space, sampler.name, usable=samplers.weighs(sampler.name))
-        where = "pruner"
+    priors: Mapping[str, Prior] = {}
+    if space:
+        with problems.of("sampler"):
+            samplers.check(sampler.name, sampler.options, space, len(directions), conditions)
+            with problems.of("space"):
+                written = {name: (param.prior, param.confidence) for name, param in file.space.items()}
+                priors = read_priors(written, space, sampler.name, usable=samplers.weighs(sampler.name))
+        whole = sampler.name if sampler.name in samplers.FINITE else None
+        problems.add(queue_errors(file.enqueue, space, conditions, whole=whole), "enqueue")
+    with problems.of("pruner"):
         if file.pruner:
             pruners.check(pruner.name, pruner.options, len(directions), Reach(study.trials))
-        where = "enqueue"
-        queue = check_queue(file.enqueue, space, conditions, whole=sampler.name if sampler.name in samplers.FINITE else None)
-        where = "objective"
-        check_variables(file.objective, study.environment)
-    except PydanticCustomError as error:
-        raise StudyFileError(f"{path}: {format_error(error, where)}") from None
+    problems.add(variable_errors(file.objective, study.environment), "objective")
+    if problems.lines:
+        raise study_file_error(path, problems.lines)
     return StudySpec(
         path=path,
         sha256=hashlib.sha256(content).hexdigest(),
@@ -304,7 +314,7 @@ def _spec(path: Path, content: bytes, file: _StudyFile) -> StudySpec:
         priors=priors,
         sampler=sampler,
         pruner=pruner,
-        enqueue=queue,
+        enqueue=as_queue(file.enqueue, space),
         settings=file.objective,
         environment=tuple(study.environment),
     )

@@ -1,15 +1,16 @@
 """How a broken rule of a study file becomes one line: where, the rule, what was received, the remedy.
 
-Validators raise `rule_error(...)`; `explain` turns what pydantic collected into that line.
+Validators raise `rule_error(...)`; `explain` turns what pydantic collected into such lines, `Problems` what later checks raise.
 """
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from search.text import plain, show, suggest
+from search.text import closest, plain, show, suggest
 
 _BROKEN = "broken_rule"
 
@@ -48,19 +49,24 @@ def rule_error(rule: str, *, got: str, remedy: str = "", key: str = "") -> Pydan
     return PydanticCustomError(_BROKEN, "{rule}", {"rule": rule, "got": got, "remedy": remedy, "key": key})
 
 
-def explain(error: ValidationError, known_keys: Mapping[tuple[str, ...], Iterable[str]]) -> str:
-    """Returns the first error as one line, without the file's name, and how many more there are.
+def explain(error: ValidationError, known_keys: Mapping[tuple[str, ...], Iterable[str]]) -> list[str]:
+    """Returns a line for each error, without the file's name.
 
     Args:
         error: What pydantic raised.
         known_keys: The keys that each table may hold, by the table's place; the suggestions come from here.
     """
     details = error.errors(include_url=False)
-    # An unknown key is most often the cause of a missing one, so it is told first.
+    # An unknown key is most often the cause of a missing one, so it is told first, and the missing one not at all.
     details.sort(key=lambda detail: detail["type"] != "extra_forbidden")
-    line = _line(details[0], known_keys)
-    more = len(details) - 1
-    return f"{line} ({more} more error{'s' if more > 1 else ''} in this file.)" if more else line
+    misspelt = {
+        (*detail["loc"][:-1], close)
+        for detail in details
+        if detail["type"] == "extra_forbidden"
+        and (close := closest(str(detail["loc"][-1]), known_keys.get(_table_of(detail["loc"]), ()))) is not None
+    }
+    told = [detail for detail in details if detail["type"] != "missing" or detail["loc"] not in misspelt]
+    return [_line(detail, known_keys) for detail in told]
 
 
 def _line(detail: ErrorDetails, known_keys: Mapping[tuple[str, ...], Iterable[str]]) -> str:
@@ -82,6 +88,29 @@ def _line(detail: ErrorDetails, known_keys: Mapping[tuple[str, ...], Iterable[st
         return f"{where}: the key is required; got nothing. Add it."
     rule, remedy = _RULES.get(kind, (detail["msg"], "Change it."))
     return f"{where}: {rule.format_map(_Blanks(context))}; got {show(detail['input'])}. {remedy}"
+
+
+class Problems:
+    """The broken rules of a file, each with its place, so that all are told at once.
+
+    Attributes:
+        lines: A line for each.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    @contextlib.contextmanager
+    def of(self, where: str) -> Iterator[None]:
+        """Takes note of the rule that the block below breaks; `where` is the table that it checks."""
+        try:
+            yield
+        except PydanticCustomError as error:
+            self.lines.append(format_error(error, where))
+
+    def add(self, errors: Iterable[PydanticCustomError], where: str) -> None:
+        """Takes note of broken rules of a table."""
+        self.lines += [format_error(error, where) for error in errors]
 
 
 def format_error(error: PydanticCustomError, where: str) -> str:

@@ -31,6 +31,7 @@ from search.workers.protocol import (
     Artifact,
     Changed,
     Explain,
+    Misfits,
     Notice,
     Outcome,
     Ready,
@@ -41,6 +42,7 @@ from search.workers.protocol import (
     Stop,
     UserAttr,
 )
+from search.workers.study_file import take_defaults, take_misfits
 from search.workers.trial import Interrupted, WorkerTrial
 
 TRACE_SIGNAL = signal.SIGUSR1
@@ -56,6 +58,7 @@ class WorkerSetup:
         settings: The objective's own settings, passed on as keyword arguments.
         log: The file that takes what the worker prints; None leaves stdout and stderr as they are.
         environ: Variables that the process is started with.
+        space: The tables of the study file's ``[space]``, and `enqueue` those of its ``[[enqueue]]``.
         as_written: Puts the file's words back in the place of what its settings expand to, in all that is stored and shown.
     """
 
@@ -64,6 +67,8 @@ class WorkerSetup:
     log: Path | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
     as_written: AsWritten = field(default_factory=AsWritten)
+    space: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    enqueue: Sequence[Mapping[str, Any]] = ()
 
 
 def main(connection: Connection, setup: WorkerSetup) -> None:
@@ -92,7 +97,12 @@ def serve(connection: Connection, setup: WorkerSetup) -> None:
 def _serve(connection: Connection, setup: WorkerSetup) -> None:
     hide = setup.as_written.text
     try:
+        kind = import_object(setup.target, "study.objective")
+        if misfits := take_misfits(kind, setup.space, setup.enqueue, setup.settings):
+            connection.send(Misfits(tuple(map(hide, misfits))))
+            return
         objective = build_objective(setup.target, setup.settings)
+        defaults = take_defaults(kind, setup.settings, setup.space)
         fingerprint = {hide(name): hide(text) for name, text in take_fingerprint(objective).items()}
         reports = take_reports(objective)
     except Exception as error:
@@ -101,7 +111,7 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
         return
     for note in (notes := take_notes(objective)):
         print(note)
-    connection.send(Ready(fingerprint, notes, reports))
+    connection.send(Ready(fingerprint, notes, reports, defaults))
     while isinstance(task := _next_task(connection), RunTrial):
         outcome = run_trial(objective, task, connection, setup.as_written)
         if notice := _cut_log(setup.log):

@@ -1,8 +1,8 @@
 """What driver and worker say to each other.
 
     driver -> worker    RunTrial, ReportReply, Explain, Stop
-    worker -> driver    Ready | StartFailed, then for each trial any number of Report, UserAttr and Artifact, then one Outcome;
-                        Changed, once it was told to explain; a Notice at any time
+    worker -> driver    Ready | StartFailed | Misfits; then for each trial any number of Report, UserAttr and Artifact, and one
+                        Outcome; Changed, once it was told to explain; a Notice at any time
 
 A worker answers `RunTrial` with exactly one `Outcome` unless it dies; `Died` is what an executor says in its place.
 Where a pruner looks at reports, each is answered by one `ReportReply`, for which the worker waits; otherwise it waits for
@@ -55,11 +55,13 @@ class Ready:
         fingerprint: What its values depend on besides its settings: names of things, and a hash of each one's content.
         notes: What whoever launches should know of what the objective found, a line each.
         reports: By ``run`` and ``epoch``: the settings and parameters that say how many a trial reports; empty if unknown.
+        defaults: What it takes for a parameter that a trial does not have; None if unknown.
     """
 
     fingerprint: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     reports: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    defaults: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,13 @@ class StartFailed:
     """The objective cannot be built; `reason` is one line."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class Misfits:
+    """The objective cannot run what the study file asks for; a line for each thing."""
+
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -156,4 +165,4 @@ class Died:
 
 
 ToWorker = RunTrial | ReportReply | Explain | Stop
-FromWorker = Ready | StartFailed | Changed | Report | UserAttr | Artifact | Notice | Outcome | Died
+FromWorker = Ready | StartFailed | Misfits | Changed | Report | UserAttr | Artifact | Notice | Outcome | Died

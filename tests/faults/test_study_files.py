@@ -187,10 +187,12 @@ def try_study(path):
     return None
 
 
-def check_line(line, path):
-    assert line.startswith(f"{path}: ")
-    assert len(line) < 1500
-    assert line.isprintable(), "nothing moves the cursor, and it is one line"
+def check_lines(lines, path):
+    assert len(lines.splitlines()) <= 21
+    for line in lines.splitlines():
+        assert line.startswith(f"{path}: ")
+        assert len(line) < 1500
+        assert line.isprintable(), "nothing moves the cursor, and each error is one line"
 
 
 def fuzz(rounds, seed, path):
@@ -205,7 +207,7 @@ def fuzz(rounds, seed, path):
         try:
             line = try_study(path)
             if line is not None:
-                check_line(line, path)
+                check_lines(line, path)
         except BaseException:
             print(f"mutation {at} of seed {seed}:\n{mutated[:3000]!r}")
             raise
@@ -341,7 +343,7 @@ def test_what_a_file_asks_for_has_bounds(name, tmp_path):
     with pytest.raises(StudyFileError) as caught:
         load(path)
     assert time.monotonic() - begun < 10, "it takes well below a second; the machine may be busy"
-    check_line(str(caught.value), path)
+    check_lines(str(caught.value), path)
     assert expected in str(caught.value)
 
 

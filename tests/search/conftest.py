@@ -130,11 +130,11 @@ def search_process(folder, environment):
 
 
 def _checked(done, code):
-    """Returns what a command left, having made sure of its exit code, and that an expected error is one line."""
+    """Returns what a command left, having made sure of its exit code, and that all it says is a line for each error."""
     assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     if code == 1:
-        assert len(done.stderr.splitlines()) == 1, done.stderr
-        assert done.stderr.startswith("error: ")
+        assert done.stderr
+        assert all(line.startswith("error: ") for line in done.stderr.splitlines()), done.stderr
     return done
 
 

@@ -138,6 +138,25 @@ def misbehave(trial, mode, marker="", bad=(1,)):
     return {"none": None, "nan": float("nan"), "text": "high", "two": (1.0, 2.0), "inf": float("-inf")}[mode]
 
 
+class Knows:
+    """Says what it knows of the study file, and leaves a file behind once it is built."""
+
+    def __init__(self, y=0.5):
+        Path("built").touch()
+
+    @classmethod
+    def check_space(cls, space, enqueue, settings):
+        known = [f"space.{name}: must be x or y; got another." for name in space if name not in ("x", "y")]
+        return known + [f"enqueue[{at}]: must be small." for at, entry in enumerate(enqueue) if entry.get("x", 0) > 5]
+
+    @classmethod
+    def defaults(cls, settings):
+        return {"x": 1, "y": settings.get("y", 0.5), "unrelated": None}
+
+    def __call__(self, trial):
+        return trial.params["x"] + trial.params.get("y", 0)
+
+
 class NoStart:
     def __init__(self, kind="own"):
         if kind == "own":

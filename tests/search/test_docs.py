@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from search.study_file import load as study_file
 from search.study_file import pruners, samplers
 from search.study_file.policy import RayKeys
 from search.workers.fingerprint import take_fingerprint
+from search.workers.study_file import take_defaults, take_misfits
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "study-files.md").read_text(encoding="utf-8")
@@ -45,7 +47,7 @@ def test_the_errors_are_real(write):
 def test_your_own_model(search):
     """The page's files are written, its commands typed, its last lines run."""
     page = (DOCS / "search-your-own-model.md").read_text(encoding="utf-8")
-    module, fingerprint, plain = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    module, fingerprint, knows, plain = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     Path("objective.py").write_text(module)
     Path("wave.toml").write_text(re.search(r"```toml\n(.*?)```", page, re.DOTALL)[1])
     commands = re.search(r"```console\n(.*?)```", page, re.DOTALL)[1].splitlines()
@@ -58,6 +60,9 @@ def test_your_own_model(search):
     exec(f"class Fingerprinted:\n{fingerprint}", scope)
     Path("train.csv").write_text("data")
     assert take_fingerprint(scope["Fingerprinted"]()) == {"data": hashlib.sha256(b"data").hexdigest()}
+    exec(f"class Knows:\n{textwrap.indent(knows, '    ')}", scope)
+    assert take_misfits(scope["Knows"], {"x": {}, "y": {}}, [], {}) == ("space.y: must be x; got another name.",)
+    assert take_defaults(scope["Knows"], {"x": 2.0}, ["x"]) == {"x": 2.0}
 
 
 def test_the_script_for_slurm(environment):

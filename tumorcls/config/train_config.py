@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from tumorcls.data.split import SplitSettings
 from tumorcls.errors import ConfigError
@@ -177,7 +178,7 @@ class TrainConfig(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise ConfigError(f"{where}: {_first_problem(error)}") from None
+            raise ConfigError(f"{where}: {describe_problem(error.errors(include_url=False)[0])}") from None
 
 
 def short(value: object) -> str:
@@ -186,8 +187,8 @@ def short(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:100]}..."
 
 
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors(include_url=False)[0]
+def describe_problem(problem: ErrorDetails) -> str:
+    """Returns what is wrong with a config, as pydantic found it, in one line: place, rule, what was received, remedy."""
     place = ".".join(str(part) for part in problem["loc"]) or "config"
     if problem["type"] == "extra_forbidden":
         known = list(SplitSettings.model_fields if problem["loc"][0] == "split" else TrainConfig.model_fields)
@@ -196,6 +197,11 @@ def _first_problem(error: ValidationError) -> str:
         return f"{place}: unknown setting; got {short(problem['input'])}. {remedy}"
     if problem["type"] == "missing":
         return f"{place}: must be given; got nothing. Add it to the [objective] table."
-    rule = problem["msg"].removeprefix("Value error, ")
     received = "" if problem["loc"] == () else f"; got {short(problem['input'])}"
-    return f"{place}: {rule[0].lower()}{rule[1:]}{received}. Change it in the study file or the config."
+    return f"{place}: {rule_of(problem)}{received}. Change it in the study file or the config."
+
+
+def rule_of(problem: ErrorDetails) -> str:
+    """Returns the rule that a config breaks, as a message has it."""
+    rule = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"{rule[0].lower()}{rule[1:]}"

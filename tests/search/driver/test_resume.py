@@ -9,9 +9,10 @@ from optuna.trial import TrialState
 
 from search.driver import processes
 from search.driver.compatibility import check_same, describe
+from search.driver.launch import launch
 from search.driver.ownership import Owner, claim, release
 from search.driver.retry import retry_lost
-from search.errors import StudyError
+from search.errors import ObjectiveError, StudyError
 from search.records.attributes import DRIVER_KEY, FILE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY
 from search.study_file.load import load
 
@@ -157,8 +158,26 @@ def test_a_mistake_can_be_mended_while_no_trial_has_finished(study, write):
     check_same(study, load(write(space={"x": '{ type = "float", low = 0.0, high = 1.0 }'}, objective={"steps": "4"})))
     study.tell(study.ask(), state=TrialState.FAIL)
     check_same(study, load(write(space={"x": '{ type = "float", low = 0.0, high = 1.0 }'}, objective={"steps": "5"})))
-    with pytest.raises(StudyError, match=r"space\.x: must stay as it was"):
+    check_same(study, load(write(study={"seed": "1"})))
+    study.add_trial(optuna.trial.create_trial(state=TrialState.PRUNED))
+    with pytest.raises(StudyError, match=r"study\.seed: must stay as it was"):
         check_same(study, load(write()))
+
+
+@pytest.mark.parametrize("storage", ["sqlite:///demo.db", "journal:///demo.log"])
+def test_a_study_without_a_trial_that_counts_takes_any_other_space(write, storage, capsys):
+    """Also one that Optuna would not add to the failed trials, and with a config waiting that the new one does not hold."""
+    tables = {"study": {"objective": '"objectives:misbehave"', "storage": f'"{storage}"', "max_failures": "1"}}
+    bad = {"objective": {"mode": '"raise"', "bad": "[0]"}}
+    with pytest.raises(ObjectiveError):
+        launch(load(write(**tables, **bad)), quiet=True)
+    space = {"x": '{ type = "categorical", choices = [1.0, 3.0] }'}
+    launched = launch(
+        load(write(**tables, space=space, sampler={"name": '"random"'}, objective={"mode": '"none"', "bad": "[]"}))
+    )
+    assert {trial.params["x"] for trial in launched.study.trials} == {1.0, 3.0}
+    assert {trial.state for trial in launched.study.trials} == {TrialState.COMPLETE}
+    assert "Study demo begins anew: its space is another, and no trial of it counted." in capsys.readouterr().out
 
 
 def test_how_the_search_goes_about_it_may_change(study, write):

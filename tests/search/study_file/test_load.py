@@ -214,3 +214,30 @@ def test_files_that_cannot_be_read(folder):
     assert message(".").startswith("the study file must be a regular file; got a folder")
     (folder / "binary.toml").write_bytes(b"\xff\xfe")
     assert "UTF-8" in message("binary.toml")
+
+
+def test_all_errors_of_a_file_are_told_at_once(write):
+    def lines(**tables):
+        with pytest.raises(StudyFileError) as caught:
+            load(write(**tables))
+        return [line.removeprefix("demo.toml: ").partition(":")[0] for line in caught.value.lines]
+
+    wrong = {"space": {"x": '{ type = "float", lwo = 0.0, high = true }'}, "study": {"directon": '"maximize"', "seed": "-1"}}
+    assert lines(**wrong) == ["study.directon", "space.x.lwo", "study.seed", "space.x.high"]
+    wrong = {"sampler": {"name": '"tpee"'}, "pruner": {"name": '"meidan"'}, "objective": {"a": '"${HOME}"', "b": '"${USER}"'}}
+    assert lines(**wrong, enqueue="[[enqueue]]\nz = 1\nx = 99") == [
+        "sampler.name",
+        "enqueue[0].z",
+        "enqueue[0].x",
+        "pruner.name",
+        "objective.a",
+        "objective.b",
+    ]
+
+
+def test_very_many_errors_are_counted(write):
+    path = write(space={f"p{number}": "{}" for number in range(30)})
+    with pytest.raises(StudyFileError) as caught:
+        load(path)
+    assert len(caught.value.lines) == 21
+    assert caught.value.lines[-1] == f"{path}: 10 more errors."

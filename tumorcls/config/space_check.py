@@ -1,0 +1,119 @@
+"""What of a search space no config could be: every name, bound and choice is held against the checks of `TrainConfig`."""
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from tumorcls.config.train_config import TrainConfig, describe_problem, rule_of, short
+
+SHARED = ("data", "split", "score")
+"""Settings that all trials of a study share: what they are trained and measured on, and how."""
+
+Table = Mapping[str, Any]
+_STAND_IN = {"data": ("phantoms:64",)}
+_BETWEEN = 0.41421356  # of a range: on no step
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """A value that a parameter may have, and how a message calls it."""
+
+    value: Any
+    shown: str
+
+
+def check_space(space: Mapping[str, Table], enqueue: Sequence[Table], settings: Table) -> list[str]:
+    """Returns a line for each setting, parameter or enqueued config that cannot be trained; none where all can.
+
+    Args:
+        space: By parameter, `low`, `high` and `step`, or `choices`.
+        enqueue: Configs tried first.
+        settings: Fields of `TrainConfig` that all trials share.
+    """
+    problems = _problems(settings)
+    wrong = {str(problem["loc"][0]) for problem in problems if problem["loc"]}
+    base = {**_STAND_IN, **{name: value for name, value in settings.items() if name not in wrong}}
+    if _problems(base):
+        base = dict(_STAND_IN)
+    lines = [f"objective.{describe_problem(problem)}" for problem in problems]
+    sound: dict[str, list[_Probe]] = {}
+    for name, table in space.items():
+        found = _name_problem(name) or list(_range_problems(name, table, base))
+        lines += [f"space.{name}: {line}" for line in found]
+        if not found:
+            sound[name] = list(_probes(table))
+    for name in sound:
+        lines += [f"space.{name}: {line}" for line in _never(name, sound, base)]
+    for index, entry in enumerate(enqueue):
+        if entry.keys() <= sound.keys():
+            lines += [f"enqueue[{index}]: {rule_of(problem)}. Change it." for problem in _problems({**base, **entry})]
+    return lines
+
+
+def _name_problem(name: str) -> list[str]:
+    if name in SHARED:
+        return [f"must be the same for all trials; got {name} as a parameter. Write it in [objective]."]
+    if name in TrainConfig.model_fields:
+        return []
+    known = [field for field in TrainConfig.model_fields if field not in SHARED]
+    close = difflib.get_close_matches(name, known, n=1)
+    remedy = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
+    return [f"must be a setting of the classifier; got {short(name)}. {remedy}"]
+
+
+def _range_problems(name: str, table: Table, base: Table) -> Iterator[str]:
+    """Yields what is wrong with each end of a range, or each choice; what lies between only where the ends are right."""
+    fine = True
+    for probe in _probes(table, ends=True):
+        if problem := _problem_of(name, probe.value, base):
+            fine = False
+            yield f"{rule_of(problem)}; got {probe.shown}. Change {'choices' if 'choices' in table else 'its range'}."
+    if fine and "choices" not in table:
+        for probe in _probes(table, ends=False):
+            if problem := _problem_of(name, probe.value, base):
+                yield f"{rule_of(problem)}; got {probe.shown}. Change its type or its step."
+                return
+
+
+def _probes(table: Table, *, ends: bool | None = None) -> Iterator[_Probe]:
+    """Yields the ends of a range, or all choices, and values in between; with `ends` only these, or only those."""
+    if "choices" in table:
+        yield from (_Probe(choice, short(choice)) for choice in (table["choices"] if ends is not False else ()))
+        return
+    low, high, step = table["low"], table["high"], table.get("step")
+    if ends is not False:
+        yield _Probe(low, f"low = {low}")
+        yield _Probe(high, f"high = {high}")
+    if ends is True or low == high:
+        return
+    if step is not None:
+        yield _Probe(low + step, f"step = {step}")
+    elif table["type"] == "float":
+        between = low * math.pow(high / low, _BETWEEN) if table.get("log") else low + (high - low) * _BETWEEN
+        yield _Probe(between, f"every number from {low} to {high}")
+
+
+def _never(name: str, sound: Mapping[str, Sequence[_Probe]], base: Table) -> Iterator[str]:
+    """Yields the values that go with no value of any other parameter, and why."""
+    for probe in sound[name]:
+        problems = _problems({**base, name: probe.value})
+        others = ({other: another.value} for other in sound if other != name for another in sound[other])
+        if problems and all(_problems({**base, name: probe.value, **other}) for other in others):
+            yield f"{rule_of(problems[0])}; got {probe.shown}. Change it, or the setting."
+
+
+def _problem_of(name: str, value: Any, base: Table) -> ErrorDetails | None:
+    return next((problem for problem in _problems({**base, name: value}) if problem["loc"][:1] == (name,)), None)
+
+
+def _problems(values: Table) -> list[ErrorDetails]:
+    try:
+        TrainConfig.model_validate(dict(values))
+    except ValidationError as error:
+        return error.errors(include_url=False)
+    return []
