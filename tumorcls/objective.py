@@ -6,10 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import fmean, stdev
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
@@ -18,9 +17,11 @@ from tumorcls.cache.folder import cache_folder
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.errors import ConfigError, TumorclsError
 from tumorcls.model.backend import select_backend
+from tumorcls.trial import KeepsArtifacts, KeepsCheckpoints, KnowsDirections, Trial
 
 if TYPE_CHECKING:  # they import OpenCV and Keras
     from tumorcls.data.dataset import Fold, Part
+    from tumorcls.training.checkpoint import Checkpoints
     from tumorcls.training.trainer import Fitted
     from tumorcls.training.validation import Epoch
 
@@ -28,52 +29,6 @@ CONFIG_KEY, PROVENANCE_KEY = "search:config", "search:provenance"
 """User attributes that ``search export`` reads; see docs/study-files.md."""
 
 PACKAGES = ("tumorcls", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy", "optuna")
-
-
-class Trial(Protocol):
-    """The part of `optuna.Trial` that the objective uses; `search` and Optuna both give one."""
-
-    @property
-    def number(self) -> int: ...
-
-    @property
-    def params(self) -> dict[str, Any]: ...
-
-    @property
-    def user_attrs(self) -> dict[str, Any]: ...
-
-    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> float: ...
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int: ...
-
-    def suggest_categorical(self, name: str, choices: Any) -> Any: ...
-
-    def report(self, value: float, step: int) -> None: ...
-
-    def should_prune(self) -> bool: ...
-
-    def set_user_attr(self, key: str, value: Any) -> None: ...
-
-
-@runtime_checkable
-class KeepsArtifacts(Protocol):
-    """A trial that has a place for files, as one of `search` has and one of plain Optuna has not."""
-
-    def upload_artifact(self, filename: str, content: bytes) -> None: ...
-
-
-@runtime_checkable
-class KeepsCheckpoints(Protocol):
-    """A trial that may be tried again, as one of `search` may."""
-
-    def checkpoint_folder(self) -> Path | None: ...
-
-
-@runtime_checkable
-class KnowsDirections(Protocol):
-    """A trial of `search`, which has no study but knows of its directions."""
-
-    directions: int
 
 
 @dataclass(frozen=True)
@@ -120,7 +75,7 @@ class BrainTumourObjective:
             if not isinstance(switch, bool):
                 raise ConfigError(f"[objective]: {name}: must be true or false; got {switch!r}. Write one of them.")
         self._artifacts = artifacts
-        self._checkpoints = checkpoints
+        self._checkpoints, self._pauses = checkpoints, False
         self._repeats, self._folds = _check_runs(repeats, folds)
         self._settings = settings
         config = TrainConfig.parse(settings, where="[objective]")
@@ -160,6 +115,26 @@ class BrainTumourObjective:
 
         return describe_change(before, now, self._trainer.prepared, self._trainer.cache)
 
+    def check_fidelity(self, name: str) -> None:
+        """Makes sure that trials can be paused and taken up again with more of a parameter, and has them keep what that needs.
+
+        A trial that comes again with more epochs goes on after those that it had, and reports the new ones. Its value is what
+        it would be without the pause.
+
+        Raises:
+            ConfigError: They cannot go on by that parameter.
+        """
+        if name != "epochs":
+            raise ConfigError(f"space.{name}: fidelity: must be of epochs for this objective; got {name}. Remove it there.")
+        for key, count in (("repeats", self._repeats), ("folds", self._folds)):
+            if count > 1:
+                raise ConfigError(
+                    f"[objective]: {key}: must be 1 where epochs is a fidelity, since a trial of several runs reports runs; "
+                    f"got {count}. Remove one of them."
+                )
+        _check_can_go_on(TrainConfig.parse(self._settings, where="[objective]"), "[objective]")
+        self._pauses = True
+
     def __call__(self, trial: Trial) -> float | tuple[float, ...]:
         """Trains one model and returns its validation score, in [0, 1]; of several scores one value each.
 
@@ -171,6 +146,8 @@ class BrainTumourObjective:
         params = dict(trial.params) or suggest(trial)
         config = TrainConfig.parse({**self._settings, **params}, where=f"trial {trial.number}")
         _check_directions(trial, config)
+        if self._pauses:  # the schedule may be sampled
+            _check_can_go_on(config, f"trial {trial.number}")
         seed = int(trial.user_attrs.get("seed", trial.number))
         self._describe(trial, config, seed)
         fitted = self._train_runs(trial, config, self._runs(config, seed))
@@ -188,7 +165,7 @@ class BrainTumourObjective:
 
     def _train_runs(self, trial: Trial, config: TrainConfig, runs: Sequence[_Run]) -> "list[Fitted]":
         """Trains a model for each run. The only one is reported after each epoch, several each at its end."""
-        checkpoints = trial.checkpoint_folder() if self._checkpoints and isinstance(trial, KeepsCheckpoints) else None
+        checkpoints = self._checkpoints_of(trial)
 
         def on_epoch_end(epoch: "Epoch") -> None:
             if not math.isfinite(epoch.loss):
@@ -202,6 +179,14 @@ class BrainTumourObjective:
             if len(runs) > 1:
                 _report(trial, config, fitted[-1].last.scores, number, steps=len(runs))
         return fitted
+
+    def _checkpoints_of(self, trial: Trial) -> "Checkpoints | None":
+        from tumorcls.training.checkpoint import Checkpoints
+
+        if not (self._checkpoints or self._pauses) or not isinstance(trial, KeepsCheckpoints):
+            return None
+        folder = trial.checkpoint_folder()
+        return Checkpoints(folder, each_epoch=self._checkpoints, paused=self._pauses) if folder is not None else None
 
     def _record(self, trial: Trial, config: TrainConfig, means: Mapping[str, float], fitted: "Sequence[Fitted]") -> None:
         for name, mean in means.items():
@@ -265,6 +250,14 @@ def _check_directions(trial: Trial, config: TrainConfig) -> None:
         raise ConfigError(
             f"[objective]: score: must name one score for each of the study's {wanted} directions; "
             f"got {', '.join(config.score)}. Change score, or directions in [study]."
+        )
+
+
+def _check_can_go_on(config: TrainConfig, where: str) -> None:
+    if not config.can_go_on:
+        raise ConfigError(
+            f"{where}: schedule: a short run must be the beginning of a longer one where epochs is a fidelity; "
+            f'got "{config.schedule}". Write schedule = "ema".'
         )
 
 

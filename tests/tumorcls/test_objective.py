@@ -169,6 +169,60 @@ def test_a_pruner_ends_a_trial(objective):
     assert list(study.trials[0].intermediate_values) == [0, 1]
 
 
+class Resumed:
+    """A trial that comes again and again, as `search` gives it."""
+
+    number = 3
+
+    def __init__(self, params, folder):
+        self.params, self.folder, self.user_attrs, self.reported = params, folder, {}, []
+        self.set_user_attr = self.user_attrs.__setitem__
+
+    def checkpoint_folder(self):
+        return self.folder
+
+    def report(self, value, step):
+        self.reported.append(step)
+
+    def should_prune(self):
+        return False
+
+
+def test_a_trial_with_a_fidelity_goes_on_after_its_last_epoch(settings, tmp_path):
+    objective = BrainTumourObjective(**settings | {"schedule": "ema"}, artifacts=False)
+    whole = objective(Resumed(PARAMS | {"epochs": 4}, tmp_path))
+    assert list(tmp_path.iterdir()) == [], "nothing is kept where nobody asked for it"
+    objective.check_fidelity("epochs")
+    first, second = (Resumed(PARAMS | {"epochs": epochs}, tmp_path) for epochs in (2, 4))
+    objective(first)
+    assert objective(second) == whole
+    assert (first.reported, second.reported) == ([0, 1], [2, 3])
+    assert second.user_attrs[CONFIG_KEY]["epochs"] == 4
+
+
+@pytest.mark.parametrize(
+    ("changed", "name", "says"),
+    [
+        ({"schedule": "ema"}, "learning_rate", "space.learning_rate: fidelity: must be of epochs for this objective"),
+        ({}, "epochs", 'a short run must be the beginning of a longer one where epochs is a fidelity; got "cosine"'),
+        ({"schedule": "ema", "repeats": 2}, "epochs", "repeats: must be 1 where epochs is a fidelity"),
+        ({"schedule": "ema", "folds": 2}, "epochs", "folds: must be 1 where epochs is a fidelity"),
+    ],
+)
+def test_a_fidelity_that_cannot_be_is_one_line(settings, changed, name, says):
+    with pytest.raises(TumorclsError) as caught:
+        BrainTumourObjective(**settings | changed).check_fidelity(name)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_sampled_schedule_that_cannot_go_on_ends_its_trial(settings, tmp_path):
+    objective = BrainTumourObjective(**settings | {"schedule": "constant"})
+    objective.check_fidelity("epochs")
+    with pytest.raises(TumorclsError, match=r'trial 3: schedule: .* got "cosine"'):
+        objective(Resumed(PARAMS | {"schedule": "cosine"}, tmp_path))
+
+
 def test_a_trial_that_brings_its_parameters_is_taken_as_it_is(objective):
     trial = optuna.trial.FixedTrial({**PARAMS, "epochs": 4})
     assert suggest(trial) == {**PARAMS, "epochs": 4}

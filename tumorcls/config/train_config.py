@@ -72,8 +72,9 @@ class TrainConfig(BaseModel):
     optimizer: OptimizerName = "adam"
     """Adam; AdamW, with Keras's weight decay of 0.004; or stochastic gradient descent with Nesterov momentum of 0.9."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-3
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """Whether the learning rate falls to 0 along a half cosine, an equal step each epoch, or stays."""
+    schedule: Literal["cosine", "constant", "ema"] = "cosine"
+    """Whether the learning rate falls to 0 along a half cosine, an equal step each epoch, or stays. With `ema` it stays, and a
+    moving average of the weights is what is measured and saved."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
     """Rate of the dropout before the last dense layer."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
@@ -153,6 +154,11 @@ class TrainConfig(BaseModel):
     def classes(self) -> tuple[str, ...]:
         """Class names in the order of their indices."""
         return BINARY_CLASSES if self.split.binary else CLASSES
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether a run is the beginning of one with more epochs, so that it can be taken up where it ended."""
+        return self.schedule != "cosine"
 
     @property
     def cached_views(self) -> int:

@@ -157,6 +157,12 @@ def set_batch_norm(model: keras.Model, mode: Literal["train", "freeze"]) -> None
             layer.momentum = SHORT_RUN_MOMENTUM
 
 
+def batch_norm_statistics(model: keras.Model) -> list[keras.Variable]:
+    """Returns the moving statistics that training changes: none where `set_batch_norm` froze them."""
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable]
+    return [variable for layer in layers for variable in layer.non_trainable_variables]
+
+
 def build_network(image_size: int, classes: int, *, imagenet: bool) -> keras.Model:
     """Builds the structure of a saved model with random weights, to which those of its file are given.
 

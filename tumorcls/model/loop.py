@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import keras
 from numpy.typing import NDArray
 
+from tumorcls.model.average import MovingAverage
 from tumorcls.model.backend import keras_runs_on_jax
 from tumorcls.model.pieces import Piece
 
@@ -30,6 +31,7 @@ class Loop(Protocol):
 def make_loop(
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
+    average: MovingAverage,
     *,
     convolves: bool,
     precision: Callable[[], AbstractContextManager[None]],
@@ -39,6 +41,7 @@ def make_loop(
     Args:
         model: Built.
         optimizer: Built.
+        average: Updated after each step.
         convolves: Whether a step has convolutions.
         precision: Makes a context in which training steps are traced.
     """
@@ -46,7 +49,7 @@ def make_loop(
     if keras_runs_on_jax():
         from tumorcls.model.loop_jax import JaxLoop
 
-        return JaxLoop(model, optimizer, loss, convolves=convolves, precision=precision)
+        return JaxLoop(model, optimizer, average, loss, convolves=convolves, precision=precision)
     from tumorcls.model.loop_tensorflow import TensorFlowLoop
 
-    return TensorFlowLoop(model, optimizer, loss, convolves=convolves, precision=precision)
+    return TensorFlowLoop(model, optimizer, average, loss, convolves=convolves, precision=precision)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from itertools import chain
 from typing import Any
 
 import jax
@@ -11,10 +12,11 @@ import numpy as np
 from jax import lax
 from numpy.typing import NDArray
 
+from tumorcls.model.average import MovingAverage
 from tumorcls.model.pieces import PREDICT_BATCH, Piece
 
-State = tuple[list[Any], list[Any], list[Any]]
-"""Values of what is trained, of what else the model holds, and of the optimizer."""
+State = tuple[list[Any], list[Any], list[Any], list[Any]]
+"""Values of what is trained, of what else the model holds, of the optimizer, and of the moving averages."""
 
 
 class JaxLoop:
@@ -28,6 +30,7 @@ class JaxLoop:
         self,
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer,
+        average: MovingAverage,
         loss: Callable[..., Any],
         *,
         convolves: bool,
@@ -35,7 +38,13 @@ class JaxLoop:
     ) -> None:
         self.whole = not convolves or jax.default_backend() != "cpu"
         self._model, self._optimizer, self._loss, self._precision = model, optimizer, loss, precision
-        self._variables = (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
+        self._average = average
+        self._variables = (
+            model.trainable_variables,
+            model.non_trainable_variables,
+            optimizer.variables,
+            average.variables,
+        )
         self._train = jax.jit(self._train_steps if self.whole else self._train_step, donate_argnums=0)
         self._predict = jax.jit(self._predict_batches if self.whole else self._predict_batch)
 
@@ -60,12 +69,12 @@ class JaxLoop:
 
     def predict(self, rows: Any, batches: int) -> Any:
         """Returns logits of the first batches."""
-        trained, others, _ = self._state()
+        trained, others, *_ = self._state()
         return self._predict(trained, others, rows, batches)
 
     def _state(self) -> State:
-        trained, others, optimizer = ([variable.value for variable in variables] for variables in self._variables)
-        return trained, others, optimizer
+        trained, others, optimizer, averages = ([variable.value for variable in some] for some in self._variables)
+        return trained, others, optimizer, averages
 
     def _train_steps(
         self, state: State, rows: jax.Array, targets: jax.Array, order: jax.Array, steps: jax.Array
@@ -82,7 +91,7 @@ class JaxLoop:
         return self._step(state, rows, targets)
 
     def _step(self, state: State, rows: jax.Array, targets: jax.Array) -> tuple[State, jax.Array]:
-        trained, others, optimizer = state
+        trained, others, optimizer, averages = state
 
         def loss_of(trained: list[Any], others: list[Any]) -> tuple[jax.Array, list[Any]]:
             with self._precision():
@@ -91,7 +100,13 @@ class JaxLoop:
 
         (loss, others), gradients = jax.value_and_grad(loss_of, has_aux=True)(trained, others)
         trained, optimizer = self._optimizer.stateless_apply(optimizer, gradients, trained)
-        return (trained, others, optimizer), loss
+        return self._averaged((trained, others, optimizer, averages)), loss
+
+    def _averaged(self, state: State) -> State:
+        pairs = (zip(variables, values, strict=True) for variables, values in zip(self._variables, state, strict=True))
+        with keras.StatelessScope(state_mapping=list(chain.from_iterable(pairs))) as scope:
+            self._average.update()
+        return (*state[:3], [scope.get_current_value(variable) for variable in self._average.variables])
 
     def _predict_batches(self, trained: list[Any], others: list[Any], rows: jax.Array, batches: jax.Array) -> jax.Array:
         def batch(number: Any, logits: jax.Array) -> jax.Array:

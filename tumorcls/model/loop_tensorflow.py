@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from tumorcls.model.average import MovingAverage
 from tumorcls.model.pieces import PREDICT_BATCH, Piece
 
 
@@ -22,6 +23,7 @@ class TensorFlowLoop:
         self,
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer,
+        average: MovingAverage,
         loss: Callable[..., Any],
         *,
         convolves: bool,
@@ -30,6 +32,7 @@ class TensorFlowLoop:
         self.whole = True
         self._model, self._optimizer, self._loss, self._precision = model, optimizer, loss, precision
         self._trained = model.trainable_variables
+        self._average = average
         compiled = not convolves or bool(tf.config.list_physical_devices("GPU"))
         self._train = tf.function(self._train_steps, jit_compile=compiled, reduce_retracing=True, autograph=False)
         self._predict = tf.function(self._predict_batches, jit_compile=False, reduce_retracing=True, autograph=False)
@@ -64,6 +67,7 @@ class TensorFlowLoop:
         with tf.GradientTape() as tape, self._precision():
             loss = self._loss(targets, self._model(rows, training=True))
         self._optimizer.apply(tape.gradient(loss, self._trained), self._trained)
+        self._average.update()
         return loss
 
     def _predict_batches(self, rows: tf.Tensor, batches: tf.Tensor) -> tf.Tensor:

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from tumorcls.cache.arrays import Rows
 from tumorcls.config.train_config import NoiseName, OptimizerName, TrainableFrom, TrainConfig, ViewRecipe
-from tumorcls.model.backbone import build_backbone, build_classifier, set_batch_norm, split_backbone, weights_sha256
+from tumorcls.model.average import MovingAverage
+from tumorcls.model.backbone import (
+    batch_norm_statistics,
+    build_backbone,
+    build_classifier,
+    set_batch_norm,
+    split_backbone,
+    weights_sha256,
+)
 from tumorcls.model.backend import gains_by_bfloat16, placed_bytes
 from tumorcls.model.layers import RandomAugment, VariableDropout, assign_recipe, mixed_precision
 from tumorcls.model.loop import make_loop
@@ -53,6 +61,7 @@ class ProgramKey:
     classes: int
     takes_activations: bool
     mixed: bool
+    averaged: bool
 
     @classmethod
     def of(cls, config: TrainConfig) -> "ProgramKey":
@@ -68,6 +77,7 @@ class ProgramKey:
             classes=len(config.classes),
             takes_activations=config.cached_views > 0,
             mixed=_is_mixed(config),
+            averaged=config.schedule == "ema",
         )
 
 
@@ -96,8 +106,12 @@ class TrainingProgram:
         self._optimizer.build(self._model.trainable_variables)
         convolves = config.trainable_from != "head" or not self.takes_activations
         halved = self._trained.layers if _is_mixed(config) else []
-        self._loop = make_loop(self._model, self._optimizer, convolves=convolves, precision=lambda: mixed_precision(halved))
-        self._variables: list[Any] = [*self._model.variables, *self._optimizer.variables]
+        averaged = [*self._model.trainable_variables, *batch_norm_statistics(self._trained)] if config.schedule == "ema" else []
+        self._average = MovingAverage(averaged, self._optimizer.iterations)
+        self._loop = make_loop(
+            self._model, self._optimizer, self._average, convolves=convolves, precision=lambda: mixed_precision(halved)
+        )
+        self._variables: list[Any] = [*self._model.variables, *self._optimizer.variables, *self._average.variables]
         self._initial = [ops.convert_to_numpy(v).copy() for v in self._variables]
         self.frozen_sha256 = None if self.frozen is None else weights_sha256(self.frozen)
         self.activations_key = f"{self.frozen_sha256} {config.trainable_from}" if self.takes_activations else "images"
@@ -125,11 +139,12 @@ class TrainingProgram:
             variable.assign(_seed_state(next(children)) if _is_seed_state(variable) else value)
         kernel = keras.initializers.GlorotUniform(seed=next(children) >> 1)(self._head.kernel.shape)
         self._head.kernel.assign(kernel)
+        self._average.begin()
         self._dropout.rate.assign(config.dropout)
         self.set_view_recipe(config.view_recipe)
 
     def state(self) -> list[NDArray[Any]]:
-        """Returns all that training changes: weights, statistics, optimizer, random states."""
+        """Returns all that training changes: weights, statistics, their averages, optimizer, random states."""
         return [ops.convert_to_numpy(variable) for variable in self._variables]
 
     def set_state(self, state: Sequence[NDArray[Any]]) -> None:
@@ -173,7 +188,9 @@ class TrainingProgram:
         """
         size = min(batch_size, len(order))
         batches = order[: len(order) // size * size].reshape(-1, size).astype(np.int32)
-        return self._loop.train(training_pieces(inputs, targets, batches, self._loop.whole)) / len(batches)
+        pieces = training_pieces(inputs, targets, batches, self._loop.whole)
+        with self._average.set_aside():
+            return self._loop.train(pieces) / len(batches)
 
     def place_parts(self, parts: Sequence[Rows]) -> PlacedParts | None:
         """Returns rows in the memory of the device, to predict; None where they take too much of it, or nothing is gained."""

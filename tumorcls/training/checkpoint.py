@@ -1,4 +1,4 @@
-"""What a run needs to go on after its last whole epoch, in one file: a lost trial does not begin again at its beginning."""
+"""What a run needs to go on after its last whole epoch, in one file, whether it was lost or paused."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,17 +18,44 @@ from tumorcls.training.validation import Epoch, Measured
 
 
 @dataclass(frozen=True)
+class Checkpoints:
+    """When the state of runs is kept, and where.
+
+    Attributes:
+        folder: Takes the states.
+        each_epoch: After each epoch, so that little is lost with a worker.
+        paused: After the last epoch, for a run may be taken up again with more epochs. Whoever listens to it knows the epochs
+            that it had then, and hears of new ones only.
+    """
+
+    folder: Path
+    each_epoch: bool = True
+    paused: bool = False
+
+    def of(self, config: TrainConfig, seed: int, data: str) -> "Checkpoint":
+        """Returns the checkpoint of a run; `data` names the content of the images it trains and validates on.
+
+        A run of another config, seed, data or backend has another one. Only the number of epochs may differ, where a run is the
+        beginning of a longer one.
+        """
+        backend = f"{keras.backend.backend()} {keras.__version__}"
+        settings = config.model_dump(mode="json", exclude={"epochs"} if config.can_go_on else None)
+        key = content_key(config=settings, seed=seed, data=data, backend=backend)
+        return Checkpoint(self.folder / f"{key}.npz", self.each_epoch, self.paused)
+
+
+@dataclass(frozen=True)
 class Checkpoint:
-    """The place of one run's checkpoint. A run of another config, seed, data or backend has another place."""
+    """One run's checkpoint; see `Checkpoints`."""
 
     path: Path
+    each_epoch: bool = True
+    paused: bool = False
 
-    @classmethod
-    def of(cls, folder: Path, config: TrainConfig, seed: int, data: str) -> "Checkpoint":
-        """Returns the place of a run in a folder; `data` names the content of the images it trains and validates on."""
-        backend = f"{keras.backend.backend()} {keras.__version__}"
-        key = content_key(config=config.model_dump(mode="json"), seed=seed, data=data, backend=backend)
-        return cls(folder / f"{key}.npz")
+    def keep(self, program: TrainingProgram, epochs: Sequence[Epoch], total: int) -> None:
+        """Writes the checkpoint, where one is wanted after these epochs of a run that has so many in all."""
+        if self.each_epoch or (self.paused and len(epochs) == total):
+            self.write(program, epochs)
 
     def write(self, program: TrainingProgram, epochs: Sequence[Epoch]) -> None:
         """Replaces the checkpoint. One that cannot be written, on a full disk say, is done without, and the run goes on."""
@@ -38,12 +65,22 @@ class Checkpoint:
         except OSError as error:
             print(f"no checkpoint after epoch {epochs[-1].number}: {error}")
 
-    def restore(self, program: TrainingProgram) -> list[Epoch]:
-        """Puts a program in the state of the checkpoint; returns the epochs before it, none where there is none to be read."""
+    def restore(self, program: TrainingProgram, total: int) -> list[Epoch]:
+        """Puts a program in the state of the checkpoint.
+
+        Args:
+            program: Which is not changed where nothing is restored.
+            total: How many epochs the run is to have; a checkpoint of more is of no use to it.
+
+        Returns:
+            The epochs before the checkpoint; none where there is none that can be used.
+        """
         stored = load_arrays(self.path, ("arr_0",))
         if stored is None:
             return []
         payload = json.loads(stored.pop("arr_0").tobytes())
+        if len(payload) > total:
+            return []
         try:
             program.set_state([stored[f"arr_{number}"] for number in range(1, len(stored) + 1)])
         except ValueError as error:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -16,7 +16,7 @@ from tumorcls.data.prepare import PreparedData, prepare
 from tumorcls.model.calibration import MAX_ERROR, Calibration, calibrate
 from tumorcls.model.pieces import Placed
 from tumorcls.model.program import ProgramCache, TrainingProgram
-from tumorcls.training.checkpoint import Checkpoint
+from tumorcls.training.checkpoint import Checkpoints
 from tumorcls.training.device_cache import DeviceCache
 from tumorcls.training.features import Features
 from tumorcls.training.measured_with import fingerprint
@@ -112,7 +112,7 @@ class Trainer:
         on_epoch_end: Callable[[Epoch], None],
         *,
         fold: Fold | None = None,
-        checkpoints: Path | None = None,
+        checkpoints: Checkpoints | None = None,
         final: bool = False,
     ) -> Fitted:
         """Trains one model.
@@ -123,8 +123,8 @@ class Trainer:
                 process. Cached views are the exception: all trials share them.
             on_epoch_end: Called after each epoch; what it raises ends the run.
             fold: One of `folds` instead of the train and the validation part.
-            checkpoints: A folder that takes the state after each epoch. Where the same run left one there, in this process or
-                another, it goes on from there, and gives what it would have given; the epochs before are reported again.
+            checkpoints: Where the state is kept. Where the same run, or one with fewer epochs whose beginning is the same, left
+                it there, in this process or another, it goes on from there, and gives what it would have given.
             final: Train on the development part, validation images too; nothing is left to measure.
 
         Returns:
@@ -142,11 +142,15 @@ class Trainer:
         order_rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
         targets = train.targets(config.label_smoothing)
         program.reset(config, seed)
-        checkpoint = self._checkpoint(checkpoints, config, seed, train, validation)
-        epochs = checkpoint.restore(program) if checkpoint else []
+        data = f"{train.key} {validation.images.key if validation else ''}"
+        checkpoint = checkpoints.of(config, seed, data) if checkpoints else None
+        epochs = checkpoint.restore(program, config.epochs) if checkpoint else []
+        if validation and len(epochs) == config.epochs:  # it was lost after that, or was to be longer: the last one counts
+            epochs[-1] = replace(epochs[-1], measured=validation.measure(program, config, final=True))
         for epoch in epochs:
             order_rng.permutation(rows)
-            on_epoch_end(epoch)
+            if checkpoint and not checkpoint.paused:
+                on_epoch_end(epoch)
         training = validating = 0.0
         for number in range(len(epochs), config.epochs):
             begun = perf_counter()
@@ -159,7 +163,7 @@ class Trainer:
             validating += perf_counter() - trained
             epochs.append(Epoch(number, loss, measured))
             if checkpoint:
-                checkpoint.write(program, epochs)
+                checkpoint.keep(program, epochs, config.epochs)
             on_epoch_end(epochs[-1])
         seconds = Seconds(training, validating, perf_counter() - started)
         return Fitted(program, config, tuple(epochs), seconds, validation.images if validation else None)
@@ -181,13 +185,6 @@ class Trainer:
         key = (train.key, program.activations_key, view, config.view_recipe if view is not None else None)
         return self._device.get(key, Placed, lambda: program.place(rows())) or rows()
 
-    def _checkpoint(
-        self, folder: Path | None, config: TrainConfig, seed: int, train: ImageSet, validation: Validation | None
-    ) -> Checkpoint | None:
-        if folder is None:
-            return None
-        return Checkpoint.of(folder, config, seed, f"{train.key} {validation.images.key if validation else ''}")
-
     @property
     def _arrays(self) -> ArrayCache:
         return ArrayCache(self.cache)
@@ -203,6 +200,6 @@ def learning_rate_at(config: TrainConfig, epoch: int) -> float:
     ``cosine`` begins at `config.learning_rate` and would reach 0 after the last epoch (Loshchilov and Hutter, SGDR, ICLR 2017,
     without restarts). A run's value is its last epoch's, and small last steps make that one less of a lottery.
     """
-    if config.schedule == "constant":
+    if config.schedule != "cosine":
         return config.learning_rate
     return config.learning_rate * (1 + math.cos(math.pi * epoch / config.epochs)) / 2

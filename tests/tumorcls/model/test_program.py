@@ -66,11 +66,24 @@ def test_so_does_one_with_another_optimizer_and_smoothed_labels(program, make_co
     assert (run(program, make_config(), 1)[1] != fresh).any(), "Adam takes other steps"
 
 
+def test_so_does_one_that_averages_and_it_takes_the_same_steps(programs, program, make_config):
+    config, other = (make_config(schedule="ema", dropout=dropout) for dropout in (0.5, 0.1))
+    averaging = programs.get(config)
+    (losses, logits), _, (losses_again, logits_again) = (run(averaging, c, 1) for c in (config, other, config))
+    np.testing.assert_array_equal(losses_again, losses)
+    np.testing.assert_array_equal(logits_again, logits)
+    trained_losses, trained_logits = run(program, make_config(schedule="constant"), 1)
+    np.testing.assert_array_equal(losses, trained_losses)
+    assert (logits != trained_logits).any()
+    with averaging._average.set_aside():
+        np.testing.assert_array_equal(averaging.predict_logits(data_for(averaging, config)[0]), trained_logits)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("start", ["block7", "all"])
-def test_so_does_one_with_drop_connect_and_batch_norm_in_another_process(make_config, start):
-    first = make_config(trainable_from=start, dropout=0.3)
-    second = make_config(trainable_from=start, dropout=0.1, noise_intensity=1.0)
+@pytest.mark.parametrize(("start", "schedule"), [("block7", "cosine"), ("all", "cosine"), ("block7", "ema")])
+def test_so_does_one_with_drop_connect_and_batch_norm_in_another_process(make_config, start, schedule):
+    first = make_config(trainable_from=start, schedule=schedule, dropout=0.3)
+    second = make_config(trainable_from=start, schedule=schedule, dropout=0.1, noise_intensity=1.0)
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=in_fresh_process, args=(there, first.model_dump(mode="json"), 5))

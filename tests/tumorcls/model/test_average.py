@@ -1,0 +1,79 @@
+"""Averages are what the arithmetic of a moving average gives, whatever runs the steps."""
+
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+
+from tumorcls.model.average import MovingAverage
+from tumorcls.model.loop import make_loop
+from tumorcls.model.pieces import Piece
+
+STEPS = 20
+
+
+def make_small():
+    """Returns what is averaged of a network with BatchNormalization, its average and its loop."""
+    keras.utils.set_random_seed(0)
+    norm = keras.layers.BatchNormalization()
+    model = keras.Sequential([keras.Input((6,)), norm, keras.layers.Dense(4)])
+    optimizer = keras.optimizers.Adam(0.05)
+    optimizer.build(model.trainable_variables)
+    averaged = [*model.trainable_variables, *norm.non_trainable_variables]
+    average = MovingAverage(averaged, optimizer.iterations)
+    return averaged, average, make_loop(model, optimizer, average, convolves=False, precision=contextlib.nullcontext)
+
+
+def piece(first, steps):
+    """Returns steps `first` and following of a fixed run, eight rows each."""
+    generator = np.random.default_rng(0)
+    rows = generator.normal(0, 1, (64, 6)).astype(np.float32)
+    order = generator.integers(0, 64, (STEPS, 8)).astype(np.int32)
+    return Piece(rows, np.eye(4, dtype=np.float32)[np.arange(64) % 4], order[first : first + steps], steps)
+
+
+def values(variables):
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def test_an_average_follows_its_variable_at_the_decay_of_the_step(monkeypatch):
+    monkeypatch.setattr("tumorcls.model.average.MAX_DECAY", 0.6)
+    averaged, average, loop = make_small()
+    expected = values(averaged)
+    for step in range(STEPS):
+        loop.train([piece(step, 1)])
+        decay = min(0.6, (2 + step) / (11 + step))
+        expected = [decay * mean + (1 - decay) * now for mean, now in zip(expected, values(averaged), strict=True)]
+    assert decay == 0.6
+    for mean, wanted, now in zip(values(average.variables), expected, values(averaged), strict=True):
+        np.testing.assert_allclose(mean, wanted, rtol=1e-4, atol=1e-6)
+        assert np.abs(mean - now).max() > 1e-3, "it is not the variable itself"
+
+
+def test_many_steps_in_one_dispatch_give_what_they_give_one_by_one():
+    (_, together, loop), (_, one_by_one, other) = make_small(), make_small()
+    loop.train([piece(0, STEPS)])
+    for step in range(STEPS):
+        other.train([piece(step, 1)])
+    np.testing.assert_allclose(flat(values(together.variables)), flat(values(one_by_one.variables)), rtol=1e-4, atol=1e-6)
+
+
+def test_variables_hold_their_averages_except_while_they_are_trained():
+    averaged, average, loop = make_small()
+    loop.train([piece(0, 3)])
+    trained, means = values(averaged), values(average.variables)
+    with average.set_aside():
+        np.testing.assert_array_equal(flat(values(averaged)), flat(means))
+    np.testing.assert_array_equal(flat(values(averaged)), flat(trained))
+    with pytest.raises(ZeroDivisionError), average.set_aside():
+        raise ZeroDivisionError
+    np.testing.assert_array_equal(flat(values(averaged)), flat(trained))
+    average.begin()
+    np.testing.assert_array_equal(flat(values(average.variables)), flat(trained))
+    loop.train([piece(3, 1)])
+    assert (flat(values(average.variables)) != flat(trained)).any(), "the two share no memory"
+
+
+def flat(arrays):
+    return np.concatenate([array.ravel() for array in arrays])

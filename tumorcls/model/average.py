@@ -1,0 +1,65 @@
+"""The moving average of what a program trains, kept up inside its compiled steps."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import keras
+from keras import ops
+
+MAX_DECAY = 0.99
+"""Of the average at each step. The last hundred steps weigh two thirds of it: on few images that is an epoch or two."""
+
+
+class MovingAverage:
+    """An exponential moving average of variables (Polyak and Juditsky, SIAM J. Control Optim. 30, 1992).
+
+    After t steps the decay is min(`MAX_DECAY`, (1 + t) / (10 + t)), as `tf.train.ExponentialMovingAverage` has it, so that a
+    run of 50 steps does not end near its first weights. Keras's `use_ema` has one decay for all steps, and leaves out the
+    statistics of BatchNormalization, which would then be those of other weights.
+
+    Attributes:
+        variables: The averages, one for each variable.
+    """
+
+    def __init__(self, averaged: Sequence[keras.Variable], steps: keras.Variable) -> None:
+        """Makes averages that are what the variables are now.
+
+        Args:
+            averaged: What is averaged; may be nothing.
+            steps: Counts the steps that were taken; read, and never written.
+        """
+        self._averaged = list(averaged)
+        self._steps = steps
+        self.variables = [keras.Variable(ops.copy(variable), trainable=False, name="average") for variable in averaged]
+
+    def begin(self) -> None:
+        """Makes each average what its variable is now."""
+        for variable, average in zip(self._averaged, self.variables, strict=True):
+            average.assign(ops.copy(variable))
+
+    def update(self) -> None:
+        """Takes a step's new values in; part of a compiled step."""
+        if not self.variables:
+            return
+        steps = ops.cast(self._steps, "float32")
+        decay = ops.minimum(MAX_DECAY, (1.0 + steps) / (10.0 + steps))
+        for variable, average in zip(self._averaged, self.variables, strict=True):
+            average.assign(decay * average + (1.0 - decay) * variable)
+
+    @contextlib.contextmanager
+    def set_aside(self) -> Iterator[None]:
+        """Gives the variables the values that are trained while the block runs, and those of their averages afterwards.
+
+        So whatever measures, predicts or saves between two epochs takes the averages, and need not know of them.
+        """
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for variable, average in zip(self._averaged, self.variables, strict=True):
+            value = ops.copy(variable)
+            variable.assign(ops.copy(average))
+            average.assign(value)
