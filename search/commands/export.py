@@ -11,17 +11,29 @@ from search.commands.shared import ANY_STUDY, STORAGE, open_any, print_written, 
 @ANY_STUDY
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write instead of printing.")
 @click.option("--trial", type=click.IntRange(min=0), help="A trial's number instead of the best trial.")
+@click.option(
+    "--best",
+    type=click.Choice(["estimate", "value"]),
+    default="value",
+    show_default=True,
+    help="What the best trial has: the best estimate from similar configs, or the best value, which holds luck.",
+)
 @click.option("--by", metavar="METRIC", help="With several directions: the metric whose best is taken, or compromise.")
 @STORAGE
-def command(study: str, output: Path | None, trial: int | None, by: str | None, storage: str | None) -> None:
+def command(study: str, output: Path | None, trial: int | None, best: str, by: str | None, storage: str | None) -> None:
     """Write the best trial as a TOML config with its provenance: the winner of the finalists, where there is one."""
     from search.files import write
     from search.results.export import export_trial
     from search.results.finalists import load_ranking
+    from search.results.winner import likely_best
 
     with open_any(study, storage) as opened:
         ranking = load_ranking(opened.study) if trial is None and by is None else None
-        document = export_trial(opened.study, opened.spec, opened.url, trial, by, ranking)
+        won = ranking is not None and ranking.winner is not None
+        likely = likely_best(opened.study) if best == "estimate" and trial is None and by is None and not won else None
+        document = export_trial(opened.study, opened.spec, opened.url, trial, by, ranking, likely)
+    if likely is not None and likely.differs:
+        say(likely.describe())
     if ranking is not None and ranking.winner is not None:
         say(f"trial {ranking.winner.number}, the winner of {ranking.study}: {ranking.describe_choice()}")
     if output is None:

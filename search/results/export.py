@@ -17,6 +17,7 @@ from search.records.attributes import config_of, provenance_of, seed_of, warm_li
 from search.records.values import value_names
 from search.results.finalist_ranking import Ranking
 from search.results.ranking import best_trials
+from search.results.winner import Winner
 from search.storage.url import hide_password
 from search.study_file.env import variables_in
 from search.study_file.load import StudySpec
@@ -33,6 +34,7 @@ def export_trial(
     number: int | None = None,
     by: str | None = None,
     ranking: Ranking | None = None,
+    likely: Winner | None = None,
 ) -> str:
     """Returns a COMPLETE trial as TOML: the tables ``config`` and ``provenance``.
 
@@ -40,16 +42,19 @@ def export_trial(
         study: The study.
         spec: The study's file; None where a URL named the study, whose parameters then are the config.
         url: The storage; its password is left out.
-        number: The trial; None for the winner of the finalists, or else the best one.
+        number: The trial; None for the winner of the finalists, or else the likely best, or else that of the best value.
         by: How to choose from the Pareto front of several directions: the name of a metric, whose best is taken, or
             `COMPROMISE`.
         ranking: The study's finalists, whose winner is taken unless `number` or `by` says otherwise.
+        likely: The likely best trial, where no finalist has won.
 
     Raises:
         StudyError: There is no such trial, or not one best trial.
     """
     winner = ranking.winner if ranking is not None and number is None and by is None else None
-    trial = _choose(study, winner.number if winner is not None else number, by)
+    likely = likely if number is None and by is None and winner is None else None
+    chosen = winner.number if winner is not None else likely.trial.number if likely is not None else number
+    trial = _choose(study, chosen, by)
     document: dict[str, Any] = {"config": _config(trial, spec), "provenance": _provenance(study, trial, spec, url)}
     if by is not None:
         document["provenance"]["chosen_by"] = by
@@ -63,6 +68,10 @@ def export_trial(
             "seeds": list(winner.values),
             "values": list(winner.values.values()),
         }
+    if likely is not None:
+        document["provenance"]["estimate"] = likely.estimate
+        if likely.differs:
+            header += f"# Chosen by estimate: {likely.describe()}.\n"
     where = f'study "{study.study_name}": trial {trial.number}'
     return f"{header}\n{_as_toml(document, spec, where)}"
 

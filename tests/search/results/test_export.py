@@ -128,3 +128,39 @@ def test_a_file_is_written_whole_or_not_at_all(folder):
     with pytest.raises(StorageError, match="must be writable"):
         write_document("a = 1\n", Path("taken"))
     assert [path for path in folder.iterdir() if path.name.startswith(".")] == []
+
+
+def lucky_study(storage, name="demo"):
+    """A study whose best value is one trial's luck: a neighbour of the same config is far below."""
+    study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+    space = {"x": optuna.distributions.FloatDistribution(-10, 10)}
+    values = [(at - 10, 0.8 - 0.001 * (at - 14) ** 2) for at in range(0, 20)] + [(-9.5, 0.85), (-9.6, 0.6)]
+    for x, value in values:
+        study.add_trial(optuna.create_trial(value=value, params={"x": float(x)}, distributions=space))
+    return study
+
+
+def test_export_writes_the_likely_best_and_says_so(write, search, tmp_path):
+    lucky_study(f"sqlite:///{tmp_path}/demo.db")
+    path = write()
+    done = search("export", path, "-o", "best.toml", "--best", "estimate")
+    document = tomllib.loads(Path("best.toml").read_text())
+    assert document["provenance"]["trial"] == 14
+    assert document["provenance"]["estimate"] == pytest.approx(0.8, abs=0.02)
+    said = r"trial 14 (0.8, estimated 0."
+    assert said in done.stderr
+    assert "instead of trial 20 (0.85, estimated 0." in done.stderr
+    assert f"# Chosen by estimate: {said}" in Path("best.toml").read_text()
+    done = search("export", path, "-o", "lucky.toml", "--best", "value")
+    lucky = tomllib.loads(Path("lucky.toml").read_text())
+    assert (lucky["provenance"]["trial"], "estimate" in lucky["provenance"], done.stderr) == (20, False, "")
+    done = search("export", path, "-o", "one.toml", "--trial", "3")
+    assert (tomllib.loads(Path("one.toml").read_text())["provenance"]["trial"], done.stderr) == (3, "")
+
+
+def test_where_both_are_one_trial_nothing_is_said(write, search, tmp_path):
+    study = lucky_study(f"sqlite:///{tmp_path}/demo.db")
+    space = {"x": optuna.distributions.FloatDistribution(-10, 10)}
+    study.add_trial(optuna.create_trial(value=0.9, params={"x": 4.0}, distributions=space))
+    done = search("export", write(), "-o", "best.toml", "--best", "estimate")
+    assert (tomllib.loads(Path("best.toml").read_text())["provenance"]["trial"], done.stderr) == (22, "")
