@@ -1,7 +1,6 @@
 """The moving average of what a program trains, kept up inside its compiled steps."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import keras
 from keras import ops
@@ -16,6 +15,9 @@ class MovingAverage:
     After t steps the decay is min(`MAX_DECAY`, (1 + t) / (10 + t)), as `tf.train.ExponentialMovingAverage` has it, so that a
     run of 50 steps does not end near its first weights. Keras's `use_ema` has one decay for all steps, and leaves out the
     statistics of BatchNormalization, which would then be those of other weights.
+
+    Between two dispatches of a training loop the model's variables hold the averages, and these what is trained: so whatever
+    measures, predicts or saves takes the averages, and need not know of them.
 
     Attributes:
         variables: The averages, one for each variable.
@@ -46,19 +48,8 @@ class MovingAverage:
         for variable, average in zip(self._averaged, self.variables, strict=True):
             average.assign(decay * average + (1.0 - decay) * variable)
 
-    @contextlib.contextmanager
-    def set_aside(self) -> Iterator[None]:
-        """Gives the variables the values that are trained while the block runs, and those of their averages afterwards.
-
-        So whatever measures, predicts or saves between two epochs takes the averages, and need not know of them.
-        """
-        self._swap()
-        try:
-            yield
-        finally:
-            self._swap()
-
-    def _swap(self) -> None:
+    def swap(self) -> None:
+        """Exchanges the variables and their averages; a second time undoes it. Part of a compiled program."""
         for variable, average in zip(self._averaged, self.variables, strict=True):
             value = ops.copy(variable)
             variable.assign(ops.copy(average))

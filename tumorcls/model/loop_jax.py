@@ -84,11 +84,12 @@ class JaxLoop:
             state, loss = self._step(state, rows[order[number]], targets[order[number]])
             return state, total + loss
 
-        done: tuple[State, jax.Array] = lax.fori_loop(0, steps, step, (state, jnp.float32(0.0)))
-        return done
+        state, losses = lax.fori_loop(0, steps, step, (self._after(self._average.swap, state), jnp.float32(0.0)))
+        return self._after(self._average.swap, state), losses
 
     def _train_step(self, state: State, rows: jax.Array, targets: jax.Array, *_: Any) -> tuple[State, jax.Array]:
-        return self._step(state, rows, targets)
+        state, loss = self._step(self._after(self._average.swap, state), rows, targets)
+        return self._after(self._average.swap, state), loss
 
     def _step(self, state: State, rows: jax.Array, targets: jax.Array) -> tuple[State, jax.Array]:
         trained, others, optimizer, averages = state
@@ -100,13 +101,15 @@ class JaxLoop:
 
         (loss, others), gradients = jax.value_and_grad(loss_of, has_aux=True)(trained, others)
         trained, optimizer = self._optimizer.stateless_apply(optimizer, gradients, trained)
-        return self._averaged((trained, others, optimizer, averages)), loss
+        return self._after(self._average.update, (trained, others, optimizer, averages)), loss
 
-    def _averaged(self, state: State) -> State:
+    def _after(self, change: Callable[[], None], state: State) -> State:
+        """Returns a state after what `change` assigns to the variables."""
         pairs = (zip(variables, values, strict=True) for variables, values in zip(self._variables, state, strict=True))
         with keras.StatelessScope(state_mapping=list(chain.from_iterable(pairs))) as scope:
-            self._average.update()
-        return (*state[:3], [scope.get_current_value(variable) for variable in self._average.variables])
+            change()
+        trained, others, optimizer, averages = ([scope.get_current_value(v) for v in some] for some in self._variables)
+        return trained, others, optimizer, averages
 
     def _predict_batches(self, trained: list[Any], others: list[Any], rows: jax.Array, batches: jax.Array) -> jax.Array:
         def batch(number: Any, logits: jax.Array) -> jax.Array:

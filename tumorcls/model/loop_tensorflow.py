@@ -61,7 +61,10 @@ class TensorFlowLoop:
             return number + 1, total + self._step(tf.gather(rows, picked), tf.gather(targets, picked))
 
         start = (tf.constant(0), tf.constant(0.0))
-        return tf.while_loop(lambda number, _: number < steps, step, start, parallel_iterations=1)[1]
+        self._average.swap()
+        losses = tf.while_loop(lambda number, _: number < steps, step, start, parallel_iterations=1)[1]
+        self._average.swap()
+        return losses
 
     def _step(self, rows: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape, self._precision():

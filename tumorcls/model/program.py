@@ -188,9 +188,7 @@ class TrainingProgram:
         """
         size = min(batch_size, len(order))
         batches = order[: len(order) // size * size].reshape(-1, size).astype(np.int32)
-        pieces = training_pieces(inputs, targets, batches, self._loop.whole)
-        with self._average.set_aside():
-            return self._loop.train(pieces) / len(batches)
+        return self._loop.train(training_pieces(inputs, targets, batches, self._loop.whole)) / len(batches)
 
     def place_parts(self, parts: Sequence[Rows]) -> PlacedParts | None:
         """Returns rows in the memory of the device, to predict; None where they take too much of it, or nothing is gained."""

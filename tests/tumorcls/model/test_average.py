@@ -4,7 +4,6 @@ import contextlib
 
 import keras
 import numpy as np
-import pytest
 
 from tumorcls.model.average import MovingAverage
 from tumorcls.model.loop import make_loop
@@ -39,40 +38,39 @@ def values(variables):
 
 def test_an_average_follows_its_variable_at_the_decay_of_the_step(monkeypatch):
     monkeypatch.setattr("tumorcls.model.average.MAX_DECAY", 0.6)
-    averaged, average, loop = make_small()
-    expected = values(averaged)
+    held, average, loop = make_small()
+    expected = values(held)
     for step in range(STEPS):
         loop.train([piece(step, 1)])
         decay = min(0.6, (2 + step) / (11 + step))
-        expected = [decay * mean + (1 - decay) * now for mean, now in zip(expected, values(averaged), strict=True)]
+        trained = values(average.variables)  # between two dispatches they are exchanged
+        expected = [decay * mean + (1 - decay) * now for mean, now in zip(expected, trained, strict=True)]
     assert decay == 0.6
-    for mean, wanted, now in zip(values(average.variables), expected, values(averaged), strict=True):
+    for mean, wanted, now in zip(values(held), expected, trained, strict=True):
         np.testing.assert_allclose(mean, wanted, rtol=1e-4, atol=1e-6)
         assert np.abs(mean - now).max() > 1e-3, "it is not the variable itself"
 
 
 def test_many_steps_in_one_dispatch_give_what_they_give_one_by_one():
-    (_, together, loop), (_, one_by_one, other) = make_small(), make_small()
+    (held, together, loop), (others_held, one_by_one, other) = make_small(), make_small()
     loop.train([piece(0, STEPS)])
     for step in range(STEPS):
         other.train([piece(step, 1)])
-    np.testing.assert_allclose(flat(values(together.variables)), flat(values(one_by_one.variables)), rtol=1e-4, atol=1e-6)
+    for found, expected in ((held, others_held), (together.variables, one_by_one.variables)):
+        np.testing.assert_allclose(flat(values(found)), flat(values(expected)), rtol=1e-4, atol=1e-6)
 
 
-def test_variables_hold_their_averages_except_while_they_are_trained():
-    averaged, average, loop = make_small()
+def test_what_is_swapped_or_begun_anew_shares_no_memory():
+    held, average, loop = make_small()
     loop.train([piece(0, 3)])
-    trained, means = values(averaged), values(average.variables)
-    with average.set_aside():
-        np.testing.assert_array_equal(flat(values(averaged)), flat(means))
-    np.testing.assert_array_equal(flat(values(averaged)), flat(trained))
-    with pytest.raises(ZeroDivisionError), average.set_aside():
-        raise ZeroDivisionError
-    np.testing.assert_array_equal(flat(values(averaged)), flat(trained))
+    means, trained = values(held), values(average.variables)
+    average.swap()
+    np.testing.assert_array_equal(flat(values([*held, *average.variables])), flat([*trained, *means]))
     average.begin()
     np.testing.assert_array_equal(flat(values(average.variables)), flat(trained))
     loop.train([piece(3, 1)])
-    assert (flat(values(average.variables)) != flat(trained)).any(), "the two share no memory"
+    assert (flat(values(average.variables)) != flat(trained)).any()
+    assert (flat(values(average.variables)) != flat(values(held))).any()
 
 
 def flat(arrays):
