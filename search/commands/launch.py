@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 @click.option("--take-over", is_flag=True, help="Drive the study although a driver on another machine may be alive.")
 @click.option("--as", "name", metavar="NAME", help="Another name than the file's; other commands call it STUDY.toml#NAME.")
 @click.option(
-    "--warm-start", "source", metavar="STUDY", help="Learn from a study: its name in this storage, or STUDY.toml, or URL#NAME."
+    "--warm-start",
+    "sources",
+    metavar="STUDY[,STUDY...]",
+    help="Learn from a study: its name in this storage, or STUDY.toml, or URL#NAME; of several, try what did best across them.",
 )
 @STORAGE
 def command(
@@ -31,7 +34,7 @@ def command(
     quiet: bool,
     take_over: bool,
     name: str | None,
-    source: str | None,
+    sources: str | None,
     storage: str | None,
 ) -> int:
     """Create or resume a study and run its trials.
@@ -40,7 +43,7 @@ def command(
     """
     from search.driver.launch import launch as run
     from search.storage.open import close
-    from search.storage.reference import read_source
+    from search.storage.reference import read_sources
     from search.storage.url import hide_password
     from search.study_file.load import renamed
     from search.study_file.samplers import drawn_alone
@@ -58,7 +61,7 @@ def command(
         workers=workers,
         url=storage,
         take_over=take_over,
-        warm_start=read_source(source, storage or spec.storage) if source else None,
+        warm_start=read_sources(sources, storage or spec.storage) if sources else (),
         quiet=quiet,
     )
     if not quiet:

@@ -14,11 +14,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.driver.baseline import complete
 from search.driver.initial_design import initial_design
 from search.optuna_internals import add_trial, storage_of, suggest, trial_id_of
-from search.records.attributes import QUEUED_KEY, SEED_KEY, is_warm, queued_of, retry_of, seed_of
+from search.records.attributes import QUEUED_KEY, SEED_KEY, is_warm, portfolio_of, queued_of, retry_of, seed_of
 from search.seeds import Stream, derive
 from search.storage.open import study_lock
 from search.study_file import samplers
 from search.study_file.conditions import is_active
+from search.study_file.distributions import check_value
 from search.study_file.load import StudySpec
 
 
@@ -36,7 +37,8 @@ class TrialSource:
     def __init__(self, study: optuna.Study, spec: StudySpec) -> None:
         self._study = study
         self._spec = spec
-        queue: list[Mapping[str, Any]] = [dict(entry) for entry in spec.enqueue]
+        queue: list[Mapping[str, Any]] = [dict(entry) for entry in (*spec.enqueue, *_portfolio(study, spec))]
+        self._first_drawn = len(queue)  # the index of the first trial that is not from the queue, where that is no grid
         if spec.sampler.name == "grid":
             queue += samplers.grid(spec.space, spec.conditions, spec.seed)
         tried = [queued_of(trial) for trial in study.get_trials(deepcopy=False)]
@@ -112,7 +114,7 @@ class TrialSource:
         A config of the initial design belongs to an index, so that a trial taken up again has the same one. Where enough
         trials are known, as after a warm start, the sampler learns from them at once.
         """
-        index = trial_index - len(self._spec.enqueue)
+        index = trial_index - self._first_drawn
         if 0 <= index < self._startup_trials:
             known = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
             if known < self._startup_trials:
@@ -146,6 +148,16 @@ class TrialSource:
             entry = queued_of(trial)
             if entry is not None and entry in self._queue:
                 self._queue.remove(entry)
+
+
+def _portfolio(study: optuna.Study, spec: StudySpec) -> list[Mapping[str, Any]]:
+    """Returns the configs of a study's portfolio that lie in its space, which may have changed before the first trial."""
+    kept = portfolio_of(study)
+    return [
+        config
+        for config in (kept.configs if kept is not None else ())
+        if all(name in spec.space and not check_value(name, value, spec.space) for name, value in config.items())
+    ]
 
 
 def trial_index_of(number: int, trials: Sequence[FrozenTrial], unindexed: Sequence[int]) -> int:

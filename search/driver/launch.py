@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from search.driver.compatibility import check_identical, check_same, claimed
 from search.driver.driver import Driver
 from search.driver.fingerprint_check import copy_fingerprint, delete_if_unused
 from search.driver.ownership import Owner
+from search.driver.portfolio import add_portfolio
 from search.driver.progress import Progress
 from search.driver.restart import begin_anew
 from search.driver.retry import retry_lost
@@ -67,7 +68,7 @@ def launch(
     workers: int = 1,
     url: str | None = None,
     take_over: bool = False,
-    warm_start: optuna.Study | None = None,
+    warm_start: Sequence[optuna.Study] = (),
     measured_as: optuna.Study | None = None,
     quiet: bool = False,
     console: Console | None = None,
@@ -81,7 +82,7 @@ def launch(
         workers: How many worker processes, and so trials, run at the same time.
         url: The storage instead of the file's.
         take_over: Drive the study even though a driver on another machine may be alive.
-        warm_start: A study whose trials the new one is to learn from.
+        warm_start: A study whose trials the new one is to learn from, or several whose portfolio it is to try first.
         measured_as: A study that this one's values will be compared with, so that both must be measured on the same data.
         quiet: Show no progress.
         console: Where progress goes; stdout by default.
@@ -215,10 +216,15 @@ def drive(
         view.close()
 
 
-def _warm(study: optuna.Study, spec: StudySpec, source: optuna.Study | None, console: Console | None) -> None:
-    if source is None:
+def _warm(study: optuna.Study, spec: StudySpec, sources: Sequence[optuna.Study], console: Console | None) -> None:
+    if len(sources) != 1:
         check_whole(study)
+        lines = add_portfolio(study, spec, sources) if sources else []
+        if console is not None:
+            for line in lines:
+                print_line(console, line)
         return
+    [source] = sources
     taken = warm_start_from(study, spec, source)
     if taken is not None and taken.compared:
         copy_fingerprint(source, study)

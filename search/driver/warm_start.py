@@ -133,23 +133,44 @@ def _check(study: optuna.Study, source: optuna.Study, begun: WarmSource | None) 
         raise StudyError(f"{where}: must be new for a warm start; got {_trials(count)} of its own. Add --as with another name.")
 
 
-def _take(trial: FrozenTrial, source: optuna.Study, spec: StudySpec, summary: WarmStart) -> FrozenTrial | None:
-    """Returns a trial as the new study would have it, or None where it does not fit."""
-    file = file_of(source) or {}
+def fit_params(trial: FrozenTrial, source: optuna.Study, spec: StudySpec, *, whole: bool = True) -> tuple[dict[str, Any], str]:
+    """Returns the values that a trial of another study has for the parameters of a new one's space.
+
+    Args:
+        trial: Of the other study.
+        source: That study, whose settings may say what the trial's parameters do not.
+        spec: The new study's file.
+        whole: It must have one for each parameter.
+
+    Returns:
+        The values, and why they do not fit; empty where they do.
+    """
     recorded = config_of(trial) or {}
-    before = {**file.get("settings", {}), **trial.params}
+    before = {**recorded, **(file_of(source) or {}).get("settings", {}), **trial.params}
     params: dict[str, Any] = {}
     for name, distribution in spec.space.items():
         if not is_active(name, params, spec.conditions):
             continue
-        if name not in before and name not in recorded:
-            summary.unfit[f"nothing says what {name} was"] += 1
-            return None
-        value: Any = before.get(name, recorded.get(name))
+        if name not in before:
+            if whole:
+                return {}, f"nothing says what {name} was"
+            continue
+        value = before[name]
         if problem := check_value(name, value, spec.space):
-            summary.unfit[f"{name} {problem[0]}"] += 1
-            return None
+            return {}, f"{name} {problem[0]}"
         params[name] = float(value) if isinstance(distribution, FloatDistribution) else value
+    return params, ""
+
+
+def _take(trial: FrozenTrial, source: optuna.Study, spec: StudySpec, summary: WarmStart) -> FrozenTrial | None:
+    """Returns a trial as the new study would have it, or None where it does not fit."""
+    params, unfit = fit_params(trial, source, spec)
+    if unfit:
+        summary.unfit[unfit] += 1
+        return None
+    file = file_of(source) or {}
+    recorded = config_of(trial) or {}
+    before = {**file.get("settings", {}), **trial.params}
     summary.dropped.update(name for name in trial.params if name not in spec.space)
     now = {**describe(spec)["settings"], **params}
     unchanged = same({**{key: recorded.get(key) for key in now}, **before}, now)

@@ -34,6 +34,9 @@ TOKEN_KEY = f"{PREFIX}token"
 WARM_KEY = f"{PREFIX}warm_start"
 """User attribute: a trial's `WarmLink`, or a study's `WarmSource`."""
 
+PORTFOLIO_KEY = f"{PREFIX}portfolio"
+"""Study user attribute: its `Portfolio`."""
+
 OWNER_KEY = f"{PREFIX}owner"
 """Trial user attribute: the `Owner` that asked for the trial, and which of its workers runs it.
 
@@ -139,6 +142,19 @@ class WarmSource:
     all: bool
 
 
+@dataclass(frozen=True)
+class Portfolio:
+    """The configs that a study tries after the file's own queue; as a dictionary, its user attribute.
+
+    Attributes:
+        studies: The names of the studies that they come from.
+        configs: Each a whole config of the space or a part of one.
+    """
+
+    studies: tuple[str, ...]
+    configs: tuple[Mapping[str, Any], ...]
+
+
 def file_of(study: "optuna.Study") -> Mapping[str, Any] | None:
     """Returns what the study's file says; None for a study that has none, as one of plain Optuna."""
     return _file(study.user_attrs.get(FILE_KEY))
@@ -165,6 +181,15 @@ def warm_source(study: "optuna.Study") -> WarmSource | None:
     match study.user_attrs.get(WARM_KEY):
         case {"study": str(name), "all": bool(everything)}:
             return WarmSource(name, everything)
+    return None
+
+
+def portfolio_of(study: "optuna.Study") -> Portfolio | None:
+    """Returns the portfolio that a study was begun with, or None."""
+    match study.user_attrs.get(PORTFOLIO_KEY):
+        case {"studies": [*names], "configs": [*configs]}:
+            if all(isinstance(name, str) for name in names) and all(isinstance(config, Mapping) for config in configs):
+                return Portfolio(tuple(names), tuple(configs))
     return None
 
 

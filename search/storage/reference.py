@@ -79,12 +79,20 @@ def load_named(text: str) -> StudySpec:
     return renamed(load(Path(path)), name, text)
 
 
-def read_source(text: str, url: str) -> optuna.Study:
-    """Reads the study that another one is to learn from: its name in the storage `url`, or a reference.
+def read_sources(text: str, url: str) -> list[optuna.Study]:
+    """Reads the studies that another one is to learn from: ``STUDY,STUDY``, each a name in the storage `url`, or a reference.
 
     Raises:
-        SearchError: The file, the storage or the study is not there or not what it must be.
+        SearchError: A file, a storage or a study is not there or not what it must be, or one is named twice.
     """
+    texts = [part.strip() for part in text.split(",") if part.strip()]
+    twice = next((part for part in texts if texts.count(part) > 1), None)
+    if not texts or twice is not None:
+        raise StudyError(f"--warm-start: must name studies that differ; got {text!r}. Write STUDY, or STUDY,STUDY.")
+    return [_read_source(part, url) for part in texts]
+
+
+def _read_source(text: str, url: str) -> optuna.Study:
     if "://" in text or Path(text.partition("#")[0]).suffix == ".toml":
         return _read(text)
     return _taken(Opened(open_study(url, text), url, None))

@@ -37,6 +37,7 @@ OURS = (
     "config",
     "provenance",
     "warm_start",
+    "portfolio",
     "retry_of",
     "retries",
     "enqueued",

@@ -36,9 +36,16 @@ def test_what_is_of_another_shape_counts_as_absent(key, value):
 @pytest.mark.parametrize("value", [*NOT_OURS, {"study": 1}, {"study": "a", "trial": 0}, {"study": "a", "all": 1}], ids=repr)
 def test_likewise_of_a_study(value):
     study = optuna.create_study()
-    for key in (attributes.FILE_KEY, attributes.BUDGET_KEY, attributes.WARM_KEY, attributes.DRIVER_KEY):
+    for key in (
+        attributes.FILE_KEY,
+        attributes.BUDGET_KEY,
+        attributes.WARM_KEY,
+        attributes.PORTFOLIO_KEY,
+        attributes.DRIVER_KEY,
+    ):
         study.set_user_attr(key, value)
     assert (attributes.file_of(study), attributes.budget_of(study), attributes.warm_source(study)) == (None, None, None)
+    assert attributes.portfolio_of(study) is None
     assert Owner.from_attr(study.user_attrs[attributes.DRIVER_KEY]) is None
 
 
