@@ -16,6 +16,7 @@ from sklearn.preprocessing import OrdinalEncoder
 from benchmarks.search_defaults.curves import Curve, spec_of
 from benchmarks.search_quality.records import Finished, Run
 from search.driver.ask import TrialSource
+from search.records.attributes import RAN_KEY
 from search.study_file import pruners
 
 TRIALS = 30
@@ -32,6 +33,7 @@ CANDIDATES = {
     "ten trials, then TPE": f"{_TPE}n_startup_trials = 10",
     "four trials, then TPE": f"{_TPE}n_startup_trials = 4",
     "six random, then TPE": f"{_TPE}{_PLAIN}n_startup_trials = 6",
+    "TPE that weighs cost": f"{_TPE}cost = true",
     "pruner: none": '[pruner]\nname = "none"',
     "pruner: median": '[pruner]\nname = "median"',
     "pruner: hyperband": '[pruner]\nname = "hyperband"\nmax_resource = 16',
@@ -131,7 +133,8 @@ def search(space: str, tables: str, seed: int) -> Simulated:
     asker = TrialSource(study, spec)
     clock, finished = 0.0, []
     while clock < landscape.seconds:
-        trial = asker.ask({})
+        began = clock
+        trial = asker.ask({}, budget_left=1 - clock / landscape.seconds)
         assert trial is not None
         rng = np.random.default_rng([seed, trial.number])
         values = landscape.expected(trial.params)
@@ -140,13 +143,13 @@ def search(space: str, tables: str, seed: int) -> Simulated:
         for step, value in enumerate(values):
             clock += landscape.epoch_s(trial.params)
             trial.report(value, step)
-            if step < len(values) - 1 and trial.should_prune():
-                study.tell(trial, state=TrialState.PRUNED)
+            pruned = step < len(values) - 1 and trial.should_prune()
+            if pruned:
                 break
-        else:
-            study.tell(trial, values[-1])
-            if clock <= landscape.seconds:
-                finished.append(Finished(clock, float(values[-1]), dict(trial.params), seed))
+        trial.set_user_attr(RAN_KEY, clock - began)
+        study.tell(trial, None if pruned else values[-1], TrialState.PRUNED if pruned else None)
+        if not pruned and clock <= landscape.seconds:
+            finished.append(Finished(clock, float(values[-1]), dict(trial.params), seed))
     run = Run.of("simulated", seed, len(study.trials), finished)
     assert run.winner is not None
     return Simulated(
