@@ -1,32 +1,150 @@
-"""What Chromium makes of a page."""
+"""What Chromium makes of a page: how wide it is, which texts lie on one another or cannot be read, and what its console says.
 
-import re
+Chromium is spoken to through a pipe, in its own protocol (https://chromedevtools.github.io/devtools-protocol), so that the
+window has exactly the size that is asked for, and the page's Content-Security-Policy stays as it is.
+"""
+
+import base64
+import json
+import os
 import shutil
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+WINDOWS = (1280, 400)
+"""Widths in pixels at which pages must be readable: a screen, and a telephone."""
+
 _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--hide-scrollbars", "--virtual-time-budget=10000", "--dump-dom"),
+    *("--disable-component-update", "--disable-sync", "--hide-scrollbars", "--remote-debugging-pipe"),
 )
-_PROBE = """<script>addEventListener("load", () => setTimeout(() =>
-  parent.postMessage(document.documentElement.scrollWidth, "*"), 1000));</script>"""
-_FRAME = """<iframe src="page.html" style="border: 0; width: {window}px; height: 900px"></iframe><output></output>
-<script>addEventListener("message", event => {{ document.querySelector("output").textContent = event.data; }});</script>"""
+_PATIENCE_S = 180
+_MEASURE = (Path(__file__).parent / "measure_page.js").read_text(encoding="utf-8")
 
 
-def needed_width(html: str, folder, window: int) -> int:
-    """Returns how many pixels a page takes in a window of so many: more means that it must be moved sideways to be read.
+def problems(page: str, name: str, folder: Path) -> list[str]:
+    """Returns all that is wrong with a page of ours, a line each, at each of `WINDOWS` and in both colour schemes.
 
-    The window is a frame, as Chromium's own has at least 500.
+    Where the variable PAGE_PICTURES names a folder, it gets a picture of each look, such as ``report-400-dark.png``.
+
+    Args:
+        page: HTML.
+        name: Of the page.
+        folder: Takes the page and Chromium's profile.
     """
+    path = folder / f"{name}.html"
+    path.write_text(page, encoding="utf-8")
+    return problems_at(path.as_uri(), name, folder)
+
+
+def problems_at(url: str, name: str, folder: Path, *, settle_s: float = 0.7) -> list[str]:
+    """Returns the same of what an address answers; scripts get `settle_s` seconds to draw."""
+    pictures = os.environ.get("PAGE_PICTURES")
+    wrong = []
+    with _chromium(folder) as browser:
+        for window in WINDOWS:
+            for scheme in ("light", "dark"):
+                found = browser.look(url, window, scheme, settle_s)
+                wrong += [f"{window} pixels, {scheme}: {problem}" for problem in found]
+                if pictures:
+                    (Path(pictures) / f"{name}-{window}-{scheme}.png").write_bytes(browser.picture())
+    return wrong
+
+
+class _Browser:
+    """One tab, and the pipe to it."""
+
+    def __init__(self, write: int, read: int) -> None:
+        self._write, self._read, self._unread = write, read, b""
+        self._number = 0
+        self._session: str | None = None
+        self._events: list[dict[str, Any]] = []
+        target = self._call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log"):
+            self._call(f"{domain}.enable")
+
+    def look(self, url: str, window: int, scheme: str, settle_s: float) -> list[str]:
+        """Returns what is wrong with a page in a window of this width."""
+        self._events.clear()
+        self._call("Emulation.setDeviceMetricsOverride", width=window, height=900, deviceScaleFactor=1, mobile=window < 600)
+        self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self._call("Page.navigate", url=url)
+        while not any(event["method"] == "Page.loadEventFired" for event in self._events):
+            self._events.append(self._next())
+        wait = f"new Promise(done => setTimeout(done, {1000 * settle_s:.0f}))"
+        self._call("Runtime.evaluate", expression=wait, awaitPromise=True)
+        result = self._call("Runtime.evaluate", expression=f"({_MEASURE})({window})", returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return [*result["result"]["value"], *(f"console: {line}" for line in self._console())]
+
+    def picture(self) -> bytes:
+        """Returns the whole page as PNG."""
+        shot = self._call("Page.captureScreenshot", captureBeyondViewport=True, format="png")
+        return base64.b64decode(shot["data"])
+
+    def _console(self) -> Iterator[str]:
+        for event in self._events:
+            match event:
+                case {"method": "Log.entryAdded", "params": {"entry": {"level": "error" | "warning", "text": text}}}:
+                    yield text
+                case {"method": "Runtime.exceptionThrown", "params": {"exceptionDetails": details}}:
+                    yield json.dumps(details)[:500]
+                case {"method": "Runtime.consoleAPICalled", "params": {"type": "error" | "warning", "args": told}}:
+                    yield json.dumps(told)[:500]
+
+    def _call(self, method: str, **params: object) -> dict[str, Any]:
+        self._number += 1
+        message: dict[str, Any] = {"id": self._number, "method": method, "params": params}
+        if self._session is not None:
+            message["sessionId"] = self._session
+        os.write(self._write, json.dumps(message).encode() + b"\0")
+        while True:
+            reply = self._next()
+            if reply.get("id") == self._number:
+                assert "error" not in reply, reply
+                return reply["result"]
+            self._events.append(reply)
+
+    def _next(self) -> dict[str, Any]:
+        parts = [self._unread]
+        while b"\0" not in parts[-1]:
+            parts.append(os.read(self._read, 2**20))
+            assert parts[-1], "Chromium has ended"
+        message, _, self._unread = b"".join(parts).partition(b"\0")
+        return json.loads(message)
+
+
+@contextmanager
+def _chromium(folder: Path) -> Iterator[_Browser]:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("no Chromium is installed")
-    unlocked = re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', "", html)
-    (folder / "page.html").write_text(unlocked.replace("</body>", f"{_PROBE}</body>"), encoding="utf-8")
-    (folder / "frame.html").write_text(_FRAME.format(window=window), encoding="utf-8")
-    command = [chromium, *_FLAGS, f"--user-data-dir={folder / 'profile'}", (folder / "frame.html").as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=180).stdout
-    return int(re.search(r"<output>(\d+)</output>", dom)[1])
+    theirs_read, ours_write = os.pipe()
+    ours_read, theirs_write = os.pipe()
+
+    def place() -> None:  # the protocol's pipes are the descriptors 3 and 4
+        read, write = os.dup(theirs_read), os.dup(theirs_write)
+        os.dup2(read, 3)
+        os.dup2(write, 4)
+
+    command = [chromium, *_FLAGS, f"--user-data-dir={folder / 'profile'}", "about:blank"]
+    process = subprocess.Popen(command, preexec_fn=place, close_fds=False, stderr=subprocess.DEVNULL)
+    os.close(theirs_read)
+    os.close(theirs_write)
+    watch = threading.Timer(_PATIENCE_S, process.kill)
+    watch.start()
+    try:
+        yield _Browser(ours_write, ours_read)
+    finally:
+        watch.cancel()
+        process.kill()
+        process.wait()
+        os.close(ours_write)
+        os.close(ours_read)

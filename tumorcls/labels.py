@@ -40,6 +40,11 @@ def class_of_folder(name: str) -> str | None:
     return _ALIASES.get(letters)
 
 
+def counted(count: int, noun: str) -> str:
+    """Returns a number of things: ``1 image``, ``1,200 images``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def words(name: str) -> str:
     """Returns the name of a class, a noise or a setting as it is read: ``salt_pepper`` -> ``salt pepper``."""
     return name.replace("_", " ")

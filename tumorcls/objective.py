@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optuna
 
+from tumorcls import DISCLAIMER
 from tumorcls.cache.folder import cache_folder
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.errors import ConfigError, TumorclsError
@@ -151,7 +152,7 @@ class BrainTumourObjective:
         seed = int(trial.user_attrs.get("seed", trial.number))
         self._describe(trial, config, seed)
         fitted = self._train_runs(trial, config, self._runs(config, seed))
-        means = {name: fmean(run.last.scores[name] for run in fitted) for name in fitted[0].last.scores}
+        means = {name: fmean(run.scores[name] for run in fitted) for name in fitted[0].scores}
         self._record(trial, config, means, fitted)
         self._leave_pictures(trial, fitted[-1])
         values = tuple(means[name] for name in config.score)
@@ -177,7 +178,7 @@ class BrainTumourObjective:
         for number, run in enumerate(runs):
             fitted.append(self._trainer.fit(config, run.seed, on_epoch_end, fold=run.fold, checkpoints=checkpoints))
             if len(runs) > 1:
-                _report(trial, config, fitted[-1].last.scores, number, steps=len(runs))
+                _report(trial, config, fitted[-1].scores, number, steps=len(runs))
         return fitted
 
     def _checkpoints_of(self, trial: Trial) -> "Checkpoints | None":
@@ -193,7 +194,7 @@ class BrainTumourObjective:
             trial.set_user_attr(name, round(mean, 6))
         if len(fitted) > 1:
             for name in config.score:
-                scores = [run.last.scores[name] for run in fitted]
+                scores = [run.scores[name] for run in fitted]
                 trial.set_user_attr(f"{name}_of_runs", [round(score, 6) for score in scores])
                 trial.set_user_attr(f"{name}_stdev", round(stdev(scores), 6))
         seconds: Counter[str] = Counter()
@@ -219,10 +220,10 @@ class BrainTumourObjective:
         for part in self._parts:
             trial.set_user_attr(f"{part}_images", self._trainer.images(part, config.image_size).class_counts())
         hashes = {"manifest_sha256": prepared.manifest.sha256, "split_sha256": prepared.split_sha256}
-        provenance = {**hashes, **self._fingerprint, **package_versions()}
-        trial.set_user_attr(PROVENANCE_KEY, provenance)
+        provenance: dict[str, Any] = {**hashes, **self._fingerprint, **package_versions(), "notice": DISCLAIMER}
         if self.notes:
-            trial.set_user_attr("data_notes", list(self.notes))
+            provenance["data_notes"] = list(self.notes)
+        trial.set_user_attr(PROVENANCE_KEY, provenance)
 
 
 def _config_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,14 +17,14 @@ def command(studies: tuple[str, ...], output: Path | None) -> None:
 
         search compare tpe=a.toml,b.toml,c.toml random=d.toml,e.toml,f.toml -o compare.html
     """
-    from search.files import write
     from search.results.report.comparison import compare as compare_studies
     from search.results.report.comparison_page import print_table, render
+    from search.results.report.links import write_page
     from search.storage.reference import read_labelled
 
     quiet_optuna()
     comparison = compare_studies(read_labelled(studies))
     print_table(comparison)
     if output is not None:
-        write(render(comparison), output)
+        write_page(output, render(comparison))
         print_written(output)

@@ -85,6 +85,9 @@ CONFIG_KEY = f"{PREFIX}config"
 PROVENANCE_KEY = f"{PREFIX}provenance"
 """Trial user attribute, a table: what the objective wants known about its values, such as the hash of its data."""
 
+NOTICE = "notice"
+"""In the provenance: what must be said wherever the values are shown, such as what a model is not for."""
+
 IMPORTED_KEY = f"{PREFIX}trial_id"
 """Trial user attribute: KerasTuner's name of the trial."""
 

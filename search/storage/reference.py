@@ -13,6 +13,7 @@ from search.storage.errors import storage_errors
 from search.storage.open import close, open_study, snapshot
 from search.storage.url import FILES, hide_password
 from search.study_file.load import StudySpec, load, renamed
+from search.text import show_path
 
 # USER:PASSWORD@ as SQLAlchemy reads it; in HOST:PORT/DATABASE#NAME, an @ is the name's.
 _USER = re.compile(r"[^:/@]*(:(?!\d+/)[^@]*)?@")
@@ -114,7 +115,9 @@ def split_name(text: str) -> tuple[str, str]:
 
 
 def read_labelled(arguments: Sequence[str]) -> list[tuple[str, list[optuna.Study]]]:
-    """Reads the sides of a comparison: ``STUDY``, or ``LABEL=STUDY,STUDY``. A study without a label is called by its name.
+    """Reads the sides of a comparison: ``STUDY``, or ``LABEL=STUDY,STUDY``.
+
+    A study without a label is called by its name, and by the place of its file or storage too where others have the same.
 
     Raises:
         SearchError: A study cannot be opened, there are fewer than two sides, or two have one label.
@@ -125,14 +128,23 @@ def read_labelled(arguments: Sequence[str]) -> list[tuple[str, list[optuna.Study
         if not texts:
             raise StudyError(f"{argument}: a label needs studies; got none. Write {label}=STUDY,STUDY.")
         studies = [_read(text) for text in texts]
-        sides.append((label or studies[0].study_name, studies))
+        sides.append((label or "", studies))
     if len(sides) < 2:
         raise StudyError(f"compare: needs at least two studies or labels; got {len(sides)}. Name another one.")
-    labels = [label for label, _ in sides]
+    names = [label or studies[0].study_name for label, studies in sides]
+    labels = [
+        name if label or names.count(name) == 1 else f"{name} in {_place(argument)}"
+        for name, (label, _), argument in zip(names, sides, arguments, strict=True)
+    ]
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:
         raise StudyError(f"{twice}: each study or label must have its own name; got it twice. Write LABEL=STUDY for one.")
-    return sides
+    return list(zip(labels, (studies for _, studies in sides), strict=True))
+
+
+def _place(text: str) -> str:
+    """Returns the folder of a study file, or the storage that a URL names."""
+    return hide_password(split_name(text)[0]) if "://" in text else show_path(Path(text).absolute().parent)
 
 
 def _read(text: str) -> optuna.Study:

@@ -38,7 +38,7 @@ def test_plain_optuna_runs_it_and_every_epoch_is_on_record(objective, quiet_stud
     assert trial.params["epochs"] == 4
     assert set(trial.params) == set(PARAMS)
     assert list(trial.intermediate_values) == [0, 1, 2, 3]
-    assert trial.value == trial.intermediate_values[3] == pytest.approx(trial.user_attrs["robust_f1"], abs=1e-6)
+    assert trial.value == pytest.approx(trial.user_attrs["robust_f1"], abs=1e-6)
     assert trial.user_attrs[CONFIG_KEY]["learning_rate"] == trial.params["learning_rate"]
     assert trial.user_attrs[CONFIG_KEY]["weights"] == objective._settings["weights"]
     assert sum(trial.user_attrs["train_images"].values()) > 20

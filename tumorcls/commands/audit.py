@@ -25,7 +25,7 @@ def command(folders: tuple[str, ...], cache_dir: Path, page: Path | None, **opti
 
     from tumorcls.data.audit import audit
     from tumorcls.data.prepare import prepare
-    from tumorcls.reports.audit_page import write_page
+    from tumorcls.reports.audit_page import write_audit
 
     settings = settings_of(options)
     data = prepare(folders, settings, cache_dir)
@@ -45,5 +45,5 @@ def command(folders: tuple[str, ...], cache_dir: Path, page: Path | None, **opti
                 view.add_row(*map(Text, row), style="bold" if kind == "sum" else "")
             console.print(view)
     if page is not None:
-        write_page(report, data, page)
+        write_audit(report, data, page)
         console.print(f"\nwrote {shown(page)}", markup=False, highlight=False)

@@ -27,6 +27,7 @@ def command(model_file: Path, evaluation_file: Path, output: Path, html: Path | 
 
     select_backend()
     from tumorcls.model.saved_model import load_model
+    from tumorcls.reports.links import write_page
     from tumorcls.reports.model_card import render_page, write_card
 
     model = load_model(model_file)
@@ -34,6 +35,6 @@ def command(model_file: Path, evaluation_file: Path, output: Path, html: Path | 
     write_whole(output, card)
     tell_written(output, f"Wrote {output}.")
     if html:
-        write_whole(html, render_page(card, model_file.stem))
+        write_page(html, render_page(card, model_file.stem))
         tell_written(html, f"Wrote {html}.")
     tell_written(output, DISCLAIMER)

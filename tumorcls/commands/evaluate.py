@@ -39,7 +39,7 @@ def command(
     from tumorcls.data.dataset import load_part
     from tumorcls.data.prepare import prepare
     from tumorcls.errors import DataError
-    from tumorcls.files import check_writable, open_file_of, write_whole
+    from tumorcls.files import check_writable, open_file_of
     from tumorcls.model.backend import select_backend
 
     select_backend()
@@ -48,6 +48,7 @@ def command(
     from tumorcls.evaluation.record import Evaluation
     from tumorcls.model.saved_model import load_model
     from tumorcls.reports.evaluation_page import render_page
+    from tumorcls.reports.links import write_page
     from tumorcls.training.validation import CORRUPTION_SEED
 
     for path in (output, html):
@@ -88,7 +89,7 @@ def command(
         evaluation.write(output)
         tell_written(output, f"Wrote {output}.")
     if html:
-        write_whole(html, render_page(evaluation, test.images, against))
+        write_page(html, render_page(evaluation, test.images, against))
         tell_written(html, f"Wrote {html}.")
     tell_written(output or html or Path(), DISCLAIMER)
 

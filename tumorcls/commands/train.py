@@ -68,7 +68,7 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
     fitted = trainer.fit(config, chosen_seed, on_epoch_end)
     calibration = trainer.calibrate(fitted, max_error)
     click.echo(_describe(calibration))
-    scores = dict(fitted.last.scores)
+    scores = dict(fitted.scores)
     if final:
         click.echo("Once more, on training and validation images.")
         fitted = trainer.fit(config, chosen_seed, on_epoch_end, final=True)

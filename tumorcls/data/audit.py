@@ -15,9 +15,12 @@ from tumorcls.data.manifest import Entry
 from tumorcls.data.prepare import PreparedData, conflicting_groups
 from tumorcls.data.sources.base import LeftOut
 from tumorcls.data.split import PARTS, SplitSettings
+from tumorcls.labels import counted
 
 _LARGEST = 5
 _SIZES = 8
+_CONFOUNDED = 0.1
+"""Cramér's V from which class and source go together: a small effect (Cohen 1988, "Statistical Power Analysis", sec. 7.2)."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ class Audit:
     `counts`, `parts` and `sizes` count images by (source, label), (label, part) and (source, size). `association` is Cramér's V
     between class and source in [0, 1]. `naive_leak` is the share of test images that would have a copy in training after a
     random split image by image with the same shares; `straddling` counts groups in more than one part of ours; `moved_out`
-    counts the images left out because they have a copy in the official test part.
+    counts the images left out because they have a copy in the official test part; `patients` counts those that are
+    named.
     """
 
     images: int
@@ -99,6 +103,7 @@ class Audit:
     naive_leak: float
     straddling: int
     moved_out: int
+    patients: int
 
     def tables(self) -> tuple[Table, ...]:
         """Returns every figure of the report as text."""
@@ -134,10 +139,12 @@ class Audit:
 
     def _confounding(self) -> str:
         label, source, share = _most_confounded(self.counts)
-        return (
-            f"Cramér's V between class and source is {self.association:.2f} (0 independent, 1 one determines the other). "
-            f"{share:.0%} of {label} comes from {source}: a model can learn the source in place of the class."
-        )
+        if len({source for source, _ in self.counts}) < 2:
+            return "All images come from one source."
+        note = f"Cramér's V between class and source is {self.association:.2f} (0 independent, 1 one determines the other)."
+        if self.association < _CONFOUNDED:
+            return note
+        return f"{note} {share:.0%} of {label} comes from {source}: a model can learn the source in place of the class."
 
     def _copies(self) -> Table:
         named = (("same file", self.files), ("same pixels", self.pixels), ("same picture (near duplicates too)", self.pictures))
@@ -158,10 +165,12 @@ class Audit:
         return _table("conflicts", "Label conflicts", note, ("group", "labels", "images"), rows)
 
     def _split_note(self) -> str:
-        return (
-            f"Copies and slices of one patient stay on one side: {self.straddling} groups straddle. "
-            f"{self.moved_out:,} images were moved out because they have a copy in the official test part."
-        )
+        kept = "Copies and slices of one patient" if self.patients else "Copies"
+        straddle = "no group straddles" if not self.straddling else f"{counted(self.straddling, 'group')} straddle"
+        note = f"{kept} stay on one side: {straddle}."
+        if self.moved_out:
+            note += f" Left out for a copy in the official test part: {counted(self.moved_out, 'image')}."
+        return note
 
 
 def audit(data: PreparedData, settings: SplitSettings) -> Audit:
@@ -189,6 +198,7 @@ def audit(data: PreparedData, settings: SplitSettings) -> Audit:
         association=_cramers_v(counts),
         naive_leak=_naive_leak(copies.images, settings),
         moved_out=data.moved_out,
+        patients=len({(entry.source, entry.patient) for entry in entries if entry.patient}),
         straddling=_groups_with_several(data.groups[data.parts != "left_out"], data.parts[data.parts != "left_out"].tolist()),
     )
 

@@ -9,7 +9,8 @@ from tumorcls.data.audit import Audit
 from tumorcls.data.images import fit_square, read_image
 from tumorcls.data.manifest import Entry
 from tumorcls.data.prepare import PreparedData
-from tumorcls.files import write_whole
+from tumorcls.labels import counted
+from tumorcls.reports.links import write_page
 from tumorcls.reports.page import jpeg, render
 
 _SIDE, _QUALITY = 112, 72  # of a picture, in pixels; of its JPEG
@@ -19,7 +20,7 @@ Group = tuple[str, list[tuple[Entry, str]]]
 """A heading, and pictures side by side: what each is, and its address."""
 
 
-def write_page(audit: Audit, data: PreparedData, path: Path) -> None:
+def write_audit(audit: Audit, data: PreparedData, path: Path) -> None:
     """Writes the page, to a temporary file that is then moved.
 
     Raises:
@@ -33,10 +34,11 @@ def write_page(audit: Audit, data: PreparedData, path: Path) -> None:
         tables=tables,
         pictures={"copies": _largest_groups(data), "twins": _twins(data), "conflicts": _conflicts(data, audit)},
         examples=_examples(data),
+        sources=sorted({entry.source for entry in data.manifest.entries}),
         manifest=audit.manifest_sha256,
         split=audit.split_sha256,
     )
-    write_whole(path, page)
+    write_page(path, page)
 
 
 def _conflicts(data: PreparedData, audit: Audit) -> Iterator[Group]:
@@ -44,7 +46,7 @@ def _conflicts(data: PreparedData, audit: Audit) -> Iterator[Group]:
     for conflict in audit.conflicts[:_CONFLICTS]:
         by_label = [[i for i in conflict.members if data.manifest.entries[i].label == label] for label in conflict.labels]
         room = max(1, _PER_CONFLICT // len(by_label))
-        title = f"Group {conflict.group}: {' or '.join(conflict.labels)}, {len(conflict.members)} images"
+        title = f"Group {conflict.group}: {' or '.join(conflict.labels)}, {counted(len(conflict.members), 'image')}"
         yield title, _pictures(data, (i for members in by_label for i in members[:room]))
 
 
@@ -57,7 +59,8 @@ def _largest_groups(data: PreparedData) -> Iterator[Group]:
         # One of each set of exact copies, spread over the group: these are what its grouping rests on.
         distinct = members[np.unique(data.copies.pixels[members], return_index=True)[1]]
         chosen = distinct[np.linspace(0, len(distinct) - 1, min(_PER_GROUP, len(distinct))).round().astype(int)]
-        yield f"Group {group}: {len(members)} images, {len(distinct)} of them different", _pictures(data, chosen.tolist())
+        title = f"Group {group}: {counted(len(members), 'image')}, {counted(len(distinct), 'distinct picture')}"
+        yield title, _pictures(data, chosen.tolist())
 
 
 def _twins(data: PreparedData) -> Iterator[Group]:

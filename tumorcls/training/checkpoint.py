@@ -16,6 +16,9 @@ from tumorcls.evaluation.mistakes import Mistake
 from tumorcls.model.program import TrainingProgram
 from tumorcls.training.validation import Epoch, Measured
 
+_VERSION = 2
+"""Of what a checkpoint holds; one of another version is not found."""
+
 
 @dataclass(frozen=True)
 class Checkpoints:
@@ -40,7 +43,7 @@ class Checkpoints:
         """
         backend = f"{keras.backend.backend()} {keras.__version__}"
         settings = config.model_dump(mode="json", exclude={"epochs"} if config.can_go_on else None)
-        key = content_key(config=settings, seed=seed, data=data, backend=backend)
+        key = content_key(config=settings, seed=seed, data=data, backend=backend, version=_VERSION)
         return Checkpoint(self.folder / f"{key}.npz", self.each_epoch, self.paused)
 
 
@@ -97,6 +100,7 @@ def _as_json(epoch: Epoch) -> dict[str, Any]:
         "number": epoch.number,
         "loss": epoch.loss,
         "scores": dict(measured.scores),
+        "final_scores": None if measured.final_scores is None else dict(measured.final_scores),
         "confusion": measured.confusion.tolist(),
         "noisy_f1": {noise: list(curve) for noise, curve in measured.noisy_f1.items()},
         "mistakes": [asdict(mistake) for mistake in measured.mistakes],
@@ -108,6 +112,6 @@ def _from_json(payload: Mapping[str, Any]) -> Epoch:
         return Epoch(payload["number"], payload["loss"], None)
     curves = {noise: tuple(curve) for noise, curve in payload["noisy_f1"].items()}
     mistakes = tuple(Mistake(**mistake) for mistake in payload["mistakes"])
-    return Epoch(
-        payload["number"], payload["loss"], Measured(payload["scores"], np.array(payload["confusion"]), curves, mistakes)
-    )
+    confusion = np.array(payload["confusion"])
+    measured = Measured(payload["scores"], confusion, curves, mistakes, payload["final_scores"])
+    return Epoch(payload["number"], payload["loss"], measured)

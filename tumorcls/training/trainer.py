@@ -1,7 +1,7 @@
 """One training run: `Trainer.fit` takes a config and a seed, and reports each epoch."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -54,6 +54,12 @@ class Fitted:
     def last(self) -> Epoch:
         """The last epoch."""
         return self.epochs[-1]
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        """The scores of the run, measured at its end (see `Measured.final_scores`); none of a final run."""
+        measured = self.last.measured
+        return {} if measured is None or measured.final_scores is None else measured.final_scores
 
     def classifier(self, temperature: float = 1.0) -> keras.Model:
         """Returns the trained network as a plain Keras model from images in [0, 255] to calibrated probabilities."""

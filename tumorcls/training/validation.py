@@ -1,7 +1,7 @@
 """How well a program does on validation images, clean and under noise, while it trains and at its end."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,8 +19,10 @@ from tumorcls.noise.severity import SEVERITY_LEVELS, corrupt
 from tumorcls.training.device_cache import DeviceCache
 from tumorcls.training.features import Features
 
+_Curves = Mapping[NoiseName, tuple[float, ...]]
+
 EPOCH_SEVERITIES = (3,)
-"""Severities measured after each epoch; all five are at the end of a trial."""
+"""Severities of the scores of an epoch; all five make the final ones."""
 
 CORRUPTION_SEED = 0
 """Fixes the noise of every validation and test image, for every trial, model and worker."""
@@ -36,16 +38,19 @@ class Measured:
     Attributes:
         scores: `accuracy` and `clean_f1` on clean images; `f1_NOISE` for each noise, the mean over severities; `noisy_f1`, the
             mean over noises; `robust_f1`, the mean of clean and noisy; `worst_f1`, that of the worst noise. All are
-            macro-averaged. Where no noise is measured, only the first two.
+            macro-averaged. Where no noise is measured, only the first two. Noise is that of `EPOCH_SEVERITIES` on half of the
+            subset, after each epoch alike, so that epochs and trials of any length can be compared.
         confusion: int64 (classes, classes), counts of clean images; rows are the true class.
-        noisy_f1: For each noise, the macro-F1 at each severity that was measured, the mildest first.
+        noisy_f1: For each noise, the macro-F1 at each severity that was measured, the mildest first, on as many images.
         mistakes: The surest wrong answers to clean images, before calibration; none is kept before the last epoch.
+        final_scores: The same at all severities on the whole subset: a trial's result. None before the last epoch.
     """
 
     scores: Mapping[str, float]
     confusion: NDArray[np.int64]
     noisy_f1: Mapping[NoiseName, tuple[float, ...]]
     mistakes: tuple[Mistake, ...] = ()
+    final_scores: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,34 +67,36 @@ class Validation:
         Args:
             program: In the state to be measured.
             config: Names the noises and the size of the subset.
-            final: Noise on a fixed subset of `config.noisy_images` at all severities; otherwise on half of it at
-                `EPOCH_SEVERITIES`. Each image is measured many times there, and that must not outweigh the training.
+            final: Noise on a fixed subset of `config.noisy_images` at all severities, the scores of an epoch among them;
+                otherwise on half of it at `EPOCH_SEVERITIES` alone. Each image is measured many times there, and that must not
+                outweigh the training.
         """
         labels, classes = self.images.labels, len(self.images.classes)
         severities = SEVERITY_LEVELS if final else EPOCH_SEVERITIES
         conditions = tuple((noise, severity) for noise in config.measured_noises for severity in severities)
-        chosen = stratified_subset(labels, config.noisy_images if final else math.ceil(config.noisy_images / 2))
+        half = stratified_subset(labels, math.ceil(config.noisy_images / 2))
+        chosen = stratified_subset(labels, config.noisy_images) if final else half  # `half` is a part of the whole subset
         logits = self._logits(program, conditions, chosen)
         clean_logits, noisy_logits = logits[: len(labels)], logits[len(labels) :].reshape(len(conditions), len(chosen), classes)
         clean = confusion_matrix(labels, clean_logits.argmax(axis=1), classes)
-        mistakes = self._most_confident_mistakes(clean_logits) if final else ()
-        clean_f1 = float(macro_f1(clean))
-        clean_scores = {"accuracy": float(accuracy(clean)), "clean_f1": clean_f1}
-        if not conditions:
-            return Measured(clean_scores, clean, {}, mistakes)
-        noisy = [float(macro_f1(confusion_matrix(labels[chosen], some.argmax(axis=1), classes))) for some in noisy_logits]
-        curves = {
-            noise: tuple(noisy[first : first + len(severities)])
-            for noise, first in zip(config.measured_noises, range(0, len(noisy), len(severities)), strict=True)
-        }
-        f1 = noisy_f1(clean_f1, curves)
-        noisy_scores = {
-            **{f"f1_{noise}": float(value) for noise, value in f1.by_noise.items()},
-            "noisy_f1": float(f1.noisy),
-            "robust_f1": float(f1.robust),
-            "worst_f1": float(f1.worst),
-        }
-        return Measured({**clean_scores, **noisy_scores}, clean, curves, mistakes)
+        predicted = dict(zip(conditions, noisy_logits.argmax(axis=2), strict=True))
+
+        def curves(severities: Sequence[int], rows: NDArray[np.int64]) -> _Curves:
+            truth, among = labels[rows], np.isin(chosen, rows)
+            found = {key: confusion_matrix(truth, answers[among], classes) for key, answers in predicted.items()}
+            return {
+                noise: tuple(float(macro_f1(found[noise, severity])) for severity in severities)
+                for noise in config.measured_noises
+            }
+
+        epochs, everything = curves(EPOCH_SEVERITIES, half), curves(severities, chosen)
+        return Measured(
+            scores=_scores(clean, epochs),
+            confusion=clean,
+            noisy_f1=everything,
+            mistakes=self._most_confident_mistakes(clean_logits) if final else (),
+            final_scores=_scores(clean, everything) if final else None,
+        )
 
     def clean_logits(self, program: TrainingProgram) -> NDArray[np.float32]:
         """Returns logits (n, classes) for the images as they are."""
@@ -132,6 +139,21 @@ class Validation:
         return self.cache.get(key, shape, np.uint8, make), key
 
 
+def _scores(clean: NDArray[np.int64], curves: _Curves) -> dict[str, float]:
+    """Returns the scores of clean images' confusion matrix and of the macro-F1 under each noise, by severity."""
+    scores = {"accuracy": float(accuracy(clean)), "clean_f1": float(macro_f1(clean))}
+    if not curves:
+        return scores
+    f1 = noisy_f1(scores["clean_f1"], curves)
+    return {
+        **scores,
+        **{f"f1_{noise}": float(value) for noise, value in f1.by_noise.items()},
+        "noisy_f1": float(f1.noisy),
+        "robust_f1": float(f1.robust),
+        "worst_f1": float(f1.worst),
+    }
+
+
 def describe_scores(scores: Mapping[str, float]) -> str:
     """Returns the scores that a person follows while a model trains, in one line; a final run has none."""
     names = ("clean_f1", "noisy_f1", "accuracy")
@@ -145,7 +167,7 @@ class Epoch:
     Attributes:
         number: Counted from 0.
         loss: Mean training loss (categorical cross-entropy).
-        measured: See `Validation.measure`, more of it in the last epoch; None in a final run, which has trained on
+        measured: See `Validation.measure`; None in a final run, which has trained on
             the validation images.
     """
 
@@ -155,5 +177,5 @@ class Epoch:
 
     @property
     def scores(self) -> Mapping[str, float]:
-        """The scores by name (see `Measured`); none in a final run."""
+        """The scores by name, as they compare with those of other epochs (see `Measured`); none in a final run."""
         return self.measured.scores if self.measured else {}

@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import TrialState
 
 from search.errors import StudyError
-from search.records.attributes import is_warm, provenance_of
+from search.records.attributes import NOTICE, is_warm, provenance_of
 from search.results.ranking import Metric, improvements, metrics_of, rank
 from search.results.report.timeline import lay_out, working_seconds
 from search.results.statistics import Interval, difference_interval, mean_interval
@@ -71,6 +71,7 @@ class Comparison:
         metric: What is compared.
         target: The best value that every study reached.
         sides: In the order in which they were named.
+        notice: What an objective wants said wherever its values are shown; empty where none says anything.
         differing: What the studies' best trials have on record and do not agree on, such as the hash of their data.
     """
 
@@ -78,6 +79,7 @@ class Comparison:
     target: float
     sides: tuple[Side, ...]
     differing: tuple[str, ...]
+    notice: str = ""
 
 
 def compare(labelled: Sequence[tuple[str, Sequence[optuna.Study]]]) -> Comparison:
@@ -104,7 +106,7 @@ def compare(labelled: Sequence[tuple[str, Sequence[optuna.Study]]]) -> Compariso
             for curves in ([run.by_trials for run in group], [run.by_seconds for run in group])
         )
         sides.append(Side(label, group, mean_interval(bests), gain, trials, seconds))
-    return Comparison(metric, target, tuple(sides), _differing(everyone))
+    return Comparison(metric, target, tuple(sides), _differing(everyone), _notice(everyone))
 
 
 def value_at(curve: Sequence[tuple[float, float]], x: float) -> float | None:
@@ -162,7 +164,11 @@ def _reached(curve: Sequence[tuple[float, float]], target: float, metric: Metric
     return next(x for x, value in curve if metric.sign * value <= metric.sign * target)
 
 
+def _notice(runs: Sequence[Run]) -> str:
+    return next((str(run.provenance[NOTICE]) for run in runs if NOTICE in run.provenance), "")
+
+
 def _differing(runs: Sequence[Run]) -> tuple[str, ...]:
-    keys = dict.fromkeys(key for run in runs for key in run.provenance)
+    keys = dict.fromkeys(key for run in runs for key in run.provenance if key != NOTICE)
     told = {key: [run.provenance[key] for run in runs if key in run.provenance] for key in keys}
     return tuple(key for key, values in told.items() if any(value != values[0] for value in values))

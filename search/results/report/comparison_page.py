@@ -28,6 +28,7 @@ def render(comparison: Comparison) -> str:
     return page(
         "comparison.html",
         sides=comparison.sides,
+        notice=comparison.notice,
         notes=_notes(comparison),
         header=header,
         rows=rows,

@@ -8,7 +8,6 @@ from operator import attrgetter
 
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial, TrialState
-from plotly.subplots import make_subplots
 
 from search.results.ranking import Metric, improvements
 from search.results.report.facts import Facts
@@ -18,6 +17,9 @@ from search.text import clock, show_value
 
 BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A929C"
 """Okabe & Ito 2008: told apart by colour-blind readers."""
+
+CLEAR = "rgba(0, 0, 0, 0)"
+"""The ground of a chart is its page's, which turns a chart's colours round where the reader wants it dark."""
 
 STATE_COLOURS = {
     TrialState.COMPLETE: BLUE,
@@ -29,6 +31,7 @@ STATE_COLOURS = {
 _Of = Callable[[FrozenTrial], float]
 _NUMBER = attrgetter("number")
 _STAR = {"color": PINK, "symbol": "star", "size": 15, "line": {"color": "#000", "width": 1}}
+_LABEL = 40  # characters of a name on an axis
 _LINES = 25  # parameters that are named under the pointer
 _CURVES = 300
 """So many curves of a kind are drawn at most, the latest ones; more cannot be told apart."""
@@ -39,6 +42,7 @@ def style(figure: go.Figure, height: int, **layout: object) -> go.Figure:
     margin = {"l": 70, "r": 20, "t": 30, "b": 50}
     legend = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0}
     figure.update_layout(template="plotly_white", title=None, height=height, margin=margin, legend=legend, hovermode="closest")
+    figure.update_layout(paper_bgcolor=CLEAR, plot_bgcolor=CLEAR, legend_bgcolor=CLEAR)
     return figure.update_layout(**layout)
 
 
@@ -135,7 +139,7 @@ def intermediate_values(facts: Facts, metric: Metric) -> go.Figure:
 
 
 def timeline(facts: Facts) -> go.Figure:
-    """A bar for each trial on its worker; white between bars is idle time."""
+    """A bar for each trial on its worker; gaps between bars are idle time."""
     figure = go.Figure()
     for state, colour in STATE_COLOURS.items():
         spans = [span for span in facts.timeline.spans if span.trial.state is state]
@@ -159,26 +163,23 @@ def timeline(facts: Facts) -> go.Figure:
     return style(figure, 120 + 46 * len(lanes), barmode="overlay", bargap=0.25)
 
 
-def pareto_front(facts: Facts) -> go.Figure:
-    """For each pair of directions: all COMPLETE trials, those of the front, and the baseline."""
-    pairs = list(combinations(facts.metrics, 2))
-    columns = min(3, len(pairs))
-    figure = make_subplots(-(-len(pairs) // columns), columns, horizontal_spacing=0.09)
+def pairs(facts: Facts) -> list[tuple[Metric, Metric]]:
+    """Returns each pair of directions."""
+    return list(combinations(facts.metrics, 2))
+
+
+def pareto_front(facts: Facts, across: Metric, up: Metric) -> go.Figure:
+    """All COMPLETE trials in two directions, those of the front, and the baseline."""
     front = {trial.number for trial in facts.best}
     rest = [trial for trial in facts.ranked if trial.number not in front]
     baseline = [facts.baseline] if facts.baseline is not None and facts.baseline in facts.ranked else []
-    for at, (across, up) in enumerate(pairs):
-        place = {"row": at // columns + 1, "col": at % columns + 1}
-        groups = (
-            (rest, "other trials", {"color": GREY, "size": 6, "opacity": 0.4}),
-            (facts.best, "Pareto front", {"color": GREEN, "size": 9}),
-            (baseline, "baseline", _STAR),
-        )
-        for trials, name, marker in groups:
-            _add_trials(figure, trials, across.of, up.of, name, marker, showlegend=at == 0, **place)
-        for update, metric in ((figure.update_xaxes, across), (figure.update_yaxes, up)):
-            update(title=f"{inert(metric.name)} ({'more' if metric.maximize else 'less'} is better)", **place)
-    return style(figure, 60 + 380 * -(-len(pairs) // columns))
+    figure = go.Figure()
+    _add_trials(figure, rest, across.of, up.of, "other trials", {"color": GREY, "size": 6, "opacity": 0.4})
+    _add_trials(figure, facts.best, across.of, up.of, "Pareto front", {"color": GREEN, "size": 9})
+    _add_trials(figure, baseline, across.of, up.of, "baseline", _STAR)
+    for update, metric in ((figure.update_xaxes, across), (figure.update_yaxes, up)):
+        update(title=f"{inert(metric.name, _LABEL)} ({'more' if metric.maximize else 'less'} is better)")
+    return style(figure, 440)
 
 
 def _add_trials(

@@ -7,7 +7,9 @@ and the scripts of the page's own charts, by a nonce that nobody knew who wrote 
 
 import base64
 import hashlib
+import importlib.metadata
 import secrets
+from datetime import date
 from functools import cache
 from html import escape
 
@@ -51,8 +53,18 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: value if isinstance(value, Markup) else plain(value),
     )
+    environment.globals |= {"today": _today, "version": _version}
     environment.filters |= {"chart": _chart, "clock": clock, "percent": "{:.0%}".format, "time": _time}
     return environment
+
+
+def _today() -> str:
+    return date.today().isoformat()
+
+
+@cache
+def _version() -> str:
+    return importlib.metadata.version("tumorcls")
 
 
 @pass_context

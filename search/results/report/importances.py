@@ -21,6 +21,9 @@ from search.text import one_line, plain
 _TREE_DEPTH = 8
 """Of fANOVA's forest. Optuna's default, 64, takes minutes for 2,000 trials, and its first two digits are the same."""
 
+_BEST = 0.1
+"""Share of the trials that PED-ANOVA takes for the best."""
+
 FEW = 30
 """With fewer COMPLETE trials, importances are a hint rather than a finding."""
 
@@ -32,14 +35,16 @@ class Importances:
     Attributes:
         fanova: Share of the variance over the whole space that a parameter explains alone; without parameters that some trials
             do not have.
-        ped_anova: How far a parameter's distribution among the best tenth of the trials is from that among all.
+        ped_anova: How far a parameter's distribution among the best trials is from that among all.
         trials: How many COMPLETE trials they rest on.
+        best: How many of them PED-ANOVA takes for the best: a tenth, and those that are as good.
         failed: What could not be computed, and why, a sentence each.
     """
 
     fanova: Mapping[str, float]
     ped_anova: Mapping[str, float]
     trials: int
+    best: int
     failed: tuple[str, ...] = ()
 
     def ranking(self) -> list[str]:
@@ -66,14 +71,21 @@ def measure(study: optuna.Study, trials: Sequence[FrozenTrial], index: int, maxi
     if len(values) < 2 or not varied or all(trial.params == trials[0].params for trial in trials):
         return None
     shares, failed, only = [], [], _only(study, trials)
+    loss = _loss(values, index, maximize)
     for name, evaluator in (
         ("fANOVA", FanovaImportanceEvaluator(max_depth=_TREE_DEPTH, seed=0)),
-        ("PED-ANOVA", PedAnovaImportanceEvaluator()),
+        ("PED-ANOVA", PedAnovaImportanceEvaluator(target_quantile=_BEST)),
     ):
-        found, why = _evaluate(only, evaluator, _loss(values, index, maximize))
+        found, why = _evaluate(only, evaluator, loss)
         shares.append(found)
         failed += [f"{name} cannot be had; Optuna says: {why}."] if why else []
-    return Importances(shares[0], shares[1], len(trials), tuple(failed))
+    return Importances(shares[0], shares[1], len(trials), _count_best([loss(trial) for trial in trials]), tuple(failed))
+
+
+def _count_best(losses: Sequence[float]) -> int:
+    """Returns how many trials PED-ANOVA compares with all: those up to the worst of the best tenth."""
+    cutoff = sorted(losses)[math.ceil(_BEST * len(losses)) - 1]
+    return sum(loss <= cutoff for loss in losses)
 
 
 def _loss(values: Collection[float], index: int, maximize: bool) -> Callable[[FrozenTrial], float]:

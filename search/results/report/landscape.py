@@ -15,7 +15,6 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
-from plotly.subplots import make_subplots
 
 from search.results.ranking import Metric
 from search.results.report.facts import Facts
@@ -30,7 +29,7 @@ _TICKS, _CHOICES = 5, 12  # named on an axis at most
 _SCALE = "Blues"
 _UNUSED = -0.12  # height of a parameter that a trial does not have
 _JITTER = 0.012  # keeps lines through the same choice apart
-_LABEL = 40  # characters of a name or a choice on an axis
+_LABEL, _SHORT = 40, 15  # characters of a name or a choice on an axis, and on one of many
 _FARTHEST, _HIGHEST = 1e300, 308.0  # what lies beyond is drawn there; the square of its distance would be no number
 
 
@@ -63,10 +62,10 @@ class Axis:
             return float(next(at for at, choice in enumerate(self.choices) if _is(choice, value)))
         return math.log10(value) if self.log else float(min(max(value, -_FARTHEST), _FARTHEST))
 
-    def label(self, place: float) -> str:
-        """Returns the value at a place, as text."""
+    def label(self, place: float, longest: int = _LABEL) -> str:
+        """Returns the value at a place, as text; of a choice at most so many characters."""
         if self.choices:
-            return inert(self.choices[round(place)], _LABEL)
+            return inert(self.choices[round(place)], longest)
         return f"{10 ** min(place, _HIGHEST) if self.log else place:.3g}"
 
     def ticks(self, places: Iterable[float]) -> list[float]:
@@ -81,7 +80,7 @@ class Axis:
 
 
 def parallel_coordinates(facts: Facts, metric: Metric, order: Sequence[str]) -> go.Figure:
-    """Every COMPLETE trial as a line through its parameters and its value; the best tenth in colour."""
+    """Every COMPLETE trial as a line through its parameters and its value; the best ones (`count_best`) in colour."""
     trials = sorted(facts.ranked, key=metric.loss_of, reverse=True)  # the best is drawn last, on top
     axes = [Axis.of(name, trials) for name in order]
     values = Axis(metric.name)
@@ -89,7 +88,7 @@ def parallel_coordinates(facts: Facts, metric: Metric, order: Sequence[str]) -> 
     heights.append(_heights(values, [metric.of(trial) for trial in trials]))
     labels = [f"trial {trial.number}: {metric.of(trial):.6g}" for trial in trials]
     figure = go.Figure()
-    best = max(min(len(trials), 3), math.ceil(len(trials) / 10))
+    best = count_best(facts)
     cuts = [0, *(len(trials) - best + round(best * part / _SHADES) for part in range(_SHADES)), len(trials)]
     colours = ["rgba(160, 168, 178, 0.28)", *_shades()]
     for colour, (low, high) in zip(colours, pairwise(cuts), strict=True):
@@ -100,27 +99,33 @@ def parallel_coordinates(facts: Facts, metric: Metric, order: Sequence[str]) -> 
         given = [axis.place(trial.params[axis.name]) for trial in trials if axis.name in trial.params]
         _add_scale(figure, at, axis, given, _UNUSED in heights[at])
     _add_scale(figure, len(axes), values, [values.place(metric.of(trial)) for trial in trials], False)
-    names = [inert(axis.name, _LABEL) for axis in [*axes, values]]
+    names = [inert(axis.name, _SHORT) for axis in [*axes, values]]
     ticks = {"tickvals": list(range(len(names))), "ticktext": names}
     figure.update_xaxes(range=[-0.35, len(names) - 0.8], showgrid=False, zeroline=False, **ticks)
     figure.update_yaxes(visible=False, range=[-0.2, 1.08])
     return style(figure, 430, showlegend=False)
 
 
-def slices(facts: Facts, metric: Metric, names: Sequence[str]) -> go.Figure:
-    """The value against each parameter; darker is later."""
-    figure = make_subplots(1, len(names), shared_yaxes=True, horizontal_spacing=0.04)
-    for at, name in enumerate(names, 1):
-        trials = sorted((trial for trial in facts.ranked if name in trial.params), key=lambda trial: trial.number)
-        axis = Axis.of(name, trials)
-        x = [axis.place(trial.params[name]) for trial in trials]
-        colours = {"color": [trial.number for trial in trials], "colorscale": _SCALE, "showscale": at == 1}
-        marker = {"size": 7, "line": {"color": "#8A929C", "width": 0.5}, "colorbar": {"title": "trial"}, **colours}
-        shown = {"text": [hover(trial) for trial in trials], "hovertemplate": "%{text}<extra></extra>"}
-        figure.add_scatter(x=x, y=list(map(metric.of, trials)), mode="markers", marker=marker, **shown, row=1, col=at)
-        figure.update_xaxes(title=inert(name, _LABEL), **_ticks(axis, x), row=1, col=at)
-    figure.update_yaxes(range=sensible_range([metric.of(trial) for trial in facts.ranked], metric.maximize))
-    figure.update_yaxes(title=inert(metric.name), row=1, col=1)
+def count_best(facts: Facts) -> int:
+    """Returns how many trials are drawn in colour: a tenth of the COMPLETE ones, and three where there are as many."""
+    return max(min(len(facts.ranked), 3), math.ceil(len(facts.ranked) / 10))
+
+
+def slice_along(facts: Facts, metric: Metric, name: str) -> go.Figure:
+    """The value against a parameter; stronger is later."""
+    trials = sorted((trial for trial in facts.ranked if name in trial.params), key=lambda trial: trial.number)
+    axis = Axis.of(name, trials)
+    x = [axis.place(trial.params[name]) for trial in trials]
+    colours = {"color": [trial.number for trial in trials], "colorscale": _SCALE}
+    marker = {"size": 7, "line": {"color": "#8A929C", "width": 0.5}, **colours}
+    text = [hover(trial) for trial in trials]
+    figure = go.Figure()
+    figure.add_scatter(
+        x=x, y=list(map(metric.of, trials)), mode="markers", marker=marker, text=text, hovertemplate="%{text}<extra></extra>"
+    )
+    figure.update_xaxes(title=inert(name, _LABEL), **_ticks(axis, x))
+    limits = sensible_range([metric.of(trial) for trial in facts.ranked], metric.maximize)
+    figure.update_yaxes(title=inert(metric.name), range=limits)
     return style(figure, 380, showlegend=False)
 
 
@@ -194,7 +199,7 @@ def _span(axis: Axis, places: Sequence[float]) -> tuple[float, float]:
 def _add_scale(figure: go.Figure, at: int, axis: Axis, places: Sequence[float], unused: bool) -> None:
     figure.add_vline(x=at, line={"color": "#1b1f24", "width": 1})
     low, high = _span(axis, places)
-    marks = [((tick - low) / (high - low) if high > low else 0.5, axis.label(tick)) for tick in axis.ticks(places)]
+    marks = [((tick - low) / (high - low) if high > low else 0.5, axis.label(tick, _SHORT)) for tick in axis.ticks(places)]
     for height, label in [*marks, *([(_UNUSED, "not used")] if unused else [])]:
         text = {"text": label, "showarrow": False, "xanchor": "right", "xshift": -5, "font": {"size": 11, "color": "#4a525c"}}
         figure.add_annotation(x=at, y=height, bgcolor="rgba(255, 255, 255, 0.75)", borderpad=1, **text)

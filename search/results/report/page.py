@@ -1,5 +1,7 @@
 """Shows a study as one page: sections in the order in which a person asks, as ``report.html`` has them."""
 
+from pathlib import Path
+
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
@@ -8,22 +10,26 @@ from search.results.report import figures, landscape
 from search.results.report.facts import Facts, Failure, gather
 from search.results.report.html import page
 from search.results.report.importances import FEW
+from search.results.report.origin import in_short, notice_of, origin
+from search.results.report.pictures import pictures_of
 from search.text import clock, show_value
 
 _LIMITS = {"axes": 10, "few": FEW, "params": 40, "failures": 20, "numbers": 12, "traceback": 30_000}
 """So many are shown, or taken for few."""
 
 
-def render(study: optuna.Study) -> str:
+def render(study: optuna.Study, artifacts: Path | None = None) -> str:
     """Returns the report of a study, whoever made it, as an HTML page that needs no network.
 
     Args:
         study: The study; a snapshot where it may still go on.
+        artifacts: The folder of its trials' files, for the pictures of the best one.
 
     Raises:
         StudyError: No trial has ended yet.
     """
     facts = gather(study)
+    best = facts.best[0] if len(facts.best) == 1 else None
     params = list(dict.fromkeys(name for trial in facts.top for name in trial.params))
     return page(
         "report.html",
@@ -35,6 +41,10 @@ def render(study: optuna.Study) -> str:
         most=_LIMITS,
         figures=figures,
         landscape=landscape,
+        notice=notice_of(study),
+        in_short=in_short(study),
+        origin=origin(study, facts.best[0] if facts.best else None),
+        pictures=pictures_of(study, best, artifacts) if best is not None and artifacts is not None else [],
     )
 
 

@@ -66,13 +66,20 @@ def test_sides_of_a_comparison(studies):
     ]
 
 
+def test_studies_of_one_name_are_called_by_their_place_too(studies, tmp_path):
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    optuna.create_study(study_name="one", storage=other)
+    labels = [label for label, _ in read_labelled([f"{URL}#one", f"{other}#one", f"{URL}#two # 2"])]
+    assert labels == [f"one in {URL}", f"one in {other}", "two # 2"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((), "compare: needs at least two studies or labels; got 0"),
         ((f"a={URL}#one",), "got 1"),
         (("a=", f"{URL}#one"), "a=: a label needs studies; got none. Write a=STUDY,STUDY."),
-        ((f"{URL}#one", f"{URL}#one"), "one: each study or label must have its own name; got it twice"),
+        ((f"{URL}#one", f"{URL}#one"), "one in sqlite:///any.db: each study or label must have its own name; got it twice"),
         ((f"{URL}#one", "sqlite:///a=b.db"), "got no such file"),
     ],
 )

@@ -2,6 +2,7 @@ import hashlib
 import os
 import subprocess
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,30 @@ def test_independent_class_and_source_are_not(tmp_path: Path) -> None:
     a, b = kaggle_folder(tmp_path / "a", 3), kaggle_folder(tmp_path / "b", 3, sartaj=True, seed=1)
     report = audit(prepare([a, b], SETTINGS, tmp_path / "c"), SETTINGS)
     assert report.association == pytest.approx(0)
+
+
+def words_of(report: Audit) -> str:
+    return "\n".join(f"{table.note} {table.rows}" for table in report.tables())
+
+
+def test_one_source_cannot_be_learned_in_place_of_a_class(report: Audit) -> None:
+    assert "learn the source" not in words_of(report)
+    assert "All images come from one source." in words_of(report)
+
+
+def test_sources_that_tell_nothing_of_the_class_are_not_blamed(tmp_path: Path) -> None:
+    a, b = kaggle_folder(tmp_path / "a", 3), kaggle_folder(tmp_path / "b", 3, sartaj=True, seed=1)
+    told = words_of(audit(prepare([a, b], SETTINGS, tmp_path / "c"), SETTINGS))
+    assert "Cramér's V between class and source is 0.00" in told
+    assert "learn the source" not in told
+
+
+def test_persons_are_spoken_of_where_a_set_names_them(data: PreparedData, report: Audit) -> None:
+    assert "patient" not in words_of(report)
+    assert "Copies stay on one side: no group straddles." in words_of(report)
+    named = [replace(entry, patient=str(i)) for i, entry in enumerate(data.manifest.entries)]
+    told = audit(replace(data, manifest=replace(data.manifest, entries=tuple(named))), SETTINGS)
+    assert "Copies and slices of one patient stay on one side" in words_of(told)
 
 
 @pytest.mark.slow

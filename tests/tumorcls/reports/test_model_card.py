@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.browser import needed_width
+from tests.browser import problems
 from tests.tumorcls.pictures import image_set
 from tumorcls import DISCLAIMER
 from tumorcls.errors import DataError
@@ -116,6 +116,5 @@ def test_classes_must_be_the_models(model, evaluation):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("window", [1280, 400])
-def test_no_page_is_wider_than_its_window(model, evaluation, window, tmp_path):
-    assert needed_width(render_page(write_card(model, evaluation, "m" * 200), "model"), tmp_path, window) == window
+def test_it_is_readable_in_any_window(model, evaluation, tmp_path):
+    assert problems(render_page(write_card(model, evaluation, "m" * 200), "model"), "card", tmp_path) == []

@@ -55,7 +55,7 @@ def test_calibration_is_of_the_validation_images(trainer, make_config):
     found = trainer.calibrate(fitted, max_error=1.0)
     assert found.images == len(trainer.images("validation", 32).labels)
     assert (found.threshold, found.coverage) == (0.0, 1.0)
-    assert found.error == pytest.approx(1 - fitted.last.scores["accuracy"])
+    assert found.error == pytest.approx(1 - fitted.scores["accuracy"])
 
 
 def test_a_final_run_trains_on_validation_images_too_and_measures_nothing(trainer, make_config):

@@ -7,6 +7,8 @@ import pytest
 from tests.tumorcls.pictures import image_set
 from tumorcls.cache.arrays import ArrayCache
 from tumorcls.config.train_config import TrainConfig
+from tumorcls.data.dataset import stratified_subset
+from tumorcls.noise.severity import SEVERITY_LEVELS
 from tumorcls.training.validation import EPOCH_SEVERITIES, Validation, describe_scores
 
 CONFIG = TrainConfig.parse({"data": "x", "noisy_images": 16}, where="test")
@@ -51,7 +53,8 @@ def corrupted_bytes(folder):
 @pytest.mark.parametrize("final", [False, True])
 def test_scores_are_what_a_hand_count_gives(tmp_path, final):
     program = FakeProgram()
-    scores = Validation(IMAGES, ArrayCache(tmp_path)).measure(program, CONFIG, final=final).scores
+    measured = Validation(IMAGES, ArrayCache(tmp_path)).measure(program, CONFIG, final=final)
+    scores = measured.final_scores if final else measured.scores
     # All noisy images are called class 0: precision 1/4 and recall 1 make its F1 .4, the others' are 0, the mean is .1.
     assert scores["accuracy"] == scores["clean_f1"] == 1.0
     for name in ("f1_gaussian", "f1_salt_pepper", "f1_speckle", "noisy_f1", "worst_f1"):
@@ -59,6 +62,30 @@ def test_scores_are_what_a_hand_count_gives(tmp_path, final):
     assert scores["robust_f1"] == pytest.approx(0.55)
     noisy = [rows for clean, rows in program.asked if not clean]
     assert noisy == ([16] * 15 if final else [8] * 3 * len(EPOCH_SEVERITIES))
+
+
+def test_the_last_epoch_is_measured_as_those_before_it(tmp_path):
+    def program(severities, rows):
+        """Errs under severity 3 alone, on the later half of the images."""
+
+        def predict(*parts):
+            erring = np.where(rows < 8, IMAGES.labels[rows], 0)
+            noisy = [
+                erring if severity == 3 else IMAGES.labels[rows] for _ in CONFIG.measured_noises for severity in severities
+            ]
+            return np.eye(4)[np.concatenate([IMAGES.labels, *noisy])]
+
+        return SimpleNamespace(
+            takes_activations=False, activations_key="images", place_parts=lambda parts: None, predict_logits=predict
+        )
+
+    validation = Validation(IMAGES, ArrayCache(tmp_path))
+    half, whole = stratified_subset(IMAGES.labels, 8), np.arange(16)
+    before = validation.measure(program(EPOCH_SEVERITIES, half), CONFIG, final=False)
+    last = validation.measure(program(SEVERITY_LEVELS, whole), CONFIG, final=True)
+    assert last.scores == before.scores
+    assert before.final_scores is None
+    assert last.scores["noisy_f1"] < last.final_scores["noisy_f1"] < 1
 
 
 def test_without_noises_only_clean_images_are_looked_at(tmp_path):

@@ -11,7 +11,7 @@ from search.records.attributes import OWNER_KEY, PROVENANCE_KEY
 from search.results.report.comparison import compare, value_at
 from search.results.report.comparison_page import print_table, render
 from search.results.statistics import difference_interval, mean_interval
-from tests.browser import needed_width
+from tests.browser import problems
 
 SPACE = {"x": optuna.distributions.FloatDistribution(0, 1)}
 VALUES = {"a0": (0.3, 0.5, 0.4, 0.7), "a1": (0.5, 0.2, 0.6, 0.9), "b0": (0.8, 0.1, 0.1, 0.1), "b1": (0.1, 0.2, 0.65, 0.3)}
@@ -133,6 +133,5 @@ def test_metrics_must_be_the_same_unless_one_has_no_name(make):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("window", [1280, 400])
-def test_no_page_is_wider_than_its_window(sides, window, tmp_path):
-    assert needed_width(render(compare(sides)), tmp_path, window) == window
+def test_it_is_readable_in_any_window(sides, tmp_path):
+    assert problems(render(compare(sides)), "comparison", tmp_path) == []

@@ -1,0 +1,54 @@
+"""Writes pages that lead to each other where they lie in one folder, whichever of our two packages wrote them."""
+
+import contextlib
+import os
+import re
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+from search.errors import StorageError
+from search.files import open_file_of, write
+
+_OURS = re.compile('<meta name="generator" content="(?:search|tumorcls)">')
+_TITLE = re.compile("<title>([^<]*)</title>")
+_LINKS = re.compile("<nav>.*?</nav>", re.DOTALL)
+_MOST_PAGES, _MOST_BYTES = 50, 2**25
+
+
+def write_page(path: Path, page: str) -> None:
+    """Writes a page, and has it and the pages of ours beside it lead to each other.
+
+    Raises:
+        StorageError: The page cannot be written. One beside it that cannot be is left as it is.
+    """
+    write(page, path)
+    if open_file_of(path) is not None or not path.is_file():
+        return
+    beside = sorted(path.resolve().parent.glob("*.html"))[:_MOST_PAGES]
+    pages = {place: text for place in beside if (text := _read_ours(place)) is not None}
+    for place, text in pages.items():
+        linked = _LINKS.sub(lambda _, place=place: _links(pages, place), text, count=1)  # type: ignore[misc]
+        if linked != text:
+            with contextlib.suppress(StorageError, OSError):
+                times = place.stat()
+                write(linked, place)
+                os.utime(place, ns=(times.st_atime_ns, times.st_mtime_ns))  # it says nothing new
+
+
+def _read_ours(path: Path) -> str | None:
+    """Returns a page that one of our packages wrote; None for any other file."""
+    try:
+        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+            return None
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text if _OURS.search(text, 0, 2000) and _LINKS.search(text) else None
+
+
+def _links(pages: dict[Path, str], of: Path) -> str:
+    # A title is text of HTML already; whoever wrote the file, no tag is in it.
+    titles = {place: title[1] if (title := _TITLE.search(text)) else escape(place.name) for place, text in pages.items()}
+    links = (f'<a href="{quote(place.name)}">{titles[place]}</a>' for place in pages if place != of)
+    return f"<nav>{' '.join(links)}</nav>"

@@ -1,0 +1,69 @@
+"""Says what a study was made of: objective, data, settings, when it ran, and what its objective put on record."""
+
+from collections.abc import Iterator, Mapping
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from search.records.attributes import NOTICE, file_of, provenance_of
+from search.text import show_value
+
+_DATA = "data"
+
+
+def origin(study: optuna.Study, best: FrozenTrial | None) -> list[tuple[str, str]]:
+    """Returns lines of a table (what, value); a study of plain Optuna has few.
+
+    Args:
+        study: The study.
+        best: The trial whose record of data and versions is shown.
+    """
+    return [*_dates(study), *_from_file(study), *_recorded(best)]
+
+
+def in_short(study: optuna.Study) -> str:
+    """Returns objective, data and days in one line."""
+    file = file_of(study) or {}
+    settings = file.get("settings", {})
+    parts = [f"Objective {file['objective']}"] if file else []
+    parts += [f"data {_value(settings[_DATA])}"] if settings.get(_DATA) else []
+    days = [value for _, value in _dates(study)]
+    return "; ".join([*parts, f"trials of {' to '.join(dict.fromkeys(day[:10] for day in days))}"] if days else parts)
+
+
+def notice_of(study: optuna.Study) -> str:
+    """Returns what the objective wants said wherever its values are shown; empty where it says nothing."""
+    tables = (provenance_of(trial) for trial in study.get_trials(deepcopy=False))
+    return next((str(table[NOTICE]) for table in tables if NOTICE in table), "")
+
+
+def _dates(study: optuna.Study) -> Iterator[tuple[str, str]]:
+    trials = study.get_trials(deepcopy=False)
+    started = [trial.datetime_start for trial in trials if trial.datetime_start]
+    ended = [trial.datetime_complete for trial in trials if trial.datetime_complete]
+    for what, moments, choose in (("first trial began", started, min), ("last trial ended", ended, max)):
+        if moments:
+            yield what, choose(moments).isoformat(" ", "minutes")
+
+
+def _from_file(study: optuna.Study) -> Iterator[tuple[str, str]]:
+    file = file_of(study)
+    if file is None:
+        return
+    yield "objective", file["objective"]
+    yield "seed of the study", str(file["seed"])
+    for part in ("sampler", "pruner"):
+        options = file.get(part)
+        if isinstance(options, Mapping):
+            named = [f"{key} {_value(value)}" for key, value in options.items() if key != "name"]
+            yield part, ", ".join([str(options.get("name")), *named])
+    yield from ((str(key), _value(value)) for key, value in file["settings"].items())
+
+
+def _recorded(trial: FrozenTrial | None) -> Iterator[tuple[str, str]]:
+    if trial is not None:
+        yield from ((str(key), _value(value)) for key, value in provenance_of(trial).items() if key != NOTICE)
+
+
+def _value(value: object) -> str:
+    return ", ".join(map(show_value, value)) if isinstance(value, list) else show_value(value)

@@ -1,0 +1,44 @@
+"""Reads the pictures that a trial left, such as its confusion matrix, from the files of its study."""
+
+import base64
+import re
+from pathlib import Path
+
+import optuna
+from optuna.artifacts import get_all_artifact_meta
+from optuna.trial import FrozenTrial
+
+from search.optuna_internals import storage_of
+
+_KINDS = ("image/svg+xml", "image/png", "image/jpeg", "image/webp")
+_MOST, _MOST_BYTES = 8, 2**21  # pictures; of one
+_ID = re.compile(r"[0-9a-f-]{1,64}", re.ASCII)
+
+
+def pictures_of(study: optuna.Study, trial: FrozenTrial, folder: Path) -> list[tuple[str, str]]:
+    """Returns a trial's pictures by name, as ``data:`` addresses; what cannot be read is left out.
+
+    Args:
+        study: The study.
+        trial: One of its trials.
+        folder: Where its storage keeps the files of trials.
+    """
+    pictures: dict[str, str] = {}
+    try:
+        files = get_all_artifact_meta(trial, storage=storage_of(study))
+    except (KeyError, TypeError, ValueError):  # what calls itself an artifact and is none
+        return []
+    for file in files:
+        if file.mimetype in _KINDS and _ID.fullmatch(file.artifact_id) and len(pictures) < _MOST:
+            content = _read(folder / file.artifact_id)
+            if content:
+                name = Path(file.filename).stem.replace("-", " ")
+                pictures[name] = f"data:{file.mimetype};base64,{base64.b64encode(content).decode()}"
+    return sorted(pictures.items())
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes() if path.is_file() and path.stat().st_size <= _MOST_BYTES else b""
+    except OSError:
+        return b""

@@ -1,0 +1,43 @@
+"""Pages of both packages lead to each other where they lie in one folder."""
+
+import os
+import re
+
+import pytest
+
+from search.results.report.links import write_page as write_of_search
+from tumorcls.reports.links import write_page as write_of_tumorcls
+
+
+def page(generator, title):
+    head = f'<meta charset="utf-8"><meta name="generator" content="{generator}"><title>{title}</title>'
+    return f"<!doctype html><html><head>{head}</head><body><nav></nav><h1>{title}</h1></body></html>"
+
+
+def links(path):
+    return re.findall(r'<a href="(.*?)">(.*?)</a>', path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("write", [write_of_search, write_of_tumorcls])
+def test_a_new_page_and_those_beside_it_lead_to_each_other(tmp_path, write):
+    other = tmp_path / "a study.html"
+    write_of_search(other, page("search", "Study &lt;b&gt;"))
+    (tmp_path / "foreign.html").write_text("<title>no page of ours</title><nav></nav>")
+    os.utime(other, (1, 1))
+    assert links(other) == []
+    write(tmp_path / "audit.html", page("tumorcls", "Data audit"))
+    assert links(other) == [("audit.html", "Data audit")]
+    assert links(tmp_path / "audit.html") == [("a%20study.html", "Study &lt;b&gt;")]
+    assert other.stat().st_mtime == 1
+    assert (tmp_path / "foreign.html").read_text() == "<title>no page of ours</title><nav></nav>"
+    other.unlink()
+    write(tmp_path / "audit.html", page("tumorcls", "Data audit"))
+    assert links(tmp_path / "audit.html") == []
+
+
+@pytest.mark.parametrize("write", [write_of_search, write_of_tumorcls])
+def test_a_page_beside_it_that_cannot_be_read_is_left_alone(tmp_path, write):
+    (tmp_path / "binary.html").write_bytes(page("search", "x").encode() + b"\xff")
+    os.mkfifo(tmp_path / "pipe.html")
+    write(tmp_path / "audit.html", page("tumorcls", "Data audit"))
+    assert links(tmp_path / "audit.html") == []
