@@ -1,7 +1,8 @@
 """The one module that uses private names of Optuna, whose version is capped for their sake (setup.cfg)."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import copy
+from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -63,6 +64,27 @@ def add_trial(study: optuna.Study, trial: FrozenTrial) -> int:
 def suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
     """Returns a parameter, drawn from any distribution."""
     return trial._suggest(name, distribution)
+
+
+class _Seen(optuna.Study):
+    """A study that shows given trials to its sampler."""
+
+    shown: list[FrozenTrial]
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        trials = [trial for trial in self.shown if states is None or trial.state in states]
+        return copy.deepcopy(trials) if deepcopy else trials
+
+
+def seeing(study: optuna.Study, trials: Sequence[FrozenTrial]) -> optuna.Study:
+    """Returns a study object of its own whose sampler sees these trials, whatever is in the storage."""
+    copied = copy.copy(study)
+    copied.__class__ = _Seen
+    assert isinstance(copied, _Seen)
+    copied.shown = list(trials)
+    return copied
 
 
 def tell_once(trial: optuna.Trial, state: TrialState, values: Sequence[float] | None) -> TrialState:

@@ -12,9 +12,13 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.driver.baseline import complete
+from search.driver.budget import EndReason
 from search.driver.initial_design import initial_design
-from search.optuna_internals import add_trial, storage_of, suggest, trial_id_of
+from search.driver.promotion import next_promotion
+from search.driver.rung_view import seen_by_sampler
+from search.optuna_internals import add_trial, seeing, storage_of, suggest, trial_id_of
 from search.records.attributes import QUEUED_KEY, SEED_KEY, is_warm, portfolio_of, queued_of, retry_of, seed_of
+from search.records.rungs import is_paused
 from search.seeds import Stream, derive
 from search.storage.open import study_lock
 from search.study_file import samplers
@@ -55,10 +59,15 @@ class TrialSource:
             return False
         return not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
+    def may_go_on(self) -> bool:
+        """Returns whether a trial waits that is to go on, or to be tried again, even where no new config may begin."""
+        trials = self._study.get_trials(deepcopy=False)
+        return self._spec.fidelity is not None and self._waiting(trials, may_begin=False) is not None
+
     def ask(
         self,
         attrs: Mapping[str, Any],
-        wanted: Callable[[Sequence[FrozenTrial]], bool] = lambda _: True,
+        end_reason: Callable[[Sequence[FrozenTrial]], EndReason | None] = lambda _: None,
         budget_left: float = 1.0,
     ) -> optuna.Trial | None:
         """Returns the next trial, its parameters drawn and its seed set, or None where none is wanted.
@@ -68,28 +77,40 @@ class TrialSource:
 
         Args:
             attrs: User attributes that the trial gets at once.
-            wanted: Is asked whether there is to be another trial, given those that there are. Until the new one is among
-                them, no other driver of the study asks for one.
+            end_reason: Is asked why there is to be no other trial, given those that there are. Until the new one is among
+                them, no other driver of the study asks for one. Where the reason is the number of trials, one that was
+                begun may still go on.
             budget_left: The part of the study's budget that is left, in [0, 1].
         """
         with study_lock(self._study):
             trials = self._study.get_trials(deepcopy=False)
             self._look_at(trials[self._seen :])
             self._seen = len(trials)
-            if not wanted(trials):
+            reason = end_reason(trials)
+            if reason is not None and (reason != "budget" or self._spec.fidelity is None):
                 return None
-            waiting = next((trial for trial in trials if trial.state is TrialState.WAITING), None)
+            waiting = self._waiting(trials, may_begin=reason is None)
+            if waiting is None and reason is not None:
+                return None
             trial_index = trial_index_of(len(trials) if waiting is None else waiting.number, trials, self._unindexed)
             attrs = {SEED_KEY: derive(self._spec.seed, Stream.TRIAL, trial_index), **attrs}
             trial_id = self._create(attrs) if waiting is None else self._wake(waiting, attrs)
             self._seen += waiting is None  # our own has an index, and its entry has left the queue
-        # A study object of its own: the sampler is this trial's, and no trials cached for an earlier one are in it.
-        study = copy.copy(self._study)
-        study.sampler = self._sampler(trial_index, trials, budget_left)
+        return self._drawn(trial_id, trials, self._sampler(trial_index, trials, budget_left))
+
+    def _drawn(self, trial_id: int, trials: Sequence[FrozenTrial], sampler: BaseSampler) -> optuna.Trial:
+        """Returns a trial with its parameters: those that it has, and the others drawn."""
+        spec = self._spec
+        if spec.fidelity is None:
+            # A study object of its own: the sampler is this trial's, and no trials cached for an earlier one are in it.
+            study = copy.copy(self._study)
+        else:
+            study = seeing(self._study, seen_by_sampler(trials, spec.fidelity, self._startup_trials))
+        study.sampler = sampler
         trial = optuna.Trial(study, trial_id)
         drawn: dict[str, Any] = {}
-        for name, distribution in self._spec.space.items():
-            if is_active(name, drawn, self._spec.conditions):
+        for name, distribution in spec.drawn.items():
+            if is_active(name, drawn, spec.conditions):
                 drawn[name] = suggest(trial, name, distribution)
         return trial
 
@@ -102,11 +123,21 @@ class TrialSource:
         self._defaults = defaults
         return complete(self._queue, self._spec, defaults)[1]
 
+    def _waiting(self, trials: Sequence[FrozenTrial], *, may_begin: bool) -> FrozenTrial | None:
+        """Returns the trial in the storage that is run next: one that was enqueued, else one that is promoted; or None."""
+        waiting = [trial for trial in trials if trial.state is TrialState.WAITING]
+        if (fidelity := self._spec.fidelity) is None:
+            return waiting[0] if waiting else None
+        enqueued = next((trial for trial in waiting if not is_paused(trial)), None)
+        if may_begin and enqueued is not None:
+            return enqueued
+        return next_promotion(trials, fidelity, self._study.direction, may_begin=may_begin) if waiting else None
+
     @cached_property
     def _design(self) -> list[dict[str, Any]]:
         spec = self._spec
         seed = derive(spec.seed, Stream.DESIGN)
-        return initial_design(spec.space, spec.conditions, self._startup_trials, seed, spec.priors)
+        return initial_design(spec.drawn, spec.conditions, self._startup_trials, seed, spec.priors)
 
     def _sampler(self, trial_index: int, trials: Sequence[FrozenTrial], budget_left: float) -> BaseSampler:
         """Returns what draws the trial of an index, given all trials that there are.
@@ -116,11 +147,12 @@ class TrialSource:
         """
         index = trial_index - self._first_drawn
         if 0 <= index < self._startup_trials:
-            known = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+            known = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or is_paused(trial) for trial in trials)
             if known < self._startup_trials:
                 return samplers.fixed(self._design[index])
         name, options = self._spec.sampler.name, self._spec.sampler.options
-        weighed_by = samplers.acquisition(name, options, self._spec.priors, budget_left)
+        climbs = self._spec.fidelity is not None
+        weighed_by = samplers.acquisition(name, options, self._spec.priors, budget_left, climbs=climbs)
         return samplers.make(name, options, study_seed=self._spec.seed, trial_index=trial_index, acquisition=weighed_by)
 
     def _create(self, attrs: dict[str, Any]) -> int:
@@ -151,10 +183,13 @@ class TrialSource:
 
 
 def _portfolio(study: optuna.Study, spec: StudySpec) -> list[Mapping[str, Any]]:
-    """Returns the configs of a study's portfolio that lie in its space, which may have changed before the first trial."""
+    """Returns the configs of a study's portfolio that lie in its space, which may have changed before the first trial.
+
+    How far a trial of it is trained is the driver's choice, where the study has a fidelity.
+    """
     kept = portfolio_of(study)
     return [
-        config
+        {name: value for name, value in config.items() if name in spec.drawn}
         for config in (kept.configs if kept is not None else ())
         if all(name in spec.space and not check_value(name, value, spec.space) for name, value in config.items())
     ]

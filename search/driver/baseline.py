@@ -31,7 +31,7 @@ def complete(
         for name, distribution in spec.space.items():
             if name in entry:
                 config[name] = entry[name]
-            elif is_active(name, config, spec.conditions):
+            elif name in spec.drawn and is_active(name, config, spec.conditions):
                 if defaults is None or name not in defaults:
                     drawn.append(name)
                     continue

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.records.attributes import is_result, is_warm
 from search.records.durations import duration_of, ended_at
+from search.records.rungs import is_paused, paused_seconds
 from search.study_file.policy import Policy
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -29,6 +30,8 @@ class BudgetUsage:
         reports: Intermediate values, of all trials.
         trial_seconds: How long all trials ran.
         since_better: Finished trials since the last one that was better than all before it, or that no other one dominates.
+        paused: Trials that wait for their promotion, which have been begun.
+        unfinished_s: How long the trials that have not ended ran up to their last rungs, which `trial_seconds` does not hold.
     """
 
     directions: Sequence[StudyDirection]
@@ -36,6 +39,8 @@ class BudgetUsage:
     reports: int = 0
     trial_seconds: float = 0.0
     since_better: int = 0
+    paused: int = 0
+    unfinished_s: float = 0.0
     _started_at: float = field(default_factory=time.monotonic)
     _front: list[tuple[float, ...]] = field(default_factory=list)
 
@@ -43,7 +48,9 @@ class BudgetUsage:
     def of(cls, study: optuna.Study, trials: Sequence[FrozenTrial] | None = None) -> Self:
         """Returns what the trials in the storage, or those given, have used."""
         usage = cls(study.directions)
-        usage.update(study.get_trials(deepcopy=False) if trials is None else trials)
+        trials = study.get_trials(deepcopy=False) if trials is None else trials
+        usage.update(trials)
+        usage.look(trials)
         return usage
 
     def update(self, trials: Sequence[FrozenTrial]) -> None:
@@ -58,17 +65,36 @@ class BudgetUsage:
             self.reports += len(trial.intermediate_values)
             self.add(duration_of(trial) or 0.0, counts=trial.state in FINISHED, values=values)
 
-    def add(self, seconds: float, *, counts: bool, values: Sequence[float]) -> None:
+    def add(self, seconds: float, *, counts: bool, values: Sequence[float], earlier_s: float = 0.0) -> None:
         """Adds a trial that has ended.
 
         Args:
             seconds: How long it ran.
             counts: It counts against the budget of trials.
             values: What it returned; empty where it is not complete.
+            earlier_s: How long it had run before it was paused, which is among `unfinished_s`.
         """
-        self.trial_seconds += seconds
+        self.trial_seconds += seconds + earlier_s
+        self.unfinished_s -= earlier_s
         self.finished += counts
         self.since_better = 0 if values and self._is_better(values) else self.since_better + counts
+
+    def look(self, trials: Sequence[FrozenTrial]) -> None:
+        """Notes which of all trials of the study have been begun, and have not ended."""
+        self.paused = sum(map(is_paused, trials))
+        self.unfinished_s = sum(paused_seconds(trial) for trial in trials if not trial.state.is_finished())
+
+    def pause(self, seconds: float, value: float, *, first: bool) -> None:
+        """Adds the run of a trial up to a rung.
+
+        Args:
+            seconds: How long it took.
+            value: What the trial has there.
+            first: It is the trial's first rung.
+        """
+        self.paused += 1
+        self.unfinished_s += seconds
+        self.since_better = 0 if self._is_better((value,)) else self.since_better + first
 
     def exhausted(self, policy: Policy, running: int, running_seconds: float, reports: int = 0) -> EndReason | None:
         """Returns the budget that lets no further trial start, or None.
@@ -79,8 +105,8 @@ class BudgetUsage:
             running_seconds: The sum of the times that they have taken so far, as far as that is known.
             reports: What the trials of other drivers that run have reported.
         """
-        device_time_s = (self.trial_seconds + running_seconds) * policy.device_share
-        if self.finished + running >= policy.trials:
+        device_time_s = (self.trial_seconds + self.unfinished_s + running_seconds) * policy.device_share
+        if self.finished + self.paused + running >= policy.trials:
             return "budget"
         if _reached(time.monotonic() - self._started_at, policy.timeout_s):
             return "timeout"

@@ -107,13 +107,16 @@ def check_identical(study: optuna.Study, spec: StudySpec) -> None:
 
 def describe(spec: StudySpec) -> dict[str, Any]:
     """Returns what is kept of a study file, ready for JSON; settings as written, so without secrets of the environment."""
+    space = describe_space(spec.space, spec.conditions)
+    if spec.fidelity is not None:
+        space[spec.fidelity.name]["fidelity"] = True
     return {
         "file": spec.path.name,
         "sha256": spec.sha256,
         "objective": spec.target,
         "directions": list(spec.directions),
         "seed": spec.seed,
-        "space": describe_space(spec.space, spec.conditions),
+        "space": space,
         "priors": {name: {"prior": prior.value, "confidence": prior.confidence} for name, prior in spec.priors.items()},
         "settings": _jsonable(spec.settings),
         "sampler": {"name": spec.sampler.name, **_jsonable(spec.sampler.options)},

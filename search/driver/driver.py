@@ -15,12 +15,14 @@ from search.driver.budget import BudgetUsage, EndReason
 from search.driver.failures import Failures
 from search.driver.heartbeat import OtherDrivers, SignOfLife
 from search.driver.interrupts import Interrupts
+from search.driver.legs import Leg, leg_of, settle
 from search.driver.ownership import Owner
 from search.driver.retry import DRIVER_DIED, requeue
 from search.driver.tell import lost, tell
 from search.driver.views import ProgressView
 from search.errors import ObjectiveError, StudyError, StudyFileError, WorkerError
 from search.records.attributes import OWNER_KEY, shown_attrs
+from search.records.rungs import paused_seconds
 from search.storage.folders import NotSavedError, checkpoints_of, delete_checkpoints, save_artifact
 from search.study_file.load import StudySpec, check_reports, study_file_error
 from search.workers.pool import WorkerPool, WorkerState
@@ -98,6 +100,7 @@ class Driver:
         self._prunes = not isinstance(study.pruner, NopPruner)
         self._noted: set[str] = set()
         self._lost: set[int] = set()  # trials of ours that another driver has requeued
+        self._legs: dict[int, Leg | None] = {}  # by worker
         self._life = SignOfLife(study)
 
     def run(self) -> EndReason:
@@ -128,6 +131,7 @@ class Driver:
             if reason is None:
                 self._hand_out()
             elif not self._pool.running and not self._waits_for_others(reason):
+                self._settle(reason)
                 return reason
             for worker, message in self._pool.receive(_TICK_S):
                 self._on_message(worker, message)
@@ -159,17 +163,30 @@ class Driver:
         self._usage.update(ended)
         self._view.ended_elsewhere(ended)
 
-    def _is_wanted(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether another trial is to start, given all that there are."""
+    def _settle(self, reason: EndReason) -> None:
+        """Ends what is paused, where the study is over and no other driver may yet promote it."""
+        if self._spec.fidelity is not None and reason != "interrupted" and not self._others.running:
+            for trial in (settled := settle(self._study, self._spec.fidelity)):
+                delete_checkpoints(trial, self._checkpoints)
+            self._view.ended_elsewhere(settled)
+
+    def _end_reason_now(self, trials: Sequence[FrozenTrial]) -> EndReason | None:
+        """Returns why no further trial is to start, given all that there are; None where one is."""
         self._count_ended(self._others.update(trials))
-        return self._end_reason() is None
+        if self._spec.fidelity is not None:
+            self._usage.look(trials)
+        return self._exhausted()
 
     def _end_reason(self) -> EndReason | None:
-        """Why no further trial is to start, or None where one is."""
+        """Returns why no trial is to start or to go on, or None where one is."""
+        exhausted = self._exhausted()
+        return None if exhausted == "budget" and self._source.may_go_on() else exhausted
+
+    def _exhausted(self) -> EndReason | None:
         if self._interrupts.count:
             return "interrupted"
-        running = len(self._pool.running) + self._others.running
-        exhausted = self._usage.exhausted(self._spec.policy, running, self._pool.seconds_at_work(), self._others.reports)
+        running, seconds = len(self._pool.running) + self._others.running, self._pool.seconds_at_work()
+        exhausted = self._usage.exhausted(self._spec.policy, running, seconds, self._others.reports)
         return "grid" if exhausted is None and self._source.exhausted else exhausted
 
     def _hand_out(self) -> None:
@@ -185,19 +202,22 @@ class Driver:
     def _hand_trial_to(self, worker: int) -> bool:
         # The owner is there from the start: a launch that finds the trial RUNNING must be able to tell whether it is lost.
         budget_left = self._usage.budget_left(self._spec.policy)
-        trial = self._source.ask({OWNER_KEY: self._owner.as_attr(worker)}, self._is_wanted, budget_left)
+        trial = self._source.ask({OWNER_KEY: self._owner.as_attr(worker)}, self._end_reason_now, budget_left)
         if trial is None:
             return False
-        self._view.trial_started(worker, trial.number, trial.params)
+        leg = leg_of(trial, self._spec.fidelity)
+        params = trial.params if leg is None else {**trial.params, leg.fidelity.name: leg.target}
+        self._view.trial_started(worker, trial.number, params)
         task = RunTrial(
             trial.number,
-            trial.params,
+            params,
             shown_attrs(trial),
             len(self._study.directions),
             answered=self._prunes,
             checkpoints=checkpoints_of(trial, self._checkpoints) if self._checkpoints else None,
         )
         self._pool.give(worker, trial, task)
+        self._legs[worker] = leg
         self._life.shown()  # by the owner
         return True
 
@@ -241,7 +261,8 @@ class Driver:
         try:
             match message:
                 case Report(_, reported, step):
-                    trial.report(reported, step)
+                    if (leg := self._legs[worker]) is None or step not in leg.reported:
+                        trial.report(reported, step)
                     self._usage.reports += 1
                     self._view.reported(worker, step, reported)
                     if self._prunes and not self._interrupts.is_stopping:
@@ -277,14 +298,20 @@ class Driver:
 
     def _end(self, worker: int, was: WorkerState, trial: optuna.Trial, outcome: Outcome, death: Died | None = None) -> None:
         """Records how a trial ended, and counts it; `was` is its worker until then."""
+        leg = self._legs.pop(worker)
+        earlier_s = paused_seconds(trial)
+        ran_s = was.unrecorded_seconds() if leg is None else earlier_s + was.seconds()
         if trial.number in self._lost:
             verdict = lost(trial)
         else:
-            verdict = tell(trial, outcome, self._spec, death=death, fresh=was.served == 0, ran_s=was.unrecorded_seconds())
-        if self._checkpoints is not None and verdict.is_final:
+            verdict = tell(trial, outcome, self._spec, death=death, fresh=was.served == 0, ran_s=ran_s, leg=leg)
+        if verdict.is_final:
             delete_checkpoints(trial, self._checkpoints)
         self._view.trial_finished(worker, trial.number, verdict)
-        self._usage.add(was.seconds(), counts=verdict.counts, values=verdict.values)
+        if verdict.state == "paused":
+            self._usage.pause(was.seconds(), verdict.values[0], first=leg is not None and leg.reached == 0)
+        else:
+            self._usage.add(was.seconds(), counts=verdict.counts, values=verdict.values, earlier_s=earlier_s)
         self._failures.trial_ended(verdict)
 
     def _requeue_running(self, reason: str) -> None:

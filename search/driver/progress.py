@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.driver.tell import Verdict
 from search.records.attributes import is_infeasible, is_result, is_warm
+from search.records.rungs import is_paused
 from search.records.values import value_names
 from search.text import clock, plain
 
@@ -36,6 +37,7 @@ class Progress:
         directions: Of the study.
         complete: COMPLETE trials; likewise `pruned`, `failed` and `infeasible`, over all launches.
         best: Number and value of the best trial; None before the first, and with several directions.
+        paused: The numbers of the trials that wait for their promotion.
         finished_here: COMPLETE and PRUNED trials of this launch.
         running: The trial of each worker.
     """
@@ -48,6 +50,7 @@ class Progress:
     failed: int = 0
     infeasible: int = 0
     best: tuple[int, float] | None = None
+    paused: set[int] = field(default_factory=set)
     finished_here: int = 0
     started: float = field(default_factory=time.monotonic)
     running: dict[int, Running] = field(default_factory=dict)
@@ -66,6 +69,7 @@ class Progress:
                 self._consider(trial.number, tuple(trial.values))
             if is_warm(trial):
                 continue
+            (self.paused.add if is_paused(trial) else self.paused.discard)(trial.number)
             self.infeasible += is_infeasible(trial)
             self.complete += trial.state is TrialState.COMPLETE and not is_infeasible(trial)
             self.pruned += trial.state is TrialState.PRUNED and not is_infeasible(trial)
@@ -76,6 +80,10 @@ class Progress:
         if verdict.state == "complete":
             self.complete += 1
             self._consider(verdict.number, verdict.values)
+        if verdict.state == "paused":
+            self.paused.add(verdict.number)
+            self._consider(verdict.number, verdict.values)
+            return
         self.pruned += verdict.state == "pruned"
         self.infeasible += verdict.state == "infeasible"
         self.failed += not verdict.counts
@@ -83,8 +91,8 @@ class Progress:
 
     @property
     def finished(self) -> int:
-        """The trials that count against the budget."""
-        return self.complete + self.pruned + self.infeasible
+        """The trials that count against the budget, those that are paused among them."""
+        return self.complete + self.pruned + self.infeasible + len(self.paused)
 
     def seconds_left(self) -> float | None:
         """Returns the estimated time to the end of the budget, from the trials of this launch; None before the first."""
@@ -101,6 +109,7 @@ class Progress:
         left = self.seconds_left()
         parts = [
             f"{self.finished}/{self.budget} trials",
+            *([f"{len(self.paused)} paused"] if self.paused else []),
             f"{self.pruned} pruned",
             f"{self.failed} failed",
             *([f"{self.infeasible} infeasible"] if self.infeasible else []),

@@ -5,10 +5,10 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.driver.ownership import Owner
-from search.optuna_internals import storage_of, study_id_of
+from search.optuna_internals import add_trial, storage_of, study_id_of
 from search.records.attributes import (
     FAILURE_KEY,
     OWNER_KEY,
@@ -22,6 +22,7 @@ from search.records.attributes import (
     retry_of,
 )
 from search.records.durations import end_after, until_last_sign
+from search.records.rungs import RUNGS_KEY, Rung, as_attr, paused_seconds, rungs_of
 from search.storage.open import end_trial, shared, study_lock
 
 DRIVER_DIED = "the driver died while this trial was running"
@@ -77,11 +78,27 @@ def requeue(
             retries = retries_of(trial) + blamed
             if retries:
                 retained[RETRIES_KEY] = retries
-            # A trial killed while it was drawn has part of its parameters; its seed draws the others as it would have.
-            params = {**given_of(trial), **trial.params}
-            study.enqueue_trial(params, user_attrs={**retained, RETRY_KEY: first})
+            _enqueue_again(study, trial, {**retained, RETRY_KEY: first})
+        ran_s = paused_seconds(trial) + until_last_sign(trial, trials) if lost else None
         with contextlib.suppress(UpdateFinishedTrialError):  # its owner, held for dead, ends it in this very moment
-            fail(study, number, reason, traceback, ran_s=until_last_sign(trial, trials) if lost else None)
+            fail(study, number, reason, traceback, ran_s=ran_s)
+
+
+def _enqueue_again(study: optuna.Study, trial: FrozenTrial, user_attrs: dict[str, Any]) -> None:
+    """Enqueues a trial's parameters; one that had climbed some rungs is paused there again, its time counted with the first."""
+    rungs = {reached: Rung(rung.value, 0.0) for reached, rung in rungs_of(trial).items()}
+    if not rungs:
+        # A trial killed while it was drawn has part of its parameters; its seed draws the others as it would have.
+        study.enqueue_trial({**given_of(trial), **trial.params}, user_attrs=user_attrs)
+        return
+    again = create_trial(
+        state=TrialState.WAITING,
+        params=trial.params,
+        distributions=trial.distributions,
+        intermediate_values={step: value for step, value in trial.intermediate_values.items() if step < max(rungs)},
+        user_attrs={**user_attrs, RUNGS_KEY: as_attr(rungs)},
+    )
+    add_trial(study, again)
 
 
 def fail(study: optuna.Study, number: int, reason: str, traceback: str = "", *, ran_s: float | None = None) -> None:

@@ -9,6 +9,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from search.driver.legs import Leg, climb
 from search.driver.retry import fail, requeue
 from search.optuna_internals import tell_once
 from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RAN_KEY, TRACEBACK_KEY, retries_of
@@ -26,13 +27,14 @@ class Verdict:
     Attributes:
         number: The trial.
         state: Of a trial that failed, `retry` where it is tried again, and `infeasible` where its config needs more memory than
-            there is; of any trial, `lost` where another driver of the study has requeued it meanwhile.
+            there is; of any trial, `lost` where another driver of the study has requeued it meanwhile. A trial that is
+            `paused` has reached a rung, and may go on.
         values: One for each direction; empty unless complete.
         reason: Why it failed or was lost, in one line; else empty.
     """
 
     number: int
-    state: Literal["complete", "pruned", "failed", "infeasible", "retry", "interrupted", "lost"]
+    state: Literal["complete", "pruned", "failed", "infeasible", "retry", "interrupted", "lost", "paused"]
     values: tuple[float, ...] = ()
     reason: str = ""
 
@@ -48,7 +50,14 @@ class Verdict:
 
 
 def tell(
-    trial: optuna.Trial, outcome: Outcome, spec: StudySpec, *, death: Died | None, fresh: bool, ran_s: float | None = None
+    trial: optuna.Trial,
+    outcome: Outcome,
+    spec: StudySpec,
+    *,
+    death: Died | None,
+    fresh: bool,
+    ran_s: float | None = None,
+    leg: Leg | None = None,
 ) -> Verdict:
     """Records how a trial ended; the verdict is `lost` where another driver has ended it before.
 
@@ -58,9 +67,14 @@ def tell(
         spec: The study's file.
         death: The worker's, where it died, or hung and was killed.
         fresh: It was the worker's first trial.
-        ran_s: For how many seconds it ran, where the wall clock does not tell.
+        ran_s: For how many seconds it ran, in all its legs, where the wall clock does not tell.
+        leg: What it ran of its way up; None where its study has no fidelity.
     """
     try:
+        if leg is not None and outcome.state == "complete":
+            climb(trial, leg, outcome.values[0], ran_s or 0.0)
+            if not leg.is_last:
+                return Verdict(trial.number, "paused", outcome.values)
         if ran_s is not None:
             trial.set_user_attr(RAN_KEY, ran_s)
         if outcome.state == "failed":

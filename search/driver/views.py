@@ -45,6 +45,7 @@ class ProgressView:
     def trial_started(self, worker: int, number: int, params: Mapping[str, Any]) -> None:
         """A worker was given a trial."""
         self.progress.running[worker] = Running(number, dict(params), time.monotonic())
+        self.progress.paused.discard(number)
 
     def reported(self, worker: int, step: int, value: float) -> None:
         """A worker reported an intermediate value."""
@@ -85,8 +86,9 @@ class LineView(ProgressView):
 
     def trial_started(self, worker: int, number: int, params: Mapping[str, Any]) -> None:
         """Prints the trial's parameters."""
+        begins = "goes on" if number in self.progress.paused else "started"
         super().trial_started(worker, number, params)
-        self._print(f"trial {number} started: {format_params(params)}")
+        self._print(f"trial {number} {begins}: {format_params(params)}")
 
     def trial_finished(self, worker: int, number: int, verdict: Verdict) -> None:
         """Prints how the trial ended."""
@@ -175,6 +177,8 @@ def _ending(verdict: Verdict, progress: Progress) -> str:
     ended = {"failed": "failed", "retry": "failed, and is tried again", "infeasible": "infeasible", "lost": "is lost"}.get(
         verdict.state
     )
+    if verdict.state == "paused":
+        return f"paused, {progress.metric} {verdict.values[0]:.6g}"
     return f"{ended}: {plain(verdict.reason)}" if ended else verdict.state
 
 

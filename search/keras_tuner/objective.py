@@ -7,7 +7,7 @@ from typing import Literal
 
 from search.errors import ProjectError
 from search.keras_tuner.project import Project, TrialFile
-from search.study_file.load import Direction
+from search.study_file.tables import Direction
 
 _DIRECTIONS: dict[str, Literal["min", "max"]] = {"min": "min", "max": "max"}
 

@@ -69,6 +69,7 @@ def run_finalists(
         sampler=Choice("none", {}),
         pruner=Choice("none", {}),
         enqueue=(),
+        fidelity=None,
     )
     launched = launch(again, workers=workers, url=url, quiet=quiet, measured_as=source)
     with errors.storage_errors(url):

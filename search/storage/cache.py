@@ -30,11 +30,15 @@ class OwnTrialsStorage(TellsEnds, CachedStorage):
     Args:
         backend: Optuna's storage, which is open.
         writable: It may be written to.
+
+    Attributes:
+        alone: Whether no other process writes to the trials of a study that this one drives.
     """
 
     def __init__(self, backend: RDBStorage, *, writable: bool = True) -> None:
         super().__init__(backend)
         self.writable = writable
+        self.alone = writable
         self.told_ends: dict[int, End] = {}
 
     def known(self, study_id: int) -> Known:
@@ -76,9 +80,13 @@ class OwnTrialsStorage(TellsEnds, CachedStorage):
         return copy.deepcopy(self.cached_trial(trial_id)) if trial_id in self.own else super().get_trial(trial_id)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """Ends a trial, or begins one that was waiting: both are read again."""
+        """Ends a trial, begins one that was waiting, or lets one wait: all are read again, once where nobody else writes."""
         self.own.discard(trial_id)
-        return super().set_trial_state_values(trial_id, state, values)
+        done = super().set_trial_state_values(trial_id, state, values)
+        if self.alone and not state.is_finished():
+            self.replace_cached(trial_id, self.backend.get_trial(trial_id))
+            self.own.add(trial_id)
+        return done
 
     def end_trial(self, trial_id: int, state: TrialState, values: Sequence[float] | None, ended: datetime) -> None:
         """Ends a trial that has ended some time ago, as `set_trial_state_values` ends one now."""

@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.trial import FrozenTrial
 
 from search.files import temporary_folder
 from search.records.attributes import retry_of
@@ -60,14 +61,16 @@ def checkpoint_folder(url: str, study: str) -> Path:
     return (path.with_suffix(".checkpoints") if path is not None else folder(url) / "checkpoints") / study
 
 
-def checkpoints_of(trial: optuna.Trial, base: Path) -> Path:
+def checkpoints_of(trial: optuna.Trial | FrozenTrial, base: Path) -> Path:
     """Returns the folder of a trial, which is that of its first try; the objective makes it."""
     first = retry_of(trial)
     return base / f"trial-{trial.number if first is None else first}"
 
 
-def delete_checkpoints(trial: optuna.Trial, base: Path) -> None:
-    """Removes what a trial that has ended for good left, and the folders that are empty then."""
+def delete_checkpoints(trial: optuna.Trial | FrozenTrial, base: Path | None) -> None:
+    """Removes what a trial that has ended for good left, and the folders that are empty then; nothing where none is kept."""
+    if base is None:
+        return
     shutil.rmtree(checkpoints_of(trial, base), ignore_errors=True)
     for empty in (base, base.parent):
         with contextlib.suppress(OSError):  # it is not there, or still holds something

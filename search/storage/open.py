@@ -20,7 +20,7 @@ from search.storage.errors import storage_errors
 from search.storage.journal import Journal, open_journal
 from search.storage.readback import ReadBack, mark
 from search.storage.url import hide_password, kind_of, storage_file
-from search.study_file.load import Direction
+from search.study_file.tables import Direction
 
 _PATIENCE_S = 30 * 60.0  # a restart, an update, a switch that is replaced; nobody is there at night to launch again
 

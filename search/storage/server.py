@@ -86,6 +86,7 @@ class ReconnectingStorage(OwnTrialsStorage):
         super().__init__(backend)
         self._shown = shown
         self._limit_s = limit_s
+        self.alone = False
         sqlalchemy.event.listen(backend.engine, "do_connect", self._connect)
         study_lock.bound_silence(backend.engine)
 

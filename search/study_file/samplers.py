@@ -158,7 +158,9 @@ def make(
         return kind.factory(**arguments) if acquisition is None else WeighingTPESampler(acquisition, **arguments)
 
 
-def acquisition(name: str, options: Mapping[str, Any], priors: Mapping[str, Prior], budget_left: float) -> Acquisition | None:
+def acquisition(
+    name: str, options: Mapping[str, Any], priors: Mapping[str, Prior], budget_left: float, *, climbs: bool = False
+) -> Acquisition | None:
     """Returns what the next trial's candidates are weighed by; None for their values alone.
 
     Args:
@@ -166,9 +168,10 @@ def acquisition(name: str, options: Mapping[str, Any], priors: Mapping[str, Prio
         options: Those of the sampler.
         priors: By parameter; none for a sampler that does not go by them.
         budget_left: The part of the study's budget that is left, in [0, 1].
+        climbs: The study has a fidelity: what costs is a report, not a trial, whose length is not the sampler's choice.
     """
     cost_weight = budget_left if _KINDS[name].weighs and options.get(_COST, False) else 0.0
-    return Acquisition(priors, cost_weight) if priors or cost_weight else None
+    return Acquisition(priors, cost_weight, per_report=climbs) if priors or cost_weight else None
 
 
 def weighs(name: str) -> bool:

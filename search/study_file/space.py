@@ -62,10 +62,13 @@ class IntParam(BaseModel):
     when: When | None = None
     prior: _Whole | None = None
     confidence: Confidence | None = None
+    fidelity: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         _check_range(self.low, self.high)
+        if self.fidelity:
+            self._check_fidelity()
         if self.log and self.low < 1:
             raise rule_error("low must be >= 1 when log = true", got=show(self.low), remedy="Raise low, or remove log.")
         if self.log and self.step != 1:
@@ -76,6 +79,19 @@ class IntParam(BaseModel):
     def distribution(self) -> IntDistribution:
         """Returns the distribution that Optuna samples from."""
         return IntDistribution(self.low, self.high, log=self.log, step=self.step)
+
+    def _check_fidelity(self) -> None:
+        """Raises the broken rule where trials could not be paused at values of this parameter."""
+        if self.low < 1:
+            raise rule_error("low must be >= 1 when fidelity = true", got=show(self.low), remedy="Raise low.")
+        if self.low == self.high:
+            raise rule_error(
+                "a fidelity needs low < high", got=f"{self.low} for both", remedy="Raise high, or remove fidelity."
+            )
+        for key in ("log", "when") if self.step == 1 else ("step",):
+            if getattr(self, key):
+                remedy = "Remove one of the two."
+                raise rule_error(f"{key} and fidelity = true exclude each other", got=show(getattr(self, key)), remedy=remedy)
 
 
 class CategoricalParam(BaseModel):

@@ -57,6 +57,22 @@ def take_reports(objective: Any) -> dict[str, tuple[str, ...]]:
     )
 
 
+def check_fidelity(objective: Any, name: str) -> None:
+    """Sees to it that trials can be paused at one value of a parameter, and go on to a higher one.
+
+    An objective that can has a method ``check_fidelity(name)``, which raises an error in one line where it cannot after all.
+
+    Raises:
+        ObjectiveError: It has none.
+    """
+    if not hasattr(objective, "check_fidelity"):
+        raise ObjectiveError(
+            f"space.{name}.fidelity: the objective must be able to go on from a checkpoint, and say so with a method "
+            "check_fidelity(name); got none. Remove fidelity, or see docs/fidelity.md"
+        )
+    objective.check_fidelity(name)
+
+
 def describe_change(objective: Any, before: Mapping[str, str], now: Mapping[str, str]) -> str:
     """Returns in one line how two fingerprints differ; in the objective's own words where it defines ``describe_change``."""
     if hasattr(objective, "describe_change"):

@@ -3,6 +3,7 @@
 An objective that kills its process kills the driver too, and threads cannot be killed; a search uses `LocalExecutor`.
 """
 
+import contextlib
 import threading
 from collections.abc import Callable
 from multiprocessing import Pipe
@@ -55,7 +56,8 @@ class InlineExecutor:
     def stop(self, *, at_once: bool = False) -> None:
         """Asks the threads to end; one that is inside an objective ends at its next report."""
         for thread, connection in self._threads.values():
-            connection.send(Stop())
+            with contextlib.suppress(BrokenPipeError):  # it has ended by itself
+                connection.send(Stop())
             if not at_once:
                 thread.join()
             connection.close()

@@ -24,7 +24,7 @@ from search.errors import ObjectiveError
 from search.streams import failure_of, forgive_output
 from search.study_file.env import AsWritten
 from search.text import one_line, suggest
-from search.workers.fingerprint import describe_change, take_fingerprint, take_notes, take_reports
+from search.workers.fingerprint import check_fidelity, describe_change, take_fingerprint, take_notes, take_reports
 from search.workers.memory import is_out_of_memory, memory_in_use
 from search.workers.objective import import_object
 from search.workers.protocol import (
@@ -60,6 +60,7 @@ class WorkerSetup:
         environ: Variables that the process is started with.
         space: The tables of the study file's ``[space]``, and `enqueue` those of its ``[[enqueue]]``.
         as_written: Puts the file's words back in the place of what its settings expand to, in all that is stored and shown.
+        fidelity: The parameter by which the study pauses trials; None where it does not.
     """
 
     target: str
@@ -69,6 +70,7 @@ class WorkerSetup:
     as_written: AsWritten = field(default_factory=AsWritten)
     space: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     enqueue: Sequence[Mapping[str, Any]] = ()
+    fidelity: str | None = None
 
 
 def main(connection: Connection, setup: WorkerSetup) -> None:
@@ -103,6 +105,8 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
             return
         objective = build_objective(setup.target, setup.settings)
         defaults = take_defaults(kind, setup.settings, setup.space)
+        if setup.fidelity is not None:
+            check_fidelity(objective, setup.fidelity)
         fingerprint = {hide(name): hide(text) for name, text in take_fingerprint(objective).items()}
         reports = take_reports(objective)
     except Exception as error:

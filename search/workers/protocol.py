@@ -21,7 +21,7 @@ class RunTrial:
 
     Attributes:
         answered: Whether each report will be answered.
-        checkpoints: A folder for what the objective needs to go on where an earlier try of this trial was lost.
+        checkpoints: A folder for what the objective needs to go on where an earlier try of this trial was lost, or has paused.
     """
 
     number: int

@@ -1,5 +1,6 @@
 """Objectives that behave and misbehave; each test finds this file in its current folder, as a user's own would be."""
 
+import json
 import os
 import random
 import signal
@@ -66,6 +67,34 @@ def remember(trial, die=""):
         while step == 2 and Path("hold").exists():
             time.sleep(0.02)
     return trial.suggest_float("x", -10.0, 10.0)
+
+
+class Climbing:
+    """Learns for some epochs, and goes on from its checkpoint; dies once, at `die`, unless the file `marker` is there."""
+
+    def __init__(self, *, pause=0.0, die=-1, marker="died"):
+        self.pause, self.die, self.marker = pause, die, marker
+
+    def check_fidelity(self, name):
+        if name != "epochs":
+            raise OwnError(f"space.{name}: only epochs can be paused; got {name}.")
+
+    def __call__(self, trial):
+        x, epochs = trial.suggest_float("x", -10.0, 10.0), trial.suggest_int("epochs", 1, 64)
+        file = trial.checkpoint_folder() / "state.json" if trial.checkpoint_folder() else None
+        begun, value = json.loads(file.read_text()) if file is not None and file.exists() else (0, -100.0)
+        trial.set_user_attr(f"from_{begun}", os.getpid())
+        for epoch in range(begun, epochs):
+            noise = random.Random(trial.user_attrs["seed"] + epoch).gauss(0, 0.1)
+            value = 0.7 * value - 0.3 * (x - 2) ** 2 + noise
+            time.sleep(self.pause)
+            trial.report(value, epoch)
+            if epoch == self.die and not Path(self.marker).exists():
+                Path(self.marker).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            if file is not None:
+                file.write_text(json.dumps([epoch + 1, value]))
+        return value
 
 
 def gated(trial):

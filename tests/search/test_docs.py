@@ -13,7 +13,7 @@ import pytest
 
 from search.errors import StudyFileError
 from search.study_file import load as study_file
-from search.study_file import pruners, samplers
+from search.study_file import pruners, samplers, tables
 from search.study_file.policy import RayKeys
 from search.workers.fingerprint import take_fingerprint
 from search.workers.study_file import take_defaults, take_misfits
@@ -28,7 +28,7 @@ def test_the_example_loads(folder):
 
 
 @pytest.mark.parametrize(
-    "name", [*samplers._KINDS, *pruners._KINDS, *study_file._written(study_file._Study), *study_file._written(RayKeys)]
+    "name", [*samplers._KINDS, *pruners._KINDS, *tables._written(tables.StudyTable), *tables._written(RayKeys)]
 )
 def test_every_name_is_documented(name):
     assert f"`{name}`" in PAGE

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import optuna
 import pytest
@@ -23,10 +24,12 @@ def drive(write):
         spec = load(write(**tables))
         made = resumed or optuna.create_study(directions=list(spec.directions))
         made.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
-        executor = executor or InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings))
+        fidelity = spec.fidelity.name if spec.fidelity is not None else None
+        executor = executor or InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings, fidelity=fidelity))
         policy = replace(spec.policy, trials=trials or spec.policy.trials, timeout_s=timeout_s or spec.policy.timeout_s)
         view = make_view(Progress.of(made, policy.trials), console, quiet=console is None)
-        driver = Driver(made, replace(spec, policy=policy), WorkerPool(executor, workers, policy), Owner.current(), view)
+        pool = WorkerPool(executor, workers, policy)
+        driver = Driver(made, replace(spec, policy=policy), pool, Owner.current(), view, checkpoints=Path("kept").resolve())
         made.set_user_attr("reason", None)
         made.set_user_attr("reason", driver.run())
         return made

@@ -1,0 +1,176 @@
+"""Which trial goes on to its next rung, and when a new config promises more for its cost.
+
+Successive halving without waiting (ASHA: Li et al., MLSys 2020): of the trials that have reached a rung, the best half may go
+on. Among those, and a new config, the one is taken that promises the largest expected improvement on the best value so far for
+each unit of the fidelity, wherever on its way up it would get there; how much is gained from rung to rung is learned from
+the trials that went on. The next higher rung opens only while the two below it still disagree beyond noise on who is best,
+or while going on still gains more than noise (the first is PASHA: Bohdal et al., ICLR 2023).
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from statistics import NormalDist, fmean, stdev
+
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from search.records.attributes import is_infeasible, is_warm
+from search.records.rungs import is_paused, rungs_of
+from search.study_file.fidelity import REDUCTION, Fidelity
+
+_FIRST_OPEN = 2  # rungs
+_RECENT = 30  # new configs, from whose first values that of the next one is guessed
+_NOISE_QUANTILE = 0.9
+
+
+def next_promotion(
+    trials: Sequence[FrozenTrial], fidelity: Fidelity, direction: StudyDirection, *, may_begin: bool
+) -> FrozenTrial | None:
+    """Returns the paused trial that is to go on now; None where a new config is to begin, or nothing is left to do.
+
+    Args:
+        trials: All trials of the study.
+        fidelity: Of the study.
+        direction: Of the study.
+        may_begin: Whether a new config is possible at all.
+    """
+    return Board.of(trials, fidelity, direction, may_begin=may_begin).choose()
+
+
+@dataclass(frozen=True)
+class Board:
+    """The values at each rung, as scores of which more is better.
+
+    Attributes:
+        fidelity: Of the study.
+        scores: By rung, the score of each trial that has reached it, by number.
+        paused: The trials that wait for their promotion, by number.
+        curves: The reports of each trial, by number and step, as scores.
+        others: The best score of the trials that did not climb the rungs one by one; -inf without any.
+        may_begin: Whether a new config is possible.
+    """
+
+    fidelity: Fidelity
+    scores: tuple[Mapping[int, float], ...]
+    paused: Mapping[int, FrozenTrial]
+    curves: Mapping[int, Mapping[int, float]]
+    others: float = -math.inf
+    may_begin: bool = True
+
+    @classmethod
+    def of(
+        cls, trials: Sequence[FrozenTrial], fidelity: Fidelity, direction: StudyDirection, *, may_begin: bool = True
+    ) -> "Board":
+        """Returns the board of a study."""
+        sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
+        scores: list[dict[int, float]] = [{} for _ in fidelity.rungs]
+        others = -math.inf
+        curves = {}
+        for trial in trials:
+            if trial.state is TrialState.FAIL or is_infeasible(trial) or is_warm(trial):
+                continue
+            rungs = rungs_of(trial)
+            for scores_there, reached in zip(scores, fidelity.rungs, strict=True):
+                if reached in rungs:
+                    scores_there[trial.number] = sign * rungs[reached].value
+            if rungs:
+                curves[trial.number] = {step: sign * value for step, value in trial.intermediate_values.items()}
+            elif trial.state is TrialState.COMPLETE:
+                others = max(others, sign * trial.values[0])
+        paused = {trial.number: trial for trial in trials if is_paused(trial)}
+        return cls(fidelity, tuple(scores), paused, curves, others, may_begin)
+
+    def choose(self) -> FrozenTrial | None:
+        """Returns who goes on; None for a new config, or nobody."""
+        rates = {(number, level): self._rate(number, level) for number, level in self._promotable()}
+        if not rates:
+            return None
+        chosen = max(rates, key=lambda key: (rates[key], -key[1], -key[0]))
+        if self.may_begin and rates[chosen] < self._rate_of_new():
+            return None
+        return self.paused[chosen[0]]
+
+    @property
+    def top(self) -> int:
+        """The index of the highest rung that is open."""
+        top = min(_FIRST_OPEN, len(self.scores)) - 1
+        while top + 1 < len(self.scores) and self._disagree(top - 1, top):
+            top += 1
+        return top
+
+    def _promotable(self) -> Iterator[tuple[int, int]]:
+        """Yields the paused trials that are among the best of their rung, and its index."""
+        for level in range(self.top):
+            scores = self.scores[level]
+            at_least = 0 if self.may_begin else 1  # the best of what there is climbs to the top in the end
+            best = sorted(scores, key=lambda number: (-scores[number], number))[: max(at_least, len(scores) // REDUCTION)]
+            yield from ((number, level) for number in best if number in self.paused and number not in self.scores[level + 1])
+
+    def _disagree(self, lower: int, upper: int) -> bool:
+        """Whether what is known of a rung differs, beyond noise, from what the rung below it told."""
+        both = sorted(self.scores[upper].keys() & self.scores[lower].keys())
+        if len(both) < 2:
+            return bool(both) and not self.may_begin  # there will be no other to agree with
+        below, above = self.scores[lower], self.scores[upper]
+        noise = self._noise(both)
+        swapped = any(
+            (below[a] - below[b]) * (above[a] - above[b]) < 0
+            and min(abs(below[a] - below[b]), abs(above[a] - above[b])) > noise
+            for a, b in combinations(both, 2)
+        )
+        return swapped or fmean(above[number] - below[number] for number in both) > noise
+
+    def _noise(self, numbers: Sequence[int]) -> float:
+        """How far apart trials are whose curves cross each other twice or more: such a distance tells nothing (PASHA, 4.2)."""
+        apart = []
+        for a, b in combinations(numbers, 2):
+            steps = sorted(self.curves[a].keys() & self.curves[b].keys())
+            signs = [self.curves[a][step] > self.curves[b][step] for step in steps]
+            if sum(one is not other for one, other in pairwise(signs)) >= 2:
+                apart.append(abs(self.curves[a][steps[-1]] - self.curves[b][steps[-1]]))
+        return sorted(apart)[math.ceil(_NOISE_QUANTILE * len(apart)) - 1] if apart else 0.0
+
+    def _best(self) -> float:
+        return max([self.others, *(score for scores in self.scores for score in scores.values())])
+
+    def _rate(self, number: int, level: int) -> float:
+        """What a paused trial promises for each unit of the fidelity."""
+        return self._promise(self.scores[level][number], 0.0, level, self.fidelity.rungs[level])
+
+    def _rate_of_new(self) -> float:
+        """What a new config promises: the first values of recent ones say what to expect of its own."""
+        first = [score for _, score in sorted(self.scores[0].items())][-_RECENT:]
+        if len(first) < REDUCTION:
+            return math.inf
+        mean, spread = fmean(first), _spread(first)
+        there = expected_improvement(mean, spread, self._best()) / self.fidelity.rungs[0]
+        return max(there, self._promise(mean, spread, 0, 0))
+
+    def _promise(self, score: float, spread: float, level: int, paid: int) -> float:
+        """The largest expected improvement for its cost, over the rungs that are above; inf where one tells something new."""
+        best, rates = self._best(), [0.0]
+        for upper in range(level + 1, self.top + 1):
+            gains = [
+                self.scores[upper][number] - self.scores[upper - 1][number]
+                for number in self.scores[upper]
+                if number in self.scores[upper - 1]
+            ]
+            if len(gains) < 2:  # nobody knows what a rung is worth before somebody has been there
+                return math.inf if paid and upper == level + 1 else max(rates)
+            score, spread = score + fmean(gains), math.hypot(spread, _spread(gains))
+            rates.append(expected_improvement(score, spread, best) / (self.fidelity.rungs[upper] - paid))
+        return max(rates)
+
+
+def expected_improvement(mean: float, spread: float, best: float) -> float:
+    """Returns by how much a normal value exceeds the best one, on average (Mockus 1975)."""
+    if spread <= 0:
+        return max(0.0, mean - best)
+    z = (mean - best) / spread
+    return (mean - best) * NormalDist().cdf(z) + spread * NormalDist().pdf(z)
+
+
+def _spread(values: Sequence[float]) -> float:
+    return stdev(values) if len(values) > 1 else 0.0

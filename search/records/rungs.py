@@ -1,0 +1,64 @@
+"""What is kept of the rungs that a trial has climbed, where its study has a fidelity: the value at each, and the seconds.
+
+Between two rungs such a trial is paused: WAITING, as one that was enqueued, so that Optuna and its dashboard know what to make
+of it. What sets it apart is that it has a rung.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from search.records.attributes import PREFIX
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+RUNGS_KEY = f"{PREFIX}rungs"
+"""Trial user attribute, a table: by the value of the fidelity, the trial's value there and the seconds since the last rung."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A rung that a trial has reached.
+
+    Attributes:
+        value: What the objective returned there.
+        seconds: How long the trial ran since the rung before.
+    """
+
+    value: float
+    seconds: float
+
+
+def rungs_of(trial: "FrozenTrial | optuna.Trial") -> dict[int, Rung]:
+    """Returns the rungs that a trial has reached, by the value of the fidelity, ascending; empty where there is none."""
+    table = trial.user_attrs.get(RUNGS_KEY)
+    rungs = {}
+    for key, entry in table.items() if isinstance(table, Mapping) else ():
+        if isinstance(key, str) and key.isdecimal() and (rung := _rung(entry)) is not None:
+            rungs[int(key)] = rung
+    return dict(sorted(rungs.items()))
+
+
+def as_attr(rungs: Mapping[int, Rung]) -> dict[str, list[float]]:
+    """Returns rungs as they are kept."""
+    return {str(reached): [rung.value, round(rung.seconds, 3)] for reached, rung in rungs.items()}
+
+
+def is_paused(trial: "FrozenTrial") -> bool:
+    """Returns whether a trial waits for its promotion, rather than for its beginning."""
+    return trial.state.name == "WAITING" and bool(rungs_of(trial))
+
+
+def paused_seconds(trial: "FrozenTrial | optuna.Trial") -> float:
+    """Returns how long a trial ran up to the last rung that it has reached."""
+    return sum(rung.seconds for rung in rungs_of(trial).values())
+
+
+def _rung(entry: Any) -> Rung | None:
+    match entry:
+        case [int() | float() as value, int() | float() as seconds] if math.isfinite(value) and math.isfinite(seconds):
+            return Rung(float(value), max(0.0, float(seconds)))
+    return None

@@ -1,0 +1,102 @@
+"""The parameter that says how far a trial is trained, chosen by the driver rung by rung: how many epochs, as a rule.
+
+With ``fidelity = true`` in `[space]` a trial is trained to the lowest rung, pauses, and goes on from its checkpoint if it is
+promoted (successive halving: Jamieson and Talwalkar, AISTATS 2016; without waiting for each other: Li et al., MLSys 2020).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from optuna.distributions import BaseDistribution, IntDistribution
+
+from search.study_file.conditions import Condition
+from search.study_file.rule_errors import rule_error
+from search.text import show
+
+REDUCTION = 2
+"""The next rung is about so many times as far, and one of so many trials may climb to it."""
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How far trials are trained.
+
+    Attributes:
+        name: The parameter.
+        distribution: Its range in the space.
+    """
+
+    name: str
+    distribution: IntDistribution
+
+    @cached_property
+    def rungs(self) -> tuple[int, ...]:
+        """The values at which trials pause, ascending, evenly apart on a scale of factors; at the last they are complete."""
+        low, high = self.distribution.low, self.distribution.high
+        steps = max(1, round(math.log(high / low, REDUCTION)))
+        rungs = (round(low * (high / low) ** (step / steps)) for step in range(steps + 1))
+        return tuple(dict.fromkeys(rungs))
+
+    def after(self, reached: int) -> int:
+        """Returns the rung behind what a trial has reached; 0 is nothing yet."""
+        return next((rung for rung in self.rungs if rung > reached), self.rungs[-1])
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a study file says beside its space, as far as it must go with a fidelity.
+
+    Attributes:
+        sampler: The sampler's name.
+        endless: Whether that draws as many configs as are asked for.
+        pruner: The pruner's name.
+        directions: How many values a trial has.
+    """
+
+    sampler: str
+    endless: bool
+    pruner: str
+    directions: int
+
+
+def find_fidelity(
+    names: Sequence[str], space: Mapping[str, BaseDistribution], conditions: Mapping[str, Condition], beside: Beside
+) -> Fidelity | None:
+    """Returns the fidelity of a space, or None where it has none.
+
+    Args:
+        names: The parameters that the file calls one.
+        space: All parameters.
+        conditions: When a parameter is there.
+        beside: What else must go with it.
+
+    Raises:
+        PydanticCustomError: There are several, or what the file says beside it does not go with one.
+    """
+    if not names:
+        return None
+    name, key = names[0], f"{names[0]}.fidelity"
+    if len(names) > 1:
+        remedy = "Keep one."
+        raise rule_error(
+            "at most one parameter may be the fidelity", got=show(list(names)), remedy=remedy, key=f"{names[1]}.fidelity"
+        )
+    if child := next((child for child, condition in conditions.items() if condition.parent == name), None):
+        raise rule_error(
+            "no condition may hang on a fidelity", got=f"{child}, when {conditions[child]}", remedy="Remove it.", key=key
+        )
+    remedy = "Remove fidelity, or change that."
+    if beside.directions > 1:
+        raise rule_error("a fidelity needs a single direction", got=f"{beside.directions} directions", remedy=remedy, key=key)
+    if not beside.endless:
+        raise rule_error(
+            "a fidelity needs a sampler that draws configs", got=f"sampler {beside.sampler}", remedy=remedy, key=key
+        )
+    if beside.pruner != "none":
+        rule = "a fidelity does what a pruner does, and needs none beside it"
+        raise rule_error(rule, got=f"pruner {beside.pruner}", remedy="Remove [pruner], or fidelity.", key=key)
+    distribution = space[name]
+    assert isinstance(distribution, IntDistribution)
+    return Fidelity(name, distribution)

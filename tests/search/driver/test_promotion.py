@@ -1,0 +1,244 @@
+"""Pausing and promoting: who goes on, what is recorded of it, and how a study with a fidelity ends."""
+
+import math
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.study import StudyDirection
+from optuna.trial import TrialState, create_trial
+
+from search.driver.ask import TrialSource
+from search.driver.legs import settle
+from search.driver.promotion import Board, expected_improvement, next_promotion
+from search.driver.retry import requeue
+from search.driver.rung_view import seen_by_sampler
+from search.errors import ObjectiveError
+from search.records.attributes import RETRY_KEY
+from search.records.durations import duration_of
+from search.records.rungs import RUNGS_KEY, Rung, is_paused, rungs_of
+from search.study_file.fidelity import Fidelity
+from search.study_file.load import load
+from search.workers.protocol import ReportReply, RunTrial
+from search.workers.trial import WorkerTrial
+from tests.search.objectives import Climbing
+
+EPOCHS = '{ type = "int", low = 1, high = 16, fidelity = true }'
+TABLES = {"study": {"objective": '"objectives:Climbing"', "trials": "16"}, "space": {"epochs": EPOCHS}}
+FIDELITY = Fidelity("epochs", IntDistribution(1, 16))
+
+
+def straight(trial):
+    """What a trial's objective gives when it is trained without a pause."""
+    attrs = {"seed": trial.user_attrs["search:seed"]}
+    task = RunTrial(trial.number, trial.params, attrs, answered=False)
+    return Climbing()(WorkerTrial(task, lambda _: ReportReply(), lambda _: None))
+
+
+def climber(*values, state=TrialState.WAITING, reports=()):
+    """A trial that has these values at its first rungs."""
+    return create_trial(
+        state=state,
+        value=values[-1] if state is TrialState.COMPLETE else None,
+        params={"x": 0.5},
+        distributions={"x": FloatDistribution(0.0, 1.0)},
+        intermediate_values=dict(enumerate(reports)),
+        user_attrs={RUNGS_KEY: {str(rung): [value, 1.0] for rung, value in zip(FIDELITY.rungs, values, strict=False)}},
+    )
+
+
+def board(*trials):
+    for number, trial in enumerate(trials):
+        trial.number = number
+    return Board.of(trials, FIDELITY, StudyDirection.MAXIMIZE)
+
+
+def promoted(*trials, may_begin=True):
+    board(*trials)
+    chosen = next_promotion(trials, FIDELITY, StudyDirection.MAXIMIZE, may_begin=may_begin)
+    return None if chosen is None else chosen.number
+
+
+def test_a_study_with_a_fidelity_ends_with_nothing_paused(drive):
+    study = drive(**TABLES)
+    assert study.user_attrs["reason"] == "budget"
+    assert len(study.trials) == 16
+    assert {trial.state for trial in study.trials} == {TrialState.COMPLETE, TrialState.PRUNED}
+    for trial in study.trials:
+        rungs = rungs_of(trial)
+        assert trial.params["epochs"] == max(rungs) == len(trial.intermediate_values)
+        assert list(rungs) == [1, 2, 4, 8, 16][: len(rungs)]
+        assert trial.value == rungs[max(rungs)].value
+        assert duration_of(trial) == pytest.approx(sum(rung.seconds for rung in rungs.values()), abs=0.01)
+    assert sum(len(trial.intermediate_values) for trial in study.trials) < 16 * 16 / 2
+
+
+def test_what_was_paused_has_the_values_of_one_run_straight_through(drive):
+    study = drive(workers=2, **TABLES)
+    climbed = [trial for trial in study.trials if len(rungs_of(trial)) > 3]
+    assert climbed
+    for trial in climbed:
+        assert trial.value == straight(trial)
+        assert {"from_0", "from_1", "from_2", "from_4"} <= trial.user_attrs.keys(), "each leg went on from the one before"
+
+
+def test_the_same_file_gives_the_same_study(drive, results):
+    first, second = drive(**TABLES), drive(**TABLES)
+    assert results(first) == results(second)
+
+
+def test_nothing_is_left_on_the_disk(drive, folder):
+    drive(**TABLES)
+    assert not (folder / "kept").exists()
+
+
+def test_a_config_enqueued_with_its_epochs_runs_straight_to_them(drive):
+    study = drive(enqueue="[[enqueue]]\nx = 2\nepochs = 5", **TABLES)
+    assert study.trials[0].params == {"x": 2.0, "epochs": 5}
+    assert study.trials[0].state is TrialState.COMPLETE
+    assert len(study.trials[0].intermediate_values) == 5
+
+
+def test_an_interrupted_study_keeps_what_is_paused_and_goes_on_with_it(drive, monkeypatch):
+    whole = drive(**TABLES)
+    study = drive(trials=8, timeout_s=1e-9, **TABLES)
+    assert study.trials == []
+    monkeypatch.setattr("search.driver.driver.settle", lambda *_: [])  # as ^C has it
+    for budget in (3, 8):
+        drive(study, trials=budget, **TABLES)
+        assert sum(map(is_paused, study.trials)) > 0
+    monkeypatch.undo()
+    drive(study, **TABLES)
+    assert not any(map(is_paused, study.trials))
+    assert len(study.trials) == 16
+    assert [trial.params["x"] for trial in study.trials[:6]] == [trial.params["x"] for trial in whole.trials[:6]]
+
+
+def test_a_lost_leg_is_run_again_from_its_rung(drive):
+    study = drive(trials=1, **TABLES)
+    study = optuna.create_study(direction="maximize")
+    paused = climber(-9.0, -8.0, reports=(-9.0, -8.0))
+    paused.set_user_attr("search:seed", 7)
+    study.add_trial(paused)
+    source = TrialSource(study, load("demo.toml"))
+    trial = source.ask({}, lambda _: "budget")
+    assert trial.number == 0, "no new config, and this one is the best"
+    trial.report(-7.0, 2)
+    requeue(study, 0, "killed")
+    lost, again = study.trials
+    assert lost.state is TrialState.FAIL
+    assert again.state is TrialState.WAITING
+    assert again.user_attrs[RETRY_KEY] == 0
+    assert list(rungs_of(again)) == [1, 2]
+    assert again.intermediate_values == {0: -9.0, 1: -8.0}, "what came after its last rung comes again"
+    assert again.params == lost.params
+
+
+def test_the_budget_counts_every_leg_and_nothing_twice(drive):
+    study = drive(
+        study={**TABLES["study"], "trials": "500", "max_device_time": "1"}, space=TABLES["space"], objective={"pause": "0.02"}
+    )
+    assert study.user_attrs["reason"] == "device_time"
+    assert 0.9 < sum(duration_of(trial) for trial in study.trials) < 1.9
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        ("objectives:Parabola", r"space\.epochs\.fidelity: the objective must be able to go on from a checkpoint"),
+        ("objectives:Climbing", "space.steps: only epochs can be paused; got steps."),
+    ],
+)
+def test_an_objective_that_cannot_go_on_is_refused_before_the_first_trial(drive, objective, message):
+    name = "steps" if "Climbing" in objective else "epochs"
+    with pytest.raises(ObjectiveError, match=message):
+        drive(study={"objective": f'"{objective}"'}, space={name: EPOCHS})
+
+
+def test_a_study_stays_with_or_without_a_fidelity(write, search):
+    write(**TABLES)
+    search("launch", "demo.toml", "--trials", 1, "--quiet")
+    write(study=TABLES["study"], space={"epochs": EPOCHS.replace("true", "false")})
+    assert "space.epochs: must stay as it was" in search("launch", "demo.toml", "--quiet", code=1).stderr
+
+
+def test_nobody_is_promoted_before_there_is_another_to_compare_with():
+    assert promoted() is None
+    assert promoted(climber(0.5)) is None
+    assert promoted(climber(0.5), may_begin=False) == 0
+
+
+def test_the_better_half_of_a_rung_goes_on_first_where_nobody_knows_what_that_is_worth():
+    assert promoted(climber(0.5), climber(0.6)) == 1
+    assert promoted(climber(0.5), climber(0.6, 0.7)) is None, "its half is there already"
+    assert promoted(climber(0.5), climber(0.6, 0.7), climber(0.4), climber(0.55)) == 3
+
+
+def test_who_promises_more_for_its_cost_goes_first():
+    rising = [climber(0.5, 0.6), climber(0.52, 0.63)]
+    assert promoted(*rising, climber(0.6), climber(0.61), climber(0.1), climber(0.1), climber(0.1)) == 1, "to see"
+    flat = [climber(0.7, 0.7), climber(0.6, 0.6), climber(0.69), *(climber(score) for score in (0.3, 0.4, 0.5, 0.9, 0.2))]
+    assert promoted(*flat) is None, "a new config may be better than any; going on has gained nothing"
+
+
+def test_a_higher_rung_opens_while_the_two_below_disagree():
+    assert board(climber(0.5, 0.5), climber(0.4, 0.4)).top == 1, "the same order, nothing gained"
+    assert board(climber(0.5, 0.4), climber(0.4, 0.5)).top == 2, "another order"
+    assert board(climber(0.5, 0.6), climber(0.4, 0.5)).top == 2, "the same order, but higher"
+    assert board(climber(0.5, 0.6, 0.6), climber(0.4, 0.5, 0.5)).top == 2
+    assert board(climber(0.5, 0.6, 0.7), climber(0.4, 0.5, 0.8)).top == 3
+
+
+def test_what_lies_within_the_noise_of_crossing_curves_is_no_disagreement():
+    crossing = climber(0.5, 0.50), climber(0.49, 0.51)
+    assert board(*crossing).top == 2
+    noisy = climber(0.5, 0.50, reports=(0.50, 0.48, 0.52, 0.50)), climber(0.49, 0.51, reports=(0.49, 0.50, 0.49, 0.53))
+    assert board(*noisy).top == 1
+
+
+def test_trials_that_failed_or_are_infeasible_count_for_nothing():
+    failed = climber(0.9, 0.9, state=TrialState.FAIL)
+    assert promoted(failed, climber(0.5), climber(0.4)) == 1
+
+
+def test_expected_improvement():
+    assert expected_improvement(0.7, 0.0, 0.5) == pytest.approx(0.2)
+    assert expected_improvement(0.4, 0.0, 0.5) == 0.0
+    assert expected_improvement(0.5, 0.1, 0.5) == pytest.approx(0.1 / math.sqrt(2 * math.pi))
+
+
+def test_a_sampler_sees_values_that_can_be_compared():
+    whole = create_trial(
+        value=0.3,
+        params={"x": 0.1, "epochs": 5},
+        distributions={"x": FloatDistribution(0.0, 1.0), "epochs": IntDistribution(1, 16)},
+    )
+    trials = [climber(0.5), climber(0.6, 0.7), climber(0.4, 0.5, 0.6), whole]
+    seen = seen_by_sampler(trials, FIDELITY, enough=2)
+    assert [trial.state.name for trial in seen] == ["PRUNED", "COMPLETE", "COMPLETE", "COMPLETE"]
+    assert [trial.value for trial in seen[1:]] == [0.7, 0.5, 0.3]
+    assert seen[0].intermediate_values == {1: 0.5}
+    assert all("epochs" not in trial.params for trial in seen)
+    assert trials[3].params == {"x": 0.1, "epochs": 5}, "what is in the storage is left as it is"
+    assert [trial.value for trial in seen_by_sampler(trials, FIDELITY, enough=3)[:3]] == [0.5, 0.6, 0.4]
+
+
+def test_a_study_that_is_over_ends_its_paused_trials():
+    study = optuna.create_study(direction="maximize")
+    for trial in (climber(0.5), climber(0.6, 0.9), climber(0.6, 0.7, 0.8), climber(0.1, 0.2, 0.3)):
+        study.add_trial(trial)
+    settle(study, FIDELITY)
+    assert [trial.state.name for trial in study.trials] == ["PRUNED", "COMPLETE", "COMPLETE", "COMPLETE"]
+    assert [trial.value for trial in study.trials] == [0.5, 0.9, 0.8, 0.3]
+    assert [trial.params["epochs"] for trial in study.trials] == [1, 2, 4, 4]
+    assert settle(study, FIDELITY) == []
+
+
+def test_what_is_no_rung_is_not_read_as_one():
+    trial = climber(0.5)
+    for wrong in ("text", [1], {"a": [1, 2]}, {"1": 5}, {"1": [1]}, {"1": [float("nan"), 1]}, {"1": ["a", 1]}):
+        trial.user_attrs[RUNGS_KEY] = wrong
+        assert rungs_of(trial) == {}
+        assert not is_paused(trial)
+    trial.user_attrs[RUNGS_KEY] = {"4": [0.5, 2], "2": [0.25, -1.0]}
+    assert rungs_of(trial) == {2: Rung(0.25, 0.0), 4: Rung(0.5, 2.0)}
