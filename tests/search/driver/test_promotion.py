@@ -135,9 +135,8 @@ def test_a_lost_leg_is_run_again_from_its_rung(drive):
 
 
 def test_the_budget_counts_every_leg_and_nothing_twice(drive):
-    study = drive(
-        study={**TABLES["study"], "trials": "500", "max_device_time": "1"}, space=TABLES["space"], objective={"pause": "0.02"}
-    )
+    keys = {**TABLES["study"], "trials": "500", "max_device_time": "1"}
+    study = drive(study=keys, space=TABLES["space"], objective={"pause": "0.02"})
     assert study.user_attrs["reason"] == "device_time"
     assert 0.9 < sum(duration_of(trial) for trial in study.trials) < 1.9
 
