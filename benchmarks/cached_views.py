@@ -46,7 +46,7 @@ class Run:
 def train(trainer: Trainer, config: TrainConfig, seed: int) -> Run:
     started = time.perf_counter()
     fitted = trainer.fit(config, seed, lambda epoch: None)
-    scores = {name: fitted.last.scores[name] for name in SCORES}
+    scores = {name: fitted.scores[name] for name in SCORES}
     return Run(config.trainable_from, config.views, seed, time.perf_counter() - started, scores)
 
 

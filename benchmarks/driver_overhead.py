@@ -26,7 +26,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from search.driver.launch import launch
-from search.records.attributes import OWNER_KEY, WORKER_KEY
+from search.records.attributes import WORKER_KEY, owner_of
 from search.storage import open as storage
 from search.storage import sqlite
 from search.study_file.load import load
@@ -126,7 +126,7 @@ def throughput(folder: Path, reports: int) -> None:
     study = drive(folder, f"many{reports}", 40 * _WORKERS, workers=_WORKERS, reports=reports, seconds=_SECONDS)
     by_worker: dict[int, list[FrozenTrial]] = {}
     for trial in study.get_trials(deepcopy=False):
-        by_worker.setdefault(trial.user_attrs[OWNER_KEY][WORKER_KEY], []).append(trial)
+        by_worker.setdefault(owner_of(trial)[WORKER_KEY], []).append(trial)
     first = max(ended(trials[0]) for trials in by_worker.values())
     last = min(ended(trials[-1]) for trials in by_worker.values())
     count = sum(first < ended(trial) <= last for trials in by_worker.values() for trial in trials)

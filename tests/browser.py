@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,8 +79,7 @@ class _Browser:
         self._call("Page.navigate", url=url)
         while not any(event["method"] == "Page.loadEventFired" for event in self._events):
             self._events.append(self._next())
-        wait = f"new Promise(done => setTimeout(done, {1000 * settle_s:.0f}))"
-        self._call("Runtime.evaluate", expression=wait, awaitPromise=True)
+        time.sleep(settle_s)
         result = self._call("Runtime.evaluate", expression=f"({_MEASURE})({window})", returnByValue=True)
         assert "exceptionDetails" not in result, result
         return [*result["result"]["value"], *(f"console: {line}" for line in self._console())]

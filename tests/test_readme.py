@@ -19,7 +19,7 @@ import tomli_w
 from PIL import Image
 
 from search.cli import cli as search
-from search.records.attributes import CONFIG_KEY, FINALIST_KEY
+from search.records.attributes import FINALIST_KEY, config_of
 from tumorcls import DISCLAIMER
 from tumorcls.cli import COMMANDS
 from tumorcls.cli import cli as tumorcls
@@ -188,7 +188,7 @@ def test_the_readme_is_followed_to_the_letter(desk, tmp_path):
     assert all(str(trial.value)[:6] in printed["trials"] for trial in study.trials if trial.value is not None)
 
     exported = tomllib.loads((desk / "best.toml").read_text())
-    assert exported["config"] == study.best_trial.user_attrs[CONFIG_KEY]
+    assert exported["config"] == config_of(study.best_trial)
     assert exported["provenance"]["trial"] == study.best_trial.number
     assert len(exported["provenance"]["recorded"]["manifest_sha256"]) == 64
     finalists = optuna.load_study(study_name="brain-mri-finalists", storage=storage)

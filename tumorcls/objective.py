@@ -2,6 +2,7 @@
 
 import functools
 import importlib.metadata
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -154,7 +155,7 @@ class BrainTumourObjective:
         fitted = self._train_runs(trial, config, self._runs(config, seed))
         means = {name: fmean(run.scores[name] for run in fitted) for name in fitted[0].scores}
         self._record(trial, config, means, fitted)
-        self._leave_pictures(trial, fitted[-1])
+        self._leave_files(trial, fitted[-1])
         values = tuple(means[name] for name in config.score)
         return values if len(values) > 1 else values[0]
 
@@ -192,7 +193,7 @@ class BrainTumourObjective:
     def _record(self, trial: Trial, config: TrainConfig, means: Mapping[str, float], fitted: "Sequence[Fitted]") -> None:
         for name, mean in means.items():
             trial.set_user_attr(name, round(mean, 6))
-        if len(fitted) > 1:
+        if 1 < len(fitted) <= _FEW_RUNS:  # of more, there are the reports: one for each
             for name in config.score:
                 scores = [run.scores[name] for run in fitted]
                 trial.set_user_attr(f"{name}_of_runs", [round(score, 6) for score in scores])
@@ -203,8 +204,8 @@ class BrainTumourObjective:
         trial.set_user_attr("seconds", {part: round(taken, 3) for part, taken in seconds.items()})
         trial.set_user_attr("validation_share_of_time", round(seconds["validation"] / seconds["total"], 4))
 
-    def _leave_pictures(self, trial: Trial, fitted: "Fitted") -> None:
-        """Leaves pictures of a trial's last run."""
+    def _leave_files(self, trial: Trial, fitted: "Fitted") -> None:
+        """Leaves a trial's config and provenance, to be read, and pictures of its last run."""
         if not self._artifacts or not isinstance(trial, KeepsArtifacts):
             return
         from tumorcls.reports.trial_figures import pictures
@@ -212,6 +213,8 @@ class BrainTumourObjective:
         assert fitted.validation is not None, "a trial is no final run"
         for name, content in pictures(fitted.epochs, fitted.validation).items():
             trial.upload_artifact(name, content)
+        recorded = {"config": trial.user_attrs[CONFIG_KEY], "provenance": trial.user_attrs[PROVENANCE_KEY]}
+        trial.upload_artifact("config.json", json.dumps(recorded, indent=1).encode())
 
     def _describe(self, trial: Trial, config: TrainConfig, seed: int) -> None:
         prepared = self._trainer.prepared
@@ -273,6 +276,10 @@ def _report(trial: Trial, config: TrainConfig, scores: Mapping[str, float], step
     trial.report(scores[config.score[0]], step=step)
     if step < steps - 1 and trial.should_prune():
         raise optuna.TrialPruned
+
+
+_FEW_RUNS = 16
+"""Runs of a trial whose scores fit in a line."""
 
 
 class TrainingDivergedError(TumorclsError):

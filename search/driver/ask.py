@@ -17,7 +17,7 @@ from search.driver.initial_design import initial_design
 from search.driver.promotion import next_promotion
 from search.driver.rung_view import seen_by_sampler
 from search.optuna_internals import add_trial, seeing, storage_of, suggest, trial_id_of
-from search.records.attributes import QUEUED_KEY, SEED_KEY, is_warm, portfolio_of, queued_of, retry_of, seed_of
+from search.records.attributes import QUEUED_KEY, SEED_KEY, is_warm, portfolio_of, queued_of, retry_of, save, seed_of, split
 from search.records.rungs import is_paused
 from search.seeds import Stream, derive
 from search.storage.open import study_lock
@@ -76,7 +76,7 @@ class TrialSource:
         read once, and a new trial is stored together with its attributes.
 
         Args:
-            attrs: User attributes that the trial gets at once.
+            attrs: Attributes that the trial gets at once.
             end_reason: Is asked why there is to be no other trial, given those that there are. Until the new one is among
                 them, no other driver of the study asks for one. Where the reason is the number of trials, one that was
                 begun may still go on.
@@ -161,7 +161,8 @@ class TrialSource:
             entry = self._queue.popleft()
             attrs |= {QUEUED_KEY: entry}
             fixed = {"fixed_params": complete([entry], self._spec, self._defaults)[0][0]}
-        template = create_trial(state=TrialState.RUNNING, user_attrs=attrs, system_attrs=fixed)
+        user, system = split(attrs)
+        template = create_trial(state=TrialState.RUNNING, user_attrs=user, system_attrs={**fixed, **system})
         return add_trial(self._study, template)
 
     def _wake(self, waiting: FrozenTrial, attrs: dict[str, Any]) -> int:
@@ -169,7 +170,7 @@ class TrialSource:
         storage, trial_id = storage_of(self._study), trial_id_of(waiting)
         for key, value in attrs.items():
             if key != SEED_KEY or seed_of(waiting) is None:
-                storage.set_trial_user_attr(trial_id, key, value)
+                save(storage, trial_id, key, value)
         storage.set_trial_state_values(trial_id, TrialState.RUNNING)
         return trial_id
 

@@ -21,7 +21,8 @@ from search.driver.retry import DRIVER_DIED, requeue
 from search.driver.tell import lost, tell
 from search.driver.views import ProgressView
 from search.errors import ObjectiveError, StudyError, StudyFileError, WorkerError
-from search.records.attributes import OWNER_KEY, shown_attrs
+from search.optuna_internals import storage_of, trial_id_of
+from search.records.attributes import OWNER_KEY, save, shown_attrs
 from search.records.rungs import paused_seconds
 from search.storage.folders import NotSavedError, checkpoints_of, delete_checkpoints, save_artifact
 from search.study_file.load import StudySpec, check_reports, study_file_error
@@ -268,7 +269,7 @@ class Driver:
                     if self._prunes and not self._interrupts.is_stopping:
                         self._pool.reply(worker, ReportReply(prune=trial.should_prune()))
                 case UserAttr(_, key, value):
-                    trial.set_user_attr(key, value)
+                    save(storage_of(self._study), trial_id_of(trial), key, value)
                 case Artifact(_, filename, content) if self._artifacts is not None:
                     save_artifact(filename, content, trial, self._artifacts)
         except NotSavedError as error:

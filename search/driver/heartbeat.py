@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.driver.ownership import Owner
 from search.optuna_internals import storage_of, trial_id_of
-from search.records.attributes import BEAT_KEY, OWNER_KEY
+from search.records.attributes import BEAT_KEY, owner_of
 from search.records.durations import BEAT_S
 from search.storage.open import shared
 
@@ -117,7 +117,7 @@ class OtherDrivers:
             return []
         self._looked_at = time.monotonic()
         others = (trial for trial in trials if trial.number not in self._counted)
-        owned = [(trial, Owner.from_attr(trial.user_attrs.get(OWNER_KEY))) for trial in others]
+        owned = [(trial, Owner.from_attr(owner_of(trial))) for trial in others]
         theirs = [(trial, owner) for trial, owner in owned if owner != self._me]
         self._running = [trial for trial, owner in theirs if owner is not None and trial.state is TrialState.RUNNING]
         ended = [trial for trial, _ in theirs if trial.state.is_finished()]
@@ -144,7 +144,7 @@ class OtherDrivers:
             self._storage.record_heartbeat(min(map(trial_id_of, mine)))
         by_owner: dict[Owner, list[FrozenTrial]] = {}
         for trial in self._running:
-            owner = Owner.from_attr(trial.user_attrs[OWNER_KEY])
+            owner = Owner.from_attr(owner_of(trial))
             assert owner is not None
             by_owner.setdefault(owner, []).append(trial)
         beats = self._storage.beats(list(map(trial_id_of, self._running))) if by_owner else {}

@@ -11,15 +11,16 @@ from search.driver.ownership import Owner
 from search.optuna_internals import add_trial, storage_of, study_id_of
 from search.records.attributes import (
     FAILURE_KEY,
-    OWNER_KEY,
     RAN_KEY,
     RETRIED_KEYS,
     RETRIES_KEY,
     RETRY_KEY,
     TRACEBACK_KEY,
     given_of,
+    owner_of,
     retries_of,
     retry_of,
+    save,
 )
 from search.records.durations import end_after, until_last_sign
 from search.records.rungs import RUNGS_KEY, Rung, as_attr, paused_seconds, rungs_of
@@ -43,7 +44,7 @@ def retry_lost(study: optuna.Study, gone: Owner | None = None) -> list[int]:
     me, alone = Owner.current(), shared(study) is None
     lost = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        owner = Owner.from_attr(trial.user_attrs.get(OWNER_KEY))
+        owner = Owner.from_attr(owner_of(trial))
         if owner is None or owner in (me, gone) or (alone and not owner.is_here) or not owner.may_live():
             requeue(study, trial.number, DRIVER_DIED, lost=True)
             lost.append(trial.number)
@@ -75,21 +76,23 @@ def requeue(
         first = number if earlier is None else earlier
         if not any(retry_of(other) == first for other in trials[number + 1 :]):
             retained: dict[str, Any] = {key: trial.user_attrs[key] for key in RETRIED_KEYS if key in trial.user_attrs}
+            apart = {key: trial.system_attrs[key] for key in RETRIED_KEYS if key in trial.system_attrs}
             retries = retries_of(trial) + blamed
             if retries:
                 retained[RETRIES_KEY] = retries
-            _enqueue_again(study, trial, {**retained, RETRY_KEY: first})
+            _enqueue_again(study, trial, {**retained, RETRY_KEY: first}, apart)
         ran_s = paused_seconds(trial) + until_last_sign(trial, trials) if lost else None
         with contextlib.suppress(UpdateFinishedTrialError):  # its owner, held for dead, ends it in this very moment
             fail(study, number, reason, traceback, ran_s=ran_s)
 
 
-def _enqueue_again(study: optuna.Study, trial: FrozenTrial, user_attrs: dict[str, Any]) -> None:
+def _enqueue_again(study: optuna.Study, trial: FrozenTrial, user_attrs: dict[str, Any], system_attrs: dict[str, Any]) -> None:
     """Enqueues a trial's parameters; one that had climbed some rungs is paused there again, its time counted with the first."""
     rungs = {reached: Rung(rung.value, 0.0) for reached, rung in rungs_of(trial).items()}
     if not rungs:
         # A trial killed while it was drawn has part of its parameters; its seed draws the others as it would have.
-        study.enqueue_trial({**given_of(trial), **trial.params}, user_attrs=user_attrs)
+        fixed = {**system_attrs, "fixed_params": {**given_of(trial), **trial.params}}
+        study.add_trial(create_trial(state=TrialState.WAITING, user_attrs=user_attrs, system_attrs=fixed))
         return
     again = create_trial(
         state=TrialState.WAITING,
@@ -97,6 +100,7 @@ def _enqueue_again(study: optuna.Study, trial: FrozenTrial, user_attrs: dict[str
         distributions=trial.distributions,
         intermediate_values={step: value for step, value in trial.intermediate_values.items() if step < max(rungs)},
         user_attrs={**user_attrs, RUNGS_KEY: as_attr(rungs)},
+        system_attrs=system_attrs,
     )
     add_trial(study, again)
 
@@ -108,9 +112,9 @@ def fail(study: optuna.Study, number: int, reason: str, traceback: str = "", *, 
     """
     storage = storage_of(study)
     trial_id = storage.get_trial_id_from_study_id_trial_number(study_id_of(study), number)
-    storage.set_trial_user_attr(trial_id, FAILURE_KEY, reason)
+    save(storage, trial_id, FAILURE_KEY, reason)
     if traceback:
-        storage.set_trial_user_attr(trial_id, TRACEBACK_KEY, traceback[-_LONGEST_TRACEBACK:])
+        save(storage, trial_id, TRACEBACK_KEY, traceback[-_LONGEST_TRACEBACK:])
     if ran_s is None:
         study.tell(number, state=TrialState.FAIL)
         return

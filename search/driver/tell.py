@@ -11,8 +11,8 @@ from optuna.trial import TrialState
 
 from search.driver.legs import Leg, climb
 from search.driver.retry import fail, requeue
-from search.optuna_internals import tell_once
-from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RAN_KEY, TRACEBACK_KEY, retries_of
+from search.optuna_internals import storage_of, tell_once, trial_id_of
+from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RAN_KEY, TRACEBACK_KEY, retries_of, save
 from search.study_file.load import StudySpec
 from search.workers.protocol import Died, Outcome
 
@@ -138,9 +138,10 @@ def tell_infeasible(trial: optuna.Trial, outcome: Outcome, sampler: str) -> None
     The trial becomes PRUNED and breaks a constraint. For samplers that learn from COMPLETE trials alone it becomes COMPLETE
     with the worst values there are; Optuna takes no trial that breaks a constraint for the best one.
     """
-    trial.set_user_attr(FAILURE_KEY, outcome.reason)
+    storage, trial_id = storage_of(trial.study), trial_id_of(trial)
+    save(storage, trial_id, FAILURE_KEY, outcome.reason)
     if outcome.traceback:
-        trial.set_user_attr(TRACEBACK_KEY, outcome.traceback)
+        save(storage, trial_id, TRACEBACK_KEY, outcome.traceback)
     trial.set_constraint(MEMORY_CONSTRAINT, 1.0)
     if sampler in _GENETIC or (sampler == "gp" and _all_constrained(trial.study)):
         worst = {StudyDirection.MINIMIZE: float("inf"), StudyDirection.MAXIMIZE: float("-inf")}

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.driver.compatibility import describe, same
 from search.errors import StudyError
 from search.records.attributes import (
+    PREFIX,
     RUN_KEYS,
     WARM_KEY,
     WarmLink,
@@ -177,13 +178,17 @@ def _take(trial: FrozenTrial, source: optuna.Study, spec: StudySpec, summary: Wa
     comparable = unchanged and file.get("objective") == spec.target and is_result(trial)
     summary.taken += 1
     summary.compared += comparable
-    retained = {key: value for key, value in trial.user_attrs.items() if key not in (*RUN_KEYS, WARM_KEY)}
+    user, system = (
+        {key: value for key, value in attrs.items() if key not in (*RUN_KEYS, WARM_KEY)}
+        for attrs in (trial.user_attrs, {key: value for key, value in trial.system_attrs.items() if key.startswith(PREFIX)})
+    )
     return create_trial(
         params=params,
         distributions={name: spec.space[name] for name in params},
         values=trial.values,
         intermediate_values=trial.intermediate_values if comparable else {},
-        user_attrs={**retained, WARM_KEY: asdict(WarmLink(source.study_name, trial.number, compared=comparable))},
+        system_attrs=system,
+        user_attrs={**user, WARM_KEY: asdict(WarmLink(source.study_name, trial.number, compared=comparable))},
     )
 
 

@@ -26,6 +26,7 @@ from search.records.attributes import (
     TRACEBACK_KEY,
     UNKNOWN_TIMES_KEY,
     imported_of,
+    split,
     without_records,
 )
 from search.storage.open import end_trial
@@ -119,6 +120,7 @@ def _frozen(
         if values is None:
             state = TrialState.FAIL
             attrs[FAILURE_KEY] = f"no value of {', '.join(objective.name for objective in objectives)}"
+    user, system = split(attrs)
     return FrozenTrial(
         number=-1,  # the storage counts
         trial_id=-1,
@@ -129,8 +131,8 @@ def _frozen(
         datetime_complete=None if state is TrialState.RUNNING else times.end,
         params=params,
         distributions={name: space[name] for name in params},
-        user_attrs=attrs,
-        system_attrs={},
+        user_attrs=user,
+        system_attrs=system,
         intermediate_values=_steps(file, objectives),
     )
 
@@ -186,6 +188,8 @@ def _finish(study: optuna.Study, earlier: FrozenTrial, now: FrozenTrial) -> None
         storage.set_trial_param(trial_id, name, distribution.to_internal_repr(value), distribution)
     for key, attr in now.user_attrs.items():
         storage.set_trial_user_attr(trial_id, key, attr)
+    for key, attr in now.system_attrs.items():
+        storage.set_trial_system_attr(trial_id, key, attr)
     for step, value in now.intermediate_values.items():
         storage.set_trial_intermediate_value(trial_id, step, value)
     assert now.datetime_complete is not None

@@ -2,8 +2,12 @@
 
 Any Optuna study may have attributes of its own, under any name and of any shape. Those of search begin with `PREFIX`, and every
 reader here checks what it finds: a value of another shape counts as absent.
+
+optuna-dashboard shows a trial's user attributes, each in a line. What has at most `LONGEST_SHOWN` characters is one; the rest
+is a system attribute of the same name (`split`).
 """
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,10 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # a worker that only waits does without
     import optuna
+    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
 PREFIX = "search:"
 """Begins every name of an attribute that search writes or reads."""
+
+LONGEST_SHOWN = 200
+"""Characters of a user attribute of ours, as JSON."""
 
 FILE_KEY = f"{PREFIX}study_file"
 """Study user attribute: what the study's file says, as JSON."""
@@ -38,7 +46,7 @@ PORTFOLIO_KEY = f"{PREFIX}portfolio"
 """Study user attribute: its `Portfolio`."""
 
 OWNER_KEY = f"{PREFIX}owner"
-"""Trial user attribute: the `Owner` that asked for the trial, and which of its workers runs it.
+"""Trial system attribute: the `Owner` that asked for the trial, and which of its workers runs it.
 
 One attribute, not two: each costs a trial two statements in the storage.
 """
@@ -68,22 +76,22 @@ RETRIES_KEY = f"{PREFIX}retries"
 """Trial user attribute: how often this config was tried again because of a fault that may have been its own."""
 
 QUEUED_KEY = f"{PREFIX}enqueued"
-"""Trial user attribute: the entry of the file's queue that this trial tries."""
+"""Trial attribute: the entry of the file's queue that this trial tries."""
 
 FINALIST_KEY = f"{PREFIX}finalist"
 """Trial user attribute in a study of finalists: the trial of the search whose config it runs again."""
 
 FAILURE_KEY = f"{PREFIX}failure"
-"""Trial user attribute: why it ended as it did, in one line."""
+"""Trial attribute: why it ended as it did, in one line."""
 
 TRACEBACK_KEY = f"{PREFIX}traceback"
-"""Trial user attribute: where it ended."""
+"""Trial attribute: where it ended."""
 
 CONFIG_KEY = f"{PREFIX}config"
-"""Trial user attribute, a table: every value needed to train, where the objective knows more than settings and parameters."""
+"""Trial attribute, a table: every value needed to train, where the objective knows more than settings and parameters."""
 
 PROVENANCE_KEY = f"{PREFIX}provenance"
-"""Trial user attribute, a table: what the objective wants known about its values, such as the hash of its data."""
+"""Trial attribute, a table: what the objective wants known about its values, such as the hash of its data."""
 
 NOTICE = "notice"
 """In the provenance: what must be said wherever the values are shown, such as what a model is not for."""
@@ -95,7 +103,7 @@ STATUS_KEY = f"{PREFIX}status"
 """Trial user attribute: KerasTuner's status of the trial when it was imported."""
 
 METRICS_KEY = f"{PREFIX}metrics"
-"""Trial user attribute: every metric that KerasTuner had of the trial."""
+"""Trial attribute: every metric that KerasTuner had of the trial."""
 
 UNKNOWN_TIMES_KEY = f"{PREFIX}unknown_times"
 """Trial user attribute: which times of the trial are not KerasTuner's."""
@@ -234,7 +242,7 @@ def given_of(trial: "FrozenTrial") -> Mapping[str, Any]:
 
 def owner_of(trial: "FrozenTrial") -> Mapping[str, Any]:
     """Returns who ran a trial, as it is on record; empty where that is not known."""
-    return _table(trial.user_attrs.get(OWNER_KEY)) or {}
+    return _table(_kept(trial, OWNER_KEY)) or {}
 
 
 def worker_of(trial: "FrozenTrial") -> int | None:
@@ -261,7 +269,7 @@ def retries_of(trial: "FrozenTrial | optuna.Trial") -> int:
 
 def queued_of(trial: "FrozenTrial") -> Mapping[str, Any] | None:
     """Returns the entry of the file's queue that a trial tries, or None."""
-    return _table(trial.user_attrs.get(QUEUED_KEY))
+    return _table(_kept(trial, QUEUED_KEY))
 
 
 def finalist_of(trial: "FrozenTrial") -> int | None:
@@ -272,27 +280,56 @@ def finalist_of(trial: "FrozenTrial") -> int | None:
 
 def failure_of(trial: "FrozenTrial") -> str | None:
     """Returns why a trial ended as it did, or None."""
-    return _text(trial.user_attrs.get(FAILURE_KEY))
+    return _text(_kept(trial, FAILURE_KEY))
 
 
 def traceback_of(trial: "FrozenTrial") -> str | None:
     """Returns where a trial ended, or None."""
-    return _text(trial.user_attrs.get(TRACEBACK_KEY))
+    return _text(_kept(trial, TRACEBACK_KEY))
 
 
 def config_of(trial: "FrozenTrial") -> Mapping[str, Any] | None:
     """Returns what the objective has put on record as the values needed to train, or None."""
-    return _table(trial.user_attrs.get(CONFIG_KEY))
+    return _table(_kept(trial, CONFIG_KEY))
 
 
 def provenance_of(trial: "FrozenTrial") -> Mapping[str, Any]:
     """Returns what the objective has put on record about its values; empty where it has not."""
-    return _table(trial.user_attrs.get(PROVENANCE_KEY)) or {}
+    return _table(_kept(trial, PROVENANCE_KEY)) or {}
 
 
 def imported_of(trial: "FrozenTrial") -> str | None:
     """Returns KerasTuner's name of a trial, or None."""
     return _text(trial.user_attrs.get(IMPORTED_KEY))
+
+
+def split(attrs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the attributes of a trial that are to be user attributes, and those that are to be system attributes.
+
+    What an objective calls its own stays a user attribute, however long. A long reason is shown without its end.
+    """
+    user: dict[str, Any] = {}
+    system: dict[str, Any] = {}
+    for key, value in attrs.items():
+        is_long = len(json.dumps(value, ensure_ascii=False)) > LONGEST_SHOWN
+        apart = key == OWNER_KEY or (key.startswith(PREFIX) and is_long)
+        (system if apart else user)[key] = value
+        if apart and key == FAILURE_KEY:
+            user[key] = f"{value[: LONGEST_SHOWN // 2]}…"
+    return user, system
+
+
+def save(storage: "BaseStorage", trial_id: int, key: str, value: Any) -> None:
+    """Keeps an attribute with a trial, where `split` has it.
+
+    Raises:
+        UpdateFinishedTrialError: The trial has ended.
+    """
+    user, system = split({key: value})
+    for name, content in system.items():
+        storage.set_trial_system_attr(trial_id, name, content)
+    for name, content in user.items():
+        storage.set_trial_user_attr(trial_id, name, content)
 
 
 def without_records(attrs: Mapping[str, Any]) -> dict[str, Any]:
@@ -304,6 +341,10 @@ def shown_attrs(trial: "optuna.Trial") -> dict[str, Any]:
     """Returns what an objective gets to see of a trial's user attributes: what is not search's, and its seed."""
     attrs = trial.user_attrs
     return {**without_records(attrs), SHOWN_SEED: attrs[SEED_KEY]}
+
+
+def _kept(trial: "FrozenTrial", key: str) -> Any:
+    return trial.system_attrs.get(key, trial.user_attrs.get(key))
 
 
 def _file(value: Any) -> Mapping[str, Any] | None:

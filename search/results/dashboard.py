@@ -136,6 +136,7 @@ def save_charts(study: optuna.Study) -> None:
     for title, figure in charts.items():
         if len(facts.trials) > _HOVER_TRIALS:
             figure.update_traces(text=None, hovertemplate=None)
+        figure.update_layout(paper_bgcolor="#fff", plot_bgcolor="#fff")  # the dashboard may be dark, and is no page of ours
         figure.update_layout(title=f"{title}, when the dashboard was opened", margin_t=90)
         optuna_dashboard.save_plotly_graph_object(study, figure, graph_object_id=title.lower().replace(" ", "-"))
 

@@ -31,8 +31,9 @@ _HEADERS = (
 _PAGE_POLICY = "frame-ancestors 'self'; base-uri 'none'; form-action 'self'"
 _FILE_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
-# Pictures are shown on a trial's page, where nothing in them runs; an SVG that is opened by itself is a page.
-_SHOWN = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "audio/", "video/")
+# Pictures are shown on a trial's page, where nothing in them runs; an SVG that is opened by itself is a page. Text is no page.
+_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp")
+_SHOWN = (*_PICTURES, "audio/", "video/", "text/plain", "application/json")
 
 
 class SameOrigin:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.driver.ownership import Owner
-from search.records.attributes import DRIVER_KEY, OWNER_KEY, failure_of, given_of, is_warm, retry_of, warm_link
+from search.records.attributes import DRIVER_KEY, failure_of, given_of, is_warm, owner_of, retry_of, warm_link
 from search.records.durations import duration_of
 from search.records.values import value_names
 from search.results.ranking import describe_best
@@ -54,7 +54,7 @@ def print_status(study: optuna.Study, *, budget: int | None, rows: int | None, c
 def _hosts_at_work(trials: list[FrozenTrial]) -> set[str]:
     """Returns the machines of the drivers that have a running trial and may be alive."""
     running = (trial for trial in trials if trial.state is TrialState.RUNNING)
-    owners = (Owner.from_attr(trial.user_attrs.get(OWNER_KEY)) for trial in running)
+    owners = (Owner.from_attr(owner_of(trial)) for trial in running)
     return {owner.host for owner in owners if owner is not None and owner.may_live()}
 
 

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from search.driver.budget import BudgetUsage
 from search.driver.ownership import Owner, claim
 from search.driver.retry import retry_lost
-from search.records.attributes import BEAT_KEY, CLOCK_KEY, OWNER_KEY, RAN_KEY
+from search.records.attributes import BEAT_KEY, CLOCK_KEY, OWNER_KEY, RAN_KEY, owner_of
 from search.records.durations import duration_of
 from search.results.report.timeline import lay_out
 from search.storage.open import close, create_study
@@ -68,7 +68,7 @@ def test_the_driver_shows_life_while_a_trial_says_nothing(write, start, search, 
     time.sleep(1.5)
     driver.kill()
     driver.wait()
-    ran = read_study().trials[0].system_attrs[BEAT_KEY] - read_study().trials[0].user_attrs[OWNER_KEY][CLOCK_KEY]
+    ran = read_study().trials[0].system_attrs[BEAT_KEY] - owner_of(read_study().trials[0])[CLOCK_KEY]
     time.sleep(4)
     Path("objectives.py").write_text("def deaf(trial):\n    return 1.0\n")
     search("launch", "demo.toml", "--quiet")

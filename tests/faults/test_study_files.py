@@ -21,7 +21,7 @@ from search.driver.ask import TrialSource
 from search.driver.compatibility import check_same
 from search.driver.initial_design import initial_design
 from search.errors import ObjectiveError, SearchError, StudyError, StudyFileError
-from search.records.attributes import FAILURE_KEY, TRACEBACK_KEY
+from search.records.attributes import FAILURE_KEY, traceback_of
 from search.storage import open as storage
 from search.study_file import pruners, samplers
 from search.study_file.env import AsWritten
@@ -453,7 +453,7 @@ def test_no_value_of_the_environment_is_stored_exported_reported_or_shown(desk, 
     assert exported["config"]["deep"] == {"paths": ["${TUMORCLS_PLACE:-data}/a", "b"], "url": "${MY_URL}"}
     trials = optuna.load_study(study_name="d", storage=f"sqlite:///{tmp_path / 'd.db'}").trials
     assert trials[1].user_attrs[FAILURE_KEY] == "ValueError: ${MY_TOKEN} is not ['${TUMORCLS_PLACE}/a', 'b']"
-    assert "OSError: ${MY_URL}" in trials[1].user_attrs[TRACEBACK_KEY]
+    assert "OSError: ${MY_URL}" in traceback_of(trials[1])
     assert trials[2].user_attrs[FAILURE_KEY] == "the objective must return one number; got '${MY_TOKEN}'"
     assert trials[0].user_attrs["note"][:2] == ["at ${MY_TOKEN}/x", {"${TUMORCLS_PLACE}/a": 1}]
 

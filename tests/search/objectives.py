@@ -117,6 +117,16 @@ class Parabola:
         return parabola(trial, self.steps, self.pause)
 
 
+def at_length(trial, **long):
+    """Has much to say of itself, and fails at length every other time."""
+    trial.set_user_attr("search:config", {"epochs": 3, **long})
+    trial.set_user_attr("search:provenance", {str(part): "a" * 64 for part in range(5)})
+    trial.suggest_float("x", -10.0, 10.0)
+    if trial.number % 2:
+        raise OwnError("no " + "memory " * 60)
+    return 1.0
+
+
 class OfData:
     """Its values depend on a file, and it says so."""
 

@@ -16,7 +16,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.records.attributes import FAILURE_KEY, RETRY_KEY, SEED_KEY, TRACEBACK_KEY
+from search.records.attributes import FAILURE_KEY, RETRY_KEY, SEED_KEY, traceback_of
 
 pytestmark = pytest.mark.slow
 
@@ -132,7 +132,7 @@ def test_chaos(write, start, wait_for, read_study, readers, dashboard):
     }
     for trial in study.trials:
         if trial.user_attrs.get(FAILURE_KEY) == "OwnError: chaos":
-            assert "Traceback" in trial.user_attrs[TRACEBACK_KEY]
+            assert "Traceback" in traceback_of(trial)
 
 
 def test_sixteen_readers_disturb_nobody(write, search, start, wait_for, read_study, readers, dashboard, environment):

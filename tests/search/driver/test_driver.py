@@ -1,5 +1,7 @@
 """The driver with workers in threads: what is recorded of each trial. Processes and signals are in test_launch.py."""
 
+import json
+
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -8,7 +10,19 @@ from search.driver.ask import TrialSource
 from search.driver.initial_design import initial_design
 from search.driver.retry import requeue
 from search.errors import ObjectiveError, StudyFileError
-from search.records.attributes import FAILURE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY, TRACEBACK_KEY
+from search.records.attributes import (
+    FAILURE_KEY,
+    QUEUED_KEY,
+    RETRY_KEY,
+    SEED_KEY,
+    config_of,
+    failure_of,
+    owner_of,
+    provenance_of,
+    queued_of,
+    save,
+    traceback_of,
+)
 from search.seeds import Stream, derive
 from search.study_file.load import load
 from search.workers.inline import InlineExecutor
@@ -24,8 +38,42 @@ def test_everything_about_a_trial_is_recorded(drive):
     assert trial.duration.total_seconds() > 0
     assert trial.user_attrs["note"] == "hello"
     assert trial.user_attrs["nth_in_worker"] == 3, "one worker lives for many trials"
-    assert trial.user_attrs[OWNER_KEY]["worker"] == 0
+    assert owner_of(trial)["worker"] == 0
     assert 0 <= trial.user_attrs[SEED_KEY] < 2**31
+
+
+def test_no_user_attribute_of_a_trial_is_long_and_nothing_is_lost(drive):
+    entry = {f"unused_{at}": {"type": '"float"', "low": "0.0", "high": "1.0"} for at in range(20)}
+    space = {name: "{ " + ", ".join(f"{key} = {value}" for key, value in table.items()) + " }" for name, table in entry.items()}
+    queued = "[[enqueue]]\nx = 1.0\n" + "".join(f"{name} = 0.5\n" for name in entry)
+    setting = "s" * 300
+    study = drive(
+        study={"objective": '"objectives:at_length"', "trials": "2"},
+        objective={"text": f'"{setting}"'},
+        space=space,
+        enqueue=queued,
+    )
+    for trial in study.trials:
+        for key, value in trial.user_attrs.items():
+            assert len(json.dumps(value, ensure_ascii=False)) <= 200, key
+        assert config_of(trial) == {"epochs": 3, "text": setting}
+        assert len(provenance_of(trial)) == 5
+        assert owner_of(trial)["worker"] == 0
+    assert len(queued_of(study.trials[0])) == 21
+    failed = study.trials[1]
+    assert failed.user_attrs[FAILURE_KEY].startswith("OwnError: no memory memory")
+    assert failure_of(failed) == "OwnError: no " + ("memory " * 60).strip()
+    assert "Traceback" in traceback_of(failed)
+
+
+def test_a_retry_keeps_its_place_in_the_queue_however_long_its_entry_is():
+    study = optuna.create_study()
+    entry = {"x": 1.0, "words": "w" * 300}
+    lost = study.ask()
+    save(study._storage, lost._trial_id, QUEUED_KEY, entry)
+    requeue(study, lost.number, "killed")
+    assert queued_of(study.trials[-1]) == entry
+    assert study.trials[-1].state is TrialState.WAITING
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "nsgaii"])
@@ -166,7 +214,7 @@ def test_a_failed_trial_says_why_and_does_not_count(drive, mode, reason):
     study = drive(study={"objective": '"objectives:misbehave"', "trials": "3"}, objective={"mode": f'"{mode}"'})
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
     assert study.trials[1].user_attrs[FAILURE_KEY] == reason
-    assert ("Traceback" in study.trials[1].user_attrs.get(TRACEBACK_KEY, "")) == (mode in ("raise", "sys_exit", "bad_report"))
+    assert ("Traceback" in (traceback_of(study.trials[1]) or "")) == (mode in ("raise", "sys_exit", "bad_report"))
 
 
 def test_failures_in_a_row_end_the_launch(drive):
@@ -186,7 +234,7 @@ def test_a_failure_that_is_tried_again_does_not_count_in_a_row(drive):
 def test_the_budget_holds_with_several_workers(drive):
     study = drive(study={"trials": "25"}, workers=4)
     assert [trial.state.is_finished() for trial in study.trials] == [True] * 25
-    assert {trial.user_attrs[OWNER_KEY]["worker"] for trial in study.trials} == {0, 1, 2, 3}
+    assert {owner_of(trial)["worker"] for trial in study.trials} == {0, 1, 2, 3}
 
 
 def test_several_workers_draw_the_same_given_the_order_told(drive):

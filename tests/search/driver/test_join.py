@@ -20,7 +20,7 @@ from search.driver.progress import Progress
 from search.driver.retry import DRIVER_DIED, requeue
 from search.driver.views import ProgressView
 from search.errors import StudyError
-from search.records.attributes import FAILURE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY
+from search.records.attributes import FAILURE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY, owner_of
 from search.storage import open as storage
 from search.study_file import pruners
 from search.study_file.load import StudySpec, load
@@ -90,7 +90,7 @@ def test_machines_that_begin_and_share_a_study(write, search_process, postgresql
     trials = read(url)
     assert [trial.number for trial in trials] == list(range(31)), "not one more than the budget"
     assert {trial.state for trial in trials} == {TrialState.COMPLETE}
-    assert len({trial.user_attrs[OWNER_KEY]["pid"] for trial in trials}) == 2
+    assert len({owner_of(trial)["pid"] for trial in trials}) == 2
     by_number = {trial.number: trial for trial in alone.trials}
     for trial in trials:
         twin = by_number[trial.number]
@@ -230,7 +230,7 @@ def test_the_budget_is_that_of_the_launch(write, postgresql):
     joined = join(load(path), quiet=True)
     assert (joined.reason, joined.budget, len(joined.study.trials)) == ("budget", 4, 4)
     assert replace(joined, retried=()) == joined
-    assert asdict(Owner.current()).items() <= joined.study.trials[0].user_attrs[OWNER_KEY].items()
+    assert asdict(Owner.current()).items() <= owner_of(joined.study.trials[0]).items()
 
 
 def test_a_file_is_no_place_to_meet(write, search):

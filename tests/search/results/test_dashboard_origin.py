@@ -103,7 +103,8 @@ def test_a_file_of_a_trial_is_no_page_of_this_origin(kind):
 
 
 def test_pictures_are_shown_and_the_page_keeps_its_policy():
-    assert "Content-Disposition" not in ask("/artifacts/1/2/ab", KIND="image/png")["headers"]
+    for kind in ("image/png", "application/json", "text/plain"):
+        assert "Content-Disposition" not in ask("/artifacts/1/2/ab", KIND=kind)["headers"]
     page = ask("/dashboard")
     assert page["headers"]["Content-Security-Policy"].startswith("default-src 'self'; frame-ancestors 'self'")
     assert page["headers"]["X-Frame-Options"] == "SAMEORIGIN"

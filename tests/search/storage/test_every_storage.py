@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from search.driver.ownership import claim
 from search.driver.retry import fail, retry_lost
 from search.errors import StudyError
-from search.records.attributes import DRIVER_KEY, FAILURE_KEY, OWNER_KEY, RETRY_KEY, TRACEBACK_KEY
+from search.records.attributes import DRIVER_KEY, FAILURE_KEY, OWNER_KEY, RETRY_KEY, TRACEBACK_KEY, failure_of, traceback_of
 from search.storage import open as storage
 
 SPACE = {"x": optuna.distributions.FloatDistribution(-10.0, 10.0)}
@@ -71,9 +71,9 @@ def test_what_a_driver_elsewhere_lost_is_taken_up(study, reopen):
 
 def test_a_failure_keeps_its_reason_and_the_end_of_its_traceback(study, reopen):
     fail(study, study.ask().number, "the disk is full", "x\n" * 50_000 + "OSError: the disk is full")
-    attrs = reopen().trials[0].user_attrs
-    assert attrs[FAILURE_KEY] == "the disk is full"
-    assert attrs[TRACEBACK_KEY].endswith("x\nOSError: the disk is full")
+    found = reopen().trials[0]
+    assert failure_of(found) == "the disk is full"
+    assert traceback_of(found).endswith("x\nOSError: the disk is full")
 
 
 @pytest.mark.slow

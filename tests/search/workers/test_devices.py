@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from search.errors import WorkerError
-from search.records.attributes import OWNER_KEY
+from search.records.attributes import owner_of
 from search.workers.devices import check_places, environ_of, environ_of_place, visible_devices
 
 TWO = """\
@@ -129,5 +129,5 @@ def test_a_launch_deals_out_devices(write, search, read_study, nvidia_smi, monke
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert "must be at most 2" in search("launch", "demo.toml", "--workers", 3, code=1, PATH=os.environ["PATH"]).stderr
     search("launch", "demo.toml", "--workers", 2, PATH=os.environ["PATH"])
-    pairs = {(trial.user_attrs[OWNER_KEY]["worker"], trial.user_attrs["device"]) for trial in read_study().trials}
+    pairs = {(owner_of(trial)["worker"], trial.user_attrs["device"]) for trial in read_study().trials}
     assert pairs == {(0, "GPU-aaaa-1"), (1, "GPU-bbbb-2")}
