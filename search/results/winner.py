@@ -25,7 +25,7 @@ FEWEST_RESULTS = 8
 """With fewer, the best value is as good a choice as any."""
 
 _LENGTHS = (0.1, 10.0)  # of a range
-_NOISE = (1e-3, 1.0)  # of the values' variance
+_NOISE = (0.1, 1.0)  # of the values' variance; below it, with a few dozen trials, the process takes noise for a landscape
 
 
 @dataclass(frozen=True)
@@ -81,15 +81,11 @@ def likely_best(study: optuna.Study) -> Winner | None:
 
 
 def _estimate(features: NDArray[np.float64], losses: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Returns the posterior mean at each trial, less is better; None where the process finds only noise.
-
-    The worse half counts as no worse than the median: how bad a config is that nobody would choose says nothing of the others.
-    """
+    """Returns the posterior mean at each trial, less is better; None where the process finds only noise."""
     from sklearn.exceptions import ConvergenceWarning  # takes a second to import
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-    losses = np.minimum(losses, np.median(losses))
     mean, scale = losses.mean(), losses.std()
     if not features.shape[1] or not np.isfinite(scale) or scale == 0:
         return None
