@@ -20,7 +20,7 @@ from search.results.ranking import Metric, metrics_of
 from search.text import plain, show_value, suggest
 
 _MOST_LEVELS = 8
-_BAR = 30  # characters
+_BAR = 24  # characters: with a long name the table still fits a terminal of 80
 
 
 @dataclass(frozen=True)

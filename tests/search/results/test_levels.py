@@ -54,7 +54,7 @@ def printed(study, parameter="x"):
 def test_a_bar_is_as_long_as_its_median_and_the_best_is_the_directions():
     heading, short, long = printed(make([(0.0, 0.4), (0.0, 0.5), (1.0, 0.9)], FloatDistribution(0, 1)))
     assert heading.split() == ["x", "median", "value", "best", "complete", "pruned"]
-    assert (short.count("█"), long.count("█")) == (15, 30)
+    assert (short.count("█"), long.count("█")) == (12, 24)
     assert short.split()[-4:] == ["0.45", "0.5", "2", "0"]
     loss = printed(make([(0.0, 0.4), (0.0, 0.5)], FloatDistribution(0, 1), "minimize"))[1]
     assert loss.split()[-4:] == ["0.45", "0.4", "2", "0"]
@@ -63,7 +63,20 @@ def test_a_bar_is_as_long_as_its_median_and_the_best_is_the_directions():
 def test_a_level_without_a_result_has_no_bar_and_values_below_zero_have_one():
     empty, below, above = printed(make([(0.0, None), (0.5, -1.0), (1.0, 1.0)], FloatDistribution(0, 1)))[1:]
     assert empty.split() == ["0", "0", "1"]
-    assert (below.count("█"), above.count("█")) == (0, 30)
+    assert (below.count("█"), above.count("█")) == (0, 24)
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_long_name_fits_a_terminal_of_80():
+    study = optuna.create_study(direction="maximize", study_name="x")
+    study.set_metric_names(["robust_f1"])
+    for rate in range(20):
+        trial = study.ask(fixed_distributions={"noise_intensity": FloatDistribution(0, 1)})
+        study.tell(trial, rate / 20)
+    lines = printed(study, "noise_intensity")
+    assert len(lines) == 5
+    assert max(map(len, lines)) <= 80
+    assert not any("…" in line for line in lines)
 
 
 def test_a_parameter_that_no_trial_has_is_one_line_with_a_suggestion():
