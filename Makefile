@@ -15,12 +15,17 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 # A real study in a folder of its own. Run it twice, and the second time finds the study done and only shows it.
 demo: $(INSTALLED)
 	mkdir -p demo
-	cd demo && ../$(BIN)/search launch ../studies/quickstart.toml
-	cd demo && ../$(BIN)/search status ../studies/quickstart.toml
-	cd demo && ../$(BIN)/search export ../studies/quickstart.toml -o best.toml
+	cp studies/quickstart.toml demo
+	cd demo && ../$(BIN)/search launch quickstart.toml
 	@echo
-	@echo 'The study is demo/quickstart.db, its best config demo/best.toml. Next, in the folder demo:'
-	@echo '  ../$(BIN)/search dashboard ../studies/quickstart.toml      look at every trial in the browser'
+	cd demo && ../$(BIN)/search status quickstart.toml --by noise_intensity
+	@echo
+	cd demo && ../$(BIN)/search report quickstart.toml -o report.html
+	cd demo && ../$(BIN)/search export quickstart.toml -o best.toml
+	@echo
+	@echo 'The images are generated: this shows how a search goes, and nothing about real scans. Open demo/report.html.'
+	@echo 'Next, in the folder demo:'
+	@echo '  ../$(BIN)/search dashboard quickstart.toml                 every trial in the browser'
 	@echo '  ../$(BIN)/tumorcls train --config best.toml                train the best config'
 	@echo '  ../$(BIN)/tumorcls evaluate model.keras --html test.html   measure it, clean and under noise'
 

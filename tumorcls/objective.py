@@ -85,7 +85,7 @@ class BrainTumourObjective:
         from tumorcls.training.trainer import Trainer  # imports Keras
 
         self._trainer = Trainer.open(config, cache_folder())
-        self.notes = self._trainer.prepared.manifest.notes()  # `search launch` says them
+        self.notes = (*config.notes, *self._trainer.prepared.manifest.notes())  # `search launch` says them
         self._parts: tuple[Part, ...] = ("development",) if self._folds > 1 else ("train", "validation")
         for part in self._parts:
             self._trainer.images(part, config.image_size)
@@ -224,8 +224,8 @@ class BrainTumourObjective:
             trial.set_user_attr(f"{part}_images", self._trainer.images(part, config.image_size).class_counts())
         hashes = {"manifest_sha256": prepared.manifest.sha256, "split_sha256": prepared.split_sha256}
         provenance: dict[str, Any] = {**hashes, **self._fingerprint, **package_versions(), "notice": DISCLAIMER}
-        if self.notes:
-            provenance["data_notes"] = list(self.notes)
+        if notes := prepared.manifest.notes():
+            provenance["data_notes"] = list(notes)
         trial.set_user_attr(PROVENANCE_KEY, provenance)
 
 

@@ -21,9 +21,8 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def pretrained():
-    """Returns settings for the weights that TUMORCLS_WEIGHTS names, or for random ones."""
-    weights = os.environ.get("TUMORCLS_WEIGHTS")
-    return {"weights": weights} if weights else {"weights": "none", "batch_norm": "train"}
+    """Returns settings for the weights that TUMORCLS_WEIGHTS names, or for those that know phantoms."""
+    return {"weights": os.environ.get("TUMORCLS_WEIGHTS") or "phantoms"}
 
 
 @pytest.fixture(scope="session")

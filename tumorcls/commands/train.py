@@ -53,10 +53,8 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
 
     check_exported(file.provenance, str(config_file))
     check_target(output)
-    if config.weights == "none":
-        click.echo('weights = "none": the network begins with RANDOM weights, so expect far less than with ImageNet\'s.')
     trainer = Trainer.open(config, cache_folder())
-    for note in trainer.prepared.manifest.notes():
+    for note in (*config.notes, *trainer.prepared.manifest.notes()):
         click.echo(f"note: {note}")
     measured_with = trainer.fingerprint(config)
     if change := describe_change(_recorded(file.provenance, measured_with), measured_with, trainer.prepared, trainer.cache):

@@ -60,7 +60,8 @@ class TrainConfig(BaseModel):
 
     # Model
     weights: str = "imagenet"
-    """`imagenet` (downloaded by Keras), `none` (random), or the path of a weights file without top."""
+    """`imagenet` (downloaded by Keras), `phantoms` (trained on generated images, for demos), `none` (random), or the path of a
+    weights file without top."""
     trainable_from: TrainableFrom = "all"
     """First part of the network that is trained; all before it is frozen and runs in inference mode."""
     batch_norm: Literal["train", "freeze"] = "freeze"
@@ -159,6 +160,19 @@ class TrainConfig(BaseModel):
     def can_go_on(self) -> bool:
         """Whether a run is the beginning of one with more epochs, so that it can be taken up where it ended."""
         return self.schedule != "cosine"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know before its figures are there, a line each."""
+        generated = all(folder.startswith("phantoms:") for folder in self.data)
+        lines = ["the images are generated, so no figure here says anything about real scans"] if generated else []
+        if self.weights == "none":
+            lines.append('weights = "none": the network begins with RANDOM weights, so expect far less than with ImageNet\'s')
+        elif self.weights == "phantoms" and not generated:
+            lines.append(
+                'weights = "phantoms" have learned from generated images alone; for real scans use weights = "imagenet"'
+            )
+        return tuple(lines)
 
     @property
     def cached_views(self) -> int:

@@ -38,13 +38,17 @@ is all that a short run on a small set has."""
 
 _RANDOM_WEIGHTS_SEED = 0
 
+PHANTOM_WEIGHTS = Path(__file__).with_name("phantom_weights.h5")
+"""Of `weights = "phantoms"`: trained by `benchmarks/phantom_weights.py` on generated images alone, from random weights."""
+
 
 def build_backbone(image_size: int, weights: str) -> keras.Model:
     """Builds EfficientNetB0 without top, ending in global average pooling.
 
     Args:
         image_size: Side of the square input in pixels.
-        weights: `imagenet`, `none`, or the path of a weights file without top. Random weights are the same in every process.
+        weights: `imagenet`, `phantoms` (trained on generated images, in this package), `none` (random, the same everywhere), or
+            the path of a weights file without top.
 
     Returns:
         A model from (n, image_size, image_size, 3) in [0, 255] to (n, 1280).
@@ -64,14 +68,14 @@ def build_backbone(image_size: int, weights: str) -> keras.Model:
         except Exception as error:  # Keras raises a bare Exception where a download fails
             raise WeightsError(
                 f'weights: "imagenet" must be in Keras\'s cache or reachable; {reason(error)}. '
-                'Go online once, name a weights file by its path, or use weights = "none" (random).'
+                'Go online once, name a weights file by its path, or use weights = "none" (random); "phantoms" are for a demo.'
             ) from None
         check_weights(backbone)
         return backbone
-    path = Path(weights).expanduser()
+    path = PHANTOM_WEIGHTS if weights == "phantoms" else Path(weights).expanduser()
     if not path.is_file():
         raise WeightsError(
-            f'weights: must be "imagenet", "none" or the path of a file; got {weights!r}, which does not exist. '
+            f'weights: must be "imagenet", "phantoms", "none" or the path of a file; got {weights!r}, which does not exist. '
             "Check the path, and the environment variable in it where there is one."
         )
     backbone = build(weights=None)

@@ -64,7 +64,7 @@ def test_train_says_what_it_does(workplace, pretrained):
     assert "epoch 2/2  loss " in done.output
     assert f"Next: tumorcls evaluate {folder / 'model.keras'}" in done.output
     assert DISCLAIMER in done.output
-    assert ("RANDOM" in done.output) == (pretrained["weights"] == "none")
+    assert ("from generated images alone" in done.output) == (pretrained["weights"] == "phantoms")
 
 
 def test_training_an_exported_trial_gives_its_scores_again(workplace, settings):

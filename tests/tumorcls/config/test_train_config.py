@@ -58,6 +58,22 @@ def test_noise_intensity_between_its_steps_is_refused_rather_than_trained_as_ano
         TrainConfig.parse({"data": "a", "noise_intensity": given}, where=WHERE)
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"data": "sartaj"}, []),
+        ({"data": "phantoms:40", "weights": "phantoms"}, ["the images are generated"]),
+        ({"data": ["phantoms:40", "sartaj"], "weights": "phantoms"}, ['"phantoms" have learned from generated images alone']),
+        ({"data": "sartaj", "weights": "none", "batch_norm": "train"}, ["RANDOM"]),
+        ({"data": "phantoms:40:7"}, ["the images are generated"]),
+    ],
+)
+def test_a_note_says_what_generated_images_and_first_weights_mean_for_the_figures(values, said):
+    notes = TrainConfig.parse(values, where=WHERE).notes
+    assert len(notes) == len(said)
+    assert all(text in note for text, note in zip(said, notes, strict=True))
+
+
 @pytest.mark.parametrize("name", ["quickstart", "brain-mri"])
 def test_all_that_our_studies_can_draw_is_trained_as_it_is(name):
     spec = load(STUDIES / f"{name}.toml")
