@@ -68,9 +68,9 @@ def train(trainer: "Trainer", config: TrainConfig, seed: int, lengths: Sequence[
         for epochs in lengths:
             started = time.perf_counter()
             changed = config.model_copy(update={"epochs": epochs})
-            last = trainer.fit(changed, seed, lambda epoch: None, checkpoints=checkpoints).last
+            scores = trainer.fit(changed, seed, lambda epoch: None, checkpoints=checkpoints).scores
             cell = Cell(config.trainable_from, config.learning_rate, epochs, config.schedule, seed)
-            yield Run(cell, {name: last.scores[name] for name in SCORES}, time.perf_counter() - started)
+            yield Run(cell, {name: scores[name] for name in SCORES}, time.perf_counter() - started)
 
 
 def paired(runs: Sequence[Run], start: str, rate: float, epochs: int, schedule: str) -> list[float]:

@@ -27,8 +27,7 @@ class Checkpoints:
     Attributes:
         folder: Takes the states.
         each_epoch: After each epoch, so that little is lost with a worker.
-        paused: After the last epoch, for a run may be taken up again with more epochs. Whoever listens to it knows the epochs
-            that it had then, and hears of new ones only.
+        paused: After the last epoch, for a run may be taken up again with more epochs.
     """
 
     folder: Path

@@ -130,7 +130,8 @@ class Trainer:
             on_epoch_end: Called after each epoch; what it raises ends the run.
             fold: One of `folds` instead of the train and the validation part.
             checkpoints: Where the state is kept. Where the same run, or one with fewer epochs whose beginning is the same, left
-                it there, in this process or another, it goes on from there, and gives what it would have given.
+                it there, in this process or another, it goes on from there, and gives what it would have given. The epochs
+                before are reported again, but for those at whose end it had returned.
             final: Train on the development part, validation images too; nothing is left to measure.
 
         Returns:
@@ -153,9 +154,10 @@ class Trainer:
         epochs = checkpoint.restore(program, config.epochs) if checkpoint else []
         if validation and len(epochs) == config.epochs:  # it was lost after that, or was to be longer: the last one counts
             epochs[-1] = replace(epochs[-1], measured=validation.measure(program, config, final=True))
+        paused_after = [epoch.number for epoch in epochs[: config.epochs - 1] if epoch.is_final]
         for epoch in epochs:
             order_rng.permutation(rows)
-            if checkpoint and not checkpoint.paused:
+            if epoch.number > max(paused_after, default=-1):
                 on_epoch_end(epoch)
         training = validating = 0.0
         for number in range(len(epochs), config.epochs):

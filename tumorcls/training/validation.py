@@ -176,6 +176,11 @@ class Epoch:
     measured: Measured | None
 
     @property
+    def is_final(self) -> bool:
+        """Whether it was the last one when it was measured."""
+        return self.measured is not None and self.measured.final_scores is not None
+
+    @property
     def scores(self) -> Mapping[str, float]:
         """The scores by name, as they compare with those of other epochs (see `Measured`); none in a final run."""
         return self.measured.scores if self.measured else {}

@@ -1,5 +1,6 @@
 """A run that is taken up again gives bit for bit what it would have given."""
 
+import contextlib
 import errno
 
 import numpy as np
@@ -31,6 +32,10 @@ def lose_after(count, epochs):
 
 def told(epochs):
     return [(epoch.number, epoch.loss, dict(epoch.scores)) for epoch in epochs]
+
+
+def end_of(fitted):
+    return [*told([fitted.last]), dict(fitted.scores), fitted.last.measured.noisy_f1]
 
 
 @pytest.mark.parametrize(
@@ -66,16 +71,15 @@ def test_what_was_lost_goes_on_as_if_nothing_had_happened(fresh, make_config, tm
 )
 def test_a_run_with_pauses_is_one_run_straight_through(trainer, make_config, tmp_path, monkeypatch, changed):
     configs = [make_config(**changed, dropout=0.5, epochs=epochs) for epochs in (1, 2, 4)]
-    straight = [trainer.fit(config, 5, lambda epoch: None).last for config in configs]
+    straight = [end_of(trainer.fit(config, 5, lambda epoch: None)) for config in configs]
     state = trainer.programs.get(configs[0]).state()
     trained, heard = [], []
     train_epoch = TrainingProgram.train_epoch
     monkeypatch.setattr(TrainingProgram, "train_epoch", lambda self, *given: trained.append(1) or train_epoch(self, *given))
-    for config, last in zip(configs, straight, strict=True):
+    for config, end in zip(configs, straight, strict=True):
         trainer.fit(make_config(**changed, epochs=1), 6, lambda epoch: None)  # another trial in between
         fitted = trainer.fit(config, 5, heard.append, checkpoints=Checkpoints(tmp_path, each_epoch=False, paused=True))
-        assert told([fitted.last]) == told([last])
-        assert fitted.last.measured.noisy_f1 == last.measured.noisy_f1
+        assert end_of(fitted) == end
     assert [epoch.number for epoch in heard] == [0, 1, 2, 3]
     assert len(trained) == 4 + len(configs), "no epoch twice"
     for found, expected in zip(fitted.program.state(), state, strict=True):
@@ -83,7 +87,11 @@ def test_a_run_with_pauses_is_one_run_straight_through(trainer, make_config, tmp
 
 
 def paused(trainer, config, folder):
-    return trainer.fit(config, 5, lambda epoch: None, checkpoints=Checkpoints(folder, each_epoch=False, paused=True)).last
+    return end_of(trainer.fit(config, 5, lambda epoch: None, checkpoints=Checkpoints(folder, each_epoch=False, paused=True)))
+
+
+def straight(trainer, config):
+    return end_of(trainer.fit(config, 5, lambda epoch: None))
 
 
 @pytest.mark.parametrize("harm", [lambda path: path.unlink(), lambda path: path.write_bytes(flip_a_weight(path.read_bytes()))])
@@ -92,23 +100,33 @@ def test_a_paused_run_without_its_checkpoint_begins_anew_and_gives_the_same(trai
     paused(trainer, short, tmp_path)
     [path] = tmp_path.glob("*.npz")
     harm(path)
-    assert told([paused(trainer, long, tmp_path)]) == told([trainer.fit(long, 5, lambda epoch: None).last])
+    assert paused(trainer, long, tmp_path) == straight(trainer, long)
 
 
 def test_a_checkpoint_is_of_no_use_to_a_shorter_run_and_none_to_a_longer_one_on_a_cosine(trainer, make_config, tmp_path):
     for schedule, files in (("ema", 1), ("cosine", 3)):
         short, long = (make_config(schedule=schedule, epochs=epochs) for epochs in (1, 2))
         paused(trainer, long, tmp_path)
-        assert told([paused(trainer, short, tmp_path)]) == told([trainer.fit(short, 5, lambda epoch: None).last])
+        assert paused(trainer, short, tmp_path) == straight(trainer, short)
         assert len(list(tmp_path.glob("*.npz"))) == files
+
+
+def test_a_run_that_was_lost_between_two_pauses_reports_what_nobody_has_heard(trainer, make_config, tmp_path):
+    short, long = (make_config(schedule="ema", epochs=epochs) for epochs in (1, 4))
+    paused(trainer, short, tmp_path)
+    heard = []
+    for lose in (lose_after(1, heard), lose_after(2, heard), heard.append):
+        with contextlib.suppress(Lost):
+            fitted = trainer.fit(long, 5, lose, checkpoints=Checkpoints(tmp_path, paused=True))
+    assert [epoch.number for epoch in heard] == [1, 1, 1, 2, 3]
+    assert end_of(fitted) == straight(trainer, long)
 
 
 def test_what_was_to_be_longer_is_measured_as_the_last_epoch_is(trainer, make_config, tmp_path):
     short, long = (make_config(schedule="ema", epochs=epochs) for epochs in (1, 2))
     with pytest.raises(Lost):
         trainer.fit(long, 5, lose_after(1, []), checkpoints=Checkpoints(tmp_path))
-    whole = trainer.fit(short, 5, lambda epoch: None).last
-    assert paused(trainer, short, tmp_path).measured.noisy_f1 == whole.measured.noisy_f1
+    assert paused(trainer, short, tmp_path) == straight(trainer, short)
 
 
 def test_a_checkpoint_is_that_of_one_run(trainer, make_config, tmp_path):
