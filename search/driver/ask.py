@@ -101,17 +101,18 @@ class TrialSource:
     def _drawn(self, trial_id: int, trials: Sequence[FrozenTrial], sampler: BaseSampler) -> optuna.Trial:
         """Returns a trial with its parameters: those that it has, and the others drawn."""
         spec = self._spec
-        if spec.fidelity is None:
-            # A study object of its own: the sampler is this trial's, and no trials cached for an earlier one are in it.
-            study = copy.copy(self._study)
-        else:
-            study = seeing(self._study, seen_by_sampler(trials, spec.fidelity, self._startup_trials))
+        # A study object of its own: the sampler is this trial's, and no trials cached for an earlier one are in it.
+        study = copy.copy(self._study)
         study.sampler = sampler
-        trial = optuna.Trial(study, trial_id)
+        seen = study
+        if spec.fidelity is not None:
+            seen = seeing(study, seen_by_sampler(trials, spec.fidelity, self._startup_trials))
+        trial = optuna.Trial(seen, trial_id)
         drawn: dict[str, Any] = {}
         for name, distribution in spec.drawn.items():
             if is_active(name, drawn, spec.conditions):
                 drawn[name] = suggest(trial, name, distribution)
+        trial.study = study  # what is in the storage, now that nothing is left to draw
         return trial
 
     def complete_queue(self, defaults: Mapping[str, Any] | None) -> list[str]:

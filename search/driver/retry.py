@@ -98,7 +98,7 @@ def _enqueue_again(study: optuna.Study, trial: FrozenTrial, user_attrs: dict[str
         state=TrialState.WAITING,
         params=trial.params,
         distributions=trial.distributions,
-        intermediate_values={step: value for step, value in trial.intermediate_values.items() if step < max(rungs)},
+        intermediate_values=trial.intermediate_values,
         user_attrs={**user_attrs, RUNGS_KEY: as_attr(rungs)},
         system_attrs=system_attrs,
     )

@@ -97,6 +97,30 @@ class Climbing:
         return value
 
 
+def straight(trial):
+    """What the objective `Climbing` gives where a trial is trained without a pause."""
+    from search.workers.protocol import ReportReply, RunTrial
+    from search.workers.trial import WorkerTrial
+
+    task = RunTrial(trial.number, trial.params, {"seed": trial.user_attrs["search:seed"]}, answered=False)
+    return Climbing()(WorkerTrial(task, lambda _: ReportReply(), lambda _: None))
+
+
+class ChaoticClimbing(Climbing):
+    """Every 10th trial kills its worker at the end of its second leg, every 15th hangs there, every 20th raises."""
+
+    def __call__(self, trial):
+        value = super().__call__(trial)
+        if trial.params["epochs"] > 1:
+            if trial.number % 20 == 7:
+                raise OwnError("chaos")
+            if trial.number % 10 == 4:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if trial.number % 15 == 13:
+                time.sleep(600)
+        return value
+
+
 def gated(trial):
     """Lets the test act in the middle of a trial: says that it is there, and goes on once the file `gate` is."""
     Path("waiting").touch()

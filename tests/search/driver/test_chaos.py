@@ -17,6 +17,8 @@ import pytest
 from optuna.trial import TrialState
 
 from search.records.attributes import FAILURE_KEY, RETRY_KEY, SEED_KEY, traceback_of
+from search.records.rungs import rungs_of
+from tests.search.objectives import straight
 
 pytestmark = pytest.mark.slow
 
@@ -133,6 +135,31 @@ def test_chaos(write, start, wait_for, read_study, readers, dashboard):
     for trial in study.trials:
         if trial.user_attrs.get(FAILURE_KEY) == "OwnError: chaos":
             assert "Traceback" in traceback_of(trial)
+
+
+def test_chaos_with_a_fidelity(write, start, wait_for, read_study):
+    keys = {"objective": '"objectives:ChaoticClimbing"', "trials": "200", "report_timeout": "3", "max_failures": "200"}
+    epochs = '{ type = "int", low = 1, high = 8, fidelity = true }'
+    write(study=keys, space={"epochs": epochs}, sampler={"name": '"random"'}, pruner=None, objective={"pause": "0.01"})
+    begun = "SELECT COUNT(*) FROM trials WHERE state <> 'FAIL'"
+    driver = start("launch", "demo.toml", "--workers", 4, "--quiet")
+    for goal in (20, 60, 100, 150):
+        wait_for(lambda: count(begun) >= goal or driver.poll() is not None, seconds=120)  # noqa: B023
+        assert driver.poll() is None
+        driver.kill()
+        driver.wait()
+        driver = start("launch", "demo.toml", "--workers", 4, "--quiet")
+    _, err = driver.communicate(timeout=240)
+    assert (driver.returncode, err) == (0, "")
+    study = read_study()
+    check_consistent(study)
+    states = [trial.state for trial in study.trials]
+    assert sum(state in FINISHED for state in states) == 200, "exactly its budget, and none is paused"
+    assert TrialState.WAITING not in states
+    for trial in study.trials:
+        if trial.state in FINISHED:
+            assert trial.params["epochs"] == max(rungs_of(trial))
+            assert trial.value == straight(trial)
 
 
 def test_sixteen_readers_disturb_nobody(write, search, start, wait_for, read_study, readers, dashboard, environment):
