@@ -23,7 +23,6 @@ from search.driver.views import ProgressView
 from search.errors import ObjectiveError, StudyError, StudyFileError, WorkerError
 from search.optuna_internals import storage_of, trial_id_of
 from search.records.attributes import OWNER_KEY, save, shown_attrs
-from search.records.rungs import paused_seconds
 from search.storage.folders import NotSavedError, checkpoints_of, delete_checkpoints, save_artifact
 from search.study_file.load import StudySpec, check_reports, study_file_error
 from search.workers.pool import WorkerPool, WorkerState
@@ -300,7 +299,7 @@ class Driver:
     def _end(self, worker: int, was: WorkerState, trial: optuna.Trial, outcome: Outcome, death: Died | None = None) -> None:
         """Records how a trial ended, and counts it; `was` is its worker until then."""
         leg = self._legs.pop(worker)
-        earlier_s = paused_seconds(trial)
+        earlier_s = 0.0 if leg is None else leg.earlier_s
         ran_s = was.unrecorded_seconds() if leg is None else earlier_s + was.seconds()
         if trial.number in self._lost:
             verdict = lost(trial)

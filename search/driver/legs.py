@@ -27,6 +27,7 @@ class Leg:
         target: The value that it goes to.
         is_last: Whether the trial is complete there.
         reported: The steps that it has reported before; one whose checkpoint is lost reports them again.
+        earlier_s: For how many seconds it ran before it was paused.
     """
 
     fidelity: Fidelity
@@ -34,6 +35,7 @@ class Leg:
     target: int
     is_last: bool
     reported: frozenset[int]
+    earlier_s: float
 
 
 def leg_of(trial: optuna.Trial, fidelity: Fidelity | None) -> Leg | None:
@@ -48,7 +50,7 @@ def leg_of(trial: optuna.Trial, fidelity: Fidelity | None) -> Leg | None:
     given = given_of(stored).get(fidelity.name)
     target = given if isinstance(given, int) else fidelity.after(reached)
     is_last = given is not None or target == fidelity.rungs[-1]
-    return Leg(fidelity, reached, target, is_last, frozenset(stored.intermediate_values))
+    return Leg(fidelity, reached, target, is_last, frozenset(stored.intermediate_values), paused_seconds(stored))
 
 
 def climb(trial: optuna.Trial, leg: Leg, value: float, ran_s: float) -> None:
@@ -63,10 +65,9 @@ def climb(trial: optuna.Trial, leg: Leg, value: float, ran_s: float) -> None:
     Raises:
         UpdateFinishedTrialError: Another driver has ended it.
     """
-    rungs = rungs_of(trial)
-    seconds = ran_s - sum(rung.seconds for rung in rungs.values())
-    trial.set_user_attr(RUNGS_KEY, as_attr({**rungs, leg.target: Rung(value, seconds)}))
     storage, trial_id = storage_of(trial.study), trial_id_of(trial)
+    rungs = {**rungs_of(storage.get_trial(trial_id)), leg.target: Rung(value, ran_s - leg.earlier_s)}
+    storage.set_trial_system_attr(trial_id, RUNGS_KEY, as_attr(rungs))
     if leg.is_last:
         _fix(trial.study, storage.get_trial(trial_id), leg.fidelity, leg.target)
     else:

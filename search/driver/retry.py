@@ -99,8 +99,8 @@ def _enqueue_again(study: optuna.Study, trial: FrozenTrial, user_attrs: dict[str
         params=trial.params,
         distributions=trial.distributions,
         intermediate_values=trial.intermediate_values,
-        user_attrs={**user_attrs, RUNGS_KEY: as_attr(rungs)},
-        system_attrs=system_attrs,
+        user_attrs=user_attrs,
+        system_attrs={**system_attrs, RUNGS_KEY: as_attr(rungs)},
     )
     add_trial(study, again)
 
@@ -120,4 +120,4 @@ def fail(study: optuna.Study, number: int, reason: str, traceback: str = "", *, 
         return
     storage.set_trial_user_attr(trial_id, RAN_KEY, ran_s)
     trial = storage.get_trial(trial_id)
-    end_trial(study, trial_id, TrialState.FAIL, None, end_after(trial, ran_s))
+    end_trial(study, trial_id, TrialState.FAIL, None, end_after(trial, ran_s - paused_seconds(trial)))

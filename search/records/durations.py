@@ -13,6 +13,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from search.records.attributes import BEAT_KEY, CLOCK_KEY, RAN_KEY, WORKER_KEY, owner_of
+from search.records.rungs import rungs_of
 
 BEAT_S = 15.0
 """How often a driver shows it: so much of a lost trial's time may be missing."""
@@ -44,7 +45,8 @@ def ended_at(trial: FrozenTrial) -> float | None:
     began, ran = began_at(trial), duration_of(trial)
     if trial.datetime_complete is None:
         return None
-    return _timestamp(trial.datetime_complete) if began is None or ran is None else began + ran
+    paused = bool(rungs_of(trial))  # then it began anew after each pause
+    return _timestamp(trial.datetime_complete) if began is None or ran is None or paused else began + ran
 
 
 def wall_clock_agrees(seconds: float, began: float, ended: float) -> bool:

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 from search.records.attributes import PREFIX
 
 if TYPE_CHECKING:
-    import optuna
     from optuna.trial import FrozenTrial
 
 RUNGS_KEY = f"{PREFIX}rungs"
-"""Trial user attribute, a table: by the value of the fidelity, the trial's value there and the seconds since the last rung."""
+"""Trial system attribute, a table: by the value of the fidelity, the trial's value and the seconds since the last rung."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,9 @@ class Rung:
     seconds: float
 
 
-def rungs_of(trial: "FrozenTrial | optuna.Trial") -> dict[int, Rung]:
+def rungs_of(trial: "FrozenTrial") -> dict[int, Rung]:
     """Returns the rungs that a trial has reached, by the value of the fidelity, ascending; empty where there is none."""
-    table = trial.user_attrs.get(RUNGS_KEY)
+    table = trial.system_attrs.get(RUNGS_KEY)
     rungs = {}
     for key, entry in table.items() if isinstance(table, Mapping) else ():
         if isinstance(key, str) and key.isdecimal() and (rung := _rung(entry)) is not None:
@@ -52,7 +51,7 @@ def is_paused(trial: "FrozenTrial") -> bool:
     return trial.state.name == "WAITING" and bool(rungs_of(trial))
 
 
-def paused_seconds(trial: "FrozenTrial | optuna.Trial") -> float:
+def paused_seconds(trial: "FrozenTrial") -> float:
     """Returns how long a trial ran up to the last rung that it has reached."""
     return sum(rung.seconds for rung in rungs_of(trial).values())
 

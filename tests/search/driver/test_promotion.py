@@ -36,7 +36,7 @@ def climber(*values, state=TrialState.WAITING, reports=()):
         params={"x": 0.5},
         distributions={"x": FloatDistribution(0.0, 1.0)},
         intermediate_values=dict(enumerate(reports)),
-        user_attrs={RUNGS_KEY: {str(rung): [value, 1.0] for rung, value in zip(FIDELITY.rungs, values, strict=False)}},
+        system_attrs={RUNGS_KEY: {str(rung): [value, 1.0] for rung, value in zip(FIDELITY.rungs, values, strict=False)}},
     )
 
 
@@ -235,10 +235,10 @@ def test_a_study_that_is_over_ends_its_paused_trials():
 def test_what_is_no_rung_is_not_read_as_one():
     trial = climber(0.5)
     for wrong in ("text", [1], {"a": [1, 2]}, {"1": 5}, {"1": [1]}, {"1": [float("nan"), 1]}, {"1": ["a", 1]}):
-        trial.user_attrs[RUNGS_KEY] = wrong
+        trial.system_attrs[RUNGS_KEY] = wrong
         assert rungs_of(trial) == {}
         assert not is_paused(trial)
-    trial.user_attrs[RUNGS_KEY] = {"4": [0.5, 2], "2": [0.25, -1.0]}
+    trial.system_attrs[RUNGS_KEY] = {"4": [0.5, 2], "2": [0.25, -1.0]}
     assert rungs_of(trial) == {2: Rung(0.25, 0.0), 4: Rung(0.5, 2.0)}
 
 
