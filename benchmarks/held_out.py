@@ -42,7 +42,7 @@ class HeldOut:
                 key,
                 images.shape,
                 np.uint8,
-                lambda: iter([corrupt(test.images[:], noise, severity, CORRUPTION_SEED, test.keys)]),
+                lambda _: iter([corrupt(test.images[:], noise, severity, CORRUPTION_SEED, test.keys)]),
             )
         inputs = images
         if fitted.program.takes_activations:

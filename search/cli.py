@@ -23,7 +23,8 @@ COMMANDS = {
     ),
     "status": (
         "Print a study as a table.",
-        "search status studies/brain-mri.toml",
+        "search status studies/brain-mri.toml --watch",
+        "search status studies/brain-mri.toml --format csv",
         "search status 'sqlite:///other.db#name' --all",
     ),
     "dashboard": ("Serve optuna-dashboard for a study until ^C.", "search dashboard studies/brain-mri.toml --port 8081"),

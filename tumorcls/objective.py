@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optuna
 
-from tumorcls import DISCLAIMER
+from tumorcls import DISCLAIMER, activity
 from tumorcls.cache.folder import cache_folder
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.errors import ConfigError, TumorclsError
@@ -51,10 +51,12 @@ class BrainTumourObjective:
     where each trial is asked for the five hyperparameters of `suggest`. No part of it opens a test image.
 
     Attributes:
+        on_activity: Takes what is told of all that takes a while; without it a terminal or a notebook shows one line.
         reports: What `search` asks for how often a trial reports: once for each run where there are several, else each epoch.
     """
 
     reports: Mapping[str, Sequence[str]] = MappingProxyType({"run": ("folds", "repeats"), "epoch": ("epochs",)})
+    on_activity = staticmethod(activity.listen)
 
     def __init__(
         self, *, artifacts: bool = True, checkpoints: bool = False, repeats: int = 1, folds: int = 1, **settings: Any
@@ -81,6 +83,7 @@ class BrainTumourObjective:
         self._repeats, self._folds = _check_runs(repeats, folds)
         self._settings = settings
         config = TrainConfig.parse(settings, where="[objective]")
+        activity.tell("loading the backend")
         select_backend()
         from tumorcls.training.trainer import Trainer  # imports Keras
 
@@ -152,7 +155,8 @@ class BrainTumourObjective:
             _check_can_go_on(config, f"trial {trial.number}")
         seed = int(trial.user_attrs.get("seed", trial.number))
         self._describe(trial, config, seed)
-        fitted = self._train_runs(trial, config, self._runs(config, seed))
+        with activity.titled(f"trial {trial.number}"):
+            fitted = self._train_runs(trial, config, self._runs(config, seed))
         means = {name: fmean(run.scores[name] for run in fitted) for name in fitted[0].scores}
         self._record(trial, config, means, fitted)
         self._leave_files(trial, fitted[-1])
@@ -172,6 +176,8 @@ class BrainTumourObjective:
         def on_epoch_end(epoch: "Epoch") -> None:
             if not math.isfinite(epoch.loss):
                 raise TrainingDivergedError(f"epoch {epoch.number}: the training loss must stay finite; got {epoch.loss}.")
+            score = config.score[0]
+            activity.retitle(f"trial {trial.number}, {score} {epoch.scores[score]:.3f}")
             if len(runs) == 1:
                 _report(trial, config, epoch.scores, epoch.number, steps=config.epochs)
 

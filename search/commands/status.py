@@ -1,22 +1,43 @@
 """``search status``: print a study as a table."""
 
+import sys
+from typing import Literal
+
 import click
 
 from search.commands.shared import ANY_STUDY, STORAGE, open_any
+from search.errors import SearchError
 
 
 @click.command("status")
 @ANY_STUDY
 @click.option("--all", "show_all", is_flag=True, help="Every trial instead of the last 20.")
 @click.option("--by", "parameter", metavar="PARAMETER", help="Instead of the trials: bars of the value by one parameter's.")
+@click.option("--watch", is_flag=True, help="Draw it anew in place until nobody is at work at the study, or ^C.")
+@click.option("--format", "form", type=click.Choice(["csv", "json"]), help="Every trial as CSV or JSON, for other programs.")
 @STORAGE
-def command(study: str, show_all: bool, parameter: str | None, storage: str | None) -> None:
+def command(
+    study: str, show_all: bool, parameter: str | None, watch: bool, form: Literal["csv", "json"] | None, storage: str | None
+) -> None:
     """Print a study as a table."""
     from search.results.levels import print_levels
-    from search.results.status import print_status
+    from search.results.status import finished_count, print_status, watch_status
+    from search.results.trial_rows import as_csv, as_json
 
+    if sum(map(bool, (watch, form, parameter))) > 1:
+        raise SearchError("status: only one of --watch, --format and --by may be given; got several. Remove one.")
+    if watch and not sys.stdout.isatty():
+        raise SearchError("status: --watch needs a terminal; got a file or a pipe. Leave it out.")
     with open_any(study, storage) as opened:
+        budget = opened.spec.policy.trials if opened.spec else None
         if parameter is not None:
             print_levels(opened.study, parameter)
-            return
-        print_status(opened.study, budget=opened.spec.policy.trials if opened.spec else None, rows=None if show_all else 20)
+        elif form == "csv":
+            click.echo(as_csv(opened.study, opened.study.get_trials(deepcopy=False)).encode(), nl=False)
+        elif form == "json":
+            trials = opened.study.get_trials(deepcopy=False)
+            click.echo(as_json(opened.study, trials, finished_count(opened.study), budget).encode(), nl=False)
+        elif watch:
+            watch_status(opened.study, budget=budget)
+        else:
+            print_status(opened.study, budget=budget, rows=None if show_all else 20)

@@ -1,6 +1,6 @@
 """The only writer of its trials: asks for them, hands them to workers, turns what they say into Optuna's records."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,18 +15,22 @@ from search.driver.budget import BudgetUsage, EndReason
 from search.driver.failures import Failures
 from search.driver.heartbeat import OtherDrivers, SignOfLife
 from search.driver.interrupts import Interrupts
-from search.driver.legs import Leg, leg_of, settle
+from search.driver.legs import Leg, leg_of, settle, task_of
 from search.driver.ownership import Owner
-from search.driver.retry import DRIVER_DIED, requeue
+from search.driver.retry import requeue
 from search.driver.tell import lost, tell
 from search.driver.views import ProgressView
 from search.errors import ObjectiveError, StudyError, StudyFileError, WorkerError
 from search.optuna_internals import storage_of, trial_id_of
-from search.records.attributes import OWNER_KEY, save, shown_attrs
-from search.storage.folders import NotSavedError, checkpoints_of, delete_checkpoints, save_artifact
+from search.records.attributes import OWNER_KEY, save
+from search.records.reports import save_reports
+from search.records.states import DRIVER_DIED, INTERRUPTED, LAUNCH_ENDED
+from search.storage.folders import NotSavedError, delete_checkpoints, save_artifact
 from search.study_file.load import StudySpec, check_reports, study_file_error
+from search.study_file.pruner_reach import steps_of
 from search.workers.pool import WorkerPool, WorkerState
 from search.workers.protocol import (
+    Activity,
     Artifact,
     Changed,
     Died,
@@ -38,7 +42,6 @@ from search.workers.protocol import (
     Ready,
     Report,
     ReportReply,
-    RunTrial,
     StartFailed,
     UserAttr,
 )
@@ -98,7 +101,7 @@ class Driver:
         self._interrupts = Interrupts(notice_s)
         self._failures = Failures(spec.target, spec.policy.max_failures)
         self._prunes = not isinstance(study.pruner, NopPruner)
-        self._noted: set[str] = set()
+        self._reports: Mapping[str, Sequence[str]] = {}
         self._lost: set[int] = set()  # trials of ours that another driver has requeued
         self._legs: dict[int, Leg | None] = {}  # by worker
         self._life = SignOfLife(study)
@@ -114,16 +117,16 @@ class Driver:
             try:
                 return self._run()
             except (ObjectiveError, StudyError, StudyFileError, WorkerError):  # a storage that fails takes no trial back
-                self._requeue_running("the launch ended before this trial did")
+                self._requeue_running(LAUNCH_ENDED)
                 raise
             finally:
-                self._pool.stop(at_once=self._interrupts.count > 0)
+                self._pool.stop(at_once=self._interrupts.count > (1 if self._pool.is_preparing else 0))
 
     def _run(self) -> EndReason:
         while True:
             self._poll_storage()
             if self._interrupts.ends_at_once:
-                self._requeue_running("interrupted")
+                self._requeue_running(INTERRUPTED)
                 return "interrupted"
             if self._interrupts.count and not self._interrupts.is_stopping:
                 self._stop_running()
@@ -197,7 +200,8 @@ class Driver:
         for worker in self._pool.in_phase("idle"):
             if self._end_reason() is not None or not self._hand_trial_to(worker):
                 return
-        self._pool.start(self._spec.policy.trials - self._usage.finished - len(self._pool.running) - self._others.running)
+        wanted = self._spec.policy.trials - self._usage.finished - len(self._pool.running) - self._others.running
+        self._view.workers_started(self._pool.start(wanted))
 
     def _hand_trial_to(self, worker: int) -> bool:
         # The owner is there from the start: a launch that finds the trial RUNNING must be able to tell whether it is lost.
@@ -206,16 +210,8 @@ class Driver:
         if trial is None:
             return False
         leg = leg_of(trial, self._spec.fidelity)
-        params = trial.params if leg is None else {**trial.params, leg.fidelity.name: leg.target}
-        self._view.trial_started(worker, trial.number, params)
-        task = RunTrial(
-            trial.number,
-            params,
-            shown_attrs(trial),
-            len(self._study.directions),
-            answered=self._prunes,
-            checkpoints=checkpoints_of(trial, self._checkpoints) if self._checkpoints else None,
-        )
+        task = task_of(trial, leg, self._checkpoints, answered=self._prunes)
+        self._view.trial_started(worker, trial.number, task.params, steps_of(task.params, self._spec.settings, self._reports))
         self._pool.give(worker, trial, task)
         self._legs[worker] = leg
         self._life.shown()  # by the owner
@@ -233,6 +229,8 @@ class Driver:
                 self._failures.start_failed(reason)
             case Report() | UserAttr() | Artifact():
                 self._on_record(worker, message)
+            case Activity(text):
+                self._view.activity(worker, text)
             case Notice(text):
                 self._view.warn(text)
             case Outcome():
@@ -243,10 +241,10 @@ class Driver:
 
     def _on_ready(self, worker: int, ready: Ready) -> None:
         self._failures.worker_started()
+        self._view.worker_ready(worker)
         check_reports(self._spec, ready.reports)
-        notes = [*ready.notes, *self._source.complete_queue(ready.defaults)]
-        self._view.noted([note for note in notes if note not in self._noted])
-        self._noted.update(notes)
+        self._reports = save_reports(self._study, ready.reports)
+        self._view.noted([*ready.notes, *self._source.complete_queue(ready.defaults)])
         before = fingerprint_check.save_or_compare(self._study, ready.fingerprint)
         if before is None:
             self._pool.ready(worker)
@@ -287,6 +285,7 @@ class Driver:
 
     def _on_death(self, worker: int, death: Died) -> None:
         was = self._pool.remove(worker)
+        self._view.worker_ready(worker)
         if was is None:
             return
         if was.phase == "starting" and not self._interrupts.count:
@@ -307,7 +306,7 @@ class Driver:
             verdict = tell(trial, outcome, self._spec, death=death, fresh=was.served == 0, ran_s=ran_s, leg=leg)
         if verdict.is_final:
             delete_checkpoints(trial, self._checkpoints)
-        self._view.trial_finished(worker, trial.number, verdict)
+        self._view.trial_finished(worker, trial.number, verdict, was.recorded_seconds() if ran_s is None else ran_s)
         if verdict.state == "paused":
             self._usage.pause(was.seconds(), verdict.values[0], first=leg is not None and leg.reached == 0)
         else:

@@ -3,6 +3,7 @@
 import contextlib
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -10,11 +11,13 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.optuna_internals import storage_of, trial_id_of
-from search.records.attributes import RAN_KEY, given_of, is_result
+from search.records.attributes import RAN_KEY, given_of, is_result, shown_attrs
 from search.records.durations import end_after
 from search.records.rungs import RUNGS_KEY, Rung, as_attr, is_paused, paused_seconds, rungs_of
+from search.storage.folders import checkpoints_of
 from search.storage.open import end_trial, study_lock
 from search.study_file.fidelity import Fidelity
+from search.workers.protocol import RunTrial
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,20 @@ def leg_of(trial: optuna.Trial, fidelity: Fidelity | None) -> Leg | None:
     target = given if isinstance(given, int) else fidelity.after(reached)
     is_last = given is not None or target == fidelity.rungs[-1]
     return Leg(fidelity, reached, target, is_last, frozenset(stored.intermediate_values), paused_seconds(stored))
+
+
+def task_of(trial: optuna.Trial, leg: Leg | None, checkpoints: Path | None, *, answered: bool) -> RunTrial:
+    """Returns what a worker is told to run.
+
+    Args:
+        trial: The trial.
+        leg: What of it is to be run now; None for all.
+        checkpoints: The folder of the study's checkpoints; None where there is none.
+        answered: Whether each report will be answered.
+    """
+    params = trial.params if leg is None else {**trial.params, leg.fidelity.name: leg.target}
+    folder = checkpoints_of(trial, checkpoints) if checkpoints else None
+    return RunTrial(trial.number, params, shown_attrs(trial), len(trial.study.directions), answered, folder)
 
 
 def climb(trial: optuna.Trial, leg: Leg, value: float, ran_s: float) -> None:

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.driver.tell import Verdict
 from search.records.attributes import is_infeasible, is_result, is_warm
 from search.records.rungs import is_paused
+from search.records.states import is_failed
 from search.records.values import value_names
 from search.text import clock, plain
 
@@ -25,6 +26,22 @@ class Running:
     started: float
     step: int | None = None
     value: float | None = None
+    steps: int | None = None
+    activity: str = ""
+
+    def shown_step(self) -> str:
+        """Returns how far it is: ``3/20`` where it is known how many steps there are, else the number of its last one."""
+        if self.steps is None:
+            return "-" if self.step is None else str(self.step)
+        return f"{0 if self.step is None else self.step + 1}/{self.steps}"
+
+
+@dataclass
+class Starting:
+    """A worker that builds its objective."""
+
+    started: float
+    activity: str = ""
 
 
 @dataclass
@@ -39,7 +56,7 @@ class Progress:
         best: Number and value of the best trial; None before the first, and with several directions.
         paused: The numbers of the trials that wait for their promotion.
         finished_here: COMPLETE and PRUNED trials of this launch.
-        running: The trial of each worker.
+        running: The trial of each worker; likewise `starting`, of those that are not ready.
     """
 
     metric: str
@@ -54,6 +71,7 @@ class Progress:
     finished_here: int = 0
     started: float = field(default_factory=time.monotonic)
     running: dict[int, Running] = field(default_factory=dict)
+    starting: dict[int, Starting] = field(default_factory=dict)
 
     @classmethod
     def of(cls, study: optuna.Study, budget: int) -> "Progress":
@@ -73,7 +91,7 @@ class Progress:
             self.infeasible += is_infeasible(trial)
             self.complete += trial.state is TrialState.COMPLETE and not is_infeasible(trial)
             self.pruned += trial.state is TrialState.PRUNED and not is_infeasible(trial)
-            self.failed += trial.state is TrialState.FAIL
+            self.failed += is_failed(trial)
 
     def add(self, verdict: Verdict) -> None:
         """Counts a finished trial."""
@@ -86,7 +104,7 @@ class Progress:
             return
         self.pruned += verdict.state == "pruned"
         self.infeasible += verdict.state == "infeasible"
-        self.failed += not verdict.counts
+        self.failed += verdict.state in ("failed", "retry")
         self.finished_here += verdict.counts
 
     @property
@@ -109,13 +127,13 @@ class Progress:
         left = self.seconds_left()
         parts = [
             f"{self.finished}/{self.budget} trials",
+            f"best {best}",
+            f"{clock(time.monotonic() - self.started)} elapsed",
+            f"{'--:--' if left is None else clock(left)} left",
             *([f"{len(self.paused)} paused"] if self.paused else []),
             f"{self.pruned} pruned",
             f"{self.failed} failed",
             *([f"{self.infeasible} infeasible"] if self.infeasible else []),
-            f"best {best}",
-            f"{clock(time.monotonic() - self.started)} elapsed",
-            f"{'--:--' if left is None else clock(left)} left",
         ]
         return " · ".join(parts)
 

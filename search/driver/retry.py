@@ -24,11 +24,8 @@ from search.records.attributes import (
 )
 from search.records.durations import end_after, until_last_sign
 from search.records.rungs import RUNGS_KEY, Rung, as_attr, paused_seconds, rungs_of
+from search.records.states import DRIVER_DIED
 from search.storage.open import end_trial, shared, study_lock
-
-DRIVER_DIED = "the driver died while this trial was running"
-"""Why a trial was given back that nobody ended."""
-
 
 _LONGEST_TRACEBACK = 30_000  # characters; MySQL keeps 64 kB of an attribute
 

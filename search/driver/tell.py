@@ -13,6 +13,7 @@ from search.driver.legs import Leg, climb
 from search.driver.retry import fail, requeue
 from search.optuna_internals import storage_of, tell_once, trial_id_of
 from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RAN_KEY, TRACEBACK_KEY, retries_of, save
+from search.records.states import INTERRUPTED
 from search.study_file.load import StudySpec
 from search.workers.protocol import Died, Outcome
 
@@ -80,7 +81,7 @@ def tell(
         if outcome.state == "failed":
             return _tell_failed(trial, outcome, spec, death=death, fresh=fresh)
         if outcome.state == "interrupted":
-            requeue(trial.study, trial.number, "interrupted")
+            requeue(trial.study, trial.number, INTERRUPTED)
         elif outcome.state == "complete":
             tell_complete(trial, outcome, spec.sampler.name)
         else:

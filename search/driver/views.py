@@ -1,5 +1,7 @@
 """What a person sees while a study runs: a live table in a terminal, plain lines elsewhere, nothing when asked for quiet."""
 
+import importlib
+import io
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -8,15 +10,20 @@ from typing import Any
 from optuna.trial import FrozenTrial
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from search.driver.budget import FINISHED
-from search.driver.progress import Progress, Running
+from search.driver.live_table import running_table
+from search.driver.progress import Progress, Running, Starting
 from search.driver.tell import Verdict
 from search.text import clock, format_params, plain, print_line
 
 _LONGEST_WARNING = 1000  # characters
+_SECONDS_BETWEEN_LINES = 30.0  # of what one worker is at, in a log
+
+_SECONDS_BETWEEN_DRAWINGS = 0.5  # in a notebook
+_NOTEBOOK_WIDTH = 110  # characters
+_NOTEBOOK_LINES = 12  # of trials that have ended
 
 
 class ProgressView:
@@ -26,6 +33,7 @@ class ProgressView:
         self.progress = progress
         self.console = console
         self._warned: set[str] = set()
+        self._noted: set[str] = set()
 
     def open(self) -> None:
         """The launch begins."""
@@ -42,17 +50,31 @@ class ProgressView:
             self._warned.add(line)
             print(f"warning: {plain(line, _LONGEST_WARNING)}", file=sys.stderr, flush=True)
 
-    def trial_started(self, worker: int, number: int, params: Mapping[str, Any]) -> None:
-        """A worker was given a trial."""
-        self.progress.running[worker] = Running(number, dict(params), time.monotonic())
+    def workers_started(self, workers: Sequence[int]) -> None:
+        """Workers begin to build their objectives."""
+        self.progress.starting.update({worker: Starting(time.monotonic()) for worker in workers})
+
+    def worker_ready(self, worker: int) -> None:
+        """A worker has built its objective, or is gone."""
+        self.progress.starting.pop(worker, None)
+
+    def activity(self, worker: int, text: str) -> None:
+        """A worker says what it is at; an empty text says that it is over."""
+        at_work = self.progress.running.get(worker) or self.progress.starting.get(worker)
+        if at_work is not None:
+            at_work.activity = text
+
+    def trial_started(self, worker: int, number: int, params: Mapping[str, Any], steps: int | None = None) -> None:
+        """A worker was given a trial, which will report so many steps."""
+        self.progress.running[worker] = Running(number, dict(params), time.monotonic(), steps=steps)
         self.progress.paused.discard(number)
 
     def reported(self, worker: int, step: int, value: float) -> None:
         """A worker reported an intermediate value."""
         self.progress.running[worker].step, self.progress.running[worker].value = step, value
 
-    def trial_finished(self, worker: int, number: int, verdict: Verdict) -> None:
-        """A trial ended."""
+    def trial_finished(self, worker: int, number: int, verdict: Verdict, seconds: float) -> None:
+        """A trial ended that ran for so long."""
         self.progress.running.pop(worker, None)
         self.progress.add(verdict)
 
@@ -65,7 +87,7 @@ class ProgressView:
         """Another driver is gone, and what it ran will be tried again."""
 
     def noted(self, notes: Sequence[str]) -> None:
-        """A worker's objective says something of what it found, not said before."""
+        """A worker's objective says something of what it found, and each worker's the same."""
 
     def worker_replaced(self, worker: int, why: str) -> None:
         """A worker leaves between two trials, and a fresh one takes its place."""
@@ -75,27 +97,43 @@ class ProgressView:
 
 
 class LineView(ProgressView):
-    """One line for each trial that starts or ends: for logs and pipes."""
+    """One line for each trial that starts or ends, and now and then for what takes minutes: for logs and pipes."""
 
     _notice = ""
+
+    def __init__(self, progress: Progress, console: Console) -> None:
+        super().__init__(progress, console)
+        self._said_at: dict[int, float] = {}
 
     def open(self) -> None:
         """Says that the workers, which take a while to build their objective, are being started."""
         if self.progress.finished < self.progress.budget:
             self._print(f"starting | {self.progress.summary()}")
 
-    def trial_started(self, worker: int, number: int, params: Mapping[str, Any]) -> None:
+    def activity(self, worker: int, text: str) -> None:
+        """Prints what takes long, twice a minute at most."""
+        super().activity(worker, text)
+        running, starting = self.progress.running.get(worker), self.progress.starting.get(worker)
+        at_work = running or starting
+        if at_work is None or not text:
+            return
+        now = time.monotonic()
+        if now - max(at_work.started, self._said_at.get(worker, 0.0)) >= _SECONDS_BETWEEN_LINES:
+            self._said_at[worker] = now
+            self._print(f"{f'trial {running.number}' if running else f'worker {worker} starts'}: {text}")
+
+    def trial_started(self, worker: int, number: int, params: Mapping[str, Any], steps: int | None = None) -> None:
         """Prints the trial's parameters."""
         begins = "goes on" if number in self.progress.paused else "started"
-        super().trial_started(worker, number, params)
+        super().trial_started(worker, number, params, steps)
         self._print(f"trial {number} {begins}: {format_params(params)}")
 
-    def trial_finished(self, worker: int, number: int, verdict: Verdict) -> None:
+    def trial_finished(self, worker: int, number: int, verdict: Verdict, seconds: float) -> None:
         """Prints how the trial ended."""
-        running = self.progress.running.get(worker)
-        took = f" in {clock(time.monotonic() - running.started)}" if running else ""
-        super().trial_finished(worker, number, verdict)
-        self._print(f"trial {number} {_ending(verdict, self.progress)}{took}{self._context()}")
+        before = self.progress.best
+        super().trial_finished(worker, number, verdict, seconds)
+        best = ", new best" if before not in (None, self.progress.best) else ""
+        self._print(f"trial {number} {_ending(verdict, self.progress)} in {clock(seconds)}{best}{self._context()}")
 
     def requeued(self, numbers: Sequence[int]) -> None:
         """Prints which."""
@@ -103,8 +141,10 @@ class LineView(ProgressView):
 
     def noted(self, notes: Sequence[str]) -> None:
         """Prints each."""
-        for note in notes:
-            self._print(f"note: {note}")
+        for note in dict.fromkeys(notes):
+            if note not in self._noted:
+                self._noted.add(note)
+                self._print(f"note: {note}")
 
     def worker_replaced(self, worker: int, why: str) -> None:
         """Prints why."""
@@ -139,34 +179,63 @@ class LiveView(LineView):
         """Gives the terminal back."""
         self._live.stop()
 
-    def trial_started(self, worker: int, number: int, params: Mapping[str, Any]) -> None:
+    def activity(self, worker: int, text: str) -> None:
+        """Leaves the line out: the table says it."""
+        ProgressView.activity(self, worker, text)
+
+    def trial_started(self, worker: int, number: int, params: Mapping[str, Any], steps: int | None = None) -> None:
         """Leaves the line out: the table has a row for every running trial."""
-        ProgressView.trial_started(self, worker, number, params)
+        ProgressView.trial_started(self, worker, number, params, steps)
 
     def _context(self) -> str:
         return ""  # the summary is right below
 
     def _render(self) -> RenderableType:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for column in ("worker", "trial", "step", self.progress.metric, "time", "parameters"):
-            table.add_column(Text(column), overflow="ellipsis", no_wrap=True)
-        # A copy: this runs in rich's thread while the driver's adds and removes trials.
-        for worker, running in sorted(self.progress.running.copy().items()):
-            table.add_row(
-                str(worker),
-                str(running.number),
-                "-" if running.step is None else str(running.step),
-                "-" if running.value is None else f"{running.value:.6g}",
-                clock(time.monotonic() - running.started),
-                Text(format_params(running.params)),
-            )
-        return Group(table, Text(self.progress.summary(), style="bold"))
+        return Group(running_table(self.progress), Text(self.progress.summary(), style="bold"))
+
+
+class NotebookView(LiveView):
+    """What `LiveView` shows, as the text of one output of a cell."""
+
+    def __init__(self, progress: Progress, console: Console) -> None:
+        super().__init__(progress, console)
+        self._lines: list[str] = []
+        self._shown_at = 0.0
+        self._handle: Any = None
+
+    def open(self) -> None:
+        """Makes the output."""
+        display = importlib.import_module("IPython.display").display  # there, as this is a notebook
+        self._handle = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def close(self) -> None:
+        """Leaves the last lines and the counts."""
+        self._show([*self._lines, self.progress.summary()])
+
+    def tick(self) -> None:
+        """Draws anew, twice a second at most."""
+        super().tick()
+        if time.monotonic() - self._shown_at >= _SECONDS_BETWEEN_DRAWINGS:
+            self._shown_at = time.monotonic()
+            drawn = io.StringIO()
+            Console(file=drawn, width=_NOTEBOOK_WIDTH, force_jupyter=False).print(self._render())
+            self._show([*self._lines, *drawn.getvalue().splitlines()])
+
+    def _print(self, line: str) -> None:
+        out = io.StringIO()
+        print_line(Console(file=out, width=_NOTEBOOK_WIDTH, force_jupyter=False), line)
+        self._lines = [*self._lines[1 - _NOTEBOOK_LINES :], out.getvalue().rstrip("\n")]
+
+    def _show(self, lines: list[str]) -> None:
+        self._handle.update({"text/plain": "\n".join(lines)}, raw=True)
 
 
 def make_view(progress: Progress, console: Console, *, quiet: bool) -> ProgressView:
     """Returns the view that fits the console."""
     if quiet:
         return ProgressView(progress, console)
+    if console.is_jupyter:
+        return NotebookView(progress, console)
     return LiveView(progress, console) if console.is_terminal else LineView(progress, console)
 
 

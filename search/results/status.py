@@ -1,21 +1,39 @@
 """A study as a person reads it: counts, the best trial or the Pareto front, and a table of trials."""
 
+import contextlib
+import time
 from collections import Counter
+from collections.abc import Iterator
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from search.driver.ownership import Owner
-from search.records.attributes import DRIVER_KEY, failure_of, given_of, is_warm, owner_of, retry_of, warm_link
-from search.records.durations import duration_of
+from search.records.attributes import DRIVER_KEY, is_warm, owner_of
+from search.records.states import state_name
 from search.records.values import value_names
 from search.results.ranking import describe_best
+from search.results.trial_rows import rows_of
 from search.text import clock, format_params, plain, print_line
 
-_STYLES = {TrialState.COMPLETE: "green", TrialState.PRUNED: "yellow", TrialState.FAIL: "red", TrialState.RUNNING: "cyan"}
+_STYLES = {
+    "running": "cyan",
+    "complete": "green",
+    "pruned": "yellow",
+    "fail": "red",
+    "interrupted": "",
+    "lost": "",
+    "paused": "cyan",
+    "waiting": "",
+}
+"""Colours by state, in the order in which they are counted."""
+
+_SECONDS_BETWEEN = 2.0
+_LINES_BESIDE_ROWS = 8  # of a terminal
 
 
 def print_status(study: optuna.Study, *, budget: int | None, rows: int | None, console: Console | None = None) -> None:
@@ -28,27 +46,62 @@ def print_status(study: optuna.Study, *, budget: int | None, rows: int | None, c
         console: Where to; stdout by default.
     """
     console = console or Console()
+    for part in _parts(study, budget, rows):
+        if isinstance(part, str):
+            print_line(console, part)
+        else:
+            console.print(part)
+
+
+def watch_status(study: optuna.Study, *, budget: int | None, console: Console | None = None) -> None:
+    """Draws the study anew in place, every two seconds, until nobody is at work at it or ^C; then prints it.
+
+    Args:
+        study: The study.
+        budget: As in `print_status`.
+        console: A terminal; stdout by default.
+    """
+    console = console or Console()
+
+    def drawn() -> RenderableType:
+        rows = max(3, min(20, console.height - _LINES_BESIDE_ROWS))
+        return Group(*(Text(part) if isinstance(part, str) else part for part in _parts(study, budget, rows)))
+
+    with contextlib.suppress(KeyboardInterrupt), Live(drawn(), console=console, auto_refresh=False, transient=True) as live:
+        while _is_at_work(study):
+            live.update(drawn(), refresh=True)
+            time.sleep(_SECONDS_BETWEEN)
+    print_status(study, budget=budget, rows=20, console=console)
+
+
+def _is_at_work(study: optuna.Study) -> bool:
+    driver = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
+    return (driver is not None and driver.may_live()) or bool(_hosts_at_work(study.get_trials(deepcopy=False)))
+
+
+def _parts(study: optuna.Study, budget: int | None, rows: int | None) -> Iterator[str | Table]:
+    """Yields the lines of a study's status, and the table."""
     trials = study.get_trials(deepcopy=False)
-    counts = Counter(trial.state for trial in trials if not is_warm(trial))
-    states = " · ".join(f"{counts[state]} {state.name.lower()}" for state in TrialState if counts[state])
+    counts = Counter(state_name(trial) for trial in trials if not is_warm(trial))
+    states = " · ".join(f"{counts[state]} {state}" for state in _STYLES if counts[state])
     if warm := len(trials) - counts.total():
         states += f"{' · ' * bool(states)}{warm} of a warm start"
     done = f"{finished_count(study)}{f'/{budget}' if budget is not None else ''} trials finished"
-    print_line(console, f"{plain(study.study_name)}: {done}" + (f" ({states})" if states else ""))
+    yield f"{plain(study.study_name)}: {done}" + (f" ({states})" if states else "")
     driver = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
     if driver is not None and driver.may_live():
-        print_line(console, f"A driver is at work: process {driver.pid} on {plain(driver.host)}.")
-    elif counts[TrialState.RUNNING]:
+        yield f"A driver is at work: process {driver.pid} on {plain(driver.host)}."
+    elif counts["running"]:
         hosts = sorted(_hosts_at_work(trials))
         lost = "No driver is at work: what is still running was lost, and the next launch takes it up again."
-        print_line(console, f"Trials run on {plain(', '.join(hosts))}, as far as is known." if hosts else lost)
+        yield f"Trials run on {plain(', '.join(hosts))}, as far as is known." if hosts else lost
     if best := describe_best(study):
-        print_line(console, best)
+        yield best
     shown = trials if rows is None else trials[-rows:]
     if shown:
-        console.print(_table(study, shown))
+        yield _table(study, shown)
     if len(shown) < len(trials):
-        print_line(console, f"The last {len(shown)} of {len(trials)} trials; --all shows every one.")
+        yield f"The last {len(shown)} of {len(trials)} trials; --all shows every one."
 
 
 def _hosts_at_work(trials: list[FrozenTrial]) -> set[str]:
@@ -65,25 +118,20 @@ def finished_count(study: optuna.Study) -> int:
 
 
 def _table(study: optuna.Study, trials: list[FrozenTrial]) -> Table:
+    """Returns a table of trials; where the terminal is narrow, parameters and notes are broken into lines first."""
+    rows = rows_of(study, trials)
+    steps = any(row.state in ("running", "paused") for row in rows)
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("trial", "state", *value_names(study)):
+    for column in ("trial", "state", *(["step"] if steps else []), *value_names(study)):
         table.add_column(Text(plain(column)), no_wrap=True)
     table.add_column("parameters", overflow="fold")
     table.add_column("duration", no_wrap=True, justify="right")
     table.add_column("note", overflow="fold")
-    for trial in trials:
-        name, style = trial.state.name.lower(), _STYLES.get(trial.state)
-        values = [f"{value:.6g}" for value in trial.values or []]
+    for row in rows:
+        values = [f"{value:.6g}" for value in row.values]
         values += [""] * (len(study.directions) - len(values))
-        took = "" if (ran := duration_of(trial)) is None else clock(ran)
-        params = format_params(trial.params or given_of(trial))
-        cells = (*values, params, took, _note(trial))
-        table.add_row(str(trial.number), Text(name, style or ""), *map(Text, cells))
+        took = "" if row.seconds is None else clock(row.seconds)
+        step = [row.step if row.state in ("running", "paused") else ""] if steps else []
+        cells = (*step, *values, format_params(row.params), took, row.note)
+        table.add_row(str(row.number), Text(row.state, _STYLES.get(row.state, "")), *map(Text, cells))
     return table
-
-
-def _note(trial: FrozenTrial) -> str:
-    link, first, failure = warm_link(trial), retry_of(trial), failure_of(trial)
-    origin = f"trial {link.trial} of {link.study}" if link else ""
-    origin = f"retry of {first}" if first is not None else origin
-    return plain(origin if failure is None else failure)

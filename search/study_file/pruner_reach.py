@@ -55,6 +55,15 @@ def reach_of(
     return Reach(trials)
 
 
+def steps_of(params: Mapping[str, Any], settings: Mapping[str, Any], reports: Mapping[str, Sequence[str]]) -> int | None:
+    """Returns how many reports a trial makes, its last one too; None where nothing tells. `reports` is as in `reach_of`."""
+    for key in reports.get("run", ()):
+        if isinstance(count := settings.get(key), int) and count > 1:
+            return count
+    counts = ({**settings, **params}.get(key) for key in reports.get("epoch", ()))
+    return next((count for count in counts if isinstance(count, int) and not isinstance(count, bool)), None)
+
+
 def _values_of(key: str, space: Mapping[str, BaseDistribution], settings: Mapping[str, Any]) -> tuple[str, Sequence[Any]]:
     """Returns where a key stands in a study file, and the values, the largest at least, that it may have."""
     if key not in space:

@@ -10,7 +10,7 @@ from search.records.durations import wall_clock_agrees
 from search.study_file.policy import Policy
 from search.text import format_size
 from search.workers.executor import Executor
-from search.workers.protocol import Explain, FromWorker, Outcome, ReportReply, RunTrial, Stop
+from search.workers.protocol import Activity, Explain, FromWorker, Outcome, ReportReply, RunTrial, Stop
 
 _SECONDS_TO_LEAVE = 10.0
 
@@ -25,7 +25,8 @@ class WorkerState:
         served: How many trials it has run.
         trial: What it runs.
         started_at: When it was given that trial, on the monotonic clock.
-        worn: Why it must not be given another trial; empty where it may.
+        talks: While it starts: it says what it is at, and hears when it is to end.
+        restart_reason: Why it must not be given another trial; empty where it may.
     """
 
     phase: Literal["starting", "idle", "running", "leaving"]
@@ -34,10 +35,17 @@ class WorkerState:
     trial: optuna.Trial | None = None
     started_at: float = 0.0
     restart_reason: str = ""
+    talks: bool = False
 
     def seconds(self) -> float:
         """Returns for how long it has been at its trial."""
         return time.monotonic() - self.started_at
+
+    def recorded_seconds(self) -> float:
+        """Returns for how long its trial has run as the storage will tell it."""
+        unrecorded = self.unrecorded_seconds()
+        began = None if self.trial is None else self.trial.datetime_start
+        return time.time() - began.timestamp() if unrecorded is None and began is not None else self.seconds()
 
     def unrecorded_seconds(self) -> float | None:
         """Returns the same where the wall clock, from which the storage has its times, tells another story; else None."""
@@ -75,12 +83,19 @@ class WorkerPool:
         """Returns the sum of the times that the running trials have taken so far."""
         return sum(state.seconds() for state in self._workers.values() if state.phase == "running")
 
-    def start(self, wanted: int) -> None:
-        """Starts workers until `wanted` are starting or idle, or no more are allowed."""
+    @property
+    def is_preparing(self) -> bool:
+        """Whether a worker builds its objective that says how far it is, and can end that with what it has done."""
+        return any(self._workers[worker].talks for worker in self.in_phase("starting"))
+
+    def start(self, wanted: int) -> list[int]:
+        """Starts workers until `wanted` are starting or idle, or no more are allowed; returns those that it starts."""
         absent = [worker for worker in range(self._size) if worker not in self._workers]
-        for worker in absent[: max(0, wanted - len(self.in_phase("starting", "idle")))]:
+        started = absent[: max(0, wanted - len(self.in_phase("starting", "idle")))]
+        for worker in started:
             self._workers[worker] = WorkerState("starting", time.monotonic())
             self._executor.start(worker)
+        return started
 
     def ready(self, worker: int) -> None:
         """A worker has built its objective."""
@@ -106,6 +121,8 @@ class WorkerPool:
         self._listened_at = now = time.monotonic()
         for worker in {worker for worker, _ in messages} & self._workers.keys():
             self._workers[worker] = replace(self._workers[worker], heard_at=now)
+        for worker in {worker for worker, message in messages if isinstance(message, Activity)} & self._workers.keys():
+            self._workers[worker] = replace(self._workers[worker], talks=True)
         ended = {worker for worker, message in messages if isinstance(message, Outcome)}
         return sorted(messages, key=lambda pair: pair[0] not in ended)
 
@@ -147,8 +164,9 @@ class WorkerPool:
 
     def stop(self, *, at_once: bool) -> None:
         """Ends all workers."""
-        # Whoever is still at work is at work for nobody; a worker that is still starting hears nothing yet.
-        self._executor.stop(at_once=at_once or bool(self.in_phase("starting", "running")))
+        # Whoever is still at work is at work for nobody; a worker that is still starting hears nothing, unless it talks.
+        deaf = any(not self._workers[worker].talks for worker in self.in_phase("starting"))
+        self._executor.stop(at_once=at_once or deaf or bool(self.in_phase("running")))
 
     def _restart_reason(self, served: int, outcome: Outcome) -> str:
         memory, trials = self._policy.worker_memory, self._policy.worker_trials

@@ -21,13 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import ObjectiveError
-from search.streams import failure_of, forgive_output
 from search.study_file.env import AsWritten
 from search.text import one_line, suggest
+from search.workers.activity import Activities, Interrupted, watch
 from search.workers.fingerprint import check_fidelity, describe_change, take_fingerprint, take_notes, take_reports
+from search.workers.log import cut_log, print_to
 from search.workers.memory import is_out_of_memory, memory_in_use
 from search.workers.objective import import_object
 from search.workers.protocol import (
+    Activity,
     Artifact,
     Changed,
     Explain,
@@ -43,7 +45,7 @@ from search.workers.protocol import (
     UserAttr,
 )
 from search.workers.study_file import take_defaults, take_misfits
-from search.workers.trial import Interrupted, WorkerTrial
+from search.workers.trial import WorkerTrial
 
 TRACE_SIGNAL = signal.SIGUSR1
 """Makes a worker write the stack of its threads to its log."""
@@ -80,7 +82,7 @@ def main(connection: Connection, setup: WorkerSetup) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     _leave_with_the_parent()
-    if setup.log is not None and (notice := _print_to(setup.log)):
+    if setup.log is not None and (notice := print_to(setup.log)):
         with contextlib.suppress(OSError):  # the driver has hung up
             connection.send(Notice(notice))
     faulthandler.register(TRACE_SIGNAL)  # a worker that hangs is made to say where, before it is killed
@@ -98,17 +100,21 @@ def serve(connection: Connection, setup: WorkerSetup) -> None:
 
 def _serve(connection: Connection, setup: WorkerSetup) -> None:
     hide = setup.as_written.text
+    activities = Activities(lambda text: connection.send(Activity(hide(text))), lambda: _is_told_to_end(connection))
     try:
         kind = import_object(setup.target, "study.objective")
         if misfits := take_misfits(kind, setup.space, setup.enqueue, setup.settings):
             connection.send(Misfits(tuple(map(hide, misfits))))
             return
+        watch(kind, activities)
         objective = build_objective(setup.target, setup.settings)
         defaults = take_defaults(kind, setup.settings, setup.space)
         if setup.fidelity is not None:
             check_fidelity(objective, setup.fidelity)
         fingerprint = {hide(name): hide(text) for name, text in take_fingerprint(objective).items()}
         reports = take_reports(objective)
+    except Interrupted:
+        return
     except Exception as error:
         print(hide(traceback.format_exc()), file=sys.stderr)
         connection.send(StartFailed(f"objective {setup.target} could not start: {hide(describe(error))}"))
@@ -117,8 +123,8 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
         print(note)
     connection.send(Ready(fingerprint, notes, reports, defaults))
     while isinstance(task := _next_task(connection), RunTrial):
-        outcome = run_trial(objective, task, connection, setup.as_written)
-        if notice := _cut_log(setup.log):
+        outcome = run_trial(objective, task, connection, setup.as_written, activities)
+        if notice := cut_log(setup.log):
             connection.send(Notice(notice))
         connection.send(replace(outcome, memory=memory_in_use()))
     if isinstance(task, Explain):
@@ -166,7 +172,11 @@ def _full_name(result: Any) -> str:
 
 
 def run_trial(
-    objective: Callable[[WorkerTrial], Any], task: RunTrial, connection: Connection, as_written: AsWritten
+    objective: Callable[[WorkerTrial], Any],
+    task: RunTrial,
+    connection: Connection,
+    as_written: AsWritten,
+    activities: Callable[[str], None],
 ) -> Outcome:
     """Runs one trial; whatever the objective does short of killing the process becomes an `Outcome`."""
     from optuna import TrialPruned
@@ -185,7 +195,7 @@ def run_trial(
         connection.send(message)
 
     try:
-        result = objective(WorkerTrial(task, ask, tell))
+        result = objective(WorkerTrial(task, ask, tell, activities))
         values = as_values(result, task.directions)
     except TrialPruned:
         return Outcome(task.number, "pruned")
@@ -268,6 +278,14 @@ def _receive(connection: Connection) -> Any:
         return Stop()
 
 
+def _is_told_to_end(connection: Connection) -> bool:
+    """Whether the driver has said, unasked, that what this worker is at is to end."""
+    if not connection.poll():
+        return False
+    message = _receive(connection)
+    return isinstance(message, Stop) or (isinstance(message, ReportReply) and message.stop)
+
+
 def _leave_with_the_parent() -> None:
     """Ends this process as soon as the driver is gone, even in the middle of a training step."""
     from multiprocessing import parent_process
@@ -280,36 +298,3 @@ def _leave_with_the_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="watch-driver", daemon=True).start()
-
-
-def _print_to(log: Path) -> str:
-    """Sends all output to `log`, that of C libraries too; it is appended, so that a resumed study keeps its history.
-
-    Returns:
-        In one line why that cannot be, where it cannot: what is printed is let go of then. Empty otherwise.
-    """
-    notice = ""
-    try:
-        target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    except OSError as error:
-        notice = _no_log(log, error)
-        target = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os.dup2(target, 1)
-    os.dup2(target, 2)
-    os.close(target)
-    forgive_output()  # a full disk must not end a trial that prints
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    return notice
-
-
-def _cut_log(log: Path | None) -> str:
-    """Returns in one line why not all that was printed is in the log; empty where it is."""
-    failure = failure_of(sys.stdout) or failure_of(sys.stderr)
-    return _no_log(log, failure) if log is not None and failure is not None else ""
-
-
-def _no_log(log: Path, error: OSError) -> str:
-    return f"{log}: what workers print cannot be kept; got {error.strerror or error}. Going on without."

@@ -2,7 +2,7 @@
 
     driver -> worker    RunTrial, ReportReply, Explain, Stop
     worker -> driver    Ready | StartFailed | Misfits; then for each trial any number of Report, UserAttr and Artifact, and one
-                        Outcome; Changed, once it was told to explain; a Notice at any time
+                        Outcome; Changed, once it was told to explain; an Activity or a Notice at any time
 
 A worker answers `RunTrial` with exactly one `Outcome` unless it dies; `Died` is what an executor says in its place.
 Where a pruner looks at reports, each is answered by one `ReportReply`, for which the worker waits; otherwise it waits for
@@ -127,6 +127,13 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class Activity:
+    """What a worker is at, in a few words; never stored, and empty once it is over. Sent a few times a second at most."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a trial ended in its worker; what becomes of it is for the driver to say.
 
@@ -165,4 +172,4 @@ class Died:
 
 
 ToWorker = RunTrial | ReportReply | Explain | Stop
-FromWorker = Ready | StartFailed | Misfits | Changed | Report | UserAttr | Artifact | Notice | Outcome | Died
+FromWorker = Ready | StartFailed | Misfits | Changed | Report | UserAttr | Artifact | Activity | Notice | Outcome | Died

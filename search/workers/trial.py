@@ -13,14 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from search.records.attributes import OBJECTIVE_KEYS, PREFIX
+from search.workers.activity import Interrupted
 from search.workers.protocol import Artifact, Notice, Report, ReportReply, RunTrial, UserAttr
 
 MAX_ARTIFACT_BYTES = 16 * 2**20
 """The driver holds an artifact in memory, and serves no other worker while it writes it."""
-
-
-class Interrupted(BaseException):
-    """The driver asked this trial to stop. No `Exception`, so that an objective's ``except Exception`` lets it through."""
 
 
 class WorkerTrial:
@@ -30,10 +27,15 @@ class WorkerTrial:
         task: What the driver sent.
         ask: Sends a report to the driver and returns its answer.
         tell: Sends a user attribute, an artifact or a notice to the driver.
+        progress: Says what the trial is at, and raises `Interrupted` where it is to end.
     """
 
     def __init__(
-        self, task: RunTrial, ask: Callable[[Report], ReportReply], tell: Callable[[UserAttr | Artifact | Notice], None]
+        self,
+        task: RunTrial,
+        ask: Callable[[Report], ReportReply],
+        tell: Callable[[UserAttr | Artifact | Notice], None],
+        progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.number = task.number
         self.params: dict[str, Any] = dict(task.params)
@@ -42,6 +44,7 @@ class WorkerTrial:
         self._checkpoints = task.checkpoints
         self._ask = ask
         self._tell = tell
+        self._progress = progress
         self._reply = ReportReply()
         self._steps: set[int] = set()
 
@@ -112,6 +115,13 @@ class WorkerTrial:
         self._reply = self._ask(Report(self.number, math.nan if math.isinf(number) else number, step))
         if self._reply.stop:
             raise Interrupted
+
+    def progress(self, text: str) -> None:
+        """Says in a few words what this trial is at, for whoever watches; nothing is kept. `optuna.Trial` has no such method.
+
+        Call it as often as you like: a few texts a second are shown. Where the user has pressed ^C, the trial ends here.
+        """
+        self._progress(text)
 
     def should_prune(self) -> bool:
         """Returns whether the study's pruner gave this trial up at its last report; False before the first one."""

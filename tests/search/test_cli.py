@@ -183,3 +183,13 @@ def test_the_dashboard_answers(launched, start, search):
     assert f"127.0.0.1:{port}: must be free to listen on; got: Address already in use." in taken.stderr
     os.kill(server.pid, 2)
     assert server.wait(timeout=10) == 130
+
+
+def test_status_for_other_programs(write, search):
+    write(study={"trials": "2"})
+    search("launch", "demo.toml")
+    table = search("status", "demo.toml", "--format", "csv").stdout
+    assert table.startswith("trial,state,step,score,seconds,began,note,params.x\n0,complete,3,")
+    assert json.loads(search("status", "demo.toml", "--format", "json").stdout)["finished"] == 2
+    assert "--watch needs a terminal" in search("status", "demo.toml", "--watch", code=1).stderr
+    assert "only one of" in search("status", "demo.toml", "--watch", "--by", "x", code=1).stderr

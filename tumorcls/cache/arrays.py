@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import DTypeLike, NDArray
 
+from tumorcls import activity
 from tumorcls.cache.checked import tell_not_kept
-from tumorcls.cache.entry_file import DamagedError, EntryFile, OpenEntry
+from tumorcls.cache.entry_file import PARTIAL, DamagedError, EntryFile, OpenEntry
 from tumorcls.cache.folder import ARRAYS, make_room, max_bytes_of_environment
 from tumorcls.errors import DataError, reason
 
@@ -27,6 +28,8 @@ HELD_ENTRY_BYTES = 256 * 2**20
 
 HELD_BYTES = 512 * 2**20
 """What a process keeps of such entries at most; the one that was not used for the longest time goes first."""
+
+_SECONDS_TO_WAIT = 1.0  # for a lock, before it is said again
 
 
 class Rows(Protocol):
@@ -41,8 +44,8 @@ class Rows(Protocol):
     def __getitem__(self, rows: Any, /) -> Any: ...
 
 
-Make = Callable[[], Iterable[NDArray[Any]]]
-"""Makes the content of an entry anew, some rows at a time; the same rows each time."""
+Make = Callable[[int], Iterable[NDArray[Any]]]
+"""Makes the content of an entry anew from a row on, some rows at a time; the same rows each time."""
 
 
 def content_key(**parts: object) -> str:
@@ -55,8 +58,9 @@ class ArrayCache:
     """The arrays of a cache folder, one file per key.
 
     An entry is written to a temporary file and moved when it is whole, so that a killed writer leaves nothing that a reader
-    would take, and is replaced but never written again. One process makes an entry while others wait for it. Before one is
-    written, `tumorcls.cache.folder.make_room` keeps the cache folder below `max_bytes`.
+    would take, and is replaced but never written again. What an interrupted writer has done, the next one need not do.
+    One process makes an entry while others wait for it. Before one is written, `tumorcls.cache.folder.make_room` keeps the
+    cache folder below `max_bytes`.
     """
 
     cache: Path
@@ -107,12 +111,17 @@ class ArrayCache:
         """Keeps other processes from making the same entry; gives the name of the file to write it to."""
         lock = FileLock(path.with_suffix(".lock"))  # the kernel frees it if its holder is killed
         try:
-            lock.acquire()
+            while True:
+                try:
+                    lock.acquire(timeout=_SECONDS_TO_WAIT)
+                    break
+                except Timeout:
+                    activity.tell("waiting for a process that fills the cache")
         except NotImplementedError:  # a network drive without locks: whoever comes may write one, and the last one stays
             yield path.with_suffix(f".{uuid.uuid4().hex[:12]}.partial")
             return
         try:
-            yield path.with_suffix(".partial")  # a killed writer's is overwritten
+            yield path.with_suffix(PARTIAL)  # a killed writer's is overwritten, an interrupted one's gone on with
         finally:
             lock.release()
 
@@ -177,7 +186,7 @@ class Stored:
                 ) from None
             tell_not_kept(self._cache.cache, error)
             nothing = np.empty((0, *self.shape[1:]), self.dtype)
-            self._held = np.concatenate([nothing, *(np.asarray(rows, self.dtype) for rows in self.make())])
+            self._held = np.concatenate([nothing, *(np.asarray(rows, self.dtype) for rows in self.make(0))])
             self._held.flags.writeable = False
             _HELD.put(self.path, self._held)
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorcls import activity
 from tumorcls.cache.arrays import ArrayCache, Rows, content_key
 from tumorcls.data.fingerprint import hash_pixels
 from tumorcls.data.images import PIXELS_VERSION, Pixels, fit_square, read_image
@@ -133,10 +134,13 @@ def load_images(entries: Sequence[Entry], size: int, cache: ArrayCache) -> Rows:
         DataError: A file cannot be read or is another one since the scan, or the cache cannot be written.
     """
 
-    def make() -> Iterator[Pixels]:
-        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-            for start in range(0, len(entries), _CHUNK):
-                yield np.stack(list(pool.map(lambda entry: _decode(entry, size), entries[start : start + _CHUNK])))
+    def make(first: int) -> Iterator[Pixels]:
+        counted = activity.counting("decoding images", len(entries), done=first)
+        with counted, ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+            for start in range(first, len(entries), _CHUNK):
+                chunk = np.stack(list(pool.map(lambda entry: _decode(entry, size), entries[start : start + _CHUNK])))
+                yield chunk
+                activity.advance(len(chunk))
 
     return cache.get(_key(entries, size), (len(entries), size, size, 3), np.uint8, make)
 

@@ -7,7 +7,7 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tumorcls import activity
 from tumorcls.data import scan_cache
 from tumorcls.data.fingerprint import THUMB, Fingerprint, fingerprint
 from tumorcls.data.image_files import shown
@@ -220,12 +221,21 @@ def _scan_source(source: Source, rows: list[Row], cache_dir: Path) -> list[tuple
     store = scan_cache.cache_file(source.folder, cache_dir)
     known = scan_cache.load(store)
     stale = [i for i, name in enumerate(names) if name not in known or known[name].stamp != stamps[i]]
-    fresh = dict(zip(stale, _fingerprint_all([(rows[i].path, known.get(names[i])) for i in stale]), strict=True))
-    records = {name: Record(stamps[i], fresh[i]) if i in fresh else known[name] for i, name in enumerate(names)}
-    lasting = {name: record for name, record in records.items() if not isinstance(record.result, _Passing)}
-    if len(lasting) != len(known) or any(name in lasting for name in map(names.__getitem__, fresh)):
-        scan_cache.store(store, lasting)
-    return [(row, name, records[name].result) for row, name in zip(rows, names, strict=True)]
+    fresh: dict[int, Fingerprint | str] = {}
+
+    def records() -> dict[str, Record]:
+        found = {names[i]: Record(stamps[i], result) for i, result in fresh.items()}
+        return {name: record for name in names if (record := found.get(name, known.get(name))) is not None}
+
+    try:
+        for i, result in zip(stale, _fingerprint_all([(rows[i].path, known.get(names[i])) for i in stale]), strict=True):
+            fresh[i] = result
+    finally:  # ^C keeps what was read
+        lasting = {name: record for name, record in records().items() if not isinstance(record.result, _Passing)}
+        if len(lasting) != len(known) or any(names[i] in lasting for i in fresh):
+            scan_cache.store(store, lasting)
+    final = records()
+    return [(row, name, final[name].result) for row, name in zip(rows, names, strict=True)]
 
 
 class _Passing(str):
@@ -240,10 +250,17 @@ def _stamp(path: Path) -> Stamp:
     return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _fingerprint_all(files: Iterable[tuple[Path, Record | None]]) -> list[Fingerprint | str]:
+def _fingerprint_all(files: Sequence[tuple[Path, Record | None]]) -> Iterator[Fingerprint | str]:
     # Threads: decoding, resizing and hashing all release the interpreter's lock.
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        return list(pool.map(lambda file: _fingerprint_or_reason(*file), files))
+    with activity.counting("reading images", len(files)), ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        results = [pool.submit(_fingerprint_or_reason, *file) for file in files]
+        try:
+            for result in results:
+                yield result.result()
+                activity.advance()
+        finally:
+            for result in results:
+                result.cancel()
 
 
 def _fingerprint_or_reason(path: Path, known: Record | None) -> Fingerprint | str:

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorcls import activity
 from tumorcls.errors import DataError, reason
 from tumorcls.files import replacing, temporary_folder
 from tumorcls.labels import CLASSES
@@ -116,16 +117,22 @@ def write_dataset(folder: Path, images: int, seed: int, size: int = DEFAULT_SIZE
         DataError: The folder cannot be written or the disk is full.
     """
     try:
-        for index, label in enumerate(CLASSES):
-            target = folder / "Training" / _FOLDERS[label]
-            target.mkdir(parents=True, exist_ok=True)
-            for number in range(len(range(index, images, len(CLASSES)))):
-                picture = render(label, np.random.default_rng([seed, index, number]), size)
-                _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
-                with replacing(target / f"{_PREFIXES[label]} ({number + 1}).jpg") as file:
-                    file.write(encoded.tobytes())
+        with activity.counting("drawing images", images):
+            _write_classes(folder, images, seed, size)
     except OSError as error:
         raise DataError(f"{folder}: must be writable; {reason(error)}. Choose another folder.") from None
+
+
+def _write_classes(folder: Path, images: int, seed: int, size: int) -> None:
+    for index, label in enumerate(CLASSES):
+        target = folder / "Training" / _FOLDERS[label]
+        target.mkdir(parents=True, exist_ok=True)
+        for number in range(len(range(index, images, len(CLASSES)))):
+            picture = render(label, np.random.default_rng([seed, index, number]), size)
+            _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
+            with replacing(target / f"{_PREFIXES[label]} ({number + 1}).jpg") as file:
+                file.write(encoded.tobytes())
+            activity.advance()
 
 
 def materialise(spec: str, cache_dir: Path) -> Path:

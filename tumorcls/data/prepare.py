@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tumorcls import activity
 from tumorcls.data.dedup.groups import Groups, find_groups
 from tumorcls.data.manifest import Entry, Manifest, scan
 from tumorcls.data.sources.base import UNTYPED_TUMOR
@@ -76,6 +77,7 @@ def prepare(folders: Sequence[str | Path], settings: SplitSettings, cache_dir: P
         DataError: A folder has no known layout, no image is readable, or a part would be empty.
     """
     manifest = scan(folders, cache_dir)
+    activity.tell("looking for copies among the images")
     groups = find_groups(manifest, cache_dir, flips=settings.flips, quarter_turns=settings.quarter_turns)
     return assign_parts(manifest, groups, settings)
 

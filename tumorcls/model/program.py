@@ -14,6 +14,7 @@ import numpy as np
 from keras import KerasTensor, ops
 from numpy.typing import NDArray
 
+from tumorcls import activity
 from tumorcls.cache.arrays import Rows
 from tumorcls.config.train_config import NoiseName, OptimizerName, TrainableFrom, TrainConfig, ViewRecipe
 from tumorcls.model.average import MovingAverage
@@ -111,6 +112,7 @@ class TrainingProgram:
         self._loop = make_loop(
             self._model, self._optimizer, self._average, convolves=convolves, precision=lambda: mixed_precision(halved)
         )
+        self._compiled_for: set[int] = set()
         self._variables: list[Any] = [*self._model.variables, *self._optimizer.variables, *self._average.variables]
         self._initial = [ops.convert_to_numpy(v).copy() for v in self._variables]
         self.frozen_sha256 = None if self.frozen is None else weights_sha256(self.frozen)
@@ -188,7 +190,12 @@ class TrainingProgram:
         """
         size = min(batch_size, len(order))
         batches = order[: len(order) // size * size].reshape(-1, size).astype(np.int32)
+        self._compiled_for.add(batch_size)
         return self._loop.train(training_pieces(inputs, targets, batches, self._loop.whole)) / len(batches)
+
+    def is_compiled(self, batch_size: int) -> bool:
+        """Whether an epoch of such batches has been trained on before, and needs not be compiled first."""
+        return batch_size in self._compiled_for
 
     def place_parts(self, parts: Sequence[Rows]) -> PlacedParts | None:
         """Returns rows in the memory of the device, to predict; None where they take too much of it, or nothing is gained."""
@@ -255,6 +262,7 @@ class ProgramCache:
         """
         key = ProgramKey.of(config)
         if key not in self._programs:
+            activity.tell("building the network")
             while len(self._programs) >= self._capacity:
                 self._programs.popitem(last=False)
             self._programs[key] = TrainingProgram(config)
@@ -283,6 +291,7 @@ def _predict(model: keras.Model, inputs: Rows) -> NDArray[np.float32]:
     for start in range(0, len(inputs), PREDICT_BATCH):
         rows = inputs[start : start + PREDICT_BATCH]
         outputs.append(np.asarray(model.predict_on_batch(filled(rows, PREDICT_BATCH)))[: len(rows)])
+        activity.advance(len(rows))
     return np.concatenate(outputs)
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorcls import activity
 from tumorcls.cache.arrays import ArrayCache, Rows, content_key
 from tumorcls.config.train_config import ViewRecipe
 from tumorcls.data.dataset import ImageSet
@@ -29,13 +30,14 @@ class Features:
     program: TrainingProgram
     cache: ArrayCache
 
-    def training_view(self, recipe: ViewRecipe, images: ImageSet, view: int) -> Rows:
+    def training_view(self, recipe: ViewRecipe, images: ImageSet, view: int, views: int = 0) -> Rows:
         """Returns activations of one augmented and noisy view of each training image.
 
         Args:
             recipe: Noise and augmentation.
             images: n training images.
-            view: Which of the draws, in [0, `TrainConfig.views`). A view does not depend on the trial's seed: trials share it.
+            view: Which of the draws, in [0, `views`). A view does not depend on the trial's seed: trials share it.
+            views: How many there are, where that is to be told.
 
         Returns:
             float16, shape (n, ...), read-only.
@@ -49,28 +51,35 @@ class Features:
             self.program.set_view_recipe(recipe)
             return self.program.draw_view(rows, seed=(view << 32) + first)
 
-        return self._activations(images.images, draw, content_of=images.key, recipe=asdict(recipe), view=view)
+        what = f"cache, view {view + 1}{f' of {views}' if views else ''}"
+        return self._activations(images.images, draw, what, content_of=images.key, recipe=asdict(recipe), view=view)
 
     def of_images(self, images: Rows, key: str) -> Rows:
         """Returns activations of images as they are, float16 of shape (n, ...); `key` names the images' content."""
-        return self._activations(images, lambda rows, _: self.program.frozen_activations(rows), content_of=key)
+        run = self.program.frozen_activations
+        return self._activations(images, lambda rows, _: run(rows), "cache, validation images", content_of=key)
 
     def _activations(
-        self, images: Rows, run: Callable[[NDArray[np.uint8], int], NDArray[np.float32]], **content: object
+        self, images: Rows, run: Callable[[NDArray[np.uint8], int], NDArray[np.float32]], what: str, **content: object
     ) -> Rows:
         assert self.program.frozen is not None
         shape = (len(images), *self.program.frozen.output.shape[1:])
 
-        def make() -> Iterator[NDArray[np.float16]]:
-            for first in range(0, len(images), _CHUNK):
-                with np.errstate(over="ignore"):  # infinity is told below
-                    activations = run(images[first : first + _CHUNK], first).astype(np.float16)
-                if not np.isfinite(activations).all():
-                    raise WeightsError(
-                        "weights: activations of the frozen part must be finite numbers of at most 65,504; got others. "
-                        "The weights are damaged, or not those of EfficientNetB0: get the file again."
-                    )
-                yield activations
+        def make(first: int) -> Iterator[NDArray[np.float16]]:
+            whole = first - first % _CHUNK  # what is drawn depends on where a chunk begins
+            with activity.counting(what, len(images), done=whole):
+                for start in range(whole, len(images), _CHUNK):
+                    yield chunk(start)[max(first - start, 0) :]
+
+        def chunk(start: int) -> NDArray[np.float16]:
+            with np.errstate(over="ignore"):  # infinity is told below
+                activations = run(images[start : start + _CHUNK], start).astype(np.float16)
+            if not np.isfinite(activations).all():
+                raise WeightsError(
+                    "weights: activations of the frozen part must be finite numbers of at most 65,504; got others. "
+                    "The weights are damaged, or not those of EfficientNetB0: get the file again."
+                )
+            return activations
 
         key = content_key(version=VIEWS_VERSION, weights=self.program.frozen_sha256, shape=shape, **content)
         return self.cache.get(key, shape, np.float16, make)

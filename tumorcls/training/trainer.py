@@ -9,6 +9,7 @@ from time import perf_counter
 import keras
 import numpy as np
 
+from tumorcls import activity
 from tumorcls.cache.arrays import ArrayCache, Rows
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.data.dataset import Fold, ImageSet, Part, k_folds, load_part
@@ -162,16 +163,20 @@ class Trainer:
         training = validating = 0.0
         for number in range(len(epochs), config.epochs):
             begun = perf_counter()
+            name = f"epoch {number + 1} of {config.epochs}"
+            activity.tell(f"{name}: {'' if program.is_compiled(config.batch_size) else 'compiling, '}training")
             inputs = self._inputs(program, config, train, number)
             program.set_learning_rate(learning_rate_at(config, number))
             loss = program.train_epoch(inputs, targets, order_rng.permutation(rows), config.batch_size)
             trained = perf_counter()
+            activity.tell(f"{name}: measuring")
             measured = validation.measure(program, config, final=number == config.epochs - 1) if validation else None
             training += trained - begun
             validating += perf_counter() - trained
             epochs.append(Epoch(number, loss, measured))
             if checkpoint:
                 checkpoint.keep(program, epochs, config.epochs)
+            activity.make_way()
             on_epoch_end(epochs[-1])
         seconds = Seconds(training, validating, perf_counter() - started)
         return Fitted(program, config, tuple(epochs), seconds, validation.images if validation else None)
@@ -188,7 +193,7 @@ class Trainer:
         def rows() -> Rows:
             if view is None:
                 return train.images
-            return Features(program, self._arrays).training_view(config.view_recipe, train, view)
+            return Features(program, self._arrays).training_view(config.view_recipe, train, view, config.cached_views)
 
         key = (train.key, program.activations_key, view, config.view_recipe if view is not None else None)
         return self._device.get(key, Placed, lambda: program.place(rows())) or rows()

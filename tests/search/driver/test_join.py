@@ -17,10 +17,11 @@ from search.driver.driver import Driver
 from search.driver.launch import join, launch
 from search.driver.ownership import Owner
 from search.driver.progress import Progress
-from search.driver.retry import DRIVER_DIED, requeue
+from search.driver.retry import requeue
 from search.driver.views import ProgressView
 from search.errors import StudyError
 from search.records.attributes import FAILURE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY, owner_of
+from search.records.states import DRIVER_DIED
 from search.storage import open as storage
 from search.study_file import pruners
 from search.study_file.load import StudySpec, load

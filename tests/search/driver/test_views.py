@@ -1,13 +1,20 @@
 import io
+import sys
+import time
+import types
 
 import optuna
 import pytest
 from rich.console import Console
 
-from search.driver.progress import Progress
+from search.driver.live_table import running_table
+from search.driver.progress import Progress, Running, Starting
 from search.driver.tell import Verdict
 from search.driver.views import LineView, LiveView, ProgressView, make_view
+from search.records.attributes import FAILURE_KEY
+from search.records.states import DRIVER_DIED, INTERRUPTED, LAUNCH_ENDED, state_name
 from search.text import clock
+from tests.search.conftest import Clock
 
 
 @pytest.fixture
@@ -31,7 +38,7 @@ def test_a_board_starts_from_the_storage_and_counts_on(progress):
     assert (progress.complete, progress.pruned, progress.best) == (3, 1, (2, 1.0))
     assert progress.seconds_left() == 0
     assert progress.summary().startswith(
-        "4/4 trials · 1 pruned · 1 failed · best value 1 (trial 2) · 00:00 elapsed · 00:00 left"
+        "4/4 trials · best value 1 (trial 2) · 00:00 elapsed · 00:00 left · 1 pruned · 1 failed"
     )
 
 
@@ -51,18 +58,111 @@ def test_what_is_shown(progress, terminal):
     view.reported(0, 1, 0.5)
     if isinstance(view, LiveView):
         view._live.refresh()
-    view.trial_finished(0, 2, Verdict(2, "failed", reason="KeyError: [x]"))
+    view.trial_finished(0, 2, Verdict(2, "failed", reason="KeyError: [x]"), 62.0)
     view.interrupted(1, 1)
     view.tick()
     view.close()
     text = out.file.getvalue()
-    assert "trial 2 failed: KeyError: [x] in 00:00" in text
-    assert "1/4 trials · 0 pruned · 2 failed" in text
+    assert "trial 2 failed: KeyError: [x] in 01:02" in text
+    assert "1/4 trials · best value 3 (trial 0)" in text
+    assert "0 pruned · 2 failed" in text
     assert "stopping: each running trial ends at its next report" in text
     if terminal:
         assert "x=0.1235" in text
 
 
+def test_what_was_given_back_has_not_failed(progress):
+    for state in ("interrupted", "lost"):
+        progress.add(Verdict(5, state))
+    assert progress.failed == 1
+    study = optuna.create_study()
+    for reason in (INTERRUPTED, LAUNCH_ENDED, DRIVER_DIED, "KeyError: 1"):
+        study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL, user_attrs={FAILURE_KEY: reason}))
+    assert Progress.of(study, budget=4).failed == 1
+    assert [state_name(trial) for trial in study.trials] == ["interrupted", "interrupted", "lost", "fail"]
+
+
+def drawn(progress, width):
+    out = io.StringIO()
+    Console(file=out, width=width).print(running_table(progress))
+    return out.getvalue().splitlines()
+
+
+def test_parameters_are_cut_first(progress):
+    """Trial, step, value and time are there at 80 columns, whatever the names are, and at 60 too."""
+    progress.metric = "a_metric_with_a_very_long_name"
+    params = {f"parameter_{number}": 0.123456 for number in range(10)}
+    now = time.monotonic()
+    progress.running = {0: Running(1234, params, now - 3661, 2, -0.123456789, 20), 11: Running(7, params, now)}
+    progress.running[11].activity = "cache, view 2 of 4: 28%, 61 images/s, 00:42 left"
+    progress.starting = {12: Starting(time.monotonic(), "reading images")}
+    for width in (60, 80, 120):
+        head, first, second, third = drawn(progress, width)
+        assert all(len(line) <= width for line in (head, first, second, third))
+        assert head.split()[:5] == ["worker", "trial", "step", "a_metric_with…", "time"]
+        assert first.split()[:5] == ["0", "1234", "3/20", "-0.123457", "1:01:01"]
+        assert second.split()[:5] == ["11", "7", "-", "-", "00:00"]
+        assert third.split()[:5] == ["12", "-", "-", "-", "00:00"]
+        assert width < 80 or "cache, view 2 of 4: 28%" in second
+        assert width < 80 or "reading images" in third
+    assert "parameter_0=0.1235" in drawn(progress, 80)[1]
+
+
+def test_one_worker_needs_no_column(progress):
+    progress.running = {0: Running(0, {"x": 1}, time.monotonic(), steps=5)}
+    assert [line.split() for line in drawn(progress, 80)] == [
+        ["trial", "step", "value", "time", "parameters"],
+        ["0", "0/5", "-", "00:00", "x=1"],
+    ]
+
+
+def test_a_new_best_is_said(progress):
+    out = console()
+    view = LineView(progress, out)
+    for number, value in ((2, 5.0), (3, 1.0)):
+        view.trial_started(0, number, {})
+        view.trial_finished(0, number, Verdict(number, "complete", (value,)), 1.0)
+    text = out.file.getvalue()
+    assert "trial 2 complete, value 5 in 00:01 |" in text
+    assert "trial 3 complete, value 1 in 00:01, new best |" in text
+
+
+def test_a_log_says_what_takes_minutes_and_nothing_shorter(progress, monkeypatch):
+    hands = Clock(monkeypatch)
+    out = console()
+    view = LineView(progress, out)
+    view.workers_started([0])
+    for second in range(100):
+        view.activity(0, f"reading images: {second}%")
+        hands.pass_(1)
+    view.worker_ready(0)
+    view.trial_started(0, 2, {})
+    view.activity(0, "compiling")
+    view.activity(0, "")
+    lines = [line for line in out.file.getvalue().splitlines() if "started" not in line]
+    assert lines == [f"worker 0 starts: reading images: {second}%" for second in (30, 60, 90)]
+
+
+def test_a_notebook_has_one_output_that_changes(progress, monkeypatch):
+    shown = []
+    handle = types.SimpleNamespace(update=lambda bundle, raw: shown.append(bundle["text/plain"]))
+    fake = types.SimpleNamespace(display=lambda bundle, raw, display_id: handle)
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(display=fake))
+    monkeypatch.setitem(sys.modules, "IPython.display", fake)
+    view = make_view(progress, Console(force_jupyter=True), quiet=False)
+    view.open()
+    view.trial_started(0, 2, {"x": 1}, steps=3)
+    view.activity(0, "compiling")
+    view.tick()
+    view.trial_finished(0, 2, Verdict(2, "complete", (1.0,)), 61.0)
+    view.close()
+    assert [line.split() for line in shown[0].splitlines()[:2]] == [
+        ["trial", "step", "value", "time", "parameters"],
+        ["2", "0/3", "-", "00:00", "compiling", "x=1"],
+    ]
+    assert shown[-1].startswith("trial 2 complete, value 1 in 01:01, new best\n2/4 trials · best value 1 (trial 2)")
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(0, "00:00"), (61.4, "01:01"), (3599.6, "1:00:00"), (36000, "10:00:00")])
-def test_clock(seconds, text):
+def test_seconds_as_a_clock(seconds, text):
     assert clock(seconds) == text

@@ -1,13 +1,20 @@
+import csv
 import dataclasses
 import io
+import json
+import math
 import os
 
 import optuna
 from rich.console import Console
 
 from search.driver.ownership import Owner
-from search.records.attributes import DRIVER_KEY, FAILURE_KEY, OWNER_KEY, RETRY_KEY
-from search.results.status import print_status
+from search.records.attributes import DRIVER_KEY, FAILURE_KEY, FILE_KEY, OWNER_KEY, RETRY_KEY
+from search.records.reports import save_reports
+from search.records.states import DRIVER_DIED, INTERRUPTED
+from search.results import status
+from search.results.status import print_status, watch_status
+from search.results.trial_rows import as_csv, as_json
 
 
 def printed(study, **options):
@@ -71,3 +78,82 @@ def test_a_pareto_front():
         "  trial 0: value_0 0, value_1 1 with ",
         "  trial 1: value_0 1, value_1 2 with ",
     ]
+
+
+def make_running():
+    """A study with a trial that was interrupted, one that was lost, and one that runs."""
+    study = make(1)
+    for reason in (INTERRUPTED, DRIVER_DIED):
+        given_back = study.ask()
+        given_back.set_user_attr(FAILURE_KEY, reason)
+        study.tell(given_back, state=optuna.trial.TrialState.FAIL)
+    running = study.ask(fixed_distributions={"x": optuna.distributions.FloatDistribution(0, 1)})
+    for step in range(3):
+        running.report(step / 10, step)
+    study.set_user_attr(DRIVER_KEY, dataclasses.asdict(Owner.current()))
+    return study
+
+
+FILE = {"objective": "a:b", "directions": ["maximize"], "seed": 0, "space": {}, "settings": {"epochs": 20}, "enqueue": []}
+
+
+def test_what_runs_has_step_value_and_time_and_what_was_given_back_has_not_failed():
+    study = make_running()
+    lines = printed(study)
+    assert lines[0] == "demo: 1/30 trials finished (1 running · 1 complete · 1 interrupted · 1 lost)"
+    assert lines[3].split() == ["trial", "state", "step", "value", "parameters", "duration", "note"]
+    assert lines[5].split()[:2] == ["1", "interrupted"]
+    assert lines[7].split()[:4] == ["3", "running", "2", "0.2"]
+    assert lines[7].split()[-1] == "00:00"
+    study.set_user_attr(FILE_KEY, FILE)
+    save_reports(study, {"epoch": ("epochs",)})
+    assert printed(study)[7].split()[:4] == ["3", "running", "3/20", "0.2"]
+
+
+def test_a_narrow_terminal_keeps_what_counts():
+    study = optuna.create_study(study_name="demo", direction="maximize")
+    space = {f"a_long_parameter_{number}": optuna.distributions.FloatDistribution(0, 1) for number in range(8)}
+    trial = study.ask(fixed_distributions=space)
+    trial.report(0.123456789, 2)
+    out = io.StringIO()
+    print_status(study, budget=3, rows=20, console=Console(file=out, width=80))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines[2:])) <= 80
+    assert lines[3].split()[:4] == ["0", "running", "2", "0.123457"]
+    assert "00:00" in lines[3]
+
+
+def test_csv_and_json_have_every_trial():
+    study = make_running()
+    study.add_trial(optuna.trial.create_trial(value=math.inf))
+    trials = study.get_trials()
+    rows = list(csv.DictReader(io.StringIO(as_csv(study, trials))))
+    assert [(row["trial"], row["state"], row["step"], row["value"]) for row in rows] == [
+        ("0", "complete", "", "0.0"),
+        ("1", "interrupted", "", ""),
+        ("2", "lost", "", ""),
+        ("3", "running", "2", "0.2"),
+        ("4", "complete", "", "inf"),
+    ]
+    assert float(rows[3]["params.x"]) == trials[3].params["x"]
+    table = json.loads(as_json(study, trials, 2, 30))
+    assert (table["study"], table["finished"], table["budget"], table["best"]) == ("demo", 2, 30, [0])
+    assert table["trials"][3]["values"] == {"value": 0.2}
+    assert table["trials"][4]["values"] == {"value": None}
+
+
+def test_a_study_is_watched_until_nobody_is_at_work(monkeypatch):
+    study = make_running()
+    looks = []
+
+    def sleep(seconds):
+        looks.append(seconds)
+        if len(looks) == 2:
+            study.tell(3, 0.5)
+            study.set_user_attr(DRIVER_KEY, None)
+
+    monkeypatch.setattr(status, "time", type("Time", (), {"sleep": staticmethod(sleep)}))
+    out = io.StringIO()
+    watch_status(study, budget=2, console=Console(file=out, width=80, height=24, force_terminal=True))
+    assert len(looks) == 2
+    assert "2/2 trials finished" in out.getvalue()

@@ -1,7 +1,8 @@
 import pytest
 
+from search.workers.activity import Interrupted
 from search.workers.protocol import Report, ReportReply, RunTrial, UserAttr
-from search.workers.trial import Interrupted, WorkerTrial
+from search.workers.trial import WorkerTrial
 
 
 def make(params=None, answer=None, directions=1):

@@ -43,7 +43,7 @@ def test_an_array_makes_room_among_records_and_their_use_is_noted(tmp_path):
     for name in (SCAN, GROUPS):
         os.utime(tmp_path / name, (0, 0))
     load_arrays(tmp_path / SCAN)
-    ArrayCache(tmp_path, max_bytes=15_000).get("key", (500,), np.float64, lambda: iter([np.zeros(500)]))
+    ArrayCache(tmp_path, max_bytes=15_000).get("key", (500,), np.float64, lambda first: iter([np.zeros(500)]))
     assert [path.name for path in tmp_path.glob("*.npz")] == [SCAN]
 
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.tumorcls.pictures import blob, colour, kaggle_folder, write
+from tumorcls import activity
 from tumorcls.data import fingerprint as fingerprint_module
 from tumorcls.data import image_files
 from tumorcls.data import manifest as module
@@ -245,3 +246,19 @@ def test_another_table_is_an_error(tmp_path: Path, text: str) -> None:
         Manifest.read(tmp_path / "m.csv")
     with pytest.raises(DataError, match="must be readable"):
         Manifest.read(tmp_path / "none.csv")
+
+
+def test_an_interrupted_scan_keeps_what_it_has_read(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stopped(BaseException):
+        pass
+
+    def stop(count: int = 1) -> None:
+        raise Stopped
+
+    monkeypatch.setattr(activity, "advance", stop)
+    with pytest.raises(Stopped):
+        scan([folder], tmp_path / "c")
+    monkeypatch.undo()
+    names = opened(monkeypatch)
+    count = len(scan([folder], tmp_path / "c").entries)
+    assert len(names) == count - 1

@@ -1,0 +1,142 @@
+"""The trials of a study as rows: for the table of `search status`, as CSV and as JSON."""
+
+import csv
+import io
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search.records.attributes import failure_of, file_of, given_of, retry_of, warm_link
+from search.records.durations import began_at, duration_of
+from search.records.reports import reports_of
+from search.records.rungs import is_paused, paused_seconds, rungs_of
+from search.records.states import state_name
+from search.records.values import value_names
+from search.results.ranking import best_trials
+from search.study_file.pruner_reach import steps_of
+from search.text import plain
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """What is shown of a trial.
+
+    Attributes:
+        number: Of the trial.
+        state: See `state_name`.
+        step: How far it is or came, ``3/20`` or the number of its last step; empty where it has reported nothing.
+        values: One for each direction; of a trial that runs the last it has reported; empty where there is none.
+        params: What was drawn, or given.
+        seconds: For how long it ran or runs; None where it has not begun, or that is not known.
+        began: When it began.
+        note: Why it failed, or where it comes from.
+    """
+
+    number: int
+    state: str
+    step: str
+    values: tuple[float, ...]
+    params: Mapping[str, Any]
+    seconds: float | None
+    began: datetime | None
+    note: str
+
+
+def rows_of(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[TrialRow]:
+    """Returns a row for each of some trials of a study."""
+    file, reports = file_of(study) or {}, reports_of(study)
+    settings = file.get("settings", {})
+    return [
+        TrialRow(
+            trial.number,
+            state_name(trial),
+            _step(trial, steps_of(trial.params, settings, reports)),
+            _values(trial),
+            trial.params or given_of(trial),
+            _seconds(trial),
+            trial.datetime_start,
+            _note(trial),
+        )
+        for trial in trials
+    ]
+
+
+def as_csv(study: optuna.Study, trials: Sequence[FrozenTrial]) -> str:
+    """Returns trials as CSV, with a header; a column for each value and each parameter."""
+    rows, names = rows_of(study, trials), value_names(study)
+    params = list(dict.fromkeys(name for row in rows for name in row.params))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["trial", "state", "step", *names, "seconds", "began", "note", *(f"params.{name}" for name in params)])
+    for row in rows:
+        values = [*row.values, *[""] * (len(names) - len(row.values))]
+        seconds = "" if row.seconds is None else round(row.seconds, 3)
+        began = "" if row.began is None else row.began.isoformat(timespec="seconds")
+        drawn = [row.params.get(name, "") for name in params]
+        writer.writerow([row.number, row.state, row.step, *values, seconds, began, row.note, *drawn])
+    return text.getvalue()
+
+
+def as_json(study: optuna.Study, trials: Sequence[FrozenTrial], finished: int, budget: int | None) -> str:
+    """Returns a study and some of its trials as JSON; a number that JSON has not is null."""
+    names = value_names(study)
+    rows = [
+        {
+            "trial": row.number,
+            "state": row.state,
+            "step": row.step or None,
+            "values": {name: _finite(value) for name, value in zip(names, row.values, strict=False)},
+            "seconds": None if row.seconds is None else round(row.seconds, 3),
+            "began": None if row.began is None else row.began.isoformat(timespec="seconds"),
+            "note": row.note or None,
+            "params": {name: _finite(value) for name, value in row.params.items()},
+        }
+        for row in rows_of(study, trials)
+    ]
+    best = [trial.number for trial in best_trials(study)]
+    table = {"study": study.study_name, "finished": finished, "budget": budget, "best": best, "trials": rows}
+    return json.dumps(table, indent=2, ensure_ascii=False, default=str) + "\n"
+
+
+def _step(trial: FrozenTrial, steps: int | None) -> str:
+    if not trial.intermediate_values:
+        return ""
+    last = max(trial.intermediate_values)
+    return str(last) if steps is None else f"{last + 1}/{steps}"
+
+
+def _values(trial: FrozenTrial) -> tuple[float, ...]:
+    if trial.values:
+        return tuple(trial.values)
+    if is_paused(trial):
+        return (list(rungs_of(trial).values())[-1].value,)
+    if trial.state is TrialState.RUNNING and trial.intermediate_values:
+        return (trial.intermediate_values[max(trial.intermediate_values)],)
+    return ()
+
+
+def _seconds(trial: FrozenTrial) -> float | None:
+    if is_paused(trial):
+        return paused_seconds(trial)
+    if trial.state is TrialState.RUNNING and (began := began_at(trial)) is not None:
+        return max(0.0, time.time() - began)
+    return duration_of(trial)
+
+
+def _finite(value: Any) -> Any:
+    return value if not isinstance(value, float) or math.isfinite(value) else None
+
+
+def _note(trial: FrozenTrial) -> str:
+    link, first, failure = warm_link(trial), retry_of(trial), failure_of(trial)
+    origin = f"trial {link.trial} of {link.study}" if link else ""
+    origin = f"retry of {first}" if first is not None else origin
+    note = "" if failure == state_name(trial) else failure
+    return plain(note or origin)

@@ -1,0 +1,155 @@
+"""What takes a while, said as it goes on: reading images, filling the cache, compiling, measuring.
+
+Whoever runs the code may listen, as `search` does for its live view. Where nobody does, one line that changes in place says it
+in a terminal or a notebook, and nothing elsewhere.
+"""
+
+import contextlib
+import importlib
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+Listener = Callable[[str], None]
+"""Is told in a few words what goes on, an empty text at its end. What it raises ends what goes on."""
+
+_SECONDS_BETWEEN = 0.25
+
+
+@dataclass
+class _Count:
+    """Something of which so much is done."""
+
+    what: str
+    total: int
+    unit: str
+    began: float
+    done: int = 0
+    done_before: int = 0
+
+    def __str__(self) -> str:
+        seconds = time.monotonic() - self.began
+        text = f"{self.what}: {self.done / max(self.total, 1):.0%}"
+        if seconds < 1 or self.done == self.done_before:
+            return text
+        rate = (self.done - self.done_before) / seconds
+        return f"{text}, {rate:,.0f} {self.unit}/s, {_clock((self.total - self.done) / rate)} left"
+
+
+class Line:
+    """One line that changes in place: in a terminal on stderr, or as the output of a notebook's cell."""
+
+    def __init__(self) -> None:
+        """Shows nothing yet."""
+        self._shown_at = 0.0
+        self._handle: Any = None
+        self._cell: object = None
+
+    def __call__(self, text: str) -> None:
+        """Shows a text, four a second at most; an empty one takes the line away."""
+        now = time.monotonic()
+        if text and now - self._shown_at < _SECONDS_BETWEEN:
+            return
+        shell = _notebook()
+        if shell is not None:
+            self._show_in(shell, text)
+        elif sys.stderr is not None and sys.stderr.isatty() and (text or self._shown_at):
+            print(f"\r\x1b[2K{text[: shutil.get_terminal_size().columns - 1]}", end="", file=sys.stderr, flush=True)
+        self._shown_at = now if text else 0.0
+
+    def _show_in(self, shell: Any, text: str) -> None:
+        bundle = {"text/plain": text}
+        if self._handle is None or self._cell != shell.execution_count:  # each run of a cell has an output of its own
+            if not text:
+                return
+            display = importlib.import_module("IPython.display").display
+            self._handle, self._cell = display(bundle, raw=True, display_id=True), shell.execution_count
+        else:
+            self._handle.update(bundle, raw=True)
+
+
+_listener: ContextVar[Listener | None] = ContextVar("_listener", default=None)
+_title: ContextVar[str] = ContextVar("_title", default="")
+_counts: ContextVar[tuple[_Count, ...]] = ContextVar("_counts", default=())
+_line = Line()
+
+
+def listen(listener: Listener) -> None:
+    """Has a listener told, in this thread, instead of a line being shown."""
+    _listener.set(listener)
+
+
+def tell(text: str) -> None:
+    """Says what goes on; call it as often as you like."""
+    listener = _listener.get()
+    if listener is not None:
+        listener(text)
+    else:
+        _line(f"{_title.get()}{': ' * bool(_title.get())}{text}" if text else "")
+
+
+def make_way() -> None:
+    """Takes the line away where there is one: something else is printed now."""
+    if _listener.get() is None:
+        _line("")
+
+
+def retitle(title: str) -> None:
+    """Changes the name that `titled` gave."""
+    _title.set(title)
+
+
+@contextlib.contextmanager
+def titled(title: str) -> Iterator[None]:
+    """Names what the lines of the block below belong to, where nobody listens who knows; at its end the line is taken away."""
+    token = _title.set(title)
+    try:
+        yield
+    finally:
+        _title.reset(token)
+        make_way()
+
+
+@contextlib.contextmanager
+def counting(what: str, total: int, unit: str = "images", done: int = 0) -> Iterator[None]:
+    """Says how far something is that the block below does, which calls `advance`.
+
+    Args:
+        what: It, in a few words.
+        total: How many there are to do.
+        unit: Of what.
+        done: How many were done before.
+    """
+    count = _Count(what, total, unit, time.monotonic(), done, done)
+    token = _counts.set((*_counts.get(), count))
+    tell(str(count))
+    try:
+        yield
+        tell("")
+    finally:
+        _counts.reset(token)
+        make_way()
+
+
+def advance(count: int = 1) -> None:
+    """Says that so many more are done, of what `counting` counts here; nothing where it counts nothing."""
+    if counts := _counts.get():
+        counts[-1].done += count
+        tell(str(counts[-1]))
+
+
+def _clock(seconds: float) -> str:
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute:02}:{second:02}"
+
+
+def _notebook() -> Any:
+    """Returns the shell of the notebook that this runs in, or None."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell if type(shell).__name__ == "ZMQInteractiveShell" else None
