@@ -1,5 +1,6 @@
 """`tumorcls evaluate`: a model on the test part, clean and under noise."""
 
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,12 +72,15 @@ def command(
     evaluation = evaluate_model(
         model.predict,
         test,
-        Plan(noises, seed=CORRUPTION_SEED),
+        Plan(noises, seed=CORRUPTION_SEED, threshold=model.calibration.threshold),
         name=model_file.stem,
         provenance={
             "model_sha256": model.sha256,
             "manifest_sha256": prepared.manifest.sha256,
             "split_sha256": prepared.split_sha256,
+            "sources": ", ".join(sorted({entry.source for entry in prepared.manifest.entries})),
+            "patients": "named" if any(entry.patient for entry in prepared.manifest.entries) else "not named",
+            "evaluated": date.today().isoformat(),
         },
         on_condition=lambda noise, severity: click.echo(f"  {noise} {severity}/5", err=True),
     )

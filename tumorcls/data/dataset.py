@@ -34,6 +34,7 @@ class ImageSet:
         classes: Class names in the order of their indices.
         keys: Content hash of each image; corruptions are drawn from it.
         key: Content hash of the whole, for caches.
+        names: Of each image, its set and file; none where they have none.
     """
 
     images: Rows
@@ -42,6 +43,7 @@ class ImageSet:
     classes: tuple[str, ...]
     keys: tuple[str, ...]
     key: str
+    names: tuple[str, ...] = ()
 
     def targets(self, label_smoothing: float = 0.0) -> NDArray[np.float32]:
         """Returns one-hot rows, shape (n, classes), smoothed towards the uniform distribution (Szegedy et al., 2016)."""
@@ -52,7 +54,8 @@ class ImageSet:
         """Returns these rows as a set of their own, in memory."""
         keys = tuple(self.keys[row] for row in rows)
         key = content_key(pixels=keys, of=self.key)
-        return ImageSet(self.images[rows], self.labels[rows], self.groups[rows], self.classes, keys, key)
+        names = tuple(self.names[row] for row in rows) if self.names else ()
+        return ImageSet(self.images[rows], self.labels[rows], self.groups[rows], self.classes, keys, key, names)
 
     def class_counts(self) -> dict[str, int]:
         """Returns the number of images of each class."""
@@ -116,7 +119,8 @@ def load_part(prepared: PreparedData, part: Part, image_size: int, cache: Path) 
     entries = [prepared.manifest.entries[i] for i in indices]
     images = load_images(entries, image_size, ArrayCache(cache))
     keys = tuple(entry.pixel_sha256 for entry in entries)
-    return ImageSet(images, labels, prepared.groups[indices], prepared.classes, keys, _key(entries, image_size))
+    names = tuple(f"{entry.source}/{entry.name}" for entry in entries)
+    return ImageSet(images, labels, prepared.groups[indices], prepared.classes, keys, _key(entries, image_size), names)
 
 
 def load_images(entries: Sequence[Entry], size: int, cache: ArrayCache) -> Rows:

@@ -87,10 +87,18 @@ def draw_resamples(groups: NDArray[np.int64], resamples: int, seed: int) -> Resa
     return Resamples(counts.astype(np.float64), group)
 
 
-def estimate(values: Floats) -> Estimate:
+def estimate(values: Floats, *, groups: int | None = None, centred: bool = False) -> Estimate:
     """Returns the measured value, which is the first of `values`, with the percentile interval of its resamples, the others.
 
-    A resample in which the value is not defined (NaN: it holds no image of a class) is left out.
+    A resample in which the value is not defined (NaN: it holds no image of a class) is left out. The value lies in its
+    interval.
+
+    Args:
+        values: (1 + resamples,).
+        groups: Of how many groups a share was measured. Where all resamples are alike, as where no answer is wrong, they say
+            nothing, and the interval is that of Clopper & Pearson 1934, for so many independent answers.
+        centred: The value of a resample is larger on average than that of the set, as a calibration error's is, which any
+            imbalance adds to: the interval is shifted by the difference of the means. Of a share.
     """
     value, resampled = values[0], values[1:]
     defined = resampled[~np.isnan(resampled)]
@@ -98,4 +106,17 @@ def estimate(values: Floats) -> Estimate:
         return Estimate(None, None, None)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
-    return Estimate(float(value), float(low), float(high))
+    if groups is not None and low == high:
+        low, high = _exact(float(value), groups)
+    elif centred:
+        low, high = np.clip([low, high] - (defined.mean() - value), 0.0, 1.0)
+    return Estimate(float(value), float(min(low, value)), float(max(high, value)))
+
+
+def _exact(share: float, count: int) -> tuple[float, float]:
+    """Returns the interval of Clopper and Pearson of a share of so many independent answers."""
+    from scipy.stats import beta
+
+    tail, right = (1 - CONFIDENCE) / 2, share * count
+    low = beta.ppf(tail, right, count - right + 1) if right > 0 else 0.0
+    return float(low), float(beta.ppf(1 - tail, right + 1, count - right)) if right < count else 1.0

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tumorcls.data.dataset import ImageSet
 from tumorcls.errors import DataError
-from tumorcls.evaluation import metrics
+from tumorcls.evaluation import metrics, selective
 from tumorcls.evaluation.bootstrap import Resamples, draw_resamples, estimate
 from tumorcls.evaluation.metrics import Floats, Labels
 from tumorcls.evaluation.mistakes import Mistake, find_mistakes, most_confident
@@ -34,12 +34,14 @@ class Plan:
         severities: From 1 to 5, of each noise.
         seed: Of the corruptions and of the bootstrap.
         resamples: Number of bootstrap resamples behind every interval.
+        threshold: Confidence below which the model says nothing; None leaves out what comes of that.
     """
 
     noises: tuple[str, ...] = ()
     severities: tuple[int, ...] = SEVERITY_LEVELS
     seed: int = 0
     resamples: int = RESAMPLES
+    threshold: float | None = None
 
     @property
     def conditions(self) -> list[tuple[str, int]]:
@@ -99,6 +101,7 @@ def measure(
     conditions: list[Condition] = []
     curves: dict[str, list[Floats]] = {}
     clean, clean_f1 = _score(test.labels, predictions.clean, resamples)
+    threshold = plan.threshold
     for (noise, severity), probabilities in predictions.noisy.items():
         scores, macro_f1 = _score(test.labels, probabilities, resamples)
         conditions.append(Condition(noise, severity, scores))
@@ -113,9 +116,12 @@ def measure(
         resamples=plan.resamples,
         clean=clean,
         noisy=tuple(conditions),
-        summary=_summarise(metrics.noisy_f1(clean_f1, curves)) if conditions else None,
+        summary=_summarise(metrics.noisy_f1(clean_f1, curves), _balanced_groups(test.labels, resamples))
+        if conditions
+        else None,
         mistakes=tuple(_find_mistakes(predictions, test)),
         provenance=dict(provenance or {}),
+        selective=None if threshold is None else selective.measure(test.labels, predictions.clean, threshold, resamples),
     )
 
 
@@ -147,12 +153,14 @@ def _score(labels: Labels, probabilities: Floats, resamples: Resamples) -> tuple
     confusion = resamples.confusions(labels, predicted, classes)
     calibration = resamples.measured(metrics.calibration_sums(labels, probabilities))
     macro_f1 = metrics.macro_f1(confusion)
+    all_groups, balanced = resamples.counts.shape[1], _balanced_groups(labels, resamples)
+    recalls = enumerate(metrics.recall(confusion).T)
     scores = Scores(
-        accuracy=estimate(metrics.accuracy(confusion)),
-        balanced_accuracy=estimate(metrics.balanced_accuracy(confusion)),
-        macro_f1=estimate(macro_f1),
-        calibration_error=estimate(metrics.calibration_error(calibration)),
-        recall=tuple(map(estimate, metrics.recall(confusion).T)),
+        accuracy=estimate(metrics.accuracy(confusion), groups=all_groups),
+        balanced_accuracy=estimate(metrics.balanced_accuracy(confusion), groups=balanced),
+        macro_f1=estimate(macro_f1, groups=balanced),
+        calibration_error=estimate(metrics.calibration_error(calibration), groups=all_groups, centred=True),
+        recall=tuple(estimate(values, groups=_groups_of(index, labels, resamples)) for index, values in recalls),
         precision=_optional(metrics.precision(confusion[0])),
         f1=_optional(metrics.f1(confusion[0])),
         roc_auc=tuple(metrics.roc_auc(labels, probabilities)),
@@ -163,12 +171,23 @@ def _score(labels: Labels, probabilities: Floats, resamples: Resamples) -> tuple
     return scores, macro_f1
 
 
+def _groups_of(label: int, labels: Labels, resamples: Resamples) -> int:
+    return len(np.unique(resamples.group[labels == label]))
+
+
+def _balanced_groups(labels: Labels, resamples: Resamples) -> int:
+    """Returns how many groups a mean over classes rests on: as if each class had no more than the smallest one."""
+    present = np.unique(labels).tolist()
+    return len(present) * min(_groups_of(label, labels, resamples) for label in present)
+
+
 def _optional(values: Floats) -> tuple[float | None, ...]:
     return tuple(None if np.isnan(value) else value for value in values.tolist())
 
 
-def _summarise(f1: metrics.NoisyF1) -> Summary:
-    return Summary(estimate(f1.noisy), estimate(f1.robust), estimate(f1.worst), f1.worst_noise)
+def _summarise(f1: metrics.NoisyF1, groups: int) -> Summary:
+    noisy, robust, worst = (estimate(values, groups=groups) for values in (f1.noisy, f1.robust, f1.worst))
+    return Summary(noisy, robust, worst, f1.worst_noise)
 
 
 def _find_mistakes(predictions: Predictions, test: ImageSet) -> list[Mistake]:
@@ -180,7 +199,8 @@ def _find_mistakes(predictions: Predictions, test: ImageSet) -> list[Mistake]:
         for mistake in find_mistakes(probabilities, test.labels, test.keys, among=right, noise=noise, severity=severity)
     ]
     clean = find_mistakes(predictions.clean, test.labels, test.keys)
-    return most_confident(clean, test.groups) + most_confident(under_noise, test.groups)
+    found = most_confident(clean, test.groups) + most_confident(under_noise, test.groups)
+    return [replace(mistake, file=test.names[mistake.image]) for mistake in found] if test.names else found
 
 
 def _fingerprint(test: ImageSet) -> str:

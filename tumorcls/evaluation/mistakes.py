@@ -26,6 +26,7 @@ class Mistake:
         confidence: The probability of that class.
         noise: None for a clean image.
         severity: Of the noise; 0 for a clean image.
+        file: The name of its file in its set; empty where that is not known.
     """
 
     image: int
@@ -35,6 +36,7 @@ class Mistake:
     confidence: Share
     noise: str | None = None
     severity: int = 0
+    file: Annotated[str, Field(max_length=1000)] = ""
 
 
 def find_mistakes(

@@ -11,6 +11,7 @@ from tumorcls.errors import DataError, one_line, reason
 from tumorcls.evaluation.bootstrap import Estimate, Finite
 from tumorcls.evaluation.metrics import Bin
 from tumorcls.evaluation.mistakes import Mistake
+from tumorcls.evaluation.selective import Selective
 from tumorcls.files import read_whole, write_whole
 from tumorcls.noise.kinds import NOISES
 from tumorcls.noise.severity import SEVERITY_LEVELS
@@ -124,6 +125,7 @@ class Evaluation:
         mistakes: The most confident wrong predictions, clean ones first.
         relative: None without a reference model.
         provenance: Where model and data come from, in words: commit, versions, hashes.
+        selective: What it is worth that the model may say nothing; None where that was not measured.
     """
 
     name: _Name
@@ -141,6 +143,7 @@ class Evaluation:
     provenance: Annotated[dict[_Name, Annotated[str, Field(max_length=2000)]], Field(max_length=_MAX_SHOWN)] = field(
         default_factory=dict
     )
+    selective: Selective | None = None
 
     @property
     def noises(self) -> tuple[str, ...]:

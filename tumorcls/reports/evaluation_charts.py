@@ -1,19 +1,25 @@
-"""Draws the charts of the evaluation page, as Plotly figures."""
+"""Draws the charts of the evaluation page, as Plotly figures: small ones, a panel for each noise, as a telephone needs them."""
 
 from collections.abc import Sequence
 from html import escape
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from tumorcls.evaluation.bootstrap import Estimate
 from tumorcls.evaluation.record import Evaluation, Scores
+from tumorcls.evaluation.selective import Selective
 from tumorcls.labels import words
 from tumorcls.reports.page import COLOURS, number
 
 _BANDS = "rgba(0, 114, 178, 0.18)"
 _REFERENCE = "#777777"
-_COLUMNS = 4
+_CLEAR = "rgba(0, 0, 0, 0)"  # the ground is the page's
+
+Panels = list[tuple[str, go.Figure]]
+"""Figures side by side, each with its title."""
+
+Legend = list[tuple[str, str]]
+"""What the lines are called, and their colours."""
 
 
 def _text(name: str) -> str:
@@ -26,53 +32,58 @@ def title_of(name: str) -> str:
     return words(name).capitalize()
 
 
-def robustness_curves(evaluation: Evaluation, reference: Evaluation | None) -> go.Figure:
+def robustness_curves(evaluation: Evaluation, reference: Evaluation | None) -> tuple[Panels, Legend]:
     """Macro-F1 by severity for each noise, with its 95% band, next to the reference's."""
-    figure = _severity_grid(evaluation, "macro-F1")
-    for panel, noise in enumerate(evaluation.noises):
+    panels: Panels = []
+    for noise in evaluation.noises:
+        figure = _severity_panel("macro-F1")
         curve = [(severity, scores.macro_f1) for severity, scores in _curve(evaluation, noise)]
         outline = [*((x, e.high) for x, e in curve), *((x, e.low) for x, e in reversed(curve))]
         x, y = zip(*outline, strict=True)
         band = {"fill": "toself", "fillcolor": _BANDS, "line": {"width": 0}, "mode": "lines", "hoverinfo": "skip"}
-        figure.add_scatter(x=x, y=y, showlegend=False, **band, **_place(panel))
-        _add_line(figure, panel, curve, evaluation.name, COLOURS[0])
+        figure.add_scatter(x=x, y=y, **band)
+        _add_line(figure, curve, COLOURS[0])
         if reference is not None and noise in reference.noises:
             theirs = [(severity, scores.macro_f1) for severity, scores in _curve(reference, noise)]
-            _add_line(figure, panel, theirs, reference.name, _REFERENCE, "dash")
-    return figure
+            _add_line(figure, theirs, _REFERENCE, "dash")
+        panels.append((title_of(noise), figure))
+    return panels, [(evaluation.name, COLOURS[0]), (reference.name, _REFERENCE)] if reference else []
 
 
-def recall_curves(evaluation: Evaluation) -> go.Figure:
+def recall_curves(evaluation: Evaluation) -> tuple[Panels, Legend]:
     """Recall of each class by severity for each noise."""
-    figure = _severity_grid(evaluation, "recall")
-    for panel, noise in enumerate(evaluation.noises):
-        for index, name in enumerate(evaluation.classes):
-            curve = [(severity, scores.recall[index]) for severity, scores in _curve(evaluation, noise)]
-            _add_line(figure, panel, curve, title_of(name), COLOURS[index])
-    return figure
+    colours = [COLOURS[index % len(COLOURS)] for index in range(len(evaluation.classes))]
+    panels: Panels = []
+    for noise in evaluation.noises:
+        figure = _severity_panel("recall")
+        for index, colour in enumerate(colours):
+            _add_line(figure, [(severity, scores.recall[index]) for severity, scores in _curve(evaluation, noise)], colour)
+        panels.append((title_of(noise), figure))
+    return panels, list(zip(map(title_of, evaluation.classes), colours, strict=True))
 
 
-def confusion_matrices(evaluation: Evaluation) -> go.Figure:
+def confusion_matrices(evaluation: Evaluation) -> Panels:
     """Confusion matrices, clean and under each noise at its hardest severity: shares of the true class, with the counts."""
-    shown = _clean_and_hardest(evaluation)
-    figure = _grid([name for name, _ in shown])
     names = [_text(title_of(name)) for name in evaluation.classes]
     said = {"texttemplate": "%{text}", "hovertemplate": "true %{y}, predicted %{x}: %{text} (%{z:.0%})<extra></extra>"}
-    for panel, (_, scores) in enumerate(shown):
+    scale = {"colorscale": "Blues", "zmin": 0, "zmax": 1, "showscale": False}
+    panels: Panels = []
+    for title, scores in _clean_and_hardest(evaluation):
         shares = [[count / max(sum(row), 1) for count in row] for row in scores.confusion]
-        figure.add_heatmap(z=shares, x=names, y=names, text=scores.confusion, coloraxis="coloraxis", **said, **_place(panel))
-    scale = {"colorscale": "Blues", "cmin": 0, "cmax": 1, "colorbar": {"title": "share of<br>true class", "tickformat": ".0%"}}
-    figure.update_layout(coloraxis=scale)
-    figure.update_yaxes(autorange="reversed")
-    return figure
+        figure = go.Figure()
+        figure.add_heatmap(z=shares, x=names, y=names, text=scores.confusion, **scale, **said)
+        figure.update_xaxes(title="predicted", automargin=True, tickangle=45)
+        figure.update_yaxes(title="true", automargin=True, autorange="reversed")
+        panels.append((title, _style(figure, 340)))
+    return panels
 
 
-def reliability_diagram(evaluation: Evaluation) -> go.Figure:
+def reliability_diagram(evaluation: Evaluation) -> tuple[go.Figure, Legend]:
     """Accuracy against confidence, clean and under each noise at its hardest severity; a larger mark is more images."""
     figure = go.Figure()
     line = {"color": _REFERENCE, "dash": "dot"}
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=line, name="perfectly calibrated", hoverinfo="skip")
-    images = len(evaluation.labels)
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=line, hoverinfo="skip")
+    images, legend = len(evaluation.labels), [("perfectly calibrated", _REFERENCE)]
     for index, (name, scores) in enumerate(_clean_and_hardest(evaluation)):
         bins, colour = scores.reliability, COLOURS[index % len(COLOURS)]
         figure.add_scatter(
@@ -82,13 +93,33 @@ def reliability_diagram(evaluation: Evaluation) -> go.Figure:
             mode="lines+markers",
             line={"color": colour, "width": 1.5},
             marker={"color": colour, "size": [5 + 25 * (b.count / images) ** 0.5 for b in bins]},
-            name=f"{name}: ECE {number(scores.calibration_error.value)}",
             hovertemplate="confidence %{x:.3f}, accuracy %{y:.3f}, %{customdata} images<extra></extra>",
         )
-    figure.update_layout(template="plotly_white", height=480, margin={"l": 60, "r": 20, "t": 30, "b": 50})
+        legend.append((f"{name}: ECE {number(scores.calibration_error.value)}", colour))
     figure.update_xaxes(title="confidence", range=[0, 1.02])
     figure.update_yaxes(title="accuracy", range=[0, 1.02])
-    return figure
+    return _style(figure, 440), legend
+
+
+def coverage_curve(selective: Selective) -> go.Figure:
+    """The share of wrong answers against the share of images that get one, with the model's own threshold as a star."""
+    figure = go.Figure()
+    said = "coverage %{x:.1%}, error %{y:.1%}, confidence %{customdata:.3f}<extra></extra>"
+    figure.add_scatter(
+        x=[point.coverage for point in selective.curve],
+        y=[point.error for point in selective.curve],
+        customdata=[point.threshold for point in selective.curve],
+        mode="lines",
+        line={"color": COLOURS[0], "width": 2, "shape": "hv"},
+        hovertemplate=said,
+    )
+    if selective.error.value is not None:
+        star = {"color": COLOURS[1], "symbol": "star", "size": 14}
+        here = {"x": [selective.coverage.value], "y": [selective.error.value], "customdata": [selective.threshold]}
+        figure.add_scatter(**here, mode="markers", marker=star, hovertemplate=said)
+    figure.update_xaxes(title="share of images that get an answer", range=[0, 1.02], tickformat=".0%")
+    figure.update_yaxes(title="share of wrong answers", rangemode="tozero", tickformat=".0%")
+    return _style(figure, 360)
 
 
 def _clean_and_hardest(evaluation: Evaluation) -> list[tuple[str, Scores]]:
@@ -101,30 +132,20 @@ def _curve(evaluation: Evaluation, noise: str) -> list[tuple[int, Scores]]:
     return [(0, evaluation.clean), *((condition.severity, condition.scores) for condition in evaluation.under(noise))]
 
 
-def _add_line(
-    figure: go.Figure, panel: int, curve: Sequence[tuple[int, Estimate]], name: str, colour: str, dash: str = "solid"
-) -> None:
+def _add_line(figure: go.Figure, curve: Sequence[tuple[int, Estimate]], colour: str, dash: str = "solid") -> None:
     x, y, text = zip(*((severity, estimate.value, str(estimate)) for severity, estimate in curve), strict=True)
     said = {"text": text, "hovertemplate": "severity %{x}: %{text}<extra></extra>"}
-    shown = {"name": _text(name), "legendgroup": _text(name), "showlegend": panel == 0, "mode": "lines+markers", **said}
-    figure.add_scatter(x=x, y=y, line={"color": colour, "dash": dash}, **shown, **_place(panel))
+    figure.add_scatter(x=x, y=y, mode="lines+markers", line={"color": colour, "dash": dash}, **said)
 
 
-def _severity_grid(evaluation: Evaluation, measure: str) -> go.Figure:
-    figure = _grid([title_of(noise) for noise in evaluation.noises])
+def _severity_panel(measure: str) -> go.Figure:
+    figure = go.Figure()
     figure.update_xaxes(title="severity (0 is clean)", dtick=1)
-    figure.update_yaxes(range=[0, 1.02])
-    figure.update_yaxes(title=measure, col=1)
-    legend = {"orientation": "h", "y": 1.0, "yref": "container", "yanchor": "top", "x": 0}
-    return figure.update_layout(legend=legend, margin_t=90)
+    figure.update_yaxes(title=measure, range=[0, 1.02])
+    return _style(figure, 280)
 
 
-def _grid(titles: list[str]) -> go.Figure:
-    rows, columns = -(-len(titles) // _COLUMNS), min(_COLUMNS, len(titles))
-    figure = make_subplots(rows, columns, subplot_titles=titles, shared_yaxes=True, vertical_spacing=0.34 / rows)
-    margin = {"l": 60, "r": 20, "t": 50, "b": 50}
-    return figure.update_layout(template="plotly_white", margin=margin, height=330 * rows + 70)
-
-
-def _place(panel: int) -> dict[str, int]:
-    return {"row": panel // _COLUMNS + 1, "col": panel % _COLUMNS + 1}
+def _style(figure: go.Figure, height: int) -> go.Figure:
+    clear = {"paper_bgcolor": _CLEAR, "plot_bgcolor": _CLEAR}
+    margin = {"l": 60, "r": 20, "t": 20, "b": 55}
+    return figure.update_layout(template="plotly_white", height=height, margin=margin, showlegend=False, **clear)

@@ -26,17 +26,27 @@ def render_page(evaluation: Evaluation, images: Rows | None = None, reference: E
         images: uint8 (n, h, w, 3) test images in the order of the evaluation, for the pictures of mistakes; None shows none.
         reference: A second model, drawn next to the first in the robustness curves.
     """
-    figures = {"confusion": charts.confusion_matrices(evaluation), "reliability": charts.reliability_diagram(evaluation)}
-    if evaluation.noisy:
-        figures["robustness"] = charts.robustness_curves(evaluation, reference)
-        figures["recall"] = charts.recall_curves(evaluation)
-    drawn = {name: chart(figure) for name, figure in figures.items()}
+    robustness, compared = charts.robustness_curves(evaluation, reference)
+    recall, classes = charts.recall_curves(evaluation)
+    reliability, conditions = charts.reliability_diagram(evaluation)
+    panels = {
+        "robustness": robustness,
+        "recall": recall,
+        "confusion": charts.confusion_matrices(evaluation),
+        "reliability": [("", reliability)],
+        "coverage": [("", charts.coverage_curve(evaluation.selective))] if evaluation.selective else [],
+    }
+    drawn = {name: [(title, chart(figure)) for title, figure in figures] for name, figures in panels.items()}
     relative = () if evaluation.relative is None else evaluation.relative.errors
     return render(
         "reports/evaluation.html",
         evaluation=evaluation,
-        scripts=[Markup("<script>{}</script>").format(Markup(get_plotlyjs())), *drawn.values()],
+        scripts=[
+            Markup("<script>{}</script>").format(Markup(get_plotlyjs())),
+            *(figure for figures in drawn.values() for _, figure in figures),
+        ],
         charts=drawn,
+        legends={"robustness": compared, "recall": classes, "reliability": conditions},
         by_class=list(_by_class(evaluation)),
         relative_errors=[(title_of(error.noise), error.be, error.rbe) for error in relative],
         mistakes=[(mistake, _picture(mistake, images, evaluation.noise_seed)) for mistake in evaluation.mistakes],

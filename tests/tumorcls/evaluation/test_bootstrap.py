@@ -53,4 +53,20 @@ def test_what_is_not_defined_has_no_estimate():
     assert str(Estimate(None, None, None)) == "not defined"
     found = estimate(np.array([0.5, np.nan, 0.4, 0.6]))
     assert found.low == pytest.approx(0.4, abs=0.01)
-    assert str(estimate(np.array([0.5, 0.5, 0.5]))) == "0.500 (0.500 to 0.500)"
+
+
+def test_where_nothing_is_wrong_the_interval_is_that_of_so_many_groups():
+    found = estimate(np.ones(50), groups=20)
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(0.025 ** (1 / 20))
+    assert str(found) == "1.000 (0.832 to 1.000)"
+    assert estimate(np.zeros(50), groups=20).high == pytest.approx(1 - 0.025 ** (1 / 20))
+    some = estimate(np.full(50, 0.5), groups=1)
+    assert some.low < 0.05 < 0.95 < some.high
+
+
+def test_a_value_lies_in_its_interval():
+    biased = estimate(np.array([0.02, *np.linspace(0.03, 0.09, 200)]), centred=True)
+    assert biased.low <= 0.02 <= biased.high < 0.06
+    plain = estimate(np.array([0.02, *np.linspace(0.03, 0.09, 200)]))
+    assert plain.low == 0.02

@@ -28,7 +28,8 @@ def evaluate(name, seed, noises=NOISES, labels=LABELS):
         return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
     noisy = {(noise, severity): predictions() for noise in noises for severity in range(1, 6)}
-    return measure(Predictions(predictions(), noisy), image_set(labels), Plan(resamples=50), name=name)
+    test = replace(image_set(labels), names=tuple(f"sartaj/Testing/{at}.jpg" for at in range(len(labels))))
+    return measure(Predictions(predictions(), noisy), test, Plan(resamples=50, threshold=0.7), name=name)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,8 @@ def test_one_page_that_needs_no_network_and_says_what_it_is_not_for(images):
         *("Robustness relative to the reference", "Every condition", "How it was measured"),
     ):
         assert f">{heading}</h" in page
-    assert without_plotly(page).count('class="plotly-graph-div"') == 4
+    panels = 2 * len(NOISES) + 1 + len(NOISES) + 2  # curves and recalls, matrices, reliability and coverage
+    assert without_plotly(page).count('class="plotly-graph-div"') == panels
     assert "the seed's recipe" in page or "the seed&#x27;s recipe" in page
 
 
@@ -74,6 +76,36 @@ def test_mistakes_are_shown_with_their_pictures(images):
     page = without_plotly(render_page(evaluation, images))
     assert page.count("data:image/jpeg;base64,") == len(evaluation.mistakes) > 0
     assert "data:image" not in without_plotly(render_page(evaluation))
+
+
+def test_mistakes_are_called_by_their_files(images):
+    evaluation = evaluate("tuned", 0)
+    page = without_plotly(render_page(evaluation, images))
+    assert all(f"<code>sartaj/Testing/{mistake.image}.jpg</code>" in page for mistake in evaluation.mistakes)
+    unnamed = replace(evaluation, mistakes=tuple(replace(mistake, file="") for mistake in evaluation.mistakes))
+    assert f"<code>{evaluation.mistakes[0].key[:12]}</code>" in render_page(unnamed)
+
+
+def test_coverage_and_error_are_on_the_page(images):
+    evaluation = evaluate("tuned", 0)
+    page = without_plotly(render_page(evaluation, images))
+    assert ">Coverage and error</h2>" in page
+    assert f"a share of\n{evaluation.selective.coverage} gets an answer there" in page
+    assert Evaluation.from_json(evaluation.to_json()) == evaluation
+    assert "Coverage and error" not in without_plotly(render_page(replace(evaluation, selective=None)))
+
+
+def test_every_estimate_lies_in_its_interval_and_none_is_a_point(images):
+    labels = np.arange(40) % 4
+    right = np.eye(4)[labels] * 0.9 + 0.025
+    told = measure(Predictions(right, {("gaussian", 1): right}), image_set(labels), Plan(resamples=50, threshold=0.5))
+    assert "1.000 (1.000 to 1.000)" not in render_page(told)
+    for seed in range(5):
+        for text in re.findall(
+            r"[\d.]+ \([\d.]+ to [\d.]+\)", evaluate("m", seed).to_json() + without_plotly(render_page(evaluate("m", seed)))
+        ):
+            value, low, high = map(float, re.findall(r"[\d.]+", text))
+            assert low <= value <= high
 
 
 def test_names_are_escaped(images):

@@ -1,0 +1,59 @@
+"""How often a model may say nothing, and how often it then errs: coverage against error, on the images that were measured."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from tumorcls.evaluation.bootstrap import Estimate, Resamples, estimate
+from tumorcls.evaluation.metrics import Floats, Labels, Share
+
+_POINTS = 60
+
+
+@dataclass(frozen=True)
+class Operating:
+    """A threshold of confidence: what share of the images gets an answer there, and what share of these answers is wrong."""
+
+    threshold: Share
+    coverage: Share
+    error: Share
+
+
+@dataclass(frozen=True)
+class Selective:
+    """A model that answers only where it is sure enough (Geifman & El-Yaniv 2017, sec. 2).
+
+    Attributes:
+        curve: From the surest images to all of them.
+        threshold: What the model itself has.
+        coverage: Share of the images that get an answer there.
+        error: Share of these answers that is wrong.
+    """
+
+    curve: Annotated[tuple[Operating, ...], Field(max_length=200)]
+    threshold: Share
+    coverage: Estimate
+    error: Estimate
+
+
+def measure(labels: Labels, probabilities: Floats, threshold: float, resamples: Resamples) -> Selective:
+    """Returns coverage against error of probabilities (n, k), and both, with intervals, at a threshold."""
+    confidence, wrong = probabilities.max(axis=1), probabilities.argmax(axis=1) != labels
+    answered = confidence >= threshold
+    sums = resamples.measured(np.stack([np.ones(len(labels)), answered, answered & wrong], axis=1).astype(np.float64))
+    error = np.full(len(sums), np.nan)
+    np.divide(sums[:, 2], sums[:, 1], out=error, where=sums[:, 1] > 0)
+    groups = len(np.unique(resamples.group[answered]))
+    coverage = estimate(sums[:, 1] / sums[:, 0], groups=resamples.counts.shape[1])
+    return Selective(_curve(confidence, wrong), threshold, coverage, estimate(error, groups=groups))
+
+
+def _curve(confidence: Floats, wrong: np.ndarray) -> tuple[Operating, ...]:
+    order = np.argsort(-confidence, kind="stable")
+    error = np.cumsum(wrong[order]) / np.arange(1, len(order) + 1)
+    # A threshold lets in all images of its confidence: only the last of equals is one.
+    ends = np.flatnonzero(np.append(np.diff(confidence[order]) != 0, True))
+    chosen = ends[np.unique(np.linspace(0, len(ends) - 1, min(_POINTS, len(ends))).round().astype(int))]
+    return tuple(Operating(float(confidence[order][i]), float((i + 1) / len(order)), float(error[i])) for i in chosen)
