@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,11 +34,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Task:
-    """The title that a table has, the space as a study file writes it, and how curves are had."""
+    """The title that a table has, the space as a study file writes it, and how curves are had, under a name of their own."""
 
     title: str
     space: str
     record: Callable[[int], list[Curve]]
+    curves: str
 
 
 def spec_of(space: str, tables: str = "", seed: int = 0) -> Any:
@@ -55,10 +57,10 @@ def random_configs(space: dict[str, BaseDistribution], count: int) -> list[optun
     return [study.ask(space) for _ in range(count)]
 
 
-def record_phantoms(count: int) -> list[Curve]:
-    """The classifier's head on 2,000 generated images: annealed learning rates, values of trials that a few images decide."""
+def record_phantoms(count: int, data: str = "phantoms:2000") -> list[Curve]:
+    """The classifier's head on generated images: annealed learning rates, values of trials that a few images decide."""
     weights = os.environ.get("TUMORCLS_WEIGHTS", "imagenet")
-    settings = {"data": ["phantoms:2000"], "weights": weights, "image_size": 64, "trainable_from": "head", "views": 2}
+    settings = {"data": [data], "weights": weights, "image_size": 64, "trainable_from": "head", "views": 2}
     objective = build({**settings, "batch_norm": "freeze"})
     curves = []
     for at, trial in enumerate(random_configs(spec_of(SPACE).space, count)):
@@ -109,15 +111,26 @@ def record_digits(count: int) -> list[Curve]:
     return curves
 
 
+def shipped_space() -> str:
+    """Returns the table with priors that a study of the head is shipped with."""
+    study = (Path(__file__).parents[2] / "studies" / "brain-mri-head.toml").read_text()
+    return f"\n[space]{study.partition('[space]')[2].partition('[objective]')[0]}"
+
+
+_UNSEEN = "phantoms:800:7"
+"""Generated images that nothing was chosen on."""
+
 TASKS = {
-    "phantoms": Task("phantoms:2000 at 64 pixels, EfficientNetB0's head", SPACE, record_phantoms),
-    "digits": Task("scikit-learn's digits, one hidden layer", DIGITS_SPACE, record_digits),
+    "phantoms": Task("phantoms:2000 at 64 pixels, EfficientNetB0's head", SPACE, record_phantoms, "phantoms"),
+    "unseen": Task(f"{_UNSEEN} at 64 pixels, EfficientNetB0's head", SPACE, partial(record_phantoms, data=_UNSEEN), "unseen"),
+    "unseen, priors": Task(f"{_UNSEEN}, priors of studies/", shipped_space(), partial(record_phantoms, data=_UNSEEN), "unseen"),
+    "digits": Task("scikit-learn's digits, one hidden layer", DIGITS_SPACE, record_digits, "digits"),
 }
 
 
 def read_curves(task: str, configs: int) -> list[Curve]:
     """Returns the curves of a task, trained where they are not there yet."""
-    path = cache_folder() / "curves" / f"{task}-{configs}.json"
+    path = cache_folder() / "curves" / f"{TASKS[task].curves}-{configs}.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps([asdict(curve) for curve in TASKS[task].record(configs)]))
