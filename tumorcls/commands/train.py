@@ -10,6 +10,7 @@ from tumorcls import DISCLAIMER
 from tumorcls.data.image_files import shown
 
 if TYPE_CHECKING:
+    from tumorcls.data.dataset import Part
     from tumorcls.model.calibration import Calibration
 
 
@@ -70,6 +71,7 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
     if final:
         click.echo("Once more, on training and validation images.")
         fitted = trainer.fit(config, chosen_seed, on_epoch_end, final=True)
+    parts: tuple[Part, ...] = ("train", "validation")
     provenance = {
         "exported": file.provenance,
         "seed": chosen_seed,
@@ -77,6 +79,7 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
         "split_sha256": trainer.prepared.split_sha256,
         **measured_with,
         "validation": scores,
+        **{f"{part}_images": trainer.images(part, config.image_size).class_counts() for part in parts},
         "trained_on": "training and validation images" if final else "training images",
         **package_versions(),
     }

@@ -4,14 +4,17 @@ The sections (``card.md``) follow Mitchell et al. 2019, "Model Cards for Model R
 file or from its evaluation; nothing is measured here.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup
 
 from tumorcls.config.train_config import VIEW_FIELDS
 from tumorcls.errors import DataError
+from tumorcls.evaluation.bootstrap import Estimate
 from tumorcls.evaluation.record import Evaluation
 from tumorcls.labels import words
 from tumorcls.model.saved_model import SavedModel
@@ -19,10 +22,46 @@ from tumorcls.noise.kinds import NOISES
 from tumorcls.noise.severity import SEVERITIES
 from tumorcls.reports.page import environment, number, render
 
+_FRONT = "---\n"
+_CLAIM = (
+    ("What is it for, and what not?", "above"),
+    ("Where do the images come from?", "public sets, named above; how their images were chosen is open"),
+    ("Who are the patients: age, sex, disease, treatment?", "open: the sets do not say"),
+    ("Were images made anonymous, and how?", "open: the sets do not say"),
+    ("Which scanners, sequences and sites?", "open: the sets do not say"),
+    (
+        "What is the reference standard, and who set it?",
+        "the labels of the sets; who set them, and how sure they were, is open",
+    ),
+    ("How were images prepared?", "decoded, padded to a square, resized; `tumorcls prepare` lists what was left out"),
+    ("How were training, validation and test kept apart?", "by groups of near-duplicates; the counts are above"),
+    ("Was the number of images planned?", "open: all that there were"),
+    ("What is the model, and how was it trained and chosen?", "above"),
+    ("How sure are the results?", "95% intervals, above"),
+    ("How robust is it?", "under simulated noise, above; under real artefacts, open"),
+    ("Can its answers be explained?", "by class activation maps, which were not validated"),
+    ("Does it hold on data of another hospital?", "open: not tested"),
+    ("Is it as good as people?", "open: not compared"),
+    ("Is it fair to groups of patients?", "open: the sets name none"),
+    ("Can it be made again?", "code, settings, seed and fingerprints are on this card"),
+)
+"""What CLAIM asks (Tejani et al. 2024, "Checklist for Artificial Intelligence in Medical Imaging: 2024 Update"), in short."""
+
 _LONGEST = 500  # letters of a text from the model's file
 _MARKUP = re.compile(r"[\\`*\[\]<>&|~]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
 _TRAINING = (
-    *("image_size", "weights", "trainable_from", "batch_norm", "epochs", "batch_size", "learning_rate", "schedule", "dropout"),
+    *(
+        "image_size",
+        "weights",
+        "trainable_from",
+        "batch_norm",
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "schedule",
+        "optimizer",
+    ),
+    "dropout",
     *("label_smoothing", *VIEW_FIELDS, "views"),
 )
 _PACKAGES = ("tumorcls", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy")
@@ -53,42 +92,49 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str) -> str:
     exported, data = provenance.get("exported"), config["data"]
     hashes = [(words(key), _cell(provenance[key])) for key in ("manifest_sha256", "split_sha256") if key in provenance]
     settings = {**config, "weights": Path(config["weights"]).name}
+    relative = () if evaluation.relative is None else evaluation.relative.errors
     clean, noises = evaluation.clean, [(noise, evaluation.under(noise)) for noise in evaluation.noises]
-    card = (
-        environment()
-        .overlay(finalize=_markdown)
-        .get_template("reports/card.md")
-        .render(
-            name=name,
-            model=model,
-            evaluation=evaluation,
-            identity=[
-                ("Weights", _cell(model.sha256)),
-                *((f"Made with {package}", version) for package, version in provenance.items() if package in _PACKAGES),
-            ],
-            exported=[(words(key), value) for key, value in exported.items() if not isinstance(value, Mapping | list)]
-            if isinstance(exported, Mapping)
-            else [],
-            trained_on=provenance.get("trained_on", "not on record"),
-            seed=provenance.get("seed", "not on record"),
-            # Where they lay is nobody else's business.
-            folders=Markup(", ").join(_code(Path(folder).name) for folder in ([data] if isinstance(data, str) else data)),
-            settings=[*hashes, *((words(key), _value(settings[key])) for key in _TRAINING)],
-            classes=[words(label) for label in model.classes],
-            by_class=[
-                (words(label), sum(clean.confusion[i]), clean.recall[i], number(clean.precision[i]), number(clean.f1[i]))
-                for i, label in enumerate(evaluation.classes)
-            ],
-            by_noise=[
-                (
-                    words(noise),
-                    NOISES[noise].parameter,
-                    *(f"{c.scores.macro_f1} at {SEVERITIES[noise][c.severity - 1]:g}" for c in (conditions[0], conditions[-1])),
-                )
-                for noise, conditions in noises
-            ],
-            recalls=[(words(noise), *conditions[-1].scores.recall) for noise, conditions in noises],
-        )
+    reader = environment().overlay(finalize=_markdown)
+    reader.filters = {**reader.filters, "yaml": _yaml}
+    card = reader.get_template("reports/card.md").render(
+        name=name,
+        model=model,
+        evaluation=evaluation,
+        identity=[
+            ("Weights", _cell(model.sha256)),
+            *hashes,
+            *((f"Made with {package}", version) for package, version in provenance.items() if package in _PACKAGES),
+        ],
+        exported=[(words(key), _value(value)) for key, value in exported.items() if not isinstance(value, Mapping | list)]
+        if isinstance(exported, Mapping)
+        else [],
+        trained_on=provenance.get("trained_on", "not on record"),
+        seed=provenance.get("seed", "not on record"),
+        # Where they lay is nobody else's business.
+        folders=Markup(", ").join(_code(Path(folder).name) for folder in ([data] if isinstance(data, str) else data)),
+        settings=[(words(key), _value(settings[key])) for key in _TRAINING if key in settings],
+        measured=_measured(evaluation),
+        sources=evaluation.provenance.get("sources", "not on record"),
+        finalists=_finalists(exported),
+        counts=_counts(provenance, evaluation),
+        relative=[(words(error.noise), error.be, error.rbe) for error in relative],
+        generated=all(str(folder).startswith("phantoms") for folder in ([data] if isinstance(data, str) else data)),
+        several_sources=not isinstance(data, str) and len(data) > 1,
+        claim=_CLAIM,
+        classes=[words(label) for label in model.classes],
+        by_class=[
+            (words(label), sum(clean.confusion[i]), clean.recall[i], number(clean.precision[i]), number(clean.f1[i]))
+            for i, label in enumerate(evaluation.classes)
+        ],
+        by_noise=[
+            (
+                words(noise),
+                NOISES[noise].parameter,
+                *(f"{c.scores.macro_f1} at {SEVERITIES[noise][c.severity - 1]:g}" for c in (conditions[0], conditions[-1])),
+            )
+            for noise, conditions in noises
+        ],
+        recalls=[(words(noise), *conditions[-1].scores.recall) for noise, conditions in noises],
     )
     return f"{card}\n"
 
@@ -97,8 +143,15 @@ def render_page(card: str, name: str) -> str:
     """Returns a card as one HTML page that opens offline. It has no links and no pictures, whatever the card says."""
     from markdown_it import MarkdownIt
 
+    if card.startswith(_FRONT):  # what a machine reads of it
+        card = card.partition(f"\n{_FRONT}")[2]
     reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link", "autolink", "reference"])
     return render("reports/card.html", scripts=[], name=name, body=Markup(reader.render(card)))
+
+
+def _yaml(text: str) -> Markup:
+    """Returns a text as YAML has it, which takes JSON's."""
+    return Markup(json.dumps(_line(text)))
 
 
 def _markdown(value: object) -> Markup:
@@ -122,4 +175,29 @@ def _line(text: str) -> str:
 
 
 def _value(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 0.1 else f"{value:.3f}"
+    return ", ".join(map(_value, value)) if isinstance(value, list) else str(value)
+
+
+def _measured(evaluation: Evaluation) -> list[tuple[str, str, Estimate]]:
+    """Returns the results for Hugging Face: its name of a metric, ours, and the value."""
+    clean = evaluation.clean
+    noisy = [("f1", "Macro-F1, mean over noises and severities", evaluation.summary.noisy_f1)] if evaluation.summary else []
+    return [("accuracy", "Accuracy, clean", clean.accuracy), ("f1", "Macro-F1, clean", clean.macro_f1), *noisy]
+
+
+def _finalists(exported: object) -> list[tuple[str, str]]:
+    table = exported.get("finalists") if isinstance(exported, Mapping) else None
+    shown = table.items() if isinstance(table, Mapping) else ()
+    return [(words(str(key)), _value(value)) for key, value in shown]
+
+
+def _counts(provenance: Mapping[str, Any], evaluation: Evaluation) -> list[tuple[str, ...]]:
+    """Returns how many images of each class each part has; the test part's alone where the model says nothing."""
+    rows = []
+    for part in ("train", "validation"):
+        counts = provenance.get(f"{part}_images")
+        if isinstance(counts, Mapping):
+            rows.append((part, *(str(counts.get(name, 0)) for name in evaluation.classes)))
+    return [*rows, ("test", *(str(sum(row)) for row in evaluation.clean.confusion))]

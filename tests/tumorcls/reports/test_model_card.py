@@ -1,15 +1,18 @@
+import re
 from dataclasses import replace
 from html import escape
 
 import keras
 import numpy as np
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from tests.browser import problems
 from tests.tumorcls.pictures import image_set
 from tumorcls import DISCLAIMER
 from tumorcls.errors import DataError
 from tumorcls.evaluation.evaluate import Plan, evaluate_model
+from tumorcls.evaluation.robustness import compare
 from tumorcls.labels import CLASSES
 from tumorcls.model.calibration import Calibration
 from tumorcls.model.saved_model import SavedModel
@@ -20,7 +23,11 @@ from tumorcls.reports.model_card import render_page, write_card
 def model(make_config):
     network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(4)])
     provenance = {
-        "exported": {"study": "brain|mri", "trial": 7, "value": 0.83},
+        "exported": {
+            **{"study": "brain|mri", "trial": 7, "value": 0.8312345678},
+            "finalists": {"study": "brain|mri.finalists", "mean": 0.81234, "seeds": [1, 2], "values": [0.8, 0.82468]},
+        },
+        "train_images": {"glioma": 11, "meningioma": 12, "no_tumor": 13, "pituitary": 14},
         "seed": 3,
         "trained_on": "training images",
         "manifest_sha256": "aaa111",
@@ -55,6 +62,51 @@ def test_numbers_are_those_of_model_and_evaluation(model, evaluation):
     for fact in ("temperature of 1.37", "120 validation", "confidence of 0.621", "87.5% got an answer", "4.3% of these"):
         assert fact in card
     assert DISCLAIMER in card
+
+
+def test_what_a_machine_reads_is_what_hugging_face_reads(model, evaluation):
+    name = 'a "name": {x} # \n---'
+    front = write_card(replace(model, config=model.config), evaluation, name).split("\n---\n")[0].removeprefix("---\n")
+    told = yaml.safe_load(front)
+    assert (told["library_name"], told["pipeline_tag"]) == ("keras", "image-classification")
+    [index] = told["model-index"]
+    assert index["name"] == 'a "name": {x} # ---'
+    [result] = index["results"]
+    assert result["task"] == {"type": "image-classification"}
+    assert set(result["dataset"]) >= {"name", "type"}
+    assert result["metrics"][0] == {"type": "accuracy", "name": "Accuracy, clean", "value": 1.0}
+    assert "library_name" not in render_page(write_card(model, evaluation, name), "model")
+
+
+def test_results_come_before_hashes_and_figures_have_three_digits(model, evaluation):
+    card = write_card(model, evaluation, "model")
+    assert card.index("How it did on the test part") < card.index("How it was found") < card.index("`aaa111`")
+    assert not re.search(r"\b0\.\d{4,}", card)
+    for fact in ("| value | 0.831 |", "| mean | 0.812 |", "| values | 0.800, 0.825 |", "| optimizer | adam |"):
+        assert fact in card
+    assert "| train | 11 | 12 | 13 | 14 |" in card
+    assert "| test | 6 | 6 | 6 | 6 |" in card
+
+
+def test_what_it_cannot_say_is_said_to_be_open(model, evaluation):
+    card = write_card(model, evaluation, "model")
+    assert "None was measured on the same test images." in card
+    assert "Does it hold on data of another hospital? | open: not tested |" in card
+    found = {**model.provenance, "exported": {"study": "s", "trial": 7}}
+    assert "no finalists are on record" in write_card(replace(model, provenance=found), evaluation, "model")
+    against = compare(evaluation, replace(evaluation, name="hand-picked"))
+    assert "divided by those of hand-picked" in write_card(model, against, "model")
+
+
+def test_nothing_is_said_of_sources_and_patients_that_are_not_there(model, evaluation):
+    def card(*folders):
+        return write_card(replace(model, config=model.config.model_copy(update={"data": folders})), evaluation, "model")
+
+    assert "learn the source" not in card("sartaj")
+    assert "learn the source" in card("sartaj", "nickparvar")
+    assert "Patients are not named" in card("sartaj")
+    assert "Patients are not named" not in card("phantoms:64")
+    assert "Its images are generated." in card("phantoms:64")
 
 
 def test_a_model_that_is_never_uncertain_says_so(model, evaluation):
