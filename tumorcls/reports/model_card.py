@@ -23,8 +23,7 @@ from tumorcls.noise.severity import SEVERITIES
 from tumorcls.reports.page import environment, number, render
 
 _FRONT = "---\n"
-_CLAIM = (
-    ("What is it for, and what not?", "above"),
+_OF_PEOPLE = (
     ("Where do the images come from?", "public sets, named above; how their images were chosen is open"),
     ("Who are the patients: age, sex, disease, treatment?", "open: the sets do not say"),
     ("Were images made anonymous, and how?", "open: the sets do not say"),
@@ -33,7 +32,13 @@ _CLAIM = (
         "What is the reference standard, and who set it?",
         "the labels of the sets; who set them, and how sure they were, is open",
     ),
-    ("How were images prepared?", "decoded, padded to a square, resized; `tumorcls prepare` lists what was left out"),
+    ("Is it fair to groups of patients?", "open: not measured"),
+)
+"""What is asked of images of people, and not of generated ones."""
+
+_CLAIM = (
+    ("What is it for, and what not?", "above"),
+    ("How were images prepared?", "decoded, padded to a square, resized; tumorcls audit lists what was left out"),
     ("How were training, validation and test kept apart?", "by groups of near-duplicates; the counts are above"),
     ("Was the number of images planned?", "open: all that there were"),
     ("What is the model, and how was it trained and chosen?", "above"),
@@ -42,7 +47,6 @@ _CLAIM = (
     ("Can its answers be explained?", "by class activation maps, which were not validated"),
     ("Does it hold on data of another hospital?", "open: not tested"),
     ("Is it as good as people?", "open: not compared"),
-    ("Is it fair to groups of patients?", "open: the sets name none"),
     ("Can it be made again?", "code, settings, seed and fingerprints are on this card"),
 )
 """What CLAIM asks (Tejani et al. 2024, "Checklist for Artificial Intelligence in Medical Imaging: 2024 Update"), in short."""
@@ -92,6 +96,7 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str) -> str:
     exported, data = provenance.get("exported"), config["data"]
     hashes = [(words(key), _cell(provenance[key])) for key in ("manifest_sha256", "split_sha256") if key in provenance]
     settings = {**config, "weights": Path(config["weights"]).name}
+    generated = all(str(folder).startswith("phantoms") for folder in ([data] if isinstance(data, str) else data))
     relative = () if evaluation.relative is None else evaluation.relative.errors
     clean, noises = evaluation.clean, [(noise, evaluation.under(noise)) for noise in evaluation.noises]
     reader = environment().overlay(finalize=_markdown)
@@ -118,9 +123,9 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str) -> str:
         finalists=_finalists(exported),
         counts=_counts(provenance, evaluation),
         relative=[(words(error.noise), error.be, error.rbe) for error in relative],
-        generated=all(str(folder).startswith("phantoms") for folder in ([data] if isinstance(data, str) else data)),
+        generated=generated,
         several_sources=not isinstance(data, str) and len(data) > 1,
-        claim=_CLAIM,
+        claim=[*(() if generated else _OF_PEOPLE), *_CLAIM],
         classes=[words(label) for label in model.classes],
         by_class=[
             (words(label), sum(clean.confusion[i]), clean.recall[i], number(clean.precision[i]), number(clean.f1[i]))
@@ -176,7 +181,7 @@ def _line(text: str) -> str:
 
 def _value(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:.3g}" if abs(value) < 0.1 else f"{value:.3f}"
+        return f"{value:.3g}"
     return ", ".join(map(_value, value)) if isinstance(value, list) else str(value)
 
 

@@ -82,7 +82,7 @@ def test_results_come_before_hashes_and_figures_have_three_digits(model, evaluat
     card = write_card(model, evaluation, "model")
     assert card.index("How it did on the test part") < card.index("How it was found") < card.index("`aaa111`")
     assert not re.search(r"\b0\.\d{4,}", card)
-    for fact in ("| value | 0.831 |", "| mean | 0.812 |", "| values | 0.800, 0.825 |", "| optimizer | adam |"):
+    for fact in ("| value | 0.831 |", "| mean | 0.812 |", "| values | 0.8, 0.825 |", "| optimizer | adam |"):
         assert fact in card
     assert "| train | 11 | 12 | 13 | 14 |" in card
     assert "| test | 6 | 6 | 6 | 6 |" in card
@@ -91,7 +91,8 @@ def test_results_come_before_hashes_and_figures_have_three_digits(model, evaluat
 def test_what_it_cannot_say_is_said_to_be_open(model, evaluation):
     card = write_card(model, evaluation, "model")
     assert "None was measured on the same test images." in card
-    assert "Does it hold on data of another hospital? | open: not tested |" in card
+    for question in ("Does it hold on data of another hospital?", "Which scanners, sequences and sites?"):
+        assert f"| {question} | open: " in card
     found = {**model.provenance, "exported": {"study": "s", "trial": 7}}
     assert "no finalists are on record" in write_card(replace(model, provenance=found), evaluation, "model")
     against = compare(evaluation, replace(evaluation, name="hand-picked"))
@@ -107,6 +108,7 @@ def test_nothing_is_said_of_sources_and_patients_that_are_not_there(model, evalu
     assert "Patients are not named" in card("sartaj")
     assert "Patients are not named" not in card("phantoms:64")
     assert "Its images are generated." in card("phantoms:64")
+    assert "public sets" not in card("phantoms:64").lower()
 
 
 def test_a_model_that_is_never_uncertain_says_so(model, evaluation):
