@@ -4,6 +4,7 @@ import functools
 import importlib.metadata
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ import optuna
 from tumorcls import DISCLAIMER, activity
 from tumorcls.cache.folder import cache_folder
 from tumorcls.config.train_config import TrainConfig
+from tumorcls.config.variables import lasting
 from tumorcls.errors import ConfigError, TumorclsError
 from tumorcls.model.backend import select_backend
 from tumorcls.trial import KeepsArtifacts, KeepsCheckpoints, KnowsDirections, Trial
@@ -224,7 +226,8 @@ class BrainTumourObjective:
 
     def _describe(self, trial: Trial, config: TrainConfig, seed: int) -> None:
         prepared = self._trainer.prepared
-        trial.set_user_attr(CONFIG_KEY, config.model_dump(mode="json"))
+        paths = {"data": [lasting(path, os.environ) for path in config.data], "weights": lasting(config.weights, os.environ)}
+        trial.set_user_attr(CONFIG_KEY, {**config.model_dump(mode="json"), **paths})
         trial.set_user_attr("training_seed", seed)
         for part in self._parts:
             trial.set_user_attr(f"{part}_images", self._trainer.images(part, config.image_size).class_counts())

@@ -43,6 +43,7 @@ def command(
     """
     from search.driver.launch import launch as run
     from search.storage.open import close
+    from search.storage.place import url_of
     from search.storage.reference import read_sources
     from search.storage.url import hide_password
     from search.study_file.load import renamed
@@ -61,7 +62,7 @@ def command(
         workers=workers,
         url=storage,
         take_over=take_over,
-        warm_start=read_sources(sources, storage or spec.storage) if sources else (),
+        warm_start=read_sources(sources, url_of(spec, storage)) if sources else (),
         quiet=quiet,
     )
     if not quiet:

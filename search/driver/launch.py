@@ -26,6 +26,7 @@ from search.records.attributes import BUDGET_KEY, DRIVER_KEY, budget_of
 from search.storage import errors
 from search.storage.folders import artifact_folder, checkpoint_folder
 from search.storage.open import create_study, read_back, shared
+from search.storage.place import url_of
 from search.storage.url import folder, hide_password, storage_file
 from search.study_file import pruners
 from search.study_file.distributions import describe_space
@@ -90,7 +91,7 @@ def launch(
     Raises:
         SearchError: In one line, what the user can mend.
     """
-    url = url or spec.storage
+    url = url_of(spec, url, _sayer(console, quiet=quiet))
     policy = replace(spec.policy, trials=trials or spec.policy.trials, timeout_s=timeout_s or spec.policy.timeout_s)
     spec = replace(spec, policy=policy)
     with open_runtime(spec, url, workers, quiet=quiet, console=console) as runtime, errors.storage_errors(url):
@@ -261,7 +262,7 @@ def join(
     Raises:
         SearchError: In one line, what the user can mend.
     """
-    url = url or spec.storage
+    url = url_of(spec, url, _sayer(console, quiet=quiet))
     check_shareable(url)
     me = Owner.current()
     spec = replace(spec, policy=replace(spec.policy, timeout_s=timeout_s or spec.policy.timeout_s))
@@ -276,6 +277,10 @@ def join(
         spec = replace(spec, policy=replace(spec.policy, trials=budget))
         reason = drive(study, spec, me, runtime, waits=False, notice_s=_NOTICE_S)
     return Launched(study, reason, budget, ())
+
+
+def _sayer(console: Console | None, *, quiet: bool) -> Callable[[str], None]:
+    return lambda line: None if quiet else print_line(console or Console(), line)
 
 
 def check_shareable(url: str) -> None:

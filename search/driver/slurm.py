@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from search.driver.launch import check_shareable
 from search.errors import SubmissionError
+from search.storage.place import url_of
 from search.storage.url import hide_password, holds_secret
 from search.study_file.load import StudySpec
 from search.text import one_line
@@ -96,7 +97,7 @@ def submit(
     Raises:
         SearchError: In one line, what the user can mend.
     """
-    check_shareable(url or spec.storage)
+    check_shareable(url_of(spec, url))
     if url is not None and holds_secret(url):
         raise SubmissionError(
             f"--storage: a password must not be written to {logs}, where the tasks read their command; got "

@@ -18,7 +18,7 @@ from search.records.values import value_names
 from search.results.finalist_ranking import Ranking
 from search.results.ranking import best_trials
 from search.results.winner import Winner
-from search.storage.url import hide_password
+from search.storage.url import absolute, hide_password
 from search.study_file.env import variables_in
 from search.study_file.load import StudySpec
 from search.text import one_line, plain
@@ -127,8 +127,8 @@ def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec | None,
         "metrics": value_names(study),
         "seed": seed_of(trial),
         "params": trial.params,
-        "storage": hide_password(url),
-        **({"objective": spec.target, "study_file": str(spec.path), "study_file_sha256": spec.sha256} if spec else {}),
+        "storage": hide_password(absolute(url)),
+        **_file(spec),
         **_commit(),
         "python": platform.python_version(),
         "optuna": optuna.__version__,
@@ -136,6 +136,12 @@ def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec | None,
         **({"warm_start": {"study": link.study, "trial": link.trial}} if link else {}),
         **({"recorded": dict(recorded)} if recorded else {}),
     }
+
+
+def _file(spec: StudySpec | None) -> dict[str, Any]:
+    if spec is None:
+        return {}
+    return {"objective": spec.target, "study_file": str(spec.path.absolute()), "study_file_sha256": spec.sha256}
 
 
 def _commit() -> dict[str, Any]:

@@ -23,6 +23,7 @@ from search.results.ranking import find_baseline, metrics_of, rank
 from search.seeds import Stream, derive
 from search.storage import errors
 from search.storage.open import close, create_study, open_study, snapshot
+from search.storage.place import url_of
 from search.study_file.load import Choice, StudySpec
 
 _SUFFIX = "-finalists"
@@ -48,7 +49,7 @@ def run_finalists(
     Raises:
         SearchError: In one line, what the user can mend.
     """
-    url = url or spec.storage
+    url = url_of(spec, url)
     opened = open_study(url, spec.name)
     with errors.storage_errors(url):
         check_same(opened, spec, save=False)

@@ -11,6 +11,7 @@ import optuna
 from search.errors import StudyError
 from search.storage.errors import storage_errors
 from search.storage.open import close, open_study, snapshot
+from search.storage.place import url_of
 from search.storage.url import FILES, hide_password
 from search.study_file.load import StudySpec, load, renamed
 from search.text import show_path
@@ -60,7 +61,7 @@ def open_reference(text: str, storage: str | None = None, *, writable: bool = Fa
     """
     if "://" not in text:
         spec = load_named(text)
-        url = storage or spec.storage
+        url = url_of(spec, storage)
         return Opened(open_study(url, spec.name, writable=writable), url, spec, writable)
     url, name = split_name(text)
     if storage is not None:

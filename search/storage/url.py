@@ -1,6 +1,7 @@
 """What a storage's URL means: its kind, its driver, its file, and how it may be shown."""
 
 import functools
+import os
 import re
 from pathlib import Path
 from urllib.parse import quote, quote_plus
@@ -80,6 +81,14 @@ def storage_file(url: str) -> Path | None:
     """Returns the file of an SQLite database or a journal, or None for a database server."""
     parsed = parse(url)
     return Path(parsed.database) if parsed.get_backend_name() in FILES and parsed.database else None
+
+
+def absolute(url: str) -> str:
+    """Returns the URL of a file with its whole path, so that it means the same in every folder; that of a server as it is."""
+    path = storage_file(url)
+    if path is None or path.is_absolute():
+        return url
+    return parse(url).set(database=os.path.abspath(path)).render_as_string(hide_password=False)
 
 
 def folder(url: str) -> Path:

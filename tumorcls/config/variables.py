@@ -1,5 +1,6 @@
 """Environment variables in a config: ``"${NAME}"`` and ``"${NAME:-default}"``, by the rule of a study file's `[objective]`."""
 
+import os
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -54,6 +55,19 @@ def expand(value: Any, environ: Mapping[str, str], allowed: Collection[str], whe
         return setting
 
     return _VARIABLE.sub(replace, value)
+
+
+def lasting(path: str, environ: Mapping[str, str]) -> str:
+    """Returns a path of a config as it can be kept: absolute, if it is one that is there from the current folder.
+
+    One that begins as a variable says is left alone, since the variable will stand in its place.
+
+    Args:
+        path: A path, or another word that a setting may have.
+        environ: The variables; `os.environ` but for tests.
+    """
+    named = any(name.startswith(PREFIX) and value and path.startswith(value) for name, value in environ.items())
+    return path if named or not os.path.exists(path) else os.path.abspath(path)
 
 
 def written_parts(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -145,3 +145,13 @@ def test_a_config_is_the_same_after_an_export(changed, write):
     ).config
     assert read == config
     assert repr(read) == repr(config)
+
+
+def test_a_path_is_kept_so_that_it_means_the_same_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    assert variables.lasting("data", {}) == str(tmp_path / "data")
+    assert variables.lasting("data/none", {}) == "data/none"
+    assert variables.lasting("imagenet", {}) == "imagenet"
+    assert variables.lasting("data", {"TUMORCLS_DATA": "data"}) == "data", "the variable will stand in its place"
+    assert variables.lasting(str(tmp_path), {"TUMORCLS_DATA": ""}) == str(tmp_path)

@@ -1,0 +1,67 @@
+"""One study, from whatever folder it is launched, shown or exported."""
+
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from search.storage.open import close, create_study
+from search.storage.place import url_of
+from search.study_file.load import load
+
+
+@pytest.fixture
+def spec(write):
+    """A study file in a folder of its own, as seen from the folder above."""
+    Path("studies").mkdir()
+    return load(write("studies/demo.toml"))
+
+
+def begin(url):
+    close(create_study(url, "demo", ["maximize"], []))
+
+
+def test_a_relative_storage_lies_beside_the_file(spec, monkeypatch):
+    said = []
+    assert url_of(spec, None, said.append) == "sqlite:///studies/demo.db"
+    assert said == ["Study demo lies beside its file, in studies/demo.db."]
+    assert url_of(spec, "sqlite:///mine.db", said.append) == "sqlite:///mine.db"
+    monkeypatch.chdir("studies")
+    assert url_of(load("demo.toml"), None, said.append) == "sqlite:///demo.db"
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(("there", "url"), [(["demo.db"], "sqlite:///demo.db"), (["demo.db", "studies/demo.db"], None)])
+def test_a_study_that_was_begun_in_the_current_folder_is_gone_on_with(spec, there, url):
+    for path in there:
+        begin(f"sqlite:///{path}")
+    said = []
+    assert url_of(spec, None, said.append) == (url or "sqlite:///studies/demo.db")
+    if url:
+        assert said == ["Study demo lies in demo.db of this folder, not beside its file, and is gone on with there."]
+
+
+def test_another_study_of_the_same_file_name_is_left_alone(spec):
+    close(create_study("sqlite:///demo.db", "other", ["maximize"], []))
+    assert url_of(spec) == "sqlite:///studies/demo.db"
+
+
+def test_absolute_paths_and_servers_stay_as_they_are(write):
+    Path("studies").mkdir()
+    for storage in ("sqlite:////data/a.db", "postgresql://me@host/db"):
+        assert url_of(load(write("studies/demo.toml", study={"storage": f'"{storage}"'}))) == storage
+
+
+def test_every_command_finds_the_same_study(write, search):
+    Path("studies").mkdir()
+    write("studies/demo.toml", study={"trials": "2"})
+    assert "Study demo lies beside its file, in studies/demo.db.\n" in search("launch", "studies/demo.toml").stdout
+    assert not Path("demo.db").exists()
+    assert "2/2 trials finished" in search("status", "studies/demo.toml").stdout
+    search("report", "studies/demo.toml", "-o", "report.html")
+    search("export", "studies/demo.toml", "-o", "best.toml")
+    provenance = tomllib.loads(Path("best.toml").read_text())["provenance"]
+    assert provenance["study_file"] == os.path.abspath("studies/demo.toml")
+    assert provenance["storage"] == f"sqlite:///{os.path.abspath('studies/demo.db')}"
+    assert "2/2 trials" in search("launch", "studies/demo.toml").stdout
