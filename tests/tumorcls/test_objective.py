@@ -149,7 +149,8 @@ def test_a_trial_that_can_keep_files_gets_pictures(objective, artifacts, monkeyp
     monkeypatch.setattr(objective, "_artifacts", artifacts)
     objective(Keeper({**PARAMS, "epochs": 4}))
     if artifacts:
-        assert set(files) == {"training-curve.svg", "confusion-matrix.svg", "robustness-curve.svg", "worst-mistakes.png"}
+        pictures = {"training-curve.svg", "confusion-matrix.svg", "robustness-curve.svg", "worst-mistakes.png"}
+        assert set(files) == {*pictures, "config.json"}
         assert all(content.startswith(b"<svg ") for name, content in files.items() if name.endswith(".svg"))
         assert sum(map(len, files.values())) < 300_000
     else:
