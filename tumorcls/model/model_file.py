@@ -55,6 +55,8 @@ class Provenance(BaseModel):
     manifest_sha256: _Hash = ""
     split_sha256: _Hash = ""
     validation: dict[_Text, float | None] = Field(default={}, max_length=100)
+    train_images: dict[_Text, int] = Field(default={}, max_length=100)
+    validation_images: dict[_Text, int] = Field(default={}, max_length=100)
     trained_on: Literal["training images", "training and validation images"] = "training images"
 
 

@@ -203,6 +203,6 @@ def _counts(provenance: Mapping[str, Any], evaluation: Evaluation) -> list[tuple
     rows = []
     for part in ("train", "validation"):
         counts = provenance.get(f"{part}_images")
-        if isinstance(counts, Mapping):
+        if counts and isinstance(counts, Mapping):
             rows.append((part, *(str(counts.get(name, 0)) for name in evaluation.classes)))
     return [*rows, ("test", *(str(sum(row)) for row in evaluation.clean.confusion))]
