@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from statistics import median
 
 import optuna
 import pytest
@@ -45,6 +46,23 @@ def small_study(tmp_path, **objective):
     study["pruner"]["n_startup_trials"] = 1
     study["objective"] |= {"data": "phantoms:96", "image_size": 32, "trainable_from": "head", "noisy_images": 16} | objective
     (tmp_path / "study.toml").write_text(tomli_w.dumps(study))
+
+
+@pytest.mark.slow
+def test_the_quickstart_finds_something(type_in, tmp_path):
+    (tmp_path / "quickstart.toml").write_bytes((REPOSITORY / "studies" / "quickstart.toml").read_bytes())
+    launched = type_in("search launch quickstart.toml")
+    assert "the images are generated" in launched.stdout + launched.stderr
+    study = optuna.load_study(study_name="quickstart", storage=f"sqlite:///{tmp_path}/quickstart.db")
+    assert len(study.trials) >= 30
+    assert study.best_value >= 0.75
+    assert study.best_value - median(trial.value for trial in study.trials[:10]) >= 0.05
+    assert sum(trial.state.name == "PRUNED" for trial in study.trials) >= 3
+    hand_picked, without_noise = study.trials[:2]
+    assert without_noise.params == hand_picked.params | {"noise_intensity": 0.0}
+    assert without_noise.value < hand_picked.value
+    assert study.best_params["noise_intensity"] > 0.0
+    assert "█" in type_in("search status quickstart.toml --by noise_intensity").stdout
 
 
 @pytest.mark.slow
