@@ -38,6 +38,8 @@ batch_size = {{ type = "categorical", choices = [16, 32, 64, 128] }}
 noise_intensity = {{ type = "float", low = 0.0, high = 1.0, step = 0.5 }}
 label_smoothing = {{ type = "float", low = 0.0, high = 0.3, step = 0.1 }}
 """
+FIDELITY = SPACE.replace(f"high = {EPOCHS}, step = 2", f"high = {EPOCHS}, fidelity = true")
+"""The same space as a study of this project has it by default, where epochs are its fidelity."""
 CHEAPEST = {
     "epochs": 2,
     "learning_rate": 1e-3,
@@ -79,41 +81,53 @@ def build(settings: dict[str, Any]) -> BrainTumourObjective:
     return _build(json.dumps(settings, sort_keys=True))
 
 
-def objective(trial: Any, **settings: Any) -> float:
+class Objective:
     """The objective of all contenders, built once in a process; what ends after the time is up does not count."""
-    trained = build(settings)
-    record.begun += 1
-    value = trained(trial)
-    assert isinstance(value, float)
-    ended = time.perf_counter() - record.started
-    if ended <= record.seconds:
-        seed = int(trial.user_attrs.get("seed", trial.number))
-        record.finished.append(Finished(ended, value, dict(trial.params), seed))
-    return value
+
+    def __init__(self, **settings: Any) -> None:
+        self._trained = build(settings)
+
+    def check_fidelity(self, name: str) -> None:
+        self._trained.check_fidelity(name)
+
+    def __call__(self, trial: Any) -> float:
+        record.begun += 1
+        value = self._trained(trial)
+        assert isinstance(value, float)
+        ended = time.perf_counter() - record.started
+        if ended <= record.seconds:
+            seed = int(trial.user_attrs.get("seed", trial.number))
+            record.finished.append(Finished(ended, value, dict(trial.params), seed))
+        return value
 
 
 def search_ours(spec: StudySpec, folder: Path) -> None:
     """A launch of this project: its storage, and the sampler and the pruner that a study file has where it names none."""
     study = storage.create_study(f"sqlite:///{folder}/study.db", spec.name, spec.directions, spec.metrics)
     study.pruner = make_pruner(spec.pruner.name, spec.pruner.options)
-    executor = InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings))
+    fidelity = spec.fidelity.name if spec.fidelity is not None else None
+    executor = InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings, fidelity=fidelity))
     view = ProgressView(Progress.of(study, 1), Console())
-    Driver(study, spec, WorkerPool(executor, 1, spec.policy), Owner.current(), view).run()
+    pool = WorkerPool(executor, 1, spec.policy)
+    Driver(study, spec, pool, Owner.current(), view, checkpoints=folder / "checkpoints").run()
 
 
-def search_optuna(sampler: Callable[[int], optuna.samplers.BaseSampler]) -> Callable[[StudySpec, Path], None]:
+def search_optuna(
+    sampler: Callable[[int], optuna.samplers.BaseSampler], pruner: optuna.pruners.BasePruner | None = None
+) -> Callable[[StudySpec, Path], None]:
     def run(spec: StudySpec, folder: Path) -> None:
         study = optuna.create_study(
             storage=f"sqlite:///{folder}/study.db",
             direction="maximize",
             sampler=sampler(spec.seed),
-            pruner=optuna.pruners.NopPruner(),
+            pruner=pruner or optuna.pruners.NopPruner(),
         )
+        trained = Objective(**spec.settings)
 
         def ask(trial: optuna.Trial) -> float:
             for name, distribution in spec.space.items():
                 trial._suggest(name, distribution)
-            return objective(trial, **spec.settings)
+            return trained(trial)
 
         study.optimize(ask, timeout=spec.policy.timeout_s)
 
@@ -143,6 +157,9 @@ def search_keras_tuner(oracle: str, **options: Any) -> Callable[[StudySpec, Path
 CONTENDERS: dict[str, Callable[[StudySpec, Path], None]] = {
     OURS: search_ours,
     "optuna_tpe": search_optuna(lambda seed: optuna.samplers.TPESampler(seed=seed)),
+    "optuna_asha": search_optuna(
+        lambda seed: optuna.samplers.TPESampler(seed=seed), optuna.pruners.SuccessiveHalvingPruner(min_resource=2)
+    ),
     "optuna_random": search_optuna(lambda seed: optuna.samplers.RandomSampler(seed=seed)),
     "keras_tuner_random": search_keras_tuner("RandomSearch", max_trials=100_000),
     "keras_tuner_bayesian": search_keras_tuner("BayesianOptimization", max_trials=100_000),
@@ -152,11 +169,11 @@ CONTENDERS: dict[str, Callable[[StudySpec, Path], None]] = {
 }
 
 
-def write_study(folder: Path, task: Task, seed: int) -> StudySpec:
+def write_study(folder: Path, task: Task, seed: int, space: str = SPACE) -> StudySpec:
     path = folder / "study.toml"
     settings = "\n".join(f"{key} = {json.dumps(value)}" for key, value in task.settings.items())
     path.write_text(
-        f'[study]\nname = "quality"\nobjective = "benchmarks.search_quality.contenders:objective"\ndirection = "maximize"\n'
-        f'metric = "robust_f1"\ntrials = 100000\ntimeout = {task.seconds}\nseed = {seed}\n{SPACE}\n[objective]\n{settings}\n'
+        f'[study]\nname = "quality"\nobjective = "benchmarks.search_quality.contenders:Objective"\ndirection = "maximize"\n'
+        f'metric = "robust_f1"\ntrials = 100000\ntimeout = {task.seconds}\nseed = {seed}\n{space}\n[objective]\n{settings}\n'
     )
     return load(path)

@@ -29,7 +29,8 @@ def search_once(task: Task, contender: str, seed: int) -> Run:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     contenders.build(task.settings)
     with tempfile.TemporaryDirectory() as folder:
-        spec = contenders.write_study(Path(folder), task, seed)
+        space = contenders.FIDELITY if contender == contenders.OURS else contenders.SPACE
+        spec = contenders.write_study(Path(folder), task, seed, space)
         contenders.record = record = contenders.Record(seconds=task.seconds)
         contenders.CONTENDERS[contender](spec, Path(folder))
         return Run.of(contender, seed, record.begun, record.finished)
