@@ -1,10 +1,11 @@
 """Which trial goes on to its next rung, and when a new config promises more for its cost.
 
-Successive halving without waiting (ASHA: Li et al., MLSys 2020): of the trials that have reached a rung, the best half may go
-on. Among those, and a new config, the one is taken that promises the largest expected improvement on the best value so far for
-each unit of the fidelity, wherever on its way up it would get there; how much is gained from rung to rung is learned from
-the trials that went on. The next higher rung opens only while the two below it still disagree beyond noise on who is best,
-or while going on still gains more than noise (the first is PASHA: Bohdal et al., ICLR 2023).
+The first trial climbs to the top at once: what it gains from rung to rung is what there is to expect. Then it is successive
+halving without waiting (ASHA: Li et al., MLSys 2020): of the trials that have reached a rung, the best half may go on. Among
+those, and a new config, the one is taken that promises the largest expected improvement on the best value so far for each unit
+of the fidelity, wherever on its way up it would get there; what a rung gains is learned from the trials that went on. For the
+others a next higher rung opens only while the two below it disagree beyond noise on who is best, or while going on gains more
+than noise (the first is PASHA: Bohdal et al., ICLR 2023).
 """
 
 import math
@@ -84,6 +85,8 @@ class Board:
 
     def choose(self) -> FrozenTrial | None:
         """Returns who goes on; None for a new config, or nobody."""
+        if self.paused and not self.scores[-1]:  # the first trial shows what each rung is worth, and what may be expected
+            return max(self.paused.values(), key=lambda trial: (len(rungs_of(trial)), -trial.number))
         rates = {(number, level): self._rate(number, level) for number, level in self._promotable()}
         if not rates:
             return None

@@ -46,7 +46,12 @@ def board(*trials):
     return Board.of(trials, FIDELITY, StudyDirection.MAXIMIZE)
 
 
-def promoted(*trials, may_begin=True):
+PIONEER = climber(0.0, 0.0, 0.0, 0.0, 0.0, state=TrialState.COMPLETE)
+
+
+def promoted(*trials, may_begin=True, pioneer=PIONEER):
+    """The trial that goes on, beside one that has been at the top and is no good."""
+    trials = (*trials, *([pioneer] if pioneer else []))
     board(*trials)
     chosen = next_promotion(trials, FIDELITY, StudyDirection.MAXIMIZE, may_begin=may_begin)
     return None if chosen is None else chosen.number
@@ -160,16 +165,17 @@ def test_a_study_stays_with_or_without_a_fidelity(write, search):
     assert "space.epochs: must stay as it was" in search("launch", "demo.toml", "--quiet", code=1).stderr
 
 
-def test_nobody_is_promoted_before_there_is_another_to_compare_with():
-    assert promoted() is None
-    assert promoted(climber(0.5)) is None
-    assert promoted(climber(0.5), may_begin=False) == 0
+def test_the_first_trial_climbs_to_the_top_at_once():
+    assert promoted(pioneer=None) is None
+    assert promoted(climber(0.5), pioneer=None) == 0
+    assert promoted(climber(0.9), climber(0.5, 0.6), pioneer=None) == 1
+    assert promoted(climber(0.9), climber(0.5, 0.6, 0.7, 0.8), pioneer=None) == 1
 
 
 def test_the_better_half_of_a_rung_goes_on_first_where_nobody_knows_what_that_is_worth():
-    assert promoted(climber(0.5), climber(0.6)) == 1
-    assert promoted(climber(0.5), climber(0.6, 0.7)) is None, "its half is there already"
-    assert promoted(climber(0.5), climber(0.6, 0.7), climber(0.4), climber(0.55)) == 3
+    assert promoted(climber(0.5)) == 0
+    assert promoted(climber(0.5), climber(0.4)) == 0
+    assert promoted(climber(0.5), climber(0.6, 0.7)) == 1, "its half is there already, and another rung is open"
 
 
 def test_who_promises_more_for_its_cost_goes_first():
