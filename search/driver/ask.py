@@ -17,8 +17,10 @@ from search.driver.initial_design import initial_design
 from search.driver.promotion import next_promotion
 from search.driver.rung_view import seen_by_sampler
 from search.optuna_internals import add_trial, seeing, storage_of, suggest, trial_id_of
-from search.records.attributes import QUEUED_KEY, SEED_KEY, is_warm, portfolio_of, queued_of, retry_of, save, seed_of, split
+from search.records.attributes import QUEUED_KEY, SEED_KEY, is_warm, queued_of, retry_of, seed_of
+from search.records.beginnings import portfolio_of
 from search.records.rungs import is_paused
+from search.records.saving import save, split
 from search.seeds import Stream, derive
 from search.storage.open import study_lock
 from search.study_file import samplers

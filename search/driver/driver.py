@@ -22,8 +22,9 @@ from search.driver.tell import lost, tell
 from search.driver.views import ProgressView
 from search.errors import ObjectiveError, StudyError, StudyFileError, WorkerError
 from search.optuna_internals import storage_of, trial_id_of
-from search.records.attributes import OWNER_KEY, save
+from search.records.attributes import OWNER_KEY
 from search.records.reports import save_reports
+from search.records.saving import save
 from search.records.states import DRIVER_DIED, INTERRUPTED, LAUNCH_ENDED
 from search.storage.folders import NotSavedError, delete_checkpoints, save_artifact
 from search.study_file.load import StudySpec, check_reports, study_file_error

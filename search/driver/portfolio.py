@@ -18,7 +18,8 @@ from optuna.study import StudyDirection
 
 from search.driver.warm_start import fit_params
 from search.errors import StudyError
-from search.records.attributes import PORTFOLIO_KEY, Portfolio, is_result, portfolio_of
+from search.records.attributes import PORTFOLIO_KEY, is_result
+from search.records.beginnings import Portfolio, portfolio_of
 from search.study_file.distributions import fraction_of
 from search.study_file.load import StudySpec
 from search.study_file.samplers import FINITE

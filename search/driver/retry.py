@@ -20,10 +20,10 @@ from search.records.attributes import (
     owner_of,
     retries_of,
     retry_of,
-    save,
 )
 from search.records.durations import end_after, until_last_sign
 from search.records.rungs import RUNGS_KEY, Rung, as_attr, paused_seconds, rungs_of
+from search.records.saving import save
 from search.records.states import DRIVER_DIED
 from search.storage.open import end_trial, shared, study_lock
 

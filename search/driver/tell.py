@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 from search.driver.legs import Leg, climb
 from search.driver.retry import fail, requeue
 from search.optuna_internals import storage_of, tell_once, trial_id_of
-from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RAN_KEY, TRACEBACK_KEY, retries_of, save
+from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RAN_KEY, TRACEBACK_KEY, retries_of
+from search.records.saving import save
 from search.records.states import INTERRUPTED
 from search.study_file.load import StudySpec
 from search.workers.protocol import Died, Outcome

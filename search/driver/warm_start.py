@@ -22,14 +22,13 @@ from search.records.attributes import (
     RUN_KEYS,
     WARM_KEY,
     WarmLink,
-    WarmSource,
     config_of,
     file_of,
     is_infeasible,
     is_result,
     warm_link,
-    warm_source,
 )
+from search.records.beginnings import WarmSource, warm_source
 from search.study_file.conditions import is_active
 from search.study_file.distributions import check_value
 from search.study_file.load import StudySpec

@@ -26,9 +26,9 @@ from search.records.attributes import (
     TRACEBACK_KEY,
     UNKNOWN_TIMES_KEY,
     imported_of,
-    split,
     without_records,
 )
+from search.records.saving import split
 from search.storage.open import end_trial
 from search.text import one_line, plain
 

@@ -4,10 +4,9 @@ Any Optuna study may have attributes of its own, under any name and of any shape
 reader here checks what it finds: a value of another shape counts as absent.
 
 optuna-dashboard shows a trial's user attributes, each in a line. What has at most `LONGEST_SHOWN` characters is one; the rest
-is a system attribute of the same name (`split`).
+is a system attribute of the same name (`search.records.saving`).
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # a worker that only waits does without
     import optuna
-    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
 PREFIX = "search:"
@@ -140,32 +138,6 @@ class WarmLink:
     compared: bool
 
 
-@dataclass(frozen=True)
-class WarmSource:
-    """What a study was begun from; as a dictionary, its user attribute.
-
-    Attributes:
-        study: The study's name.
-        all: Whether all that fits is there.
-    """
-
-    study: str
-    all: bool
-
-
-@dataclass(frozen=True)
-class Portfolio:
-    """The configs that a study tries after the file's own queue; as a dictionary, its user attribute.
-
-    Attributes:
-        studies: The names of the studies that they come from.
-        configs: Each a whole config of the space or a part of one.
-    """
-
-    studies: tuple[str, ...]
-    configs: tuple[Mapping[str, Any], ...]
-
-
 def file_of(study: "optuna.Study") -> Mapping[str, Any] | None:
     """Returns what the study's file says; None for a study that has none, as one of plain Optuna."""
     return _file(study.user_attrs.get(FILE_KEY))
@@ -185,23 +157,6 @@ def budget_of(study: "optuna.Study") -> int | None:
 def fingerprint_of(study: "optuna.Study") -> Mapping[str, str] | None:
     """Returns what the values of a study's trials depend on besides its file, or None where no worker has said so yet."""
     return _table(study.user_attrs.get(FINGERPRINT_KEY))
-
-
-def warm_source(study: "optuna.Study") -> WarmSource | None:
-    """Returns what the study was begun from, or None."""
-    match study.user_attrs.get(WARM_KEY):
-        case {"study": str(name), "all": bool(everything)}:
-            return WarmSource(name, everything)
-    return None
-
-
-def portfolio_of(study: "optuna.Study") -> Portfolio | None:
-    """Returns the portfolio that a study was begun with, or None."""
-    match study.user_attrs.get(PORTFOLIO_KEY):
-        case {"studies": [*names], "configs": [*configs]}:
-            if all(isinstance(name, str) for name in names) and all(isinstance(config, Mapping) for config in configs):
-                return Portfolio(tuple(names), tuple(configs))
-    return None
 
 
 def warm_link(trial: "FrozenTrial") -> WarmLink | None:
@@ -301,35 +256,6 @@ def provenance_of(trial: "FrozenTrial") -> Mapping[str, Any]:
 def imported_of(trial: "FrozenTrial") -> str | None:
     """Returns KerasTuner's name of a trial, or None."""
     return _text(trial.user_attrs.get(IMPORTED_KEY))
-
-
-def split(attrs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the attributes of a trial that are to be user attributes, and those that are to be system attributes.
-
-    What an objective calls its own stays a user attribute, however long. A long reason is shown without its end.
-    """
-    user: dict[str, Any] = {}
-    system: dict[str, Any] = {}
-    for key, value in attrs.items():
-        is_long = len(json.dumps(value, ensure_ascii=False)) > LONGEST_SHOWN
-        apart = key == OWNER_KEY or (key.startswith(PREFIX) and is_long)
-        (system if apart else user)[key] = value
-        if apart and key == FAILURE_KEY:
-            user[key] = f"{value[: LONGEST_SHOWN // 2]}…"
-    return user, system
-
-
-def save(storage: "BaseStorage", trial_id: int, key: str, value: Any) -> None:
-    """Keeps an attribute with a trial, where `split` has it.
-
-    Raises:
-        UpdateFinishedTrialError: The trial has ended.
-    """
-    user, system = split({key: value})
-    for name, content in system.items():
-        storage.set_trial_system_attr(trial_id, name, content)
-    for name, content in user.items():
-        storage.set_trial_user_attr(trial_id, name, content)
 
 
 def without_records(attrs: Mapping[str, Any]) -> dict[str, Any]:

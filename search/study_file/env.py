@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -20,6 +21,7 @@ PREFIX = "TUMORCLS_"
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _VARIABLE = re.compile(rf"\$\{{(?P<name>{_NAME})(?::-(?P<default>[^}}]*))?\}}")
 _PASSWORD = re.compile(r"://[^:/@]*:(.+)@")
+_TEXTS = (".json", ".toml", ".txt", ".log", ".csv", ".md", ".html", ".svg", ".yaml", ".yml")
 _SHORTEST_HIDDEN = 4
 _ABSENT = object()
 
@@ -93,6 +95,15 @@ class AsWritten:
     def text(self, text: str) -> str:
         """Returns a text with ``${NAME}`` for the value of each variable, where that has four characters or more."""
         return self._pattern.sub(lambda match: self._hidden[match[0]], text) if self._hidden else text
+
+    def file(self, name: str, content: bytes) -> bytes:
+        """Returns a file that an objective keeps with a trial, its text as `text` has it; what is no text is left alone."""
+        if Path(name).suffix.lower() not in _TEXTS or not self._hidden:
+            return content
+        try:
+            return self.text(content.decode()).encode()
+        except UnicodeDecodeError:
+            return content
 
     def value(self, value: Any, params: Mapping[str, Any]) -> Any:
         """Returns what an objective keeps with a trial, such as its whole config, as the study file would write it.

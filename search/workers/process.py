@@ -192,6 +192,8 @@ def run_trial(
     def tell(message: UserAttr | Artifact | Notice) -> None:
         if isinstance(message, UserAttr):
             message = replace(message, value=as_written.value(message.value, task.params))
+        if isinstance(message, Artifact):
+            message = replace(message, content=as_written.file(message.filename, message.content))
         connection.send(message)
 
     try:

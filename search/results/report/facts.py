@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import StudyError
 from search.records.attributes import failure_of, is_warm, traceback_of
+from search.records.states import is_failed
 from search.results.ranking import Metric, best_trials, find_baseline, metrics_of, rank
 from search.results.report.importances import Importances, measure
 from search.results.report.pruning import Pruning, estimate_pruning
@@ -124,7 +125,7 @@ def gather(study: optuna.Study, *, importances: bool = True) -> Facts:
 def _failures(trials: Sequence[FrozenTrial]) -> tuple[Failure, ...]:
     by_reason = defaultdict(list)
     for trial in trials:
-        if trial.state is TrialState.FAIL:
+        if is_failed(trial):
             by_reason[failure_of(trial) or NO_REASON].append(trial)
     failures = (
         Failure(reason, tuple(trial.number for trial in failed), traceback_of(failed[0]) or "")

@@ -20,9 +20,9 @@ from search.records.attributes import (
     owner_of,
     provenance_of,
     queued_of,
-    save,
     traceback_of,
 )
+from search.records.saving import save
 from search.seeds import Stream, derive
 from search.study_file.load import load
 from search.workers.inline import InlineExecutor

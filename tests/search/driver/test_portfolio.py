@@ -8,7 +8,8 @@ from search.driver.ask import TrialSource
 from search.driver.compatibility import check_same
 from search.driver.portfolio import MOST, add_portfolio, distance
 from search.errors import StudyError
-from search.records.attributes import PORTFOLIO_KEY, QUEUED_KEY, SEED_KEY, portfolio_of
+from search.records.attributes import PORTFOLIO_KEY, QUEUED_KEY, SEED_KEY
+from search.records.beginnings import portfolio_of
 from search.study_file.load import load
 
 SPACE = {

@@ -5,7 +5,7 @@ from optuna.trial import create_trial
 from search.driver.compatibility import check_same, describe
 from search.driver.ownership import Owner
 from search.errors import StudyError
-from search.records import attributes
+from search.records import attributes, beginnings
 from search.study_file.load import load
 from tumorcls import objective
 
@@ -44,8 +44,8 @@ def test_likewise_of_a_study(value):
         attributes.DRIVER_KEY,
     ):
         study.set_user_attr(key, value)
-    assert (attributes.file_of(study), attributes.budget_of(study), attributes.warm_source(study)) == (None, None, None)
-    assert attributes.portfolio_of(study) is None
+    assert (attributes.file_of(study), attributes.budget_of(study), beginnings.warm_source(study)) == (None, None, None)
+    assert beginnings.portfolio_of(study) is None
     assert Owner.from_attr(study.user_attrs[attributes.DRIVER_KEY]) is None
 
 

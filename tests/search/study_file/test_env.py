@@ -1,7 +1,7 @@
 import pytest
 
 from search.errors import StudyFileError
-from search.study_file.env import expand
+from search.study_file.env import AsWritten, expand
 
 
 def test_variables_are_expanded_in_nested_values():
@@ -19,3 +19,17 @@ def test_an_unset_variable_is_named():
         StudyFileError, match=r"^x.toml: objective.data\[0\]: the environment variable A must be set; got \"\$\{A\}\""
     ):
         expand({"data": ["${A}"]}, {}, "x.toml: objective")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kept"),
+    [
+        ("config.json", b'{"data": "/home/me/mri/a"}', b'{"data": "${TUMORCLS_DATA}/a"}'),
+        ("NOTES.TXT", b"/home/me/mri", b"${TUMORCLS_DATA}"),
+        ("picture.png", b"\x89PNG /home/me/mri", b"\x89PNG /home/me/mri"),
+        ("latin.txt", b"\xff /home/me/mri", b"\xff /home/me/mri"),
+    ],
+)
+def test_a_file_of_a_trial_says_what_the_study_file_says(name, content, kept):
+    as_written = AsWritten.of({"data": "${TUMORCLS_DATA}/a"}, {"TUMORCLS_DATA": "/home/me/mri"}, "objective")
+    assert as_written.file(name, content) == kept

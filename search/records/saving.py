@@ -1,0 +1,39 @@
+"""Where an attribute of a trial is kept: in sight of a dashboard if it is short, beside that if it is long."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from search.records.attributes import FAILURE_KEY, LONGEST_SHOWN, OWNER_KEY, PREFIX
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+
+def split(attrs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the attributes of a trial that are to be user attributes, and those that are to be system attributes.
+
+    What an objective calls its own stays a user attribute, however long. A long reason is shown without its end.
+    """
+    user: dict[str, Any] = {}
+    system: dict[str, Any] = {}
+    for key, value in attrs.items():
+        is_long = len(json.dumps(value, ensure_ascii=False)) > LONGEST_SHOWN
+        apart = key == OWNER_KEY or (key.startswith(PREFIX) and is_long)
+        (system if apart else user)[key] = value
+        if apart and key == FAILURE_KEY:
+            user[key] = f"{value[: LONGEST_SHOWN // 2]}…"
+    return user, system
+
+
+def save(storage: "BaseStorage", trial_id: int, key: str, value: Any) -> None:
+    """Keeps an attribute with a trial, where `split` has it.
+
+    Raises:
+        UpdateFinishedTrialError: The trial has ended.
+    """
+    user, system = split({key: value})
+    for name, content in system.items():
+        storage.set_trial_system_attr(trial_id, name, content)
+    for name, content in user.items():
+        storage.set_trial_user_attr(trial_id, name, content)
