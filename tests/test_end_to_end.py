@@ -129,4 +129,5 @@ def test_the_studies_that_ship_are_valid(monkeypatch):
     monkeypatch.delenv("TUMORCLS_WEIGHTS", raising=False)
     for path in sorted((REPOSITORY / "studies").glob("*.toml")):
         spec = load(path)
-        TrainConfig.parse({**spec.settings, **spec.enqueue[0]}, where=str(path))
+        for entry in spec.enqueue or ({},):
+            TrainConfig.parse({**spec.settings, **entry}, where=str(path))
