@@ -51,6 +51,7 @@ class Board:
         curves: The reports of each trial, by number and step, as scores.
         others: The best score of the trials that did not climb the rungs one by one; -inf without any.
         may_begin: Whether a new config is possible.
+        running: The trials that run.
     """
 
     fidelity: Fidelity
@@ -59,6 +60,7 @@ class Board:
     curves: Mapping[int, Mapping[int, float]]
     others: float = -math.inf
     may_begin: bool = True
+    running: tuple[FrozenTrial, ...] = ()
 
     @classmethod
     def of(
@@ -81,12 +83,13 @@ class Board:
             elif trial.state is TrialState.COMPLETE:
                 others = max(others, sign * trial.values[0])
         paused = {trial.number: trial for trial in trials if is_paused(trial)}
-        return cls(fidelity, tuple(scores), paused, curves, others, may_begin)
+        running = tuple(trial for trial in trials if trial.state is TrialState.RUNNING)
+        return cls(fidelity, tuple(scores), paused, curves, others, may_begin, running)
 
     def choose(self) -> FrozenTrial | None:
         """Returns who goes on; None for a new config, or nobody."""
-        if self.paused and not self.scores[-1]:  # the first trial shows what each rung is worth, and what may be expected
-            return max(self.paused.values(), key=lambda trial: (len(rungs_of(trial)), -trial.number))
+        if (pioneer := self._pioneer()) is not None:
+            return pioneer
         rates = {(number, level): self._rate(number, level) for number, level in self._promotable()}
         if not rates:
             return None
@@ -94,6 +97,14 @@ class Board:
         if self.may_begin and rates[chosen] < self._rate_of_new():
             return None
         return self.paused[chosen[0]]
+
+    def _pioneer(self) -> FrozenTrial | None:
+        """Returns the trial that is ahead of all, until one has been at the top; None while it runs."""
+        if self.scores[-1] or not self.paused:
+            return None
+        first = max(self.paused.values(), key=lambda trial: (len(rungs_of(trial)), -trial.number))
+        ahead = max((len(rungs_of(trial)) + 1 for trial in self.running), default=0)
+        return first if len(rungs_of(first)) > ahead or not ahead else None
 
     @property
     def top(self) -> int:

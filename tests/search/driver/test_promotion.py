@@ -170,6 +170,9 @@ def test_the_first_trial_climbs_to_the_top_at_once():
     assert promoted(climber(0.5), pioneer=None) == 0
     assert promoted(climber(0.9), climber(0.5, 0.6), pioneer=None) == 1
     assert promoted(climber(0.9), climber(0.5, 0.6, 0.7, 0.8), pioneer=None) == 1
+    runs = climber(0.5, 0.6, state=TrialState.RUNNING)
+    assert promoted(runs, climber(0.1), pioneer=None) is None, "one that is ahead is on its way"
+    assert promoted(runs, climber(0.9, 0.8, 0.7, 0.6), pioneer=None) == 1
 
 
 def test_the_better_half_of_a_rung_goes_on_first_where_nobody_knows_what_that_is_worth():
