@@ -7,6 +7,8 @@
    that the driver gains nothing from better settings; what Optuna's own settings cost is printed beside.
 2. Eight workers, an objective of 0.2 s, without and with five reports: trials a second while all have one, against 8 / 0.2 s.
 3. One worker, time per trial of a new study and of one that holds 5,000 trials, with and without a pruner that looks at them.
+4. One worker, a study whose trials are paused and promoted: time per run from rung to rung, against trials of a study without
+   a fidelity that make as many reports.
 
 Times are those in the storage, from the start of the first trial to the end of the last, so that they leave out the start of
 processes. What is compared takes turns, and medians are printed.
@@ -27,6 +29,7 @@ from optuna.trial import FrozenTrial
 
 from search.driver.launch import launch
 from search.records.attributes import WORKER_KEY, owner_of
+from search.records.rungs import rungs_of
 from search.storage import open as storage
 from search.storage import sqlite
 from search.study_file.load import load
@@ -47,20 +50,46 @@ def at_once(trial: optuna.Trial, reports: int = 5, seconds: float = 0.0) -> floa
     return -x * x
 
 
+class Climbs:
+    """Reports once an epoch, beginning where it was paused; it trains nothing, and so needs no checkpoint."""
+
+    def __init__(self, reports: int, seconds: float) -> None:
+        self._reached: dict[int, int] = {}
+
+    def check_fidelity(self, name: str) -> None:
+        assert name == "epochs"
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        x, epochs = trial.suggest_float("x", -10.0, 10.0), trial.suggest_int("epochs", 1, 16)
+        for step in range(self._reached.get(trial.number, 0), epochs):
+            trial.report(-x * x * (20 - step), step)
+        self._reached[trial.number] = epochs
+        return -x * x * (20 - epochs)
+
+
 def drive(
-    folder: Path, name: str, trials: int, *, workers: int = 1, reports: int = 5, seconds: float = 0.0, pruner: str = "none"
+    folder: Path,
+    name: str,
+    trials: int,
+    *,
+    workers: int = 1,
+    reports: int = 5,
+    seconds: float = 0.0,
+    pruner: str = "none",
+    climbs: bool = False,
 ) -> optuna.Study:
     path = folder / f"{name}.toml"
     path.write_text(f"""
 [study]
 name = "{name}"
-objective = "benchmarks.driver_overhead:at_once"
+objective = "benchmarks.driver_overhead:{"Climbs" if climbs else "at_once"}"
 direction = "maximize"
 trials = {trials}
 storage = "sqlite:///{folder / name}.db"
 
 [space]
 x = {{ type = "float", low = -10.0, high = 10.0 }}
+{'epochs = { type = "int", low = 1, high = 16, fidelity = true }' if climbs else ""}
 
 [sampler]
 name = "random"
@@ -122,6 +151,24 @@ def overhead(folder: Path) -> None:
     print(f"   study.optimize with Optuna's own SQLite settings {median(default):.1f}")
 
 
+def climbing(folder: Path) -> None:
+    ratios, times = [], []
+    for turn in range(_ROUNDS):
+        study = drive(folder, f"climbs{turn}", _TRIALS, climbs=True)
+        trials = study.get_trials(deepcopy=False)
+        runs = sum(len(rungs_of(trial)) for trial in trials)
+        reports = round(sum(len(trial.intermediate_values) for trial in trials) / runs)
+        climbed = span(trials) / runs * 1e3
+        whole = milliseconds_a_trial(drive(folder, f"whole{turn}", runs, reports=reports), runs)
+        ratios.append(climbed / whole)
+        times.append((climbed, whole))
+    print(f"4. one worker, {_ROUNDS} x {_TRIALS} trials, {runs} runs from rung to rung with {reports} reports each, ms a run")
+    print(
+        f"   with a fidelity {median(a for a, _ in times):.1f}, as many trials without {median(b for _, b in times):.1f}: "
+        f"{median(ratios):.2f} times (bar: 1.3)"
+    )
+
+
 def throughput(folder: Path, reports: int) -> None:
     study = drive(folder, f"many{reports}", 40 * _WORKERS, workers=_WORKERS, reports=reports, seconds=_SECONDS)
     by_worker: dict[int, list[FrozenTrial]] = {}
@@ -178,6 +225,7 @@ def main() -> None:
         print(f"3. one worker, {_TRIALS} trials of a new study and of one with {_LONG:,} trials, 5 reports each")
         for pruner in ("none", "median"):
             growth(Path(folder), pruner)
+        climbing(Path(folder))
 
 
 if __name__ == "__main__":

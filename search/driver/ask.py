@@ -98,6 +98,8 @@ class TrialSource:
             attrs = {SEED_KEY: derive(self._spec.seed, Stream.TRIAL, trial_index), **attrs}
             trial_id = self._create(attrs) if waiting is None else self._wake(waiting, attrs)
             self._seen += waiting is None  # our own has an index, and its entry has left the queue
+        if waiting is not None and is_paused(waiting):
+            return optuna.Trial(copy.copy(self._study), trial_id)  # there is nothing left to draw
         return self._drawn(trial_id, trials, self._sampler(trial_index, trials, budget_left))
 
     def _drawn(self, trial_id: int, trials: Sequence[FrozenTrial], sampler: BaseSampler) -> optuna.Trial:

@@ -105,14 +105,14 @@ class Driver:
         self._reports: Mapping[str, Sequence[str]] = {}
         self._lost: set[int] = set()  # trials of ours that another driver has requeued
         self._legs: dict[int, Leg | None] = {}  # by worker
+        self._asks_despite = (None,) if spec.fidelity is None else (None, "budget")  # where no config may begin, one may go on
         self._life = SignOfLife(study)
 
     def run(self) -> EndReason:
         """Runs trials until a budget, the grid or the user's patience is used up.
 
         Raises:
-            SearchError: The objective cannot start, fails too often in a row, has other data, say, than the study's trials were
-                measured with, or makes reports for which the pruner never prunes; or a worker died before it was ready.
+            SearchError: The launch cannot go on, for a reason that is one line: no objective, too many failures, other data.
         """
         with self._interrupts.counted(lambda: self._view.interrupted(self._interrupts.count, len(self._pool.running))):
             try:
@@ -139,7 +139,7 @@ class Driver:
                 return reason
             for worker, message in self._pool.receive(_TICK_S):
                 self._on_message(worker, message)
-                if isinstance(message, Outcome) and self._end_reason() is None:
+                if isinstance(message, Outcome) and self._exhausted() in self._asks_despite:
                     self._hand_out()
             for worker, silence in self._pool.kill_silent():
                 self._on_death(worker, Died(silence))
@@ -170,9 +170,7 @@ class Driver:
     def _settle(self, reason: EndReason) -> None:
         """Ends what is paused, where the study is over and no other driver may yet promote it."""
         if self._spec.fidelity is not None and reason != "interrupted" and not self._others.running:
-            for trial in (settled := settle(self._study, self._spec.fidelity)):
-                delete_checkpoints(trial, self._checkpoints)
-            self._view.ended_elsewhere(settled)
+            self._view.ended_elsewhere(settle(self._study, self._spec.fidelity, self._checkpoints))
 
     def _end_reason_now(self, trials: Sequence[FrozenTrial]) -> EndReason | None:
         """Returns why no further trial is to start, given all that there are; None where one is."""
@@ -182,9 +180,12 @@ class Driver:
         return self._exhausted()
 
     def _end_reason(self) -> EndReason | None:
-        """Returns why no trial is to start or to go on, or None where one is."""
+        """Returns why no trial is to start or to go on, or None where one is, or may be once a worker is idle."""
         exhausted = self._exhausted()
-        return None if exhausted == "budget" and self._source.may_go_on() else exhausted
+        if exhausted is None or exhausted not in self._asks_despite:
+            return exhausted
+        busy = self._pool.running and not self._pool.in_phase("idle")
+        return None if busy or self._source.may_go_on() else exhausted
 
     def _exhausted(self) -> EndReason | None:
         if self._interrupts.count:
@@ -199,7 +200,7 @@ class Driver:
             self._pool.retire(worker)
             self._view.worker_replaced(worker, why)
         for worker in self._pool.in_phase("idle"):
-            if self._end_reason() is not None or not self._hand_trial_to(worker):
+            if self._exhausted() not in self._asks_despite or not self._hand_trial_to(worker):
                 return
         wanted = self._spec.policy.trials - self._usage.finished - len(self._pool.running) - self._others.running
         self._view.workers_started(self._pool.start(wanted))

@@ -14,7 +14,7 @@ from search.optuna_internals import storage_of, trial_id_of
 from search.records.attributes import RAN_KEY, given_of, is_result, shown_attrs
 from search.records.durations import end_after
 from search.records.rungs import RUNGS_KEY, Rung, as_attr, is_paused, paused_seconds, rungs_of
-from search.storage.folders import checkpoints_of
+from search.storage.folders import checkpoints_of, delete_checkpoints
 from search.storage.open import end_trial, study_lock
 from search.study_file.fidelity import Fidelity
 from search.workers.protocol import RunTrial
@@ -91,8 +91,8 @@ def climb(trial: optuna.Trial, leg: Leg, value: float, ran_s: float) -> None:
         storage.set_trial_state_values(trial_id, TrialState.WAITING)
 
 
-def settle(study: optuna.Study, fidelity: Fidelity) -> list[FrozenTrial]:
-    """Ends the paused trials of a study that is over; returns them as they are then.
+def settle(study: optuna.Study, fidelity: Fidelity, checkpoints: Path | None = None) -> list[FrozenTrial]:
+    """Ends the paused trials of a study that is over, and removes their checkpoints; returns them as they are then.
 
     Those that stand on the highest rung that any trial has reached are COMPLETE, and so are those with a better value than
     every complete trial: their config, trained as far as that, is a result. The others are PRUNED.
@@ -111,6 +111,7 @@ def settle(study: optuna.Study, fidelity: Fidelity) -> list[FrozenTrial]:
             with contextlib.suppress(UpdateFinishedTrialError):  # another driver settles too
                 _fix(study, trials[number], fidelity, reached)
                 _end(study, trials[number], state, rung)
+            delete_checkpoints(trials[number], checkpoints)
         return [trial for trial in study.get_trials(deepcopy=False) if trial.number in paused]
 
 

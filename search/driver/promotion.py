@@ -11,9 +11,11 @@ than noise (the first is PASHA: Bohdal et al., ICLR 2023).
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations, pairwise
-from statistics import NormalDist, fmean, stdev
+from statistics import NormalDist
 
+import numpy as np
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -23,6 +25,7 @@ from search.study_file.fidelity import REDUCTION, Fidelity
 
 _FIRST_OPEN = 2  # rungs
 _RECENT = 30  # new configs, from whose first values that of the next one is guessed
+_COMPARED = 10  # of the best at a rung
 _NOISE_QUANTILE = 0.9
 
 
@@ -90,13 +93,11 @@ class Board:
         """Returns who goes on; None for a new config, or nobody."""
         if (pioneer := self._pioneer()) is not None:
             return pioneer
-        rates = {(number, level): self._rate(number, level) for number, level in self._promotable()}
+        rates = {number: self._rate(number, level) for number, level in self._promotable()}
         if not rates:
             return None
-        chosen = max(rates, key=lambda key: (rates[key], -key[1], -key[0]))
-        if self.may_begin and rates[chosen] < self._rate_of_new():
-            return None
-        return self.paused[chosen[0]]
+        chosen = max(rates, key=lambda number: rates[number])  # of the lowest rung where several promise the same
+        return None if self.may_begin and rates[chosen] < self._rate_of_new() else self.paused[chosen]
 
     def _pioneer(self) -> FrozenTrial | None:
         """Returns the trial that is ahead of all, until one has been at the top; None while it runs."""
@@ -106,7 +107,7 @@ class Board:
         ahead = max((len(rungs_of(trial)) + 1 for trial in self.running), default=0)
         return first if len(rungs_of(first)) > ahead or not ahead else None
 
-    @property
+    @cached_property
     def top(self) -> int:
         """The index of the highest rung that is open."""
         top = min(_FIRST_OPEN, len(self.scores)) - 1
@@ -115,16 +116,19 @@ class Board:
         return top
 
     def _promotable(self) -> Iterator[tuple[int, int]]:
-        """Yields the paused trials that are among the best of their rung, and its index."""
+        """Yields for each rung the best of the trials that are paused there and may go on, and the rung's index."""
         for level in range(self.top):
             scores = self.scores[level]
             at_least = 0 if self.may_begin else 1  # the best of what there is climbs to the top in the end
             best = sorted(scores, key=lambda number: (-scores[number], number))[: max(at_least, len(scores) // REDUCTION)]
-            yield from ((number, level) for number in best if number in self.paused and number not in self.scores[level + 1])
+            waiting = (number for number in best if number in self.paused and number not in self.scores[level + 1])
+            if (first := next(waiting, None)) is not None:
+                yield first, level
 
     def _disagree(self, lower: int, upper: int) -> bool:
         """Whether what is known of a rung differs, beyond noise, from what the rung below it told."""
-        both = sorted(self.scores[upper].keys() & self.scores[lower].keys())
+        there = self.scores[upper]
+        both = sorted(there.keys() & self.scores[lower].keys(), key=lambda number: (-there[number], number))[:_COMPARED]
         if len(both) < 2:
             return bool(both) and not self.may_begin  # there will be no other to agree with
         below, above = self.scores[lower], self.scores[upper]
@@ -134,7 +138,7 @@ class Board:
             and min(abs(below[a] - below[b]), abs(above[a] - above[b])) > noise
             for a, b in combinations(both, 2)
         )
-        return swapped or fmean(above[number] - below[number] for number in both) > noise
+        return swapped or float(np.mean([above[number] - below[number] for number in both])) > noise
 
     def _noise(self, numbers: Sequence[int]) -> float:
         """How far apart trials are whose curves cross each other twice or more: such a distance tells nothing (PASHA, 4.2)."""
@@ -146,8 +150,18 @@ class Board:
                 apart.append(abs(self.curves[a][steps[-1]] - self.curves[b][steps[-1]]))
         return sorted(apart)[math.ceil(_NOISE_QUANTILE * len(apart)) - 1] if apart else 0.0
 
+    @cached_property
     def _best(self) -> float:
         return max([self.others, *(score for scores in self.scores for score in scores.values())])
+
+    @cached_property
+    def _gains(self) -> tuple[tuple[float, float] | None, ...]:
+        """By rung, the mean and the spread of what the trials gained that went on to it; None of fewer than two."""
+        found: list[tuple[float, float] | None] = [None]
+        for below, above in pairwise(self.scores):
+            gains = np.array([above[number] - below[number] for number in above.keys() & below.keys()])
+            found.append((float(gains.mean()), float(gains.std(ddof=1))) if len(gains) > 1 else None)
+        return tuple(found)
 
     def _rate(self, number: int, level: int) -> float:
         """What a paused trial promises for each unit of the fidelity."""
@@ -158,23 +172,19 @@ class Board:
         first = [score for _, score in sorted(self.scores[0].items())][-_RECENT:]
         if len(first) < REDUCTION:
             return math.inf
-        mean, spread = fmean(first), _spread(first)
-        there = expected_improvement(mean, spread, self._best()) / self.fidelity.rungs[0]
+        mean, spread = float(np.mean(first)), float(np.std(first, ddof=1))
+        there = expected_improvement(mean, spread, self._best) / self.fidelity.rungs[0]
         return max(there, self._promise(mean, spread, 0, 0))
 
     def _promise(self, score: float, spread: float, level: int, paid: int) -> float:
         """The largest expected improvement for its cost, over the rungs that are above; inf where one tells something new."""
-        best, rates = self._best(), [0.0]
+        rates = [0.0]
         for upper in range(level + 1, self.top + 1):
-            gains = [
-                self.scores[upper][number] - self.scores[upper - 1][number]
-                for number in self.scores[upper]
-                if number in self.scores[upper - 1]
-            ]
-            if len(gains) < 2:  # nobody knows what a rung is worth before somebody has been there
+            gain = self._gains[upper]
+            if gain is None:  # nobody knows what a rung is worth before somebody has been there
                 return math.inf if paid and upper == level + 1 else max(rates)
-            score, spread = score + fmean(gains), math.hypot(spread, _spread(gains))
-            rates.append(expected_improvement(score, spread, best) / (self.fidelity.rungs[upper] - paid))
+            score, spread = score + gain[0], math.hypot(spread, gain[1])
+            rates.append(expected_improvement(score, spread, self._best) / (self.fidelity.rungs[upper] - paid))
         return max(rates)
 
 
@@ -184,7 +194,3 @@ def expected_improvement(mean: float, spread: float, best: float) -> float:
         return max(0.0, mean - best)
     z = (mean - best) / spread
     return (mean - best) * NormalDist().cdf(z) + spread * NormalDist().pdf(z)
-
-
-def _spread(values: Sequence[float]) -> float:
-    return stdev(values) if len(values) > 1 else 0.0

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 RUNGS_KEY = f"{PREFIX}rungs"
 """Trial system attribute, a table: by the value of the fidelity, the trial's value and the seconds since the last rung."""
 
+_WAITING = 4  # of Optuna's TrialState, which a worker that only waits does without
+
 
 @dataclass(frozen=True)
 class Rung:
@@ -34,11 +36,10 @@ class Rung:
 def rungs_of(trial: "FrozenTrial") -> dict[int, Rung]:
     """Returns the rungs that a trial has reached, by the value of the fidelity, ascending; empty where there is none."""
     table = trial.system_attrs.get(RUNGS_KEY)
-    rungs = {}
-    for key, entry in table.items() if isinstance(table, Mapping) else ():
-        if isinstance(key, str) and key.isdecimal() and (rung := _rung(entry)) is not None:
-            rungs[int(key)] = rung
-    return dict(sorted(rungs.items()))
+    if not isinstance(table, Mapping):
+        return {}
+    found = [(int(key), rung) for key, entry in table.items() if key.isdecimal() and (rung := _rung(entry)) is not None]
+    return dict(sorted(found))
 
 
 def as_attr(rungs: Mapping[int, Rung]) -> dict[str, list[float]]:
@@ -48,7 +49,7 @@ def as_attr(rungs: Mapping[int, Rung]) -> dict[str, list[float]]:
 
 def is_paused(trial: "FrozenTrial") -> bool:
     """Returns whether a trial waits for its promotion, rather than for its beginning."""
-    return trial.state.name == "WAITING" and bool(rungs_of(trial))
+    return trial.state == _WAITING and bool(rungs_of(trial))
 
 
 def paused_seconds(trial: "FrozenTrial") -> float:
@@ -57,7 +58,7 @@ def paused_seconds(trial: "FrozenTrial") -> float:
 
 
 def _rung(entry: Any) -> Rung | None:
-    match entry:
-        case [int() | float() as value, int() | float() as seconds] if math.isfinite(value) and math.isfinite(seconds):
-            return Rung(float(value), max(0.0, float(seconds)))
-    return None
+    if not isinstance(entry, list) or len(entry) != 2 or not all(type(part) in (int, float) for part in entry):
+        return None
+    value, seconds = entry
+    return Rung(float(value), max(0.0, float(seconds))) if math.isfinite(value) and math.isfinite(seconds) else None

@@ -81,6 +81,10 @@ class OwnTrialsStorage(TellsEnds, CachedStorage):
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Ends a trial, begins one that was waiting, or lets one wait: all are read again, once where nobody else writes."""
+        if trial_id in self.own and state is TrialState.WAITING:
+            done = super().set_trial_state_values(trial_id, state, values)
+            self._set(trial_id, "state", state)
+            return done
         self.own.discard(trial_id)
         done = super().set_trial_state_values(trial_id, state, values)
         if self.alone and not state.is_finished():
@@ -133,6 +137,9 @@ class OwnTrialsStorage(TellsEnds, CachedStorage):
     def _note(self, trial_id: int, field: str, key: Any, value: Any) -> None:
         """Changes an own trial in the cache as it is in the database: a copy of it, since callers may hold the former one."""
         if trial_id in self.own:
-            changed = copy.copy(self.cached_trial(trial_id))
-            setattr(changed, field, {**getattr(changed, field), key: value})
-            self.replace_cached(trial_id, changed)
+            self._set(trial_id, field, {**getattr(self.cached_trial(trial_id), field), key: value})
+
+    def _set(self, trial_id: int, field: str, value: Any) -> None:
+        changed = copy.copy(self.cached_trial(trial_id))
+        setattr(changed, field, value)
+        self.replace_cached(trial_id, changed)
