@@ -97,8 +97,7 @@ class Driver:
         self._others = others or OtherDrivers(study, owner, trials)
         self._artifacts = artifacts
         self._checkpoints = checkpoints
-        self._waits = waits
-        self._poll_storage = poll_storage
+        self._waits, self._poll_storage = waits, poll_storage
         self._interrupts = Interrupts(notice_s)
         self._failures = Failures(spec.target, spec.policy.max_failures)
         self._prunes = not isinstance(study.pruner, NopPruner)
