@@ -150,9 +150,23 @@ def expected(study, launch, read_study, undisturbed):
     return undisturbed["values"]
 
 
+@pytest.fixture
+def begun(study, launch, expected, undisturbed, tmp_path_factory):
+    """The study after its first launch, which is run once for all tests of this file."""
+    if "begun" not in undisturbed:
+        launch(study)
+        undisturbed["begun"] = kept = tmp_path_factory.mktemp("begun")
+        for path in Path().glob("demo.*"):
+            shutil.copy(path, kept)
+        shutil.copytree("cache", kept / "cache")
+    else:
+        shutil.copytree(undisturbed["begun"], ".", dirs_exist_ok=True)
+    return study
+
+
 @pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
-def test_a_cache_damaged_between_two_launches_changes_no_value(study, launch, read_study, expected, harm):
-    launch(study)
+def test_a_cache_damaged_between_two_launches_changes_no_value(begun, launch, read_study, expected, harm):
+    study = begun
     for path in arrays():
         harm(path)
     launch(study, TRIALS + 2, workers=2)
