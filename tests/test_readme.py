@@ -181,7 +181,7 @@ def test_the_readme_is_followed_to_the_letter(desk, tmp_path):
 
     assert "Budget reached: 3/3 trials." in printed["launch"]
     assert "brain-mri" in printed["status"]
-    storage = f"sqlite:///{desk}/brain-mri.db"
+    storage = f"sqlite:///{desk}/studies/brain-mri.db"  # beside the study file
     study = optuna.load_study(study_name="brain-mri", storage=storage)
     assert len(study.trials) == 3
     assert all(trial.intermediate_values and trial.duration for trial in study.trials)
