@@ -62,9 +62,8 @@ class TrialSource:
         return not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
     def may_go_on(self) -> bool:
-        """Returns whether a trial waits that is to go on, or to be tried again, even where no new config may begin."""
-        trials = self._study.get_trials(deepcopy=False)
-        return self._spec.fidelity is not None and self._waiting(trials, may_begin=False) is not None
+        """Returns whether a paused trial of a study with a fidelity is to go on, even where no new config may begin."""
+        return self._waiting(self._study.get_trials(deepcopy=False), may_begin=False) is not None
 
     def ask(
         self,

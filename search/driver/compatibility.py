@@ -20,6 +20,7 @@ from search.records.attributes import (
     file_of,
     has_former_records,
 )
+from search.records.rungs import is_paused
 from search.storage.open import shared, study_lock
 from search.study_file.distributions import describe_space
 from search.study_file.load import StudySpec
@@ -74,17 +75,17 @@ def check_same(study: optuna.Study, spec: StudySpec, *, save: bool = True) -> No
     if before is None:  # a study of plain Optuna, taken on as it is
         _check_kinds(study, spec)
     else:
-        states = {trial.state for trial in study.get_trials(deepcopy=False)}
-        for key in ("seed", "space", "objective", "settings") if states & binding_states(study) else ():
+        for key in ("seed", "space", "objective", "settings") if is_bound(study) else ():
             _compare(spec, key, before.get(key), now[key])
     if save and not same(before, now):
         study.set_user_attr(FILE_KEY, now)
 
 
-def binding_states(study: optuna.Study) -> set[TrialState]:
-    """Returns the states of a trial with whose value others are compared, or may be: while there is none, nothing binds."""
+def is_bound(study: optuna.Study) -> bool:
+    """Returns whether there is a trial with whose value others are compared, or may be: one that is paused has values too."""
     running = {TrialState.RUNNING} if shared(study) is not None else set()  # another machine's
-    return {TrialState.COMPLETE, TrialState.PRUNED} | running
+    states = {TrialState.COMPLETE, TrialState.PRUNED} | running
+    return any(trial.state in states or is_paused(trial) for trial in study.get_trials(deepcopy=False))
 
 
 def check_identical(study: optuna.Study, spec: StudySpec) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import optuna
 
-from search.driver.compatibility import binding_states
+from search.driver.compatibility import is_bound
 from search.errors import StudyError
 from search.records.attributes import FINGERPRINT_KEY, fingerprint_of
 from search.storage.open import study_lock
@@ -27,8 +27,7 @@ def save_or_compare(study: optuna.Study, found: Mapping[str, str]) -> Mapping[st
 
 def delete_if_unused(study: optuna.Study) -> None:
     """Lets a study begin anew with other data where no value depends on the former, as after a mistake in the settings."""
-    states = {trial.state for trial in study.get_trials(deepcopy=False)}
-    if not states & binding_states(study) and fingerprint_of(study) is not None:
+    if fingerprint_of(study) is not None and not is_bound(study):
         study.set_user_attr(FINGERPRINT_KEY, None)
 
 

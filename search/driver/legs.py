@@ -94,15 +94,16 @@ def climb(trial: optuna.Trial, leg: Leg, value: float, ran_s: float) -> None:
 def settle(study: optuna.Study, fidelity: Fidelity, checkpoints: Path | None = None) -> list[FrozenTrial]:
     """Ends the paused trials of a study that is over, and removes their checkpoints; returns them as they are then.
 
-    Those that stand on the highest rung that any trial has reached are COMPLETE, and so are those with a better value than
-    every complete trial: their config, trained as far as that, is a result. The others are PRUNED.
+    Those that stand on the highest rung that there is a value of are COMPLETE, and so are those with a better value than every
+    complete trial: their config, trained as far as that, is a result. The others are PRUNED.
     """
     with study_lock(study):
         trials = study.get_trials(deepcopy=False)
         paused = {trial.number: rungs_of(trial) for trial in trials if is_paused(trial)}
         sign = 1.0 if study.direction is StudyDirection.MAXIMIZE else -1.0
-        top = max((max(rungs_of(trial), default=0) for trial in trials), default=0)
-        results = [trial.values[0] for trial in trials if is_result(trial)]
+        complete = [trial for trial in trials if is_result(trial)]
+        top = max((rung for rungs in (*paused.values(), *map(rungs_of, complete)) for rung in rungs), default=0)
+        results = [trial.values[0] for trial in complete]
         results += [rungs[top].value for rungs in paused.values() if top in rungs]
         best = max((sign * value for value in results), default=math.inf)
         for number, rungs in paused.items():

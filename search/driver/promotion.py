@@ -52,7 +52,7 @@ class Board:
         scores: By rung, the score of each trial that has reached it, by number.
         paused: The trials that wait for their promotion, by number.
         curves: The reports of each trial, by number and step, as scores.
-        others: The best score of the trials that did not climb the rungs one by one; -inf without any.
+        complete: The best score of the complete trials, however they got there; -inf without any.
         may_begin: Whether a new config is possible.
         running: The trials that run.
     """
@@ -61,7 +61,7 @@ class Board:
     scores: tuple[Mapping[int, float], ...]
     paused: Mapping[int, FrozenTrial]
     curves: Mapping[int, Mapping[int, float]]
-    others: float = -math.inf
+    complete: float = -math.inf
     may_begin: bool = True
     running: tuple[FrozenTrial, ...] = ()
 
@@ -72,7 +72,7 @@ class Board:
         """Returns the board of a study."""
         sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
         scores: list[dict[int, float]] = [{} for _ in fidelity.rungs]
-        others = -math.inf
+        complete = -math.inf
         curves = {}
         for trial in trials:
             if trial.state is TrialState.FAIL or is_infeasible(trial) or is_warm(trial):
@@ -83,11 +83,11 @@ class Board:
                     scores_there[trial.number] = sign * rungs[reached].value
             if rungs:
                 curves[trial.number] = {step: sign * value for step, value in trial.intermediate_values.items()}
-            elif trial.state is TrialState.COMPLETE:
-                others = max(others, sign * trial.values[0])
+            if trial.state is TrialState.COMPLETE:
+                complete = max(complete, sign * trial.values[0])
         paused = {trial.number: trial for trial in trials if is_paused(trial)}
         running = tuple(trial for trial in trials if trial.state is TrialState.RUNNING)
-        return cls(fidelity, tuple(scores), paused, curves, others, may_begin, running)
+        return cls(fidelity, tuple(scores), paused, curves, complete, may_begin, running)
 
     def choose(self) -> FrozenTrial | None:
         """Returns who goes on; None for a new config, or nobody."""
@@ -152,7 +152,7 @@ class Board:
 
     @cached_property
     def _best(self) -> float:
-        return max([self.others, *(score for scores in self.scores for score in scores.values())])
+        return max([self.complete, *(score for scores in self.scores for score in scores.values())])
 
     @cached_property
     def _gains(self) -> tuple[tuple[float, float] | None, ...]:

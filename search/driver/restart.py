@@ -6,7 +6,7 @@ import optuna
 from optuna.distributions import check_distribution_compatibility
 from optuna.trial import FrozenTrial, TrialState
 
-from search.driver.compatibility import binding_states, describe, living_driver, same
+from search.driver.compatibility import describe, is_bound, living_driver, same
 from search.optuna_internals import storage_of
 from search.records.attributes import file_of, given_of
 from search.storage.folders import checkpoint_folder
@@ -27,12 +27,11 @@ def begin_anew(study: optuna.Study, spec: StudySpec, url: str) -> optuna.Study |
         The new study, without trials; None where the present one can be gone on with, or must be.
     """
     before = file_of(study)
-    trials = study.get_trials(deepcopy=False)
     if before is None or same(before.get("space"), describe(spec)["space"]) or shared(study) is not None:
         return None
-    if {trial.state for trial in trials} & binding_states(study) or living_driver(study) is not None:
+    if is_bound(study) or living_driver(study) is not None:
         return None
-    if all(_fits(trial, spec) for trial in trials):
+    if all(_fits(trial, spec) for trial in study.get_trials(deepcopy=False)):
         return None
     optuna.delete_study(study_name=study.study_name, storage=storage_of(study))
     close(study)

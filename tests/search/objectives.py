@@ -112,13 +112,18 @@ class ChaoticClimbing(Climbing):
     def __call__(self, trial):
         value = super().__call__(trial)
         if trial.params["epochs"] > 1:
-            if trial.number % 20 == 7:
-                raise OwnError("chaos")
-            if trial.number % 10 == 4:
-                os.kill(os.getpid(), signal.SIGKILL)
-            if trial.number % 15 == 13:
-                time.sleep(600)
+            end_badly(trial.number)
         return value
+
+
+def end_badly(number):
+    """Raises in every 20th trial, kills the worker in every 10th, and hangs in every 15th."""
+    if number % 20 == 7:
+        raise OwnError("chaos")
+    if number % 10 == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if number % 15 == 13:
+        time.sleep(600)
 
 
 def gated(trial):
@@ -260,12 +265,7 @@ def chaos(trial):
     for step in range(3):
         trial.report(x, step)
         time.sleep(0.02)
-    if trial.number % 20 == 7:
-        raise OwnError("chaos")
-    if trial.number % 10 == 4:
-        os.kill(os.getpid(), signal.SIGKILL)
-    if trial.number % 15 == 13:
-        time.sleep(600)
+    end_badly(trial.number)
     return x
 
 

@@ -9,15 +9,17 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from search.driver.ask import TrialSource
+from search.driver.compatibility import check_same
+from search.driver.fingerprint_check import delete_if_unused
 from search.driver.legs import settle
 from search.driver.promotion import Board, expected_improvement, next_promotion
 from search.driver.retry import requeue
 from search.driver.rung_view import seen_by_sampler
 from search.errors import ObjectiveError
-from search.records.attributes import RETRY_KEY
+from search.records.attributes import FINGERPRINT_KEY, RETRY_KEY
 from search.records.durations import duration_of
 from search.records.rungs import RUNGS_KEY, Rung, is_paused, rungs_of
-from search.storage.open import close, open_study
+from search.storage.open import close, create_study, open_study
 from search.study_file.fidelity import Fidelity
 from search.study_file.load import load
 from tests.search.objectives import straight
@@ -239,6 +241,35 @@ def test_a_study_that_is_over_ends_its_paused_trials():
     assert [trial.value for trial in study.trials] == [0.5, 0.9, 0.8, 0.3]
     assert [trial.params["epochs"] for trial in study.trials] == [1, 2, 4, 4]
     assert settle(study, FIDELITY) == []
+
+
+def test_where_only_a_failed_trial_was_higher_the_next_ones_are_results():
+    study = optuna.create_study(direction="maximize")
+    for trial in (climber(0.5), climber(0.6, 0.7), climber(0.1, 0.2, 0.3, state=TrialState.FAIL)):
+        study.add_trial(trial)
+    settle(study, FIDELITY)
+    assert [trial.state.name for trial in study.trials] == ["PRUNED", "COMPLETE", "FAIL"]
+
+
+def test_a_config_that_went_straight_is_one_to_beat():
+    straight_to_five = create_trial(value=0.9, system_attrs={RUNGS_KEY: {"5": [0.9, 1.0]}})
+    assert board(climber(0.5), straight_to_five)._best == 0.9
+
+
+def test_a_study_whose_trials_are_all_paused_stays_with_its_file(write, search):
+    study = create_study("sqlite:///demo.db", "demo", ["maximize"], ["score"])
+    spec = load(write(**TABLES))
+    check_same(study, spec)
+    study.add_trial(climber(-9.0))
+    study.set_user_attr(FINGERPRINT_KEY, {"data": "1"})
+    delete_if_unused(study)
+    assert study.user_attrs[FINGERPRINT_KEY] == {"data": "1"}, "its values depend on it"
+    close(study)
+    write(study=TABLES["study"], space={"x": '{ type = "int", low = 0, high = 1 }', "epochs": EPOCHS})
+    assert "space.x: must stay as it was" in search("launch", "demo.toml", "--quiet", code=1).stderr
+    study = open_study("sqlite:///demo.db", "demo")
+    assert [is_paused(trial) for trial in study.trials] == [True]
+    close(study)
 
 
 def test_what_is_no_rung_is_not_read_as_one():
