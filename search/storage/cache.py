@@ -80,15 +80,18 @@ class OwnTrialsStorage(TellsEnds, CachedStorage):
         return copy.deepcopy(self.cached_trial(trial_id)) if trial_id in self.own else super().get_trial(trial_id)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """Ends a trial, begins one that was waiting, or lets one wait: all are read again, once where nobody else writes."""
-        if trial_id in self.own and state is TrialState.WAITING:
-            done = super().set_trial_state_values(trial_id, state, values)
-            self._set(trial_id, "state", state)
-            return done
+        """Ends a trial, begins one that was waiting, or lets one wait.
+
+        It is read again, since another driver may take up what waits; where there is none, a trial that waits or runs is known.
+        """
+        known = self.alone and trial_id in self.own
         self.own.discard(trial_id)
         done = super().set_trial_state_values(trial_id, state, values)
         if self.alone and not state.is_finished():
-            self.replace_cached(trial_id, self.backend.get_trial(trial_id))
+            if known and state is TrialState.WAITING:  # nothing else of it has changed
+                self._set(trial_id, "state", state)
+            else:
+                self.replace_cached(trial_id, self.backend.get_trial(trial_id))
             self.own.add(trial_id)
         return done
 

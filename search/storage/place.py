@@ -32,7 +32,7 @@ def url_of(spec: StudySpec, storage: str | None = None, say: Callable[[str], Non
     if path is None or path.is_absolute() or folder.resolve() == Path.cwd():
         return spec.storage
     beside = parse(spec.storage).set(database=os.fspath(folder / path)).render_as_string(hide_password=False)
-    if _holds(beside, spec.name) or not _holds(spec.storage, spec.name):
+    if not _holds(spec.storage, spec.name) or _holds(beside, spec.name):  # the first is told by a file that is not there
         say(f"Study {spec.name} lies beside its file, in {show_path(folder / path)}.")
         return beside
     say(f"Study {spec.name} lies in {show_path(path)} of this folder, not beside its file, and is gone on with there.")

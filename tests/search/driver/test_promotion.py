@@ -11,7 +11,7 @@ from optuna.trial import TrialState, create_trial
 from search.driver.ask import TrialSource
 from search.driver.compatibility import check_same
 from search.driver.fingerprint_check import delete_if_unused
-from search.driver.legs import settle
+from search.driver.legs import climb, leg_of, settle
 from search.driver.promotion import Board, expected_improvement, next_promotion
 from search.driver.retry import requeue
 from search.driver.rung_view import seen_by_sampler
@@ -288,6 +288,21 @@ def test_a_worker_that_dies_between_two_rungs_changes_no_value(write, search, ur
     write(**TABLES, objective={"die": "3"})
     search("launch", "demo.toml", "--workers", 2, "--storage", url, "--quiet")
     check_a_death(url)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_trial_that_another_driver_takes_up_is_seen_to_run(request, write, server):
+    url = request.getfixturevalue(server).new_database()
+    spec = load(write(**TABLES))
+    ours, theirs = (create_study(url, "demo", ["maximize"], ["score"]) for _ in range(2))
+    mine = TrialSource(ours, spec)
+    climb(trial := mine.ask({}), leg_of(trial, spec.fidelity), 0.5, 1.0)
+    assert is_paused(ours.trials[0])
+    taken = TrialSource(theirs, spec).ask({})
+    assert (taken.number, theirs.trials[0].state, ours.trials[0].state) == (0, TrialState.RUNNING, TrialState.RUNNING)
+    assert mine.ask({}).number == 1
+    for study in (ours, theirs):
+        close(study)
 
 
 @pytest.mark.slow
