@@ -109,11 +109,11 @@ def test_an_interrupted_study_keeps_what_is_paused_and_goes_on_with_it(drive, mo
     whole = drive(**TABLES)
     study = drive(trials=8, timeout_s=1e-9, **TABLES)
     assert study.trials == []
-    monkeypatch.setattr("search.driver.driver.settle", lambda *_: [])  # as ^C has it
-    for budget in (3, 8):
-        drive(study, trials=budget, **TABLES)
-        assert sum(map(is_paused, study.trials)) > 0
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr("search.driver.driver.settle", lambda *_: [])  # as ^C has it
+        for budget in (3, 8):
+            drive(study, trials=budget, **TABLES)
+            assert sum(map(is_paused, study.trials)) > 0
     drive(study, **TABLES)
     assert not any(map(is_paused, study.trials))
     assert len(study.trials) == 16
