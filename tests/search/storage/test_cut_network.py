@@ -99,7 +99,7 @@ def test_both_hosts_outlive_a_cut_and_nothing_is_lost(hosts, server, join, write
         answer = server.execute(query, check=False).stdout.split()
         return answer[0] if answer else ""
 
-    owner = "trial_user_attributes AS a USING (trial_id) WHERE a.key = 'search:owner' AND a.value_json LIKE '%there%'"
+    owner = "trial_system_attributes AS a USING (trial_id) WHERE a.key = 'search:owner' AND a.value_json LIKE '%there%'"
 
     def in_the_middle():
         """The number of the trial that runs there, once it has reported and is not about to end."""
