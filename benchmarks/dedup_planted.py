@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from tumorcls.data.dedup.groups import MAX_DISTANCE, MIN_SIMILARITY, find_groups
 from tumorcls.data.images import read_image
+from tumorcls.data.labels import CLASSES
 from tumorcls.data.manifest import scan
-from tumorcls.labels import CLASSES
 
 Grey = npt.NDArray[np.uint8]
 Change = Callable[[Grey, np.random.Generator], Grey]

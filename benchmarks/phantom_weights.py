@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorcls.data.images import Pixels, fit_square
+from tumorcls.data.labels import CLASSES
 from tumorcls.data.phantom import render
 from tumorcls.files import replacing
-from tumorcls.labels import CLASSES
 from tumorcls.model.weights import load_weights, stored_names
 from tumorcls.noise.layer import RandomNoise
 

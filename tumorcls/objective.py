@@ -21,7 +21,7 @@ from tumorcls.config.train_config import TrainConfig
 from tumorcls.config.variables import lasting
 from tumorcls.errors import ConfigError, TumorclsError
 from tumorcls.model.backend import select_backend
-from tumorcls.trial import KeepsArtifacts, KeepsCheckpoints, KnowsDirections, Trial
+from tumorcls.training.trial import KeepsArtifacts, KeepsCheckpoints, KnowsDirections, Trial
 
 if TYPE_CHECKING:  # they import OpenCV and Keras
     from tumorcls.data.dataset import Fold, Part

@@ -14,7 +14,7 @@ import pytest
 from tests.tumorcls.hostile_images import Kind, images, slices
 from tests.tumorcls.pictures import blob, kaggle_folder, write
 from tumorcls.config.train_config import TrainConfig
-from tumorcls.labels import CLASSES
+from tumorcls.data.labels import CLASSES
 from tumorcls.model.backbone import build_backbone, build_classifier
 from tumorcls.model.calibration import Calibration
 from tumorcls.model.saved_model import SavedModel

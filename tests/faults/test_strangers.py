@@ -32,10 +32,10 @@ select_backend()
 
 from tumorcls.commands import audit as audit_command  # noqa: E402
 from tumorcls.config.train_config import TrainConfig  # noqa: E402
+from tumorcls.data.labels import CLASSES  # noqa: E402
 from tumorcls.data.prepare import prepare  # noqa: E402
 from tumorcls.evaluation.evaluate import Plan, Predictions, measure  # noqa: E402
 from tumorcls.evaluation.record import Evaluation  # noqa: E402
-from tumorcls.labels import CLASSES  # noqa: E402
 from tumorcls.model.backbone import build_network  # noqa: E402
 from tumorcls.model.calibration import Calibration  # noqa: E402
 from tumorcls.model.saved_model import SavedModel, load_model  # noqa: E402

@@ -6,7 +6,7 @@ import pytest
 
 from tests.tumorcls.pictures import sartaj_sample
 from tumorcls.config.train_config import TrainConfig
-from tumorcls.labels import CLASSES
+from tumorcls.data.labels import CLASSES
 from tumorcls.model.backend import select_backend
 
 # Set here, before any test module imports Keras.

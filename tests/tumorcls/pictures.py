@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from tumorcls.data.dataset import ImageSet
 from tumorcls.data.images import Pixels
+from tumorcls.data.labels import CLASSES
 from tumorcls.data.phantom import write_dataset
-from tumorcls.labels import CLASSES
 
 
 def blob(seed: int, size: int = 96) -> npt.NDArray[np.uint8]:

@@ -23,9 +23,9 @@ def command(model_file: Path, images: tuple[Path, ...], outputs: tuple[Path, ...
     file takes uint8 RGB images and gives calibrated probabilities; class names, threshold and disclaimer are inside. Needs the
     extra [export].
     """
+    from tumorcls.data.labels import CLASSES
     from tumorcls.data.phantom import render
     from tumorcls.inference.predict import find_images
-    from tumorcls.labels import CLASSES
     from tumorcls.model.backend import select_backend
 
     select_backend()

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from tumorcls.data.labels import BINARY_CLASSES, CLASSES
 from tumorcls.data.split import SplitSettings
 from tumorcls.errors import ConfigError
-from tumorcls.labels import BINARY_CLASSES, CLASSES
 
 TrainableFrom = Literal["all", "block2", "block3", "block4", "block5", "block6", "block7", "head"]
 OptimizerName = Literal["adam", "adamw", "sgd"]

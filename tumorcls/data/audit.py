@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tumorcls.data.labels import counted
 from tumorcls.data.manifest import Entry
 from tumorcls.data.prepare import PreparedData, conflicting_groups
 from tumorcls.data.sources.base import LeftOut
 from tumorcls.data.split import PARTS, SplitSettings
-from tumorcls.labels import counted
 
 _LARGEST = 5
 _SIZES = 8

@@ -35,7 +35,7 @@ class Entry:
     """One image.
 
     `source` is the data set's name for people, `kind` that of its layout. `name` is its path below `folder`, with forward
-    slashes. `label` is one of `tumorcls.labels.CLASSES`, or
+    slashes. `label` is one of `tumorcls.data.labels.CLASSES`, or
     `tumorcls.data.sources.UNTYPED_TUMOR`. Width and height are pixels after the orientation tag is applied; `phash` is as in
     `tumorcls.data.fingerprint.Fingerprint`.
     """

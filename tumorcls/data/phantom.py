@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorcls import activity
+from tumorcls.data.labels import CLASSES
 from tumorcls.errors import DataError, reason
 from tumorcls.files import replacing, temporary_folder
-from tumorcls.labels import CLASSES
 
 Field = NDArray[np.float32]
 
@@ -81,7 +81,7 @@ def render(label: str, rng: np.random.Generator, size: int = DEFAULT_SIZE) -> ND
     """Draws one slice.
 
     Args:
-        label: One of `tumorcls.labels.CLASSES`.
+        label: One of `tumorcls.data.labels.CLASSES`.
         rng: Fixes the picture, with `label` and `size`.
         size: Width and height in pixels.
 

@@ -16,12 +16,12 @@ import numpy.typing as npt
 
 from tumorcls import activity
 from tumorcls.data.dedup.groups import Groups, find_groups
+from tumorcls.data.labels import BINARY_CLASSES, CLASSES
 from tumorcls.data.manifest import Entry, Manifest, scan
 from tumorcls.data.sources.base import UNTYPED_TUMOR
 from tumorcls.data.split import SplitSettings, split_groups
 from tumorcls.errors import DataError, reason
 from tumorcls.files import replace_text
-from tumorcls.labels import BINARY_CLASSES, CLASSES
 
 _PACKAGES = ("numpy", "opencv-python-headless", "imagehash", "pillow", "scipy")
 

@@ -23,7 +23,7 @@ _MAX_SHOWN = 100  # mistakes, conditions, lines of provenance
 _Name = Annotated[str, Field(max_length=200)]
 _Value = TypeVar("_Value")
 PerClass = tuple[_Value, ...]
-"""One value per class, in the order of `tumorcls.labels.CLASSES`."""
+"""One value per class, in the order of `tumorcls.data.labels.CLASSES`."""
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import numpy as np
 from keras import KerasTensor
 
 from tumorcls.config.train_config import TrainableFrom
+from tumorcls.data.labels import CLASSES
 from tumorcls.data.phantom import render
 from tumorcls.errors import WeightsError, reason
-from tumorcls.labels import CLASSES
 from tumorcls.model.backend import pin_settings
 from tumorcls.model.weights import check_weights, load_weights
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from tumorcls.data.audit import Audit
 from tumorcls.data.images import fit_square, read_image
+from tumorcls.data.labels import counted
 from tumorcls.data.manifest import Entry
 from tumorcls.data.prepare import PreparedData
-from tumorcls.labels import counted
 from tumorcls.reports.links import write_page
 from tumorcls.reports.page import jpeg, render
 

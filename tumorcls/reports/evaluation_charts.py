@@ -5,10 +5,10 @@ from html import escape
 
 import plotly.graph_objects as go
 
+from tumorcls.data.labels import words
 from tumorcls.evaluation.bootstrap import Estimate
 from tumorcls.evaluation.record import Evaluation, Scores
 from tumorcls.evaluation.selective import Selective
-from tumorcls.labels import words
 from tumorcls.reports.page import COLOURS, number
 
 _BANDS = "rgba(0, 114, 178, 0.18)"

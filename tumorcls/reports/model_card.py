@@ -13,10 +13,10 @@ from typing import Any
 from markupsafe import Markup
 
 from tumorcls.config.train_config import VIEW_FIELDS
+from tumorcls.data.labels import words
 from tumorcls.errors import DataError
 from tumorcls.evaluation.bootstrap import Estimate
 from tumorcls.evaluation.record import Evaluation
-from tumorcls.labels import words
 from tumorcls.model.saved_model import SavedModel
 from tumorcls.noise.kinds import NOISES
 from tumorcls.noise.severity import SEVERITIES

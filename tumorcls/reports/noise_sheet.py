@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tumorcls.config.train_config import TrainConfig, ViewRecipe
 from tumorcls.data.images import fit_square
-from tumorcls.labels import words
+from tumorcls.data.labels import words
 from tumorcls.noise.severity import SEVERITIES, SEVERITY_LEVELS, corrupt
 
 Pixels = NDArray[np.uint8]

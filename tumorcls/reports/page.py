@@ -20,7 +20,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from tumorcls import DISCLAIMER
-from tumorcls.labels import words
+from tumorcls.data.labels import words
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -13,9 +13,9 @@ from tumorcls import DISCLAIMER
 from tumorcls.cache.arrays import Rows
 from tumorcls.data.dataset import ImageSet
 from tumorcls.data.images import fit_square
+from tumorcls.data.labels import words
 from tumorcls.evaluation.mistakes import Mistake
 from tumorcls.files import encode_png
-from tumorcls.labels import words
 from tumorcls.reports.page import COLOURS
 from tumorcls.training.validation import Epoch, Measured
 

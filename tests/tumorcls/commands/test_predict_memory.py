@@ -9,7 +9,7 @@ import pytest
 
 from tests.tumorcls.data.test_matlab import write_mat
 from tests.tumorcls.pictures import png_header, write
-from tumorcls.labels import CLASSES
+from tumorcls.data.labels import CLASSES
 from tumorcls.model.backbone import build_backbone, build_classifier
 from tumorcls.model.calibration import Calibration
 from tumorcls.model.saved_model import SavedModel

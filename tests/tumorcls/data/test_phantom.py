@@ -10,11 +10,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tumorcls.commands.phantoms import command
+from tumorcls.data.labels import CLASSES
 from tumorcls.data.phantom import materialise, render, write_dataset
 from tumorcls.data.prepare import prepare
 from tumorcls.data.split import SplitSettings
 from tumorcls.errors import DataError
-from tumorcls.labels import CLASSES
 
 
 def picture(label, number, size=96, seed=0):

@@ -7,10 +7,10 @@ from pydantic import ValidationError
 
 from tests.tumorcls.pictures import blob, kaggle_folder, write
 from tumorcls.data import manifest as manifest_module
+from tumorcls.data.labels import BINARY_CLASSES
 from tumorcls.data.prepare import PreparedData, prepare
 from tumorcls.data.split import SplitSettings
 from tumorcls.errors import DataError
-from tumorcls.labels import BINARY_CLASSES
 
 PARTS = ("train", "validation", "test")
 

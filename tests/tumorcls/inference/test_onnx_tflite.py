@@ -10,9 +10,9 @@ from click.testing import CliRunner
 
 from tumorcls import DISCLAIMER
 from tumorcls.commands import export_model
+from tumorcls.data.labels import CLASSES
 from tumorcls.errors import DataError, ExportError
 from tumorcls.inference import onnx_tflite
-from tumorcls.labels import CLASSES
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ import pytest
 from tests.browser import problems
 from tests.tumorcls.pictures import blob, png_header, write
 from tumorcls import DISCLAIMER
+from tumorcls.data.labels import CLASSES
 from tumorcls.errors import DataError
 from tumorcls.inference.server import serve
 from tumorcls.inference.web import Answering, _is_ours, make_app, page
-from tumorcls.labels import CLASSES
 from tumorcls.model.calibration import Calibration
 from tumorcls.reports.page import policy
 

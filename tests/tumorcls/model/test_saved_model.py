@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 
+from tumorcls.data.labels import CLASSES
 from tumorcls.errors import DataError, ModelError
 from tumorcls.inference.activation_map import Explainer
-from tumorcls.labels import CLASSES
 from tumorcls.model.backbone import build_classifier, build_network
 from tumorcls.model.saved_model import SavedModel, load_model
 

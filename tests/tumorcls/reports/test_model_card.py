@@ -10,10 +10,10 @@ import yaml  # type: ignore[import-untyped]
 from tests.browser import problems
 from tests.tumorcls.pictures import image_set
 from tumorcls import DISCLAIMER
+from tumorcls.data.labels import CLASSES
 from tumorcls.errors import DataError
 from tumorcls.evaluation.evaluate import Plan, evaluate_model
 from tumorcls.evaluation.robustness import compare
-from tumorcls.labels import CLASSES
 from tumorcls.model.calibration import Calibration
 from tumorcls.model.saved_model import SavedModel
 from tumorcls.reports.model_card import render_page, write_card

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from tumorcls.data.dataset import ImageSet
+from tumorcls.data.labels import CLASSES
 from tumorcls.evaluation.mistakes import Mistake
-from tumorcls.labels import CLASSES
 from tumorcls.reports.trial_figures import pictures
 from tumorcls.training.validation import Epoch, Measured
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from tumorcls.data.image_files import list_folder, shown, walk
+from tumorcls.data.labels import CLASSES, class_of_folder
 from tumorcls.errors import DataError
-from tumorcls.labels import CLASSES, class_of_folder
 
 OfficialSplit = Literal["train", "test"]
 
@@ -28,8 +28,8 @@ _MOST_COUNTED = 10_000  # files of one folder that is passed over
 class Row:
     """One file of a data set.
 
-    `label` is one of `tumorcls.labels.CLASSES`, `UNTYPED_TUMOR`, or None where only the file itself states it. `official_split`
-    is None where the data set publishes no split, `patient` where it names none or only the file itself does.
+    `label` is one of `tumorcls.data.labels.CLASSES`, `UNTYPED_TUMOR`, or None where only the file itself states it.
+    `official_split` is None where the data set publishes no split, `patient` where it names none or only the file itself does.
     """
 
     path: Path
