@@ -13,6 +13,7 @@ class Stream(IntEnum):
     GRID = 2
     FINALIST = 3
     DESIGN = 4
+    PRUNER = 5
 
 
 def derive(study_seed: int, stream: Stream, trial_index: int = 0) -> int:

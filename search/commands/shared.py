@@ -33,12 +33,12 @@ def say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def load_study(path: Path) -> "StudySpec":
-    """Returns what a study file says."""
+def load_study(path: Path, *, imports: bool = True) -> "StudySpec":
+    """Returns what a study file says; `imports` as in `search.study_file.load.load`."""
     from search.study_file.load import load
 
     quiet_optuna()
-    return load(path)
+    return load(path, imports=imports)
 
 
 @contextlib.contextmanager

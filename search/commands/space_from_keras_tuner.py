@@ -20,6 +20,7 @@ def command(source: str, data: str | None) -> None:
     is only read.
     """
     from search.study_file.distributions import write_space
+    from search.study_file.targets import find_beside
 
     if ":" not in source:
         from search.keras_tuner.project import read_oracle
@@ -29,8 +30,7 @@ def command(source: str, data: str | None) -> None:
         click.echo(write_space(space_of([each for each in declared if not isinstance(each, Fixed)], {})).encode(), nl=False)
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if os.getcwd() not in sys.path:  # as for a worker
-        sys.path.insert(0, os.getcwd())
+    find_beside()  # as for a worker
     with contextlib.redirect_stdout(sys.stderr):  # what it prints is no TOML
         from search.keras_tuner.discovery import discover
 

@@ -51,7 +51,7 @@ def command(
     from search.storage.url import hide_password
     from search.study_file.load import renamed
 
-    spec = load_study(study)
+    spec = load_study(study, imports=False)  # this machine only sends it
     if name is not None:
         spec = renamed(spec, name, "--as")
     logs = logs or Path(f"{spec.name}.jobs")

@@ -15,7 +15,9 @@ from search.driver.baseline import complete
 from search.driver.budget import EndReason
 from search.driver.initial_design import initial_design
 from search.driver.promotion import next_promotion
+from search.driver.retry import fail
 from search.driver.rung_view import seen_by_sampler
+from search.errors import StudyFileError
 from search.optuna_internals import add_trial, seeing, storage_of, suggest, trial_id_of
 from search.records.attributes import QUEUED_KEY, SEED_KEY, is_warm, queued_of, retry_of, seed_of
 from search.records.beginnings import portfolio_of
@@ -23,10 +25,12 @@ from search.records.rungs import is_paused
 from search.records.saving import save, split
 from search.seeds import Stream, derive
 from search.storage.open import study_lock
-from search.study_file import samplers
+from search.study_file import own_class, samplers
 from search.study_file.conditions import is_active
 from search.study_file.distributions import check_value
 from search.study_file.load import StudySpec
+from search.study_file.targets import is_own
+from search.text import show
 
 
 class TrialSource:
@@ -51,6 +55,7 @@ class TrialSource:
         self._queue = deque(entry for entry in queue if entry not in tried)
         self._defaults: Mapping[str, Any] | None = None
         self._startup_trials = samplers.startup_trials(spec.sampler.name, spec.sampler.options)
+        self._sampler_kept: BaseSampler | None = None
         self._seen = 0
         self._unindexed: list[int] = []  # among the first `_seen` trials, ascending
 
@@ -110,13 +115,27 @@ class TrialSource:
         seen = study
         if spec.fidelity is not None:
             seen = seeing(study, seen_by_sampler(trials, spec.fidelity, self._startup_trials))
-        trial = optuna.Trial(seen, trial_id)
-        drawn: dict[str, Any] = {}
-        for name, distribution in spec.drawn.items():
-            if is_active(name, drawn, spec.conditions):
-                drawn[name] = suggest(trial, name, distribution)
+        try:
+            trial = optuna.Trial(seen, trial_id)
+            drawn: dict[str, Any] = {}
+            for name, distribution in spec.drawn.items():
+                if is_active(name, drawn, spec.conditions):
+                    drawn[name] = suggest(trial, name, distribution)
+                    self._check_drawn(name, drawn[name])
+        except StudyFileError as error:  # of a sampler of the user's own
+            fail(study, storage_of(study).get_trial_number_from_id(trial_id), str(error))
+            raise
         trial.study = study  # what is in the storage, now that nothing is left to draw
         return trial
+
+    def _check_drawn(self, name: str, value: Any) -> None:
+        """Refuses what a sampler of the user's own made up; Optuna does not look at what is drawn alone."""
+        spec = self._spec
+        if is_own(spec.sampler.name) and (problem := check_value(name, value, spec.space)):
+            where = f"{spec.path}: sampler.target"
+            raise StudyFileError(
+                f"{where}: must draw what the space holds; got {name} = {show(value)}, which {problem[0]}. Mend it."
+            )
 
     def complete_queue(self, defaults: Mapping[str, Any] | None) -> list[str]:
         """Has the configs of the queue take what they leave open from an objective's defaults; returns a line for each.
@@ -154,10 +173,17 @@ class TrialSource:
             known = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or is_paused(trial) for trial in trials)
             if known < self._startup_trials:
                 return samplers.fixed(self._design[index])
-        name, options = self._spec.sampler.name, self._spec.sampler.options
-        climbs = self._spec.fidelity is not None
-        weighed_by = samplers.acquisition(name, options, self._spec.priors, budget_left, climbs=climbs)
-        return samplers.make(name, options, study_seed=self._spec.seed, trial_index=trial_index, acquisition=weighed_by)
+        return self._sampler_kept or self._make(trial_index, budget_left)
+
+    def _make(self, trial_index: int, budget_left: float) -> BaseSampler:
+        spec, (name, options) = self._spec, (self._spec.sampler.name, self._spec.sampler.options)
+        weighed_by = samplers.acquisition(name, options, spec.priors, budget_left, climbs=spec.fidelity is not None)
+        sampler = samplers.make(name, options, study_seed=spec.seed, trial_index=trial_index, acquisition=weighed_by)
+        if is_own(name):
+            sampler = own_class.guard(sampler, f"{spec.path}: sampler.target")
+        if samplers.keeps(name, options):
+            self._sampler_kept = sampler
+        return sampler
 
     def _create(self, attrs: dict[str, Any]) -> int:
         fixed: dict[str, Any] = {}

@@ -23,7 +23,8 @@ from search.records.attributes import (
 from search.records.rungs import is_paused
 from search.storage.open import shared, study_lock
 from search.study_file.distributions import describe_space
-from search.study_file.load import StudySpec
+from search.study_file.load import Choice, StudySpec
+from search.study_file.targets import is_own
 from search.text import show
 
 
@@ -120,10 +121,14 @@ def describe(spec: StudySpec) -> dict[str, Any]:
         "space": space,
         "priors": {name: {"prior": prior.value, "confidence": prior.confidence} for name, prior in spec.priors.items()},
         "settings": _jsonable(spec.settings),
-        "sampler": {"name": spec.sampler.name, **_jsonable(spec.sampler.options)},
-        "pruner": {"name": spec.pruner.name, **_jsonable(spec.pruner.options)},
+        "sampler": _choice(spec.sampler),
+        "pruner": _choice(spec.pruner),
         "enqueue": _jsonable(list(spec.enqueue)),
     }
+
+
+def _choice(choice: Choice) -> dict[str, Any]:
+    return {"target" if is_own(choice.name) else "name": choice.name, **_jsonable(choice.options)}
 
 
 def _check_kinds(study: optuna.Study, spec: StudySpec) -> None:

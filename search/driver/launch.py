@@ -32,11 +32,12 @@ from search.study_file import pruners
 from search.study_file.distributions import describe_space
 from search.study_file.env import AsWritten
 from search.study_file.load import StudySpec
+from search.study_file.own_class import guard
+from search.study_file.targets import is_own, local_module
 from search.text import print_line
 from search.workers.devices import check_places, environ_of, environ_of_place, visible_devices
 from search.workers.executor import Executor
 from search.workers.local import LocalExecutor
-from search.workers.objective import local_module
 from search.workers.pool import WorkerPool
 from search.workers.process import WorkerSetup
 from search.workers.ray import RayExecutor, connected
@@ -138,9 +139,11 @@ class Runtime:
 
 def announce_local_code(spec: StudySpec, runtime: Runtime) -> None:
     """Says first of all when a study runs the code of the folder that it is launched in: it may be somebody else's."""
-    if not runtime.quiet and (code := local_module(spec.target, Path.cwd())) is not None:
-        line = f"Runs the code of {code.name} in this folder, which {spec.path.name} names as its objective."
-        print_line(runtime.console, line)
+    named = {"objective": spec.target, "sampler": spec.sampler.name, "pruner": spec.pruner.name}
+    for what, target in named.items():
+        if is_own(target) and not runtime.quiet and (code := local_module(target, Path.cwd())) is not None:
+            line = f"Runs the code of {code.name} in this folder, which {spec.path.name} names as its {what}."
+            print_line(runtime.console, line)
 
 
 @contextlib.contextmanager
@@ -191,7 +194,9 @@ def drive(
     study: optuna.Study, spec: StudySpec, owner: Owner, runtime: Runtime, *, waits: bool = True, notice_s: float | None = None
 ) -> EndReason:
     """Runs the trials of a study that was claimed or joined, on this machine's workers; see `Driver`."""
-    study.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
+    study.pruner = pruners.make(spec.pruner.name, spec.pruner.options, spec.seed)
+    if is_own(spec.pruner.name):
+        study.pruner = guard(study.pruner, f"{spec.path}: pruner.target")
     view = make_view(Progress.of(study, spec.policy.trials), runtime.console, quiet=runtime.quiet)
     pool = WorkerPool(runtime.executor, runtime.workers, spec.policy)
     artifacts, checkpoints = artifact_folder(runtime.url), checkpoint_folder(runtime.url, spec.name)

@@ -14,8 +14,8 @@ import optuna
 from search.errors import ObjectiveError
 from search.keras_tuner.hyperparameters import Suggests, TrialHyperParameters
 from search.records.attributes import SHOWN_SEED
+from search.study_file.targets import import_object
 from search.text import show, suggest
-from search.workers.objective import import_object
 
 _GOALS: Mapping[str, Callable[[Sequence[float]], float]] = {"min": min, "max": max}
 

@@ -169,8 +169,9 @@ def _metric(metric: Metric) -> str:
 
 
 def _choice(table: Mapping[str, Any]) -> str:
-    options = ", ".join(f"{key} {value}" for key, value in table.items() if key != "name")
-    return f"{table['name']} ({options})" if options else str(table["name"])
+    (_, name), *rest = table.items()
+    options = ", ".join(f"{key} {value}" for key, value in rest)
+    return f"{name} ({options})" if options else str(name)
 
 
 def _values(table: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.driver.ownership import Owner
-from search.records.attributes import DRIVER_KEY, is_warm, owner_of
+from search.records.attributes import DRIVER_KEY, file_of, is_warm, owner_of
 from search.records.states import state_name
 from search.records.values import value_names
 from search.results.ranking import describe_best
@@ -95,6 +95,8 @@ def _parts(study: optuna.Study, budget: int | None, rows: int | None) -> Iterato
         hosts = sorted(_hosts_at_work(trials))
         lost = "No driver is at work: what is still running was lost, and the next launch takes it up again."
         yield f"Trials run on {plain(', '.join(hosts))}, as far as is known." if hosts else lost
+    if own := _own_classes(study):
+        yield own
     if best := describe_best(study):
         yield best
     shown = trials if rows is None else trials[-rows:]
@@ -102,6 +104,14 @@ def _parts(study: optuna.Study, budget: int | None, rows: int | None) -> Iterato
         yield _table(study, shown)
     if len(shown) < len(trials):
         yield f"The last {len(shown)} of {len(trials)} trials; --all shows every one."
+
+
+def _own_classes(study: optuna.Study) -> str:
+    """Returns the classes that draw and prune, where they are not those of Optuna that have a name here."""
+    file = file_of(study) or {}
+    choices = ((part, file.get(part)) for part in ("sampler", "pruner"))
+    own = [f"{part} {plain(table['target'])}" for part, table in choices if isinstance(table, dict) and "target" in table]
+    return f"With the {' and the '.join(own)}." if own else ""
 
 
 def _hosts_at_work(trials: list[FrozenTrial]) -> set[str]:

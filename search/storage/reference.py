@@ -70,15 +70,15 @@ def open_reference(text: str, storage: str | None = None, *, writable: bool = Fa
 
 
 def load_named(text: str) -> StudySpec:
-    """Reads ``STUDY.toml``, or ``STUDY.toml#NAME``: what ``search launch STUDY.toml --as NAME`` runs.
+    """Reads ``STUDY.toml``, or ``STUDY.toml#NAME``: what ``search launch STUDY.toml --as NAME`` runs; imports none of its code.
 
     Raises:
         StudyFileError: The file cannot be read, breaks a rule, or the name does.
     """
     path, mark, name = text.rpartition("#")
     if not mark or "/" in name or Path(text).exists():
-        return load(Path(text))
-    return renamed(load(Path(path)), name, text)
+        return load(Path(text), imports=False)
+    return renamed(load(Path(path), imports=False), name, text)
 
 
 def read_sources(text: str, url: str) -> list[optuna.Study]:

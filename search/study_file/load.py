@@ -26,16 +26,17 @@ from search.study_file.limits import (
 from search.study_file.policy import Policy
 from search.study_file.priors import Prior, read_priors
 from search.study_file.pruner_reach import Reach, reach_of
-from search.study_file.rule_errors import Problems, explain, format_error
+from search.study_file.rule_errors import Problems, explain, format_error, rule_error
 from search.study_file.space import IntParam, parents_first
 from search.study_file.tables import KNOWN_KEYS, Direction, StudyFile, check_study_name
+from search.study_file.targets import is_own
 
 _MOST_LINES = 20  # of errors
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A sampler or a pruner: its name and its options."""
+    """A sampler or a pruner: its name, or ``module:Class`` for one of the user's own, and its options."""
 
     name: str
     options: Mapping[str, Any]
@@ -96,8 +97,13 @@ class StudySpec:
         return {name: dist for name, dist in self.space.items() if self.fidelity is None or name != self.fidelity.name}
 
 
-def load(path: str | Path) -> StudySpec:
+def load(path: str | Path, *, imports: bool = True) -> StudySpec:
     """Reads and checks a study file.
+
+    Args:
+        path: The file.
+        imports: Import a sampler and a pruner of the user's own, and check them too. Who only looks at a study does not, as
+            that runs their code.
 
     Raises:
         StudyFileError: The file cannot be read, is not TOML, or breaks a rule.
@@ -111,7 +117,7 @@ def load(path: str | Path) -> StudySpec:
         file = StudyFile.model_validate(tables)
     except ValidationError as error:
         raise study_file_error(path, explain(error, KNOWN_KEYS)) from None
-    return _spec(path, content, file)
+    return _spec(path, content, file, imports=imports)
 
 
 def study_file_error(path: Path, lines: Sequence[str]) -> StudyFileError:
@@ -142,7 +148,7 @@ def check_reports(spec: StudySpec, reports: Mapping[str, Sequence[str]]) -> None
     Raises:
         StudyFileError: The pruner, which is not the default, needs other reports, or more.
     """
-    if spec.pruner == _PRUNER:
+    if spec.pruner == _PRUNER or is_own(spec.pruner.name):
         return
     reach = reach_of(spec.policy.trials, spec.space, spec.settings, reports)
     try:
@@ -151,14 +157,25 @@ def check_reports(spec: StudySpec, reports: Mapping[str, Sequence[str]]) -> None
         raise StudyFileError(f"{spec.path}: {format_error(error, 'pruner')}") from None
 
 
-def _spec(path: Path, content: bytes, file: StudyFile) -> StudySpec:
+def _check_forgets(sampler: Choice, fidelity: Fidelity | None) -> None:
+    """Raises the broken rule for a sampler that is told how trials ended, where trials are paused before they end."""
+    if fidelity is not None and samplers.keeps(sampler.name, sampler.options):
+        raise rule_error(
+            f"beside the fidelity {fidelity.name}, a sampler must learn from the study's trials alone",
+            got=f"{sampler.name}, which is kept for the launch because it remembers what it was told",
+            remedy="Write keep = false if it need not, or remove fidelity.",
+            key="target",
+        )
+
+
+def _spec(path: Path, content: bytes, file: StudyFile, *, imports: bool) -> StudySpec:
     study = file.study
     directions = tuple(study.directions or ([study.direction] if study.direction else []))
-    sampler = Choice(file.sampler.name, file.sampler.options) if file.sampler else Choice("tpe", {})
+    sampler = Choice(file.sampler.chosen, file.sampler.options) if file.sampler else Choice("tpe", {})
     fidelities = [name for name, param in file.space.items() if isinstance(param, IntParam) and param.fidelity]
     # With several directions no pruner can work, and with a fidelity none is needed.
     default = _PRUNER if len(directions) == 1 and not fidelities else Choice("none", {})
-    pruner = Choice(file.pruner.name, file.pruner.options) if file.pruner else default
+    pruner = Choice(file.pruner.chosen, file.pruner.options) if file.pruner else default
     conditions = {name: param.when.condition() for name, param in file.space.items() if param.when is not None}
     problems = Problems()
     space: Mapping[str, BaseDistribution] = {}
@@ -172,14 +189,16 @@ def _spec(path: Path, content: bytes, file: StudyFile) -> StudySpec:
             beside = Beside(sampler.name, endless, pruner.name, len(directions))
             fidelity = find_fidelity(fidelities, space, conditions, beside)
         with problems.of("sampler"):
-            samplers.check(sampler.name, sampler.options, space, len(directions), conditions)
+            if imports or not is_own(sampler.name):
+                samplers.check(sampler.name, sampler.options, space, len(directions), conditions)
+                _check_forgets(sampler, fidelity)
             with problems.of("space"):
                 written = {name: (param.prior, param.confidence) for name, param in file.space.items()}
                 priors = read_priors(written, space, sampler.name, usable=samplers.weighs(sampler.name))
         whole = sampler.name if sampler.name in samplers.FINITE else None
         problems.add(queue_errors(file.enqueue, space, conditions, whole=whole), "enqueue")
     with problems.of("pruner"):
-        if file.pruner:
+        if file.pruner and (imports or not is_own(pruner.name)):
             pruners.check(pruner.name, pruner.options, len(directions), Reach(study.trials))
     problems.add(variable_errors(file.objective, study.environment), "objective")
     if problems.lines:

@@ -49,15 +49,22 @@ def check_options(factory: type, options: Mapping[str, Any], *, exclude: Iterabl
         if name not in types:
             remedy = suggest(name, [*types, *also]) if types or also else "It takes none."
             raise rule_error("unknown option", got=show(value), remedy=remedy, key=name)
-        try:
-            TypeAdapter(types[name]).validate_python(value, strict=True)
-        except ValidationError:
-            kind = getattr(types[name], "__name__", str(types[name]))
-            raise rule_error(f"must be of type {kind}", got=show(value), remedy="Change it.", key=name) from None
+        check_type(factory, name, value)
         _check_bounds(name, value)
     for name, parameter in inspect.signature(factory).parameters.items():
         if name in types and parameter.default is parameter.empty and name not in options:
             raise rule_error("the option is required", got="nothing", remedy="Add it.", key=name)
+
+
+def check_type(factory: type, name: str, value: Any) -> None:
+    """Raises the broken rule for a value that is not of a parameter's type, where that is one that a study file can write."""
+    if (wanted := _writable(factory).get(name)) is None:
+        return
+    try:
+        TypeAdapter(wanted).validate_python(value, strict=True)
+    except ValidationError:
+        kind = getattr(wanted, "__name__", str(wanted))
+        raise rule_error(f"must be of type {kind}", got=show(value), remedy="Change it.", key=name) from None
 
 
 def check_packages(name: str, packages: Iterable[str]) -> None:

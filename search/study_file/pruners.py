@@ -1,4 +1,4 @@
-"""The name and options in `[pruner]` -> an Optuna pruner."""
+"""The name and options in `[pruner]` -> an Optuna pruner, or one of the user's own that is named by its ``target``."""
 
 import warnings
 from collections.abc import Mapping
@@ -9,9 +9,12 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 
+from search.seeds import Stream, derive
+from search.study_file import own_class
 from search.study_file.options import check_options
 from search.study_file.pruner_reach import Reach, check_reach
 from search.study_file.rule_errors import rule_error
+from search.study_file.targets import is_own
 from search.text import show, suggest
 
 _KINDS: Mapping[str, type[BasePruner]] = MappingProxyType(
@@ -29,20 +32,28 @@ _KINDS: Mapping[str, type[BasePruner]] = MappingProxyType(
 
 
 def check(name: str, options: Mapping[str, Any], directions: int, reach: Reach) -> None:
-    """Raises the broken rule where `make` could not work, or where the pruner could never prune a trial."""
-    if name not in _KINDS:
+    """Raises the broken rule where `make` could not work, or where the pruner could never prune a trial.
+
+    A class of the user's own is imported; what it waits for is not known.
+    """
+    if name not in _KINDS and not is_own(name):
         raise rule_error("unknown pruner", got=show(name), remedy=suggest(name, _KINDS), key="name")
-    own = {key: value for key, value in options.items() if not (name == "patient" and key == "wrapped")}
-    check_options(_KINDS[name], own, exclude=("wrapped_pruner",), also=("wrapped",) if name == "patient" else ())
-    if name == "none":
-        return
-    if directions > 1:
+    if name != "none" and directions > 1:
         raise rule_error(
             "a study with several directions has no intermediate values, so that no pruner can ever prune",
             got=show(name),
             remedy='Write name = "none", or search in one direction.',
-            key="name",
+            key="target" if is_own(name) else "name",
         )
+    if is_own(name):
+        factory = own_class.find_class(name, BasePruner)
+        own_class.check_options(factory, options)
+        own_class.try_to_make(name, factory, options)
+        return
+    own = {key: value for key, value in options.items() if not (name == "patient" and key == "wrapped")}
+    check_options(_KINDS[name], own, exclude=("wrapped_pruner",), also=("wrapped",) if name == "patient" else ())
+    if name == "none":
+        return
     if name == "patient" and "wrapped" in options:
         inner_name, inner = _wrapped(options)
         check(inner_name, inner, directions, reach)
@@ -56,12 +67,15 @@ def check(name: str, options: Mapping[str, Any], directions: int, reach: Reach) 
     check_reach(name, _KINDS[name], own, reach)
 
 
-def make(name: str, options: Mapping[str, Any]) -> BasePruner:
-    """Returns the pruner.
+def make(name: str, options: Mapping[str, Any], study_seed: int = 0) -> BasePruner:
+    """Returns the pruner; one of the user's own that draws gets the study's seed.
 
     ``patient`` prunes once nothing has improved for `patience` steps; with ``wrapped = { name = "median", ... }`` it only then
     asks that other pruner.
     """
+    if is_own(name):
+        pruner: BasePruner = own_class.make(own_class.find_class(name, BasePruner), options, derive(study_seed, Stream.PRUNER))
+        return pruner
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # chosen knowingly, by the study's author
         warnings.simplefilter("error", FutureWarning)  # a deprecated option: `check` turns it into one line

@@ -11,6 +11,8 @@ enqueued is tried.
 A sampler that learns from trials begins with an initial design of ours instead of the random trials of Optuna's; with
 ``initial_design = false`` it begins as Optuna has it. ``tpe`` may weigh what a config costs too, ``cost = true``, and goes by
 the priors of a space.
+
+Any other class is named by its ``target``. It is made anew for each trial too, unless it remembers what it has seen.
 """
 
 import inspect
@@ -30,6 +32,7 @@ from optuna.samplers import BaseSampler
 
 from search.optuna_internals import WeighingTPESampler
 from search.seeds import Stream, derive
+from search.study_file import own_class
 from search.study_file.acquisition import Acquisition
 from search.study_file.conditions import Condition, is_active
 from search.study_file.distributions import continuous, values_of
@@ -37,6 +40,7 @@ from search.study_file.limits import MAX_GRID
 from search.study_file.options import check_options, check_packages
 from search.study_file.priors import Prior
 from search.study_file.rule_errors import rule_error
+from search.study_file.targets import is_own
 from search.text import show, suggest
 
 
@@ -54,6 +58,7 @@ class _Kind:
             build on their own trials alone.
         weighs: It can go by priors and costs.
         startup_trials: So many it wants after an initial design, where a study file does not say; None for Optuna's default.
+        own: A class that the study file names, of which no more is known.
     """
 
     factory: type[BaseSampler]
@@ -65,6 +70,7 @@ class _Kind:
     learns: bool = False
     weighs: bool = False
     startup_trials: int | None = None
+    own: bool = False
 
 
 _QUIET: Mapping[str, Any] = MappingProxyType({"warn_independent_sampling": False})  # `drawn_alone` says it once instead
@@ -88,8 +94,8 @@ _KINDS: Mapping[str, _Kind] = MappingProxyType(
 )
 
 
-_DESIGN, _COST = "initial_design", "cost"
-"""The options that are not Optuna's; both are true or false."""
+_DESIGN, _COST, _KEEP = "initial_design", "cost", "keep"
+"""The options that are not a class's own; each is true or false."""
 
 FINITE = ("grid", "none")
 """Samplers that come to an end, and so need whole configs in the queue."""
@@ -102,15 +108,19 @@ def check(
     directions: int,
     conditions: Mapping[str, Condition] = MappingProxyType({}),
 ) -> None:
-    """Raises the broken rule where `make` or a search could not work with this choice."""
-    if name not in _KINDS:
+    """Raises the broken rule where `make` or a search could not work with this choice; imports a class of the user's own."""
+    if name not in _KINDS and not is_own(name):
         raise rule_error("unknown sampler", got=show(name), remedy=suggest(name, _KINDS), key="name")
-    kind = _KINDS[name]
+    kind = _kind(name)
     ours = _options_of_ours(kind)
     for key in ours & options.keys():
         if not isinstance(options[key], bool):
             raise rule_error("must be true or false", got=show(options[key]), remedy="Change it.", key=key)
     theirs = {key: value for key, value in options.items() if key not in ours}
+    if kind.own:
+        own_class.check_options(kind.factory, theirs)
+        own_class.try_to_make(name, kind.factory, theirs)
+        return
     check_options(kind.factory, theirs, exclude=("seed",), also=ours)
     check_packages(name, kind.packages)
     if kind.one_direction and directions > 1:
@@ -149,8 +159,10 @@ def make(
         trial_index: Counts the trials that are no retries, from zero. It and `study_seed` fix the random state.
         acquisition: What the candidates are weighed by, of a sampler that can; None for their values alone.
     """
-    kind = _KINDS[name]
+    kind = _kind(name)
     seed = derive(study_seed, Stream.SAMPLER, 0 if kind.keeps_seed else trial_index)
+    if kind.own:
+        return own_class.make(kind.factory, {key: value for key, value in options.items() if key != _KEEP}, seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # chosen knowingly, by the study's author or by `defaults`
         warnings.simplefilter("error", FutureWarning)  # a deprecated option: `check` turns it into one line
@@ -170,7 +182,7 @@ def acquisition(
         budget_left: The part of the study's budget that is left, in [0, 1].
         climbs: The study has a fidelity: what costs is a report, not a trial, whose length is not the sampler's choice.
     """
-    cost_weight = budget_left if _KINDS[name].weighs and options.get(_COST, False) else 0.0
+    cost_weight = budget_left if weighs(name) and options.get(_COST, False) else 0.0
     return Acquisition(priors, cost_weight, per_report=climbs) if priors or cost_weight else None
 
 
@@ -181,6 +193,8 @@ def weighs(name: str) -> bool:
 
 def startup_trials(name: str, options: Mapping[str, Any]) -> int:
     """Returns how many trials an initial design is to give this sampler before it learns from them; 0 for no design."""
+    if is_own(name):
+        return 0
     kind = _KINDS[name]
     if not kind.learns or not options.get(_DESIGN, True):
         return 0
@@ -204,7 +218,7 @@ def _arguments(kind: _Kind, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _options_of_ours(kind: _Kind) -> set[str]:
-    return {key for key, there in ((_DESIGN, kind.learns), (_COST, kind.weighs)) if there}
+    return {key for key, there in ((_DESIGN, kind.learns), (_COST, kind.weighs), (_KEEP, kind.own)) if there}
 
 
 def grid(space: Mapping[str, BaseDistribution], conditions: Mapping[str, Condition], study_seed: int) -> list[dict[str, Any]]:
@@ -233,14 +247,33 @@ def _points(
 
 def drawn_alone(name: str, conditions: Mapping[str, Condition]) -> str:
     """Returns which conditional parameters this sampler cannot model, as a sentence; empty where it can."""
-    if not conditions or not _KINDS[name].models_shared:
+    if not conditions or is_own(name) or not _KINDS[name].models_shared:
         return ""
     return f"{name} models the parameters that all trials have, and draws the others at random: {', '.join(conditions)}."
 
 
 def learns(name: str) -> bool:
-    """Returns whether this sampler learns from trials that another one drew, such as those of another study."""
-    return _KINDS[name].learns
+    """Returns whether this sampler learns from trials that another one drew, such as those of another study.
+
+    One of the user's own may: what its class does with what it sees is not known.
+    """
+    return is_own(name) or _KINDS[name].learns
+
+
+def keeps(name: str, options: Mapping[str, Any]) -> bool:
+    """Returns whether one instance serves the whole launch, because the class remembers what it was told of earlier trials.
+
+    A study file says so by ``keep``. Where it does not, a class does that has an `after_trial` of its own: the hook by which
+    Optuna tells a sampler how a trial ended.
+    """
+    if not is_own(name):
+        return False
+    home: str = _kind(name).factory.after_trial.__module__
+    return bool(options.get(_KEEP, home.partition(".")[0] != "optuna"))
+
+
+def _kind(name: str) -> _Kind:
+    return _Kind(own_class.find_class(name, BaseSampler), own=True) if is_own(name) else _KINDS[name]
 
 
 def _extend(

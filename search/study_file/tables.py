@@ -1,7 +1,6 @@
 """The tables of a study file as pydantic checks them, each by itself; what they mean together is `search.study_file.load`'s."""
 
 import re
-import sys
 import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -14,6 +13,7 @@ from search.study_file.limits import MAX_DIRECTIONS, MAX_NAME, MAX_PARAMETERS, M
 from search.study_file.policy import PolicyKeys, RayKeys
 from search.study_file.rule_errors import rule_error
 from search.study_file.space import CategoricalParam, FloatParam, IntParam, Param
+from search.study_file.targets import check_target, is_own
 from search.text import show
 
 Direction = Literal["minimize", "maximize"]
@@ -28,16 +28,6 @@ def check_study_name(name: str) -> str:
     if len(name) > _LONGEST_NAME:
         raise rule_error(f"must have at most {_LONGEST_NAME} characters", got=str(len(name)), remedy="Shorten it.")
     return name
-
-
-def _check_target(target: str) -> str:
-    names = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
-    if len(target) > MAX_NAME or not re.fullmatch(f"{names}:{names}", target):
-        raise rule_error("must be module:attribute", got=show(target), remedy='Write it as "package.module:Objective".')
-    if (module := target.partition(".")[0].partition(":")[0]) in sys.stdlib_module_names:
-        rule = "must be an objective of yours or of a package, not of Python's own modules"
-        raise rule_error(rule, got=show(target), remedy=f"Rename the module, if {module} is yours.")
-    return target
 
 
 def _check_storage(url: str) -> str:
@@ -79,7 +69,7 @@ class StudyTable(PolicyKeys):
     """``[study]``."""
 
     name: Annotated[str, AfterValidator(check_study_name)]
-    objective: Annotated[str, AfterValidator(_check_target)]
+    objective: Annotated[str, AfterValidator(check_target)]
     storage: Annotated[str, Field(min_length=1), AfterValidator(_check_storage)] | None = None
     direction: Direction | None = None
     directions: Annotated[list[Direction], Field(min_length=1, max_length=MAX_DIRECTIONS)] | None = None
@@ -109,10 +99,26 @@ class StudyTable(PolicyKeys):
 
 
 class ChoiceTable(_Table):
-    """``[sampler]`` or ``[pruner]``."""
+    """``[sampler]`` or ``[pruner]``: one of ours by its name, or any class by its target."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
-    name: str
+    name: str | None = None
+    target: Annotated[str, AfterValidator(lambda target: check_target(target, "Class"))] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.name is None) == (self.target is None):
+            got = "neither" if self.name is None else "both"
+            remedy = 'Write name = "...", or target = "package.module:Class".'
+            raise rule_error("exactly one of name and target is required", got=got, remedy=remedy)
+        if self.name is not None and is_own(self.name):
+            raise rule_error("a class is named by target", got=show(self.name), remedy="Write target instead.", key="name")
+        return self
+
+    @property
+    def chosen(self) -> str:
+        """The name, or the target, which tells by its colon that it is one."""
+        return self.name or self.target or ""
 
     @property
     def options(self) -> dict[str, Any]:

@@ -22,12 +22,12 @@ from typing import Any
 
 from search.errors import ObjectiveError
 from search.study_file.env import AsWritten
+from search.study_file.targets import find_beside, import_object
 from search.text import one_line, suggest
 from search.workers.activity import Activities, Interrupted, watch
 from search.workers.fingerprint import check_fidelity, describe_change, take_fingerprint, take_notes, take_reports
 from search.workers.log import cut_log, print_to
 from search.workers.memory import is_out_of_memory, memory_in_use
-from search.workers.objective import import_object
 from search.workers.protocol import (
     Activity,
     Artifact,
@@ -86,9 +86,7 @@ def main(connection: Connection, setup: WorkerSetup) -> None:
         with contextlib.suppress(OSError):  # the driver has hung up
             connection.send(Notice(notice))
     faulthandler.register(TRACE_SIGNAL)  # a worker that hangs is made to say where, before it is killed
-    # A study finds the `objective.py` beside it, as pytest and `python -m` would.
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    find_beside()
     serve(connection, setup)
 
 

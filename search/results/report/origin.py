@@ -55,8 +55,8 @@ def _from_file(study: optuna.Study) -> Iterator[tuple[str, str]]:
     for part in ("sampler", "pruner"):
         options = file.get(part)
         if isinstance(options, Mapping):
-            named = [f"{key} {_value(value)}" for key, value in options.items() if key != "name"]
-            yield part, ", ".join([str(options.get("name")), *named])
+            named = [f"{key} {_value(value)}" for key, value in options.items() if key not in ("name", "target")]
+            yield part, ", ".join([str(options.get("name", options.get("target"))), *named])
     yield from ((str(key), _value(value)) for key, value in file["settings"].items())
 
 

@@ -160,7 +160,7 @@ def test_several_directions_have_no_pruner_unless_asked_for(write):
             "sampler.name: grid needs a list of values for every parameter; got x, a float without step.",
         ),
         ({"sampler": {"name": '"nsgaii"', "population_size": "1"}}, "sampler.population_size: must lie in [2, 1000]; got 1."),
-        ({"sampler": {}}, "sampler.name: the key is required"),
+        ({"sampler": {}}, "sampler: exactly one of name and target is required; got neither"),
         ({"pruner": {"name": '"meidan"'}}, 'pruner.name: unknown pruner; got "meidan". Did you mean "median"?'),
         ({"pruner": {"name": '"percentile"'}}, "pruner.percentile: the option is required; got nothing. Add it."),
         ({"pruner": {"name": '"threshold"'}}, "pruner: threshold does not accept these options; got"),

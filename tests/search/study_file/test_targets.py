@@ -1,7 +1,7 @@
 import pytest
 
 from search.errors import ObjectiveError
-from search.workers.objective import import_object
+from search.study_file.targets import import_object
 
 
 def test_an_attribute_of_an_attribute(folder):

@@ -1,11 +1,38 @@
-"""Imports what ``module:attribute`` names."""
+"""What ``module:attribute`` names in a study file: how it may be written, where it lies, and the import of it."""
 
 import importlib
+import os
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
 from search.errors import ObjectiveError
-from search.text import suggest
+from search.study_file.limits import MAX_NAME
+from search.study_file.rule_errors import rule_error
+from search.text import show, suggest
+
+
+def check_target(target: str, what: str = "Objective") -> str:
+    """Returns a target that can be looked for, or raises the rule that it breaks; `what` is the kind of thing it names."""
+    names = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
+    if len(target) > MAX_NAME or not re.fullmatch(f"{names}:{names}", target):
+        raise rule_error("must be module:attribute", got=show(target), remedy=f'Write it as "package.module:{what}".')
+    if (module := target.partition(".")[0].partition(":")[0]) in sys.stdlib_module_names:
+        rule = f"must be {_an(what.lower())} of yours or of a package, not of Python's own modules"
+        raise rule_error(rule, got=show(target), remedy=f"Rename the module, if {module} is yours.")
+    return target
+
+
+def is_own(name: str) -> bool:
+    """Returns whether the name of a sampler or pruner is a target: no built-in one has a colon in its name."""
+    return ":" in name
+
+
+def find_beside() -> None:
+    """Has the modules of the current folder found, as pytest and ``python -m`` do: a study may bring its own code."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
 
 
 def import_object(target: str, key: str) -> Any:
@@ -40,6 +67,10 @@ def local_module(target: str, folder: Path) -> Path | None:
     result = next((path for path in (folder / name, folder / f"{name}.py") if path.exists()), None)
     ours = Path(__file__).parents[2]
     return None if result is None or (name in ("search", "tumorcls") and result.resolve().parent == ours) else result
+
+
+def _an(word: str) -> str:
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
 def _public(holder: Any) -> list[str]:
