@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tumorcls.data.split import SplitSettings
 
 _OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
-    click.argument("folders", nargs=-1, required=True, metavar="DIR..."),
+    click.argument("folders", nargs=-1, required=True, metavar="DATA..."),
     click.option("--validation", type=float, default=0.15, show_default=True, help="Share of validation images."),
     click.option("--test", type=float, default=0.15, show_default=True, help="Share of test images."),
     click.option("--seed", type=int, default=0, show_default=True, help="Fixes which groups go where."),
@@ -39,7 +39,7 @@ _OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
 
 
 def split_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds DIR..., the options of `SplitSettings` and ``--cache-dir`` to a command."""
+    """Adds DATA..., the options of `SplitSettings` and ``--cache-dir`` to a command."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

@@ -17,7 +17,8 @@ from tumorcls.data.image_files import shown
 def command(folders: tuple[str, ...], cache_dir: Path, page: Path | None, **options: Any) -> None:
     """Examines data folders: counts, copies, twins across the official split, label conflicts, confounding.
 
-    DIR is a data set as it was downloaded, a folder of class folders, or phantoms:N[:SEED] for generated images.
+    DATA is a data set as it was downloaded, a folder of class folders, a table of images (CSV with the columns path and label,
+    and where there are any patient, split and source), or phantoms:N[:SEED] for generated images.
     """
     from rich.console import Console
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""`tumorcls prepare`: writes the manifest and the split of data folders."""
+"""`tumorcls prepare`: writes the manifest and the split of data folders and tables."""
 
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ from tumorcls.data.image_files import shown
     help="Folder to write manifest and split to.",
 )
 def command(folders: tuple[str, ...], cache_dir: Path, out: Path, **options: Any) -> None:
-    """Scans, de-duplicates and splits data folders, and writes manifest.csv, split.csv and summary.json.
+    """Scans, de-duplicates and splits data, and writes manifest.csv, split.csv, images.csv and summary.json.
 
-    DIR is a data set as it was downloaded, a folder of class folders, or phantoms:N[:SEED] for generated images. Pictures are
-    only read.
+    DATA is a data set as it was downloaded, a folder of class folders, a table of images (CSV with the columns path and label,
+    and where there are any patient, split and source), or phantoms:N[:SEED] for generated images. Pictures are only read.
+    images.csv is such a table itself: each image with its part of the split.
     """
     from rich.console import Console
 
@@ -35,7 +36,7 @@ def command(folders: tuple[str, ...], cache_dir: Path, out: Path, **options: Any
     for part in ("train", "validation", "test", "left_out"):
         console.print(f"{part:<11}{len(data.indices(part)):>7,} images")
     if data.moved_out:
-        console.print(f"{data.moved_out:,} of those left out have a copy in the official test part")
+        console.print(f"{data.moved_out:,} of those left out have a copy, or their patient, in a part that is given")
     for note in data.manifest.notes():
         console.print(note, markup=False, emoji=False, highlight=False, soft_wrap=True)
-    console.print(f"wrote {shown(out)}/manifest.csv, split.csv and summary.json", markup=False, highlight=False)
+    console.print(f"wrote {shown(out)}/manifest.csv, split.csv, images.csv and summary.json", markup=False, highlight=False)

@@ -53,7 +53,7 @@ class TrainConfig(BaseModel):
 
     # Data
     data: tuple[str, ...] = Field(min_length=1)
-    """Folders of images in a known layout, or `phantoms:N[:seed]` for N generated images."""
+    """Folders of images in a known layout, tables of images, or `phantoms:N[:seed]` for N generated images."""
     split: SplitSettings = SplitSettings()
     image_size: Annotated[int, Field(ge=32, le=600)] = 150
     """Side of the square input in pixels."""

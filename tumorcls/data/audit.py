@@ -11,14 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tumorcls.data.image_files import shown
 from tumorcls.data.labels import counted
 from tumorcls.data.manifest import Entry
-from tumorcls.data.prepare import PreparedData, conflicting_groups
+from tumorcls.data.parts import conflicting_groups
+from tumorcls.data.prepare import PreparedData
 from tumorcls.data.sources.base import LeftOut
 from tumorcls.data.split import PARTS, SplitSettings
+from tumorcls.data.twins import Pair, Twins, count_twins, list_twins
 
 _LARGEST = 5
 _SIZES = 8
+_LISTED = 100
 _CONFOUNDED = 0.1
 """Cramér's V from which class and source go together: a small effect (Cohen 1988, "Statistical Power Analysis", sec. 7.2)."""
 
@@ -54,17 +58,6 @@ class Copies:
 
 
 @dataclass(frozen=True)
-class Twins:
-    """Images of a source's official test folder, and how many of them have a copy in an official training folder."""
-
-    source: str
-    test: int
-    same_file: int
-    same_pixels: int
-    same_picture: int
-
-
-@dataclass(frozen=True)
 class Conflict:
     """A group whose labels cannot all be right; `members` are places in the manifest."""
 
@@ -80,8 +73,8 @@ class Audit:
     `counts`, `parts` and `sizes` count images by (source, label), (label, part) and (source, size). `association` is Cramér's V
     between class and source in [0, 1]. `naive_leak` is the share of test images that would have a copy in training after a
     random split image by image with the same shares; `straddling` counts groups in more than one part of ours; `moved_out`
-    counts the images left out because they have a copy in the official test part; `patients` counts those that are
-    named.
+    counts the images left out because a part that a set gives holds a copy of them, or their patient; `patients` counts those
+    that are named; `twin_files` has of each twin its file, its part, its copy's file and part, and how alike they are.
     """
 
     images: int
@@ -98,6 +91,7 @@ class Audit:
     largest: tuple[int, ...]
     across_sources: int
     twins: tuple[Twins, ...]
+    twin_files: tuple[tuple[str, ...], ...]
     conflicts: tuple[Conflict, ...]
     association: float
     naive_leak: float
@@ -108,7 +102,7 @@ class Audit:
     def tables(self) -> tuple[Table, ...]:
         """Returns every figure of the report as text."""
         tables = [self._overview(), _cross_table("counts", "Images per class and source", self._confounding(), self.counts)]
-        tables += [self._copies(), self._twins(), self._conflicts()]
+        tables += [self._copies(), self._twins(), *([self._twin_files()] if self.twin_files else []), self._conflicts()]
         tables.append(_cross_table("split", "The split", self._split_note(), self.parts, PARTS))
         tables.append(_cross_table("sizes", "Sizes in pixels", "Width x height; the most frequent first.", self.sizes))
         if self.unreadable:
@@ -154,10 +148,19 @@ class Audit:
         return _table("copies", "Copies", note, ("copies", "beyond the first", "groups", "images in them"), rows)
 
     def _twins(self) -> Table:
-        rows = [(t.source, f"{t.test:,}", f"{t.same_file:,}", f"{t.same_pixels:,}", f"{t.same_picture:,}") for t in self.twins]
-        note = "Images of the published test folder that have a copy in a published training folder, of whichever source."
-        header = ("source", "test", "same file", "same pixels", "same picture")
+        rows = [
+            (t.source, t.part, f"{t.test:,}", f"{t.same_file:,}", f"{t.same_pixels:,}", f"{t.same_picture:,}")
+            for t in self.twins
+        ]
+        note = "Images that a set's own split holds out and that have a copy in what it gives to training, of whichever set."
+        header = ("source", "part", "images", "same file", "same pixels", "same picture")
         return _table("twins", "Twins across the official split", note, header, rows)
+
+    def _twin_files(self) -> Table:
+        listed = self.twin_files[:_LISTED]
+        note = f"The first {len(listed):,} of {len(self.twin_files):,}" if len(listed) < len(self.twin_files) else "All of them"
+        header = ("held out", "part", "its copy", "copy's part", "alike")
+        return _table("twin-files", "The twins by name", f"{note}, each with its closest copy.", header, listed)
 
     def _conflicts(self) -> Table:
         rows = [(str(c.group), ", ".join(c.labels), str(len(c.members))) for c in self.conflicts]
@@ -169,7 +172,7 @@ class Audit:
         straddle = "no group straddles" if not self.straddling else f"{counted(self.straddling, 'group')} straddle"
         note = f"{kept} stay on one side: {straddle}."
         if self.moved_out:
-            note += f" Left out for a copy in the official test part: {counted(self.moved_out, 'image')}."
+            note += f" Left out for a copy, or their patient, in a part that is given: {counted(self.moved_out, 'image')}."
         return note
 
 
@@ -193,12 +196,13 @@ def audit(data: PreparedData, settings: SplitSettings) -> Audit:
         pictures=_copies(copies.images),
         largest=tuple(int(size) for size in np.sort(sizes[sizes > 1])[::-1][:_LARGEST]),
         across_sources=_groups_with_several(copies.images, [entry.source for entry in entries]),
-        twins=_twins(entries, copies.files, copies.pixels, copies.images),
+        twins=count_twins(entries, copies),
+        twin_files=tuple(_named(entries, pair) for pair in list_twins(entries, copies)),
         conflicts=tuple(_conflict(data, group) for group in conflicts),
         association=_cramers_v(counts),
         naive_leak=_naive_leak(copies.images, settings),
         moved_out=data.moved_out,
-        patients=len({(entry.source, entry.patient) for entry in entries if entry.patient}),
+        patients=len({entry.person for entry in entries} - {None}),
         straddling=_groups_with_several(data.groups[data.parts != "left_out"], data.parts[data.parts != "left_out"].tolist()),
     )
 
@@ -217,16 +221,10 @@ def _groups_with_several(groups: npt.NDArray[np.int64], values: Iterable[str]) -
     return sum(len(found) > 1 for found in seen.values())
 
 
-def _twins(entries: tuple[Entry, ...], *groupings: npt.NDArray[np.int64]) -> tuple[Twins, ...]:
-    source = np.array([entry.source for entry in entries])
-    test = np.array([entry.official_split == "test" for entry in entries])
-    train = np.array([entry.official_split == "train" for entry in entries])
-    result = []
-    for name in np.unique(source[test]).tolist():
-        ours = test & (source == name)
-        found = [int(np.isin(groups[ours], groups[train]).sum()) for groups in groupings]
-        result.append(Twins(name, int(ours.sum()), *found))
-    return tuple(result)
+def _named(entries: Sequence[Entry], pair: Pair) -> tuple[str, ...]:
+    held_out, copy = entries[pair.held_out], entries[pair.copy]
+    files = [(shown(f"{one.source}/{one.name}"), one.official_split or "") for one in (held_out, copy)]
+    return (*files[0], *files[1], pair.likeness)
 
 
 def _conflict(data: PreparedData, group: int) -> Conflict:

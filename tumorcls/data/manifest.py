@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from tumorcls.data.fingerprint import THUMB, Fingerprint, fingerprint
 from tumorcls.data.image_files import shown
 from tumorcls.data.scan_cache import Record, Stamp
 from tumorcls.data.sources import open_source
-from tumorcls.data.sources.base import LeftOut, OfficialSplit, Row, Source, describe
+from tumorcls.data.sources.base import TABLE, LeftOut, OfficialSplit, Row, Source, describe
 from tumorcls.errors import DataError, reason
 from tumorcls.files import replace_text
 
@@ -35,9 +35,9 @@ class Entry:
     """One image.
 
     `source` is the data set's name for people, `kind` that of its layout. `name` is its path below `folder`, with forward
-    slashes. `label` is one of `tumorcls.data.labels.CLASSES`, or
-    `tumorcls.data.sources.UNTYPED_TUMOR`. Width and height are pixels after the orientation tag is applied; `phash` is as in
-    `tumorcls.data.fingerprint.Fingerprint`.
+    slashes, or, where a table names an image elsewhere, whatever leads there from its folder. `label` is one of
+    `tumorcls.data.labels.CLASSES`, or `tumorcls.data.sources.UNTYPED_TUMOR`. Width and height are pixels after the orientation
+    tag is applied; `phash` is as in `tumorcls.data.fingerprint.Fingerprint`.
     """
 
     source: str
@@ -58,6 +58,21 @@ class Entry:
     def path(self) -> Path:
         """The file."""
         return Path(self.folder) / self.name
+
+    @property
+    def data_set(self) -> tuple[str, str]:
+        """What tells the images of one set from those of another: a table may name several sources."""
+        return self.folder, self.source
+
+    @property
+    def person(self) -> tuple[str, str] | None:
+        """Who is shown: equal for all images of a patient. In tables a patient is one person, whatever source is named."""
+        return ("" if self.kind == TABLE else self.source, self.patient) if self.patient else None
+
+    @property
+    def given_part(self) -> OfficialSplit | None:
+        """The part that a table puts the image in; None leaves that to our split."""
+        return self.official_split if self.kind == TABLE else None
 
 
 @dataclass(frozen=True)
@@ -90,9 +105,9 @@ class Manifest:
     def sha256(self) -> str:
         """Hash of what the images are, and of nothing else: content, label, patient, official split, and the sets they form."""
         digest = hashlib.sha256()
-        sources: dict[str, int] = {}
+        sources: dict[tuple[str, str], int] = {}
         for entry in self.entries:
-            source = (sources.setdefault(entry.folder, len(sources)), entry.kind)
+            source = (sources.setdefault(entry.data_set, len(sources)), entry.kind)
             digest.update(repr((*source, *_content(entry), entry.pixel_sha256)).encode())
         return digest.hexdigest()
 
@@ -140,7 +155,7 @@ def _to_text(column: str, value: object) -> str:
     return f"{value:016x}" if column == "phash" else "" if value is None else str(value)
 
 
-_SPLITS: dict[str, OfficialSplit | None] = {"": None, "train": "train", "test": "test"}
+_SPLITS: dict[str, OfficialSplit | None] = {"": None, **{name: name for name in get_args(OfficialSplit)}}
 _FROM_TEXT: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("width", "height", "channels"), int),
     "phash": lambda text: int(text, 16),
@@ -157,14 +172,14 @@ def scan(folders: Sequence[str | Path], cache_dir: Path) -> Manifest:
     """Lists and fingerprints the images of the folders; the order of `folders` does not matter.
 
     Args:
-        folders: Data folders of known layouts, or ``phantoms:N[:SEED]``.
+        folders: Data folders of known layouts, tables, or ``phantoms:N[:SEED]``.
         cache_dir: Where fingerprints are kept between scans.
 
     Raises:
         DataError: A folder has no known layout, one is given twice, or not one image is readable.
     """
     sources = [open_source(folder, cache_dir) for folder in folders]
-    places = [source.folder.resolve() for source in sources]
+    places = [source.place for source in sources]
     if len(set(places)) != len(places):
         raise DataError(f"data folders: each must be given once; got {', '.join(map(str, folders))}. Remove the repetition.")
     readable: list[tuple[Entry, Fingerprint]] = []
@@ -192,11 +207,11 @@ def _content(entry: Entry) -> tuple[str, ...]:
 
 def _content_order(entries: Sequence[Entry]) -> list[int]:
     """Returns the order of `Manifest.entries`. Among equal images of several sets, the sets' other images decide."""
-    members: dict[str, list[tuple[str, ...]]] = {}
+    members: dict[tuple[str, str], list[tuple[str, ...]]] = {}
     for entry in entries:
-        members.setdefault(entry.folder, []).append(_content(entry))
-    digests = {folder: hashlib.sha256(repr(sorted(rows)).encode()).hexdigest() for folder, rows in members.items()}
-    return sorted(range(len(entries)), key=lambda i: (_content(entries[i]), digests[entries[i].folder], entries[i].name))
+        members.setdefault(entry.data_set, []).append(_content(entry))
+    digests = {data_set: hashlib.sha256(repr(sorted(rows)).encode()).hexdigest() for data_set, rows in members.items()}
+    return sorted(range(len(entries)), key=lambda i: (_content(entries[i]), digests[entries[i].data_set], entries[i].name))
 
 
 def _entry(row: Row, source: Source, name: str, result: Fingerprint) -> Entry:
@@ -210,15 +225,15 @@ def _entry(row: Row, source: Source, name: str, result: Fingerprint) -> Entry:
         label=label,
         official_split=row.official_split,
         patient=row.patient or result.patient,
-        folder=row.path.as_posix().removesuffix(f"/{name}"),
+        folder=source.folder.as_posix(),
         **shared,
     )
 
 
 def _scan_source(source: Source, rows: list[Row], cache_dir: Path) -> list[tuple[Row, str, Fingerprint | str]]:
-    names = [row.path.relative_to(source.folder).as_posix() for row in rows]
+    names = [source.name_of(row) for row in rows]
     stamps = [_stamp(row.path) for row in rows]
-    store = scan_cache.cache_file(source.folder, cache_dir)
+    store = scan_cache.cache_file(source.place, cache_dir)
     known = scan_cache.load(store)
     stale = [i for i, name in enumerate(names) if name not in known or known[name].stamp != stamps[i]]
     fresh: dict[int, Fingerprint | str] = {}

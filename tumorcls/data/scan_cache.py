@@ -1,4 +1,4 @@
-"""Records of the files that were fingerprinted: one file for each scanned folder, by path, size and times of change.
+"""Records of the files that were fingerprinted: one file for each scanned folder or table, by path, size and times of change.
 
 The records are replaced as a whole, so scans at work at once never see half of them: the later one wins.
 """
@@ -42,9 +42,9 @@ _LAYOUT = 3  # of the file; raised when it changes
 _VALUES = [field.name for field in fields(Fingerprint) if field.name != "thumb"]
 
 
-def cache_file(folder: Path, cache_dir: Path) -> Path:
-    """Returns where the records of a folder are kept."""
-    digest = hashlib.sha256(f"{VERSION} {_LAYOUT}\n{folder.resolve()}".encode()).hexdigest()
+def cache_file(place: Path, cache_dir: Path) -> Path:
+    """Returns where the records of a folder or a table, by its resolved path, are kept."""
+    digest = hashlib.sha256(f"{VERSION} {_LAYOUT}\n{place}".encode()).hexdigest()
     return cache_dir / f"scan-{digest[:24]}.npz"
 
 

@@ -10,6 +10,7 @@ from tumorcls.data.images import fit_square, read_image
 from tumorcls.data.labels import counted
 from tumorcls.data.manifest import Entry
 from tumorcls.data.prepare import PreparedData
+from tumorcls.data.twins import list_twins
 from tumorcls.reports.links import write_page
 from tumorcls.reports.page import jpeg, render
 
@@ -64,15 +65,9 @@ def _largest_groups(data: PreparedData) -> Iterator[Group]:
 
 
 def _twins(data: PreparedData) -> Iterator[Group]:
-    entries = data.manifest.entries
-    train: dict[int, int] = {}
-    for i, entry in enumerate(entries):
-        if entry.official_split == "train":
-            train.setdefault(int(data.copies.images[i]), i)
-    tests = (i for i, entry in enumerate(entries) if entry.official_split == "test")
-    pairs = [(i, train[group]) for i in tests if (group := int(data.copies.images[i])) in train]
+    pairs = list_twins(data.manifest.entries, data.copies)
     for pair in pairs[:: max(1, len(pairs) // _TWINS)][:_TWINS]:
-        yield "", _pictures(data, pair)
+        yield "", _pictures(data, (pair.held_out, pair.copy))
 
 
 def _examples(data: PreparedData) -> Iterator[Group]:

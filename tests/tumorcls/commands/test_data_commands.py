@@ -33,14 +33,14 @@ def test_prepare_writes_manifest_split_and_summary(folder: Path, tmp_path: Path)
     assert [row["name"] for row in rows] == [entry.name for entry in manifest.entries]
     for part, count in summary["parts"].items():
         assert re.search(rf"^{part} +{count} images$", result.output, re.MULTILINE)
-    assert sorted(path.name for path in out.iterdir()) == ["manifest.csv", "split.csv", "summary.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["images.csv", "manifest.csv", "split.csv", "summary.json"]
 
 
 def test_prepare_counts_what_the_official_test_part_moved_out(folder: Path, tmp_path: Path) -> None:
     write(folder / "Training" / "glioma" / "twin.jpg", blob(20), 60)
     arguments = [str(folder), "--official-test", "--cache-dir", str(tmp_path / "c"), "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(prepare.command, arguments, catch_exceptions=False)
-    assert "1 of those left out have a copy in the official test part" in result.output
+    assert "1 of those left out have a copy, or their patient, in a part that is given" in result.output
 
 
 def test_audit_prints_and_writes_a_page(folder: Path, tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.tumorcls.pictures import blob, colour, kaggle_folder, write
-from tumorcls.data.audit import Audit, Copies, Twins, audit
+from tumorcls.data.audit import Audit, Copies, audit
 from tumorcls.data.prepare import PreparedData, prepare
 from tumorcls.data.split import SplitSettings
+from tumorcls.data.twins import Twins
 
 SETTINGS = SplitSettings(validation=0.2, test=0.2)
 
@@ -115,3 +116,28 @@ def test_exact_copies_of_the_real_sets_are_what_sha256sum_counts(tmp_path: Path)
     testing = [line.split()[0] for line in lines if "/Testing/" in line]
     assert [twins.same_file for twins in report.twins] == [sum(digest in training for digest in testing)]
     assert hashlib.sha256(b"").hexdigest() not in digests
+
+
+def test_twins_across_a_split_that_a_table_gives_are_counted_and_listed(tmp_path: Path) -> None:
+    lines = ["path,label,split"]
+    for i in range(12):
+        lines.append(f"{write(tmp_path / f'{i}.png', blob(i)).name},glioma,{('train', 'validation', 'test')[i % 3]}")
+    (tmp_path / "file.png").write_bytes((tmp_path / "2.png").read_bytes())
+    write(tmp_path / "pixels.png", colour(blob(1)))
+    write(tmp_path / "near.jpg", blob(4), 50)
+    lines += ["file.png,glioma,validation", "pixels.png,glioma,train", "near.jpg,glioma,test"]
+    (tmp_path / "mine.csv").write_text("\n".join(lines))
+    data = prepare([tmp_path / "mine.csv"], SETTINGS, tmp_path / "cache")
+    report = audit(data, SETTINGS)
+    assert report.twins == (
+        Twins("mine", test=5, same_file=1, same_pixels=1, same_picture=2),
+        Twins("mine", test=5, same_file=0, same_pixels=1, same_picture=1, part="validation"),
+    )
+    assert set(report.twin_files) == {
+        ("mine/2.png", "test", "mine/file.png", "validation", "same file"),
+        ("mine/1.png", "validation", "mine/pixels.png", "train", "same pixels"),
+        ("mine/near.jpg", "test", "mine/4.png", "validation", "same picture"),
+    }
+    assert report.moved_out == 3
+    assert report.straddling == 0
+    assert "Left out for a copy, or their patient, in a part that is given: 3 images." in words_of(report)

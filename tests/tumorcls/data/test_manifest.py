@@ -262,3 +262,13 @@ def test_an_interrupted_scan_keeps_what_it_has_read(folder: Path, tmp_path: Path
     names = opened(monkeypatch)
     count = len(scan([folder], tmp_path / "c").entries)
     assert len(names) == count - 1
+
+
+@pytest.mark.parametrize("here", [".", "./", "../set"])
+def test_images_of_the_current_folder_are_found(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: str
+) -> None:
+    monkeypatch.chdir(folder)
+    manifest = scan([here], tmp_path / "c")
+    assert all(entry.path.exists() for entry in manifest.entries)
+    assert manifest.sha256 == scan([folder], tmp_path / "c").sha256

@@ -73,7 +73,7 @@ def _group(manifest: Manifest, flips: bool, quarter_turns: bool) -> Groups:
     pixels = first_of_equal([entry.pixel_sha256 for entry in entries])
     hashes = np.array([entry.phash for entry in entries], dtype=np.uint64)
     images = join_near(hashes, manifest.thumbs, pixels, flips=flips, quarter_turns=quarter_turns)
-    patients = first_of_equal([(entry.source, entry.patient) if entry.patient else i for i, entry in enumerate(entries)])
+    patients = first_of_equal([entry.person or i for i, entry in enumerate(entries)])
     return Groups(files, pixels, images, connect(np.concatenate([_links(images), _links(patients)]), len(entries)))
 
 

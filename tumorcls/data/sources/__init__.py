@@ -1,4 +1,4 @@
-"""Which data set a folder is: one module a layout; a folder's layout is found by the names inside it."""
+"""Which data set a folder or a table is: one module a layout; a folder's layout is found by the names inside it."""
 
 import os
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from tumorcls.data.image_files import shown
 from tumorcls.data.sources import br35h, figshare, nickparvar, plain, sartaj
 from tumorcls.data.sources.base import Layout, Source
+from tumorcls.data.sources.table import is_table, open_table
 from tumorcls.errors import DataError
 
 LAYOUTS: tuple[Layout, ...] = (br35h.LAYOUT, sartaj.LAYOUT, nickparvar.LAYOUT, plain.LAYOUT, figshare.LAYOUT)
@@ -32,10 +33,19 @@ def find_source(folder: Path) -> Source:
 
 
 def open_source(spec: str | Path, cache_dir: Path) -> Source:
-    """Finds the source of a folder, or of generated phantoms (see `PHANTOMS`), which are written below `cache_dir` once."""
+    """Finds the source of a folder or a table, or of generated phantoms (see `PHANTOMS`), written below `cache_dir` once.
+
+    Raises:
+        DataError: There is none, or a folder has no known layout.
+    """
     if isinstance(spec, str) and spec.startswith(f"{PHANTOMS}:"):
         from tumorcls.data.phantom import materialise
 
         source = find_source(materialise(spec, cache_dir))
         return Source(PHANTOMS, source.folder, source.layout)
-    return find_source(Path(spec))
+    path = Path(spec)
+    if is_table(path) and not os.path.isdir(path):
+        return open_table(path)
+    if os.path.isfile(path):
+        raise DataError(f"{shown(path)}: data must be a folder or a table (.csv); got another file. Save a table as CSV.")
+    return find_source(path)

@@ -10,7 +10,11 @@ from tumorcls.data.image_files import list_folder, shown, walk
 from tumorcls.data.labels import CLASSES, class_of_folder
 from tumorcls.errors import DataError
 
-OfficialSplit = Literal["train", "test"]
+OfficialSplit = Literal["train", "validation", "test", "left_out"]
+"""Where a data set puts an image. Folders say train or test; a table (`TABLE`) may say each, and what it says is done."""
+
+TABLE = "table"
+"""Name of the layout of a table of images."""
 
 UNTYPED_TUMOR = "tumor"
 """Label of an image that shows a tumour of unknown type (Br35H's ``yes/``): no class of ours, used only by binary studies."""
@@ -75,11 +79,25 @@ class Layout:
 
 @dataclass(frozen=True)
 class Source:
-    """A folder together with the layout it was found to have. `name` is the data set's."""
+    """A folder together with the layout it was found to have.
+
+    `name` is the data set's. A `table` lies in the folder, and its images lie anywhere.
+    """
 
     name: str
     folder: Path
     layout: Layout
+    table: Path | None = None
+
+    @property
+    def place(self) -> Path:
+        """What the data set is known by on this machine."""
+        return (self.table or self.folder).resolve()
+
+    def name_of(self, row: Row) -> str:
+        """Returns a file's path below the folder, with forward slashes; of a table, as the row gives it."""
+        lies_below = row.path.is_relative_to(self.folder)
+        return (row.path.relative_to(self.folder) if lies_below else row.path).as_posix()
 
     def rows(self) -> list[Row]:
         """Returns the data set's files, as `listing` does."""
@@ -99,7 +117,9 @@ class Source:
             else:
                 passed_over.append(entry.path)
         if not rows:
-            raise DataError(f"{shown(self.folder)}: a data set must have at least one image; got none. Check the download.")
+            raise DataError(
+                f"{shown(self.table or self.folder)}: a data set must have at least one image; got none. Check the download."
+            )
         return sorted(rows, key=lambda row: row.path.as_posix()), self._count(passed_over)
 
     def _count(self, passed_over: Iterable[Path]) -> tuple[LeftOut, ...]:

@@ -39,7 +39,7 @@ def test_blocks_meet_without_a_gap() -> None:
     assert np.array_equal(pairs, np.argwhere(np.triu(distance <= 24, 1)))
 
 
-@settings(max_examples=5)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(0, 2**32))
 def test_planted_neighbours_are_found(seed: int) -> None:
     rng = np.random.default_rng(seed)

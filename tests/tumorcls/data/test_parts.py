@@ -1,0 +1,164 @@
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
+
+from tests.tumorcls.pictures import blob, kaggle_folder, write
+from tumorcls.data.labels import CLASSES
+from tumorcls.data.prepare import PreparedData, prepare, write_split_files
+from tumorcls.data.split import SplitSettings
+from tumorcls.errors import DataError
+
+Line = Mapping[str, object]
+
+SHARES = SplitSettings(validation=0.25, test=0.25)
+DISTINCT = 16
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixteen strangers, 0.png to 15.png, and a copy of each, 0.jpg to 15.jpg; what is read of them is kept in `cache`."""
+    root = tmp_path_factory.mktemp("scans")
+    for number in range(DISTINCT):
+        write(root / f"{number}.png", blob(number, 48))
+        write(root / f"{number}.jpg", blob(number, 48), 90)
+    return root
+
+
+def table(folder: Path, lines: Sequence[Line], name: str = "images.csv") -> Path:
+    with (folder / name).open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["path", "label", "patient", "split", "source"])
+        writer.writeheader()
+        writer.writerows({"label": "glioma", **line} for line in lines)
+    return folder / name
+
+
+def run(folder: Path, lines: Sequence[Line], split: SplitSettings = SHARES) -> PreparedData:
+    return prepare([table(folder, lines)], split, folder / "cache")
+
+
+def parts_of(data: PreparedData) -> dict[str, str]:
+    return {entry.name: part for entry, part in zip(data.manifest.entries, data.parts.tolist(), strict=True)}
+
+
+def test_a_split_that_is_given_is_done(scans: Path) -> None:
+    names = ["train", "validation", "test", "left_out"] * 4
+    data = run(scans, [{"path": f"{i}.png", "split": name} for i, name in enumerate(names)])
+    assert parts_of(data) == {f"{i}.png": name for i, name in enumerate(names)}
+    assert data.moved_out == 0
+
+
+def test_a_copy_in_a_more_protected_part_leaves_an_image_out(scans: Path) -> None:
+    given = [{"path": f"{i}.png", "split": part} for i, part in enumerate(["test", "validation", "train", "train", "test"])]
+    twins = [{"path": f"{i}.jpg", "split": part} for i, part in enumerate(["train", "train", "", "train"])]
+    data = run(scans, [*given, *twins])
+    assert {name: part for name, part in parts_of(data).items() if name.endswith("jpg")} == {
+        "0.jpg": "left_out",
+        "1.jpg": "left_out",
+        "2.jpg": "train",  # given none, it goes where its copy is
+        "3.jpg": "train",
+    }
+    assert data.moved_out == 2
+
+
+def test_validation_comes_from_training_where_no_row_is_for_it(scans: Path) -> None:
+    data = run(scans, [{"path": f"{i}.png", "split": "test" if i < 4 else "train"} for i in range(16)])
+    assert [list(data.parts).count(part) for part in ("train", "validation", "test")] == [9, 3, 4]
+    assert {name for name, part in parts_of(data).items() if part == "test"} == {f"{i}.png" for i in range(4)}
+
+
+def test_whoever_gives_all_parts_may_give_none_to_test(scans: Path) -> None:
+    data = run(scans, [{"path": f"{i}.png", "split": "train" if i else "validation"} for i in range(5)])
+    assert sorted(data.parts) == ["train"] * 4 + ["validation"]
+    with pytest.raises(DataError, match="split: train must get"):
+        run(scans, [{"path": "0.png", "split": "validation"}])
+    lines = [{"path": "0.png", "split": "validation"}, {"path": "0.jpg", "split": "test"}, {"path": "1.png", "split": "train"}]
+    with pytest.raises(DataError, match="split: validation must get"):  # its only image has a copy in test
+        run(scans, lines)
+
+
+def test_a_patient_of_several_sources_of_a_table_is_one(scans: Path) -> None:
+    data = run(scans, [{"path": f"{i}.png", "patient": i // 4, "source": f"ward {i % 2}"} for i in range(16)])
+    groups = {i: data.groups[[entry.name for entry in data.manifest.entries].index(f"{i}.png")] for i in range(16)}
+    assert all(groups[i] == groups[4 * (i // 4)] for i in range(16))
+    assert len(set(groups.values())) == 4
+
+
+def test_a_table_and_a_folder_make_one_split(scans: Path, tmp_path: Path) -> None:
+    folder = kaggle_folder(tmp_path / "set", 4, seed=1)
+    write(folder / "Training" / "glioma" / "twin.png", blob(0, 48))
+    given = table(scans, [{"path": f"{i}.png", "split": "test" if i < 8 else "train"} for i in range(16)])
+    data = prepare([folder, given], SHARES, tmp_path / "cache")
+    parts = parts_of(data)
+    assert {name for name, part in parts.items() if part == "test"} == {f"{i}.png" for i in range(8)}
+    assert parts["Training/glioma/twin.png"] == "left_out"
+    assert {parts[name] for name in parts if name.startswith(("Training", "Testing"))} == {"train", "validation", "left_out"}
+    assert {(entry.source, entry.kind) for entry in data.manifest.entries} == {
+        ("images", "table"),
+        ("nickparvar", "nickparvar"),
+    }
+    assert prepare([given, folder], SHARES, tmp_path / "cache").split_sha256 == data.split_sha256
+
+
+def test_what_prepare_writes_is_a_table_with_the_same_split(tmp_path: Path) -> None:
+    folder = kaggle_folder(tmp_path / "set", 6)
+    write(folder / "Training" / "glioma" / 'a, "b"\n.png', blob(500))
+    write(folder / "Training" / "pituitary" / "conflict.jpg", blob(1), 60)  # of Training/glioma/image (1).png
+    split = SplitSettings(validation=0.2, test=0.2)
+    first = prepare([folder], split, tmp_path / "cache")
+    write_split_files(first, split, tmp_path / "out" / "deep")
+    second = prepare([tmp_path / "out" / "deep" / "images.csv"], split, tmp_path / "cache")
+    write_split_files(second, split, tmp_path / "again")
+
+    def content(data: PreparedData) -> set[tuple[object, ...]]:
+        entries = zip(data.manifest.entries, data.parts.tolist(), data.groups.tolist(), strict=True)
+        keys = [entry.pixel_sha256 for entry in data.manifest.entries]
+        return {(e.path.resolve(), e.label, e.source, part, keys[group]) for e, part, group in entries}
+
+    assert content(second) == content(first)
+    assert second.moved_out == 0
+    third = prepare([tmp_path / "again" / "images.csv"], split, tmp_path / "cache")
+    assert third.split_sha256 == second.split_sha256
+
+
+LINES = st.fixed_dictionaries(
+    {
+        "patient": st.sampled_from(["", "", "1", "2", "3"]),
+        "split": st.sampled_from(["", "", "train", "validation", "test", "left_out"]),
+        "source": st.sampled_from(["", "a", "b"]),
+    }
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(drawn=st.lists(LINES, min_size=2 * DISTINCT, max_size=2 * DISTINCT), binary=st.booleans(), seed=st.integers(0, 9))
+def test_no_patient_and_no_picture_ever_straddles(scans: Path, drawn: list[dict[str, str]], binary: bool, seed: int) -> None:
+    names = [(i, f"{i}.{suffix}") for i in range(DISTINCT) for suffix in ("png", "jpg")]
+    lines = [{"path": name, "label": CLASSES[i % 4], **line} for (i, name), line in zip(names, drawn, strict=True)]
+    split_of: dict[str, str] = {}
+    for line in lines:  # a patient of two splits is refused
+        if line["patient"] and line["split"] not in ("", "left_out"):
+            line["split"] = split_of.setdefault(line["patient"], line["split"])
+    try:
+        data = run(scans, lines, SplitSettings(validation=0.2, test=0.2, binary=binary, seed=seed))
+    except DataError as error:
+        if "must get at least one image" not in str(error):  # 32 images may not be enough for three parts
+            raise
+        reject()
+    parts = parts_of(data)
+    for key in ("patient", "picture"):
+        sides: dict[object, set[str]] = {}
+        for line in lines:
+            if parts[line["path"]] != "left_out" and (who := line.get(key, line["path"].split(".")[0])):
+                sides.setdefault(who, set()).add(parts[line["path"]])
+        assert all(len(side) == 1 for side in sides.values())
+    for line in lines:
+        if line["split"] in ("test", "left_out"):
+            assert parts[line["path"]] == line["split"]
+        if line["split"] == "validation":
+            assert parts[line["path"]] in ("validation", "left_out")
+    assert not np.isin(data.groups[data.parts == "train"], data.groups[data.parts == "test"]).any()

@@ -1,0 +1,161 @@
+"""A table as a data set: a CSV file with a row for each image, wherever the images lie.
+
+It has the columns ``path``, relative to the table, and ``label``, and may have ``patient``, ``split`` and ``source``; no others
+are looked at. A patient is one person in the whole table, whatever source a row names.
+"""
+
+import csv
+import io
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from tumorcls.data.image_files import shown
+from tumorcls.data.labels import CLASSES, class_of_folder, counted
+from tumorcls.data.sources.base import TABLE, UNTYPED_TUMOR, Layout, OfficialSplit, Row, Source
+from tumorcls.errors import DataError, reason
+from tumorcls.files import read_whole
+
+COLUMNS = ("path", "label", "patient", "split", "source")
+"""What is read of a table, in the order in which one is written."""
+
+_NEEDED = COLUMNS[:2]
+_DELIMITERS = ",;\t"  # what spreadsheets write, by the country they are set to
+_MAX_BYTES = 2**28
+_FIRST_ROW = 2  # as a spreadsheet counts; the header is row 1
+_NAMED = 10  # rows of an error
+_SPLITS: Mapping[str, OfficialSplit | None] = {
+    "": None,
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    "left_out": "left_out",
+}
+
+Lines = Mapping[int, Mapping[str, str]]
+"""The values of each row by its number."""
+
+
+def is_table(path: Path) -> bool:
+    """Returns whether a path is that of a table, by its ending."""
+    return path.suffix.lower() in (".csv", ".tsv")
+
+
+def open_table(path: Path) -> Source:
+    """Returns a table as a source; its name, where rows name none, is the file's. It is read when its rows are asked for."""
+    layout = Layout(TABLE, "a row for each image", lambda _: False, lambda _, name: iter(_rows(path, name)))
+    return Source(shown(path.stem), path.parent, layout, path)
+
+
+def _rows(table: Path, name: str) -> list[Row]:
+    """Reads a table's rows.
+
+    Raises:
+        DataError: It cannot be read, lacks a column, or rows of it are wrong: they are named by their numbers.
+    """
+    lines = _read(table)
+    refuse = _Refusal(table, lines)
+    refuse("path", "must be given", lambda path: not path or "\0" in path, "Write a path in each row.")
+    remedy = "Correct it: paths are relative to the table."
+    refuse("path", "must be a file that is there", lambda path: not os.path.exists(table.parent / path), remedy)
+    known = ", ".join((*CLASSES, UNTYPED_TUMOR))
+    refuse("label", f"must be one of {known}", lambda label: _label(label) is None, "Rename it, or remove the row.")
+    splits = "train, validation, test, left_out or empty"
+    refuse("split", f"must be {splits}", lambda split: split.lower() not in _SPLITS, "Rename it.")
+    refuse.repeated({number: os.path.normpath(line["path"]) for number, line in lines.items()})
+    refuse.straddling({n: (line["patient"], _SPLITS[line["split"].lower()]) for n, line in lines.items() if line["patient"]})
+    return [
+        Row(
+            table.parent / line["path"],
+            _label(line["label"]),
+            shown(line["source"]) or name,
+            _SPLITS[line["split"].lower()],
+            line["patient"] or None,
+        )
+        for line in lines.values()
+    ]
+
+
+def _label(text: str) -> str | None:
+    untyped = text.lower().replace("tumour", UNTYPED_TUMOR) == UNTYPED_TUMOR
+    return UNTYPED_TUMOR if untyped else class_of_folder(text)
+
+
+class _Refusal:
+    """Raises the error of a table's rows, all that break one rule in one line."""
+
+    def __init__(self, table: Path, lines: Lines) -> None:
+        self._table = table
+        self._lines = lines
+
+    def __call__(self, column: str, rule: str, wrong: Callable[[str], bool], remedy: str) -> None:
+        numbers = [number for number, line in self._lines.items() if wrong(line[column])]
+        if numbers:
+            self._fail(numbers, f"{column} {rule}", f"'{shown(self._lines[numbers[0]][column])}'", remedy)
+
+    def repeated(self, paths: Mapping[int, str]) -> None:
+        """Refuses a file that has several rows."""
+        numbers = defaultdict(list)
+        for number, path in paths.items():
+            numbers[path].append(number)
+        for path, rows in numbers.items():
+            if len(rows) > 1:
+                self._fail(rows, "each image must have one row", f"'{shown(path)}' in several", "Remove the repetition.")
+
+    def straddling(self, patients: Mapping[int, tuple[str, OfficialSplit | None]]) -> None:
+        """Refuses a patient of several splits; who it is, nobody needs to read in a log."""
+        rows: dict[str, list[int]] = defaultdict(list)
+        splits: dict[str, list[str]] = defaultdict(list)
+        for number, (patient, split) in patients.items():
+            if split not in (None, "left_out"):
+                rows[patient].append(number)
+                splits[patient].append(str(split))
+        wrong = [patient for patient, names in splits.items() if len(set(names)) > 1]
+        if wrong:
+            first = " and ".join(dict.fromkeys(splits[wrong[0]]))
+            more = f", and {counted(len(wrong) - 1, 'patient')} more" if len(wrong) > 1 else ""
+            remedy = "Give each patient one split."
+            self._fail(rows[wrong[0]], "all images of a patient must be in one split", f"{first}{more}", remedy)
+
+    def _fail(self, numbers: Iterable[int], rule: str, got: str, remedy: str) -> None:
+        all_rows = list(numbers)
+        more = f" and {len(all_rows) - _NAMED:,} more" if len(all_rows) > _NAMED else ""
+        where = f"row{'s' * (len(all_rows) > 1)} {', '.join(map(str, all_rows[:_NAMED]))}{more}"
+        raise DataError(f"{shown(self._table)}: {where}: {rule}; got {got}. {remedy}")
+
+
+def _read(table: Path) -> dict[int, dict[str, str]]:
+    try:
+        text = read_whole(table, _MAX_BYTES).decode("utf-8-sig", "surrogateescape")
+        header, delimiter = _header(table, text)
+        content = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))[1:]
+    except OSError as error:
+        raise DataError(f"{shown(table)}: a table must be readable; got {reason(error)}. Check the path.") from error
+    except csv.Error as error:
+        raise DataError(f"{shown(table)}: a table must be CSV; got {reason(error)}. Save it as CSV (UTF-8).") from error
+    lines = {}
+    for number, values in enumerate(content, _FIRST_ROW):
+        if not any(value.strip() for value in values):
+            continue
+        if len(values) > len(header):
+            got = f"{len(values)} where the header names {len(header)}"
+            raise DataError(f"{shown(table)}: row {number}: must have a value a column; got {got}. Put quotes around commas.")
+        found = dict(zip(header, values, strict=False))
+        lines[number] = {name: _value(name, found.get(name, "")) for name in COLUMNS}
+    return lines
+
+
+def _value(column: str, text: str) -> str:
+    return text if column == "path" else text.strip()  # a file's name may begin or end with a blank
+
+
+def _header(table: Path, text: str) -> tuple[list[str], str]:
+    """Returns the names of a table's columns, and what stands between values."""
+    line = text.partition("\n")[0]
+    for delimiter in _DELIMITERS:
+        names = [name.strip().lower() for name in next(csv.reader([line.rstrip("\r")], delimiter=delimiter), [])]
+        if all(names.count(name) == 1 for name in _NEEDED):
+            return names, delimiter
+    got = shown(line[:100].strip()) or "nothing"
+    raise DataError(f"{shown(table)}: a table must have the columns path and label, once each; got {got}. Name them so.")
