@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tumorcls.evaluation.record import Evaluation
 
 _FILE = click.Path(path_type=Path)
+_UNSEEN_SEVERITIES = {"all": (1, 2, 3, 4, 5), "middle": (3,), "none": ()}
 
 
 @click.command("evaluate")
@@ -21,7 +22,14 @@ _FILE = click.Path(path_type=Path)
 @click.option("--html", type=_FILE, help="Write it as one page with plots that opens offline.")
 @click.option("--reference", type=_FILE, help="JSON of another model's evaluation; errors are given relative to it.")
 @click.option("--data", "folders", multiple=True, metavar="FOLDER", help="Where the data lies, if it was moved; repeatable.")
-@click.option("--clean-only", is_flag=True, help="Leave the noise out.")
+@click.option("--clean-only", is_flag=True, help="Leave noise and corruptions out.")
+@click.option(
+    "--unseen",
+    type=click.Choice(list(_UNSEEN_SEVERITIES)),
+    default="middle",
+    show_default=True,
+    help="Severities of the corruptions that no training draws: all five, the third, or none. All take three times as long.",
+)
 def command(
     model_file: Path,
     output: Path | None,
@@ -29,12 +37,16 @@ def command(
     reference: Path | None,
     folders: tuple[str, ...],
     clean_only: bool,
+    unseen: str,
 ) -> None:
     """Measure a model on the test part of the data that it was trained on. For research and education only.
 
     Intervals are 95% bootstrap intervals over groups of near-duplicates, not over images. The split must be the one of the
     training: if files were added or changed since, the command says so and stops. Where they lie and how they are called does
     not matter; name each folder of data that was moved with --data.
+
+    The noises are those that chose the model. Apart from them stand corruptions that neither its training nor its
+    search has seen: blur, motion, contrast, brightness, gamma, resolution, compression, ghosts and uneven fields.
     """
     from tumorcls.cache.folder import cache_folder
     from tumorcls.data.dataset import load_part
@@ -48,6 +60,7 @@ def command(
     from tumorcls.evaluation.evaluate import Plan, evaluate_model
     from tumorcls.evaluation.record import Evaluation
     from tumorcls.model.saved_model import load_model
+    from tumorcls.noise.unseen import unseen_kinds
     from tumorcls.reports.evaluation_page import render_page
     from tumorcls.reports.links import write_page
     from tumorcls.training.validation import CORRUPTION_SEED
@@ -68,11 +81,18 @@ def command(
             f"got {prepared.split_sha256[:12]}. Restore the files, name their folders with --data, or train again."
         )
     test = load_part(prepared, "test", model.config.image_size, cache_folder())
-    noises = () if clean_only else model.config.measured_noises
+    config = model.config
+    plan = Plan(
+        noises=() if clean_only else config.measured_noises,
+        seed=CORRUPTION_SEED,
+        threshold=model.calibration.threshold,
+        unseen=() if clean_only else unseen_kinds((*config.noises, *config.measured_noises)),
+        unseen_severities=_UNSEEN_SEVERITIES[unseen],
+    )
     evaluation = evaluate_model(
         model.predict,
         test,
-        Plan(noises, seed=CORRUPTION_SEED, threshold=model.calibration.threshold),
+        plan,
         name=model_file.stem,
         provenance={
             "model_sha256": model.sha256,
@@ -123,9 +143,13 @@ def _print(evaluation: "Evaluation", *, to_stderr: bool = False) -> None:
     console.print(by_class)
     console.print(f"accuracy {clean.accuracy}   macro-F1 {clean.macro_f1}   calibration error {clean.calibration_error}")
     console.print(confusion)
-    if evaluation.noisy:
-        noisy = Table("noise", *(f"severity {condition.severity}" for condition in evaluation.under(evaluation.noises[0])))
-        noisy.title = "Macro-F1 under noise"
-        for noise in evaluation.noises:
-            noisy.add_row(noise, *(str(condition.scores.macro_f1) for condition in evaluation.under(noise)))
-        console.print(noisy)
+    for title, noises in (
+        ("Macro-F1 under noise", evaluation.noises),
+        ("Macro-F1 under what it has never seen", evaluation.unseen_kinds),
+    ):
+        if noises:
+            severities = [f"severity {condition.severity}" for condition in evaluation.under(noises[0])]
+            noisy = Table("noise", *severities, title=title)
+            for noise in noises:
+                noisy.add_row(noise, *(str(condition.scores.macro_f1) for condition in evaluation.under(noise)))
+            console.print(noisy)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
@@ -30,8 +30,10 @@ class Plan:
     """What a model is measured under, and how.
 
     Attributes:
-        noises: Names from `tumorcls.noise.kinds.NOISES`; none measures clean images only.
+        noises: Names from `tumorcls.noise.kinds.NOISES`: what the model or its search knows; none measures clean images only.
         severities: From 1 to 5, of each noise.
+        unseen: What neither knows, see `tumorcls.noise.unseen.unseen_kinds`; measured and summed up apart.
+        unseen_severities: From 1 to 5, of each of these.
         seed: Of the corruptions and of the bootstrap.
         resamples: Number of bootstrap resamples behind every interval.
         threshold: Confidence below which the model says nothing; None leaves out what comes of that.
@@ -42,19 +44,27 @@ class Plan:
     seed: int = 0
     resamples: int = RESAMPLES
     threshold: float | None = None
+    unseen: tuple[str, ...] = ()
+    unseen_severities: tuple[int, ...] = SEVERITY_LEVELS
 
     @property
     def conditions(self) -> list[tuple[str, int]]:
         """Noise and severity of each condition, each once, the mildest of a noise first."""
         return list(product(dict.fromkeys(self.noises), sorted(set(self.severities))))
 
+    @property
+    def unseen_conditions(self) -> list[tuple[str, int]]:
+        """The same of what was never seen."""
+        return list(product(dict.fromkeys(self.unseen), sorted(set(self.unseen_severities))))
+
 
 @dataclass(frozen=True)
 class Predictions:
-    """Probabilities (n, k) of the same n images as they are, and by noise and severity."""
+    """Probabilities (n, k) of the same n images as they are, and by noise and severity, those never seen apart."""
 
     clean: Floats
     noisy: Mapping[tuple[str, int], Floats]
+    unseen: Mapping[tuple[str, int], Floats] = field(default_factory=dict)
 
 
 def evaluate_model(
@@ -66,7 +76,7 @@ def evaluate_model(
     provenance: Mapping[str, str] | None = None,
     on_condition: Callable[[str, int], None] | None = None,
 ) -> Evaluation:
-    """Measures a model on clean images and under every noise at every severity.
+    """Measures a model on clean images, under every noise at every severity, and under what it has never seen.
 
     Args:
         predict: The model; its probabilities are in the order of the set's classes.
@@ -79,13 +89,17 @@ def evaluate_model(
     Raises:
         DataError: There is no image, or the model returned something other than (n, k) finite probabilities.
     """
-    clean = _predict_all(predict, test)
-    noisy = {}
-    for condition in plan.conditions:
-        if on_condition is not None:
-            on_condition(*condition)
-        noisy[condition] = _predict_all(predict, test, *condition, seed=plan.seed)
-    return measure(Predictions(clean, noisy), test, plan, name=name, provenance=provenance)
+
+    def under(conditions: list[tuple[str, int]]) -> dict[tuple[str, int], Floats]:
+        found = {}
+        for condition in conditions:
+            if on_condition is not None:
+                on_condition(*condition)
+            found[condition] = _predict_all(predict, test, *condition, seed=plan.seed)
+        return found
+
+    predictions = Predictions(_predict_all(predict, test), under(plan.conditions), under(plan.unseen_conditions))
+    return measure(predictions, test, plan, name=name, provenance=provenance)
 
 
 def measure(
@@ -98,14 +112,10 @@ def measure(
 ) -> Evaluation:
     """Measures predictions that were already made; their conditions count, not the plan's. See `evaluate_model`."""
     resamples = draw_resamples(test.groups, plan.resamples, plan.seed)
-    conditions: list[Condition] = []
-    curves: dict[str, list[Floats]] = {}
     clean, clean_f1 = _score(test.labels, predictions.clean, resamples)
     threshold = plan.threshold
-    for (noise, severity), probabilities in predictions.noisy.items():
-        scores, macro_f1 = _score(test.labels, probabilities, resamples)
-        conditions.append(Condition(noise, severity, scores))
-        curves.setdefault(noise, []).append(macro_f1)
+    noisy, summary = _score_all(predictions.noisy, test.labels, clean_f1, resamples)
+    unseen, unseen_summary = _score_all(predictions.unseen, test.labels, clean_f1, resamples)
     return Evaluation(
         name=name,
         classes=test.classes,
@@ -115,13 +125,13 @@ def measure(
         noise_seed=plan.seed,
         resamples=plan.resamples,
         clean=clean,
-        noisy=tuple(conditions),
-        summary=_summarise(metrics.noisy_f1(clean_f1, curves), _balanced_groups(test.labels, resamples))
-        if conditions
-        else None,
+        noisy=noisy,
+        summary=summary,
         mistakes=tuple(_find_mistakes(predictions, test)),
         provenance=dict(provenance or {}),
         selective=None if threshold is None else selective.measure(test.labels, predictions.clean, threshold, resamples),
+        unseen=unseen,
+        unseen_summary=unseen_summary,
     )
 
 
@@ -145,6 +155,21 @@ def _predict_all(predict: Predict, test: ImageSet, noise: str | None = None, sev
             )
         parts.append(part)
     return np.concatenate(parts)
+
+
+def _score_all(
+    predictions: Mapping[tuple[str, int], Floats], labels: Labels, clean_f1: Floats, resamples: Resamples
+) -> tuple[tuple[Condition, ...], Summary | None]:
+    """Returns the scores of each condition, and what they come to; None where there is none."""
+    conditions: list[Condition] = []
+    curves: dict[str, list[Floats]] = {}
+    for (noise, severity), probabilities in predictions.items():
+        scores, macro_f1 = _score(labels, probabilities, resamples)
+        conditions.append(Condition(noise, severity, scores))
+        curves.setdefault(noise, []).append(macro_f1)
+    if not conditions:
+        return (), None
+    return tuple(conditions), _summarise(metrics.noisy_f1(clean_f1, curves), _balanced_groups(labels, resamples))
 
 
 def _score(labels: Labels, probabilities: Floats, resamples: Resamples) -> tuple[Scores, Floats]:

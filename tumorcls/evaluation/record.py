@@ -14,7 +14,7 @@ from tumorcls.evaluation.mistakes import Mistake
 from tumorcls.evaluation.selective import Selective
 from tumorcls.files import read_whole, write_whole
 from tumorcls.noise.kinds import NOISES
-from tumorcls.noise.severity import SEVERITY_LEVELS
+from tumorcls.noise.severity import KINDS, SEVERITY_LEVELS
 
 _MAX_BYTES = 2**26
 """Of an evaluation as JSON: some of a million images."""
@@ -59,7 +59,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Condition:
-    """Scores under one noise at one severity (1 to 5)."""
+    """Scores under one noise, or one corruption that no training draws, at one severity (1 to 5)."""
 
     noise: str
     severity: int
@@ -101,10 +101,11 @@ class RelativeError:
 
 @dataclass(frozen=True)
 class Relative:
-    """Robustness relative to a reference model, per noise, and their mean last."""
+    """Robustness relative to a reference model, per noise, and their mean last; what was never seen apart, likewise."""
 
     reference: _Name
     errors: tuple[RelativeError, ...]
+    unseen: tuple[RelativeError, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,14 @@ class Evaluation:
         noise_seed: Seed of the corruptions.
         resamples: Number of bootstrap resamples behind every interval.
         clean: Scores on images as they are.
-        noisy: Scores per noise and severity, in that order.
-        summary: None where no noise was measured.
+        noisy: Scores per noise and severity, in that order: noises that the training or the search of the model knows.
+        summary: Of `noisy`; None where no noise was measured.
         mistakes: The most confident wrong predictions, clean ones first.
         relative: None without a reference model.
         provenance: Where model and data come from, in words: commit, versions, hashes.
         selective: What it is worth that the model may say nothing; None where that was not measured.
+        unseen: Scores per corruption and severity, in that order, of what neither the training nor the search knows.
+        unseen_summary: Of `unseen`; None where nothing of that was measured.
     """
 
     name: _Name
@@ -144,15 +147,22 @@ class Evaluation:
         default_factory=dict
     )
     selective: Selective | None = None
+    unseen: tuple[Condition, ...] = ()
+    unseen_summary: Summary | None = None
 
     @property
     def noises(self) -> tuple[str, ...]:
         """Names of the noises, in the order in which they were measured."""
         return tuple(dict.fromkeys(condition.noise for condition in self.noisy))
 
+    @property
+    def unseen_kinds(self) -> tuple[str, ...]:
+        """Names of the corruptions that were never seen, in the order in which they were measured."""
+        return tuple(dict.fromkeys(condition.noise for condition in self.unseen))
+
     def under(self, noise: str) -> tuple[Condition, ...]:
-        """Returns the conditions of one noise, by severity."""
-        return tuple(condition for condition in self.noisy if condition.noise == noise)
+        """Returns the conditions of one noise, seen or not, by severity."""
+        return tuple(condition for condition in (*self.noisy, *self.unseen) if condition.noise == noise)
 
     def to_json(self) -> str:
         """Returns the evaluation as JSON; see `from_json`."""
@@ -209,14 +219,11 @@ def _contradictions(evaluation: Evaluation) -> Iterator[str]:
         yield "labels and groups: must name a class and a group of each image"
     if len(set(evaluation.classes)) != classes:
         yield "classes: must differ"
-    conditions = [(condition.noise, condition.severity) for condition in evaluation.noisy]
-    if not all(noise in NOISES and severity in SEVERITY_LEVELS for noise, severity in conditions):
-        yield f"noisy: must name noises ({', '.join(NOISES)}) and severities from 1 to 5"
-    if len(set(conditions)) != len(conditions) or bool(conditions) != (evaluation.summary is not None):
-        yield "noisy: must name each condition once, and a summary where there is one"
-    if evaluation.summary is not None and evaluation.summary.worst_noise not in NOISES:
-        yield "summary.worst_noise: must be a noise"
-    for scores in (evaluation.clean, *(condition.scores for condition in evaluation.noisy)):
+    yield from _wrong_conditions("noisy", evaluation.noisy, evaluation.summary, tuple(NOISES))
+    yield from _wrong_conditions("unseen", evaluation.unseen, evaluation.unseen_summary, KINDS)
+    if set(evaluation.noises) & set(evaluation.unseen_kinds):
+        yield "noisy and unseen: must name different kinds"
+    for scores in (evaluation.clean, *(condition.scores for condition in (*evaluation.noisy, *evaluation.unseen))):
         per_class = (scores.recall, scores.precision, scores.f1, scores.roc_auc, scores.confusion, *scores.confusion)
         if any(len(values) != classes for values in per_class) or len(scores.reliability) > _MAX_SHOWN:
             yield f"scores: must have a value for each of {classes} classes"
@@ -226,8 +233,21 @@ def _contradictions(evaluation: Evaluation) -> Iterator[str]:
             yield "scores.confusion: must count the images"
     if len(evaluation.mistakes) > _MAX_SHOWN or not all(_shown(mistake, classes, images) for mistake in evaluation.mistakes):
         yield f"mistakes: must be at most {_MAX_SHOWN}, of its images, classes and noises"
-    if evaluation.relative is not None and not all(error.noise in (*NOISES, "mean") for error in evaluation.relative.errors):
+    relative = (*evaluation.relative.errors, *evaluation.relative.unseen) if evaluation.relative is not None else ()
+    if not all(error.noise in (*KINDS, "mean") for error in relative):
         yield "relative: must name noises"
+
+
+def _wrong_conditions(
+    where: str, measured: tuple[Condition, ...], summary: Summary | None, kinds: tuple[str, ...]
+) -> Iterator[str]:
+    conditions = [(condition.noise, condition.severity) for condition in measured]
+    if not all(noise in kinds and severity in SEVERITY_LEVELS for noise, severity in conditions):
+        yield f"{where}: must name noises ({', '.join(kinds)}) and severities from 1 to 5"
+    if len(set(conditions)) != len(conditions) or bool(conditions) != (summary is not None):
+        yield f"{where}: must name each condition once, and a summary where there is one"
+    if summary is not None and summary.worst_noise not in kinds:
+        yield f"{where}: the worst noise of its summary must be a noise"
 
 
 def _shown(mistake: Mistake, classes: int, images: int) -> bool:

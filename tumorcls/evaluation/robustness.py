@@ -36,17 +36,20 @@ def compare(evaluation: Evaluation, reference: Evaluation) -> Evaluation:
         noise, severity = min(missing)
         raise DataError(f"reference: must be measured under every noise; got no {noise} {severity}. Evaluate it under all.")
     resamples = draw_resamples(np.array(evaluation.groups), evaluation.resamples, evaluation.noise_seed)
-    ratios = [_ratios(evaluation, reference, noise, resamples) for noise in evaluation.noises]
-    errors = [
-        RelativeError(noise, *(estimate(kind) for kind in pair)) for noise, pair in zip(evaluation.noises, ratios, strict=True)
-    ]
-    if ratios:
-        errors.append(RelativeError("mean", *(estimate(np.mean(kind, axis=0)) for kind in zip(*ratios, strict=True))))
-    return replace(evaluation, relative=Relative(reference.name, tuple(errors)))
+
+    def errors(noises: tuple[str, ...]) -> tuple[RelativeError, ...]:
+        ratios = [_ratios(evaluation, reference, noise, resamples) for noise in noises]
+        each = [RelativeError(noise, *map(estimate, pair)) for noise, pair in zip(noises, ratios, strict=True)]
+        if not ratios:
+            return ()
+        return *each, RelativeError("mean", *(estimate(np.mean(kind, axis=0)) for kind in zip(*ratios, strict=True)))
+
+    relative = Relative(reference.name, errors(evaluation.noises), errors(evaluation.unseen_kinds))
+    return replace(evaluation, relative=relative)
 
 
 def _conditions(evaluation: Evaluation) -> list[tuple[str, int]]:
-    return [(condition.noise, condition.severity) for condition in evaluation.noisy]
+    return [(condition.noise, condition.severity) for condition in (*evaluation.noisy, *evaluation.unseen)]
 
 
 def _ratios(evaluation: Evaluation, reference: Evaluation, noise: str, resamples: Resamples) -> tuple[Floats, Floats]:

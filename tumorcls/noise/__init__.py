@@ -1,1 +1,1 @@
-"""What noise is: its kinds, their severities, and the layer that draws them in training."""
+"""What noise is: its kinds, their severities, the layer that draws them in training, and what no training draws."""

@@ -7,7 +7,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorcls.noise.kinds import NOISES, add_noise
+from tumorcls.noise.kinds import NOISES, Image, add_noise
+from tumorcls.noise.unseen import UNSEEN, corrupt_unseen
 
 SEVERITIES: Mapping[str, tuple[float, float, float, float, float]] = MappingProxyType(
     {
@@ -27,6 +28,9 @@ SEVERITIES: Mapping[str, tuple[float, float, float, float, float]] = MappingProx
 )
 """Physical parameter of each noise (see `tumorcls.noise.kinds.NOISES`) at severity 1 to 5."""
 
+KINDS: tuple[str, ...] = (*NOISES, *UNSEEN)
+"""All that an image can be corrupted with."""
+
 SEVERITY_LEVELS: tuple[int, ...] = (1, 2, 3, 4, 5)
 
 
@@ -35,15 +39,26 @@ def intensity_of(noise: str, severity: int) -> float:
     return SEVERITIES[noise][severity - 1] / NOISES[noise].maximum
 
 
+def parameter_of(kind: str, severity: int) -> str:
+    """Returns the parameter at a severity, such as ``0.04``; where there are several, all of them."""
+    values = UNSEEN[kind].severities[severity - 1] if kind in UNSEEN else (SEVERITIES[kind][severity - 1],)
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def meaning_of(kind: str) -> str:
+    """Returns what the parameter of a kind is, in words."""
+    return UNSEEN[kind].parameter if kind in UNSEEN else NOISES[kind].parameter
+
+
 def corrupt(images: NDArray[np.uint8], noise: str, severity: int, seed: int, keys: Sequence[str | int]) -> NDArray[np.uint8]:
-    """Adds the noise of one severity to every image.
+    """Corrupts every image alike: with a noise, or with what no training draws.
 
     An image's noise depends on `noise`, `severity`, `seed` and its key, and on nothing else: not on the other images, their
     order, the process or the model. Equal keys give equal noise.
 
     Args:
         images: uint8 of shape (n, h, w, c), in [0, 255].
-        noise: A name from `tumorcls.noise.kinds.NOISES`.
+        noise: A name from `KINDS`.
         severity: 1 to 5.
         seed: Chooses one of many test sets of the same difficulty.
         keys: What identifies each image's content, e.g. the hash of its file; n values.
@@ -51,13 +66,18 @@ def corrupt(images: NDArray[np.uint8], noise: str, severity: int, seed: int, key
     Returns:
         uint8 of the same shape, rounded to whole grey values.
     """
-    intensity = intensity_of(noise, severity)
     corrupted = np.empty_like(images)
     for i, key in enumerate(keys):
         generator = np.random.default_rng(_entropy(noise, severity, seed, key))
-        noisy = add_noise(images[i].astype(np.float32) / np.float32(255), noise, intensity, generator)
+        noisy = _corrupt_one(images[i].astype(np.float32) / np.float32(255), noise, severity, generator)
         corrupted[i] = np.rint(noisy * np.float32(255))
     return corrupted
+
+
+def _corrupt_one(image: Image, noise: str, severity: int, generator: np.random.Generator) -> Image:
+    if noise in UNSEEN:
+        return corrupt_unseen(image, noise, severity, generator)
+    return add_noise(image, noise, intensity_of(noise, severity), generator)
 
 
 def _entropy(noise: str, severity: int, seed: int, key: str | int) -> int:

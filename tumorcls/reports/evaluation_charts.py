@@ -29,13 +29,23 @@ def _text(name: str) -> str:
 
 def title_of(name: str) -> str:
     """Returns a name in words: ``salt_pepper`` -> ``Salt pepper``."""
-    return words(name).capitalize()
+    return words(name).capitalize().replace("Jpeg", "JPEG")
 
 
 def robustness_curves(evaluation: Evaluation, reference: Evaluation | None) -> tuple[Panels, Legend]:
     """Macro-F1 by severity for each noise, with its 95% band, next to the reference's."""
+    legend = [(evaluation.name, COLOURS[0]), (reference.name, _REFERENCE)] if reference else []
+    return _robustness_panels(evaluation, evaluation.noises, reference), legend
+
+
+def unseen_curves(evaluation: Evaluation, reference: Evaluation | None) -> Panels:
+    """The same for each corruption that the model has never seen."""
+    return _robustness_panels(evaluation, evaluation.unseen_kinds, reference)
+
+
+def _robustness_panels(evaluation: Evaluation, noises: Sequence[str], reference: Evaluation | None) -> Panels:
     panels: Panels = []
-    for noise in evaluation.noises:
+    for noise in noises:
         figure = _severity_panel("macro-F1")
         curve = [(severity, scores.macro_f1) for severity, scores in _curve(evaluation, noise)]
         outline = [*((x, e.high) for x, e in curve), *((x, e.low) for x, e in reversed(curve))]
@@ -43,11 +53,11 @@ def robustness_curves(evaluation: Evaluation, reference: Evaluation | None) -> t
         band = {"fill": "toself", "fillcolor": _BANDS, "line": {"width": 0}, "mode": "lines", "hoverinfo": "skip"}
         figure.add_scatter(x=x, y=y, **band)
         _add_line(figure, curve, COLOURS[0])
-        if reference is not None and noise in reference.noises:
+        if reference is not None and reference.under(noise):
             theirs = [(severity, scores.macro_f1) for severity, scores in _curve(reference, noise)]
             _add_line(figure, theirs, _REFERENCE, "dash")
         panels.append((title_of(noise), figure))
-    return panels, [(evaluation.name, COLOURS[0]), (reference.name, _REFERENCE)] if reference else []
+    return panels
 
 
 def recall_curves(evaluation: Evaluation) -> tuple[Panels, Legend]:

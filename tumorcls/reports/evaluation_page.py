@@ -1,6 +1,6 @@
 """Shows an evaluation as one HTML page that needs no network: charts, tables, and the worst mistakes as pictures."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 from markupsafe import Markup
@@ -8,9 +8,8 @@ from plotly.offline import get_plotlyjs
 
 from tumorcls.cache.arrays import Rows
 from tumorcls.evaluation.mistakes import Mistake
-from tumorcls.evaluation.record import Evaluation, Scores
-from tumorcls.noise.kinds import NOISES
-from tumorcls.noise.severity import SEVERITIES, corrupt
+from tumorcls.evaluation.record import Condition, Evaluation, RelativeError, Scores
+from tumorcls.noise.severity import corrupt, meaning_of, parameter_of
 from tumorcls.reports import evaluation_charts as charts
 from tumorcls.reports.evaluation_charts import title_of
 from tumorcls.reports.page import chart, jpeg, number, render
@@ -31,13 +30,14 @@ def render_page(evaluation: Evaluation, images: Rows | None = None, reference: E
     reliability, conditions = charts.reliability_diagram(evaluation)
     panels = {
         "robustness": robustness,
+        "unseen": charts.unseen_curves(evaluation, reference),
         "recall": recall,
         "confusion": charts.confusion_matrices(evaluation),
         "reliability": [("", reliability)],
         "coverage": [("", charts.coverage_curve(evaluation.selective))] if evaluation.selective else [],
     }
     drawn = {name: [(title, chart(figure)) for title, figure in figures] for name, figures in panels.items()}
-    relative = () if evaluation.relative is None else evaluation.relative.errors
+    relative = evaluation.relative
     return render(
         "reports/evaluation.html",
         evaluation=evaluation,
@@ -46,11 +46,13 @@ def render_page(evaluation: Evaluation, images: Rows | None = None, reference: E
             *(figure for figures in drawn.values() for _, figure in figures),
         ],
         charts=drawn,
-        legends={"robustness": compared, "recall": classes, "reliability": conditions},
+        legends={"robustness": compared, "unseen": compared, "recall": classes, "reliability": conditions},
         by_class=list(_by_class(evaluation)),
-        relative_errors=[(title_of(error.noise), error.be, error.rbe) for error in relative],
+        relative_errors=_relative(relative.errors if relative else ()),
+        relative_unseen=_relative(relative.unseen if relative else ()),
         mistakes=[(mistake, _picture(mistake, images, evaluation.noise_seed)) for mistake in evaluation.mistakes],
-        conditions=list(_conditions(evaluation)),
+        conditions=[("Clean", "", *_row(evaluation.clean)), *map(_condition, evaluation.noisy)],
+        unseen_conditions=list(map(_condition, evaluation.unseen)),
         method=list(_method(evaluation)),
     )
 
@@ -70,11 +72,13 @@ def _picture(mistake: Mistake, images: Rows | None, seed: int) -> str:
     return jpeg(cv2.resize(seen[0], (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA), _QUALITY)
 
 
-def _conditions(evaluation: Evaluation) -> Iterator[tuple[object, ...]]:
-    yield "Clean", "", *_row(evaluation.clean)
-    for condition in evaluation.noisy:
-        parameter = SEVERITIES[condition.noise][condition.severity - 1]
-        yield f"{title_of(condition.noise)} {condition.severity}", f"{parameter:g}", *_row(condition.scores)
+def _relative(errors: Sequence[RelativeError]) -> list[tuple[object, ...]]:
+    return [(title_of(error.noise), error.be, error.rbe) for error in errors]
+
+
+def _condition(condition: Condition) -> tuple[object, ...]:
+    parameter = parameter_of(condition.noise, condition.severity)
+    return f"{title_of(condition.noise)} {condition.severity}", parameter, *_row(condition.scores)
 
 
 def _row(scores: Scores) -> tuple[object, ...]:
@@ -88,5 +92,6 @@ def _method(evaluation: Evaluation) -> Iterator[tuple[str, object]]:
     yield "Test set", evaluation.test_set_sha256
     yield "Intervals", f"percentiles of {evaluation.resamples} bootstrap resamples of groups, 95%"
     yield "Noise seed", evaluation.noise_seed
-    yield from ((title_of(noise), f"parameter: {NOISES[noise].parameter}") for noise in evaluation.noises)
+    for noise in (*evaluation.noises, *evaluation.unseen_kinds):
+        yield title_of(noise), f"parameter: {meaning_of(noise)}"
     yield from evaluation.provenance.items()

@@ -6,7 +6,7 @@ file or from its evaluation; nothing is measured here.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,9 @@ from tumorcls.config.train_config import VIEW_FIELDS
 from tumorcls.data.labels import words
 from tumorcls.errors import DataError
 from tumorcls.evaluation.bootstrap import Estimate
-from tumorcls.evaluation.record import Evaluation
+from tumorcls.evaluation.record import Evaluation, RelativeError
 from tumorcls.model.saved_model import SavedModel
-from tumorcls.noise.kinds import NOISES
-from tumorcls.noise.severity import SEVERITIES
+from tumorcls.noise.severity import meaning_of, parameter_of
 from tumorcls.reports.page import environment, number, render
 
 _FRONT = "---\n"
@@ -43,7 +42,7 @@ _CLAIM = (
     ("Was the number of images planned?", "open: all that there were"),
     ("What is the model, and how was it trained and chosen?", "above"),
     ("How sure are the results?", "95% intervals, above"),
-    ("How robust is it?", "under simulated noise, above; under real artefacts, open"),
+    ("How robust is it?", "under simulated noise and artefacts, above; under real ones, open"),
     ("Can its answers be explained?", "by class activation maps, which were not validated"),
     ("Does it hold on data of another hospital?", "open: not tested"),
     ("Is it as good as people?", "open: not compared"),
@@ -97,8 +96,7 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str) -> str:
     hashes = [(words(key), _cell(provenance[key])) for key in ("manifest_sha256", "split_sha256") if key in provenance]
     settings = {**config, "weights": Path(config["weights"]).name}
     generated = all(str(folder).startswith("phantoms") for folder in ([data] if isinstance(data, str) else data))
-    relative = () if evaluation.relative is None else evaluation.relative.errors
-    clean, noises = evaluation.clean, [(noise, evaluation.under(noise)) for noise in evaluation.noises]
+    relative, clean = evaluation.relative, evaluation.clean
     reader = environment().overlay(finalize=_markdown)
     reader.filters = {**reader.filters, "yaml": _yaml}
     card = reader.get_template("reports/card.md").render(
@@ -122,7 +120,8 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str) -> str:
         sources=evaluation.provenance.get("sources", "not on record"),
         finalists=_finalists(exported),
         counts=_counts(provenance, evaluation),
-        relative=[(words(error.noise), error.be, error.rbe) for error in relative],
+        relative=_relative(relative.errors if relative else ()),
+        relative_unseen=_relative(relative.unseen if relative else ()),
         generated=generated,
         several_sources=not isinstance(data, str) and len(data) > 1,
         claim=[*(() if generated else _OF_PEOPLE), *_CLAIM],
@@ -131,15 +130,9 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str) -> str:
             (words(label), sum(clean.confusion[i]), clean.recall[i], number(clean.precision[i]), number(clean.f1[i]))
             for i, label in enumerate(evaluation.classes)
         ],
-        by_noise=[
-            (
-                words(noise),
-                NOISES[noise].parameter,
-                *(f"{c.scores.macro_f1} at {SEVERITIES[noise][c.severity - 1]:g}" for c in (conditions[0], conditions[-1])),
-            )
-            for noise, conditions in noises
-        ],
-        recalls=[(words(noise), *conditions[-1].scores.recall) for noise, conditions in noises],
+        by_noise=_by_noise(evaluation, evaluation.noises),
+        by_unseen=_by_noise(evaluation, evaluation.unseen_kinds),
+        recalls=[(words(noise), *evaluation.under(noise)[-1].scores.recall) for noise in evaluation.noises],
     )
     return f"{card}\n"
 
@@ -183,6 +176,21 @@ def _value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
     return ", ".join(map(_value, value)) if isinstance(value, list) else str(value)
+
+
+def _by_noise(evaluation: Evaluation, noises: Sequence[str]) -> list[tuple[str, ...]]:
+    """Returns for each noise what its parameter is, and the macro-F1 at its mildest and its hardest severity."""
+    rows = []
+    for noise in noises:
+        conditions = evaluation.under(noise)
+        ends = (conditions[0], conditions[-1])
+        values = (f"{end.scores.macro_f1} at {parameter_of(noise, end.severity)}" for end in ends)
+        rows.append((words(noise), meaning_of(noise), *values))
+    return rows
+
+
+def _relative(errors: Sequence[RelativeError]) -> list[tuple[object, ...]]:
+    return [(words(error.noise), error.be, error.rbe) for error in errors]
 
 
 def _measured(evaluation: Evaluation) -> list[tuple[str, str, Estimate]]:

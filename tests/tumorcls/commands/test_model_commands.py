@@ -16,6 +16,7 @@ from tumorcls.commands import card, evaluate, predict, train
 from tumorcls.errors import ConfigError, DataError
 from tumorcls.model import saved_model
 from tumorcls.model.saved_model import load_model
+from tumorcls.noise.unseen import UNSEEN
 from tumorcls.objective import BrainTumourObjective
 
 pytestmark = pytest.mark.usefixtures("shared_programs")
@@ -90,12 +91,16 @@ def test_evaluate_prints_and_writes_the_test_part(workplace):
         "glioma",
         "no_tumor",
         "Macro-F1 under noise",
+        "never seen",
         DISCLAIMER,
     ):
         assert word in done.output
     written = json.loads((folder / "test.json").read_text())
     assert np.sum(written["clean"]["confusion"]) == len(written["labels"])
     assert len(written["noisy"]) == 15
+    assert [(condition["noise"], condition["severity"]) for condition in written["unseen"]] == [
+        (kind, 3) for kind in (*UNSEEN, "ghosting", "bias_field")
+    ]
     assert "plotly" in (folder / "test.html").read_text()[:5_000_000].lower()
     again = run(evaluate.command, folder / "model.keras", "--reference", folder / "test.json", "--clean-only")
     assert again.exit_code == 0

@@ -135,6 +135,32 @@ def test_predictions_that_are_none_are_refused(test_set, wrong):
         evaluate_model(lambda images: wrong, test_set, Plan())
 
 
+def test_what_was_never_seen_is_summed_up_apart(test_set):
+    plan = Plan(NOISES, (1,), unseen=("defocus_blur", "brightness_down", "ghosting"), unseen_severities=(1, 3))
+    seen = []
+    found = evaluate_model(by_brightness, test_set, plan, on_condition=lambda *condition: seen.append(condition))
+    assert seen[len(NOISES) :] == [(kind, severity) for kind in plan.unseen for severity in (1, 3)]
+    assert found.unseen_kinds == plan.unseen
+    assert found.noises == NOISES
+    assert found.unseen_summary.worst_noise == "brightness_down"  # it goes by the brightness; flat images do not blur
+    assert found.unseen_summary.worst_f1.value < 1
+    assert found.under("defocus_blur")[-1].scores.macro_f1.value == 1
+    means = [np.mean([c.scores.macro_f1.value for c in found.under(kind)]) for kind in plan.unseen]
+    assert found.unseen_summary.noisy_f1.value == pytest.approx(np.mean(means))
+    alone = evaluate_model(by_brightness, test_set, Plan(NOISES, (1,)))
+    assert replace(found, unseen=(), unseen_summary=None) == alone
+    assert alone.unseen_summary is None
+
+
+def test_a_kind_is_seen_or_not(test_set):
+    found = evaluate_model(by_brightness, test_set, Plan(("ghosting",), (1,), unseen=("ghosting",)))
+    with pytest.raises(DataError, match="noisy and unseen: must name different kinds"):
+        Evaluation.from_json(found.to_json())
+    known = evaluate_model(by_brightness, test_set, Plan((), unseen=("jpeg_compression",)))
+    with pytest.raises(DataError, match="noisy: must name noises"):
+        Evaluation.from_json(replace(known, noisy=known.unseen, summary=known.unseen_summary, unseen=()).to_json())
+
+
 def test_intervals_are_by_group(test_set):
     wrong = np.arange(40) // 2 % 5 == 0
     predicted = np.where(wrong, (test_set.labels + 1) % 4, test_set.labels)

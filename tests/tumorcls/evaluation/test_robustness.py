@@ -10,15 +10,20 @@ LABELS = np.arange(200) % 4
 KEYS = [str(i) for i in range(200)]
 
 
-def model(clean_errors, noisy_errors, name="model", seed=0, keys=KEYS):
+def model(clean_errors, noisy_errors, name="model", seed=0, keys=KEYS, unseen_errors=()):
     """A model that is wrong on the first so many images of every class, clean and at each severity of each noise."""
 
     def predictions(errors):
         wrong = np.arange(200) // 4 < errors
         return np.eye(4)[np.where(wrong, (LABELS + 1) % 4, LABELS)]
 
-    noisy = {(noise, s + 1): predictions(e) for noise, errors in noisy_errors.items() for s, e in enumerate(errors)}
-    return measure(Predictions(predictions(clean_errors), noisy), image_set(LABELS, keys=keys), Plan(seed=seed), name=name)
+    noisy, unseen = (
+        {(noise, s + 1): predictions(e) for noise, errors in dict(kinds).items() for s, e in enumerate(errors)}
+        for kinds in (noisy_errors, unseen_errors)
+    )
+    return measure(
+        Predictions(predictions(clean_errors), noisy, unseen), image_set(LABELS, keys=keys), Plan(seed=seed), name=name
+    )
 
 
 def errors_of(evaluation):
@@ -34,6 +39,20 @@ def test_be_and_rbe_by_hand():
     for noise, values in expected.items():
         assert errors_of(found)[noise] == pytest.approx(values)
     assert errors_of(found)["mean"] == pytest.approx((np.mean([16 / 40, 10 / 40]), np.mean([0.3, 0.0])))
+
+
+def test_what_was_never_seen_has_its_own_mean():
+    """The reference may have been trained under what the model has never seen."""
+    ours = model(5, {"gaussian": (6, 10)}, unseen_errors={"ghosting": (10,), "motion_blur": (20,)})
+    reference = model(10, {"gaussian": (15, 25), "ghosting": (20,)}, unseen_errors={"motion_blur": (40,)})
+    found = compare(ours, reference)
+    assert errors_of(found) == {noise: pytest.approx((16 / 40, 6 / 20)) for noise in ("gaussian", "mean")}
+    unseen = {error.noise: (error.be.value, error.rbe.value) for error in found.relative.unseen}
+    assert unseen["ghosting"] == pytest.approx((10 / 20, 5 / 10))
+    assert unseen["motion_blur"] == pytest.approx((20 / 40, 15 / 30))
+    assert unseen["mean"] == pytest.approx((0.5, 0.5))
+    with pytest.raises(DataError, match="under every noise; got no motion_blur 1"):
+        compare(ours, model(10, {"gaussian": (15, 25), "ghosting": (20,)}))
 
 
 def test_the_reference_next_to_itself_is_1_with_no_width():

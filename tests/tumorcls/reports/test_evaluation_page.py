@@ -14,13 +14,17 @@ from tumorcls.evaluation.evaluate import Plan, Predictions, measure
 from tumorcls.evaluation.record import Evaluation
 from tumorcls.evaluation.robustness import compare
 from tumorcls.noise.severity import SEVERITIES
+from tumorcls.noise.unseen import UNSEEN as UNSEEN_KINDS
 from tumorcls.reports.evaluation_page import render_page
 
 LABELS = np.arange(40) % 4
 NOISES = ("gaussian", "salt_pepper", "rician")
 
 
-def evaluate(name, seed, noises=NOISES, labels=LABELS):
+UNSEEN = ("motion_blur", "jpeg_compression")
+
+
+def evaluate(name, seed, noises=NOISES, labels=LABELS, unseen=UNSEEN):
     generator = np.random.default_rng(seed)
 
     def predictions():
@@ -28,8 +32,9 @@ def evaluate(name, seed, noises=NOISES, labels=LABELS):
         return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
     noisy = {(noise, severity): predictions() for noise in noises for severity in range(1, 6)}
+    never_seen = {(kind, severity): predictions() for kind in unseen for severity in (1, 3)}
     test = replace(image_set(labels), names=tuple(f"sartaj/Testing/{at}.jpg" for at in range(len(labels))))
-    return measure(Predictions(predictions(), noisy), test, Plan(resamples=50, threshold=0.7), name=name)
+    return measure(Predictions(predictions(), noisy, never_seen), test, Plan(resamples=50, threshold=0.7), name=name)
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +68,11 @@ def test_one_page_that_needs_no_network_and_says_what_it_is_not_for(images):
     assert DISCLAIMER in page
     for heading in (
         *("In short", "Robustness", "Recall of each class under noise", "Confusion matrices", "Reliability", "Worst mistakes"),
-        *("Robustness relative to the reference", "Every condition", "How it was measured"),
+        *("Robustness to what it has never seen", "Never seen", "Robustness relative to the reference"),
+        *("Every condition", "How it was measured"),
     ):
         assert f">{heading}</h" in page
-    panels = 2 * len(NOISES) + 1 + len(NOISES) + 2  # curves and recalls, matrices, reliability and coverage
+    panels = 2 * len(NOISES) + 1 + len(NOISES) + 2 + len(UNSEEN)  # curves, recalls, matrices, reliability, coverage, unseen
     assert without_plotly(page).count('class="plotly-graph-div"') == panels
     assert "the seed's recipe" in unescape(without_plotly(page))
 
@@ -93,6 +99,17 @@ def test_coverage_and_error_are_on_the_page(images):
     assert f"a share of\n{evaluation.selective.coverage} gets an answer there" in page
     assert Evaluation.from_json(evaluation.to_json()) == evaluation
     assert "Coverage and error" not in without_plotly(render_page(replace(evaluation, selective=None)))
+
+
+def test_what_was_never_seen_stands_apart(images):
+    evaluation = compare(evaluate("tuned", 0), evaluate("other", 1))
+    page = without_plotly(render_page(evaluation, images))
+    assert f"Mean over all: {evaluation.unseen_summary.noisy_f1}, clean {evaluation.clean.macro_f1}." in page
+    assert "<td>Motion blur 3</td><td>9, 10</td>" in page
+    assert "parameter: quality" in page
+    assert page.index('id="relative"') < page.index("Salt pepper") < page.index('id="relative-unseen"')
+    assert Evaluation.from_json(evaluation.to_json()) == evaluation
+    assert "ever seen" not in without_plotly(render_page(evaluate("tuned", 0, unseen=()), images))
 
 
 def test_every_estimate_lies_in_its_interval_and_none_is_a_point(images):
@@ -141,6 +158,8 @@ def test_text_of_a_stranger_stays_text_and_only_known_scripts_run(images):
         {"test_set_sha256": "<img src=x>"},
         {"name": "x" * 5000},
         {"summary": None},
+        {"unseen_summary": None},
+        {"unseen": ()},
     ],
 )
 def test_an_evaluation_that_contradicts_itself_is_one_line(change):
@@ -153,6 +172,7 @@ def test_an_evaluation_that_contradicts_itself_is_one_line(change):
 @pytest.mark.slow
 @pytest.mark.parametrize("noises", [(), ("rician",), tuple(SEVERITIES)], ids=["clean", "one", "all"])
 def test_it_is_readable_in_any_window(images, noises, tmp_path):
-    against = evaluate("other", 1, noises)
-    told = compare(evaluate("m" * 200, 0, noises), against)
+    unseen = tuple(UNSEEN_KINDS) if noises else ()
+    against = evaluate("other", 1, noises, unseen=unseen)
+    told = compare(evaluate("m" * 200, 0, noises, unseen=unseen), against)
     assert problems(render_page(told, images, against), f"evaluation-{len(noises)}", tmp_path) == []

@@ -46,7 +46,7 @@ def evaluation(model):
         return np.eye(4)[np.rint((batch.mean(axis=(1, 2, 3)) - 40) / 50).astype(int).clip(0, 3)]
 
     test = image_set(labels, images=images, groups=np.arange(24) // 2)
-    plan = Plan(("gaussian", "speckle"), resamples=50)
+    plan = Plan(("gaussian", "speckle"), resamples=50, unseen=("motion_blur", "gamma_up"), unseen_severities=(1, 3))
     return evaluate_model(predict, test, plan, provenance={"model_sha256": model.sha256})
 
 
@@ -62,6 +62,15 @@ def test_numbers_are_those_of_model_and_evaluation(model, evaluation):
     for fact in ("temperature of 1.37", "120 validation", "confidence of 0.621", "87.5% got an answer", "4.3% of these"):
         assert fact in card
     assert DISCLAIMER in card
+
+
+def test_what_was_never_seen_stands_apart(model, evaluation):
+    card = write_card(model, evaluation, "model")
+    summary = evaluation.unseen_summary
+    assert f"{summary.noisy_f1}; under the worst, gamma up:\n{summary.worst_f1}." in card
+    assert f"| gamma up | exponent | {evaluation.under('gamma_up')[0].scores.macro_f1} at 1.3 |" in card
+    without = replace(evaluation, unseen=(), unseen_summary=None)
+    assert "Nothing is known of how it does on scans that blur" in write_card(model, without, "model")
 
 
 def test_what_a_machine_reads_is_what_hugging_face_reads(model, evaluation):
