@@ -143,13 +143,13 @@ def _print(evaluation: "Evaluation", *, to_stderr: bool = False) -> None:
     console.print(by_class)
     console.print(f"accuracy {clean.accuracy}   macro-F1 {clean.macro_f1}   calibration error {clean.calibration_error}")
     console.print(confusion)
-    for title, noises in (
+    for measured, noises in (
         ("Macro-F1 under noise", evaluation.noises),
         ("Macro-F1 under what it has never seen", evaluation.unseen_kinds),
     ):
         if noises:
             severities = [f"severity {condition.severity}" for condition in evaluation.under(noises[0])]
-            noisy = Table("noise", *severities, title=title)
+            noisy = Table("noise", *severities, title=measured)
             for noise in noises:
                 noisy.add_row(noise, *(str(condition.scores.macro_f1) for condition in evaluation.under(noise)))
             console.print(noisy)

@@ -8,6 +8,7 @@ of 224 x 224; here they are taken as shares of the image's side.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -123,7 +124,7 @@ def pixelate(image: Image, parameters: Parameters, generator: np.random.Generato
     height, width = image.shape[:2]
     small = (max(1, int(width * parameters[0])), max(1, int(height * parameters[0])))
     fewer = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-    return _planes(cv2.resize(fewer, (width, height), interpolation=cv2.INTER_NEAREST_EXACT))
+    return _planes(cv2.resize(fewer, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), image)
 
 
 def jpeg_compression(image: Image, parameters: Parameters, generator: np.random.Generator) -> Image:
@@ -131,17 +132,18 @@ def jpeg_compression(image: Image, parameters: Parameters, generator: np.random.
     pixels = np.rint(image * np.float32(255)).astype(np.uint8)[..., ::-1]
     done, content = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(parameters[0])])
     assert done, "an array of bytes can be written as JPEG"
-    flag = cv2.IMREAD_COLOR if image.shape[2] == 3 else cv2.IMREAD_GRAYSCALE
-    return _planes(cv2.imdecode(content, flag))[..., ::-1].astype(np.float32) / np.float32(255)
+    read = cv2.imdecode(content, cv2.IMREAD_COLOR if image.shape[2] == 3 else cv2.IMREAD_GRAYSCALE)
+    assert read is not None
+    return _planes(read, image)[..., ::-1] / np.float32(255)
 
 
 def _filtered(image: Image, kernel: NDArray[np.float32], border: int) -> Image:
-    return _planes(cv2.filter2D(image, -1, kernel, borderType=border))
+    return _planes(cv2.filter2D(image, -1, kernel, borderType=border), image)
 
 
-def _planes(image: NDArray[np.float32]) -> Image:
+def _planes(pixels: NDArray[Any], like: Image) -> Image:
     """Gives back the axis of channels, which OpenCV drops where there is one."""
-    return image if image.ndim == 3 else image[:, :, None]
+    return pixels.astype(np.float32, copy=False).reshape(like.shape)
 
 
 def _each(*values: float) -> tuple[Parameters, Parameters, Parameters, Parameters, Parameters]:

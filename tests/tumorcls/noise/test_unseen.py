@@ -87,12 +87,12 @@ def test_motion_is_the_weighted_sum_of_shifted_pictures(picture):
     for seed, (radius, sigma) in enumerate(UNSEEN["motion_blur"].severities):
         angle = np.deg2rad(np.random.default_rng(seed).uniform(-45, 45))
         expected, total = np.zeros_like(image), 0.0
-        for step in range(2 * radius + 1):
+        for step in range(int(2 * radius) + 1):
             weight, total = np.exp(-(step**2) / (2 * sigma**2)), total + np.exp(-(step**2) / (2 * sigma**2))
             down, right = (int(np.ceil(step * part - 0.5)) for part in (np.sin(angle), np.cos(angle)))
             expected += weight * np.roll(image, (-down, -right), (0, 1))
         moved = motion_blur(image, (radius, sigma), np.random.default_rng(seed))
-        inside = slice(2 * radius + 1, SIDE - 2 * radius - 1)
+        inside = slice(50, SIDE - 50)
         np.testing.assert_allclose(moved[inside, inside], (expected / total)[inside, inside], atol=1e-5)
 
 
