@@ -18,7 +18,7 @@ def command(folders: tuple[str, ...], cache_dir: Path, page: Path | None, **opti
     """Examines data folders: counts, copies, twins across the official split, label conflicts, confounding.
 
     DATA is a data set as it was downloaded, a folder of class folders, a table of images (CSV with the columns path and label,
-    and where there are any patient, split and source), or phantoms:N[:SEED] for generated images.
+    and where there are any patient, split, source and plane), or phantoms:N[:SEED] for generated images.
     """
     from rich.console import Console
     from rich.table import Table

@@ -22,8 +22,8 @@ def command(folders: tuple[str, ...], cache_dir: Path, out: Path, **options: Any
     """Scans, de-duplicates and splits data, and writes manifest.csv, split.csv, images.csv and summary.json.
 
     DATA is a data set as it was downloaded, a folder of class folders, a table of images (CSV with the columns path and label,
-    and where there are any patient, split and source), or phantoms:N[:SEED] for generated images. Pictures are only read.
-    images.csv is such a table itself: each image with its part of the split.
+    and where there are any patient, split, source and plane), or phantoms:N[:SEED] for generated images. Pictures are only
+    read. images.csv is such a table itself: each image with its part of the split.
     """
     from rich.console import Console
 

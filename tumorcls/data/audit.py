@@ -70,11 +70,12 @@ class Conflict:
 class Audit:
     """What was found.
 
-    `counts`, `parts` and `sizes` count images by (source, label), (label, part) and (source, size). `association` is Cramér's V
-    between class and source in [0, 1]. `naive_leak` is the share of test images that would have a copy in training after a
-    random split image by image with the same shares; `straddling` counts groups in more than one part of ours; `moved_out`
-    counts the images left out because a part that a set gives holds a copy of them, or their patient; `patients` counts those
-    that are named; `twin_files` has of each twin its file, its part, its copy's file and part, and how alike they are.
+    `counts`, `planes`, `parts` and `sizes` count images by (source, label), (label, plane), (label, part) and (source, size).
+    `association` is Cramér's V between class and source in [0, 1]. `naive_leak` is the share of test images that would have a
+    copy in training after a random split image by image with the same shares; `straddling` counts groups in more than one part
+    of ours; `moved_out` counts the images left out because a part that a set gives holds a copy of them, or their patient;
+    `patients` counts those that are named; `twin_files` has of each twin its file, its part, its copy's file and part, and how
+    alike they are.
     """
 
     images: int
@@ -83,6 +84,7 @@ class Audit:
     manifest_sha256: str
     split_sha256: str
     counts: dict[tuple[str, str], int]
+    planes: dict[tuple[str, str], int]
     parts: dict[tuple[str, str], int]
     sizes: dict[tuple[str, str], int]
     files: Copies
@@ -102,6 +104,8 @@ class Audit:
     def tables(self) -> tuple[Table, ...]:
         """Returns every figure of the report as text."""
         tables = [self._overview(), _cross_table("counts", "Images per class and source", self._confounding(), self.counts)]
+        if self.planes:
+            tables.append(_cross_table("planes", "Images per class and plane", "Of those whose plane is named.", self.planes))
         tables += [self._copies(), self._twins(), *([self._twin_files()] if self.twin_files else []), self._conflicts()]
         tables.append(_cross_table("split", "The split", self._split_note(), self.parts, PARTS))
         tables.append(_cross_table("sizes", "Sizes in pixels", "Width x height; the most frequent first.", self.sizes))
@@ -189,6 +193,7 @@ def audit(data: PreparedData, settings: SplitSettings) -> Audit:
         manifest_sha256=data.manifest.sha256,
         split_sha256=data.split_sha256,
         counts=dict(counts),
+        planes=dict(sorted(Counter((entry.label, entry.plane) for entry in entries if entry.plane).items())),
         parts=dict(Counter((entry.label, str(part)) for entry, part in zip(entries, data.parts, strict=True))),
         sizes=_common_sizes(entries),
         files=_copies(copies.files),

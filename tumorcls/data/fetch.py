@@ -57,6 +57,11 @@ DATASETS: Mapping[str, Published] = MappingProxyType(
             "nickparvar",
             _counts("train", 1321, 1339, 1595, 1457) | _counts("test", 300, 306, 405, 300),
         ),
+        "brisc": Published(
+            "briscdataset/brisc2025",
+            "brisc",
+            _counts("train", 1147, 1329, 1067, 1457) | _counts("test", 254, 306, 140, 300),
+        ),
         "br35h": Published(
             "ahmedhamada0/brain-tumor-detection", "br35h", {("all", "no_tumor"): 1500, ("all", UNTYPED_TUMOR): 1500}
         ),

@@ -23,7 +23,7 @@ from tumorcls.data.fingerprint import THUMB, Fingerprint, fingerprint
 from tumorcls.data.image_files import shown
 from tumorcls.data.scan_cache import Record, Stamp
 from tumorcls.data.sources import open_source
-from tumorcls.data.sources.base import TABLE, LeftOut, OfficialSplit, Row, Source, describe
+from tumorcls.data.sources.base import TABLE, LeftOut, OfficialSplit, Plane, Row, Source, describe
 from tumorcls.errors import DataError, reason
 from tumorcls.files import replace_text
 
@@ -46,6 +46,7 @@ class Entry:
     label: str
     official_split: OfficialSplit | None
     patient: str | None
+    plane: Plane | None
     width: int
     height: int
     channels: int
@@ -160,7 +161,7 @@ _FROM_TEXT: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("width", "height", "channels"), int),
     "phash": lambda text: int(text, 16),
     "official_split": _SPLITS.__getitem__,
-    "patient": lambda text: text or None,
+    **dict.fromkeys(("patient", "plane"), lambda text: text or None),
 }
 
 
@@ -225,6 +226,7 @@ def _entry(row: Row, source: Source, name: str, result: Fingerprint) -> Entry:
         label=label,
         official_split=row.official_split,
         patient=row.patient or result.patient,
+        plane=row.plane,
         folder=source.folder.as_posix(),
         **shared,
     )

@@ -121,7 +121,7 @@ def _image_table(data: PreparedData, folder: Path) -> str:
     for entry, part in zip(data.manifest.entries, data.parts.tolist(), strict=True):
         path = os.path.relpath(os.path.abspath(entry.path), place)
         patient = "" if entry.person is None else "/".join(filter(None, entry.person))
-        writer.writerow([path, entry.label, patient, part, entry.source])
+        writer.writerow([path, entry.label, patient, part, entry.source, entry.plane or ""])
     return text.getvalue()
 
 

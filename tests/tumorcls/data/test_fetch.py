@@ -64,7 +64,7 @@ def test_without_kagglehub_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_an_unknown_name_lists_the_known() -> None:
-    with pytest.raises(DataError, match="sartaj, nickparvar, br35h"):
+    with pytest.raises(DataError, match="sartaj, nickparvar, brisc, br35h"):
         fetch("imagenet")
 
 

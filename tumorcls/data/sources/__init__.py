@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 
 from tumorcls.data.image_files import shown
-from tumorcls.data.sources import br35h, figshare, nickparvar, plain, sartaj
+from tumorcls.data.sources import br35h, brisc, figshare, nickparvar, plain, sartaj
 from tumorcls.data.sources.base import Layout, Source
 from tumorcls.data.sources.table import is_table, open_table
 from tumorcls.errors import DataError
 
-LAYOUTS: tuple[Layout, ...] = (br35h.LAYOUT, sartaj.LAYOUT, nickparvar.LAYOUT, plain.LAYOUT, figshare.LAYOUT)
+LAYOUTS: tuple[Layout, ...] = (br35h.LAYOUT, brisc.LAYOUT, sartaj.LAYOUT, nickparvar.LAYOUT, plain.LAYOUT, figshare.LAYOUT)
 """Tried in this order: the more particular first."""
 
 PHANTOMS = "phantoms"

@@ -13,6 +13,8 @@ from tumorcls.errors import DataError
 OfficialSplit = Literal["train", "validation", "test", "left_out"]
 """Where a data set puts an image. Folders say train or test; a table (`TABLE`) may say each, and what it says is done."""
 
+Plane = Literal["axial", "coronal", "sagittal"]
+
 TABLE = "table"
 """Name of the layout of a table of images."""
 
@@ -33,7 +35,8 @@ class Row:
     """One file of a data set.
 
     `label` is one of `tumorcls.data.labels.CLASSES`, `UNTYPED_TUMOR`, or None where only the file itself states it.
-    `official_split` is None where the data set publishes no split, `patient` where it names none or only the file itself does.
+    `official_split` is None where the data set gives no split, `patient` where it names none or only the file itself does,
+    `plane` where it does not say how the slice lies.
     """
 
     path: Path
@@ -41,6 +44,7 @@ class Row:
     source: str
     official_split: OfficialSplit | None = None
     patient: str | None = None
+    plane: Plane | None = None
 
 
 @dataclass(frozen=True)

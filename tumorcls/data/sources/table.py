@@ -1,7 +1,7 @@
 """A table as a data set: a CSV file with a row for each image, wherever the images lie.
 
-It has the columns ``path``, relative to the table, and ``label``, and may have ``patient``, ``split`` and ``source``; no others
-are looked at. A patient is one person in the whole table, whatever source a row names.
+It has the columns ``path``, relative to the table, and ``label``, and may have ``patient``, ``split``, ``source`` and
+``plane``; no others are looked at. A patient is one person in the whole table, whatever source a row names.
 """
 
 import csv
@@ -13,11 +13,11 @@ from pathlib import Path
 
 from tumorcls.data.image_files import shown
 from tumorcls.data.labels import CLASSES, class_of_folder, counted
-from tumorcls.data.sources.base import TABLE, UNTYPED_TUMOR, Layout, OfficialSplit, Row, Source
+from tumorcls.data.sources.base import TABLE, UNTYPED_TUMOR, Layout, OfficialSplit, Plane, Row, Source
 from tumorcls.errors import DataError, reason
 from tumorcls.files import read_whole
 
-COLUMNS = ("path", "label", "patient", "split", "source")
+COLUMNS = ("path", "label", "patient", "split", "source", "plane")
 """What is read of a table, in the order in which one is written."""
 
 _NEEDED = COLUMNS[:2]
@@ -31,6 +31,12 @@ _SPLITS: Mapping[str, OfficialSplit | None] = {
     **dict.fromkeys(("validation", "valid", "val"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
     "left_out": "left_out",
+}
+_PLANES: Mapping[str, Plane | None] = {
+    "": None,
+    **dict.fromkeys(("axial", "ax", "transverse", "transversal", "tra"), "axial"),
+    **dict.fromkeys(("coronal", "co", "cor"), "coronal"),
+    **dict.fromkeys(("sagittal", "sa", "sag"), "sagittal"),
 }
 
 Lines = Mapping[int, Mapping[str, str]]
@@ -63,6 +69,7 @@ def _rows(table: Path, name: str) -> list[Row]:
     refuse("label", f"must be one of {known}", lambda label: _label(label) is None, "Rename it, or remove the row.")
     splits = "train, validation, test, left_out or empty"
     refuse("split", f"must be {splits}", lambda split: split.lower() not in _SPLITS, "Rename it.")
+    refuse("plane", "must be axial, coronal, sagittal or empty", lambda plane: plane.lower() not in _PLANES, "Rename it.")
     refuse.repeated({number: os.path.normpath(line["path"]) for number, line in lines.items()})
     refuse.straddling({n: (line["patient"], _SPLITS[line["split"].lower()]) for n, line in lines.items() if line["patient"]})
     return [
@@ -72,6 +79,7 @@ def _rows(table: Path, name: str) -> list[Row]:
             shown(line["source"]) or name,
             _SPLITS[line["split"].lower()],
             line["patient"] or None,
+            _PLANES[line["plane"].lower()],
         )
         for line in lines.values()
     ]

@@ -155,3 +155,10 @@ def test_a_broken_image_is_listed_as_one_of_a_folder_is(folder: Path) -> None:
     manifest = scan([folder / "images.csv"], folder / "cache")
     assert len(manifest.entries) == 1
     assert [bad.path.name for bad in manifest.unreadable] == ["scans", "a.png"]
+
+
+def test_a_plane_may_be_named_in_any_usual_way(folder: Path) -> None:
+    found = rows(folder, "path,label,plane\nscans/a.png,no,AX\nscans/b.png,no,Sagittal\nscans/c.png,no,\nscans/d.png,no,cor\n")
+    assert [row.plane for row in found] == ["axial", "sagittal", None, "coronal"]
+    message = refusal(folder, "path,label,plane", "scans/a.png,no,oblique")
+    assert message.startswith("row 2: plane must be axial, coronal, sagittal or empty; got 'oblique'")
