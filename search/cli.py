@@ -37,6 +37,10 @@ COMMANDS = {
         "Train the best configs and the baseline again with several seeds, and rank them.",
         "search finalists studies/brain-mri.toml --top 5 --seeds 3",
     ),
+    "references": (
+        "Measure what is reached without a search, for report and finalists to show beside it.",
+        "search references studies/brain-mri.toml",
+    ),
     "export": (
         "Write the best trial as a TOML config with its provenance: the winner of the finalists, where there is one.",
         "search export studies/brain-mri.toml -o best.toml",

@@ -33,6 +33,10 @@ COMMANDS = {
         "Measure a model on the test part, clean and under noise.",
         "tumorcls evaluate model.keras -o test.json --html test.html",
     ),
+    "baseline": (
+        "Measure what a logistic regression on frozen features reaches, to compare a model with.",
+        "tumorcls baseline --config best.toml -o baseline.json",
+    ),
     "card": (
         "Write a model card: what the model is, how it was found, how it did, and what it is not for.",
         "tumorcls card model.keras test.json -o card.md",

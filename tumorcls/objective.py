@@ -122,6 +122,22 @@ class BrainTumourObjective:
 
         return describe_change(before, now, self._trainer.prepared, self._trainer.cache)
 
+    def references(self) -> dict[str, tuple[float, ...]]:
+        """Returns what no search is needed for, a value for each score: a logistic regression on frozen features, and guessing.
+
+        Both are measured on the split's own validation part, as the end of a trial is; see `tumorcls.training.linear_probe`.
+        """
+        from tumorcls.evaluation.metrics import guessing_f1
+        from tumorcls.training.linear_probe import fit_linear_probe
+
+        config = TrainConfig.parse(self._settings, where="[objective]")
+        scores = fit_linear_probe(self._trainer, config).fitted.scores
+        guessing = guessing_f1(self._trainer.images("validation", config.image_size).labels, len(config.classes))
+        return {
+            "logistic regression on frozen features": tuple(scores[name] for name in config.score),
+            "guessing": (guessing,) * len(config.score),
+        }
+
     def check_fidelity(self, name: str) -> None:
         """Makes sure that trials can be paused and taken up again with more of a parameter, and has them keep what that needs.
 

@@ -34,6 +34,9 @@ BUDGET_KEY = f"{PREFIX}trials"
 FINGERPRINT_KEY = f"{PREFIX}fingerprint"
 """Study user attribute, a table: a hash of each thing that the values of its trials depend on besides the file."""
 
+REFERENCES_KEY = f"{PREFIX}references"
+"""Study user attribute, a table: what is reached without a search, by name a list with a value for each direction."""
+
 TOKEN_KEY = f"{PREFIX}token"
 """Study system attribute: random, so that another study of the same name is told apart from this one."""
 
@@ -157,6 +160,19 @@ def budget_of(study: "optuna.Study") -> int | None:
 def fingerprint_of(study: "optuna.Study") -> Mapping[str, str] | None:
     """Returns what the values of a study's trials depend on besides its file, or None where no worker has said so yet."""
     return _table(study.user_attrs.get(FINGERPRINT_KEY))
+
+
+def references_of(study: "optuna.Study") -> dict[str, tuple[float, ...]]:
+    """Returns what is reached without a search, by name a finite value for each direction; empty if unmeasured."""
+    table = study.user_attrs.get(REFERENCES_KEY)
+    if not isinstance(table, dict):
+        return {}
+    finite = {name: [v for v in values if _is_finite(v)] for name, values in table.items() if isinstance(values, list)}
+    return {str(name): tuple(map(float, values)) for name, values in finite.items() if len(values) == len(study.directions)}
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def warm_link(trial: "FrozenTrial") -> WarmLink | None:

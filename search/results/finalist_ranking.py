@@ -1,7 +1,7 @@
 """Ranks finalists by their mean over seeds, with intervals, and says how much of the search's best value was luck."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from search.records.attributes import finalist_of, is_result, seed_of
+from search.records.attributes import finalist_of, is_result, references_of, seed_of
 from search.results.ranking import Metric, find_baseline, metrics_of, rank
 from search.results.statistics import Interval, mean_interval
 from search.text import format_params, plain, print_line
@@ -49,6 +49,7 @@ class Ranking:
         finalists: The best mean first; only those with a COMPLETE trial.
         baseline: The number of the baseline's trial; None where there is none.
         best: The number of the trial that is the search's best now.
+        references: What is reached without a search, by name.
     """
 
     study: str
@@ -56,6 +57,7 @@ class Ranking:
     finalists: tuple[Finalist, ...]
     baseline: int | None
     best: int
+    references: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def winner(self) -> Finalist | None:
@@ -114,7 +116,9 @@ def rank_finalists(source: optuna.Study, linked: optuna.Study) -> Ranking:
         # The best trial may have had the same parameters, and then stands for both.
         same = [finalist.number for finalist in finalists if finalist.params == baseline.params]
         number_of_baseline = same[0] if same else baseline.number
-    return Ranking(linked.study_name, metric, tuple(finalists), number_of_baseline, rank(trials, [metric])[0].number)
+    references = {name: value for name, (value,) in references_of(source).items()}
+    best = rank(trials, [metric])[0].number
+    return Ranking(linked.study_name, metric, tuple(finalists), number_of_baseline, best, references)
 
 
 def print_ranking(ranking: Ranking, console: Console | None = None) -> None:
@@ -145,6 +149,8 @@ def describe_ranking(ranking: Ranking) -> Sequence[str]:
     if baseline is not None:
         way = "More" if ranking.metric.maximize else "Less"
         lines.append(f"* the baseline. {way} is better; 95% t intervals, paired by seed.")
+    if ranking.references:
+        lines.append(f"Without a search: {', '.join(f'{plain(name)} {v:.4g}' for name, v in ranking.references.items())}.")
     if winner is not None:
         lines.append(
             f"Winner: trial {winner.number}, {plain(ranking.metric.name)} {winner.score} over {len(winner.values)} seeds."

@@ -41,6 +41,22 @@ class Telling:
         return parabola(trial, self.epochs)
 
 
+class Measured:
+    """Says what is reached without a search."""
+
+    def __init__(self, told=None, data="a"):
+        self._told, self._data = told, data
+
+    def __call__(self, trial):
+        return parabola(trial)
+
+    def fingerprint(self):
+        return {"data": self._data}
+
+    def references(self):
+        return {"the middle": -4.0, "chance": [-37]} if self._told is None else self._told
+
+
 def folded(trial, folds):
     """Each fold is harder or easier for all configs alike."""
     x = trial.suggest_float("x", -10.0, 10.0)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from tumorcls import DISCLAIMER
+from tumorcls.commands._plan import UNSEEN, plan_of
 from tumorcls.data.image_files import shown
 
 if TYPE_CHECKING:
     from tumorcls.evaluation.record import Evaluation
 
 _FILE = click.Path(path_type=Path)
-_UNSEEN_SEVERITIES = {"all": (1, 2, 3, 4, 5), "middle": (3,), "none": ()}
 
 
 @click.command("evaluate")
@@ -23,13 +23,7 @@ _UNSEEN_SEVERITIES = {"all": (1, 2, 3, 4, 5), "middle": (3,), "none": ()}
 @click.option("--reference", type=_FILE, help="JSON of another model's evaluation; errors are given relative to it.")
 @click.option("--data", "folders", multiple=True, metavar="FOLDER", help="Where the data lies, if it was moved; repeatable.")
 @click.option("--clean-only", is_flag=True, help="Leave noise and corruptions out.")
-@click.option(
-    "--unseen",
-    type=click.Choice(list(_UNSEEN_SEVERITIES)),
-    default="middle",
-    show_default=True,
-    help="Severities of the corruptions that no training draws: all five, the third, or none. All take three times as long.",
-)
+@UNSEEN
 def command(
     model_file: Path,
     output: Path | None,
@@ -57,13 +51,11 @@ def command(
 
     select_backend()
     from tumorcls.commands.streams import tell_written
-    from tumorcls.evaluation.evaluate import Plan, evaluate_model
+    from tumorcls.evaluation.evaluate import evaluate_model
     from tumorcls.evaluation.record import Evaluation
     from tumorcls.model.saved_model import load_model
-    from tumorcls.noise.unseen import unseen_kinds
     from tumorcls.reports.evaluation_page import render_page
     from tumorcls.reports.links import write_page
-    from tumorcls.training.validation import CORRUPTION_SEED
 
     for path in (output, html):
         if path is not None:
@@ -81,14 +73,7 @@ def command(
             f"got {prepared.split_sha256[:12]}. Restore the files, name their folders with --data, or train again."
         )
     test = load_part(prepared, "test", model.config.image_size, cache_folder())
-    config = model.config
-    plan = Plan(
-        noises=() if clean_only else config.measured_noises,
-        seed=CORRUPTION_SEED,
-        threshold=model.calibration.threshold,
-        unseen=() if clean_only else unseen_kinds((*config.noises, *config.measured_noises)),
-        unseen_severities=_UNSEEN_SEVERITIES[unseen],
-    )
+    plan = plan_of(model.config, model.calibration.threshold, unseen, clean_only=clean_only)
     evaluation = evaluate_model(
         model.predict,
         test,

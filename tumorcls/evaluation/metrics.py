@@ -95,6 +95,12 @@ def macro_f1(confusion: Floats | NDArray[np.int64]) -> Floats:
     return np.asarray(np.nanmean(f1(confusion), axis=-1))
 
 
+def guessing_f1(labels: Labels, classes: int) -> float:
+    """Returns the macro-F1 of expected counts where every class is guessed equally often, whatever the image."""
+    counts = np.bincount(labels, minlength=classes)
+    return float(macro_f1(np.repeat(counts[:, None] / classes, classes, axis=1)))
+
+
 def balanced_accuracy(confusion: Floats | NDArray[np.int64]) -> Floats:
     """Returns the mean recall of the classes that occur as a label, shape (...), as scikit-learn does."""
     return np.asarray(np.nanmean(recall(confusion), axis=-1))

@@ -160,6 +160,11 @@ class TrainingProgram:
         for variable, value in zip(self._variables, state, strict=True):
             variable.assign(value)
 
+    def set_head(self, kernel: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+        """Puts weights of shape (features, classes) and (classes,) into the last layer."""
+        self._head.kernel.assign(kernel)
+        self._head.bias.assign(bias)
+
     def set_learning_rate(self, learning_rate: float) -> None:
         """Sets the optimizer's learning rate for the steps that follow."""
         self._optimizer.learning_rate = learning_rate

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 
 import cv2
+import numpy as np
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from tumorcls.cache.arrays import Rows
+from tumorcls.evaluation.metrics import guessing_f1
 from tumorcls.evaluation.mistakes import Mistake
 from tumorcls.evaluation.record import Condition, Evaluation, RelativeError, Scores
 from tumorcls.noise.severity import corrupt, meaning_of, parameter_of
@@ -47,6 +49,7 @@ def render_page(evaluation: Evaluation, images: Rows | None = None, reference: E
         ],
         charts=drawn,
         legends={"robustness": compared, "unseen": compared, "recall": classes, "reliability": conditions},
+        guessing=number(guessing_f1(np.array(evaluation.labels), len(evaluation.classes))),
         by_class=list(_by_class(evaluation)),
         relative_errors=_relative(relative.errors if relative else ()),
         relative_unseen=_relative(relative.unseen if relative else ()),

@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import StudyError
-from search.records.attributes import failure_of, is_warm, traceback_of
+from search.records.attributes import failure_of, is_warm, references_of, traceback_of
 from search.records.states import is_failed
 from search.results.ranking import Metric, best_trials, find_baseline, metrics_of, rank
 from search.results.report.importances import Importances, measure
@@ -48,6 +48,7 @@ class Facts:
         ranked: COMPLETE trials that are feasible and finite: the best first, or by number with several directions.
         best: The best of them, or the Pareto front by number.
         baseline: The trial of the config that was enqueued first; None where none was.
+        references: What is reached without a search, by name a value for each direction.
         importances: For each direction; None where they cannot be had.
         pruning: What it saved; None where no trial was pruned, or nothing tells how long one would have gone on.
         timeline: Who worked when.
@@ -60,6 +61,7 @@ class Facts:
     ranked: tuple[FrozenTrial, ...]
     best: tuple[FrozenTrial, ...]
     baseline: FrozenTrial | None
+    references: dict[str, tuple[float, ...]]
     importances: tuple[Importances | None, ...]
     pruning: Pruning | None
     timeline: Timeline
@@ -115,6 +117,7 @@ def gather(study: optuna.Study, *, importances: bool = True) -> Facts:
         ranked=tuple(ranked),
         best=best,
         baseline=find_baseline(study),
+        references=references_of(study),
         importances=tuple(measure(study, ranked, metric.index, metric.maximize) if importances else None for metric in metrics),
         pruning=estimate_pruning(own),
         timeline=lay_out(own),

@@ -12,7 +12,7 @@ import tomli_w
 from click.testing import CliRunner
 
 from tumorcls import DISCLAIMER
-from tumorcls.commands import card, evaluate, predict, train
+from tumorcls.commands import baseline, card, evaluate, predict, train
 from tumorcls.errors import ConfigError, DataError
 from tumorcls.model import saved_model
 from tumorcls.model.saved_model import load_model
@@ -210,3 +210,21 @@ def test_predict_answers_for_good_images_and_names_bad_ones(workplace, images, t
 def test_a_config_that_is_none_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="readable TOML"):
         run(train.command, "--config", tmp_path / "missing.toml")
+
+
+@pytest.mark.usefixtures("loaded_once")
+def test_the_baseline_is_an_evaluation_and_a_reference(workplace):
+    folder, _ = workplace
+    written = ["-o", folder / "baseline.json", "--model", folder / "baseline.keras"]
+    done = run(baseline.command, "--config", folder / "best.toml", *written, "--unseen", "none")
+    assert done.exit_code == 0
+    assert "Validation: robust_f1 0." in done.output
+    assert DISCLAIMER in done.output
+    again = run(
+        *(evaluate.command, folder / "baseline.keras", "--unseen", "none", "--reference", folder / "baseline.json"),
+        *("-o", folder / "again.json"),
+    )
+    assert again.exit_code == 0
+    first, second = (json.loads((folder / f"{name}.json").read_text()) for name in ("baseline", "again"))
+    assert first["clean"] == second["clean"]
+    assert second["relative"]["reference"] == "logistic regression"

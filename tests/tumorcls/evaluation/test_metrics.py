@@ -97,3 +97,11 @@ def test_f1_under_noise_in_short_by_hand_with_resamples_and_without():
     resampled = metrics.noisy_f1(np.array([0.9, 0.7]), {"gaussian": [np.array([0.6, 0.1])], "speckle": [np.array([0.5, 0.3])]})
     np.testing.assert_allclose(resampled.worst, [0.5, 0.3])  # the measured value decides which it is, not the resample's
     np.testing.assert_allclose(resampled.robust, [(0.9 + 0.55) / 2, (0.7 + 0.2) / 2])
+
+
+def test_guessing_is_what_many_guesses_reach():
+    labels = np.repeat(np.arange(3), (9000, 6000, 1500))
+    guessed = np.random.default_rng(0).integers(0, 3, len(labels))
+    expected = sklearn_metrics.f1_score(labels, guessed, average="macro")
+    assert metrics.guessing_f1(labels, 3) == pytest.approx(expected, abs=0.01)
+    assert metrics.guessing_f1(np.arange(8) % 4, 4) == pytest.approx(0.25)

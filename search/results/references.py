@@ -1,0 +1,85 @@
+"""What is reached without a search: values that the objective itself measures, kept with the study and shown beside its best.
+
+An objective that defines ``references()`` returns values by name: a simple method's, chance's. A study has them once, and only
+where they were measured with what its trials are measured with.
+"""
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+
+from search.driver.compatibility import check_same, claimed
+from search.driver.fingerprint_check import refusal
+from search.errors import ObjectiveError
+from search.records.attributes import REFERENCES_KEY, fingerprint_of, references_of
+from search.storage import errors
+from search.storage.open import close, open_study
+from search.storage.place import url_of
+from search.study_file.env import AsWritten
+from search.study_file.load import StudySpec
+from search.study_file.targets import find_beside
+from search.text import one_line
+from search.workers.fingerprint import describe_change, take_fingerprint
+from search.workers.process import build_objective
+
+_MOST = 10
+_LONGEST_NAME = 100
+
+
+def measure_references(spec: StudySpec, url: str | None = None) -> Mapping[str, tuple[float, ...]]:
+    """Has the objective of a study measure what is reached without a search, and keeps it with the study.
+
+    Returns:
+        By name, a value for each direction.
+
+    Raises:
+        SearchError: In one line, what the user can mend.
+    """
+    url = url_of(spec, url)
+    study = open_study(url, spec.name, writable=True)
+    try:
+        with errors.storage_errors(url), claimed(study):
+            check_same(study, spec, save=False)
+            find_beside()
+            settings = AsWritten.of(spec.settings, os.environ, f"{spec.path}: objective").expanded
+            objective = build_objective(spec.target, settings)
+            before, now = fingerprint_of(study), take_fingerprint(objective)
+            if before is not None and before != now:
+                raise refusal(study, describe_change(objective, before, now))
+            values = take_references(objective, len(spec.directions))
+            study.set_user_attr(REFERENCES_KEY, {name: list(each) for name, each in values.items()})
+    finally:
+        close(study)
+    return values
+
+
+def take_references(objective: Any, directions: int) -> dict[str, tuple[float, ...]]:
+    """Returns what an objective says is reached without a search.
+
+    Raises:
+        ObjectiveError: It has no ``references()``, or that returns something else than values by name.
+    """
+    if not hasattr(objective, "references"):
+        raise ObjectiveError("the objective must say what is reached without a search, with a method references(); got none")
+    found = objective.references()
+    if isinstance(found, Mapping):
+        values = {name: tuple(value) if isinstance(value, list | tuple) else (value,) for name, value in found.items()}
+        if len(values) <= _MOST and all(_fits(name, each, directions) for name, each in values.items()):
+            return {name: tuple(map(float, each)) for name, each in values.items()}
+    raise ObjectiveError(
+        f"references() must return at most {_MOST} names, each with a finite value for each of {directions} directions; "
+        f"got {one_line(repr(found))[:80]}"
+    )
+
+
+def _fits(name: object, values: tuple[Any, ...], directions: int) -> bool:
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) for value in values)
+    return isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and len(values) == directions and numbers
+
+
+def describe_references(study: optuna.Study, metric: int = 0) -> list[str]:
+    """Returns a line for each reference of a study: ``logistic regression: 0.7281``."""
+    return [f"{name}: {values[metric]:.4g}" for name, values in references_of(study).items()]

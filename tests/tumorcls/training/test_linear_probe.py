@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from tumorcls.cache.arrays import ArrayCache
+from tumorcls.model.calibration import softmax
+from tumorcls.training.features import Features
+from tumorcls.training.linear_probe import INVERSE_PENALTY, fit_head, fit_linear_probe, head_config
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_head_is_the_regression(classes):
+    generator = np.random.default_rng(0)
+    labels = np.arange(80) % classes
+    features = generator.normal(size=(80, 6)) + np.eye(6)[labels]
+    kernel, bias = fit_head(features, labels)
+    assert (kernel.shape, bias.shape) == ((6, classes), (classes,))
+    expected = LogisticRegression(C=INVERSE_PENALTY).fit(features, labels).predict_proba(features)
+    np.testing.assert_allclose(softmax(features @ kernel + bias), expected, atol=1e-3)
+
+
+@pytest.mark.keras
+def test_it_is_measured_as_a_trial_s_end_is(trainer, make_config):
+    config = make_config(score=["robust_f1", "clean_f1"], trainable_from="head")
+    probe = fit_linear_probe(trainer, config)
+    scores = probe.fitted.scores
+    assert scores["robust_f1"] == pytest.approx((scores["clean_f1"] + scores["noisy_f1"]) / 2)
+    again = fit_linear_probe(trainer, config).fitted.scores
+    assert again == scores
+    validation = trainer.images("validation", config.image_size)
+    rows = Features(probe.fitted.program, ArrayCache(trainer.cache)).of_images(validation.images, validation.key)
+    predicted = probe.fitted.program.predict_logits(rows).argmax(axis=1)
+    assert scores["accuracy"] == pytest.approx((predicted == validation.labels).mean())
+    assert scores["accuracy"] > 0.3  # four classes; the features know something
+
+
+def test_a_config_that_keeps_no_views_gets_some(make_config):
+    assert head_config(make_config(trainable_from="all", views=0)).cached_views == 4
+    assert head_config(make_config(views=2)).cached_views == 2

@@ -1,0 +1,75 @@
+"""`tumorcls baseline`: what a logistic regression reaches, as a model's evaluation."""
+
+from pathlib import Path
+
+import click
+
+from tumorcls import DISCLAIMER
+from tumorcls.commands._plan import UNSEEN, plan_of
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command("baseline")
+@click.option("--config", "config_file", type=_FILE, required=True, help="File from `search export`.")
+@click.option("-o", "--output", type=_FILE, default=Path("baseline.json"), show_default=True, help="Evaluation to write.")
+@click.option("--model", "model_file", type=_FILE, help="Write it as a model too, to evaluate and predict with.")
+@click.option("--html", type=_FILE, help="Write the evaluation as a page too.")
+@UNSEEN
+def command(config_file: Path, output: Path, model_file: Path | None, html: Path | None, unseen: str) -> None:
+    """Fit a logistic regression on the frozen network's features, and measure it on the test part as a model is measured.
+
+    It sees the training images of a config, as they are and in its noisy views, and takes seconds where these are in the cache.
+    `tumorcls evaluate model.keras --reference baseline.json` shows it beside a model.
+    """
+    from tumorcls.cache.folder import cache_folder
+    from tumorcls.config.file import read_config
+    from tumorcls.files import check_writable
+    from tumorcls.model.backend import select_backend
+
+    file = read_config(config_file)
+    for path in (output, html):
+        if path is not None:
+            check_writable(path)
+    select_backend()
+    from tumorcls.commands.streams import tell_written
+    from tumorcls.config.variables import written_parts
+    from tumorcls.data.dataset import load_part
+    from tumorcls.evaluation.evaluate import evaluate_model
+    from tumorcls.model.saved_model import SavedModel, check_target
+    from tumorcls.objective import package_versions
+    from tumorcls.reports.evaluation_page import render_page
+    from tumorcls.reports.links import write_page
+    from tumorcls.training.linear_probe import INVERSE_PENALTY, fit_linear_probe
+    from tumorcls.training.trainer import Trainer
+
+    if model_file:
+        check_target(model_file)
+    trainer = Trainer.open(file.config, cache_folder())
+    probe = fit_linear_probe(trainer, file.config)
+    calibration = trainer.calibrate(probe.fitted)
+    provenance = {
+        "seed": 0,
+        "manifest_sha256": trainer.prepared.manifest.sha256,
+        "split_sha256": trainer.prepared.split_sha256,
+        "validation": dict(probe.fitted.scores),
+        "method": f"logistic regression on frozen features, C = {INVERSE_PENALTY}",
+        **package_versions(),
+    }
+    network = probe.fitted.classifier(calibration.temperature)
+    model = SavedModel(network, probe.config.classes, probe.config, provenance, calibration, written_parts(file.written))
+    test = load_part(trainer.prepared, "test", probe.config.image_size, cache_folder())
+    plan = plan_of(probe.config, calibration.threshold, unseen)
+    identity = {"model_sha256": model.sha256, "split_sha256": trainer.prepared.split_sha256}
+    evaluation = evaluate_model(model.predict, test, plan, name="logistic regression", provenance=identity)
+    evaluation.write(output)
+    scores = probe.fitted.scores
+    shown = ", ".join(f"{name} {scores[name]:.3f}" for name in probe.config.score)
+    tell_written(output, f"Validation: {shown}. Test: macro-F1 clean {evaluation.clean.macro_f1}. Wrote {output}.")
+    if model_file:
+        model.save(model_file)
+        tell_written(model_file, f"Wrote {model_file}.")
+    if html:
+        write_page(html, render_page(evaluation, test.images))
+        tell_written(html, f"Wrote {html}.")
+    tell_written(output, DISCLAIMER)
