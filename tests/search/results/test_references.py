@@ -60,5 +60,5 @@ def test_a_stranger_s_attribute_is_no_reference(stored):
 def test_finalists_say_them():
     ranking = Ranking("demo", Metric("score", 0, True), (), None, 0, {"guessing": 0.25})
     assert "Without a search: guessing 0.25." in describe_ranking(ranking)
-    print_ranking(ranking, out := Console(file=io.StringIO()))
-    assert "guessing 0.25" in out.file.getvalue()
+    print_ranking(ranking, Console(file=(out := io.StringIO())))
+    assert "guessing 0.25" in out.getvalue()
