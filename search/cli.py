@@ -45,6 +45,11 @@ COMMANDS = {
         "Write the best trial as a TOML config with its provenance: the winner of the finalists, where there is one.",
         "search export studies/brain-mri.toml -o best.toml",
     ),
+    "track": (
+        "Send a study to MLflow or TensorBoard: what is missing there, and nothing twice.",
+        "search track studies/brain-mri.toml --mlflow sqlite:///mlflow.db",
+        "search track 'sqlite:///other.db#name' --tensorboard runs",
+    ),
     "worker": (
         "Join a study on PostgreSQL or MySQL, and run trials of it here until none is left to start.",
         "search worker study.toml --storage postgresql://lab@server/studies",
@@ -77,6 +82,9 @@ def main() -> None:
 
 def _run() -> int | None:
     code: int | None
+    if sys.platform == "win32":
+        say("error: search: needs Linux or macOS; got Windows. Run it in WSL 2.")
+        return 1
     try:
         code = cli.main(prog_name="search", standalone_mode=False)
     except SearchError as error:

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import functools
 import os
 import secrets
@@ -74,6 +73,18 @@ def open_file_of(path: Path) -> int | None:
     return None
 
 
+def lock(file: int, *, wait: bool = True) -> None:
+    """Takes the lock of an open file, which its process holds until it closes it, or ends, however it ends.
+
+    Raises:
+        BlockingIOError: Another one holds it, and we do not wait.
+        OSError: The file system has no locks.
+    """
+    import fcntl  # not up there: what only reads can be imported where there is none
+
+    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
 @contextlib.contextmanager
 def replacing(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
     """Opens a new file that takes the place of `path` when the block ends, and vanishes when it fails.
@@ -88,8 +99,8 @@ def replacing(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
     Raises:
         OSError: The folder is missing or not writable, or the disk is full.
     """
-    with _temporary(path.parent, _make_file) as (name, lock):
-        with open(os.dup(lock), "wb") as file:
+    with _temporary(path.parent, _make_file) as (name, held):
+        with open(os.dup(held), "wb") as file:
             yield file
             file.flush()
             if sync:
@@ -122,16 +133,16 @@ def _temporary(folder: Path, make: Callable[[str], int]) -> Iterator[tuple[str, 
     _sweep(os.path.abspath(folder))
     while True:
         name = os.path.join(folder, f"{_PREFIX}{secrets.token_hex(6)}{_SUFFIX}")
-        lock = make(name)
+        held = make(name)
         with contextlib.suppress(OSError):  # a file system without locks: nobody can take it for left behind either
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock(held)
         if os.path.lexists(name):
             break
-        os.close(lock)  # it was taken for left behind before we had the lock
+        os.close(held)  # it was taken for left behind before we had the lock
     try:
-        yield name, lock
+        yield name, held
     finally:
-        os.close(lock)
+        os.close(held)
         _remove(name)
 
 
@@ -150,7 +161,7 @@ def _remove_free(name: str) -> None:
     file = -1
     with contextlib.suppress(OSError):
         file = os.open(name, (os.O_RDONLY if os.path.isdir(name) else os.O_RDWR) | os.O_NOFOLLOW | os.O_NONBLOCK)
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(file, wait=False)
         _remove(name)
     if file >= 0:
         os.close(file)

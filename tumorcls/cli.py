@@ -103,6 +103,9 @@ def main() -> None:
 
 
 def _run() -> int:
+    if sys.platform == "win32":
+        click.echo("error: tumorcls: needs Linux or macOS; got Windows. Run it in WSL 2.", err=True)
+        return 1
     try:
         cli.main(prog_name="tumorcls", standalone_mode=False)
     except SystemExit as end:  # a command that has said what there was to say

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from search.commands.shared import INTERRUPTED, STORAGE, STUDY, load_study, seconds
+from search.commands.shared import INTERRUPTED, STORAGE, STUDY, load_study, seconds, track
 
 if TYPE_CHECKING:
     from search.driver.launch import Launched
@@ -55,16 +55,17 @@ def command(
     timeout_s = seconds(timeout) if timeout else None
     if not quiet and (note := drawn_alone(spec.sampler.name, spec.conditions)):
         click.echo(note)
-    launched = run(
-        spec,
-        trials=trials,
-        timeout_s=timeout_s,
-        workers=workers,
-        url=storage,
-        take_over=take_over,
-        warm_start=read_sources(sources, url_of(spec, storage)) if sources else (),
-        quiet=quiet,
-    )
+    with track(spec, url_of(spec, storage), storage, quiet=quiet):
+        launched = run(
+            spec,
+            trials=trials,
+            timeout_s=timeout_s,
+            workers=workers,
+            url=storage,
+            take_over=take_over,
+            warm_start=read_sources(sources, url_of(spec, storage)) if sources else (),
+            quiet=quiet,
+        )
     if not quiet:
         where = f" --storage {hide_password(storage)}" if storage else ""
         _print_end(launched, f"{study}{f' --as {name}' if name else ''}{where}", f"{study}{f'#{name}' if name else ''}{where}")

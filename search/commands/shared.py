@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from search.errors import SearchError
-from search.text import show_path
+from search.text import plain, show_path
 
 if TYPE_CHECKING:
     from search.storage.reference import Opened
@@ -53,6 +53,24 @@ def open_any(study: str, storage: str | None) -> "Iterator[Opened]":
     with storage_errors(opened.url):
         yield opened
     close(opened.study)
+
+
+def track(spec: "StudySpec", url: str, storage: str | None, *, quiet: bool) -> "contextlib.AbstractContextManager[None]":
+    """Sends a study to the trackers of its file, where it names some, while it is driven in the block below.
+
+    Args:
+        spec: The study's file.
+        url: The study's storage.
+        storage: What was given for it on the command line.
+        quiet: Say nothing but warnings.
+    """
+    if spec.track is None:
+        return contextlib.nullcontext()
+    from search.results.tracking.launched import followed
+    from search.storage.url import hide_password
+
+    reference = f"{show_path(spec.path)}#{spec.name}{f' --storage {hide_password(storage)}' if storage else ''}"
+    return followed(spec, url, reference, (lambda _: None) if quiet else say, lambda line: say(f"warning: {plain(line, 1000)}"))
 
 
 def quiet_optuna() -> None:

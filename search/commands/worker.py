@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from search.commands.shared import INTERRUPTED, STORAGE, STUDY, load_study, seconds
+from search.commands.shared import INTERRUPTED, STORAGE, STUDY, load_study, seconds, track
 
 
 @click.command("worker")
@@ -22,12 +22,15 @@ def command(study: Path, timeout: str | None, workers: int, quiet: bool, name: s
     """
     from search.driver.launch import join
     from search.storage.open import close
+    from search.storage.place import url_of
     from search.study_file.load import renamed
 
     spec = load_study(study)
     if name is not None:
         spec = renamed(spec, name, "--as")
-    joined = join(spec, timeout_s=seconds(timeout) if timeout else None, workers=workers, url=storage, quiet=quiet)
+    timeout_s = seconds(timeout) if timeout else None
+    with track(spec, url_of(spec, storage), storage, quiet=quiet):
+        joined = join(spec, timeout_s=timeout_s, workers=workers, url=storage, quiet=quiet)
     if not quiet:
         from search.results.status import finished_count
 

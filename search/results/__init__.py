@@ -1,1 +1,1 @@
-"""What a study found: its ranking, best config, finalists, reports and dashboard."""
+"""What a study found: its ranking, best config, finalists, reports, dashboard and trackers."""

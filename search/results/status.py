@@ -68,13 +68,14 @@ def watch_status(study: optuna.Study, *, budget: int | None, console: Console | 
         return Group(*(Text(part) if isinstance(part, str) else part for part in _parts(study, budget, rows)))
 
     with contextlib.suppress(KeyboardInterrupt), Live(drawn(), console=console, auto_refresh=False, transient=True) as live:
-        while _is_at_work(study):
+        while is_at_work(study):
             live.update(drawn(), refresh=True)
             time.sleep(_SECONDS_BETWEEN)
     print_status(study, budget=budget, rows=20, console=console)
 
 
-def _is_at_work(study: optuna.Study) -> bool:
+def is_at_work(study: optuna.Study) -> bool:
+    """Returns whether a driver of the study may be alive."""
     driver = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
     return (driver is not None and driver.may_live()) or bool(_hosts_at_work(study.get_trials(deepcopy=False)))
 

@@ -1,7 +1,6 @@
 """The lock of a journal file: kept by Optuna's lock file, freed when its holder is killed, and mended before each write."""
 
 import errno
-import fcntl
 import os
 import threading
 import time
@@ -9,6 +8,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from search.files import lock
 from search.optuna_internals import LOCK_FILE_SUFFIX, RENAME_FILE_SUFFIX, BaseJournalFileLock
 
 _LONGEST_PAUSE_S = 0.05
@@ -164,7 +164,7 @@ class LocalLock(BaseJournalFileLock):
             return False
         self._held = file
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock(file)
             os.write(file, _MARK)
         except OSError:
             self.release()
@@ -180,7 +180,7 @@ class LocalLock(BaseJournalFileLock):
                 raise
             return False
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file, wait=False)
             if os.path.samestat(os.fstat(file), self._path.lstat()) and os.read(file, len(_MARK)) == _MARK:
                 self._held = file
                 return True

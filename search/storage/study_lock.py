@@ -25,10 +25,15 @@ _RELEASE = {
     "postgresql": "SELECT 1",  # the end of the transaction releases it
     "mysql": "SELECT RELEASE_LOCK(SHA1(CONCAT(DATABASE(), ' ', :place, ' ', :study)))",
 }
+_TRY = {
+    "postgresql": "SELECT pg_try_advisory_lock(:place, :study)",
+    "mysql": "SELECT GET_LOCK(SHA1(CONCAT(DATABASE(), ' ', :place, ' ', :study)), 0)",
+}
 TABLES = 0
 """Stands for no study: who makes the tables takes turns too."""
 
 _PLACE = 0x7E57  # sets these locks apart from those that another program may keep in the same database
+_SENDING = 0x7E58
 
 
 @contextlib.contextmanager
@@ -46,6 +51,16 @@ def lock(engine: sqlalchemy.Engine, study_id: int) -> Iterator[None]:
         except DBAPIError:  # the connection was lost, and the lock with it
             connection.invalidate()
         connection.close()
+
+
+def try_to_send(engine: sqlalchemy.Engine, study_id: int) -> sqlalchemy.Connection | None:
+    """Takes the turn of sending a study to its trackers; None where another process has it. It ends with the connection."""
+    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    statement = sqlalchemy.text(_TRY[_family(engine)])
+    if connection.execute(statement, {"place": _SENDING, "study": study_id}).scalar():
+        return connection
+    connection.close()
+    return None
 
 
 def bound_silence(engine: sqlalchemy.Engine) -> None:

@@ -30,6 +30,7 @@ from search.study_file.rule_errors import Problems, explain, format_error, rule_
 from search.study_file.space import IntParam, parents_first
 from search.study_file.tables import KNOWN_KEYS, Direction, StudyFile, check_study_name
 from search.study_file.targets import is_own
+from search.study_file.track import Track, check_installed
 
 _MOST_LINES = 20  # of errors
 
@@ -70,6 +71,7 @@ class StudySpec:
         settings: The objective's own settings as written: environment variables are not yet expanded.
         environment: The variables that they may name beside those that begin with `TUMORCLS_`.
         fidelity: The parameter by which trials are paused and promoted; None where each runs to its end.
+        track: Where the trials are shown as runs; None where nowhere.
     """
 
     path: Path
@@ -90,6 +92,7 @@ class StudySpec:
     settings: Mapping[str, Any]
     environment: tuple[str, ...] = ()
     fidelity: Fidelity | None = None
+    track: Track | None = None
 
     @property
     def drawn(self) -> Mapping[str, BaseDistribution]:
@@ -200,6 +203,12 @@ def _spec(path: Path, content: bytes, file: StudyFile, *, imports: bool) -> Stud
     with problems.of("pruner"):
         if file.pruner and (imports or not is_own(pruner.name)):
             pruners.check(pruner.name, pruner.options, len(directions), Reach(study.trials))
+    storage = study.storage or f"sqlite:///{study.name}.db"
+    track: Track | None = None
+    with problems.of("track"):
+        track = file.track.track(path.parent, storage) if file.track else None
+        if track is not None and imports:
+            check_installed(track)
     problems.add(variable_errors(file.objective, study.environment), "objective")
     if problems.lines:
         raise study_file_error(path, problems.lines)
@@ -208,7 +217,7 @@ def _spec(path: Path, content: bytes, file: StudyFile, *, imports: bool) -> Stud
         sha256=hashlib.sha256(content).hexdigest(),
         name=study.name,
         target=study.objective,
-        storage=study.storage or f"sqlite:///{study.name}.db",
+        storage=storage,
         directions=directions,
         metrics=tuple(study.metrics or ([study.metric] if study.metric else [])),
         policy=study.policy(),
@@ -222,4 +231,5 @@ def _spec(path: Path, content: bytes, file: StudyFile, *, imports: bool) -> Stud
         settings=file.objective,
         environment=tuple(study.environment),
         fidelity=fidelity,
+        track=track,
     )

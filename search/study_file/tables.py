@@ -14,6 +14,7 @@ from search.study_file.policy import PolicyKeys, RayKeys
 from search.study_file.rule_errors import rule_error
 from search.study_file.space import CategoricalParam, FloatParam, IntParam, Param
 from search.study_file.targets import check_target, is_own
+from search.study_file.track import TrackTable
 from search.text import show
 
 Direction = Literal["minimize", "maximize"]
@@ -133,6 +134,7 @@ class StudyFile(_Table):
     space: Annotated[dict[str, Param], Field(min_length=1), BeforeValidator(_check_parameters)]
     sampler: ChoiceTable | None = None
     pruner: ChoiceTable | None = None
+    track: TrackTable | None = None
     enqueue: Annotated[list[dict[str, Any]], Field(max_length=MAX_QUEUE)] = Field(default_factory=list)
     objective: dict[str, Any] = Field(default_factory=dict)
 
@@ -146,6 +148,7 @@ KNOWN_KEYS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     (): _written(StudyFile),
     ("study",): _written(StudyTable),
     ("study", "executor"): _written(RayKeys),
+    ("track",): _written(TrackTable),
     ("space", "*", "float"): _written(FloatParam),
     ("space", "*", "int"): _written(IntParam),
     ("space", "*", "categorical"): _written(CategoricalParam),

@@ -94,10 +94,15 @@ def environ_of(
         per_device: How many workers share a GPU.
         environ: The driver's environment.
     """
-    threads = len(os.sched_getaffinity(0)) // workers if workers > 1 else None
+    threads = usable_cpus() // workers if workers > 1 else None
     chosen = _shared(threads, 1 / per_device if devices else 1.0)
     own = {name: value for name, value in chosen.items() if name not in environ}
     return own | ({VISIBLE: devices[worker % len(devices)]} if devices else {})
+
+
+def usable_cpus() -> int:
+    """Returns how many CPUs this process may use; macOS knows no restriction, and has no way to ask for one."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def environ_of_place(cpus: float, gpus: float) -> dict[str, str]:

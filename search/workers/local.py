@@ -39,7 +39,7 @@ class LocalExecutor:
         ours, theirs = self._context.Pipe()
         setup = self._setup(worker)
         process = self._context.Process(target=main, args=(theirs, setup), name=f"worker-{worker}")
-        with _signals_blocked(), _environment(setup.environ):
+        with signals_blocked(), _environment(setup.environ):
             process.start()
         theirs.close()  # so that the pipe ends when the child does
         self._children[worker] = (process, ours)
@@ -122,7 +122,7 @@ def _cause(exit_code: int, *, out_of_memory: bool) -> str:
 
 
 @contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
+def signals_blocked() -> Iterator[None]:
     """Holds ^C and SIGTERM back while a child is born; the child inherits the block until it is ready to ignore ^C."""
     resource_tracker.ensure_running()  # it would start with the first child, and unblock both signals when it does
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})

@@ -33,8 +33,8 @@ def command(
     pixels = [read_image(path) for path in images]
     select_backend()
     from tumorcls.commands.streams import tell_written
-    from tumorcls.files import encode_png
     from tumorcls.reports.noise_sheet import draw_sheet
+    from tumorcls.reports.png import encode_png
 
     sheet = draw_sheet(pixels, [path.name for path in images], config, draws=draws, seed=seed)
     write_whole(output, encode_png(sheet))

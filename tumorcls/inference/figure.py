@@ -6,9 +6,9 @@ from PIL import Image, ImageDraw, ImageFont
 from tumorcls import DISCLAIMER
 from tumorcls.data.images import fit_square
 from tumorcls.data.labels import words
-from tumorcls.files import encode_png
 from tumorcls.inference.activation_map import overlay
 from tumorcls.inference.predict import UNCERTAIN, Prediction
+from tumorcls.reports.png import encode_png
 
 _SIDE, _MARGIN, _TITLE, _FOOT = 300, 12, 30, 26
 _INK, _SOFT, _PAPER = (28, 36, 48), (91, 102, 117), (255, 255, 255)

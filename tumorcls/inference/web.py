@@ -21,11 +21,11 @@ from tumorcls import DISCLAIMER
 from tumorcls.data.decoding import decode
 from tumorcls.data.images import fit_square
 from tumorcls.errors import TumorclsError
-from tumorcls.files import encode_png
 from tumorcls.inference.activation_map import Explainer, overlay
 from tumorcls.inference.predict import name_answer
 from tumorcls.noise.severity import SEVERITIES, SEVERITY_LEVELS, corrupt
 from tumorcls.reports.page import policy, render
+from tumorcls.reports.png import encode_png
 
 if TYPE_CHECKING:
     from tumorcls.model.saved_model import SavedModel

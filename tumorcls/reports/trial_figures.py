@@ -15,8 +15,8 @@ from tumorcls.data.dataset import ImageSet
 from tumorcls.data.images import fit_square
 from tumorcls.data.labels import words
 from tumorcls.evaluation.mistakes import Mistake
-from tumorcls.files import encode_png
 from tumorcls.reports.page import COLOURS
+from tumorcls.reports.png import encode_png
 from tumorcls.training.validation import Epoch, Measured
 
 _INK, _FAINT = "#1b1f24", "#4a525c"

@@ -9,9 +9,9 @@ from PIL import Image
 from tumorcls.commands.preview import command
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.errors import DataError
-from tumorcls.files import encode_png
 from tumorcls.noise.severity import SEVERITIES, corrupt
 from tumorcls.reports.noise_sheet import draw_sheet, training_views
+from tumorcls.reports.png import encode_png
 
 
 @pytest.fixture

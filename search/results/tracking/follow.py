@@ -1,0 +1,149 @@
+"""The process that sends a study while it is driven: it reads the storage as `search status` does, and keeps nobody waiting.
+
+It tells its parent in lines what a person must know. When the parent has ended, it looks at the study once more and leaves.
+"""
+
+import contextlib
+import os
+import signal
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+import optuna
+
+from search.errors import SearchError
+from search.results.tracking.sync import Sync, Synced, trackers_of
+from search.results.tracking.turn import Turn
+from search.storage.errors import storage_errors
+from search.storage.folders import artifact_folder
+from search.storage.open import close, open_study
+from search.study_file.track import Track
+
+_EVERY_S = 2.0
+_LAST_WAIT_S = 5.0
+_LONGEST_PAUSE_S = 60.0  # between two tries at a tracker that is away
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be followed.
+
+    Attributes:
+        track: Where to.
+        url: The storage.
+        name: The study's.
+    """
+
+    track: Track
+    url: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line for a person."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A trial was sent: the process is alive."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """How it ended: the name of each tracker that lacks trials, how many, and why."""
+
+    missing: tuple[tuple[str, int, str], ...]
+
+
+def follow(connection: Connection, job: Job) -> None:
+    """The whole life of the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C is for the driver to understand
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    os.nice(5)
+    warnings.simplefilter("ignore")  # of packages that are not ours, onto a driver's live table
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with contextlib.suppress(BrokenPipeError):  # the driver was killed; what is missing is sent by the next one
+        _Follower(connection, job).run()
+
+
+class _Follower:
+    """Sends a study again and again."""
+
+    def __init__(self, connection: Connection, job: Job) -> None:
+        self._connection = connection
+        self._job = job
+        artifacts = artifact_folder(job.url)
+        trackers = trackers_of(job.track)
+        self._syncs = [Sync(tracker, artifacts, on_sent=lambda: connection.send(Sent())) for tracker in trackers]
+        self._study: optuna.Study | None = None
+        self._turn: Turn | None = None
+        self._next = dict.fromkeys(range(len(self._syncs)), 0.0)
+        self._pause = dict.fromkeys(range(len(self._syncs)), _EVERY_S)
+        self._told: set[str] = set()
+
+    def run(self) -> None:
+        """Runs until the parent has said that it ends, or is gone."""
+        missing: tuple[tuple[str, int, str], ...] = ()
+        over = False
+        while not over:
+            over = self._connection.poll(_EVERY_S)
+            with contextlib.suppress(SearchError, KeyError):  # not there yet, begun anew, or away: the driver says so itself
+                missing = self._pass(at_last=over)
+        self._connection.send(Left(missing))
+
+    def _pass(self, *, at_last: bool) -> tuple[tuple[str, int, str], ...]:
+        missing = []
+        with self._open() as study:
+            assert self._turn is not None
+            if not self._has_turn(self._turn, at_last=at_last):
+                return ()
+            for index, sync in enumerate(self._syncs):
+                if not at_last and time.monotonic() < self._next[index]:
+                    continue
+                done = sync.send(study)
+                self._look_at(index, done)
+                if done.missing:
+                    missing.append((done.name, done.missing, done.reason))
+        return tuple(missing)
+
+    def _has_turn(self, turn: Turn, *, at_last: bool) -> bool:
+        """Whether this process sends; at last it waits a moment for one that is about to leave, and may have missed a trial."""
+        deadline = time.monotonic() + (_LAST_WAIT_S if at_last else 0.0)
+        while not (has := turn.take()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return has
+
+    def _look_at(self, index: int, done: Synced) -> None:
+        """Tells once what a tracker says, and leaves one that is away alone for a while."""
+        if not done.reason:
+            self._pause[index] = _EVERY_S
+            return
+        self._next[index] = time.monotonic() + self._pause[index]
+        self._pause[index] = min(2 * self._pause[index], _LONGEST_PAUSE_S)
+        if done.name not in self._told:
+            self._told.add(done.name)
+            line = f"{done.name} does not take trials now: {done.reason.rstrip('.')}. The study goes on; they are sent later."
+            self._connection.send(Note(line))
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[optuna.Study]:
+        """Gives the study, which stays open until something goes wrong with it."""
+        try:
+            with storage_errors(self._job.url):
+                if self._study is None:
+                    self._study = open_study(self._job.url, self._job.name)
+                    self._turn = Turn(self._study, self._job.url)
+                yield self._study
+        except (SearchError, KeyError):
+            study, turn, self._study, self._turn = self._study, self._turn, None, None
+            if turn is not None:
+                turn.end()
+            if study is not None:
+                close(study)
+            raise

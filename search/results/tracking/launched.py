@@ -1,0 +1,106 @@
+"""Has a study followed to its trackers for as long as a block drives it."""
+
+import contextlib
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+
+from search.errors import StudyFileError
+from search.results.tracking.follow import Job, Left, Note, follow
+from search.study_file.load import StudySpec
+from search.study_file.track import same_database
+from search.text import mask_urls
+from search.workers.local import signals_blocked
+
+_SILENCE_S = 60.0  # MLflow's client waits half as long for a server that does not answer; to make a database takes seconds
+_LONGEST_S = 180.0
+_PATIENCE_S = 3.0
+_Say = Callable[[str], None]
+
+
+@contextlib.contextmanager
+def followed(spec: StudySpec, url: str, reference: str, say: _Say, warn: _Say) -> Iterator[None]:
+    """Sends the study to the trackers that its file names, in a process of its own, while the block runs.
+
+    Nothing that a tracker does reaches the block: one that is dead, slow or full costs a line. At the end what is left is sent,
+    for as long as that goes on; what could not be is named.
+
+    Args:
+        spec: The study's file.
+        url: Its storage.
+        reference: What `search track` is given to send the rest.
+        say: Is told what a person may know.
+        warn: Is told what they must know.
+
+    Raises:
+        StudyFileError: MLflow is to write into the study's own database.
+    """
+    if spec.track is None:
+        yield
+        return
+    if spec.track.mlflow is not None and same_database(spec.track.mlflow, url):
+        rule = f"must be another database than the study's own; got {mask_urls(spec.track.mlflow)}"
+        raise StudyFileError(f"{spec.path}: track.mlflow: {rule}. Change one.")
+    follower = _Follower(Job(spec.track, url, spec.name), warn)
+    try:
+        yield
+    finally:
+        follower.end(reference, say)
+
+
+class _Follower:
+    """The process, and a thread that listens to it."""
+
+    def __init__(self, job: Job, warn: _Say) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._warn = warn
+        self._heard = time.monotonic()
+        self._left: Left | None = None
+        with signals_blocked():
+            self._process = context.Process(target=follow, args=(theirs, job), daemon=True)
+            self._process.start()
+        theirs.close()
+        self._thread = threading.Thread(target=self._listen, args=(self._connection,), daemon=True)
+        self._thread.start()
+
+    def end(self, reference: str, say: _Say) -> None:
+        """Has the rest sent, and the process leave; ^C gives up on the rest."""
+        with contextlib.suppress(KeyboardInterrupt):
+            self._wait(say)
+        if self._process.is_alive():
+            self._process.kill()
+        self._process.join()
+        self._thread.join()
+        self._connection.close()
+        remedy = f"To send what is missing: search track {reference}"
+        if self._left is None:
+            self._warn(f"The trackers were not brought up to date. {remedy}")
+        for name, count, reason in self._left.missing if self._left is not None else ():
+            self._warn(f"{name} lacks {count} trial{'s' * (count != 1)}{f': {reason}' * bool(reason)}. {remedy}")
+
+    def _wait(self, say: _Say) -> None:
+        with contextlib.suppress(OSError):
+            self._connection.send("end")
+        began = self._heard = time.monotonic()
+        told = False
+        while self._thread.is_alive():
+            self._thread.join(0.1)
+            now = time.monotonic()
+            if now - self._heard > _SILENCE_S or now - began > _LONGEST_S:
+                return
+            if not told and now - began > _PATIENCE_S:
+                told = True
+                say("The trackers get what they lack; ^C leaves that to search track.")
+
+    def _listen(self, connection: Connection) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while self._left is None:
+                message = connection.recv()
+                self._heard = time.monotonic()
+                if isinstance(message, Note):
+                    self._warn(message.text)
+                elif isinstance(message, Left):
+                    self._left = message

@@ -1,0 +1,281 @@
+"""A study in MLflow: a run for it, and below that a run for each trial, told apart by tags and never made twice."""
+
+import contextlib
+import logging
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from search.files import temporary_folder
+from search.results.tracking.projection import Point, StudyRun, TrialRun
+from search.results.tracking.tracker import RefusedError, TrackerError
+from search.study_file.track import file_of_database
+from search.text import mask_urls, one_line
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+_T = TypeVar("_T")
+
+_STUDY, _TRIAL, _DIGEST = "search.study_id", "search.trial", "search.digest"
+_PARENT = "mlflow.parentRunId"
+_OF_STUDY = -1  # instead of a trial's number
+_STATUS = {
+    "complete": "FINISHED",
+    "pruned": "KILLED",
+    "fail": "FAILED",
+    "interrupted": "KILLED",
+    "lost": "FAILED",
+    "running": "RUNNING",
+    "paused": "SCHEDULED",
+}
+"""MLflow's status by a trial's state; the state itself is a tag."""
+
+# What MLflow takes in one request, and of one name, parameter and tag.
+_METRICS, _OTHERS, _KEY, _PARAM, _TAG = 1000, 100, 250, 6000, 5000
+_LONGEST_REASON = 200
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+
+# Of the client, where the user says nothing else: a dead server must be found out soon, and nobody be told of the use of it.
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+}
+
+
+@dataclass
+class _Held:
+    """What a run in MLflow is known to hold; `points` is None where that must be asked."""
+
+    id: str
+    params: set[str] = field(default_factory=set)
+    points: set[tuple[str, int]] | None = field(default_factory=set)
+    files: set[str] | None = field(default_factory=set)
+
+
+class MlflowRuns:
+    """A `Tracker`.
+
+    Args:
+        uri: Of a server or a database of MLflow.
+        experiment: The experiment's name; None for the study's.
+    """
+
+    def __init__(self, uri: str, experiment: str | None) -> None:
+        self._uri = uri
+        self._experiment = experiment
+        self._experiment_id = ""
+        self._study: _Held | None = None
+        self._study_id = ""
+        self._held: dict[int, _Held] = {}
+        self._connected: MlflowClient | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"MLflow, {mask_urls(self._uri)},"
+
+    @property
+    def _client(self) -> "MlflowClient":
+        if self._connected is None:
+            for name, value in _ENVIRONMENT.items():
+                os.environ.setdefault(name, value)
+            from mlflow import MlflowClient
+
+            for logger in ("mlflow", "alembic", "urllib3"):
+                logging.getLogger(logger).setLevel(logging.ERROR)
+            _make_database(self._uri)
+            self._connected = MlflowClient(self._uri)
+        return self._connected
+
+    def open(self, study: StudyRun) -> Mapping[int, str]:
+        """Finds the runs of a study by their tags, and removes one of two that are of the same trial; see `Tracker`."""
+        with _failures():
+            self._experiment_id = self._find_experiment(self._experiment or study.name)
+            self._study, self._study_id, self._held = None, study.id, {}
+            digests: dict[int, str] = {}
+            for run in sorted(self._runs(), key=lambda run: (_number_of(run), run.info.run_id)):
+                number = _number_of(run)
+                known = self._study if number == _OF_STUDY else self._held.get(number)
+                if known is not None:  # two processes have sent at the same time
+                    self._client.delete_run(run.info.run_id)
+                    continue
+                held = _Held(run.info.run_id, set(run.data.params), None, None)
+                if number == _OF_STUDY:
+                    self._study = held
+                    continue
+                self._held[number] = held
+                if self._study is not None and run.data.tags.get(_PARENT) == self._study.id:
+                    digests[number] = run.data.tags.get(_DIGEST, "")
+            return digests
+
+    def send_study(self, study: StudyRun) -> None:
+        """See `Tracker`."""
+        with _failures():
+            self._send_study(study)
+
+    def send_trial(self, trial: TrialRun) -> bool:
+        """See `Tracker`."""
+        with _failures():
+            parent = self._study
+            assert parent is not None, "the study's run is sent first"
+            held = self._held.get(trial.number)
+            if held is None:
+                tags = {_STUDY: self._study_id, _TRIAL: str(trial.number), _PARENT: parent.id}
+                held = self._held[trial.number] = self._create(f"trial-{trial.number}", trial.began, tags)
+            self._log(held, trial.params, trial.points, trial.tags)
+            self._client.set_tag(held.id, _PARENT, parent.id)  # that of before may have been one of two
+            self._upload(held, trial)
+            if trial.is_over:
+                ended = trial.began if trial.ended is None else trial.ended
+                self._client.set_terminated(held.id, _STATUS.get(trial.state, "FAILED"), end_time=_milliseconds(ended))
+            else:
+                self._client.update_run(held.id, status=_STATUS[trial.state])
+            self._client.set_tag(held.id, _DIGEST, trial.digest)  # last: what has it is whole
+            if trial.is_over:
+                held.points = held.files = None  # not needed any more
+            return True
+
+    def _send_study(self, study: StudyRun) -> None:
+        if self._study is None:
+            self._study = self._create(study.name, study.began, {_STUDY: study.id})
+        self._log(self._study, study.params, study.points, study.tags)
+        if study.running:
+            self._client.update_run(self._study.id, status="RUNNING")
+        else:
+            self._client.set_terminated(self._study.id, "FINISHED", end_time=_milliseconds(study.ended))
+
+    def _find_experiment(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            database = file_of_database(self._uri)
+            location = None if database is None else str(database.with_suffix(".artifacts"))
+            try:
+                return str(self._client.create_experiment(name, artifact_location=location))
+            except MlflowException:  # another process has, in this very moment
+                found = self._client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        return str(found.experiment_id)
+
+    def _runs(self) -> Iterator["Run"]:
+        token: str | None = None
+        where = f"tags.`{_STUDY}` = '{self._study_id}'"
+        while True:
+            page = self._client.search_runs([self._experiment_id], where, max_results=1000, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _create(self, name: str, began: float, tags: Mapping[str, str]) -> _Held:
+        run = self._client.create_run(self._experiment_id, start_time=_milliseconds(began), tags=dict(tags), run_name=name)
+        return _Held(run.info.run_id)
+
+    def _log(self, held: _Held, params: Mapping[str, Any], points: Sequence[Point], tags: Mapping[str, str]) -> None:
+        """Sends what a run lacks of its parameters and points, and all tags."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        names = _keys(point.name for point in points)
+        if held.points is None:
+            histories = (self._client.get_metric_history(held.id, key) for key in names.values())
+            held.points = {(metric.key, metric.step) for history in histories for metric in history}
+        metrics = [
+            Metric(names[point.name], point.value, _milliseconds(point.seconds), point.step)
+            for point in points
+            if (names[point.name], point.step) not in held.points
+        ]
+        written = {key: str(params[name])[:_PARAM] for name, key in _keys(params).items()}
+        new = [Param(key, value) for key, value in written.items() if key not in held.params]
+        labels = [RunTag(f"search.{key}"[:_KEY], tags[name][:_TAG]) for name, key in _keys(tags).items()]
+        for part in _chunks(metrics, _METRICS):
+            self._client.log_batch(held.id, metrics=part)
+        for part in _chunks(new, _OTHERS):
+            self._client.log_batch(held.id, params=part)
+        for part in _chunks(labels, _OTHERS):
+            self._client.log_batch(held.id, tags=part)
+        held.points |= {(metric.key, metric.step) for metric in metrics}
+        held.params |= {param.key for param in new}
+
+    def _upload(self, held: _Held, trial: TrialRun) -> None:
+        """Sends the files that a run lacks, under their own names: the storage's have none."""
+        if held.files is None and trial.files:
+            held.files = {entry.path for entry in self._client.list_artifacts(held.id)}
+        for name, path in trial.files.items():
+            if held.files is not None and name not in held.files:
+                with tempfile.TemporaryDirectory() as folder:
+                    self._client.log_artifact(held.id, shutil.copyfile(path, f"{folder}/{name}"))
+                held.files.add(name)
+
+
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    """Turns what a client raises for a server that is away, or does not take something, into ours."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, OSError, SQLAlchemyError) as error:
+        kind = RefusedError if getattr(error, "error_code", "") in _REFUSALS else TrackerError
+        raise kind(_cause(error)) from error
+
+
+def _make_database(uri: str) -> None:
+    """Makes an SQLite database that is not there yet, as a whole or not at all: MLflow cannot use one that it made in part."""
+    path = file_of_database(uri)
+    if path is None or path.exists():
+        return
+    from mlflow import MlflowClient
+
+    with temporary_folder(path.parent) as folder:
+        MlflowClient(f"sqlite:///{folder / path.name}").search_experiments()
+        os.replace(folder / path.name, path)
+
+
+def _number_of(run: "Run") -> int:
+    """Returns the number of a run's trial; `_OF_STUDY` for that of the study."""
+    return int(run.data.tags.get(_TRIAL, _OF_STUDY))
+
+
+def _cause(error: BaseException) -> str:
+    """Returns what an error comes from in the end, such as "Connection refused", else what it says."""
+    innermost: BaseException | None = error
+    said = one_line(error)
+    while innermost is not None:
+        said = getattr(innermost, "strerror", None) or said
+        innermost = innermost.__cause__ or innermost.__context__
+    return mask_urls(said)[:_LONGEST_REASON]
+
+
+def _keys(names: Iterable[str]) -> dict[str, str]:
+    """Returns names as MLflow takes them, no two of them alike."""
+    keys: dict[str, str] = {}
+    for name in names:
+        if name in keys:
+            continue
+        key = plain_key = re.sub(r"[^\w\-. /]", "_", name, flags=re.ASCII)[: _KEY - 10].strip() or "_"
+        count = 1
+        while key in keys.values():
+            count += 1
+            key = f"{plain_key}_{count}"
+        keys[name] = key
+    return keys
+
+
+def _chunks(items: Sequence[_T], size: int) -> Iterator[list[_T]]:
+    return (list(items[start : start + size]) for start in range(0, len(items), size))
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

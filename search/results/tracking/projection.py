@@ -1,0 +1,250 @@
+"""What a tracker is to hold of a study: a run for the study, and one for each trial that has begun.
+
+It follows from the storage alone. So what a tracker missed, because it was down or nobody had asked for it yet, is found by
+comparing, and sending is the same whether a study runs, was killed or ended a year ago.
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.artifacts import get_all_artifact_meta
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from search.optuna_internals import storage_of, study_id_of
+from search.records.attributes import (
+    NOTICE,
+    PREFIX,
+    TOKEN_KEY,
+    failure_of,
+    file_of,
+    is_result,
+    provenance_of,
+    retry_of,
+    seed_of,
+    warm_link,
+)
+from search.records.durations import began_at, ended_at
+from search.records.rungs import is_paused
+from search.records.states import state_name
+from search.records.values import value_names
+from search.results.status import is_at_work
+
+_LONGEST_ID = 200
+
+
+@dataclass(frozen=True)
+class Point:
+    """A figure of a run.
+
+    Attributes:
+        name: Of the metric.
+        step: Its step, from zero.
+        value: Finite, or NaN.
+        seconds: When, since the epoch; as near as the storage tells.
+    """
+
+    name: str
+    step: int
+    value: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrialRun:
+    """A trial as a run.
+
+    Attributes:
+        number: Of the trial.
+        state: As `search status` calls it: complete, pruned, fail, interrupted, lost, running or paused.
+        params: By name.
+        points: What it reported, by step, and then its values.
+        tags: By name, in search's own words.
+        files: The artifacts by file name, as the paths where they lie.
+        began: Seconds since the epoch.
+        ended: Likewise; None where it has not.
+    """
+
+    number: int
+    state: str
+    params: Mapping[str, Any]
+    points: tuple[Point, ...]
+    tags: Mapping[str, str]
+    files: Mapping[str, Path] = field(default_factory=dict)
+    began: float = 0.0
+    ended: float | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it will change any more."""
+        return self.state not in ("running", "paused")
+
+    @property
+    def digest(self) -> str:
+        """Changes with anything of the run: a tracker that holds it holds the run as it is."""
+        return _digest(self)
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """A study as a run, under which its trials are.
+
+    Attributes:
+        id: Tells it from another study of the same name.
+        name: The study's.
+        running: Whether anybody is at work at it.
+        params: What its file says, as text.
+        tags: By name.
+        points: Each new best value, at its trial's number; none with several directions.
+        metrics: What its values are called.
+        space: By parameter: what `search` keeps of its range; empty where the study has no file.
+        began: Seconds since the epoch.
+        ended: Likewise.
+    """
+
+    id: str
+    name: str
+    running: bool
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    points: tuple[Point, ...]
+    metrics: Sequence[str]
+    space: Mapping[str, Mapping[str, Any]]
+    began: float
+    ended: float
+
+    @property
+    def digest(self) -> str:
+        """As `TrialRun.digest`."""
+        return _digest(self)
+
+
+def reported_as(metric: str) -> str:
+    """Returns what the intermediate values of a metric are called: the value itself is the metric's."""
+    return f"reported/{metric}"
+
+
+def study_id_text(study: optuna.Study) -> str:
+    """Returns what tells a study from another one: its token, or its name where another program made it."""
+    token = storage_of(study).get_study_system_attrs(study_id_of(study)).get(TOKEN_KEY)
+    return token if isinstance(token, str) else study.study_name[:_LONGEST_ID]
+
+
+def study_run(study: optuna.Study, trials: Sequence[FrozenTrial]) -> StudyRun:
+    """Returns the run of a study."""
+    file: Mapping[str, Any] = file_of(study) or {}
+    names = value_names(study)
+    settings = file.get("settings", {})
+    params = {f"objective.{key}": _text(value) for key, value in settings.items()} if isinstance(settings, Mapping) else {}
+    choices = {key: _text(file[key]) for key in ("sampler", "pruner", "seed") if key in file}
+    began = [moment for moment in map(began_at, trials) if moment is not None]
+    ended = [moment for moment in map(ended_at, trials) if moment is not None]
+    tags = {
+        "study": study.study_name,
+        "directions": ", ".join(direction.name.lower() for direction in study.directions),
+        **{key: str(file[key]) for key in ("objective", "file", "sha256") if key in file},
+    }
+    if notices := [notice for trial in trials if (notice := provenance_of(trial).get(NOTICE)) is not None]:
+        tags[NOTICE] = str(notices[-1])
+    space = file.get("space", {})
+    return StudyRun(
+        id=study_id_text(study),
+        name=study.study_name,
+        running=is_at_work(study),
+        params={**params, **choices},
+        tags=tags,
+        points=_bests(trials, names[0], study.directions),
+        metrics=names,
+        space=space if isinstance(space, Mapping) else {},
+        began=min(began, default=0.0),
+        ended=max(ended, default=0.0),
+    )
+
+
+def has_begun(trial: FrozenTrial) -> bool:
+    """Returns whether a trial has a run: one that only waits to begin has none."""
+    return trial.state is not TrialState.WAITING or is_paused(trial)
+
+
+def trial_run(study: optuna.Study, trial: FrozenTrial, artifacts: Path, names: Sequence[str]) -> TrialRun:
+    """Returns the run of a trial that has begun.
+
+    Args:
+        study: Its study.
+        trial: The trial.
+        artifacts: The folder of the storage's artifacts.
+        names: What the values are called.
+    """
+    began, ended = began_at(trial) or 0.0, ended_at(trial)
+    metas = get_all_artifact_meta(trial, storage=storage_of(study))
+    files = {Path(meta.filename).name: artifacts / meta.artifact_id for meta in metas}
+    return TrialRun(
+        number=trial.number,
+        state=state_name(trial),
+        params=trial.params,
+        points=(*_reports(trial, names[0], began, ended), *_values(trial, names, began if ended is None else ended)),
+        tags=_tags(trial),
+        files={name: path for name, path in files.items() if path.is_file()},
+        began=began,
+        ended=ended,
+    )
+
+
+def _reports(trial: FrozenTrial, metric: str, began: float, ended: float | None) -> list[Point]:
+    """The intermediate values. Nobody keeps when they came: those of an ended trial are spread evenly over its time."""
+    steps, now = sorted(trial.intermediate_values), time.time()
+    apart = (ended - began) / len(steps) if steps and ended is not None else 0.0
+    return [
+        Point(reported_as(metric), step, value, now if ended is None else began + apart * (index + 1))
+        for index, step in enumerate(steps)
+        if not math.isinf(value := trial.intermediate_values[step])
+    ]
+
+
+def _values(trial: FrozenTrial, names: Sequence[str], seconds: float) -> list[Point]:
+    if trial.state is not TrialState.COMPLETE or trial.values is None:
+        return []
+    last = max(trial.intermediate_values, default=0)
+    return [Point(name, last, value, seconds) for name, value in zip(names, trial.values, strict=False) if math.isfinite(value)]
+
+
+def _tags(trial: FrozenTrial) -> dict[str, str]:
+    tags: dict[str, Any] = {
+        "trial": trial.number,
+        "state": state_name(trial),
+        "seed": seed_of(trial),
+        "retry_of": retry_of(trial),
+        "failure": failure_of(trial),
+        "notice": provenance_of(trial).get(NOTICE),
+        "warm_start": None if (link := warm_link(trial)) is None else f"{link.study}, trial {link.trial}",
+    }
+    own = {key: value for key, value in trial.user_attrs.items() if not key.startswith(PREFIX)}
+    return {key: _text(value) for key, value in {**own, **tags}.items() if value is not None}
+
+
+def _bests(trials: Sequence[FrozenTrial], metric: str, directions: Sequence[StudyDirection]) -> tuple[Point, ...]:
+    if len(directions) > 1:
+        return ()
+    sign = 1.0 if directions[0] is StudyDirection.MAXIMIZE else -1.0
+    done = [(ended_at(trial) or 0.0, trial.number, trial.values[0]) for trial in trials if is_result(trial)]
+    points: list[Point] = []
+    for ended, number, value in sorted(done):
+        if not points or sign * value > sign * points[-1].value:
+            points.append(Point(f"best/{metric}", number, value, ended))
+    return tuple(points)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _digest(run: "TrialRun | StudyRun") -> str:
+    content = {**asdict(run), "points": [(point.name, point.step, point.value) for point in run.points]}
+    return hashlib.sha256(json.dumps(content, default=str, sort_keys=True).encode()).hexdigest()[:16]

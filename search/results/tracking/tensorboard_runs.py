@@ -1,0 +1,246 @@
+"""A study as TensorBoard's event files: a folder for each trial, its scalars, and what the HParams tab goes by.
+
+Written with TensorBoard's own messages but without its writers, which import TensorFlow. What a file holds is compared with
+what it must hold: more is appended, so that a TensorBoard that shows it goes on; a file that was cut or says something else is
+written anew.
+"""
+
+import contextlib
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.files import replacing
+from search.results.tracking.projection import StudyRun, TrialRun, reported_as
+from search.results.tracking.tracker import TrackerError
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+_FILE = "events.out.tfevents.{began}.search"
+_ID_FILE = ".search-study"
+_LONGEST_CELL = 1000  # characters
+_HEADER, _CRC = struct.Struct("<Q"), struct.Struct("<I")
+
+
+@dataclass(frozen=True)
+class _Record:
+    """An event: what it says, at which step and when."""
+
+    step: int
+    seconds: float
+    summary: bytes
+
+
+class TensorBoardRuns:
+    """A `Tracker`.
+
+    Args:
+        folder: What ``tensorboard --logdir`` is given; the study gets a folder of its own in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._study = folder
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"TensorBoard's folder {self._folder}"
+
+    def open(self, study: StudyRun) -> Mapping[int, str]:
+        """Takes the study's folder; what another study of the same name has left in it goes. See `Tracker`."""
+        with _failures():
+            self._study = self._folder / study.name
+            self._study.mkdir(parents=True, exist_ok=True)
+            mark = self._study / _ID_FILE
+            if not mark.exists() or mark.read_text(encoding="utf-8") != study.id:
+                for file in self._study.glob("**/events.out.tfevents.*.search"):
+                    file.unlink()
+                with replacing(mark) as file_of_id:
+                    file_of_id.write(study.id.encode())
+            return {}  # comparing costs little
+
+    def send_study(self, study: StudyRun) -> None:
+        """See `Tracker`."""
+        with _failures():
+            records = [_Record(0, study.began, _experiment(study))]
+            records += [_Record(point.step, point.seconds, _scalar(point.name, point.value)) for point in study.points]
+            _bring(self._study / _FILE.format(began=int(study.began)), records)
+
+    def send_trial(self, trial: TrialRun) -> bool:
+        """See `Tracker`."""
+        with _failures():
+            folder = self._study / f"trial-{trial.number:04d}"
+            folder.mkdir(exist_ok=True)
+            records = [_Record(0, trial.began, _session_start(trial))]
+            points = [(point, _scalar(point.name, point.value)) for point in trial.points]
+            records += [_Record(point.step, point.seconds, summary) for point, summary in points]
+            if trial.is_over:
+                ended = trial.began if trial.ended is None else trial.ended
+                records += [_Record(0, ended, _notes(trial)), _Record(0, ended, _session_end(trial))]
+            return _bring(folder / _FILE.format(began=int(trial.began)), records)
+
+
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TrackerError(error.strerror or str(error)) from error
+
+
+def _bring(path: Path, wanted: Sequence[_Record]) -> bool:
+    """Has a file hold these records, and no others; returns whether it did not."""
+    content = path.read_bytes() if path.exists() else b""
+    held, whole = _read(content)
+    records = [_version(), *map(_event, wanted)]
+    if [_said(event) for event in held] == [_said(event) for event in records[: len(held)]] and whole == len(content) and held:
+        new = b"".join(_framed(event.SerializeToString()) for event in records[len(held) :])
+        if new:
+            with path.open("ab") as file:
+                file.write(new)
+        return bool(new)
+    with replacing(path) as anew:
+        anew.write(b"".join(_framed(event.SerializeToString()) for event in records))
+    return True
+
+
+def _read(content: bytes) -> tuple[list["Event"], int]:
+    """Returns the events of a file up to its end, or to the first that is damaged, and where that is."""
+    from google.protobuf.message import DecodeError
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    events: list[Event] = []
+    at = 0
+    while at + _HEADER.size + _CRC.size <= len(content):
+        (length,) = _HEADER.unpack_from(content, at)
+        end = at + _HEADER.size + length + 2 * _CRC.size
+        data = content[at + _HEADER.size + _CRC.size : end - _CRC.size]
+        if end > len(content) or content[at:end] != _framed(data):
+            break
+        try:
+            events.append(Event.FromString(data))
+        except DecodeError:
+            break
+        at = end
+    return events, at
+
+
+def _framed(data: bytes) -> bytes:
+    """Returns a record as TensorFlow's files have it: length, data, and a checksum of each."""
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+
+    header = _HEADER.pack(len(data))
+    return header + _CRC.pack(masked_crc32c(header)) + data + _CRC.pack(masked_crc32c(data))
+
+
+def _said(event: "Event") -> tuple[Any, ...]:
+    """What an event says; when it was is not compared, as a report is sent before anybody knows how long its trial takes."""
+    return event.file_version, event.step, event.summary.SerializeToString(deterministic=True)
+
+
+def _version() -> "Event":
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    return Event(file_version="brain.Event:2")
+
+
+def _event(record: _Record) -> "Event":
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    return Event(wall_time=record.seconds, step=record.step, summary=Summary.FromString(record.summary))
+
+
+def _serialized(summary: "Summary") -> bytes:
+    return bytes(summary.SerializeToString(deterministic=True))
+
+
+def _scalar(tag: str, value: float) -> bytes:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    return _serialized(Summary(value=[Summary.Value(tag=tag, simple_value=value)]))
+
+
+def _notes(trial: TrialRun) -> bytes:
+    """The trial's tags as a table of the text tab."""
+    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.compat.proto.types_pb2 import DT_STRING
+
+    cells = {key: " ".join(value.replace("|", " ").split())[:_LONGEST_CELL] for key, value in trial.tags.items()}
+    rows = [f"| {key} | {value} |" for key, value in cells.items()]
+    text = "\n".join(["| | |", "|---|---|", *rows])
+    metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
+    tensor = TensorProto(dtype=DT_STRING, string_val=[text.encode()])
+    tensor.tensor_shape.dim.add(size=1)
+    return _serialized(Summary(value=[Summary.Value(tag="trial", metadata=metadata, tensor=tensor)]))
+
+
+def _session_start(trial: TrialRun) -> bytes:
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
+
+    start = SessionStartInfo(start_time_secs=trial.began)
+    for name, value in trial.params.items():
+        _value(start.hparams[name], value)
+    return _hparams("_hparams_/session_start_info", HParamsPluginData(session_start_info=start))
+
+
+def _session_end(trial: TrialRun) -> bytes:
+    from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
+
+    status = STATUS_SUCCESS if trial.state in ("complete", "pruned") else STATUS_FAILURE
+    end = SessionEndInfo(status=status, end_time_secs=trial.began if trial.ended is None else trial.ended)
+    return _hparams("_hparams_/session_end_info", HParamsPluginData(session_end_info=end))
+
+
+def _experiment(study: StudyRun) -> bytes:
+    """What the HParams tab is told of the study: its parameters and their ranges, and the names of its values."""
+    from google.protobuf.struct_pb2 import ListValue, Value
+    from tensorboard.plugins.hparams import api_pb2
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    parameters = []
+    for name, table in study.space.items():
+        info = api_pb2.HParamInfo(name=name, type=api_pb2.DATA_TYPE_FLOAT64)
+        if table.get("type") == "categorical":
+            info.type = _data_type(table["choices"])
+            info.domain_discrete.CopyFrom(ListValue(values=[_value(Value(), choice) for choice in table["choices"]]))
+        else:
+            info.domain_interval.CopyFrom(api_pb2.Interval(min_value=table["low"], max_value=table["high"]))
+        parameters.append(info)
+    names = [*study.metrics, *([reported_as(study.metrics[0])] if len(study.metrics) == 1 else [])]
+    metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=name), display_name=name) for name in names]
+    experiment = api_pb2.Experiment(
+        description=study.name, time_created_secs=study.began, hparam_infos=parameters, metric_infos=metrics
+    )
+    return _hparams("_hparams_/experiment", HParamsPluginData(experiment=experiment))
+
+
+def _data_type(choices: Sequence[Any]) -> Any:
+    from tensorboard.plugins.hparams import api_pb2
+
+    if all(isinstance(choice, bool) for choice in choices):
+        return api_pb2.DATA_TYPE_BOOL
+    numbers = all(isinstance(choice, int | float) for choice in choices)
+    return api_pb2.DATA_TYPE_FLOAT64 if numbers else api_pb2.DATA_TYPE_STRING
+
+
+def _value(into: Any, value: Any) -> Any:
+    """Puts a parameter's value into a protobuf `Value`."""
+    kind = "bool_value" if isinstance(value, bool) else "number_value" if isinstance(value, int | float) else "string_value"
+    setattr(into, kind, value)
+    return into
+
+
+def _hparams(tag: str, data: Any) -> bytes:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams.metadata import NULL_TENSOR, create_summary_metadata
+
+    metadata = create_summary_metadata(data)
+    return _serialized(Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=NULL_TENSOR)]))

@@ -1,0 +1,73 @@
+"""Who sends a study to its trackers: one process at a time, or two would make two runs of a trial."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import optuna
+import sqlalchemy
+from filelock import FileLock, Timeout
+from sqlalchemy.exc import SQLAlchemyError
+
+from search.optuna_internals import storage_of, study_id_of
+from search.storage.cache import OwnTrialsStorage
+from search.storage.study_lock import try_to_send
+from search.storage.url import absolute, storage_file
+
+
+class Turn:
+    """The right to send a study. It ends with its process, however that ends.
+
+    On a server it is a lock of the database, so that of many machines that run a study's trials one sends them all, and another
+    takes over where that is gone. For a study in a file it is a lock of this machine.
+
+    Args:
+        study: The study, open.
+        url: Its storage.
+    """
+
+    def __init__(self, study: optuna.Study, url: str) -> None:
+        self._study = study
+        self._connection: sqlalchemy.Connection | None = None
+        self._file: FileLock | None = None
+        if storage_file(url) is not None:
+            name = hashlib.sha256(f"{absolute(url)}#{study.study_name}".encode()).hexdigest()[:16]
+            self._file = FileLock(Path(tempfile.gettempdir()) / f"search-track-{os.getuid()}-{name}.lock")
+
+    def take(self) -> bool:
+        """Returns whether this process has the turn now; it keeps it until `end`."""
+        if self._file is not None:
+            try:
+                self._file.acquire(timeout=0)
+            except Timeout:
+                return False
+            return True
+        return self._still_has() or self._try()
+
+    def end(self) -> None:
+        """Lets another process have it."""
+        if self._file is not None:
+            self._file.release(force=True)
+        if self._connection is not None:
+            with contextlib.suppress(SQLAlchemyError):
+                self._connection.invalidate()  # closing would put it back into the pool, its lock with it
+                self._connection.close()
+            self._connection = None
+
+    def _still_has(self) -> bool:
+        if self._connection is None:
+            return False
+        try:
+            self._connection.execute(sqlalchemy.text("SELECT 1"))
+        except SQLAlchemyError:
+            self.end()
+            return False
+        return True
+
+    def _try(self) -> bool:
+        storage = storage_of(self._study)
+        assert isinstance(storage, OwnTrialsStorage)
+        self._connection = try_to_send(storage.backend.engine, study_id_of(self._study))
+        return self._connection is not None

@@ -1,0 +1,121 @@
+import math
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from search.results.tracking import tensorboard_runs
+from search.results.tracking.sync import Sync
+from search.results.tracking.tensorboard_runs import TensorBoardRuns
+from tests.search.results.tracking.conftest import read_events
+
+pytest.importorskip("tensorboard")
+
+
+def send(study, folder="runs"):
+    return Sync(TensorBoardRuns(Path(folder)), Path("none")).send(study)
+
+
+def files(folder="runs"):
+    return {str(path.parent.name): path.read_bytes() for path in sorted(Path(folder).rglob("events*"))}
+
+
+def scalars(content):
+    events, end = tensorboard_runs._read(content)
+    assert end == len(content), "no record is damaged"
+    values = [(event.step, value) for event in events for value in event.summary.value]
+    return [(value.tag, step, value.simple_value) for step, value in values if value.HasField("simple_value")]
+
+
+def test_what_is_sent_is_sent_once(study):
+    assert (send(study).sent, send(study).sent) == (8, 0)
+    assert sorted(files()) == ["demo", *(f"trial-000{number}" for number in (0, 1, 2, 3, 4, 5, 6, 8))]
+    assert scalars(files()["trial-0000"]) == [
+        ("reported/score", 0, pytest.approx(0.1)),
+        ("reported/score", 1, pytest.approx(0.3)),
+        ("reported/score", 2, 0.5),
+        ("score", 2, 0.5),
+    ]
+
+
+def test_one_that_goes_on_is_appended_to(study):
+    sync = Sync(TensorBoardRuns(Path("runs")), Path("none"))
+    sync.send(study)
+    before = files()["trial-0006"]
+    study._storage.set_trial_intermediate_value(6, 1, 0.75)
+    assert sync.send(study).sent == 1
+    assert files()["trial-0006"].startswith(before), "a TensorBoard that shows it goes on"
+    study.tell(6, 0.8)
+    assert (sync.send(study).sent, sync.send(study).sent) == (1, 0)
+    assert files()["trial-0006"].startswith(before)
+    assert scalars(files()["trial-0006"])[-2:] == [("reported/score", 1, 0.75), ("score", 1, pytest.approx(0.8))]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "other", "empty"])
+def test_a_file_that_a_kill_or_a_disk_has_damaged_is_whole_again(study, damage):
+    send(study)
+    whole = {name: repr(scalars(content)) for name, content in files().items()}
+    (path,) = Path("runs/demo/trial-0000").iterdir()
+    content = path.read_bytes()
+    damaged = {
+        "cut": content[:-5],
+        "flipped": content[:200] + bytes([content[200] ^ 1]) + content[201:],
+        "other": content + content[:100],
+        "empty": b"",
+    }
+    path.write_bytes(damaged[damage])
+    assert send(study).sent == 1
+    assert {name: repr(scalars(content)) for name, content in files().items()} == whole
+
+
+def test_a_study_begun_anew_takes_the_place_of_the_former(study):
+    send(study)
+    Path("runs/demo/mine.txt").write_text("kept")
+    study._storage.create_new_trial(study._study_id)
+    assert send(study).sent == 1
+    again = optuna.create_study(study_name="demo")
+    assert send(again).sent == 0
+    assert list(files()) == ["demo"], "none of its trials has begun"
+    assert Path("runs/demo/mine.txt").read_text() == "kept"
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_not_raised(study):
+    Path("runs").write_text("a file")
+    done = send(study)
+    assert (done.sent, done.missing, done.reason) == (0, 8, "Not a directory")
+
+
+@pytest.mark.slow
+def test_it_does_without_tensorflow(study):
+    script = "import sys; from search.results.tracking import tensorboard_runs as t; t._scalar('a', 1.0); t._framed(b'x'); "
+    script += "from search.results.tracking.projection import StudyRun; "
+    script += "t._experiment(StudyRun('i', 'n', False, {}, {}, (), ['s'], {}, 0, 0)); assert 'tensorflow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_records_are_framed_as_tensorflow_does():
+    # TFRecord: the length, its masked checksum, the data, and that of the data.
+    framed = tensorboard_runs._framed(b"abc")
+    assert struct.unpack("<Q", framed[:8]) == (3,)
+    assert framed[12:15] == b"abc"
+    assert len(framed) == 8 + 4 + 3 + 4
+
+
+@pytest.mark.slow
+def test_tensorboards_own_reader_finds_the_storage(study):
+    send(study)
+    complete, pruned, failed, running, whole = read_events(
+        *(f"runs/demo/trial-000{number}" for number in (0, 1, 2, 6)), "runs/demo"
+    )
+    reported = [[0, pytest.approx(0.1)], [1, pytest.approx(0.3)], [2, 0.5]]
+    assert complete["scalars"] == {"reported/score": reported, "score": [[2, 0.5]]}
+    assert complete["hparams"] == {"x": 0.25, "kind": "a"}
+    assert math.isnan(pruned["scalars"]["reported/score"][1][1])
+    assert [run["status"] for run in (complete, pruned, failed, running)] == [1, 1, 2, None]  # success, failure, none yet
+    assert whole["scalars"] == {"best/score": [[0, 0.5], [4, pytest.approx(0.9)]]}
+    assert whole["experiment"]["metrics"] == ["score", "reported/score"]
+    assert study.get_trials(states=(TrialState.COMPLETE,))
