@@ -198,6 +198,7 @@ def fill(database: Path, there: int, wanted: int) -> None:
         "trial_values": "objective, value, value_type",
         "trial_intermediate_values": "step, intermediate_value, intermediate_value_type",
         "trial_user_attributes": "key, value_json",
+        "trial_system_attributes": "key, value_json",
     }
     numbers = f"WITH RECURSIVE n(i) AS (SELECT {there} UNION ALL SELECT i + 1 FROM n WHERE i < {wanted - 1})"
     with sqlite3.connect(database) as connection:

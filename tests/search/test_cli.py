@@ -167,7 +167,7 @@ def test_the_dashboard_answers(launched, start, search):
     root = address.partition("/dashboard")[0]
 
     def get(path):
-        with urllib.request.urlopen(root + path, timeout=10) as answer:
+        with urllib.request.urlopen(root + path, timeout=60) as answer:  # its first takes long where others compute
             return json.load(answer)
 
     studies = get("/api/studies")["study_summaries" if "study_summaries" in get("/api/studies") else "studies"]
@@ -182,7 +182,7 @@ def test_the_dashboard_answers(launched, start, search):
     taken = search("dashboard", "demo.toml", "--port", port, code=1)
     assert f"127.0.0.1:{port}: must be free to listen on; got: Address already in use." in taken.stderr
     os.kill(server.pid, 2)
-    assert server.wait(timeout=10) == 130
+    assert server.wait(timeout=60) == 130
 
 
 def test_status_for_other_programs(write, search):
