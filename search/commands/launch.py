@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from search.commands.shared import INTERRUPTED, STORAGE, STUDY, load_study, seconds, track
+from search.commands.shared import INTERRUPTED, STORAGE, STUDY, quiet_optuna, seconds, track
 
 if TYPE_CHECKING:
     from search.driver.launch import Launched
@@ -42,6 +42,7 @@ def command(
     ^C ends each running trial at its next report; a second ^C ends at once. Launching again goes on where it stopped.
     """
     from search.driver.launch import launch as run
+    from search.driver.whole_file import load_whole
     from search.storage.open import close
     from search.storage.place import url_of
     from search.storage.reference import read_sources
@@ -49,7 +50,8 @@ def command(
     from search.study_file.load import renamed
     from search.study_file.samplers import drawn_alone
 
-    spec = load_study(study)
+    quiet_optuna()
+    spec = load_whole(study)
     if name is not None:
         spec = renamed(spec, name, "--as")
     timeout_s = seconds(timeout) if timeout else None

@@ -32,7 +32,8 @@ from search.study_file.tables import KNOWN_KEYS, Direction, StudyFile, check_stu
 from search.study_file.targets import is_own
 from search.study_file.track import Track, check_installed
 
-_MOST_LINES = 20  # of errors
+MOST_LINES = 20
+"""Errors of a file that are told; how many more there are stands in one line more."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,8 @@ def load(path: str | Path, *, imports: bool = True) -> StudySpec:
 
 def study_file_error(path: Path, lines: Sequence[str]) -> StudyFileError:
     """Returns the error of a file that has these things to mend, a line each."""
-    more = [f"{len(lines) - _MOST_LINES} more errors."] * (len(lines) > _MOST_LINES)
-    return StudyFileError(*(f"{path}: {line}" for line in [*lines[:_MOST_LINES], *more]))
+    more = [f"{len(lines) - MOST_LINES} more errors."] * (len(lines) > MOST_LINES)
+    return StudyFileError(*(f"{path}: {line}" for line in [*lines[:MOST_LINES], *more]))
 
 
 def renamed(spec: StudySpec, name: str, where: str) -> StudySpec:

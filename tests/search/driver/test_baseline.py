@@ -25,6 +25,28 @@ def test_a_name_and_a_config_that_the_objective_refuses_end_a_launch_before_it_i
     assert not Path("built").exists()
 
 
+def test_what_the_file_s_rules_refuse_is_told_with_what_an_installed_objective_does(write, search, monkeypatch):
+    monkeypatch.setenv("MY_SECRET", "a long secret")
+    study = {**KNOWS, "objective": '"tests.search.objectives:Knows"', "direktion": '"minimize"', "environment": '["MY_SECRET"]'}
+    write(study=study, space={"z": Y, "x": Y.replace("1.0", "-1.0")}, objective={"y": '"${MY_SECRET}"'})
+    whole = search("launch", "demo.toml", code=1).stderr.splitlines()
+    assert "unknown key" in whole[0]
+    assert whole[-1] == "error: demo.toml: space.z: must be x or y; got another."
+    monkeypatch.delenv("MY_SECRET")
+    assert search("launch", "demo.toml", code=1).stderr.splitlines()[-1] == whole[-1], "with a variable that is not set"
+    monkeypatch.setenv("MY_SECRET", "a long secret")
+    write(study={**study, "objective": '"objectives:Knows"'}, space={"z": Y, "x": Y.replace("1.0", "-1.0")})
+    assert search("launch", "demo.toml", code=1).stderr.splitlines() == whole[:-1], "no code of this folder has run"
+
+
+def test_a_file_whose_objective_cannot_be_asked_keeps_its_own_errors(write, search, monkeypatch):
+    for target in ("nowhere:Knows", "tests.search.objectives:NoStart", "not a name"):
+        write(study={**KNOWS, "objective": f'"{target}"', "trials": "0"})
+        lines = search("launch", "demo.toml", code=1).stderr.splitlines()
+        assert "study.trials" in lines[0]
+        assert len(lines) == (2 if " " in target else 1)
+
+
 def test_an_entry_takes_what_it_leaves_open_from_the_objective(write, search, read_study):
     write(study=KNOWS, space={"y": Y}, enqueue="[[enqueue]]\nx = 2")
     done = search("launch", "demo.toml")

@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from search.driver.whole_file import load_whole
+from search.errors import StudyFileError
 from search.study_file.distributions import describe_space
 from search.study_file.load import load
 from tumorcls.config.space_check import check_space
@@ -109,3 +111,21 @@ def test_our_own_studies_have_nothing_to_tell(study):
 def test_the_defaults_are_those_of_the_settings_and_else_of_the_config():
     defaults = BrainTumourObjective.defaults({**DATA, "rotation_degrees": 5, "repeats": 2})
     assert (defaults["rotation_degrees"], defaults["optimizer"], defaults["epochs"]) == (5.0, "adam", 20)
+
+
+def test_a_file_that_breaks_rules_is_told_what_the_classifier_refuses_too(tmp_path):
+    study = tmp_path / "study.toml"
+    lines = [
+        '[study]\nname = "a"\nobjective = "tumorcls.objective:BrainTumourObjective"\ntrials = 3\ndirecton = "maximize"',
+        '[space]\nlearning_rat = { type = "float", low = 0.1, high = 0.2 }\nepochs = { type = "int", low = 4, high = 2 }',
+        '[objective]\ndata = ["${TUMORCLS_NOWHERE}/sartaj"]\noptimiser = "adam"',
+    ]
+    study.write_text("\n".join(lines))
+    with pytest.raises(StudyFileError) as caught:
+        load_whole(study)
+    assert [line.removeprefix(f"{study}: ").partition(": ")[0] for line in caught.value.lines] == [
+        "study.directon",
+        "space.epochs",
+        "objective.optimiser",
+        "space.learning_rat",
+    ]
