@@ -6,12 +6,14 @@ Input everywhere: RGB images of shape (n, size, size, 3), uint8 or float32 in [0
 
 import hashlib
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import KerasTensor
+from numpy.typing import NDArray
 
 from tumorcls.config.train_config import TrainableFrom
 from tumorcls.data.labels import CLASSES
@@ -110,9 +112,27 @@ def _calibrate(backbone: keras.Model, image_size: int) -> None:
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.momentum = 0.0
-    backbone(images, training=True)
+    _run_once(backbone, images)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
+
+
+def _run_once(model: keras.Model, images: NDArray[np.float32]) -> None:
+    """Calls each layer once, in training mode.
+
+    An output is kept until its last use: `model(images)` would keep all of them, 3 GiB for 64 images of 150 pixels, which
+    TensorFlow's allocator never gives back.
+    """
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    uses = Counter(id(tensor) for layer in layers for tensor in keras.tree.flatten(layer.input))
+    outputs: dict[int, Any] = {id(model.inputs[0]): keras.ops.convert_to_tensor(images)}
+    for layer in layers:
+        inputs = [outputs[id(tensor)] for tensor in keras.tree.flatten(layer.input)]
+        outputs[id(layer.output)] = layer(inputs if len(inputs) > 1 else inputs[0], training=True)
+        for tensor in keras.tree.flatten(layer.input):
+            uses[id(tensor)] -= 1
+            if not uses[id(tensor)]:
+                del outputs[id(tensor)]
 
 
 def _square_keras_variance(backbone: keras.Model) -> None:
