@@ -8,11 +8,15 @@ import contextlib
 import importlib
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 Listener = Callable[[str], None]
 """Is told in a few words what goes on, an empty text at its end. What it raises ends what goes on."""
@@ -72,10 +76,17 @@ class Line:
             self._handle.update(bundle, raw=True)
 
 
+class _Awaited(threading.local):
+    """What `await_call` runs for a thread."""
+
+    future: Future[Any] | None = None
+
+
 _listener: ContextVar[Listener | None] = ContextVar("_listener", default=None)
 _title: ContextVar[str] = ContextVar("_title", default="")
 _counts: ContextVar[tuple[_Count, ...]] = ContextVar("_counts", default=())
 _line = Line()
+_awaited = _Awaited()
 
 
 def listen(listener: Listener) -> None:
@@ -140,6 +151,36 @@ def advance(count: int = 1) -> None:
     if counts := _counts.get():
         counts[-1].done += count
         tell(str(counts[-1]))
+
+
+def await_call(call: Callable[[], Result]) -> Result:
+    """Returns what a call returns that may take seconds in compiled code, where Python looks at nothing.
+
+    It runs in a thread of its own, so that whoever listens, or a ^C, ends the wait at once. The call itself then goes on to its
+    end, and nobody takes what it returns; see `finish_call`.
+    """
+    finish_call()
+    _awaited.future = future = Future[Result]()
+    threading.Thread(target=_run, args=(call, future), daemon=True).start()
+    while not wait([future], _SECONDS_BETWEEN).done:
+        if counts := _counts.get():
+            tell(str(counts[-1]))
+    _awaited.future = None
+    return future.result()
+
+
+def finish_call() -> None:
+    """Waits for a call of this thread that was not awaited to its end: it may still use what is to be changed now."""
+    if _awaited.future is not None:
+        wait([_awaited.future])
+        _awaited.future = None
+
+
+def _run(call: Callable[[], Result], future: Future[Result]) -> None:
+    try:
+        future.set_result(call())
+    except BaseException as error:
+        future.set_exception(error)
 
 
 def _clock(seconds: float) -> str:

@@ -3,6 +3,7 @@
 import contextvars
 import io
 import sys
+import threading
 import time
 import types
 
@@ -56,6 +57,39 @@ def test_who_is_told_may_end_it():
 
     with pytest.raises(Stopped):
         contextvars.copy_context().run(main)
+
+
+def test_the_wait_for_a_call_ends_when_it_is_told_to_and_the_call_at_its_own_time():
+    class Stopped(BaseException):
+        pass
+
+    over, went_on = threading.Event(), []
+
+    def slow():
+        assert over.wait(60)
+        went_on.append(True)
+
+    def stop(text):
+        if told:
+            raise Stopped
+        told.append(text)
+
+    def main():
+        activity.listen(stop)
+        with activity.counting("cache", 32):
+            activity.await_call(slow)
+
+    told = []
+    with pytest.raises(Stopped):
+        contextvars.copy_context().run(main)
+    assert (told, went_on) == (["cache: 0%"], [])
+    threading.Timer(0.05, over.set).start()
+    assert activity.await_call(lambda: list(went_on)) == [True], "two never run at once"
+
+
+def test_what_an_awaited_call_raises_is_raised():
+    with pytest.raises(ZeroDivisionError):
+        activity.await_call(lambda: 1 // 0)
 
 
 class Terminal(io.StringIO):

@@ -7,6 +7,7 @@ dropout, noise, augmentation) is a variable of the program, and a new trial only
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -265,6 +266,7 @@ class ProgramCache:
         Raises:
             WeightsError: The weights cannot be had.
         """
+        activity.finish_call()
         key = ProgramKey.of(config)
         if key not in self._programs:
             activity.tell("building the network")
@@ -295,9 +297,14 @@ def _predict(model: keras.Model, inputs: Rows) -> NDArray[np.float32]:
     outputs = []
     for start in range(0, len(inputs), PREDICT_BATCH):
         rows = inputs[start : start + PREDICT_BATCH]
-        outputs.append(np.asarray(model.predict_on_batch(filled(rows, PREDICT_BATCH)))[: len(rows)])
+        run = partial(_predict_batch, model, filled(rows, PREDICT_BATCH))
+        outputs.append(activity.await_call(run)[: len(rows)])
         activity.advance(len(rows))
     return np.concatenate(outputs)
+
+
+def _predict_batch(model: keras.Model, batch: NDArray[Any]) -> NDArray[np.float32]:
+    return np.asarray(model.predict_on_batch(batch))
 
 
 def _is_mixed(config: TrainConfig) -> bool:
