@@ -8,8 +8,8 @@ from search.errors import StudyFileError
 from search.study_file.env import AsWritten
 from search.study_file.load import MOST_LINES, StudySpec, load, study_file_error
 from search.study_file.sound import sound_parts
+from search.study_file.targets import local_module
 from search.workers.consult import ask_misfits
-from search.workers.objective import local_module
 
 
 def load_whole(path: Path) -> StudySpec:
