@@ -1,52 +1,77 @@
-"""What both packages show in a notebook, with IPython itself in the place of the fakes of their own tests."""
+"""docs/notebook.ipynb: kept without outputs, and run as a person would run it, without a network."""
 
-import time
+import json
+import os
+import re
+import shutil
+from pathlib import Path
 
 import pytest
-from optuna.study import StudyDirection
-from rich.console import Console
 
-from search.driver.progress import Progress
-from search.driver.views import NotebookView
-from tumorcls import activity
+from tumorcls import DISCLAIMER
 
-pytest.importorskip("IPython")
+NOTEBOOK = Path(__file__).parents[1] / "docs" / "notebook.ipynb"
 
 
-@pytest.fixture
-def published(tmp_path, monkeypatch):
-    """Returns what the shell of a notebook publishes: each text, and whether it takes the place of the one before it."""
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
-    from IPython.core.displaypub import CapturingDisplayPublisher
-    from IPython.core.interactiveshell import InteractiveShell
-    from traitlets.config import Config
-
-    class ZMQInteractiveShell(InteractiveShell):
-        """As ipykernel calls its shell."""
-
-    shell = ZMQInteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
-    shell.display_pub = CapturingDisplayPublisher()
-    yield lambda: [(output["data"]["text/plain"], output["update"]) for output in shell.display_pub.outputs]
-    ZMQInteractiveShell.clear_instance()
+def cells(kind):
+    return [cell for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == kind]
 
 
-def test_a_launch_has_one_output_that_changes(published):
-    view = NotebookView(Progress("f1", 4, [StudyDirection.MAXIMIZE]), Console(force_jupyter=True))
-    view.open()
-    view.tick()
-    view.close()
-    (_, first), *others = published()
-    assert not first
-    assert all(update for _, update in others)
-    assert others[-1][0].startswith("0/4 trials")
+def text(cell):
+    return "".join(cell["source"])
 
 
-def test_what_takes_a_while_has_one_output_that_changes_and_ends_empty(published, monkeypatch):
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(activity, "_line", activity.Line())
-    with activity.titled("trial 0"):
-        activity.tell("compiling")
-        now[0] += 1
-        activity.tell("measuring")
-    assert published() == [("trial 0: compiling", False), ("trial 0: measuring", True), ("", True)]
+def test_it_is_kept_without_what_a_run_leaves():
+    content = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    assert set(content["metadata"]) == {"kernelspec", "language_info"}
+    for cell in cells("code"):
+        assert cell["outputs"] == []
+        assert cell["execution_count"] is None
+    assert all(cell["metadata"] == {} for cell in content["cells"])
+
+
+def test_its_code_is_in_order():
+    for cell in cells("code"):
+        compile(text(cell), "cell", "exec")
+
+
+def test_it_says_what_it_is_not_for_wherever_it_predicts():
+    whole = [text(cell) for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]]
+    assert DISCLAIMER in whole[0]
+    (predicting,) = (number for number, source in enumerate(whole) if "tumorcls predict" in source)
+    assert DISCLAIMER in whole[predicting - 1], "above it"
+    assert "tumorcls.DISCLAIMER" in whole[predicting], "and with what it shows"
+
+
+def test_its_links_lead_somewhere():
+    links = [link for cell in cells("markdown") for link in re.findall(r"\]\((?!http)([^)#]+)", text(cell))]
+    assert links
+    assert [link for link in links if not (NOTEBOOK.parent / link).exists()] == []
+
+
+def test_it_names_the_folders_of_colab_and_kaggle():
+    where = "".join(map(text, cells("markdown")))
+    for folder in ("/content/drive/MyDrive", "/kaggle/input", "/kaggle/working"):
+        assert folder in where
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_it_runs_offline(tmp_path, monkeypatch):
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    shutil.copy(NOTEBOOK, tmp_path)
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nobody is there
+    monkeypatch.setenv("TUMORCLS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    paths = [str(NOTEBOOK.parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if path))
+    notebook = nbformat.read(tmp_path / NOTEBOOK.name, as_version=4)
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+    assert "6/6 trials finished" in printed
+    last = [cell for cell in notebook.cells if cell.cell_type == "code"][-1]
+    shown = [output.data for output in last.outputs if "data" in output]
+    assert any(DISCLAIMER in data.get("text/markdown", "") for data in shown)
+    assert any("image/png" in data for data in shown)

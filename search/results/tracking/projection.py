@@ -225,7 +225,7 @@ def _tags(trial: FrozenTrial) -> dict[str, str]:
         "notice": provenance_of(trial).get(NOTICE),
         "warm_start": None if (link := warm_link(trial)) is None else f"{link.study}, trial {link.trial}",
     }
-    own = {key: value for key, value in trial.user_attrs.items() if not key.startswith(PREFIX)}
+    own = {f"attr.{key}": value for key, value in trial.user_attrs.items() if not key.startswith(PREFIX)}
     return {key: _text(value) for key, value in {**own, **tags}.items() if value is not None}
 
 

@@ -24,7 +24,7 @@ def test_each_kind_of_trial_has_one_run_and_one_that_only_waits_has_none(study):
 def test_what_a_run_holds(study):
     run = runs_of(study)[0]
     assert run.params == {"x": 0.25, "kind": "a"}
-    assert run.tags == {"trial": "0", "state": "complete", "seed": "7", "note": "fine"}
+    assert run.tags == {"trial": "0", "state": "complete", "seed": "7", "attr.note": "fine"}
     assert [(point.name, point.step, point.value) for point in run.points] == [
         ("reported/score", 0, 0.1), ("reported/score", 1, 0.3), ("reported/score", 2, 0.5), ("score", 2, 0.5),
     ]  # fmt: skip
