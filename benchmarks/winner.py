@@ -32,17 +32,7 @@ from tumorcls.objective import package_versions
 def main() -> None:
     arguments = _parse()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    task = Task(
-        {
-            "data": [arguments.data or str(Path(os.environ.get("TUMORCLS_DATA", "data")) / "sartaj")],
-            "weights": arguments.weights,
-            "batch_norm": "train" if arguments.weights == "none" else "freeze",
-            "image_size": arguments.image_size,
-            "trainable_from": "head",
-            "views": 2,
-        },
-        seconds=86_400.0,
-    )
+    task = Task.of(arguments, 86_400.0)
     fill_cache(task)
     differences = []
     for seed in range(arguments.studies):

@@ -36,16 +36,8 @@ RESULTS = Path(__file__).parents[1] / "results"
 def main() -> None:
     arguments = _parse()
     folder = Path(os.environ.get("TUMORCLS_DATA", "data"))
-    settings = {
-        "data": arguments.data or [str(folder / "sartaj"), str(folder / "nickparvar")],
-        "weights": arguments.weights,
-        "batch_norm": "train" if arguments.weights == "none" else "freeze",
-        "image_size": arguments.image_size,
-        "trainable_from": "head",
-        "views": 2,
-        "schedule": "ema",
-    }
-    task = Task(settings, arguments.seconds)
+    arguments.data = arguments.data or [str(folder / "sartaj"), str(folder / "nickparvar")]
+    task = Task.of(arguments, arguments.seconds, schedule="ema")
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         pool.submit(fill_cache, task).result()
     runs = read_runs(arguments.output / "search_quality.json", task)

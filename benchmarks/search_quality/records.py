@@ -1,5 +1,7 @@
 """What a run is given, and what is written down of it."""
 
+import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,26 @@ class Task:
 
     settings: dict[str, Any]
     seconds: float
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace, seconds: float, **settings: Any) -> "Task":
+        """Returns the head on cached activations, unless `settings` say otherwise, with what a command line names.
+
+        Args:
+            arguments: With `data` (SARTAJ where there is none), `weights` and `image_size`.
+            seconds: Of a run.
+            **settings: Further ones of the objective.
+        """
+        data = arguments.data or str(Path(os.environ.get("TUMORCLS_DATA", "data")) / "sartaj")
+        given = {
+            "data": data if isinstance(data, list) else [data],
+            "weights": arguments.weights,
+            "batch_norm": "train" if arguments.weights == "none" else "freeze",
+            "image_size": arguments.image_size,
+            "trainable_from": "head",
+            "views": 2,
+        }
+        return cls({**given, **settings}, seconds)
 
     def shown(self) -> dict[str, Any]:
         """Returns the task without the paths of this machine."""

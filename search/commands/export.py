@@ -19,8 +19,16 @@ from search.commands.shared import ANY_STUDY, STORAGE, open_any, print_written, 
     help="What the best trial has: the best estimate from similar configs, or the best value, which holds luck.",
 )
 @click.option("--by", metavar="METRIC", help="With several directions: the metric whose best is taken, or compromise.")
+@click.option(
+    "--ensemble",
+    type=click.IntRange(2, 50),
+    metavar="K",
+    help="Write the K best trials, of which `tumorcls train` makes one model.",
+)
 @STORAGE
-def command(study: str, output: Path | None, trial: int | None, best: str, by: str | None, storage: str | None) -> None:
+def command(
+    study: str, output: Path | None, trial: int | None, best: str, by: str | None, ensemble: int | None, storage: str | None
+) -> None:
     """Write the best trial as a TOML config with its provenance: the winner of the finalists, where there is one."""
     from search.files import write
     from search.results.export import export_trial
@@ -31,7 +39,7 @@ def command(study: str, output: Path | None, trial: int | None, best: str, by: s
         ranking = load_ranking(opened.study) if trial is None and by is None else None
         won = ranking is not None and ranking.winner is not None
         likely = likely_best(opened.study) if best == "estimate" and trial is None and by is None and not won else None
-        document = export_trial(opened.study, opened.spec, opened.url, trial, by, ranking, likely)
+        document = export_trial(opened.study, opened.spec, opened.url, trial, by, ranking, likely, ensemble or 1)
     if likely is not None and likely.differs:
         say(likely.describe())
     if ranking is not None and ranking.winner is not None:

@@ -16,7 +16,7 @@ from search.errors import StudyError
 from search.records.attributes import config_of, provenance_of, seed_of, warm_link
 from search.records.values import value_names
 from search.results.finalist_ranking import Ranking
-from search.results.ranking import best_trials
+from search.results.ranking import best_trials, metrics_of, rank
 from search.results.winner import Winner
 from search.storage.url import absolute, hide_password
 from search.study_file.env import variables_in
@@ -35,8 +35,9 @@ def export_trial(
     by: str | None = None,
     ranking: Ranking | None = None,
     likely: Winner | None = None,
+    together: int = 1,
 ) -> str:
-    """Returns a COMPLETE trial as TOML: the tables ``config`` and ``provenance``.
+    """Returns a COMPLETE trial as TOML: the tables ``config`` and ``provenance``, and with others beside it ``members``.
 
     Args:
         study: The study.
@@ -47,9 +48,11 @@ def export_trial(
             `COMPROMISE`.
         ranking: The study's finalists, whose winner is taken unless `number` or `by` says otherwise.
         likely: The likely best trial, where no finalist has won.
+        together: So many of the best trials, that one first, are the file's members: their configs and seeds, from which an
+            objective may make one model.
 
     Raises:
-        StudyError: There is no such trial, or not one best trial.
+        StudyError: There is no such trial, or not one best trial, or are not so many trials.
     """
     winner = ranking.winner if ranking is not None and number is None and by is None else None
     likely = likely if number is None and by is None and winner is None else None
@@ -72,6 +75,13 @@ def export_trial(
         document["provenance"]["estimate"] = likely.estimate
         if likely.differs:
             header += f"# Chosen by estimate: {likely.describe()}.\n"
+    if together > 1:
+        members = _best_with(study, trial, together)
+        numbers = ", ".join(str(member.number) for member in members)
+        header += f"# Its members are the trials {numbers}: one model can be made of them all.\n"
+        document["members"] = [
+            {"trial": member.number, "seed": seed_of(member), "config": _config(member, spec)} for member in members
+        ]
     where = f'study "{study.study_name}": trial {trial.number}'
     return f"{header}\n{_as_toml(document, spec, where)}"
 
@@ -100,6 +110,18 @@ def _choose(study: optuna.Study, number: int | None, by: str | None) -> FrozenTr
         )
     losses = _losses(study, best)
     return best[int((losses if by is None or by == COMPROMISE else losses[:, [names.index(by)]]).sum(axis=1).argmin())]
+
+
+def _best_with(study: optuna.Study, chosen: FrozenTrial, count: int) -> list[FrozenTrial]:
+    """Returns a trial and the best of the others, so many in all."""
+    where = f'study "{study.study_name}": --ensemble'
+    metrics = metrics_of(study)
+    if len(metrics) > 1:
+        raise StudyError(f"{where}: needs a single direction; got {len(metrics)}. Leave it out.")
+    others = [trial for trial in rank(study.get_trials(deepcopy=False), metrics) if trial.number != chosen.number]
+    if len(others) + 1 < count:
+        raise StudyError(f"{where}: must be at most the number of COMPLETE trials, {len(others) + 1}; got {count}. Lower it.")
+    return [chosen, *others[: count - 1]]
 
 
 def _losses(study: optuna.Study, front: Sequence[FrozenTrial]) -> NDArray[np.float64]:
@@ -167,13 +189,16 @@ def _as_toml(document: Mapping[str, Any], spec: StudySpec | None, where: str) ->
         StudyError: It holds what TOML cannot: text that UTF-8 cannot, or tables within tables without end.
     """
     try:
-        config = document["config"]
-        environment = sorted(variables_in(config) & set(spec.environment)) if spec is not None else []
+        config, members = document["config"], document.get("members", [])
+        environment = sorted(variables_in({"": [config, *members]}) & set(spec.environment)) if spec is not None else []
         top: dict[str, Any] = {"environment": environment} if environment else {}
         if none := list(_none_in(config)):
             top["none"] = none
         provenance = _without_none(document["provenance"], fill=False)
-        text = tomli_w.dumps({**top, "config": _without_none(config, fill=True), "provenance": provenance})
+        tables = {"config": _without_none(config, fill=True), "provenance": provenance}
+        if members:
+            tables["members"] = [_member(member) for member in members]
+        text = tomli_w.dumps({**top, **tables})
         text.encode()
     except (RecursionError, UnicodeEncodeError, TypeError, ValueError) as error:
         reason = "too many tables within tables" if isinstance(error, RecursionError) else one_line(error)
@@ -181,6 +206,12 @@ def _as_toml(document: Mapping[str, Any], spec: StudySpec | None, where: str) ->
             f"{where}: must be such that TOML can hold it; got: {reason}. Name another one with --trial."
         ) from None
     return text
+
+
+def _member(member: Mapping[str, Any]) -> dict[str, Any]:
+    none = list(_none_in(member["config"]))
+    kept = {**member, "config": _without_none(member["config"], fill=True)}
+    return {key: value for key, value in {**kept, "none": none}.items() if value not in (None, [])}
 
 
 def _none_in(value: Any, place: tuple[str | int, ...] = ()) -> Iterator[list[str | int]]:

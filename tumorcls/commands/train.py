@@ -32,9 +32,13 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
     With the trial's own seed this is the trial over again; its scores, if the file names them, should come back. Its validation
     images then choose the temperature of its probabilities and the confidence below which it answers "uncertain"; with --final
     the second model, which has trained on these images, takes both over.
+
+    A file with members, from `search export --ensemble`, is trained member by member. Then the weights of those are averaged
+    that make the average better on validation images.
     """
     from tumorcls.cache.folder import cache_folder
     from tumorcls.config.file import check_seed, read_config
+    from tumorcls.errors import ConfigError
     from tumorcls.model.backend import select_backend
     from tumorcls.objective import package_versions
 
@@ -44,11 +48,14 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
         chosen_seed = check_seed(file.provenance.get("seed", 0), f"{config_file}: provenance.seed")
     else:
         chosen_seed = check_seed(seed, "--seed")
+    if file.members and seed is not None:
+        raise ConfigError(f"--seed: a file with members has the seed of each; got {seed}. Leave it out.")
     select_backend()
     from tumorcls.config.variables import written_parts
     from tumorcls.model.model_file import check_exported
     from tumorcls.model.saved_model import SavedModel, check_target
     from tumorcls.training.measured_with import describe_change
+    from tumorcls.training.soup import cook, cook_final
     from tumorcls.training.trainer import Trainer
     from tumorcls.training.validation import Epoch, describe_scores
 
@@ -64,13 +71,16 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
     def on_epoch_end(epoch: Epoch) -> None:
         click.echo(f"epoch {epoch.number + 1}/{config.epochs}  loss {epoch.loss:.3f}  {describe_scores(epoch.scores)}")
 
-    fitted = trainer.fit(config, chosen_seed, on_epoch_end)
+    soup = cook(trainer, file.members, click.echo) if file.members else None
+    if soup is not None:
+        click.echo(soup.describe())
+    fitted = trainer.fit(config, chosen_seed, on_epoch_end) if soup is None else soup.fitted
     calibration = trainer.calibrate(fitted, max_error)
     click.echo(_describe(calibration))
     scores = dict(fitted.scores)
     if final:
         click.echo("Once more, on training and validation images.")
-        fitted = trainer.fit(config, chosen_seed, on_epoch_end, final=True)
+        fitted = trainer.fit(config, chosen_seed, on_epoch_end, final=True) if soup is None else cook_final(trainer, soup)
     parts: tuple[Part, ...] = ("train", "validation")
     provenance = {
         "exported": file.provenance,
@@ -81,6 +91,7 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
         "validation": scores,
         **{f"{part}_images": trainer.images(part, config.image_size).class_counts() for part in parts},
         "trained_on": "training and validation images" if final else "training images",
+        **({"averaged": ", ".join(f"{member.name} x {count}" for member, count in soup.counts)} if soup is not None else {}),
         **package_versions(),
     }
     network = fitted.classifier(calibration.temperature)

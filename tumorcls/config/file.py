@@ -21,6 +21,21 @@ _MAX_INTEGER = 2**63 - 1  # of TOML
 
 
 @dataclass(frozen=True)
+class Member:
+    """One of several runs that one model is made of.
+
+    Attributes:
+        config: What is trained.
+        seed: Of the run.
+        name: What it is called, for messages.
+    """
+
+    config: TrainConfig
+    seed: int
+    name: str
+
+
+@dataclass(frozen=True)
 class ConfigFile:
     """A config file.
 
@@ -28,11 +43,13 @@ class ConfigFile:
         config: Its table `config`, checked, its environment variables expanded.
         written: The table as it is written; a value that the file says is none is None.
         provenance: The table `provenance`; empty where there is none.
+        members: Its tables `members`, of which one model is to be made; empty where there are none.
     """
 
     config: TrainConfig
     written: Mapping[str, Any]
     provenance: Mapping[str, Any]
+    members: tuple[Member, ...] = ()
 
 
 def read_config(path: Path) -> ConfigFile:
@@ -54,7 +71,7 @@ def read_config(path: Path) -> ConfigFile:
     for place in _listed(path, document):
         _set_none(path, written, place)
     config = TrainConfig.parse(expand(written, os.environ, allowed, f"{path}: config"), where=str(path))
-    return ConfigFile(config, written, provenance)
+    return ConfigFile(config, written, provenance, _members(path, document, allowed, config))
 
 
 def check_seed(seed: object, where: str) -> int:
@@ -66,6 +83,29 @@ def check_seed(seed: object, where: str) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= _MAX_INTEGER:
         raise ConfigError(f"{where}: must be a whole number from 0 to 2**63 - 1; got {short(seed)}. Change it, or use --seed.")
     return seed
+
+
+_ALIKE = ("data", "split", "weights", "image_size", "trainable_from", "batch_norm", "views", "noises")
+"""Fields in which members agree, so that their weights have the same meaning and their scores the same images."""
+
+
+def _members(path: Path, document: Mapping[str, Any], allowed: list[str], config: TrainConfig) -> tuple[Member, ...]:
+    tables = document.get("members", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ConfigError(f"{path}: members: must be tables; got {short(tables)}. Export the file again.")
+    found = []
+    for index, table in enumerate(tables):
+        where = f"{path}: members[{index}]"
+        if not isinstance(table.get("config"), dict):
+            raise ConfigError(f"{where}: must have a table config; got {short(table)}. Export the file again.")
+        parsed = TrainConfig.parse(expand(table["config"], os.environ, allowed, f"{where}.config"), where=where)
+        for field in _ALIKE:
+            if (got := getattr(parsed, field)) != (wanted := getattr(config, field)):
+                rule = f"{where}.config.{field}: members of one model must have the same; got {short(got)} and {short(wanted)}"
+                raise ConfigError(f"{rule}. Remove this member.")
+        name = f"trial {table['trial']}" if isinstance(table.get("trial"), int) else f"member {index}"
+        found.append(Member(parsed, check_seed(table.get("seed", 0), f"{where}.seed"), name))
+    return tuple(found)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

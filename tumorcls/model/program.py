@@ -166,6 +166,19 @@ class TrainingProgram:
         self._head.kernel.assign(kernel)
         self._head.bias.assign(bias)
 
+    def weights(self) -> list[NDArray[Any]]:
+        """Returns what a prediction is made with: the weights of the network, averages of them where it keeps some."""
+        return [ops.convert_to_numpy(variable) for variable in self._predicts_with]
+
+    def set_weights(self, weights: Sequence[NDArray[Any]]) -> None:
+        """Has predictions made with other weights, of a program of the same network; to train on from there makes no sense."""
+        for variable, value in zip(self._predicts_with, weights, strict=True):
+            variable.assign(value)
+
+    @property
+    def _predicts_with(self) -> list[Any]:
+        return [variable for variable in self._model.variables if np.issubdtype(variable.dtype, np.floating)]
+
     def set_learning_rate(self, learning_rate: float) -> None:
         """Sets the optimizer's learning rate for the steps that follow."""
         self._optimizer.learning_rate = learning_rate

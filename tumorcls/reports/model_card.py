@@ -106,6 +106,7 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str) -> str:
         identity=[
             ("Weights", _cell(model.sha256)),
             *hashes,
+            *((("Averaged weights of", _cell(provenance["averaged"])),) if "averaged" in provenance else ()),
             *((f"Made with {package}", version) for package, version in provenance.items() if package in _PACKAGES),
         ],
         exported=[(words(key), _value(value)) for key, value in exported.items() if not isinstance(value, Mapping | list)]

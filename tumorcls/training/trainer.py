@@ -21,7 +21,7 @@ from tumorcls.training.checkpoint import Checkpoints
 from tumorcls.training.device_cache import DeviceCache
 from tumorcls.training.features import Features
 from tumorcls.training.measured_with import fingerprint
-from tumorcls.training.validation import Epoch, Validation
+from tumorcls.training.validation import Epoch, Measured, Validation
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,10 @@ class Trainer:
             on_epoch_end(epochs[-1])
         seconds = Seconds(training, validating, perf_counter() - started)
         return Fitted(program, config, tuple(epochs), seconds, validation.images if validation else None)
+
+    def measure(self, fitted: Fitted) -> Measured:
+        """Returns how well the weights that a run's program has now do, on what that run was measured on at its end."""
+        return self._validation(fitted.config).measure(fitted.program, fitted.config, final=True)
 
     def calibrate(self, fitted: Fitted, max_error: float = MAX_ERROR) -> Calibration:
         """Chooses temperature and threshold of a run just fitted (not a final one) on clean validation images."""

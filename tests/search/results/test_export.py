@@ -164,3 +164,22 @@ def test_where_both_are_one_trial_nothing_is_said(write, search, tmp_path):
     study.add_trial(optuna.create_trial(value=0.9, params={"x": 4.0}, distributions=space))
     done = search("export", write(), "-o", "best.toml", "--best", "estimate")
     assert (tomllib.loads(Path("best.toml").read_text())["provenance"]["trial"], done.stderr) == (22, "")
+
+
+def test_the_best_trials_as_members_of_one_model(study, write):
+    path = write(study={"environment": '["DATA"]'}, objective={"data": '"${DATA:-here}"'})
+    document = tomllib.loads(export_trial(study, load(path), URL, together=2))
+    assert document["environment"] == ["DATA"]
+    assert document["provenance"]["trial"] == 1
+    configs = [{"data": "${DATA:-here}", **study.trials[number].params} for number in (1, 2)]
+    assert document["members"] == [{"trial": n, "seed": 5, "config": config} for n, config in zip((1, 2), configs, strict=True)]
+    with pytest.raises(StudyError, match=r"--ensemble: must be at most the number of COMPLETE trials, 3; got 4\. Lower it\."):
+        export_trial(study, load(path), URL, together=4)
+    chosen = tomllib.loads(export_trial(study, load(path), URL, 0, together=2))
+    assert [member["trial"] for member in chosen["members"]] == [0, 1], "the one that was named comes first"
+
+
+def test_what_a_member_does_not_have_is_on_record(study, write):
+    study.add_trial(optuna.trial.create_trial(value=9.0, user_attrs={CONFIG_KEY: {"a": None, "b": [1, None]}, SEED_KEY: 1}))
+    document = tomllib.loads(export_trial(study, load(write()), URL, together=2))
+    assert document["members"][0] == {"trial": 4, "seed": 1, "none": [["a"], ["b", 1]], "config": {"b": [1, ""]}}

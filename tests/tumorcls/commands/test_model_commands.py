@@ -59,6 +59,37 @@ def run(command, *arguments):
     return CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
+def write_members(path, *configs, **provenance):
+    members = [{"trial": number, "seed": number, "config": config} for number, config in enumerate(configs, start=7)]
+    path.write_text(tomli_w.dumps({"config": configs[0], "provenance": {"seed": 7, **provenance}, "members": members}))
+    return path
+
+
+def test_a_file_with_members_becomes_one_model(workplace, make_config, monkeypatch, tmp_path):
+    monkeypatch.setenv("TUMORCLS_CACHE", str(workplace[0] / "cache"))
+    configs = [make_config(learning_rate=rate).model_dump(mode="json") for rate in (0.01, 0.003)]
+    file = write_members(tmp_path / "best.toml", *configs)
+    out = run(train.command, "--config", file, "-o", tmp_path / "model.keras").output
+    assert "member 1/2, trial 7: robust_f1 " in out
+    assert "member 2/2, trial 8: robust_f1 " in out
+    assert "The averaged weights of trial " in out or "No average is better on validation images than trial " in out
+    assert "trial " in load_model(tmp_path / "model.keras").provenance["averaged"]
+
+
+def test_members_that_make_no_one_model_are_refused(make_config, tmp_path):
+    config = make_config().model_dump(mode="json")
+    file = write_members(tmp_path / "best.toml", config, {**config, "image_size": 64})
+    with pytest.raises(
+        ConfigError, match=r"members\[1\]\.config\.image_size: members of one model must have the same; got 64 and 32"
+    ):
+        run(train.command, "--config", file)
+    with pytest.raises(ConfigError, match=r"--seed: a file with members has the seed of each; got 3\. Leave it out\."):
+        run(train.command, "--config", write_members(tmp_path / "best.toml", config, config), "--seed", 3)
+    (tmp_path / "best.toml").write_text(tomli_w.dumps({"config": config, "members": [{"trial": 1}]}))
+    with pytest.raises(ConfigError, match=r"members\[0\]: must have a table config"):
+        run(train.command, "--config", tmp_path / "best.toml")
+
+
 def test_train_says_what_it_does(workplace, pretrained):
     folder, done = workplace
     assert done.exit_code == 0
