@@ -59,6 +59,7 @@ def worth(monkeypatch, trainer, values):
 
     class FakeTrainer:
         def fit(self, config, seed, on_epoch_end, *, final=False):
+            programs[seed].value = float(seed)
             return Fitted(programs[seed], config, {"robust_f1": values[seed]})
 
         def measure(self, fitted):
