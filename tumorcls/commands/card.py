@@ -12,9 +12,17 @@ _FILE = click.Path(path_type=Path)
 @click.command("card")
 @click.argument("model_file", metavar="MODEL.keras", type=_FILE)
 @click.argument("evaluation_file", metavar="EVALUATION.json", type=_FILE)
+@click.option(
+    "--external",
+    "external_files",
+    type=_FILE,
+    multiple=True,
+    metavar="EVALUATION.json",
+    help="Of the same model on other data (`tumorcls evaluate --data`); repeatable.",
+)
 @click.option("-o", "--output", type=_FILE, default=Path("card.md"), show_default=True, help="Markdown file to write.")
 @click.option("--html", type=_FILE, help="Write it as a page too, which opens offline.")
-def command(model_file: Path, evaluation_file: Path, output: Path, html: Path | None) -> None:
+def command(model_file: Path, evaluation_file: Path, external_files: tuple[Path, ...], output: Path, html: Path | None) -> None:
     """Write a model card from a model and the JSON that `tumorcls evaluate MODEL.keras -o` wrote of it.
 
     It names data and split by their hashes, the search, every setting, clean and noisy results with intervals for each class,
@@ -31,7 +39,8 @@ def command(model_file: Path, evaluation_file: Path, output: Path, html: Path | 
     from tumorcls.reports.model_card import render_page, write_card
 
     model = load_model(model_file)
-    card = write_card(model, Evaluation.read(evaluation_file), model_file.stem)
+    externals = [Evaluation.read(file) for file in external_files]
+    card = write_card(model, Evaluation.read(evaluation_file), model_file.stem, externals)
     write_whole(output, card)
     tell_written(output, f"Wrote {output}.")
     if html:

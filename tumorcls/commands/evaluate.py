@@ -21,7 +21,16 @@ _FILE = click.Path(path_type=Path)
 @click.option("-o", "--output", type=_FILE, help="Write the evaluation as JSON.")
 @click.option("--html", type=_FILE, help="Write it as one page with plots that opens offline.")
 @click.option("--reference", type=_FILE, help="JSON of another model's evaluation; errors are given relative to it.")
-@click.option("--data", "folders", multiple=True, metavar="FOLDER", help="Where the data lies, if it was moved; repeatable.")
+@click.option(
+    "--data",
+    "folders",
+    multiple=True,
+    metavar="DATA",
+    help="Where the model's data lies, if it was moved, or other data: folders or tables; repeatable.",
+)
+@click.option(
+    "--trained-on", multiple=True, metavar="DATA", help="Where the model's data lies, if --data is other data; repeatable."
+)
 @click.option("--clean-only", is_flag=True, help="Leave noise and corruptions out.")
 @UNSEEN
 def command(
@@ -30,26 +39,28 @@ def command(
     html: Path | None,
     reference: Path | None,
     folders: tuple[str, ...],
+    trained_on: tuple[str, ...],
     clean_only: bool,
     unseen: str,
 ) -> None:
-    """Measure a model on the test part of the data that it was trained on. For research and education only.
+    """Measure a model on the test part of its data, or on other data. For research and education only.
 
     Intervals are 95% bootstrap intervals over groups of near-duplicates, not over images. The split must be the one of the
     training: if files were added or changed since, the command says so and stops. Where they lie and how they are called does
     not matter; name each folder of data that was moved with --data.
 
+    Other data than the model's own in --data is measured whole, but for the images whose picture or patient the model may
+    have seen: they are counted and left out, and the scores with them stand beside.
+
     The noises are those that chose the model. Apart from them stand corruptions that neither its training nor its
     search has seen: blur, motion, contrast, brightness, gamma, resolution, compression, ghosts and uneven fields.
     """
     from tumorcls.cache.folder import cache_folder
-    from tumorcls.data.dataset import load_part
-    from tumorcls.data.prepare import prepare
-    from tumorcls.errors import DataError
     from tumorcls.files import check_writable, open_file_of
     from tumorcls.model.backend import select_backend
 
     select_backend()
+    from tumorcls.commands._measured_images import measured_images, with_all
     from tumorcls.commands.streams import tell_written
     from tumorcls.evaluation.evaluate import evaluate_model
     from tumorcls.evaluation.record import Evaluation
@@ -62,17 +73,10 @@ def command(
             check_writable(path)
     model = load_model(model_file)
     against = Evaluation.read(reference) if reference else None
-    config = model.config.model_copy(update={"data": folders}) if folders else model.config
-    prepared = prepare(config.data, config.split, cache_folder())
-    for note in prepared.manifest.notes():
+    measured = measured_images(model, folders, trained_on, cache_folder())
+    for note in measured.manifest.notes():
         click.echo(f"note: {note}", err=True)
-    trained_on = model.provenance.get("split_sha256", "none on record")
-    if prepared.split_sha256 != trained_on:
-        raise DataError(
-            f"{', '.join(map(shown, config.data))}: the split must be the one of the training ({trained_on[:12]}); "
-            f"got {prepared.split_sha256[:12]}. Restore the files, name their folders with --data, or train again."
-        )
-    test = load_part(prepared, "test", model.config.image_size, cache_folder())
+    test = measured.images
     plan = plan_of(model.config, model.calibration.threshold, unseen, clean_only=clean_only)
     evaluation = evaluate_model(
         model.predict,
@@ -81,14 +85,14 @@ def command(
         name=model_file.stem,
         provenance={
             "model_sha256": model.sha256,
-            "manifest_sha256": prepared.manifest.sha256,
-            "split_sha256": prepared.split_sha256,
-            "sources": ", ".join(sorted({entry.source for entry in prepared.manifest.entries})),
-            "patients": "named" if any(entry.patient for entry in prepared.manifest.entries) else "not named",
+            **measured.provenance(),
             "evaluated": date.today().isoformat(),
         },
         on_condition=lambda noise, severity: click.echo(f"  {noise} {severity}/5", err=True),
     )
+    if measured.external is not None:
+        everything = measured.external.images(measured.external.usable, model.config.image_size, cache_folder())
+        evaluation = with_all(evaluation, measured.external, model.predict, everything)
     if against is not None:
         from tumorcls.evaluation.robustness import compare
 
@@ -114,7 +118,8 @@ def _print(evaluation: "Evaluation", *, to_stderr: bool = False) -> None:
 
     console = Console(stderr=to_stderr)
     clean = evaluation.clean
-    title = Text(f"{shown(evaluation.name)} on the test part, clean", style="italic")
+    where = "the test part" if evaluation.external is None else evaluation.provenance.get("sources", "other data")
+    title = Text(f"{shown(evaluation.name)} on {where}, clean", style="italic")
     by_class = Table("class", "precision", "recall", "F1", "images", title=title)
     confusion = Table("true \\ predicted", title="Confusion matrix")
     for name in evaluation.classes:
@@ -128,6 +133,10 @@ def _print(evaluation: "Evaluation", *, to_stderr: bool = False) -> None:
     console.print(by_class)
     console.print(f"accuracy {clean.accuracy}   macro-F1 {clean.macro_f1}   calibration error {clean.calibration_error}")
     console.print(confusion)
+    if evaluation.external is not None:
+        console.print(evaluation.external.sentence(), soft_wrap=True)
+        all_of_it = evaluation.external.with_seen
+        console.print(f"with them: accuracy {all_of_it.accuracy}   macro-F1 {all_of_it.macro_f1}", soft_wrap=True)
     for measured, noises in (
         ("Macro-F1 under noise", evaluation.noises),
         ("Macro-F1 under what it has never seen", evaluation.unseen_kinds),

@@ -15,6 +15,7 @@ from tumorcls.cache.arrays import ArrayCache, Rows, content_key
 from tumorcls.data.fingerprint import hash_pixels
 from tumorcls.data.images import PIXELS_VERSION, Pixels, fit_square, read_image
 from tumorcls.data.manifest import Entry
+from tumorcls.data.parts import class_index
 from tumorcls.data.prepare import PreparedData
 from tumorcls.data.split import split_groups
 from tumorcls.errors import DataError
@@ -117,10 +118,25 @@ def load_part(prepared: PreparedData, part: Part, image_size: int, cache: Path) 
             "Add images, or give the part a larger fraction in [objective.split]."
         )
     entries = [prepared.manifest.entries[i] for i in indices]
-    images = load_images(entries, image_size, ArrayCache(cache))
+    return image_set(entries, prepared.groups[indices], prepared.classes, image_size, ArrayCache(cache))
+
+
+def image_set(
+    entries: Sequence[Entry], groups: NDArray[np.int64], classes: tuple[str, ...], size: int, cache: ArrayCache
+) -> ImageSet:
+    """Loads images of a manifest; see `load_images`.
+
+    Args:
+        entries: The n images; each has one of the classes.
+        groups: (n,) what must be resampled together.
+        classes: Class names in the order of their indices.
+        size: Side of the squares in pixels.
+        cache: Keeps the decoded images.
+    """
+    labels = np.array([class_index(entry.label, classes) for entry in entries], dtype=np.int64)
     keys = tuple(entry.pixel_sha256 for entry in entries)
     names = tuple(f"{entry.source}/{entry.name}" for entry in entries)
-    return ImageSet(images, labels, prepared.groups[indices], prepared.classes, keys, _key(entries, image_size), names)
+    return ImageSet(load_images(entries, size, cache), labels, groups, classes, keys, _key(entries, size), names)
 
 
 def load_images(entries: Sequence[Entry], size: int, cache: ArrayCache) -> Rows:

@@ -53,7 +53,7 @@ def assign(entries: Sequence[Entry], groups: Groups, settings: SplitSettings) ->
     top = top[groups.split]  # of each image's group
     usable = _usable(entries, groups, settings) & np.array([name != "left_out" for name in given])
     parts = np.full(len(entries), "left_out", dtype="<U10")
-    parts[(rank == _TEST) & _has_class(entries, settings)] = "test"
+    parts[(rank == _TEST) & has_class(entries, settings)] = "test"
     parts[usable & (rank == _VALIDATION) & (top == _VALIDATION)] = "validation"
     has_test = settings.official_test or bool((rank == _TEST).any())
     has_validation = bool((rank == _VALIDATION).any())
@@ -94,13 +94,14 @@ def class_index(label: str, classes: tuple[str, ...]) -> int:
     return classes.index(label)
 
 
-def _has_class(entries: Sequence[Entry], settings: SplitSettings) -> Mask:
+def has_class(entries: Sequence[Entry], settings: SplitSettings) -> Mask:
+    """Marks the images whose label is a class; an untyped tumour is one for a binary study alone."""
     return np.array([settings.binary or entry.label != UNTYPED_TUMOR for entry in entries])
 
 
 def _usable(entries: Sequence[Entry], groups: Groups, settings: SplitSettings) -> Mask:
     """Marks the images that policies let into training, validation or a test part of our own."""
-    usable = _has_class(entries, settings)
+    usable = has_class(entries, settings)
     if settings.conflicts == "leave-out":
         usable &= ~np.isin(groups.images, conflicting_groups(entries, groups.images, settings.binary))
     sizes = np.bincount(groups.images, minlength=len(entries))[groups.images]

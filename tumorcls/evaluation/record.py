@@ -9,6 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from tumorcls.errors import DataError, one_line, reason
 from tumorcls.evaluation.bootstrap import Estimate, Finite
+from tumorcls.evaluation.external import External
 from tumorcls.evaluation.metrics import Bin
 from tumorcls.evaluation.mistakes import Mistake
 from tumorcls.evaluation.selective import Selective
@@ -129,6 +130,7 @@ class Evaluation:
         selective: What it is worth that the model may say nothing; None where that was not measured.
         unseen: Scores per corruption and severity, in that order, of what neither the training nor the search knows.
         unseen_summary: Of `unseen`; None where nothing of that was measured.
+        external: Of other data than the model's own, what was left out of it; None for the model's own test part.
     """
 
     name: _Name
@@ -149,6 +151,7 @@ class Evaluation:
     selective: Selective | None = None
     unseen: tuple[Condition, ...] = ()
     unseen_summary: Summary | None = None
+    external: External | None = None
 
     @property
     def noises(self) -> tuple[str, ...]:
@@ -217,6 +220,9 @@ def _contradictions(evaluation: Evaluation) -> Iterator[str]:
     classes, images = len(evaluation.classes), len(evaluation.labels)
     if not images or len(evaluation.groups) != images or not _indices(evaluation.labels, classes):
         yield "labels and groups: must name a class and a group of each image"
+    external = evaluation.external
+    if external is not None and external.images != images + external.left_out:
+        yield "external: must count the images that were measured and those that were left out"
     if len(set(evaluation.classes)) != classes:
         yield "classes: must differ"
     yield from _wrong_conditions("noisy", evaluation.noisy, evaluation.summary, tuple(NOISES))

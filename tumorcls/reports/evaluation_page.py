@@ -8,6 +8,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from tumorcls.cache.arrays import Rows
+from tumorcls.evaluation.external import score_rows
 from tumorcls.evaluation.metrics import guessing_f1
 from tumorcls.evaluation.mistakes import Mistake
 from tumorcls.evaluation.record import Condition, Evaluation, RelativeError, Scores
@@ -56,6 +57,7 @@ def render_page(evaluation: Evaluation, images: Rows | None = None, reference: E
         mistakes=[(mistake, _picture(mistake, images, evaluation.noise_seed)) for mistake in evaluation.mistakes],
         conditions=[("Clean", "", *_row(evaluation.clean)), *map(_condition, evaluation.noisy)],
         unseen_conditions=list(map(_condition, evaluation.unseen)),
+        external=score_rows(evaluation) if evaluation.external else [],
         method=list(_method(evaluation)),
     )
 

@@ -35,6 +35,8 @@ _OF_PEOPLE = (
 )
 """What is asked of images of people, and not of generated ones."""
 
+_ELSEWHERE = "Does it hold on data of another hospital?"
+
 _CLAIM = (
     ("What is it for, and what not?", "above"),
     ("How were images prepared?", "decoded, padded to a square, resized; tumorcls audit lists what was left out"),
@@ -44,7 +46,7 @@ _CLAIM = (
     ("How sure are the results?", "95% intervals, above"),
     ("How robust is it?", "under simulated noise and artefacts, above; under real ones, open"),
     ("Can its answers be explained?", "by class activation maps, which were not validated"),
-    ("Does it hold on data of another hospital?", "open: not tested"),
+    (_ELSEWHERE, "open: not tested"),
     ("Is it as good as people?", "open: not compared"),
     ("Can it be made again?", "code, settings, seed and fingerprints are on this card"),
 )
@@ -70,27 +72,23 @@ _TRAINING = (
 _PACKAGES = ("tumorcls", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy")
 
 
-def write_card(model: SavedModel, evaluation: Evaluation, name: str) -> str:
+def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: Sequence[Evaluation] = ()) -> str:
     """Returns the card as Markdown (CommonMark with tables).
 
     Args:
         model: From `tumorcls.model.saved_model.load_model`.
         evaluation: Of the same model, on its test part.
         name: Of the model, for people.
+        externals: Of the same model, on other data.
 
     Raises:
-        DataError: The evaluation is of another model or of another split.
+        DataError: An evaluation is of another model or of other data than it must be.
     """
-    if evaluation.provenance.get("model_sha256") != model.sha256:
-        raise DataError(
-            f"evaluation: must be of this model ({model.sha256[:12]}); "
-            f"got {evaluation.provenance.get('model_sha256', 'none')[:12]}. Run `tumorcls evaluate` on it."
-        )
-    if evaluation.classes != model.classes:
-        raise DataError(
-            f"evaluation: must have the model's classes ({', '.join(model.classes)}); "
-            f"got {', '.join(evaluation.classes)}. Run `tumorcls evaluate` on it."
-        )
+    for one in (evaluation, *externals):
+        _check_model(one, model)
+    if evaluation.external is not None or any(one.external is None for one in externals):
+        rule = "the first must be of the model's own test part, those of --external of other data"
+        raise DataError(f"evaluation: {rule}; got another. Run `tumorcls evaluate` without --data for the first.")
     provenance, config = model.provenance, {**model.config.model_dump(mode="json"), **model.written}
     exported, data = provenance.get("exported"), config["data"]
     hashes = [(words(key), _cell(provenance[key])) for key in ("manifest_sha256", "split_sha256") if key in provenance]
@@ -125,7 +123,8 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str) -> str:
         relative_unseen=_relative(relative.unseen if relative else ()),
         generated=generated,
         several_sources=not isinstance(data, str) and len(data) > 1,
-        claim=[*(() if generated else _OF_PEOPLE), *_CLAIM],
+        externals=[_external(one) for one in externals],
+        claim=[*(() if generated else _OF_PEOPLE), *((asked, _answer(asked, said, externals)) for asked, said in _CLAIM)],
         classes=[words(label) for label in model.classes],
         by_class=[
             (words(label), sum(clean.confusion[i]), clean.recall[i], number(clean.precision[i]), number(clean.f1[i]))
@@ -136,6 +135,31 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str) -> str:
         recalls=[(words(noise), *evaluation.under(noise)[-1].scores.recall) for noise in evaluation.noises],
     )
     return f"{card}\n"
+
+
+def _check_model(evaluation: Evaluation, model: SavedModel) -> None:
+    if evaluation.provenance.get("model_sha256") != model.sha256:
+        raise DataError(
+            f"evaluation: must be of this model ({model.sha256[:12]}); "
+            f"got {evaluation.provenance.get('model_sha256', 'none')[:12]}. Run `tumorcls evaluate` on it."
+        )
+    if evaluation.classes != model.classes:
+        raise DataError(
+            f"evaluation: must have the model's classes ({', '.join(model.classes)}); "
+            f"got {', '.join(evaluation.classes)}. Run `tumorcls evaluate` on it."
+        )
+
+
+def _answer(asked: str, said: str, externals: Sequence[Evaluation]) -> str:
+    return "on other data: above" if externals and asked == _ELSEWHERE else said
+
+
+def _external(evaluation: Evaluation) -> tuple[object, ...]:
+    """Returns a row of other data: what it is, how much of it was measured and left out, and macro-F1 without and with that."""
+    external = evaluation.external
+    assert external is not None, "checked when the card was asked for"
+    shares = (evaluation.clean.macro_f1, external.with_seen.macro_f1)
+    return evaluation.provenance.get("sources", "not on record"), len(evaluation.labels), external.left_out, *shares
 
 
 def render_page(card: str, name: str) -> str:

@@ -11,8 +11,10 @@ import pytest
 import tomli_w
 from click.testing import CliRunner
 
+from tests.tumorcls.pictures import blob
 from tumorcls import DISCLAIMER
 from tumorcls.commands import baseline, card, evaluate, predict, train
+from tumorcls.data.prepare import prepare
 from tumorcls.errors import ConfigError, DataError
 from tumorcls.model import saved_model
 from tumorcls.model.saved_model import load_model
@@ -151,7 +153,7 @@ def test_evaluate_wants_the_split_of_the_training(workplace, images):
 
 
 @pytest.mark.usefixtures("loaded_once")
-def test_evaluate_finds_data_that_was_moved_and_takes_no_other(workplace, images, tmp_path):
+def test_evaluate_finds_data_that_was_moved(workplace, images, tmp_path):
     folder, _ = workplace
     moved = tmp_path / "elsewhere" / "anything"
     shutil.copytree(images, moved)
@@ -161,11 +163,56 @@ def test_evaluate_finds_data_that_was_moved_and_takes_no_other(workplace, images
     there = run(evaluate.command, folder / "model.keras", "--clean-only", "--data", moved)
     assert there.exit_code == 0
     assert there.output == here.output
-    next(moved.rglob("*.*")).unlink()
-    with pytest.raises(DataError, match=f"{moved}: the split must be the one of the training"):
-        run(evaluate.command, folder / "model.keras", "--data", moved)
     with pytest.raises(DataError, match="must exist"):
         run(evaluate.command, folder / "model.keras", "--data", tmp_path / "nowhere")
+
+
+@pytest.mark.usefixtures("loaded_once")
+def test_evaluate_leaves_out_of_other_data_what_the_model_may_have_seen(workplace, images, tmp_path):
+    folder, _ = workplace
+    other = tmp_path / "other"
+    for number, path in enumerate(sorted(images.rglob("*.jpg"))):
+        place = other / path.parent.name / f"copy {number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(place), cv2.imread(str(path)))
+    for number in range(8):
+        cv2.imwrite(str(other / "no_tumor" / f"new {number}.png"), blob(900 + number))
+    prepared = prepare([str(images)], load_model(folder / "model.keras").config.split, folder / "cache")
+    learned = prepared.copies.images[np.isin(prepared.parts, ("train", "validation"))]
+    seen = int(np.isin(prepared.copies.images, learned).sum())
+    files = {name: folder / f"other.{name}" for name in ("json", "html", "md")}
+    model = folder / "model.keras"
+    done = run(evaluate.command, model, "--data", other, "-o", files["json"], "--html", files["html"], "--clean-only")
+    everything = len(prepared.parts) + 8
+    told = f"Of {everything} images the model may have seen {seen}, or copies of them, in its training: {seen} are left out."
+    assert told in done.output
+    assert told in files["html"].read_text()
+    written = json.loads(files["json"].read_text())
+    assert len(written["labels"]) == everything - seen
+    assert written["external"]["images"] == everything
+    both = [written["clean"]["macro_f1"], written["external"]["with_seen"]["macro_f1"]]
+    assert both[0] != both[1]
+    assert run(evaluate.command, model, "-o", folder / "own.json", "--clean-only").exit_code == 0
+    run(card.command, model, folder / "own.json", "--external", files["json"], "-o", files["md"])
+    shown = [f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})" for one in both]
+    assert f"| other | {everything - seen} | {seen} | {shown[0]} | {shown[1]} |" in files["md"].read_text()
+    assert "open: not tested" not in files["md"].read_text()
+    for first, second in ((files["json"], folder / "own.json"), (files["json"], files["json"])):
+        with pytest.raises(DataError, match="the first must be of the model's own test part"):
+            run(card.command, model, first, "--external", second, "-o", files["md"])
+
+
+@pytest.mark.usefixtures("loaded_once")
+def test_other_data_needs_the_models_own(workplace, images, tmp_path):
+    folder, _ = workplace
+    (tmp_path / "other" / "no_tumor").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "other" / "no_tumor" / "a.png"), blob(900))
+    arguments = (evaluate.command, folder / "model.keras", "--clean-only", "--data", tmp_path / "other")
+    with pytest.raises(DataError, match="data is compared with the model's own, which must be there"):
+        run(*arguments, "--trained-on", tmp_path / "gone")
+    moved = tmp_path / "moved"
+    shutil.copytree(images, moved)
+    assert "Of 1 images the model may have seen 0" in run(*arguments, "--trained-on", moved).output
 
 
 def test_train_chooses_temperature_and_threshold(workplace):
