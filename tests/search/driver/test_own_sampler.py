@@ -25,6 +25,7 @@ def drawn(name="demo"):
     return [trial.params["x"] for trial in open_study(f"sqlite:///{name}.db", name).get_trials()]
 
 
+@pytest.mark.slow
 def test_a_study_that_was_interrupted_draws_what_it_would_have_drawn(search, write):
     for name, budgets in {"whole": [5], "parts": [2, 5]}.items():
         path = write(f"{name}.toml", study={"name": f'"{name}"'}, sampler={"target": '"mine:Neighbour"'})
@@ -54,6 +55,7 @@ def test_one_that_remembers_is_kept_for_the_launch(search, write):
     assert drawn("anew") == [0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_it_climbs_a_fidelity(search, write):
     path = write(
         study={"objective": '"objectives:Climbing"', "trials": "6"},
