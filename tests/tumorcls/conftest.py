@@ -55,12 +55,14 @@ def untrained(make_config):
 
     from tumorcls.model.backbone import build_backbone, build_classifier
     from tumorcls.model.calibration import Calibration
+    from tumorcls.model.conformal import ClassSets
     from tumorcls.model.saved_model import SavedModel
 
     keras.utils.set_random_seed(0)
     head = keras.layers.Dense(4)
     head.build((None, 1280))
-    calibration = Calibration(temperature=1.5, threshold=0.6, max_error=0.05, coverage=0.9, error=0.04, images=50)
+    sets = ClassSets(coverage=0.9, cutoff=0.2)
+    calibration = Calibration(temperature=1.5, threshold=0.6, max_error=0.05, coverage=0.9, error=0.04, images=50, sets=sets)
     network = build_classifier(build_backbone(32, "none"), head, 0.3, calibration.temperature)
     return SavedModel(network, CLASSES, make_config(), {"seed": 3, "split_sha256": "abc"}, calibration)
 

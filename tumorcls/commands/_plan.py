@@ -8,6 +8,7 @@ import click
 if TYPE_CHECKING:
     from tumorcls.config.train_config import TrainConfig
     from tumorcls.evaluation.evaluate import Plan
+    from tumorcls.model.calibration import Calibration
 
 _SEVERITIES: dict[str, tuple[int, ...]] = {"all": (1, 2, 3, 4, 5), "middle": (3,), "none": ()}
 
@@ -20,7 +21,7 @@ UNSEEN: Callable[[Any], Any] = click.option(
 )
 
 
-def plan_of(config: "TrainConfig", threshold: float, unseen: str, *, clean_only: bool = False) -> "Plan":
+def plan_of(config: "TrainConfig", calibration: "Calibration", unseen: str, *, clean_only: bool = False) -> "Plan":
     """Returns the noises that chose a model and, apart from them, what neither its training nor its search has seen."""
     from tumorcls.evaluation.evaluate import Plan
     from tumorcls.noise.unseen import unseen_kinds
@@ -29,7 +30,8 @@ def plan_of(config: "TrainConfig", threshold: float, unseen: str, *, clean_only:
     return Plan(
         noises=() if clean_only else config.measured_noises,
         seed=CORRUPTION_SEED,
-        threshold=threshold,
+        threshold=calibration.threshold,
+        sets=None if calibration.sets is None else (calibration.sets.coverage, calibration.sets.cutoff),
         unseen=() if clean_only else unseen_kinds((*config.noises, *config.measured_noises)),
         unseen_severities=_SEVERITIES[unseen],
     )

@@ -59,7 +59,7 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
     network = probe.fitted.classifier(calibration.temperature)
     model = SavedModel(network, probe.config.classes, probe.config, provenance, calibration, written_parts(file.written))
     test = load_part(trainer.prepared, "test", probe.config.image_size, cache_folder())
-    plan = plan_of(probe.config, calibration.threshold, unseen)
+    plan = plan_of(probe.config, calibration, unseen)
     identity = {"model_sha256": model.sha256, "split_sha256": trainer.prepared.split_sha256}
     evaluation = evaluate_model(model.predict, test, plan, name="logistic regression", provenance=identity)
     evaluation.write(output)

@@ -77,7 +77,7 @@ def command(
     for note in measured.manifest.notes():
         click.echo(f"note: {note}", err=True)
     test = measured.images
-    plan = plan_of(model.config, model.calibration.threshold, unseen, clean_only=clean_only)
+    plan = plan_of(model.config, model.calibration, unseen, clean_only=clean_only)
     evaluation = evaluate_model(
         model.predict,
         test,
@@ -137,6 +137,10 @@ def _print(evaluation: "Evaluation", *, to_stderr: bool = False) -> None:
         console.print(evaluation.external.sentence(), soft_wrap=True)
         all_of_it = evaluation.external.with_seen
         console.print(f"with them: accuracy {all_of_it.accuracy}   macro-F1 {all_of_it.macro_f1}", soft_wrap=True)
+    if evaluation.sets is not None:
+        clean_sets = evaluation.sets.rows[0]
+        asked = f"{evaluation.sets.asked:.0%} asked for"
+        console.print(f"sets of classes hold the true one: {clean_sets.coverage}, {asked}; classes in a set {clean_sets.size}")
     for measured, noises in (
         ("Macro-F1 under noise", evaluation.noises),
         ("Macro-F1 under what it has never seen", evaluation.unseen_kinds),

@@ -23,13 +23,18 @@ _FILE = click.Path(path_type=Path)
 @click.option("--overlay", type=_FILE, help="Folder for pictures of what spoke for each answer (class activation maps).")
 @click.option("--threshold", type=click.FloatRange(0, 1), help='Confidence below which the answer is "uncertain".')
 def command(
-    images: tuple[Path, ...], model_file: Path, form: str, output: Path | None, overlay: Path | None, threshold: float | None
+    images: tuple[Path, ...],
+    model_file: Path,
+    form: str,
+    output: Path | None,
+    overlay: Path | None,
+    threshold: float | None,
 ) -> None:
     """Answer for image files and folders. For research and education only, never for diagnosis.
 
     Prints the class, or "uncertain" where the model is less sure than the threshold that its validation images chose, and the
-    calibrated probability of each class. An image that cannot be read gets its error on its own line; the others are answered
-    all the same, and the exit code is 1.
+    calibrated probability of each class, and the classes that cannot be ruled out. An image that cannot be read gets its error
+    on its own line; the others are answered all the same, and the exit code is 1.
     """
     from tumorcls.model.backend import select_backend
 
@@ -37,13 +42,14 @@ def command(
     from tumorcls.commands.streams import tell_written
     from tumorcls.files import write_whole
     from tumorcls.inference.activation_map import Explainer
-    from tumorcls.inference.predict import as_csv, as_json, as_text, find_images, predict_files
+    from tumorcls.inference.predict import Judgement, as_csv, as_json, as_text, find_images, predict_files
     from tumorcls.model.saved_model import load_model
 
     model = load_model(model_file)
     chosen = model.calibration.threshold if threshold is None else threshold
+    judgement = Judgement(chosen, model.calibration.sets)
     paths = list(find_images(images))
-    predictions = predict_files(Explainer(model.network), paths, model.classes, model.config.image_size, chosen)
+    predictions = predict_files(Explainer(model.network), paths, model.classes, model.config.image_size, judgement)
     answers = list(_drawn(predictions, overlay))
     text = {"text": as_text, "csv": as_csv, "json": as_json}[form](answers, model.classes)
     for answer in answers:

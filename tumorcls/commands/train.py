@@ -25,13 +25,21 @@ if TYPE_CHECKING:
     show_default=True,
     help='Share of wrong answers accepted; less sure answers become "uncertain".',
 )
+@click.option(
+    "--coverage",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.9,
+    show_default=True,
+    help="Share of the sets of classes, which predict and serve show, that are to hold the true class.",
+)
 @click.option("--seed", type=int, help="Seed of the run. Default: that of the exported trial, else 0.")
-def command(config_file: Path, output: Path, final: bool, max_error: float, seed: int | None) -> None:
+def command(config_file: Path, output: Path, final: bool, max_error: float, coverage: float, seed: int | None) -> None:
     """Train a model from exactly what a config file says, and save it with its label order inside.
 
     With the trial's own seed this is the trial over again; its scores, if the file names them, should come back. Its validation
-    images then choose the temperature of its probabilities and the confidence below which it answers "uncertain"; with --final
-    the second model, which has trained on these images, takes both over.
+    images then choose the temperature of its probabilities, the confidence below which it answers "uncertain", and the
+    probability from which a class is in its set; with --final the second model, which has trained on these images, takes them
+    over.
 
     A file with members, from `search export --ensemble`, is trained member by member. Then the weights of those are averaged
     that make the average better on validation images.
@@ -75,7 +83,7 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, seed
     if soup is not None:
         click.echo(soup.describe())
     fitted = trainer.fit(config, chosen_seed, on_epoch_end) if soup is None else soup.fitted
-    calibration = trainer.calibrate(fitted, max_error)
+    calibration = trainer.calibrate(fitted, max_error, coverage)
     click.echo(_describe(calibration))
     scores = dict(fitted.scores)
     if final:
@@ -107,7 +115,10 @@ def _recorded(exported: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, 
 
 
 def _describe(calibration: "Calibration") -> str:
+    assert calibration.sets is not None
     return (
         f"On {calibration.images} validation images: temperature {calibration.temperature:.2f}; above confidence "
         f"{calibration.threshold:.3f}, {calibration.coverage:.1%} get an answer and {calibration.error:.1%} of these are wrong."
+        f" Sets of all classes with at least {calibration.sets.cutoff:.3f} are to hold the true one "
+        f"{calibration.sets.coverage:.0%} of the time."
     )

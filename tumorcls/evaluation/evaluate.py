@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tumorcls.data.dataset import ImageSet
 from tumorcls.errors import DataError
-from tumorcls.evaluation import metrics, selective
+from tumorcls.evaluation import metrics, selective, set_coverage
 from tumorcls.evaluation.bootstrap import Resamples, draw_resamples, estimate
 from tumorcls.evaluation.metrics import Floats, Labels
 from tumorcls.evaluation.mistakes import Mistake, find_mistakes, most_confident
@@ -32,6 +32,7 @@ class Plan:
     Attributes:
         noises: Names from `tumorcls.noise.kinds.NOISES`: what the model or its search knows; none measures clean images only.
         severities: From 1 to 5, of each noise.
+        sets: Coverage that sets of classes were asked for, and their cutoff; None where the model has none.
         unseen: What neither knows, see `tumorcls.noise.unseen.unseen_kinds`; measured and summed up apart.
         unseen_severities: From 1 to 5, of each of these.
         seed: Of the corruptions and of the bootstrap.
@@ -44,6 +45,7 @@ class Plan:
     seed: int = 0
     resamples: int = RESAMPLES
     threshold: float | None = None
+    sets: tuple[float, float] | None = None
     unseen: tuple[str, ...] = ()
     unseen_severities: tuple[int, ...] = SEVERITY_LEVELS
 
@@ -132,6 +134,11 @@ def measure(
         selective=None if threshold is None else selective.measure(test.labels, predictions.clean, threshold, resamples),
         unseen=unseen,
         unseen_summary=unseen_summary,
+        sets=None
+        if plan.sets is None
+        else set_coverage.measure(
+            test.labels, predictions.clean, {**predictions.noisy, **predictions.unseen}, *plan.sets, resamples
+        ),
     )
 
 

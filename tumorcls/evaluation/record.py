@@ -13,6 +13,7 @@ from tumorcls.evaluation.external import External
 from tumorcls.evaluation.metrics import Bin
 from tumorcls.evaluation.mistakes import Mistake
 from tumorcls.evaluation.selective import Selective
+from tumorcls.evaluation.set_coverage import SetCoverage, SetScores
 from tumorcls.files import read_whole, write_whole
 from tumorcls.noise.kinds import NOISES
 from tumorcls.noise.severity import KINDS, SEVERITY_LEVELS
@@ -131,6 +132,7 @@ class Evaluation:
         unseen: Scores per corruption and severity, in that order, of what neither the training nor the search knows.
         unseen_summary: Of `unseen`; None where nothing of that was measured.
         external: Of other data than the model's own, what was left out of it; None for the model's own test part.
+        sets: What the model's sets of classes are worth; None where it has none.
     """
 
     name: _Name
@@ -152,6 +154,7 @@ class Evaluation:
     unseen: tuple[Condition, ...] = ()
     unseen_summary: Summary | None = None
     external: External | None = None
+    sets: SetCoverage | None = None
 
     @property
     def noises(self) -> tuple[str, ...]:
@@ -162,6 +165,11 @@ class Evaluation:
     def unseen_kinds(self) -> tuple[str, ...]:
         """Names of the corruptions that were never seen, in the order in which they were measured."""
         return tuple(dict.fromkeys(condition.noise for condition in self.unseen))
+
+    @property
+    def set_rows(self) -> tuple[SetScores, ...]:
+        """What sets of classes are worth, clean images first; nothing where the model has none."""
+        return () if self.sets is None else self.sets.rows
 
     def under(self, noise: str) -> tuple[Condition, ...]:
         """Returns the conditions of one noise, seen or not, by severity."""
@@ -239,6 +247,8 @@ def _contradictions(evaluation: Evaluation) -> Iterator[str]:
             yield "scores.confusion: must count the images"
     if len(evaluation.mistakes) > _MAX_SHOWN or not all(_shown(mistake, classes, images) for mistake in evaluation.mistakes):
         yield f"mistakes: must be at most {_MAX_SHOWN}, of its images, classes and noises"
+    if evaluation.sets is not None and not all(row.noise in (None, *KINDS) for row in evaluation.sets.rows):
+        yield "sets: must name noises"
     relative = (*evaluation.relative.errors, *evaluation.relative.unseen) if evaluation.relative is not None else ()
     if not all(error.noise in (*KINDS, "mean") for error in relative):
         yield "relative: must name noises"

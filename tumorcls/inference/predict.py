@@ -19,7 +19,8 @@ from tumorcls.data.images import fit_square, read_image
 from tumorcls.errors import DataError
 
 if TYPE_CHECKING:
-    from tumorcls.inference.activation_map import Explainer
+    from tumorcls.inference.activation_map import Explained, Explainer
+    from tumorcls.model.conformal import ClassSets
 
 UNCERTAIN = "uncertain"
 """The answer where the model is less sure than its threshold."""
@@ -39,6 +40,7 @@ class Prediction:
         error: Why it could not be read, in one line.
         image: uint8 (size, size, 3), what the network saw; None where the file could not be read.
         activation: The class activation map of the likeliest class, (h, w) in [0, 1].
+        class_set: All classes that cannot be ruled out, the likeliest first; None where the model has no sets.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class Prediction:
     error: str | None = None
     image: NDArray[np.uint8] | None = None
     activation: NDArray[np.float32] | None = None
+    class_set: tuple[str, ...] | None = None
 
 
 def find_images(paths: Iterable[Path]) -> Iterator[Path]:
@@ -71,8 +74,35 @@ def name_answer(probabilities: NDArray[np.float32], classes: Sequence[str], thre
     return answer, dict(zip(classes, probabilities.tolist(), strict=True))
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What is made of a model's probabilities.
+
+    Attributes:
+        threshold: Confidence below which the answer is `UNCERTAIN`.
+        sets: Of the model; None where it has none.
+    """
+
+    threshold: float
+    sets: "ClassSets | None" = None
+
+    def judge(
+        self, explained: "Explained", classes: Sequence[str]
+    ) -> Iterator[tuple[str, dict[str, float], tuple[str, ...] | None]]:
+        """Yields for each image its answer, the probability of each class by name, and its set of classes."""
+        for shares in explained.probabilities:
+            answer, by_name = name_answer(shares, classes, self.threshold)
+            yield answer, by_name, self._class_set(by_name)
+
+    def _class_set(self, by_name: dict[str, float]) -> tuple[str, ...] | None:
+        if self.sets is None:
+            return None
+        ranked = sorted(by_name, key=lambda name: -by_name[name])
+        return tuple(name for name in ranked if by_name[name] >= self.sets.cutoff)
+
+
 def predict_files(
-    explainer: "Explainer", paths: Iterable[Path], classes: Sequence[str], image_size: int, threshold: float
+    explainer: "Explainer", paths: Iterable[Path], classes: Sequence[str], image_size: int, judgement: Judgement
 ) -> Iterator[Prediction]:
     """Answers for files in their order, in batches of bounded memory; a file that cannot be read stops nothing.
 
@@ -81,7 +111,7 @@ def predict_files(
         paths: Image files.
         classes: Class names in the order of the model's probabilities.
         image_size: Side of the model's input in pixels.
-        threshold: Confidence below which the answer is `UNCERTAIN`.
+        judgement: What is made of the probabilities.
     """
     remaining = iter(paths)
     batch_size = max(1, min(_BATCH, _BATCH_PIXELS // image_size**2))
@@ -89,14 +119,15 @@ def predict_files(
         read = [_read(path, image_size) for path in batch]
         images = [image for image in read if isinstance(image, np.ndarray)]
         explained = explainer.explain(np.stack(images)) if images else None
+        judged = judgement.judge(explained, classes) if explained is not None else iter(())
         row = 0
         for path, image in zip(batch, read, strict=True):
             if isinstance(image, str):
                 yield Prediction(path, None, {}, image)
                 continue
             assert explained is not None
-            answer, by_name = name_answer(explained.probabilities[row], classes, threshold)
-            yield Prediction(path, answer, by_name, image=image, activation=explained.maps[row])
+            answer, by_name, class_set = next(judged)
+            yield Prediction(path, answer, by_name, image=image, activation=explained.maps[row], class_set=class_set)
             row += 1
 
 
@@ -107,21 +138,24 @@ def as_text(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
         ranked = sorted(prediction.probabilities.items(), key=lambda pair: -pair[1])
         shares = "  ".join(f"{name} {share:.3f}" for name, share in ranked)
         if prediction.error is None:
-            lines.append(f"{shown(prediction.path)}: {prediction.answer}  ({shares})")
+            named = prediction.class_set
+            not_ruled_out = "" if named is None else f"  not ruled out: {', '.join(named) or 'none'}"
+            lines.append(f"{shown(prediction.path)}: {prediction.answer}  ({shares}){not_ruled_out}")
     return "\n".join([*lines, DISCLAIMER, ""])
 
 
 def as_csv(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
-    """Returns a table with the columns file, answer, one for each class, error and note, the disclaimer.
+    """Returns a table with the columns file, answer, one for each class, set, error and note, the disclaimer.
 
     A file name that a spreadsheet would take for a formula begins with a single quote.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "answer", *classes, "error", "note"])
+    writer.writerow(["file", "answer", *classes, "set", "error", "note"])
     for one in predictions:
         shares = [f"{one.probabilities[name]:.6f}" if one.probabilities else "" for name in classes]
-        writer.writerow([_no_formula(shown(one.path)), one.answer or "", *shares, _no_formula(one.error or ""), DISCLAIMER])
+        error, named = _no_formula(one.error or ""), " ".join(one.class_set or ())
+        writer.writerow([_no_formula(shown(one.path)), one.answer or "", *shares, named, error, DISCLAIMER])
     return text.getvalue()
 
 
@@ -133,7 +167,13 @@ def _no_formula(cell: str) -> str:
 def as_json(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
     """Returns an object with the classes, the disclaimer and the list of answers."""
     answers = [
-        {"file": shown(one.path), "answer": one.answer, "probabilities": one.probabilities, "error": one.error}
+        {
+            "file": shown(one.path),
+            "answer": one.answer,
+            "probabilities": one.probabilities,
+            "set": None if one.class_set is None else list(one.class_set),
+            "error": one.error,
+        }
         for one in predictions
     ]
     return json.dumps({"note": DISCLAIMER, "classes": list(classes), "predictions": answers}, indent=1) + "\n"

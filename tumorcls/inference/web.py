@@ -22,7 +22,7 @@ from tumorcls.data.decoding import decode
 from tumorcls.data.images import fit_square
 from tumorcls.errors import TumorclsError
 from tumorcls.inference.activation_map import Explainer, overlay
-from tumorcls.inference.predict import name_answer
+from tumorcls.inference.predict import Judgement
 from tumorcls.noise.severity import SEVERITIES, SEVERITY_LEVELS, corrupt
 from tumorcls.reports.page import policy, render
 from tumorcls.reports.png import encode_png
@@ -88,11 +88,12 @@ class Answering:
         seen = np.stack([square, *noisy])
         explained = self._explainer.explain(seen)
         levels = []
-        for picture, shares, activation in zip(seen, explained.probabilities, explained.maps, strict=True):
-            answer, by_name = name_answer(shares, self._model.classes, self._model.calibration.threshold)
+        judgement = Judgement(self._model.calibration.threshold, self._model.calibration.sets)
+        judged = judgement.judge(explained, self._model.classes)
+        for picture, (answer, by_name, named), activation in zip(seen, judged, explained.maps, strict=True):
             large = fit_square(picture, _SHOWN)
             pictures = {"image": _data_url(large), "overlay": _data_url(overlay(large, activation))}
-            levels.append({"answer": answer, "probabilities": by_name, **pictures})
+            levels.append({"answer": answer, "probabilities": by_name, "set": named, **pictures})
         return levels
 
 

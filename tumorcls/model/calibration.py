@@ -14,6 +14,7 @@ from pydantic import Field
 
 from tumorcls.errors import ModelError
 from tumorcls.evaluation.metrics import Floats, Labels
+from tumorcls.model.conformal import COVERAGE, ClassSets, calibrate_sets
 
 _SUM_TOLERANCE = 1e-3
 
@@ -36,6 +37,7 @@ class Calibration:
         coverage: Share of the validation images that get an answer.
         error: Share of these answers that is wrong; above `max_error` where no threshold reached it.
         images: Number of validation images.
+        sets: What they said about sets of classes; None in the file of a model that was trained without.
     """
 
     temperature: Annotated[float, Field(gt=0.0, le=100.0, allow_inf_nan=False)]
@@ -44,20 +46,25 @@ class Calibration:
     coverage: _Share
     error: _Share
     images: Annotated[int, Field(ge=0, lt=2**31)]
+    sets: ClassSets | None = None
 
 
-def calibrate(logits: NDArray[np.floating], labels: Labels, max_error: float = MAX_ERROR) -> Calibration:
-    """Chooses temperature and threshold.
+def calibrate(
+    logits: NDArray[np.floating], labels: Labels, max_error: float = MAX_ERROR, coverage: float = COVERAGE
+) -> Calibration:
+    """Chooses temperature, threshold and the cutoff of sets of classes.
 
     Args:
         logits: (n, k), of validation images; none of them may have been trained on.
         labels: (n,) true class indices.
         max_error: In [0, 1].
+        coverage: Share of sets that are to hold the true class, in (0, 1).
     """
     temperature = fit_temperature(logits, labels)
     probabilities = softmax(logits, temperature)
-    threshold, coverage, error = choose_threshold(probabilities, labels, max_error)
-    return Calibration(temperature, threshold, max_error, coverage, error, len(labels))
+    threshold, answered, error = choose_threshold(probabilities, labels, max_error)
+    sets = calibrate_sets(probabilities, labels, coverage)
+    return Calibration(temperature, threshold, max_error, answered, error, len(labels), sets)
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: Labels) -> float:

@@ -54,6 +54,7 @@ def render_page(evaluation: Evaluation, images: Rows | None = None, reference: E
         by_class=list(_by_class(evaluation)),
         relative_errors=_relative(relative.errors if relative else ()),
         relative_unseen=_relative(relative.unseen if relative else ()),
+        sets=[(title_of(row.noise or "clean"), row.coverage, row.size) for row in evaluation.set_rows],
         mistakes=[(mistake, _picture(mistake, images, evaluation.noise_seed)) for mistake in evaluation.mistakes],
         conditions=[("Clean", "", *_row(evaluation.clean)), *map(_condition, evaluation.noisy)],
         unseen_conditions=list(map(_condition, evaluation.unseen)),

@@ -121,6 +121,7 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
         counts=_counts(provenance, evaluation),
         relative=_relative(relative.errors if relative else ()),
         relative_unseen=_relative(relative.unseen if relative else ()),
+        set_rows=[(words(row.noise or "clean"), row.coverage, row.size) for row in evaluation.set_rows],
         generated=generated,
         several_sources=not isinstance(data, str) and len(data) > 1,
         externals=[_external(one) for one in externals],

@@ -15,6 +15,7 @@ from tumorcls.config.train_config import TrainConfig
 from tumorcls.data.dataset import Fold, ImageSet, Part, k_folds, load_part
 from tumorcls.data.prepare import PreparedData, prepare
 from tumorcls.model.calibration import MAX_ERROR, Calibration, calibrate
+from tumorcls.model.conformal import COVERAGE
 from tumorcls.model.pieces import Placed
 from tumorcls.model.program import ProgramCache, TrainingProgram
 from tumorcls.training.checkpoint import Checkpoints
@@ -185,10 +186,10 @@ class Trainer:
         """Returns how well the weights that a run's program has now do, on what that run was measured on at its end."""
         return self._validation(fitted.config).measure(fitted.program, fitted.config, final=True)
 
-    def calibrate(self, fitted: Fitted, max_error: float = MAX_ERROR) -> Calibration:
-        """Chooses temperature and threshold of a run just fitted (not a final one) on clean validation images."""
+    def calibrate(self, fitted: Fitted, max_error: float = MAX_ERROR, coverage: float = COVERAGE) -> Calibration:
+        """Chooses temperature, threshold and sets of a run just fitted (not a final one) on clean validation images."""
         validation = self._validation(fitted.config)
-        return calibrate(validation.clean_logits(fitted.program), validation.images.labels, max_error)
+        return calibrate(validation.clean_logits(fitted.program), validation.images.labels, max_error, coverage)
 
     def _inputs(self, program: TrainingProgram, config: TrainConfig, train: ImageSet, epoch: int) -> Rows | Placed:
         """Returns what an epoch trains on, from the device's memory where there is room for it."""

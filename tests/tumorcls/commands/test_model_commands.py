@@ -134,6 +134,7 @@ def test_evaluate_prints_and_writes_the_test_part(workplace):
     assert [(condition["noise"], condition["severity"]) for condition in written["unseen"]] == [
         (kind, 3) for kind in (*UNSEEN, "ghosting", "bias_field")
     ]
+    assert written["sets"]["asked"] == 0.9
     assert "plotly" in (folder / "test.html").read_text()[:5_000_000].lower()
     again = run(evaluate.command, folder / "model.keras", "--reference", folder / "test.json", "--clean-only")
     assert again.exit_code == 0

@@ -152,6 +152,20 @@ def test_what_was_never_seen_is_summed_up_apart(test_set):
     assert alone.unseen_summary is None
 
 
+def test_sets_are_measured(test_set):
+    plan = Plan(("gaussian",), sets=(0.9, 0.5), unseen=("brightness_down",))
+    found = evaluate_model(by_roughness, test_set, plan)
+    clean, noisy, unseen = found.set_rows
+    assert (clean.noise, noisy.noise, unseen.noise) == (None, "gaussian", "brightness_down")
+    assert (clean.coverage.value, clean.size.value) == (1.0, 1.0)
+    means = [np.mean([c.scores.accuracy.value for c in found.under(kind)]) for kind in ("gaussian", "brightness_down")]
+    assert [noisy.coverage.value, unseen.coverage.value] == pytest.approx(means)  # sets of one class
+    assert Evaluation.from_json(found.to_json()) == found
+    everything = evaluate_model(by_roughness, test_set, Plan(sets=(0.9, 0.0))).set_rows[0]
+    assert (everything.coverage.value, everything.size.value) == (1.0, 4.0)
+    assert evaluate_model(by_roughness, test_set, Plan()).set_rows == ()
+
+
 def test_a_kind_is_seen_or_not(test_set):
     found = evaluate_model(by_brightness, test_set, Plan(("ghosting",), (1,), unseen=("ghosting",)))
     with pytest.raises(DataError, match="noisy and unseen: must name different kinds"):

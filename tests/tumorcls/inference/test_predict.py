@@ -13,7 +13,17 @@ from tumorcls import DISCLAIMER
 from tumorcls.errors import DataError
 from tumorcls.inference.activation_map import Explained
 from tumorcls.inference.figure import draw_answer
-from tumorcls.inference.predict import UNCERTAIN, Prediction, as_csv, as_json, as_text, find_images, predict_files
+from tumorcls.inference.predict import (
+    UNCERTAIN,
+    Judgement,
+    Prediction,
+    as_csv,
+    as_json,
+    as_text,
+    find_images,
+    predict_files,
+)
+from tumorcls.model.conformal import ClassSets
 
 CLASSES = ("dark", "bright")
 
@@ -44,7 +54,7 @@ def answers(tmp_path):
         write(tmp_path / "d.png", 10),
         write(tmp_path / "m.png", 140),
     ]
-    return list(predict_files(ByBrightness(), paths, CLASSES, 16, threshold=0.7))
+    return list(predict_files(ByBrightness(), paths, CLASSES, 16, Judgement(0.7)))
 
 
 def test_answers_come_in_order_and_a_bad_file_stops_nothing(answers):
@@ -59,11 +69,11 @@ def test_batches_are_bounded_and_empty_ones_never_run(tmp_path):
     model = ByBrightness()
     good = write(tmp_path / "a.png", 200)
     paths = [good] * 40 + [tmp_path / "none.png"] * 40
-    found = list(predict_files(model, paths, CLASSES, 16, 0.0))
+    found = list(predict_files(model, paths, CLASSES, 16, Judgement(0.0)))
     assert len(found) == 80
     assert model.batches == [32, 8]
     model.batches.clear()
-    list(predict_files(model, [good] * 9, CLASSES, 150, 0.0))
+    list(predict_files(model, [good] * 9, CLASSES, 150, Judgement(0.0)))
     assert model.batches == [4, 4, 1], "large images come in smaller batches"
 
 
@@ -89,6 +99,19 @@ def test_every_form_says_the_same_and_what_it_is_not_for(answers):
     assert DISCLAIMER == document["note"] == table[0]["note"]
 
 
+def test_sets_name_what_is_not_ruled_out(tmp_path):
+    paths = [write(tmp_path / "m.png", 140), write(tmp_path / "d.png", 100), tmp_path / "none.png"]
+    found = list(predict_files(ByBrightness(), paths, CLASSES, 16, Judgement(0.0, ClassSets(0.9, 0.42))))
+    assert [one.class_set for one in found] == [("bright", "dark"), ("dark",), None]
+    text, table = as_text(found, CLASSES), list(csv.DictReader(io.StringIO(as_csv(found, CLASSES))))
+    assert "  not ruled out: bright, dark\n" in text
+    assert [row["set"] for row in table] == ["bright dark", "dark", ""]
+    assert [one["set"] for one in json.loads(as_json(found, CLASSES))["predictions"]] == [["bright", "dark"], ["dark"], None]
+    assert DISCLAIMER in text
+    unlikely = Judgement(0.0, ClassSets(0.9, 0.99))
+    assert "not ruled out: none" in as_text(predict_files(ByBrightness(), paths[:1], CLASSES, 16, unlikely), CLASSES)
+
+
 @pytest.mark.parametrize(
     ("name", "image"),
     [
@@ -101,7 +124,7 @@ def test_every_form_says_the_same_and_what_it_is_not_for(answers):
 )
 def test_what_is_no_slice_gets_an_answer(tmp_path, name, image):
     (tmp_path / name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
-    [found] = predict_files(ByBrightness(), [tmp_path / name], CLASSES, 16, 0.0)
+    [found] = predict_files(ByBrightness(), [tmp_path / name], CLASSES, 16, Judgement(0.0))
     assert found.answer in CLASSES
 
 
@@ -112,7 +135,7 @@ def test_an_animation_is_its_first_picture(tmp_path, form):
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=50, lossless=True)
     with Image.open(path) as animation:
         assert ImageSequence.all_frames(animation)[1:], "there are more"
-    [found] = predict_files(ByBrightness(), [path], CLASSES, 16, 0.0)
+    [found] = predict_files(ByBrightness(), [path], CLASSES, 16, Judgement(0.0))
     assert found.image.max() >= 240
 
 
@@ -123,7 +146,7 @@ def test_what_is_no_image_is_a_line_each(tmp_path):
         (tmp_path / name).write_bytes(content)
     (tmp_path / "folder.png").mkdir()
     paths = [*(tmp_path / name for name in contents), tmp_path / "folder.png", Path("/dev/zero"), png_header(tmp_path, 20_000)]
-    found = list(predict_files(ByBrightness(), paths, CLASSES, 16, 0.0))
+    found = list(predict_files(ByBrightness(), paths, CLASSES, 16, Judgement(0.0)))
     assert [one.answer for one in found] == [None] * len(paths)
     assert all(one.error.startswith(f"{one.path}: ") and "\n" not in one.error for one in found)
 

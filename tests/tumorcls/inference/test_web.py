@@ -62,6 +62,7 @@ def test_an_image_is_answered_clean_and_at_every_severity(address, scan):
     assert (status, len(told["levels"])) == (200, 6)
     for level in told["levels"]:
         assert set(level["probabilities"]) == set(CLASSES)
+        assert level["set"] is None  # the model has no sets
         assert sum(level["probabilities"].values()) == pytest.approx(1, abs=1e-5)
         assert (level["answer"] == "uncertain") == (max(level["probabilities"].values()) < 0.99)
         assert level["image"].startswith("data:image/png")

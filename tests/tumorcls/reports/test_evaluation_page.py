@@ -34,7 +34,12 @@ def evaluate(name, seed, noises=NOISES, labels=LABELS, unseen=UNSEEN):
     noisy = {(noise, severity): predictions() for noise in noises for severity in range(1, 6)}
     never_seen = {(kind, severity): predictions() for kind in unseen for severity in (1, 3)}
     test = replace(image_set(labels), names=tuple(f"sartaj/Testing/{at}.jpg" for at in range(len(labels))))
-    return measure(Predictions(predictions(), noisy, never_seen), test, Plan(resamples=50, threshold=0.7), name=name)
+    return measure(
+        Predictions(predictions(), noisy, never_seen),
+        test,
+        Plan(resamples=50, threshold=0.7, sets=(0.9, 0.2)),
+        name=name,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +115,14 @@ def test_what_was_never_seen_stands_apart(images):
     assert page.index('id="relative"') < page.index("Salt pepper") < page.index('id="relative-unseen"')
     assert Evaluation.from_json(evaluation.to_json()) == evaluation
     assert "ever seen" not in without_plotly(render_page(evaluate("tuned", 0, unseen=()), images))
+
+
+def test_sets_are_on_the_page(images):
+    evaluation = evaluate("tuned", 0)
+    page = without_plotly(render_page(evaluation, images))
+    assert "chose that for 90% of the sets to hold the true\nclass" in page
+    assert f"<td>Clean</td><td>{evaluation.set_rows[0].coverage}</td>" in page
+    assert "Sets of classes" not in without_plotly(render_page(replace(evaluation, sets=None), images))
 
 
 def test_every_estimate_lies_in_its_interval_and_none_is_a_point(images):

@@ -46,7 +46,9 @@ def evaluation(model):
         return np.eye(4)[np.rint((batch.mean(axis=(1, 2, 3)) - 40) / 50).astype(int).clip(0, 3)]
 
     test = image_set(labels, images=images, groups=np.arange(24) // 2)
-    plan = Plan(("gaussian", "speckle"), resamples=50, unseen=("motion_blur", "gamma_up"), unseen_severities=(1, 3))
+    plan = Plan(
+        ("gaussian", "speckle"), resamples=50, unseen=("motion_blur", "gamma_up"), unseen_severities=(1, 3), sets=(0.9, 0.3)
+    )
     return evaluate_model(predict, test, plan, provenance={"model_sha256": model.sha256})
 
 
@@ -71,6 +73,12 @@ def test_what_was_never_seen_stands_apart(model, evaluation):
     assert f"| gamma up | exponent | {evaluation.under('gamma_up')[0].scores.macro_f1} at 1.3 |" in card
     without = replace(evaluation, unseen=(), unseen_summary=None)
     assert "Nothing is known of how it does on scans that blur" in write_card(model, without, "model")
+
+
+def test_sets_are_told(model, evaluation):
+    card = write_card(model, evaluation, "model")
+    assert "for 90% of the sets to hold the true class" in card
+    assert f"| clean | {evaluation.set_rows[0].coverage} |" in card
 
 
 def test_what_a_machine_reads_is_what_hugging_face_reads(model, evaluation):

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from tumorcls.model.calibration import softmax
+from tumorcls.model.conformal import calibrate_sets, class_sets
+
+
+def drawn(count, seed, temperature=1.0):
+    """Probabilities of a model, and labels that are drawn from them at another temperature: it is too sure or too unsure."""
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(0, 2, (count, 4))
+    chances = softmax(logits, temperature).cumsum(axis=1)
+    return softmax(logits), (generator.random((count, 1)) > chances).sum(axis=1).clip(max=3)
+
+
+@pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_sets_hold_the_true_class_as_often_as_was_asked_for(coverage, temperature):
+    """On average over calibrations of 100 images: at least the coverage, and at most 1 / 101 more."""
+    found = []
+    for seed in range(200):
+        probabilities, labels = drawn(300, seed, temperature)
+        sets = calibrate_sets(probabilities[:100], labels[:100], coverage)
+        inside = class_sets(probabilities[100:], sets.cutoff)
+        found.append(inside[np.arange(200), labels[100:]].mean())
+    error = np.std(found) / np.sqrt(len(found))
+    assert coverage - 3 * error <= np.mean(found) <= coverage + 1 / 101 + 3 * error
+
+
+def test_the_cutoff_by_hand():
+    probabilities = np.array([[p, 1 - p] for p in (0.9, 0.8, 0.7, 0.6)])
+    labels = np.zeros(4, int)
+    assert calibrate_sets(probabilities, labels, 0.8).cutoff == pytest.approx(0.6)  # 4 of 5
+    assert calibrate_sets(probabilities, labels, 0.6).cutoff == pytest.approx(0.7)
+    assert calibrate_sets(probabilities, labels, 0.9).cutoff == 0.0  # 5 of 5: four images cannot promise it
+    assert class_sets(probabilities, 0.75).tolist() == [[True, False], [True, False], [False, False], [False, False]]
+
+
+@pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
+def test_mapie_gives_the_same_sets(coverage):
+    mapie = pytest.importorskip("mapie.classification")
+    from sklearn.base import BaseEstimator, ClassifierMixin
+
+    class Given(ClassifierMixin, BaseEstimator):
+        """Takes probabilities for features."""
+
+        def fit(self, x, y):
+            self.classes_ = np.arange(4)
+            return self
+
+        def predict_proba(self, x):
+            return x
+
+        def predict(self, x):
+            return x.argmax(axis=1)
+
+    probabilities, labels = drawn(600, 0)
+    theirs = mapie.SplitConformalClassifier(
+        Given().fit(None, None), confidence_level=coverage, conformity_score="lac", prefit=True
+    )
+    theirs.conformalize(probabilities[:200], labels[:200])
+    _, expected = theirs.predict_set(probabilities[200:])
+    found = class_sets(probabilities[200:], calibrate_sets(probabilities[:200], labels[:200], coverage).cutoff)
+    np.testing.assert_array_equal(found, expected[:, :, 0])

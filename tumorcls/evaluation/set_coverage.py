@@ -1,0 +1,78 @@
+"""How often sets of classes hold the true one, and how large they are: on clean images and on corrupted ones."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from tumorcls.evaluation.bootstrap import Estimate, Resamples, estimate
+from tumorcls.evaluation.metrics import Floats, Labels, Share
+
+
+@dataclass(frozen=True)
+class SetScores:
+    """Sets under one noise, on average over its severities; None for clean images.
+
+    Attributes:
+        noise: Its name.
+        coverage: Share of sets that hold the true class.
+        size: Mean number of classes in a set.
+    """
+
+    noise: str | None
+    coverage: Estimate
+    size: Estimate
+
+
+@dataclass(frozen=True)
+class SetCoverage:
+    """What a model's sets are worth (see `tumorcls.model.conformal`).
+
+    Attributes:
+        asked: Coverage that the validation images were asked for.
+        cutoff: Probability from which a class is in a set.
+        rows: Clean images first, then each noise, then what was never seen.
+    """
+
+    asked: Share
+    cutoff: Share
+    rows: Annotated[tuple[SetScores, ...], Field(min_length=1, max_length=100)]
+
+
+def measure(
+    labels: Labels,
+    clean: Floats,
+    corrupted: Mapping[tuple[str, int], Floats],
+    asked: float,
+    cutoff: float,
+    resamples: Resamples,
+) -> SetCoverage:
+    """Returns coverage and size of the sets that a cutoff makes of probabilities (n, k), with intervals.
+
+    Args:
+        labels: (n,) true classes.
+        clean: Of the images as they are.
+        corrupted: By noise and severity.
+        asked: For the record.
+        cutoff: See `SetCoverage`.
+        resamples: Of the images.
+    """
+
+    def rows() -> Iterator[SetScores]:
+        yield _score(None, [clean], labels, cutoff, resamples)
+        for noise in dict.fromkeys(noise for noise, _ in corrupted):
+            of_it = [probabilities for (name, _), probabilities in corrupted.items() if name == noise]
+            yield _score(noise, of_it, labels, cutoff, resamples)
+
+    return SetCoverage(asked, cutoff, tuple(rows()))
+
+
+def _score(noise: str | None, conditions: list[Floats], labels: Labels, cutoff: float, resamples: Resamples) -> SetScores:
+    inside = np.stack([probabilities >= cutoff for probabilities in conditions])  # (conditions, n, k)
+    hit = inside[:, np.arange(len(labels)), labels].mean(axis=0)
+    size = inside.sum(axis=2).mean(axis=0)
+    sums = resamples.measured(np.stack([np.ones(len(labels)), hit, size], axis=1))
+    groups = resamples.counts.shape[1]
+    return SetScores(noise, estimate(sums[:, 1] / sums[:, 0], groups=groups), estimate(sums[:, 2] / sums[:, 0]))

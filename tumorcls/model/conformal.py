@@ -1,0 +1,55 @@
+"""Which classes cannot be ruled out: sets that hold the true one with a chosen probability, by split conformal prediction.
+
+Validation images say how little probability a true class may get; a class with less is ruled out (Sadinle, Lei & Wasserman
+2019, "Least Ambiguous Set-Valued Classifiers with Bounded Error Levels"). Where new images are drawn as those were, the share
+of sets that hold the true class is at least what was asked for, whatever the model (Vovk et al. 2005, "Algorithmic Learning in
+a Random World"). Under noise, on other scanners and in other hospitals nothing is promised; `tumorcls evaluate` measures it.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from tumorcls.evaluation.metrics import Floats, Labels
+
+COVERAGE = 0.9
+"""Share of sets that are to hold the true class, unless another is asked for."""
+
+_Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class ClassSets:
+    """What validation images said; limits hold where it is read from a file.
+
+    Attributes:
+        coverage: Share of sets that are to hold the true class.
+        cutoff: Probability from which a class is in the set; 0 where there were too few images to rule anything out.
+    """
+
+    coverage: _Share
+    cutoff: _Share
+
+
+def calibrate_sets(probabilities: Floats, labels: Labels, coverage: float = COVERAGE) -> ClassSets:
+    """Chooses the cutoff.
+
+    Args:
+        probabilities: (n, k), calibrated, of validation images; none of them may have been trained on.
+        labels: (n,) true class indices.
+        coverage: In (0, 1).
+    """
+    true = np.sort(probabilities[np.arange(len(labels)), labels])
+    # With n images the set of one more holds its class with probability at least `coverage` where this many lie at or above it.
+    above = math.ceil((len(labels) + 1) * coverage)
+    return ClassSets(coverage, float(true[len(true) - above]) if above <= len(true) else 0.0)
+
+
+def class_sets(probabilities: NDArray[np.floating], cutoff: float) -> NDArray[np.bool_]:
+    """Returns which classes are in the set of each image, (n, k); a set may be empty: no class is likely enough."""
+    inside: NDArray[np.bool_] = probabilities >= cutoff
+    return inside
