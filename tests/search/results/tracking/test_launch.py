@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from search.results.tracking import launched
 from search.results.tracking.turn import Turn
-from search.storage.open import open_study
+from search.storage.open import close, open_study
 from tests.search.results.tracking.conftest import read_events
 from tests.search.results.tracking.mlflow_reading import Server, points, read
 
@@ -68,6 +68,25 @@ def test_trials_that_are_paused_and_promoted_have_one_run(search, write):
     trials = stored()
     assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
     assert_holds(trials, kept())
+
+
+@pytest.mark.slow
+def test_machines_that_join_make_one_run_of_each_trial(start, search, write, postgresql):
+    """Each has a process that would send; one has the turn, and another takes it over where that one is killed."""
+    url = postgresql.new_database()
+    path = write(study={"trials": "8", "storage": f'"{url}"'}, objective={"pause": "0.3"}, track=BOARD)
+    first, second = start("worker", path), start("worker", path)
+    deadline = time.monotonic() + 200
+    while not list(Path().glob("runs/demo/trial-0001/*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(first.pid, signal.SIGKILL)  # its workers and its sender too
+    first.wait()
+    out, err = second.communicate(timeout=200)
+    assert second.returncode == 0, err
+    assert "Nothing is left to start here" in out
+    study = open_study(url, "demo")
+    assert_holds(study.get_trials(), kept())
+    close(study)
 
 
 def test_a_study_that_ran_before_is_sent_whole(search, write):
