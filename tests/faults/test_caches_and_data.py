@@ -1,11 +1,15 @@
 """Faults of caches, images and weights: the undisturbed study's values to the last digit, or one line and exit code 1."""
 
+import itertools
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 
 from tests.tumorcls.pictures import sartaj_sample
@@ -41,28 +45,32 @@ def weights(tmp_path_factory):
 @pytest.fixture
 def study(folder, images, weights, toml):
     """Makes a study on images and weights of its own, with an empty cache of its own; only the head is trained."""
-    shutil.copytree(images, "sartaj")
-    Path("weights").mkdir()
-    shutil.copy(weights, "weights")
-    return write_study(toml, f"weights/{weights.name}")
+    return make_study(folder, images, weights, toml)
 
 
-def write_study(toml, weights, start="head", name="demo"):
+def make_study(folder, images, weights, toml):
+    shutil.copytree(images, folder / "sartaj")
+    (folder / "weights").mkdir()
+    shutil.copy(weights, folder / "weights")
+    return write_study(folder, toml, f"weights/{weights.name}")
+
+
+def write_study(folder, toml, weights):
     objective = {
         "data": '["sartaj"]',
         "weights": f'"{weights}"',
         "split": "{ validation = 0.25, test = 0.25 }",
         "image_size": "32",
-        "trainable_from": f'"{start}"',
+        "trainable_from": '"head"',
         "views": "2",
         "epochs": "3",
         "batch_size": "8",
         "noisy_images": "16",
         "artifacts": "false",
     }
-    head = {"name": f'"{name}"', "objective": '"tumorcls.objective:BrainTumourObjective"', "metric": '"robust_f1"'}
+    head = {"name": '"demo"', "objective": '"tumorcls.objective:BrainTumourObjective"', "metric": '"robust_f1"'}
     space = {"x": None, "learning_rate": '{ type = "float", low = 1e-3, high = 1e-1, log = true }'}
-    path = Path(f"{name}.toml")
+    path = folder / "demo.toml"
     path.write_text(toml(study={**head, "trials": str(TRIALS)}, space=space, objective=objective))
     return path
 
@@ -87,13 +95,26 @@ def launch(start):
 
 
 @pytest.fixture(scope="module")
-def undisturbed():
-    """Keeps the values of studies that nobody disturbs, which are the same in every test of this file."""
-    return {}
+def undisturbed(tmp_path_factory, images, weights, toml, environment):
+    """Returns the folder of a study after its first launch, and its values after a second one; nobody disturbed either."""
+    folder, first = tmp_path_factory.mktemp("undisturbed"), tmp_path_factory.mktemp("begun")
+    make_study(folder, images, weights, toml)
+    env = {**environment, "TUMORCLS_CACHE": str(folder / "cache"), "KERAS_BACKEND": "tensorflow"}
+
+    def launch(trials):
+        command = [sys.executable, "-m", "search", "launch", "demo.toml", "--trials", str(trials), "--quiet"]
+        subprocess.run(command, cwd=folder, env=env, check=True, timeout=400)
+
+    launch(TRIALS)
+    for path in folder.glob("demo.*"):
+        shutil.copy(path, first)
+    shutil.copytree(folder / "cache", first / "cache")
+    launch(TRIALS + 2)
+    return first, values(folder)
 
 
-def values(read_study, name="demo"):
-    study = read_study(name, f"sqlite:///{name}.db")
+def values(folder=Path()):
+    study = optuna.load_study(study_name="demo", storage=f"sqlite:///{folder / 'demo.db'}")
     return [trial.value for trial in study.trials if trial.state.name == "COMPLETE"]
 
 
@@ -134,59 +155,48 @@ HARMS = {
     "gone": Path.unlink,
     "unreadable type": lambda path: path.write_bytes(path.read_bytes().replace(b"<f2", b"<f8").replace(b"|u1", b"|O1")),
 }
+OF_BYTES = ("bits flipped", "pages zeroed", "not numbers", "unreadable type")
+OF_SIZE = ("truncated", "empty", "without a header", "a plain array")
 
 
 @pytest.fixture
-def expected(study, launch, read_study, undisturbed):
+def expected(undisturbed):
     """Returns the values of a study of six trials that is launched twice and that nobody disturbs."""
-    if "values" not in undisturbed:
-        twin = study.with_name("twin.toml")
-        twin.write_text(study.read_text().replace('"demo"', '"twin"'))
-        launch(twin)
-        launch(twin, TRIALS + 2)
-        undisturbed["values"] = values(read_study, "twin")
-        shutil.rmtree("cache")
-    assert len(undisturbed["values"]) == TRIALS + 2
-    return undisturbed["values"]
+    return undisturbed[1]
 
 
 @pytest.fixture
-def begun(study, launch, expected, undisturbed, tmp_path_factory):
-    """The study after its first launch, which is run once for all tests of this file."""
-    if "begun" not in undisturbed:
-        launch(study)
-        undisturbed["begun"] = kept = tmp_path_factory.mktemp("begun")
-        for path in Path().glob("demo.*"):
-            shutil.copy(path, kept)
-        shutil.copytree("cache", kept / "cache")
-    else:
-        shutil.copytree(undisturbed["begun"], ".", dirs_exist_ok=True)
+def begun(study, undisturbed):
+    """The study after its first launch, with the cache that it left."""
+    shutil.copytree(undisturbed[0], ".", dirs_exist_ok=True)
     return study
 
 
-@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
-def test_a_cache_damaged_between_two_launches_changes_no_value(begun, launch, read_study, expected, harm):
-    study = begun
-    for path in arrays():
-        harm(path)
-    launch(study, TRIALS + 2, workers=2)
-    assert sorted(values(read_study)) == sorted(expected)
-    if harm is not Path.unlink:
+# Each harm by itself: `tests/tumorcls/cache/test_arrays.py`.
+@pytest.mark.parametrize("harms", [OF_BYTES, OF_SIZE, ("gone",)], ids=["bytes", "sizes", "gone"])
+def test_a_cache_damaged_between_two_launches_changes_no_value(begun, launch, expected, harms):
+    damaged = arrays()
+    assert len(damaged) >= len(harms)
+    for path, name in zip(damaged, itertools.cycle(harms), strict=False):
+        HARMS[name](path)
+    launch(begun, TRIALS + 2, workers=2)
+    assert sorted(values()) == sorted(expected)
+    if harms != ("gone",):
         log = "".join(path.read_text() for path in Path().glob("demo.worker-*.log"))
-        assert "dropped and computed again" in log
+        assert [path.name for path in damaged if f"{path.name}: dropped and computed again" not in log] == []
 
 
 @pytest.mark.parametrize("harm", [HARMS["bits flipped"], HARMS["truncated"], HARMS["gone"]])
-def test_records_of_the_scan_damaged_between_two_launches_change_no_value(study, launch, read_study, expected, harm):
+def test_records_of_the_scan_damaged_between_two_launches_change_no_value(study, launch, expected, harm):
     launch(study)
     for path in Path("cache").glob("*.npz"):
         harm(path)
     launch(study, TRIALS + 2)
-    assert values(read_study) == expected
+    assert values() == expected
 
 
 @pytest.mark.parametrize("held", ["held", "rows"])
-def test_arrays_truncated_and_overwritten_while_trials_run_change_no_value(study, start, read_study, expected, folder, held):
+def test_arrays_truncated_and_overwritten_while_trials_run_change_no_value(study, start, expected, folder, held):
     if held == "rows":  # as entries are read that are too large to be held
         (folder / "sitecustomize.py").write_text("from tumorcls.cache import arrays\narrays.HELD_ENTRY_BYTES = 0\n")
     paths = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
@@ -205,7 +215,7 @@ def test_arrays_truncated_and_overwritten_while_trials_run_change_no_value(study
                 continue
     _, told = process.communicate()
     assert harmed > 3
-    assert sorted(values(read_study)) == sorted(expected), told
+    assert sorted(values()) == sorted(expected), told
     assert process.returncode == 0, told
 
 
@@ -223,50 +233,46 @@ def files():
     return sorted((path for path in Path("sartaj").rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
 
 
-def test_images_replaced_between_two_launches_are_refused_and_named(study, launch, read_study, expected):
-    launch(study)
-    before = values(read_study)
+def test_images_replaced_between_two_launches_are_refused_and_named(begun, launch, expected):
+    before = values()
     target, original = files()[-1], files()[-1].read_bytes()
     replaced(target, files()[0])
     for workers in (1, 2):
-        refused = launch(study, TRIALS + 2, code=1, workers=workers)
+        refused = launch(begun, TRIALS + 2, code=1, workers=workers)
         assert "data: 1 changed (" in refused
         assert target.name in refused
-    assert values(read_study) == before
+    assert values() == before
     target.write_bytes(original)
-    launch(study, TRIALS + 2)
-    assert values(read_study) == expected
+    launch(begun, TRIALS + 2)
+    assert values() == expected
 
 
 @pytest.mark.parametrize("change", ["added", "removed"])
-def test_images_added_or_removed_between_two_launches_are_refused(study, launch, read_study, change):
-    launch(study)
-    before = values(read_study)
+def test_images_added_or_removed_between_two_launches_are_refused(begun, launch, change):
+    before = values()
     if change == "added":
         shutil.copy(files()[0], files()[-1].with_name("new.jpg"))
     else:
         files()[0].unlink()
-    assert f"data: 1 {change} (" in launch(study, TRIALS + 2, code=1)
-    assert values(read_study) == before
+    assert f"data: 1 {change} (" in launch(begun, TRIALS + 2, code=1)
+    assert values() == before
 
 
-def test_data_that_was_moved_is_accepted(study, launch, read_study, expected):
-    launch(study)
+def test_data_that_was_moved_is_accepted(begun, launch, expected):
     Path("sartaj").rename("elsewhere")
     Path("sartaj").symlink_to("elsewhere")
     shutil.rmtree("cache")
-    launch(study, TRIALS + 2)
-    assert values(read_study) == expected
+    launch(begun, TRIALS + 2)
+    assert values() == expected
 
 
-def test_other_weights_under_the_same_name_are_refused(study, launch, read_study):
-    launch(study)
-    before = values(read_study)
+def test_other_weights_under_the_same_name_are_refused(begun, launch):
+    before = values()
     [path] = Path("weights").iterdir()
     other_weights(path)
-    refused = launch(study, TRIALS + 2, code=1)
+    refused = launch(begun, TRIALS + 2, code=1)
     assert "weights was " in refused
-    assert values(read_study) == before
+    assert values() == before
 
 
 def other_weights(path):
@@ -279,21 +285,20 @@ def other_weights(path):
         file[names[-1]][0, 0, 0, 0] += 1e-3
 
 
-def test_another_backend_is_refused(study, launch, read_study):
+def test_another_backend_is_refused(begun, launch):
     pytest.importorskip("jax")
-    launch(study)
-    before = values(read_study)
-    assert "backend was tensorflow, and is jax" in launch(study, TRIALS + 2, code=1, KERAS_BACKEND="jax")
-    assert values(read_study) == before
+    before = values()
+    assert "backend was tensorflow, and is jax" in launch(begun, TRIALS + 2, code=1, KERAS_BACKEND="jax")
+    assert values() == before
 
 
 @pytest.mark.parametrize("kind", ["full", "no folder"])
-def test_a_cache_that_takes_nothing_in_costs_no_trial(study, launch, read_study, expected, full_disk, kind):
+def test_a_cache_that_takes_nothing_in_costs_no_trial(study, launch, expected, full_disk, kind):
     """It is said once by each process, and the values are those of the undisturbed study."""
     cache = full_disk if kind == "full" else Path("weights.txt").resolve()
     if kind == "no folder":
         cache.touch()
     launch(study, TUMORCLS_CACHE=str(cache))
-    assert values(read_study) == expected[:TRIALS]
+    assert values() == expected[:TRIALS]
     told = Path("demo.worker-0.log").read_text()
     assert told.count(f"{cache}: the cache must be writable and have room") == 1, told
