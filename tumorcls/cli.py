@@ -37,6 +37,10 @@ COMMANDS = {
         "Measure what a logistic regression on frozen features reaches, to compare a model with.",
         "tumorcls baseline --config best.toml -o baseline.json",
     ),
+    "leave-one-source-out": (
+        "Train without each source in turn, and measure on it.",
+        "tumorcls leave-one-source-out --config best.toml -o sources",
+    ),
     "card": (
         "Write a model card: what the model is, how it was found, how it did, and what it is not for.",
         "tumorcls card model.keras test.json -o card.md",

@@ -18,7 +18,7 @@ _FILE = click.Path(path_type=Path)
     type=_FILE,
     multiple=True,
     metavar="EVALUATION.json",
-    help="Of the same model on other data (`tumorcls evaluate --data`); repeatable.",
+    help="Of the model on other data (`evaluate --data`), or from `leave-one-source-out`; repeatable.",
 )
 @click.option("-o", "--output", type=_FILE, default=Path("card.md"), show_default=True, help="Markdown file to write.")
 @click.option("--html", type=_FILE, help="Write it as a page too, which opens offline.")

@@ -1,6 +1,7 @@
 """What a training run is made of: `TrainConfig`, checked in one place for a trial and for an exported file alike."""
 
 import difflib
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, Self
@@ -173,6 +174,11 @@ class TrainConfig(BaseModel):
                 'weights = "phantoms" have learned from generated images alone; for real scans use weights = "imagenet"'
             )
         return tuple(lines)
+
+    @property
+    def recipe_sha256(self) -> str:
+        """Hash of all settings but the data and their split: what models of several data can have in common."""
+        return hashlib.sha256(self.model_dump_json(exclude={"data", "split"}).encode()).hexdigest()
 
     @property
     def cached_views(self) -> int:

@@ -18,7 +18,7 @@ from tumorcls.data.dedup.orientation import MIRRORED, QUARTER_TURNED, UPRIGHT, t
 from tumorcls.data.fingerprint import THUMB
 from tumorcls.data.manifest import Manifest, scan
 from tumorcls.data.parts import has_class
-from tumorcls.data.prepare import PreparedData, prepare
+from tumorcls.data.prepare import PreparedData, assign_parts, prepare
 from tumorcls.data.split import SplitSettings
 from tumorcls.errors import DataError
 
@@ -92,6 +92,24 @@ def find_seen(training: PreparedData, other: Manifest, settings: SplitSettings, 
     left_out = np.array([entry.given_part == "left_out" for entry in other.entries])
     usable = has_class(other.entries, settings) & ~left_out
     return ExternalData(other, groups.split[len(own) :], usable, picture, patient & ~picture, training)
+
+
+def leave_out(manifest: Manifest, source: str, settings: SplitSettings, cache: Path) -> ExternalData:
+    """Divides a manifest into the images of one source, to measure on, and all others, to train and validate with.
+
+    Raises:
+        DataError: The others are not enough for both.
+    """
+    inside = np.array([entry.source == source for entry in manifest.entries])
+
+    def some(chosen: npt.NDArray[np.bool_]) -> Manifest:
+        rows = np.flatnonzero(chosen).tolist()
+        return Manifest(tuple(manifest.entries[i] for i in rows), thumbs=manifest.thumbs[rows])
+
+    settings = settings.model_copy(update={"test": 0.0, "official_test": False})
+    others = some(~inside)
+    groups = find_groups(others, cache, flips=settings.flips, quarter_turns=settings.quarter_turns)
+    return find_seen(assign_parts(others, groups, settings), some(inside), settings, cache)
 
 
 def _plainly_alike(thumbs: Thumbs, learned: Thumbs, settings: SplitSettings) -> npt.NDArray[np.bool_]:

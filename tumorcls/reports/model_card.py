@@ -79,13 +79,14 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
         model: From `tumorcls.model.saved_model.load_model`.
         evaluation: Of the same model, on its test part.
         name: Of the model, for people.
-        externals: Of the same model, on other data.
+        externals: Of the same model, on other data; or of one of the same settings, on a source that it was trained without.
 
     Raises:
         DataError: An evaluation is of another model or of other data than it must be.
     """
     for one in (evaluation, *externals):
-        _check_model(one, model)
+        if one is evaluation or one.provenance.get("recipe_sha256") != model.config.recipe_sha256:
+            _check_model(one, model)
     if evaluation.external is not None or any(one.external is None for one in externals):
         rule = "the first must be of the model's own test part, those of --external of other data"
         raise DataError(f"evaluation: {rule}; got another. Run `tumorcls evaluate` without --data for the first.")
@@ -160,7 +161,8 @@ def _external(evaluation: Evaluation) -> tuple[object, ...]:
     external = evaluation.external
     assert external is not None, "checked when the card was asked for"
     shares = (evaluation.clean.macro_f1, external.with_seen.macro_f1)
-    return evaluation.provenance.get("sources", "not on record"), len(evaluation.labels), external.left_out, *shares
+    without = ", by a model of these settings that was trained without it" if "recipe_sha256" in evaluation.provenance else ""
+    return evaluation.provenance.get("sources", "not on record") + without, len(evaluation.labels), external.left_out, *shares
 
 
 def render_page(card: str, name: str) -> str:

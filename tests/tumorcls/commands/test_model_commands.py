@@ -13,8 +13,10 @@ from click.testing import CliRunner
 
 from tests.tumorcls.pictures import blob
 from tumorcls import DISCLAIMER
-from tumorcls.commands import baseline, card, evaluate, predict, train
+from tumorcls.commands import baseline, card, evaluate, leave_one_source_out, predict, train
+from tumorcls.data.labels import CLASSES
 from tumorcls.data.prepare import prepare
+from tumorcls.data.sources import find_source
 from tumorcls.errors import ConfigError, DataError
 from tumorcls.model import saved_model
 from tumorcls.model.saved_model import load_model
@@ -214,6 +216,45 @@ def test_other_data_needs_the_models_own(workplace, images, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(images, moved)
     assert "Of 1 images the model may have seen 0" in run(*arguments, "--trained-on", moved).output
+
+
+@pytest.fixture(scope="module")
+def two_sources(workplace, images, settings, tmp_path_factory):
+    """Returns a config of a table that names two sources of 48 images each, of which the second repeats eight of the first."""
+    folder = tmp_path_factory.mktemp("two")
+    lines = ["path,label,source"]
+    for label in CLASSES:
+        paths = sorted(row.path for row in find_source(images).rows() if row.label == label)[:22]
+        lines += [f"{path},{label},{'north' if number < 12 else 'south'}" for number, path in enumerate(paths)]
+        for number, path in enumerate(paths[:2]):
+            copy = folder / f"{label} {number}.png"
+            cv2.imwrite(str(copy), cv2.imread(str(path)))
+            lines.append(f"{copy},{label},south")
+    (folder / "images.csv").write_text("\n".join(lines))
+    config = {**settings, "data": [str(folder / "images.csv")]}
+    (folder / "two.toml").write_text(tomli_w.dumps({"config": config}))
+    return folder
+
+
+@pytest.mark.slow
+def test_each_source_is_measured_by_a_model_that_was_trained_without_it(two_sources):
+    done = run(leave_one_source_out.command, "--config", two_sources / "two.toml", "-o", two_sources / "out", "--clean-only")
+    assert done.exit_code == 0
+    for name in ("north", "south"):
+        written = json.loads((two_sources / "out" / f"{name}.json").read_text())
+        left_out = written["external"]["seen_pictures"]
+        assert written["external"]["images"] == 48
+        assert left_out >= 8
+        assert len(written["labels"]) == 48 - left_out
+        told = f"{name}: Of 48 images the model may have seen {left_out}, or copies of them, in its training"
+        assert told in done.output
+        assert "without them" in (two_sources / "out" / f"{name}.html").read_text()
+
+
+def test_one_source_is_not_enough_to_leave_one_out(workplace):
+    folder, _ = workplace
+    with pytest.raises(DataError, match="data must have two sources or more; got sartaj alone"):
+        run(leave_one_source_out.command, "--config", folder / "best.toml")
 
 
 def test_train_chooses_temperature_and_threshold(workplace):

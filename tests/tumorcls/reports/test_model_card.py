@@ -13,6 +13,7 @@ from tumorcls import DISCLAIMER
 from tumorcls.data.labels import CLASSES
 from tumorcls.errors import DataError
 from tumorcls.evaluation.evaluate import Plan, evaluate_model
+from tumorcls.evaluation.external import External, WithSeen
 from tumorcls.evaluation.robustness import compare
 from tumorcls.model.calibration import Calibration
 from tumorcls.model.saved_model import SavedModel
@@ -189,3 +190,20 @@ def test_classes_must_be_the_models(model, evaluation):
 @pytest.mark.slow
 def test_it_is_readable_in_any_window(model, evaluation, tmp_path):
     assert problems(render_page(write_card(model, evaluation, "m" * 200), "model"), "card", tmp_path) == []
+
+
+def test_other_data_is_on_the_card_of_a_model_and_of_one_of_the_same_settings(model, evaluation):
+    clean = evaluation.clean
+    external = External(30, 5, 1, WithSeen(clean.accuracy, clean.balanced_accuracy, clean.calibration_error))
+    other = replace(evaluation, external=external, provenance={"model_sha256": model.sha256, "sources": "ward"})
+    recipe = {"model_sha256": "another", "recipe_sha256": model.config.recipe_sha256, "sources": "north"}
+    card = write_card(model, evaluation, "model", [other, replace(other, provenance=recipe)])
+    row = f"| 24 | 6 | {clean.macro_f1} | {clean.calibration_error} |"
+    assert f"| ward {row}" in card
+    assert f"| north, by a model of these settings that was trained without it {row}" in card
+    assert "open: not tested" not in card
+    assert "open: not tested" in write_card(model, evaluation, "model")
+    with pytest.raises(DataError, match="must be of this model"):
+        write_card(model, evaluation, "model", [replace(other, provenance={**recipe, "recipe_sha256": "0"})])
+    with pytest.raises(DataError, match="the first must be of the model's own test part"):
+        write_card(model, other, "model", [other])

@@ -1,0 +1,86 @@
+"""`tumorcls leave-one-source-out`: for each source of a config, a model that never saw it, measured on it."""
+
+import re
+from datetime import date
+from pathlib import Path
+
+import click
+
+from tumorcls import DISCLAIMER
+from tumorcls.commands._plan import UNSEEN, plan_of
+from tumorcls.data.image_files import shown
+
+
+@click.command("leave-one-source-out")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), required=True, help="File from `search export`.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("sources"),
+    show_default=True,
+    help="Folder to write an evaluation of each source to, as JSON and as a page.",
+)
+@click.option("--seed", type=int, help="Seed of the runs. Default: that of the exported trial, else 0.")
+@click.option("--clean-only", is_flag=True, help="Leave noise and corruptions out.")
+@UNSEEN
+def command(config_file: Path, output: Path, seed: int | None, clean_only: bool, unseen: str) -> None:
+    """Train without each source in turn, and measure on the one left out. For research and education only.
+
+    Sources are the data sets of the config, and what the rows of a table name. Images of the source that is left out whose
+    picture or patient the model may have seen in the others are counted and left out; the scores with them stand beside.
+    """
+    from tumorcls.cache.folder import cache_folder
+    from tumorcls.config.file import check_seed, read_config
+    from tumorcls.data.external import leave_out
+    from tumorcls.data.manifest import scan
+    from tumorcls.errors import DataError
+    from tumorcls.model.backend import select_backend
+
+    file = read_config(config_file)
+    config = file.config
+    chosen = check_seed(file.provenance.get("seed", 0) if seed is None else seed, "--seed")
+    manifest = scan(config.data, cache_folder())
+    sources = sorted({entry.source for entry in manifest.entries})
+    if len(sources) < 2:
+        raise DataError(f"{shown(config_file)}: data must have two sources or more; got {sources[0]} alone. Add another.")
+    select_backend()
+    from tumorcls.commands._measured_images import with_all
+    from tumorcls.evaluation.evaluate import evaluate_model
+    from tumorcls.model.program import ProgramCache
+    from tumorcls.model.saved_model import SavedModel
+    from tumorcls.reports.evaluation_page import render_page
+    from tumorcls.reports.links import write_page
+    from tumorcls.training.trainer import Trainer
+
+    programs = ProgramCache()
+    for source in sources:
+        other = leave_out(manifest, source, config.split, cache_folder())
+        images, everything = (
+            other.images(chosen_images, config.image_size, cache_folder()) for chosen_images in (other.new, other.usable)
+        )
+        trainer = Trainer(other.training, cache_folder(), programs)
+        fitted = trainer.fit(config, chosen, lambda epoch: None)
+        calibration = trainer.calibrate(fitted)
+        model = SavedModel(fitted.classifier(calibration.temperature), config.classes, config, {}, calibration)
+        provenance = {
+            "model_sha256": model.sha256,
+            "recipe_sha256": config.recipe_sha256,
+            "manifest_sha256": manifest.sha256,
+            "sources": source,
+            "trained without": source,
+            "evaluated": date.today().isoformat(),
+        }
+        plan = plan_of(config, calibration.threshold, unseen, clean_only=clean_only)
+        evaluation = evaluate_model(model.predict, images, plan, name=f"without {source}", provenance=provenance)
+        evaluation = with_all(evaluation, other, model.predict, everything)
+        assert evaluation.external is not None
+        place = output / re.sub(r"[^\w.-]+", "-", source)
+        evaluation.write(place.with_name(f"{place.name}.json"))
+        write_page(place.with_name(f"{place.name}.html"), render_page(evaluation, images.images))
+        click.echo(f"{shown(source)}: {evaluation.external.sentence()}")
+        click.echo(
+            f"  macro-F1 {evaluation.clean.macro_f1} on the other {len(evaluation.labels):,}, "
+            f"{evaluation.external.with_seen.macro_f1} with them"
+        )
+    click.echo(f"Wrote an evaluation of each source to {shown(output)}.\n{DISCLAIMER}")
