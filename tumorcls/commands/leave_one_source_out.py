@@ -71,7 +71,7 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
             "trained without": source,
             "evaluated": date.today().isoformat(),
         }
-        plan = plan_of(config, calibration.threshold, unseen, clean_only=clean_only)
+        plan = plan_of(config, calibration, unseen, clean_only=clean_only)
         evaluation = evaluate_model(model.predict, images, plan, name=f"without {source}", provenance=provenance)
         evaluation = with_all(evaluation, other, model.predict, everything)
         assert evaluation.external is not None
