@@ -20,6 +20,7 @@ import numpy.typing as npt
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from tumorcls.data import portable_map
+from tumorcls.data.dicom import SUFFIXES, is_dicom, read_dicom
 from tumorcls.data.image_files import MAX_FILE_BYTES
 from tumorcls.data.matlab import read_mat
 from tumorcls.data.windowing import to_uint8
@@ -73,7 +74,7 @@ class Decoded:
     """What a file holds.
 
     `pixels` is uint8 (height, width, 3) RGB in [0, 255]; `channels` counts those stored in the file (1 for grey). `label` and
-    `patient` are None unless the file itself states them, as figshare's ``.mat`` files do.
+    `patient` are None unless the file itself states them, as figshare's ``.mat`` files do; of DICOM's the patient is a hash.
     """
 
     pixels: Pixels
@@ -95,7 +96,7 @@ def decode(file: BinaryIO, where: str) -> Decoded:
 
     Args:
         file: Open for reading, at its start.
-        where: Names it in errors; one that ends in ``.mat`` is read as MATLAB's.
+        where: Names it in errors; one that ends in ``.mat`` is read as MATLAB's, and one of its endings makes a file DICOM's.
 
     Raises:
         DataError: The file is empty, truncated, no image, of a kind that cannot be read right, or has more than `MAX_PIXELS`
@@ -109,6 +110,9 @@ def decode(file: BinaryIO, where: str) -> Decoded:
     if where.lower().endswith(".mat"):
         mat = read_mat(io.BytesIO(content), where, MAX_PIXELS)
         return Decoded(_grey_to_rgb(mat.image), 1, mat.label, mat.patient)
+    if is_dicom(content) or where.lower().endswith(SUFFIXES):
+        dicom = read_dicom(content, where, MAX_DEEP_PIXELS)
+        return Decoded(_grey_to_rgb(dicom.image), 1, patient=dicom.patient)
     try:
         return _decode_map(content) if portable_map.is_portable_map(content) else _decode_image(content)
     except _Refused as error:

@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tumorcls.data import dicom
 from tumorcls.errors import DataError, reason
 from tumorcls.files import read_start
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".tif", ".tiff"}
     | {".webp", ".gif", ".pbm", ".pgm", ".ppm", ".pnm", ".pfm"}
+    | set(dicom.SUFFIXES)
 )
 """Lower-case endings of image files. A file without an ending is an image if it begins like one."""
 
@@ -76,10 +78,15 @@ def is_image(path: Path) -> bool:
     if suffix.removeprefix(".") and not suffix[1:].isdigit():
         return suffix in IMAGE_SUFFIXES
     try:
-        start = read_start(path, 16)
+        start = read_start(path, dicom.BEGINNING)
     except OSError:
         return False
-    return start.startswith(_BEGINNINGS) or (start[:4], start[8:12]) == (b"RIFF", b"WEBP") or _is_portable_map(start)
+    return (
+        dicom.is_dicom(start)
+        or start.startswith(_BEGINNINGS)
+        or (start[:4], start[8:12]) == (b"RIFF", b"WEBP")
+        or _is_portable_map(start)
+    )
 
 
 def _is_portable_map(start: bytes) -> bool:

@@ -1,0 +1,269 @@
+"""DICOM slices, made here or shipped with pydicom, against readings of their own."""
+
+import io
+import itertools
+import re
+import sys
+import warnings
+from collections import Counter
+
+import cv2
+import numpy as np
+import pytest
+
+from tumorcls.data import dicom
+from tumorcls.data.decoding import decode
+from tumorcls.data.image_files import is_image
+from tumorcls.data.manifest import scan
+from tumorcls.data.prepare import prepare
+from tumorcls.data.split import SplitSettings
+from tumorcls.data.windowing import to_uint8
+from tumorcls.errors import DataError
+
+pydicom = pytest.importorskip("pydicom")
+NAME, ID = "Doe^Jane", "MRN-0042"
+
+
+def header(values, **tags):
+    """Returns a data set of a slice; values are stored as their type is."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+    made = Dataset()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = MRImageStorage
+    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    made.PatientName, made.PatientID = NAME, ID
+    made.Rows, made.Columns = values.shape[-2:]
+    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
+    made.BitsAllocated = made.BitsStored = 8 * values.dtype.itemsize
+    made.PixelRepresentation = int(values.dtype.kind == "i")
+    for name, value in tags.items():
+        setattr(made, name, value)
+    made.HighBit = made.BitsStored - 1
+    made.PixelData = values.tobytes()
+    made["PixelData"].VR = "OB" if values.dtype.itemsize == 1 else "OW"
+    return made
+
+
+def saved(made):
+    file = io.BytesIO()
+    made.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+def read(content, where="a.dcm"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return decode(io.BytesIO(content), where)
+
+
+def grey(content):
+    pixels = read(content).pixels
+    assert (pixels == pixels[:, :, :1]).all()
+    return pixels[:, :, 0]
+
+
+@pytest.fixture
+def values():
+    return np.random.default_rng(0).integers(0, 4096, (20, 30)).astype(np.uint16)
+
+
+def test_12_bits_are_scaled_as_any_deep_image_is(values):
+    assert (grey(saved(header(values, BitsStored=12))) == to_uint8(values)).all()
+
+
+def test_16_bits_signed_and_rescaled(values):
+    signed = (values.astype(np.int32) * 15 - 30000).astype(np.int16)
+    content = saved(header(signed, RescaleSlope="0.5", RescaleIntercept="-100"))
+    assert (grey(content) == to_uint8(signed * 0.5 - 100)).all()
+
+
+def test_8_bits_without_a_window_are_as_they_are():
+    low = np.arange(40, 80, dtype=np.uint8).reshape(4, 10)
+    assert (grey(saved(header(low))) == low).all()
+
+
+def test_the_first_window_is_what_a_person_would_see(values):
+    content = saved(header(values, WindowCenter=["1000", "40"], WindowWidth=["800", "80"]))
+    low, high = 1000 - 0.5 - 799 / 2, 1000 - 0.5 + 799 / 2  # PS3.3 C.11.2.1.2.1
+    wanted = np.clip((values - low) / (high - low), 0, 1) * 255
+    assert np.abs(grey(content).astype(float) - wanted).max() <= 0.51
+
+
+def test_a_window_is_in_rescaled_values(values):
+    content = saved(header(values, RescaleSlope="2", RescaleIntercept="-500", WindowCenter="1500", WindowWidth="1000"))
+    rescaled = 2.0 * values - 500
+    wanted = np.clip((rescaled - (1499.5 - 499.5)) / 999, 0, 1) * 255
+    assert np.abs(grey(content).astype(float) - wanted).max() <= 0.51
+
+
+def test_monochrome1_is_turned_round(values):
+    plain = grey(saved(header(values)))
+    assert (grey(saved(header(values, PhotometricInterpretation="MONOCHROME1"))) == 255 - plain).all()
+
+
+def test_padding_is_no_value(values):
+    padded = values.astype(np.int16)
+    padded[:5] = -2000
+    shown = grey(saved(header(padded, PixelPaddingValue=-2000)))
+    assert (shown[:5] == 0).all()
+    assert (shown[5:] == to_uint8(np.where(padded == -2000, padded[5:].min(), padded))[5:]).all()
+
+
+ALIKE = ("RLE", "bigendian", "expb", "implicit", "jp2klossless", "jpeg_ls_lossless")
+
+
+@pytest.mark.parametrize("kind", ALIKE)
+def test_every_lossless_file_of_one_slice_is_that_slice(kind):
+    plain, other = (pydicom.data.get_testdata_file(f"MR_small{end}.dcm", download=False) for end in ("", f"_{kind}"))
+    if kind.startswith("j"):
+        pytest.importorskip("gdcm")
+    with open(plain, "rb") as one, open(other, "rb") as two:
+        assert (grey(one.read()) == grey(two.read())).all()
+
+
+@pytest.mark.parametrize("syntax", ["JPEGLosslessProcess14_1", "JPEG2000Lossless", "RLELossless", "JPEGLSLossless"])
+def test_what_gdcm_compressed_is_read_as_it_was(values, syntax, tmp_path):
+    gdcm = pytest.importorskip("gdcm")
+    (tmp_path / "plain.dcm").write_bytes(saved(header(values)))
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(tmp_path / "plain.dcm"))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFileName(str(tmp_path / "packed.dcm"))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+    content = (tmp_path / "packed.dcm").read_bytes()
+    assert pydicom.dcmread(io.BytesIO(content)).file_meta.TransferSyntaxUID.is_compressed
+    assert (grey(content) == to_uint8(values)).all()
+
+
+AXES = np.eye(3, dtype=int)
+LAID = {(0, 1): (1, 1), (0, 2): (1, -1), (1, 2): (1, -1)}
+"""By the axes across and down: to which end of each the columns and the rows go. Left, back, head are the positive ends."""
+
+
+@pytest.mark.parametrize("axes", list(itertools.permutations(range(3), 2)))
+@pytest.mark.parametrize("signs", list(itertools.product((1, -1), repeat=2)))
+def test_slices_lie_as_in_the_public_sets_however_they_were_stored(axes, signs):
+    body = np.arange(4 * 5 * 6, dtype=np.uint8).reshape(4, 5, 6)  # a value for each place (x, y, z)
+    across, down = axes
+    [through] = {0, 1, 2} - set(axes)
+    plane = np.moveaxis(np.take(body, 2, axis=through), 0, -1) if across < down else np.take(body, 2, axis=through)
+    stored = plane[:: signs[1], :: signs[0]]
+    orientation = [*(signs[0] * AXES[across]), *(signs[1] * AXES[down])]
+    shown = grey(saved(header(np.ascontiguousarray(stored), ImageOrientationPatient=[float(x) for x in orientation])))
+    first, second = sorted(axes)
+    columns, rows = LAID[first, second]
+    wanted = np.take(body, 2, axis=through).T[::rows, ::columns]
+    assert shown.shape == wanted.shape
+    assert (shown == wanted).all()
+
+
+def test_an_oblique_slice_lies_as_the_nearest_plane():
+    stored = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    turned = saved(header(stored, ImageOrientationPatient=[-0.97, 0.2, 0.1, 0.2, 0.97, 0.0]))
+    assert (grey(turned) == grey(saved(header(stored)))[:, ::-1]).all()
+
+
+def refused(content, where="a.dcm"):
+    with pytest.raises(DataError) as caught:
+        read(content, where)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert not any(secret in text for secret in (NAME, "Doe", ID))
+    return text
+
+
+def without(name):
+    made = header(np.zeros((4, 4), np.uint8))
+    delattr(made, name)
+    return made
+
+
+def deflated():
+    made = header(np.zeros((4, 4), np.uint8))
+    made.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    return made
+
+
+CASES = {
+    "frames": (header(np.zeros((3, 4, 4), np.uint8), NumberOfFrames=3), r"must hold one slice; got 3\. Save each"),
+    "colours": (header(np.zeros((4, 4), np.uint8), PhotometricInterpretation="RGB"), "must be grey; got colours"),
+    "palette": (header(np.zeros((4, 4), np.uint8), PhotometricInterpretation="PALETTE COLOR"), "must be grey; got colours"),
+    "no pixels": (without("PixelData"), "must hold an image; got none"),
+    "no rows": (without("Rows"), "must hold an image; got none"),
+    "a huge claim": (header(np.zeros((4, 4), np.uint8), Rows=60000, Columns=60000), "its header claims 60000x60000"),
+    "nothing in it": (header(np.zeros((4, 4), np.uint8), Rows=0), "its header claims 4x0"),
+    "too few pixels": (header(np.zeros((4, 4), np.uint8), Rows=400), "must be a whole DICOM file|its compression must be"),
+    "no bits": (without("BitsAllocated"), "must be a whole DICOM file|its compression must be"),
+    "deflated": (deflated(), "must not be deflated"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_no_slice_is_refused_in_one_line_without_a_word_of_the_header(case):
+    made, line = CASES[case]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        content = saved(made)
+    assert re.search(line, refused(content))
+
+
+@pytest.mark.parametrize("share", np.linspace(0.05, 0.99, 12))
+def test_a_truncated_file_is_refused(share):
+    content = saved(header(np.random.default_rng(1).integers(0, 255, (40, 40)).astype(np.uint8)))
+    assert refused(content[: int(len(content) * share)])
+
+
+def test_another_file_with_its_ending_is_refused():
+    assert "must be a DICOM file" in refused(b"\x89PNG\r\n\x1a\n" + bytes(200))
+
+
+def test_without_pydicom_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    assert "pip install 'tumorcls[medical]'" in refused(bytes(128) + b"DICM" + bytes(64))
+
+
+def test_a_file_is_known_by_its_first_bytes_where_it_has_no_ending(tmp_path, values):
+    for name in ("IM0001", "1.2.840.113619.2.1"):
+        (tmp_path / name).write_bytes(saved(header(values)))
+        assert is_image(tmp_path / name)
+    (tmp_path / "IM0002").write_bytes(bytes(200))
+    assert not is_image(tmp_path / "IM0002")
+
+
+def test_slices_of_a_patient_stay_together_and_nothing_of_a_header_is_kept(tmp_path):
+    rng = np.random.default_rng(3)
+    for label in ("glioma", "meningioma", "pituitary", "notumor"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(12):
+            small = rng.integers(0, 255, (8, 8)).astype(np.uint8)
+            made = header(cv2.resize(small, (64, 64)), PatientID=f"{ID}-{label}-{number // 3}")
+            (tmp_path / "data" / label / f"{number}.dcm").write_bytes(saved(made))
+    cache = tmp_path / "cache"
+    manifest = scan([tmp_path / "data"], cache)
+    patients = Counter(entry.patient for entry in manifest.entries)
+    assert set(patients.values()) == {3}
+    assert all(len(patient) == 24 for patient in patients)
+    prepared = prepare([tmp_path / "data"], SplitSettings(), cache)
+    parts = {}
+    for entry, part in zip(prepared.manifest.entries, prepared.parts, strict=True):
+        parts.setdefault(entry.patient, set()).add(part)
+    assert {len(found) for found in parts.values()} == {1}
+    for file in cache.rglob("*"):
+        if file.is_file():
+            content = file.read_bytes()
+            assert not any(secret.encode() in content for secret in (NAME, "Doe", ID)), file
+
+
+def test_who_has_no_id_is_nobody(values):
+    assert read(saved(header(values, PatientID=""))).patient is None
+    one, other = (read(saved(header(values, IssuerOfPatientID=issuer))).patient for issuer in ("A", "B"))
+    assert one != other
+    assert dicom.read_dicom(saved(header(values)), "a", 10_000).patient == read(saved(header(values))).patient

@@ -1,0 +1,167 @@
+"""What one DICOM file holds: a slice as a person is shown it, and whose it is, as a hash that says nothing else.
+
+Values are rescaled as the file says (PS3.3 C.11.1), then windowed as it says (C.11.2); where it names no window, those of more
+than 8 bits are scaled by their percentiles. MONOCHROME1 is turned round. The slice is laid as in the public sets, by its
+orientation (C.7.6.2): axial with the nose up, coronal with the head up, both with the patient's right on the left; sagittal
+with the head up and the nose on the left.
+
+Of the header nothing is kept and nothing is shown, not even in an error. The patient's id becomes a hash, by which all slices
+of a patient stay on one side of a split.
+"""
+
+import hashlib
+import io
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tumorcls.data.windowing import to_uint8
+from tumorcls.errors import DataError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+SUFFIXES = (".dcm", ".dicom", ".ima")
+_MAGIC = slice(128, 132)
+BEGINNING = 132
+"""Bytes after which a file is known as DICOM."""
+
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_META_BYTES = 4096
+_GREY = ("MONOCHROME1", "MONOCHROME2")
+
+
+@dataclass(frozen=True)
+class DicomSlice:
+    """One slice: `image` is uint8 (height, width) grey in [0, 255]; `patient` a hash, None where the file names nobody."""
+
+    image: npt.NDArray[np.uint8]
+    patient: str | None
+
+
+def is_dicom(content: bytes) -> bool:
+    """Returns whether a file that begins like this is DICOM's."""
+    return content[_MAGIC] == b"DICM"
+
+
+def read_dicom(content: bytes, where: str, max_pixels: int) -> DicomSlice:
+    """Reads a file's slice.
+
+    Args:
+        content: The whole file.
+        where: The file's name, for the message of an error.
+        max_pixels: A larger image is refused before it is decoded.
+
+    Raises:
+        DataError: It is no DICOM file, holds no slice, several or one in colours, is too large or damaged, or what reads such
+            files is not installed.
+    """
+    try:
+        import pydicom
+        from pydicom.errors import InvalidDicomError
+    except ImportError:
+        raise DataError(f"{where}: DICOM needs pydicom; it is not installed. Run pip install 'tumorcls[medical]'.") from None
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # what is used of a header is checked here
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # it would quote the header
+    if _DEFLATED in content[:_META_BYTES]:  # a few bytes could become gigabytes
+        raise DataError(f"{where}: a DICOM file must not be deflated; this one is. Save it in another transfer syntax.")
+    try:
+        header = pydicom.dcmread(io.BytesIO(content))
+        problem = _problem(header, max_pixels)
+    except InvalidDicomError:
+        raise DataError(f"{where}: must be a DICOM file; got another. Copy the file again.") from None
+    except Exception as error:  # of any kind, and it may quote the header
+        raise _damaged(where, error) from None
+    if problem:
+        raise DataError(f"{where}: {problem}.")
+    try:
+        image = _shown(header)
+        patient = _patient(header)
+    except RuntimeError:
+        rule = "its compression must be one that pydicom or python-gdcm reads; it is another, or the file is damaged"
+        raise DataError(f"{where}: {rule}. Save it uncompressed.") from None
+    except Exception as error:
+        raise _damaged(where, error) from None
+    return DicomSlice(image, patient)
+
+
+def _damaged(where: str, error: Exception) -> DataError:
+    return DataError(f"{where}: must be a whole DICOM file; reading it ended in {type(error).__name__}. Copy the file again.")
+
+
+def _problem(header: "Dataset", max_pixels: int) -> str:
+    """Returns the rule that a file breaks, what it has instead and the remedy; empty where there is nothing to say."""
+    if "PixelData" not in header or "Rows" not in header or "Columns" not in header:
+        return "a DICOM file must hold an image; got none. Leave it out"
+    frames = int(header.get("NumberOfFrames") or 1)
+    if frames != 1:
+        return f"a DICOM file must hold one slice; got {frames}. Save each as a file of its own"
+    if header.get("PhotometricInterpretation") not in _GREY or header.get("SamplesPerPixel", 1) != 1:
+        return "a DICOM slice must be grey; got colours. Leave it out"
+    if not 0 < header.Rows * header.Columns <= max_pixels:
+        return f"an image must have at most {max_pixels:,} pixels; its header claims {header.Columns}x{header.Rows}"
+    return ""
+
+
+def _shown(header: "Dataset") -> npt.NDArray[np.uint8]:
+    from pydicom.pixels import apply_rescale, pixel_array
+
+    stored = pixel_array(header)
+    values: npt.NDArray[Any] = apply_rescale(stored, header)
+    padding = header.get("PixelPaddingValue")
+    if isinstance(padding, int) and (real := values[stored != padding]).size:
+        values = np.where(stored == padding, real.min(), values)  # what lies outside of the picture is as dark as its darkest
+    image = _windowed(values, header)
+    if image is None:
+        image = to_uint8(values)
+    if header.PhotometricInterpretation == "MONOCHROME1":
+        image = 255 - image
+    return np.ascontiguousarray(_laid(image, header.get("ImageOrientationPatient")))
+
+
+def _windowed(values: npt.NDArray[Any], header: "Dataset") -> npt.NDArray[np.uint8] | None:
+    """Returns the values within the file's first window, scaled to [0, 255]; None where it names none."""
+    from pydicom.pixels import apply_windowing
+
+    if header.get("WindowCenter") is None or not header.get("WindowWidth"):
+        return None
+    low, high = apply_windowing(np.array([-1e12, 1e12]), header)  # what it makes of the darkest and the brightest
+    if not math.isfinite(high - low) or high <= low:
+        return None
+    shares: npt.NDArray[np.float64] = (apply_windowing(values, header) - low) / (high - low)
+    scaled: npt.NDArray[np.float64] = np.rint(shares.clip(0, 1) * 255)
+    return scaled.astype(np.uint8)
+
+
+def _laid(image: npt.NDArray[np.uint8], orientation: Sequence[float] | None) -> npt.NDArray[np.uint8]:
+    """Turns and mirrors a slice so that it lies as in the public sets; as it is where its orientation is not known.
+
+    Args:
+        image: Shape (height, width).
+        orientation: The directions in which its columns and its rows follow each other, each as (x, y, z) in the patient: to
+            the left, to the back and to the head.
+    """
+    directions = np.array(orientation if orientation is not None and len(orientation) == 6 else np.zeros(6), float).reshape(
+        2, 3
+    )
+    across, down = np.abs(directions).argmax(axis=1)
+    if across == down or not np.isfinite(directions).all():
+        return image
+    signs = np.sign(directions[[0, 1], [across, down]])
+    if across > down:
+        image, across, down, signs = image.T, down, across, signs[::-1]
+    if signs[0] < 0:
+        image = image[:, ::-1]
+    upwards = down == 2  # rows begin at the head, at the front otherwise
+    return image[::-1] if (signs[1] > 0) == upwards else image
+
+
+def _patient(header: "Dataset") -> str | None:
+    """Returns what stands for a patient in place of their id, the same in all their files; None where there is no id."""
+    patient, issuer = (str(header.get(name) or "").strip() for name in ("PatientID", "IssuerOfPatientID"))
+    return hashlib.sha256(f"{issuer}\0{patient}".encode()).hexdigest()[:24] if patient else None
