@@ -23,7 +23,7 @@ import optuna
 
 from benchmarks.held_out import CLEAN, HeldOut
 from benchmarks.search_quality import contenders
-from benchmarks.search_quality.records import Task
+from benchmarks.search_quality.records import Task, add_arguments
 from search.records.attributes import seed_of
 from search.results.ranking import metrics_of, rank
 from search.results.statistics import mean_interval
@@ -94,9 +94,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=40, help="of each study")
     parser.add_argument("--members", type=int, default=10, help="so many of the best trials may be averaged")
     parser.add_argument("--trainable-from", default="head")
-    parser.add_argument("--data", help="a folder or phantoms:N; SARTAJ otherwise")
-    parser.add_argument("--image-size", type=int, default=150)
-    parser.add_argument("--weights", default=os.environ.get("TUMORCLS_WEIGHTS", "imagenet"), help="or `none`: random")
+    add_arguments(parser)
     return parser.parse_args()
 
 

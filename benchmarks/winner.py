@@ -22,7 +22,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from benchmarks.search_quality import contenders
-from benchmarks.search_quality.records import Finished, Task
+from benchmarks.search_quality.records import Finished, Task, add_arguments
 from benchmarks.search_quality.runs import fill_cache, test_score
 from search.results.statistics import mean_interval
 from search.results.winner import Winner, likely_best
@@ -70,9 +70,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--studies", type=int, default=10)
     parser.add_argument("--trials", type=int, default=40, help="of each study")
     parser.add_argument("--seeds", type=int, default=5, help="with which each choice is trained again")
-    parser.add_argument("--data", help="a folder or phantoms:N; SARTAJ otherwise")
-    parser.add_argument("--image-size", type=int, default=150)
-    parser.add_argument("--weights", default=os.environ.get("TUMORCLS_WEIGHTS", "imagenet"), help="or `none`: random")
+    add_arguments(parser)
     return parser.parse_args()
 
 

@@ -11,6 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what `Task.of` reads."""
+    parser.add_argument("--data", help="a folder or phantoms:N; SARTAJ otherwise")
+    parser.add_argument("--image-size", type=int, default=150)
+    parser.add_argument("--weights", default=os.environ.get("TUMORCLS_WEIGHTS", "imagenet"), help="or `none`: random")
+
+
 @dataclass(frozen=True)
 class Task:
     """What all contenders are given: the objective's settings, and the seconds of a run."""
