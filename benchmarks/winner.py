@@ -24,8 +24,8 @@ from optuna.trial import FrozenTrial
 from benchmarks.search_quality import contenders
 from benchmarks.search_quality.records import Finished, Task, add_arguments
 from benchmarks.search_quality.runs import fill_cache, test_score
+from search.results.likely_best import Winner, likely_best
 from search.results.statistics import mean_interval
-from search.results.winner import Winner, likely_best
 from tumorcls.objective import package_versions
 
 

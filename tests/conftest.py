@@ -1,5 +1,6 @@
 """The tiers of the tests, by place: what is quick, what is slow, what needs a server, and what runs in which process."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,8 @@ KERAS = (
 
 
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background: what tests start would not hear ^C either
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     """Lets the process that the user started watch the memory of all of them."""
     if not hasattr(config, "workerinput") and not config.option.collectonly:
         config.pluginmanager.register(PeakMemory())

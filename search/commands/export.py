@@ -33,7 +33,7 @@ def command(
     from search.files import write
     from search.results.export import export_trial
     from search.results.finalists import load_ranking
-    from search.results.winner import likely_best
+    from search.results.likely_best import likely_best
 
     with open_any(study, storage) as opened:
         ranking = load_ranking(opened.study) if trial is None and by is None else None

@@ -16,8 +16,8 @@ from search.errors import StudyError
 from search.records.attributes import config_of, provenance_of, seed_of, warm_link
 from search.records.values import value_names
 from search.results.finalist_ranking import Ranking
+from search.results.likely_best import Winner
 from search.results.ranking import best_trials, metrics_of, rank
-from search.results.winner import Winner
 from search.storage.url import absolute, hide_password
 from search.study_file.env import variables_in
 from search.study_file.load import StudySpec

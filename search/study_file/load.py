@@ -1,4 +1,4 @@
-"""A study file (TOML) -> a frozen `StudySpec`: the one place where it is read and checked.
+"""A study file (TOML) -> a frozen `StudySpec`: the one place where it is read. Which keys there are is `tables`' to say.
 
 Every error is a `StudyFileError` whose message is one line: *where: rule; got what was received. Remedy.*
 """

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import keras
 from numpy.typing import NDArray
 
-from tumorcls.model.average import MovingAverage
 from tumorcls.model.backend import keras_runs_on_jax
+from tumorcls.model.moving_average import MovingAverage
 from tumorcls.model.pieces import Piece
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 from numpy.typing import NDArray
 
-from tumorcls.model.average import MovingAverage
+from tumorcls.model.moving_average import MovingAverage
 from tumorcls.model.pieces import PREDICT_BATCH, Piece
 
 State = tuple[list[Any], list[Any], list[Any], list[Any]]

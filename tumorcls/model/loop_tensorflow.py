@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tumorcls.model.average import MovingAverage
+from tumorcls.model.moving_average import MovingAverage
 from tumorcls.model.pieces import PREDICT_BATCH, Piece
 
 

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from tumorcls import activity
 from tumorcls.cache.arrays import Rows
 from tumorcls.config.train_config import NoiseName, OptimizerName, TrainableFrom, TrainConfig, ViewRecipe
-from tumorcls.model.average import MovingAverage
 from tumorcls.model.backbone import (
     batch_norm_statistics,
     build_backbone,
@@ -30,6 +29,7 @@ from tumorcls.model.backbone import (
 from tumorcls.model.backend import gains_by_bfloat16, placed_bytes
 from tumorcls.model.layers import RandomAugment, VariableDropout, assign_recipe, mixed_precision
 from tumorcls.model.loop import make_loop
+from tumorcls.model.moving_average import MovingAverage
 from tumorcls.model.pieces import (
     PREDICT_BATCH,
     Placed,

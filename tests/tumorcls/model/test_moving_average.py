@@ -5,8 +5,8 @@ import contextlib
 import keras
 import numpy as np
 
-from tumorcls.model.average import MovingAverage
 from tumorcls.model.loop import make_loop
+from tumorcls.model.moving_average import MovingAverage
 from tumorcls.model.pieces import Piece
 
 STEPS = 20
@@ -37,7 +37,7 @@ def values(variables):
 
 
 def test_an_average_follows_its_variable_at_the_decay_of_the_step(monkeypatch):
-    monkeypatch.setattr("tumorcls.model.average.MAX_DECAY", 0.6)
+    monkeypatch.setattr("tumorcls.model.moving_average.MAX_DECAY", 0.6)
     held, average, loop = make_small()
     expected = values(held)
     for step in range(STEPS):

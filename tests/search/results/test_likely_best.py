@@ -6,7 +6,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from search.results.winner import FEWEST_RESULTS, likely_best
+from search.results.likely_best import FEWEST_RESULTS, likely_best
 
 SPACE = {
     "rate": FloatDistribution(1e-4, 1.0, log=True),

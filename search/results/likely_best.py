@@ -1,4 +1,4 @@
-"""Which trial of a study is likely the best one, given that values are noisy: the luckiest of many seldom is.
+"""Which trial of a study is likely the best one, given that values are noisy. The best value alone: `ranking.best_trials`.
 
 The maximum of noisy values holds luck, the more of it the more trials there are (docs/reading-a-study.md). A Gaussian process
 over the configs tells what similar ones share from what a trial has alone, its seed's luck: its posterior mean at a trial is a
