@@ -34,9 +34,9 @@ KERAS = (
 
 
 def pytest_configure(config):
+    """Lets the process that the user started watch the memory of all of them."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background: what tests start would not hear ^C either
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    """Lets the process that the user started watch the memory of all of them."""
     if not hasattr(config, "workerinput") and not config.option.collectonly:
         config.pluginmanager.register(PeakMemory())
 
