@@ -1,6 +1,7 @@
 """`tumorcls leave-one-source-out`: for each source of a config, a model that never saw it, measured on it."""
 
 import re
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
     from tumorcls.training.trainer import Trainer
 
     programs = ProgramCache()
-    for source in sources:
+    for source, name in file_names(sources).items():
         other = leave_out(manifest, source, config.split, cache_folder())
         images, everything = (
             other.images(chosen_images, config.image_size, cache_folder()) for chosen_images in (other.new, other.usable)
@@ -75,7 +76,7 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
         evaluation = evaluate_model(model.predict, images, plan, name=f"without {source}", provenance=provenance)
         evaluation = with_all(evaluation, other, model.predict, everything)
         assert evaluation.external is not None
-        place = output / re.sub(r"[^\w.-]+", "-", source)
+        place = output / name
         evaluation.write(place.with_name(f"{place.name}.json"))
         write_page(place.with_name(f"{place.name}.html"), render_page(evaluation, images.images))
         click.echo(f"{shown(source)}: {evaluation.external.sentence()}")
@@ -84,3 +85,14 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
             f"{evaluation.external.with_seen.macro_f1} with them"
         )
     click.echo(f"Wrote an evaluation of each source to {shown(output)}.\n{DISCLAIMER}")
+
+
+def file_names(sources: Sequence[str]) -> dict[str, str]:
+    """Returns for each source a file's name that is its own: two must not write one file."""
+    names: dict[str, str] = {}
+    for source in sources:
+        name = re.sub(r"[^\w.-]+", "-", source)
+        while name in names.values():
+            name += "-"
+        names[source] = name
+    return names

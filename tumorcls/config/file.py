@@ -17,6 +17,7 @@ from tumorcls.files import read_whole
 
 _MAX_BYTES = 2**20
 _MAX_DEPTH = 20
+_MAX_MEMBERS = 50
 _MAX_INTEGER = 2**63 - 1  # of TOML
 
 
@@ -93,6 +94,8 @@ def _members(path: Path, document: Mapping[str, Any], allowed: list[str], config
     tables = document.get("members", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ConfigError(f"{path}: members: must be tables; got {short(tables)}. Export the file again.")
+    if len(tables) > _MAX_MEMBERS:
+        raise ConfigError(f"{path}: members: must be at most {_MAX_MEMBERS}; got {len(tables)}. Remove some.")
     found = []
     for index, table in enumerate(tables):
         where = f"{path}: members[{index}]"

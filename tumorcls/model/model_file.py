@@ -57,6 +57,7 @@ class Provenance(BaseModel):
     validation: dict[_Text, float | None] = Field(default={}, max_length=100)
     train_images: dict[_Text, int] = Field(default={}, max_length=100)
     validation_images: dict[_Text, int] = Field(default={}, max_length=100)
+    averaged: Annotated[str, Field(max_length=2000)] = ""  # what runs, and how often each
     trained_on: Literal["training images", "training and validation images"] = "training images"
 
 

@@ -1,5 +1,6 @@
 """`train`, `evaluate` and `predict`, one after the other as a person would type them."""
 
+import dataclasses
 import json
 import shutil
 import zipfile
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from tests.tumorcls.pictures import blob
 from tumorcls import DISCLAIMER
 from tumorcls.commands import baseline, card, evaluate, leave_one_source_out, predict, train
+from tumorcls.commands.leave_one_source_out import file_names
 from tumorcls.data.labels import CLASSES
 from tumorcls.data.prepare import prepare
 from tumorcls.data.sources import find_source
@@ -80,6 +82,17 @@ def test_a_file_with_members_becomes_one_model(workplace, make_config, monkeypat
     assert "trial " in load_model(tmp_path / "model.keras").provenance["averaged"]
 
 
+def test_a_model_of_as_many_members_as_there_may_be_can_be_saved(untrained, tmp_path):
+    averaged = ", ".join(f"trial {2**40 + number} x 3" for number in range(50))
+    provenance = {**untrained.provenance, "averaged": averaged}
+    dataclasses.replace(untrained, provenance=provenance).save(tmp_path / "model.keras")
+    assert load_model(tmp_path / "model.keras").provenance["averaged"] == averaged
+
+
+def test_sources_of_like_names_do_not_write_one_file():
+    assert file_names(["a b", "a-b", "a/b", "c"]) == {"a b": "a-b", "a-b": "a-b-", "a/b": "a-b--", "c": "c"}
+
+
 def test_members_that_make_no_one_model_are_refused(make_config, tmp_path):
     config = make_config().model_dump(mode="json")
     file = write_members(tmp_path / "best.toml", config, {**config, "image_size": 64})
@@ -89,6 +102,8 @@ def test_members_that_make_no_one_model_are_refused(make_config, tmp_path):
         run(train.command, "--config", file)
     with pytest.raises(ConfigError, match=r"--seed: a file with members has the seed of each; got 3\. Leave it out\."):
         run(train.command, "--config", write_members(tmp_path / "best.toml", config, config), "--seed", 3)
+    with pytest.raises(ConfigError, match=r"members: must be at most 50; got 51\. Remove some\."):
+        run(train.command, "--config", write_members(tmp_path / "best.toml", *[config] * 51))
     (tmp_path / "best.toml").write_text(tomli_w.dumps({"config": config, "members": [{"trial": 1}]}))
     with pytest.raises(ConfigError, match=r"members\[0\]: must have a table config"):
         run(train.command, "--config", tmp_path / "best.toml")
