@@ -37,7 +37,7 @@ def main() -> None:
     arguments = _parse()
     folder = Path(os.environ.get("TUMORCLS_DATA", "data"))
     arguments.data = arguments.data or [str(folder / "sartaj"), str(folder / "nickparvar")]
-    task = Task.of(arguments, arguments.seconds, schedule="ema")
+    task = Task.of(arguments, arguments.seconds, schedule="ema", trainable_from=arguments.trainable_from)
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         pool.submit(fill_cache, task).result()
     runs = read_runs(arguments.output / "search_quality.json", task)
@@ -65,6 +65,7 @@ def _parse() -> argparse.Namespace:
         "--data", action="append", help="a folder or phantoms:N; may be repeated; SARTAJ and Nickparvar otherwise"
     )
     parser.add_argument("--image-size", type=int, default=150)
+    parser.add_argument("--trainable-from", default="head", help="the first part of the network that is trained")
     parser.add_argument("--weights", default=os.environ.get("TUMORCLS_WEIGHTS", "imagenet"), help="or `none`: random")
     parser.add_argument("--output", type=Path, default=RESULTS)
     return parser.parse_args()

@@ -20,18 +20,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class Task:
-    """What all contenders are given: the objective's settings, and the seconds of a run."""
+    """What all contenders are given: the objective's settings, the seconds of a run, and whose stack trains."""
 
     settings: dict[str, Any]
     seconds: float
+    stacks: str = "same"
 
     @classmethod
-    def of(cls, arguments: argparse.Namespace, seconds: float, **settings: Any) -> "Task":
+    def of(cls, arguments: argparse.Namespace, seconds: float, stacks: str = "same", **settings: Any) -> "Task":
         """Returns the head on cached activations, unless `settings` say otherwise, with what a command line names.
 
         Args:
             arguments: With `data` (SARTAJ where there is none), `weights` and `image_size`.
             seconds: Of a run.
+            stacks: `same` or `own`.
             **settings: Further ones of the objective.
         """
         data = arguments.data or str(Path(os.environ.get("TUMORCLS_DATA", "data")) / "sartaj")
@@ -43,7 +45,7 @@ class Task:
             "trainable_from": "head",
             "views": 2,
         }
-        return cls({**given, **settings}, seconds)
+        return cls({**given, **settings}, seconds, stacks)
 
     def shown(self) -> dict[str, Any]:
         """Returns the task without the paths of this machine."""
@@ -51,7 +53,7 @@ class Task:
             "weights": Path(self.settings["weights"]).name,
             "data": [Path(source).name for source in self.settings["data"]],
         }
-        return {"settings": {**self.settings, **names}, "seconds": self.seconds}
+        return {"settings": {**self.settings, **names}, "seconds": self.seconds, "stacks": self.stacks}
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,15 @@ class Run:
     def of(cls, contender: str, seed: int, begun: int, finished: Sequence[Finished]) -> "Run":
         winner = max(finished, key=lambda trial: trial.value, default=None)
         return cls(contender, seed, begun, [(round(trial.ended, 2), round(trial.value, 5)) for trial in finished], winner)
+
+    @property
+    def best(self) -> float:
+        """The best value, 0 where no trial finished."""
+        return max((value for _, value in self.finished), default=0.0)
+
+    def time_to(self, score: float) -> float:
+        """Returns after how many seconds this score was there; inf where it never was."""
+        return next((ended for ended, value in self.finished if value >= score), float("inf"))
 
     def area(self, seconds: float) -> float:
         """Returns the mean over so many seconds of the best value so far."""

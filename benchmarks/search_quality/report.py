@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,24 +35,29 @@ class Report:
 
     def bests(self, contender: str) -> dict[int, float]:
         """Returns the best validation score of each run by its seed."""
-        return {run.seed: run.winner.value if run.winner is not None else 0.0 for run in self.of(contender)}
-
-    def times_to(self, contender: str, score: float) -> list[float]:
-        """Returns after how many seconds each run had this score; inf where it never had."""
-        return [next((ended for ended, value in run.finished if value >= score), float("inf")) for run in self.of(contender)]
+        return {run.seed: run.best for run in self.of(contender)}
 
     def speed_ups(self) -> list[str]:
         """Returns a line for each peer: how soon ours and the peer itself have the peer's median final score."""
-        lines = [f"{'':24}{'final score':>12}{'its own time':>14}{'our time':>10}{'share':>8}{'never':>8}   (medians)"]
+        lines = [
+            f"{'':24}{'final score':>12}{'its own time':>14}{'our time':>11}{'share':>8}{'95%':>16}{'never':>9}   (medians)"
+        ]
         for peer in CONTENDERS:
-            if peer == OURS or not (bests := list(self.bests(peer).values())):
+            pairs = self.pairs(peer)
+            if not pairs or not (times := speed_up(pairs)).score:
                 continue
-            score = float(np.median(bests))
-            reached, ours = self.times_to(peer, score), self.times_to(OURS, score)
-            own_s, our_s = float(np.median([s for s in reached if s < np.inf])), float(np.median(ours))
-            never = f"{sum(s == np.inf for s in ours)} of {len(ours)}"
-            lines.append(f"{peer:24}{score:12.4f}{own_s:12.1f} s{our_s:8.1f} s{our_s / own_s:8.2f}{never:>8}")
+            low, high = share_interval(pairs)
+            never = sum(ours.time_to(times.score) == np.inf for ours, _ in pairs)
+            lines.append(
+                f"{peer:24}{times.score:12.4f}{times.own_s:12.1f} s{times.our_s:9.1f} s{times.share:8.2f}"
+                f"{f'{low:.2f} to {high:.2f}':>16}{f'{never} of {len(pairs)}':>9}"
+            )
         return lines
+
+    def pairs(self, peer: str) -> list[tuple[Run, Run]]:
+        """Returns our run and a peer's for each seed that both have; none for ourselves."""
+        ours = {run.seed: run for run in self.of(OURS)}
+        return [(ours[run.seed], run) for run in self.of(peer) if peer != OURS and run.seed in ours]
 
     def p_values(self, measured: Callable[[str], dict[int, float]]) -> dict[str, float]:
         """Returns for each peer how likely what was measured is, were ours no greater; corrected for the number of peers."""
@@ -60,10 +65,9 @@ class Report:
         found = {}
         for peer in CONTENDERS:
             theirs = measured(peer)
-            paired = sorted(ours.keys() & theirs.keys())
-            if peer != OURS and len(paired) > 1:
-                difference = [ours[seed] - theirs[seed] for seed in paired]
-                found[peer] = float(wilcoxon(difference, alternative="greater").pvalue)
+            differences = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+            if peer != OURS and len(differences) > 1:
+                found[peer] = float(wilcoxon(differences, alternative="greater").pvalue) if any(differences) else 1.0
         corrected, highest = {}, 0.0
         for rank, (peer, p) in enumerate(sorted(found.items(), key=lambda item: item[1])):
             highest = max(highest, min(1.0, p * (len(found) - rank)))
@@ -74,7 +78,7 @@ class Report:
         settings = self.task.shown()["settings"]
         lines = [
             f"{self.task.seconds:g} s a run on one core, {' + '.join(settings['data'])} at {settings['image_size']} pixels, "
-            f"head on cached activations",
+            f"trained from {settings['trainable_from']} on, cached activations before it",
             f"{'':24}{'seeds':>6}{'trials':>8}{'finished':>9}{'area':>16}{'p':>7}{'best robust F1':>17}{'p':>7}"
             f"{'test robust F1':>17}",
         ]
@@ -89,14 +93,16 @@ class Report:
             lines.append(f"{name:24}{len(runs):6}{begun:8.1f}{finished:9.1f}{area}{best}{test}")
         lines.append("mean ± standard deviation over the seeds; p: of Wilcoxon's test that this project's is greater")
         lines += ["", *self.speed_ups()]
-        lines.append("the peer's own time is that of its runs that have that score at all, half of them")
+        lines.append(
+            "the peer's own time is that of its runs that have that score at all, half of them; 95%: bootstrap over seeds"
+        )
         return "\n".join(lines)
 
     def plot(self) -> go.Figure:
         """The median of how far the best score so far is below the best of all runs, with the band between the quartiles."""
         figure = go.Figure()
         times = np.linspace(0.0, self.task.seconds, 400)
-        best = max((run.winner.value for run in self.runs if run.winner is not None), default=1.0)
+        best = max((run.best for run in self.runs), default=1.0)
         for number, name in enumerate(CONTENDERS):
             if not (runs := self.of(name)):
                 continue
@@ -138,8 +144,42 @@ class Report:
         self.plot().write_html(path.with_suffix(".html"), include_plotlyjs="cdn")
 
 
+@dataclass(frozen=True)
+class SpeedUp:
+    """When a peer's median final score is there, in seconds: the median of the peer's runs that have it, and of all of ours."""
+
+    score: float
+    own_s: float
+    our_s: float
+
+    @property
+    def share(self) -> float:
+        return self.our_s / self.own_s
+
+
+def speed_up(pairs: Sequence[tuple[Run, Run]]) -> SpeedUp:
+    """Returns it of our runs, each with a peer's."""
+    score = float(np.median([peer.best for _, peer in pairs]))
+    reached = [seconds for _, peer in pairs if (seconds := peer.time_to(score)) < np.inf]
+    return SpeedUp(score, _median(reached), _median([ours.time_to(score) for ours, _ in pairs]))
+
+
+def share_interval(pairs: Sequence[tuple[Run, Run]], resamples: int = 1000) -> tuple[float, float]:
+    """Returns a 95% bootstrap interval of the share: seeds are drawn again, and with them the score that is waited for."""
+    drawn = np.random.default_rng(0).integers(len(pairs), size=(resamples, len(pairs)))
+    shares = [speed_up([pairs[index] for index in row]).share for row in drawn]
+    low, high = np.nanpercentile(shares, (2.5, 97.5), method="inverted_cdf")  # no mean of a number and inf
+    return float(low), float(high)
+
+
+def _median(seconds: Sequence[float]) -> float:
+    return float(np.median(seconds)) if seconds else float("inf")
+
+
 def _spread(values: Iterable[float]) -> str:
     many = list(values)
+    if not many:
+        return "-"
     return f"{np.mean(many):.4f} ± {np.std(many, ddof=1) if len(many) > 1 else 0.0:.4f}"
 
 
