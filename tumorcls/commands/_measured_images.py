@@ -60,12 +60,12 @@ def measured_images(model: "SavedModel", folders: Sequence[str], trained_on: Seq
     """
     config, size = model.config, model.config.image_size
     trained = model.provenance.get("split_sha256", "none on record")
-    if folders and (other := other_data(folders, model.provenance.get("manifest_sha256", ""), cache)):
-        own = own_data(trained_on or config.data, trained, config.split, cache)
+    if folders and (other := other_data(folders, model.provenance.get("manifest_sha256", ""), cache, config.slices)):
+        own = own_data(trained_on or config.data, trained, config.split, cache, config.slices)
         external = find_seen(own, other, config.split, cache)
         return MeasuredImages(external.images(external.new, size, cache), other, external=external)
     places = folders or config.data
-    prepared = prepare(places, config.split, cache)
+    prepared = prepare(places, config.split, cache, config.slices)
     if prepared.split_sha256 != trained:
         raise DataError(
             f"{', '.join(map(shown, places))}: the split must be the one of the training ({trained[:12]}); "

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
 
 _OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
     click.argument("folders", nargs=-1, required=True, metavar="DATA..."),
+    click.option(
+        "--slices",
+        type=click.Choice(["middle", "all"]),
+        default="middle",
+        show_default=True,
+        help="Which slices of a volume are used, where a table names none.",
+    ),
     click.option("--validation", type=float, default=0.15, show_default=True, help="Share of validation images."),
     click.option("--test", type=float, default=0.15, show_default=True, help="Share of test images."),
     click.option("--seed", type=int, default=0, show_default=True, help="Fixes which groups go where."),
@@ -39,7 +46,7 @@ _OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
 
 
 def split_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds DATA..., the options of `SplitSettings` and ``--cache-dir`` to a command."""
+    """Adds DATA..., the options of `SplitSettings`, ``--slices`` and ``--cache-dir`` to a command."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

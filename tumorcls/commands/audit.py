@@ -1,12 +1,15 @@
 """`tumorcls audit`: copies, leaks, conflicts and confounding of data folders, in the terminal and as a page."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tumorcls.commands._split_options import settings_of, split_options
 from tumorcls.data.image_files import shown
+
+if TYPE_CHECKING:
+    from tumorcls.data.slices import Which
 
 
 @click.command("audit", short_help="Report copies, leaks and label conflicts of data folders.")
@@ -14,11 +17,11 @@ from tumorcls.data.image_files import shown
 @click.option(
     "--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Also write the report with pictures here."
 )
-def command(folders: tuple[str, ...], cache_dir: Path, page: Path | None, **options: Any) -> None:
+def command(folders: tuple[str, ...], cache_dir: Path, slices: "Which", page: Path | None, **options: Any) -> None:
     """Examines data folders: counts, copies, twins across the official split, label conflicts, confounding.
 
     DATA is a data set as it was downloaded, a folder of class folders, a table of images (CSV with the columns path and label,
-    and where there are any patient, split, source and plane), or phantoms:N[:SEED] for generated images.
+    and where there are any patient, split, source, plane and slice), or phantoms:N[:SEED] for generated images.
     """
     from rich.console import Console
     from rich.table import Table
@@ -29,7 +32,7 @@ def command(folders: tuple[str, ...], cache_dir: Path, page: Path | None, **opti
     from tumorcls.reports.audit_page import write_audit
 
     settings = settings_of(options)
-    data = prepare(folders, settings, cache_dir)
+    data = prepare(folders, settings, cache_dir, slices)
     report = audit(data, settings)
     console = Console()
     for note in data.manifest.notes():

@@ -41,7 +41,7 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
     file = read_config(config_file)
     config = file.config
     chosen = check_seed(file.provenance.get("seed", 0) if seed is None else seed, "--seed")
-    manifest = scan(config.data, cache_folder())
+    manifest = scan(config.data, cache_folder(), config.slices)
     sources = sorted({entry.source for entry in manifest.entries})
     if len(sources) < 2:
         raise DataError(f"{shown(config_file)}: data must have two sources or more; got {sources[0]} alone. Add another.")

@@ -10,6 +10,7 @@ import click
 from tumorcls import DISCLAIMER
 
 if TYPE_CHECKING:
+    from tumorcls.data.slices import Which
     from tumorcls.inference.predict import Prediction
 
 _FILE = click.Path(path_type=Path)
@@ -21,6 +22,13 @@ _FILE = click.Path(path_type=Path)
 @click.option("--format", "form", type=click.Choice(["text", "csv", "json"]), default="text", show_default=True)
 @click.option("-o", "--output", type=_FILE, help="File to write instead of printing.")
 @click.option("--overlay", type=_FILE, help="Folder for pictures of what spoke for each answer (class activation maps).")
+@click.option(
+    "--slices",
+    type=click.Choice(["middle", "all"]),
+    default="middle",
+    show_default=True,
+    help="Of a volume: one answer, or one for each slice that shows something.",
+)
 @click.option("--threshold", type=click.FloatRange(0, 1), help='Confidence below which the answer is "uncertain".')
 def command(
     images: tuple[Path, ...],
@@ -28,13 +36,15 @@ def command(
     form: str,
     output: Path | None,
     overlay: Path | None,
+    slices: "Which",
     threshold: float | None,
 ) -> None:
     """Answer for image files and folders. For research and education only, never for diagnosis.
 
     Prints the class, or "uncertain" where the model is less sure than the threshold that its validation images chose, and the
     calibrated probability of each class, and the classes that cannot be ruled out. An image that cannot be read gets its error
-    on its own line; the others are answered all the same, and the exit code is 1.
+    on its own line; the others are answered all the same, and the exit code is 1. Of a volume (NIfTI, DICOM of many frames) the
+    slice in its middle is looked at, unless all are asked for: VOLUME#78 names the slice in each answer.
     """
     from tumorcls.model.backend import select_backend
 
@@ -49,7 +59,7 @@ def command(
     chosen = model.calibration.threshold if threshold is None else threshold
     judgement = Judgement(chosen, model.calibration.sets)
     paths = list(find_images(images))
-    predictions = predict_files(Explainer(model.network), paths, model.classes, model.config.image_size, judgement)
+    predictions = predict_files(Explainer(model.network), paths, model.classes, model.config.image_size, judgement, slices)
     answers = list(_drawn(predictions, overlay))
     text = {"text": as_text, "csv": as_csv, "json": as_json}[form](answers, model.classes)
     for answer in answers:

@@ -1,12 +1,15 @@
 """`tumorcls prepare`: writes the manifest and the split of data folders and tables."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tumorcls.commands._split_options import settings_of, split_options
 from tumorcls.data.image_files import shown
+
+if TYPE_CHECKING:
+    from tumorcls.data.slices import Which
 
 
 @click.command("prepare", short_help="Write manifest and split of data folders.")
@@ -18,19 +21,19 @@ from tumorcls.data.image_files import shown
     show_default=True,
     help="Folder to write manifest and split to.",
 )
-def command(folders: tuple[str, ...], cache_dir: Path, out: Path, **options: Any) -> None:
+def command(folders: tuple[str, ...], cache_dir: Path, slices: "Which", out: Path, **options: Any) -> None:
     """Scans, de-duplicates and splits data, and writes manifest.csv, split.csv, images.csv and summary.json.
 
     DATA is a data set as it was downloaded, a folder of class folders, a table of images (CSV with the columns path and label,
-    and where there are any patient, split, source and plane), or phantoms:N[:SEED] for generated images. Pictures are only
-    read. images.csv is such a table itself: each image with its part of the split.
+    and where there are any patient, split, source, plane and slice), or phantoms:N[:SEED] for generated images. Pictures are
+    only read. images.csv is such a table itself: each image with its part of the split.
     """
     from rich.console import Console
 
     from tumorcls.data.prepare import prepare, write_split_files
 
     settings = settings_of(options)
-    data = prepare(folders, settings, cache_dir)
+    data = prepare(folders, settings, cache_dir, slices)
     write_split_files(data, settings, out)
     console = Console()
     for part in ("train", "validation", "test", "left_out"):

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from pydantic_core import ErrorDetails
 
 from tumorcls.data.labels import BINARY_CLASSES, CLASSES
+from tumorcls.data.slices import Which
 from tumorcls.data.split import SplitSettings
 from tumorcls.errors import ConfigError
 
@@ -55,6 +56,8 @@ class TrainConfig(BaseModel):
     # Data
     data: tuple[str, ...] = Field(min_length=1)
     """Folders of images in a known layout, tables of images, or `phantoms:N[:seed]` for N generated images."""
+    slices: Which = "middle"
+    """Which slices of a volume are used, where a table names none: the one in the middle, or all that show something."""
     split: SplitSettings = SplitSettings()
     image_size: Annotated[int, Field(ge=32, le=600)] = 150
     """Side of the square input in pixels."""

@@ -228,7 +228,7 @@ def _groups_with_several(groups: npt.NDArray[np.int64], values: Iterable[str]) -
 
 def _named(entries: Sequence[Entry], pair: Pair) -> tuple[str, ...]:
     held_out, copy = entries[pair.held_out], entries[pair.copy]
-    files = [(shown(f"{one.source}/{one.name}"), one.official_split or "") for one in (held_out, copy)]
+    files = [(shown(f"{one.source}/{one.title}"), one.official_split or "") for one in (held_out, copy)]
     return (*files[0], *files[1], pair.likeness)
 
 

@@ -135,7 +135,7 @@ def image_set(
     """
     labels = np.array([class_index(entry.label, classes) for entry in entries], dtype=np.int64)
     keys = tuple(entry.pixel_sha256 for entry in entries)
-    names = tuple(f"{entry.source}/{entry.name}" for entry in entries)
+    names = tuple(f"{entry.source}/{entry.title}" for entry in entries)
     return ImageSet(load_images(entries, size, cache), labels, groups, classes, keys, _key(entries, size), names)
 
 
@@ -170,7 +170,7 @@ def _key(entries: Sequence[Entry], size: int) -> str:
 
 
 def _decode(entry: Entry, size: int) -> Pixels:
-    image = read_image(entry.path)
+    image = read_image(entry.path, entry.slice_number)
     if hash_pixels(image) != entry.pixel_sha256:
         raise DataError(
             f"{entry.path}: must stay as it is while it is worked with; got another image than a moment ago. Start again."

@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
-from tumorcls.data import portable_map
-from tumorcls.data.dicom import SUFFIXES, is_dicom, read_dicom
+from tumorcls.data import dicom, nifti, portable_map
 from tumorcls.data.image_files import MAX_FILE_BYTES
 from tumorcls.data.matlab import read_mat
+from tumorcls.data.slices import VolumeSlice, number_of
 from tumorcls.data.windowing import to_uint8
 from tumorcls.errors import DataError, reason
 
@@ -75,19 +75,29 @@ class Decoded:
 
     `pixels` is uint8 (height, width, 3) RGB in [0, 255]; `channels` counts those stored in the file (1 for grey). `label` and
     `patient` are None unless the file itself states them, as figshare's ``.mat`` files do; of DICOM's the patient is a hash.
+    `number`, `count`, `volume` and `position` are as in `tumorcls.data.slices.VolumeSlice`.
     """
 
     pixels: Pixels
     channels: int
     label: str | None = None
     patient: str | None = None
+    number: int = 1
+    count: int = 1
+    volume: str | None = None
+    position: float = 0.0
+
+    @property
+    def slice_number(self) -> int | None:
+        """Which slice of the file it is; None where the file holds one picture."""
+        return self.number if self.count > 1 else None
 
 
 class _Refused(Exception):
     """The rule that an image breaks, and what it has instead."""
 
 
-def decode(file: BinaryIO, where: str) -> Decoded:
+def decode(file: BinaryIO, where: str, number: int | None = None) -> Decoded:
     """Decodes an open file; of too large an image only the header is read.
 
     The orientation tag of EXIF is applied: it is how the picture was shown to whoever labelled it. Transparent parts become
@@ -96,23 +106,26 @@ def decode(file: BinaryIO, where: str) -> Decoded:
 
     Args:
         file: Open for reading, at its start.
-        where: Names it in errors; one that ends in ``.mat`` is read as MATLAB's, and one of its endings makes a file DICOM's.
+        where: Names it in errors; one that ends in ``.mat`` is MATLAB's, and their endings make a file DICOM's or NIfTI's.
+        number: Of the slice of a volume, from 1; None takes the middle one.
 
     Raises:
-        DataError: The file is empty, truncated, no image, of a kind that cannot be read right, or has more than `MAX_PIXELS`
-            pixels.
+        DataError: The file is empty, truncated, no image, of a kind that cannot be read right, has more than `MAX_PIXELS`
+            pixels, or no such slice.
     """
     content = file.read(MAX_FILE_BYTES + 1)
     if not content:
         raise DataError(f"{where}: an image must not be empty; got 0 bytes. Copy the file again.")
     if len(content) > MAX_FILE_BYTES:
         raise DataError(f"{where}: an image file must have at most {MAX_FILE_BYTES:,} bytes; got more. Scale it down.")
+    if dicom.is_dicom(content) or where.lower().endswith(dicom.SUFFIXES):
+        return _of_volume(dicom.read_dicom(content, where, MAX_DEEP_PIXELS, number))
+    if nifti.is_nifti(content) or where.lower().endswith(nifti.SUFFIXES):
+        return _of_volume(nifti.read_nifti(content, where, MAX_DEEP_PIXELS, number))
+    number_of(number, 1, where)
     if where.lower().endswith(".mat"):
         mat = read_mat(io.BytesIO(content), where, MAX_PIXELS)
         return Decoded(_grey_to_rgb(mat.image), 1, mat.label, mat.patient)
-    if is_dicom(content) or where.lower().endswith(SUFFIXES):
-        dicom = read_dicom(content, where, MAX_DEEP_PIXELS)
-        return Decoded(_grey_to_rgb(dicom.image), 1, patient=dicom.patient)
     try:
         return _decode_map(content) if portable_map.is_portable_map(content) else _decode_image(content)
     except _Refused as error:
@@ -123,6 +136,11 @@ def decode(file: BinaryIO, where: str) -> Decoded:
         raise DataError(f"{where}: an image must have at most {MAX_PIXELS:,} pixels; its header claims far more.") from error
     except _BROKEN_FILE as error:
         raise DataError(f"{where}: must be a whole image; got {reason(error)}. Copy the file again.") from error
+
+
+def _of_volume(read: VolumeSlice) -> Decoded:
+    pixels = _grey_to_rgb(read.image)
+    return Decoded(pixels, 1, None, read.patient, read.number, read.count, read.volume, read.position)
 
 
 def _check_size(width: int, height: int, *, deep: bool = False) -> None:

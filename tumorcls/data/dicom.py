@@ -1,4 +1,4 @@
-"""What one DICOM file holds: a slice as a person is shown it, and whose it is, as a hash that says nothing else.
+"""What a DICOM file holds: a slice or several frames as a person is shown them, and whose they are, as a hash.
 
 Values are rescaled as the file says (PS3.3 C.11.1), then windowed as it says (C.11.2); where it names no window, those of more
 than 8 bits are scaled by their percentiles. MONOCHROME1 is turned round. The slice is laid as in the public sets, by its
@@ -6,7 +6,7 @@ orientation (C.7.6.2): axial with the nose up, coronal with the head up, both wi
 with the head up and the nose on the left.
 
 Of the header nothing is kept and nothing is shown, not even in an error. The patient's id becomes a hash, by which all slices
-of a patient stay on one side of a split.
+of a patient stay on one side of a split, and so does the id of the series, by which they are known as one volume.
 """
 
 import hashlib
@@ -14,12 +14,12 @@ import io
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tumorcls.data.slices import MAX_SLICES, VolumeSlice, number_of
 from tumorcls.data.windowing import to_uint8
 from tumorcls.errors import DataError
 
@@ -33,15 +33,8 @@ BEGINNING = 132
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _META_BYTES = 4096
+_NOT_OF_A_FRAME = (0x7FE00010, 0x52009229, 0x52009230)  # pixels, and what is said of all frames and of each
 _GREY = ("MONOCHROME1", "MONOCHROME2")
-
-
-@dataclass(frozen=True)
-class DicomSlice:
-    """One slice: `image` is uint8 (height, width) grey in [0, 255]; `patient` a hash, None where the file names nobody."""
-
-    image: npt.NDArray[np.uint8]
-    patient: str | None
 
 
 def is_dicom(content: bytes) -> bool:
@@ -49,17 +42,18 @@ def is_dicom(content: bytes) -> bool:
     return content[_MAGIC] == b"DICM"
 
 
-def read_dicom(content: bytes, where: str, max_pixels: int) -> DicomSlice:
-    """Reads a file's slice.
+def read_dicom(content: bytes, where: str, max_pixels: int, number: int | None = None) -> VolumeSlice:
+    """Reads a file's slice, or one of its frames.
 
     Args:
         content: The whole file.
         where: The file's name, for the message of an error.
         max_pixels: A larger image is refused before it is decoded.
+        number: Of the frame, as they are stored, from 1; None takes the middle one.
 
     Raises:
-        DataError: It is no DICOM file, holds no slice, several or one in colours, is too large or damaged, or what reads such
-            files is not installed.
+        DataError: It is no DICOM file, holds no slice, not this one or one in colours, is too large or damaged, or what reads
+            such files is not installed.
     """
     try:
         import pydicom
@@ -79,15 +73,17 @@ def read_dicom(content: bytes, where: str, max_pixels: int) -> DicomSlice:
         raise _damaged(where, error) from None
     if problem:
         raise DataError(f"{where}: {problem}.")
+    count = _frames(header)
+    chosen = number_of(number, count, where)
     try:
-        image = _shown(header)
-        patient = _patient(header)
+        frame = _frame(header, chosen) if count > 1 else header
+        image = _shown(header, frame, chosen)
+        return VolumeSlice(image, chosen, count, _patient(header), _volume(header), _position(frame))
     except RuntimeError:
         rule = "its compression must be one that pydicom or python-gdcm reads; it is another, or the file is damaged"
         raise DataError(f"{where}: {rule}. Save it uncompressed.") from None
     except Exception as error:
         raise _damaged(where, error) from None
-    return DicomSlice(image, patient)
 
 
 def _damaged(where: str, error: Exception) -> DataError:
@@ -98,9 +94,8 @@ def _problem(header: "Dataset", max_pixels: int) -> str:
     """Returns the rule that a file breaks, what it has instead and the remedy; empty where there is nothing to say."""
     if "PixelData" not in header or "Rows" not in header or "Columns" not in header:
         return "a DICOM file must hold an image; got none. Leave it out"
-    frames = int(header.get("NumberOfFrames") or 1)
-    if frames != 1:
-        return f"a DICOM file must hold one slice; got {frames}. Save each as a file of its own"
+    if not 1 <= _frames(header) <= MAX_SLICES:
+        return f"a DICOM file must hold 1 to {MAX_SLICES:,} frames; its header claims {_frames(header):,}. Copy the file again"
     if header.get("PhotometricInterpretation") not in _GREY or header.get("SamplesPerPixel", 1) != 1:
         return "a DICOM slice must be grey; got colours. Leave it out"
     if not 0 < header.Rows * header.Columns <= max_pixels:
@@ -108,20 +103,39 @@ def _problem(header: "Dataset", max_pixels: int) -> str:
     return ""
 
 
-def _shown(header: "Dataset") -> npt.NDArray[np.uint8]:
+def _frames(header: "Dataset") -> int:
+    frames = header.get("NumberOfFrames")
+    return 1 if frames is None else int(frames)
+
+
+def _frame(header: "Dataset", number: int) -> "Dataset":
+    """Returns what is said of one frame: for all frames, for all of its kind (Shared Functional Groups), for it alone."""
+    from pydicom import Dataset
+
+    frame = Dataset()
+    frame.update({tag: header.get_item(tag) for tag in set(header.keys()).difference(_NOT_OF_A_FRAME)})
+    per_frame = header.get("PerFrameFunctionalGroupsSequence") or []
+    for group in [*(header.get("SharedFunctionalGroupsSequence") or []), *per_frame[number - 1 : number]]:
+        for element in group:
+            if element.VR == "SQ" and element.value:
+                frame.update(element.value[0])
+    return frame
+
+
+def _shown(header: "Dataset", frame: "Dataset", number: int) -> npt.NDArray[np.uint8]:
     from pydicom.pixels import apply_rescale, pixel_array
 
-    stored = pixel_array(header)
-    values: npt.NDArray[Any] = apply_rescale(stored, header)
+    stored = pixel_array(header, index=number - 1)
+    values: npt.NDArray[Any] = apply_rescale(stored, frame)
     padding = header.get("PixelPaddingValue")
     if isinstance(padding, int) and (real := values[stored != padding]).size:
         values = np.where(stored == padding, real.min(), values)  # what lies outside of the picture is as dark as its darkest
-    image = _windowed(values, header)
+    image = _windowed(values, frame)
     if image is None:
         image = to_uint8(values)
     if header.PhotometricInterpretation == "MONOCHROME1":
         image = 255 - image
-    return np.ascontiguousarray(_laid(image, header.get("ImageOrientationPatient")))
+    return np.ascontiguousarray(_laid(image, frame.get("ImageOrientationPatient")))
 
 
 def _windowed(values: npt.NDArray[Any], header: "Dataset") -> npt.NDArray[np.uint8] | None:
@@ -162,6 +176,33 @@ def _laid(image: npt.NDArray[np.uint8], orientation: Sequence[float] | None) -> 
 
 
 def _patient(header: "Dataset") -> str | None:
-    """Returns what stands for a patient in place of their id, the same in all their files; None where there is no id."""
+    """Returns what stands for a patient in place of their id, the same in all their files.
+
+    Where there is no id, the study stands for them, which is of one patient; None where there is none either.
+    """
     patient, issuer = (str(header.get(name) or "").strip() for name in ("PatientID", "IssuerOfPatientID"))
-    return hashlib.sha256(f"{issuer}\0{patient}".encode()).hexdigest()[:24] if patient else None
+    return _hash(issuer, patient) if patient else _hash_of(header, "StudyInstanceUID")
+
+
+def _volume(header: "Dataset") -> str | None:
+    return _hash_of(header, "SeriesInstanceUID")
+
+
+def _hash_of(header: "Dataset", name: str) -> str | None:
+    text = str(header.get(name) or "").strip()
+    return _hash(name, text) if text else None
+
+
+def _hash(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:24]
+
+
+def _position(frame: "Dataset") -> float:
+    """Returns how far a slice lies along the normal of its plane, in mm; its number in the series where that is not known."""
+    place, directions = (frame.get(name) for name in ("ImagePositionPatient", "ImageOrientationPatient"))
+    if place is not None and directions is not None and (len(place), len(directions)) == (3, 6):
+        normal = np.cross(np.array(directions[:3], float), np.array(directions[3:], float))
+        position = float(np.dot(normal, np.array(place, float)))
+    else:
+        position = float(frame.get("InstanceNumber") or 0)
+    return position if math.isfinite(position) else 0.0

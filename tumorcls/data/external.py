@@ -19,6 +19,7 @@ from tumorcls.data.fingerprint import THUMB
 from tumorcls.data.manifest import Manifest, scan
 from tumorcls.data.parts import has_class
 from tumorcls.data.prepare import PreparedData, assign_parts, prepare
+from tumorcls.data.slices import Which
 from tumorcls.data.split import SplitSettings
 from tumorcls.errors import DataError
 
@@ -39,7 +40,7 @@ class ExternalData:
         groups: (n,) images with equal numbers are copies or show one patient.
         usable: (n,) whether an image has a class of the model, and no table leaves it out.
         seen_picture: (n,) whether the model may have seen its picture.
-        seen_patient: (n,) whether it may have seen another picture of its patient, but not this one.
+        seen_patient: (n,) whether it may have seen another picture of its patient or its volume, but not this one.
         training: The model's own data.
     """
 
@@ -87,8 +88,8 @@ def find_seen(training: PreparedData, other: Manifest, settings: SplitSettings, 
     learned = np.isin(training.parts, _LEARNED_FROM)
     picture = np.isin(groups.images[len(own) :], groups.images[: len(own)][learned])
     picture |= _plainly_alike(other.thumbs, training.manifest.thumbs[learned], settings)
-    patients = {own[i].person for i in np.flatnonzero(learned).tolist()} - {None}
-    patient = np.array([entry.person in patients for entry in other.entries])
+    known = {who for i in np.flatnonzero(learned).tolist() for who in (own[i].person, own[i].volume)} - {None}
+    patient = np.array([entry.person in known or entry.volume in known for entry in other.entries])
     left_out = np.array([entry.given_part == "left_out" for entry in other.entries])
     usable = has_class(other.entries, settings) & ~left_out
     return ExternalData(other, groups.split[len(own) :], usable, picture, patient & ~picture, training)
@@ -138,7 +139,9 @@ def _standardised(thumbs: Thumbs) -> npt.NDArray[np.float32]:
     return result
 
 
-def own_data(folders: Sequence[str | Path], split_sha256: str, settings: SplitSettings, cache: Path) -> PreparedData:
+def own_data(
+    folders: Sequence[str | Path], split_sha256: str, settings: SplitSettings, cache: Path, slices: Which = "middle"
+) -> PreparedData:
     """Prepares the data that a model was trained on, to compare other data with it.
 
     Args:
@@ -146,6 +149,7 @@ def own_data(folders: Sequence[str | Path], split_sha256: str, settings: SplitSe
         split_sha256: Of the model.
         settings: Of the model.
         cache: The cache folder.
+        slices: Of the model.
 
     Raises:
         DataError: It is not there, or not as it was.
@@ -153,7 +157,7 @@ def own_data(folders: Sequence[str | Path], split_sha256: str, settings: SplitSe
     remedy = "Name where it lies with --trained-on."
     rule = "other data is compared with the model's own, which must be there"
     try:
-        own = prepare(folders, settings, cache)
+        own = prepare(folders, settings, cache, slices)
     except DataError as error:
         raise DataError(f"--data: {rule}; {str(error).rstrip('.')}. {remedy}") from error
     if own.split_sha256 != split_sha256:
@@ -162,7 +166,7 @@ def own_data(folders: Sequence[str | Path], split_sha256: str, settings: SplitSe
     return own
 
 
-def other_data(folders: Sequence[str | Path], manifest_sha256: str, cache: Path) -> Manifest | None:
-    """Scans data; None where it is that of a manifest, wherever it lies now."""
-    manifest = scan(folders, cache)
+def other_data(folders: Sequence[str | Path], manifest_sha256: str, cache: Path, slices: Which = "middle") -> Manifest | None:
+    """Scans data, `slices` of its volumes; None where it is that of a manifest, wherever it lies now."""
+    manifest = scan(folders, cache, slices)
     return None if manifest.sha256 == manifest_sha256 else manifest

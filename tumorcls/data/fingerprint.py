@@ -29,7 +29,8 @@ class Fingerprint:
     """`sha256` is of the file, `pixel_sha256` of the decoded pixels and their shape, both hexadecimal.
 
     `phash` is `imagehash.phash` (8x8) as an unsigned 64-bit number whose highest bit is the hash's first; `thumb` is uint8
-    (THUMB, THUMB) grey. `label` and `patient` are None unless the file itself states them.
+    (THUMB, THUMB) grey. `label` and `patient` are None unless the file itself states them. `number` and `count` say which slice
+    it is, of how many; `volume` is equal for the slices of one, None for what is of none; `position` orders them.
     """
 
     sha256: str
@@ -41,10 +42,29 @@ class Fingerprint:
     label: str | None
     patient: str | None
     thumb: npt.NDArray[np.uint8]
+    number: int = 1
+    count: int = 1
+    volume: str | None = None
+    position: float = 0.0
+
+    @property
+    def slice_number(self) -> int | None:
+        """Which slice of the file it is of; None where the file holds one picture."""
+        return self.number if self.count > 1 else None
+
+    @property
+    def blank(self) -> bool:
+        """Whether nothing is to be seen, as at the ends of many volumes."""
+        return int(self.thumb.min()) == int(self.thumb.max())
 
 
-def fingerprint(path: Path, known: Fingerprint | None = None) -> Fingerprint:
+def fingerprint(path: Path, known: Fingerprint | None = None, number: int | None = None) -> Fingerprint:
     """Reads and decodes one file; only reads it where it holds what is known of it.
+
+    Args:
+        path: The file.
+        known: What it was before.
+        number: Of the slice, as in `tumorcls.data.decoding.decode`.
 
     Raises:
         DataError: The file is no whole image (see `tumorcls.data.decoding.decode`).
@@ -54,7 +74,7 @@ def fingerprint(path: Path, known: Fingerprint | None = None) -> Fingerprint:
     sha256 = hashlib.sha256(data).hexdigest()
     if known is not None and known.sha256 == sha256:
         return known
-    decoded = decode(io.BytesIO(data), shown(path))
+    decoded = decode(io.BytesIO(data), shown(path), number)
     height, width = decoded.pixels.shape[:2]
     grey = Image.fromarray(decoded.pixels).convert("L")
     return Fingerprint(
@@ -67,6 +87,10 @@ def fingerprint(path: Path, known: Fingerprint | None = None) -> Fingerprint:
         label=decoded.label,
         patient=decoded.patient,
         thumb=thumbnail(np.asarray(grey)),
+        number=decoded.number,
+        count=decoded.count,
+        volume=decoded.volume or (sha256[:24] if decoded.count > 1 else None),
+        position=decoded.position,
     )
 
 

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tumorcls.data import dicom
+from tumorcls.data import dicom, nifti
 from tumorcls.errors import DataError, reason
 from tumorcls.files import read_start
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".tif", ".tiff"}
     | {".webp", ".gif", ".pbm", ".pgm", ".ppm", ".pnm", ".pfm"}
-    | set(dicom.SUFFIXES)
+    | {*dicom.SUFFIXES, *nifti.SUFFIXES}
 )
 """Lower-case endings of image files. A file without an ending is an image if it begins like one."""
 
@@ -75,6 +75,8 @@ def is_junk(name: str) -> bool:
 def is_image(path: Path) -> bool:
     """Returns whether a file is an image, by its ending, or where it has none by its first bytes."""
     suffix = path.suffix.lower()
+    if path.name.lower().endswith(nifti.SUFFIXES):
+        return True
     if suffix.removeprefix(".") and not suffix[1:].isdigit():
         return suffix in IMAGE_SUFFIXES
     try:
@@ -87,6 +89,25 @@ def is_image(path: Path) -> bool:
         or (start[:4], start[8:12]) == (b"RIFF", b"WEBP")
         or _is_portable_map(start)
     )
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Returns whether a file is DICOM's, by its ending, or where that says nothing by its first bytes."""
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return path.suffix.lower() in dicom.SUFFIXES
+    try:
+        return dicom.is_dicom(read_start(path, dicom.BEGINNING))
+    except OSError:
+        return False
+
+
+def dicom_files(folder: Path) -> list[Path]:
+    """Returns the DICOM files in and below a folder, sorted.
+
+    Raises:
+        DataError: A folder cannot be read.
+    """
+    return sorted(path for listing in walk(folder) for path in listing.images if is_dicom_file(path))
 
 
 def _is_portable_map(start: bytes) -> bool:

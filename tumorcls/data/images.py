@@ -6,18 +6,31 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tumorcls.data.decoding import MAX_PIXELS, PIXELS_VERSION, Pixels, decode
+from tumorcls.data.decoding import MAX_PIXELS, PIXELS_VERSION, Decoded, Pixels, decode
 from tumorcls.data.image_files import read_file, shown
 from tumorcls.errors import DataError, reason
 
-__all__ = ["MAX_PIXELS", "PIXELS_VERSION", "Pixels", "decode", "fit_square", "read_image"]
+__all__ = ["MAX_PIXELS", "PIXELS_VERSION", "Decoded", "Pixels", "decode", "fit_square", "read_image", "read_slice"]
 
 
-def read_image(path: Path) -> Pixels:
-    """Reads an image file; see `tumorcls.data.decoding.decode`.
+def read_image(path: Path, number: int | None = None) -> Pixels:
+    """Reads an image file, or a slice of a volume.
+
+    Args:
+        path: The file.
+        number: Of the slice, from 1; None takes the middle one.
 
     Returns:
         uint8 (height, width, 3), RGB, [0, 255].
+
+    Raises:
+        DataError: See `read_slice`.
+    """
+    return read_slice(path, number).pixels
+
+
+def read_slice(path: Path, number: int | None = None) -> Decoded:
+    """Reads an image file as `read_image` does, with what it says of itself; see `tumorcls.data.decoding.decode`.
 
     Raises:
         DataError: The file is missing or no regular file, or `decode` refuses it.
@@ -26,7 +39,7 @@ def read_image(path: Path) -> Pixels:
         content = read_file(path)
     except OSError as error:
         raise DataError(f"{shown(path)}: the file must be readable; got {reason(error)}.") from error
-    return decode(io.BytesIO(content), shown(path)).pixels
+    return decode(io.BytesIO(content), shown(path), number)
 
 
 def fit_square(image: Pixels, size: int) -> Pixels:

@@ -1,14 +1,12 @@
 """The images of a data set: one row each, kept on disk as one table, with the hash of its content.
 
-A scan opens only files that are new or have changed since the last scan of their folder.
+A scan opens only files that are new or have changed since the last scan of their folder (`tumorcls.data.reading`).
 """
 
 import csv
 import hashlib
 import io
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -17,14 +15,12 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from tumorcls import activity
-from tumorcls.data import scan_cache
-from tumorcls.data.fingerprint import THUMB, Fingerprint, fingerprint
-from tumorcls.data.image_files import shown
-from tumorcls.data.scan_cache import Record, Stamp
+from tumorcls.data.fingerprint import THUMB, Fingerprint
+from tumorcls.data.reading import read_rows
+from tumorcls.data.slices import Which, slice_name
 from tumorcls.data.sources import open_source
 from tumorcls.data.sources.base import TABLE, LeftOut, OfficialSplit, Plane, Row, Source, describe
-from tumorcls.errors import DataError, reason
+from tumorcls.errors import DataError
 from tumorcls.files import replace_text
 
 _NAMED = 3  # unreadable files
@@ -37,7 +33,8 @@ class Entry:
     `source` is the data set's name for people, `kind` that of its layout. `name` is its path below `folder`, with forward
     slashes, or, where a table names an image elsewhere, whatever leads there from its folder. `label` is one of
     `tumorcls.data.labels.CLASSES`, or `tumorcls.data.sources.UNTYPED_TUMOR`. Width and height are pixels after the orientation
-    tag is applied; `phash` is as in `tumorcls.data.fingerprint.Fingerprint`.
+    tag is applied; `phash` is as in `tumorcls.data.fingerprint.Fingerprint`, and so is `volume`, equal for the slices of one.
+    `slice_number` says which slice of the file it is, from 1; it is None of a file that holds one picture.
     """
 
     source: str
@@ -54,11 +51,18 @@ class Entry:
     pixel_sha256: str
     phash: int
     folder: str
+    slice_number: int | None = None
+    volume: str | None = None
 
     @property
     def path(self) -> Path:
         """The file."""
         return Path(self.folder) / self.name
+
+    @property
+    def title(self) -> str:
+        """What tells it from all other images of its folder, to people too: its name, with the slice where it is one."""
+        return slice_name(self.name, self.slice_number)
 
     @property
     def data_set(self) -> tuple[str, str]:
@@ -161,7 +165,8 @@ _FROM_TEXT: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("width", "height", "channels"), int),
     "phash": lambda text: int(text, 16),
     "official_split": _SPLITS.__getitem__,
-    **dict.fromkeys(("patient", "plane"), lambda text: text or None),
+    **dict.fromkeys(("patient", "plane", "volume"), lambda text: text or None),
+    "slice_number": lambda text: int(text) if text else None,
 }
 
 
@@ -169,12 +174,13 @@ def _entry_of(row: dict[str, str]) -> Entry:
     return Entry(**{column.name: _FROM_TEXT.get(column.name, str)(row[column.name]) for column in fields(Entry)})
 
 
-def scan(folders: Sequence[str | Path], cache_dir: Path) -> Manifest:
+def scan(folders: Sequence[str | Path], cache_dir: Path, slices: Which = "middle") -> Manifest:
     """Lists and fingerprints the images of the folders; the order of `folders` does not matter.
 
     Args:
         folders: Data folders of known layouts, tables, or ``phantoms:N[:SEED]``.
         cache_dir: Where fingerprints are kept between scans.
+        slices: Which ones of a volume, where a table names none.
 
     Raises:
         DataError: A folder has no known layout, one is given twice, or not one image is readable.
@@ -189,9 +195,9 @@ def scan(folders: Sequence[str | Path], cache_dir: Path) -> Manifest:
     for source in sources:
         rows, passed_over = source.listing()
         left_out += passed_over
-        for row, name, result in _scan_source(source, rows, cache_dir):
+        for row, result in read_rows(source, rows, slices, cache_dir):
             if isinstance(result, Fingerprint):
-                readable.append((_entry(row, source, name, result), result))
+                readable.append((_entry(row, source, result), result))
             else:
                 bad.append(Unreadable(row.path, row.source, result))
     if not readable:
@@ -203,7 +209,8 @@ def scan(folders: Sequence[str | Path], cache_dir: Path) -> Manifest:
 
 
 def _content(entry: Entry) -> tuple[str, ...]:
-    return entry.sha256, entry.label, entry.kind, entry.official_split or "", entry.patient or ""
+    volume = () if entry.volume is None else (f"{entry.slice_number or 0:06d}", entry.volume)
+    return entry.sha256, entry.label, entry.kind, entry.official_split or "", entry.patient or "", *volume
 
 
 def _content_order(entries: Sequence[Entry]) -> list[int]:
@@ -215,75 +222,20 @@ def _content_order(entries: Sequence[Entry]) -> list[int]:
     return sorted(range(len(entries)), key=lambda i: (_content(entries[i]), digests[entries[i].data_set], entries[i].name))
 
 
-def _entry(row: Row, source: Source, name: str, result: Fingerprint) -> Entry:
+def _entry(row: Row, source: Source, result: Fingerprint) -> Entry:
     label = row.label or result.label
     assert label is not None  # a layout whose rows have no label has files that state it
     shared = {name: getattr(result, name) for name in ("width", "height", "channels", "sha256", "pixel_sha256", "phash")}
     return Entry(
         source=row.source,
         kind=source.layout.name,
-        name=name,
+        name=source.name_of(row),
         label=label,
         official_split=row.official_split,
         patient=row.patient or result.patient,
         plane=row.plane,
         folder=source.folder.as_posix(),
+        slice_number=result.slice_number,
+        volume=result.volume,
         **shared,
     )
-
-
-def _scan_source(source: Source, rows: list[Row], cache_dir: Path) -> list[tuple[Row, str, Fingerprint | str]]:
-    names = [source.name_of(row) for row in rows]
-    stamps = [_stamp(row.path) for row in rows]
-    store = scan_cache.cache_file(source.place, cache_dir)
-    known = scan_cache.load(store)
-    stale = [i for i, name in enumerate(names) if name not in known or known[name].stamp != stamps[i]]
-    fresh: dict[int, Fingerprint | str] = {}
-
-    def records() -> dict[str, Record]:
-        found = {names[i]: Record(stamps[i], result) for i, result in fresh.items()}
-        return {name: record for name in names if (record := found.get(name, known.get(name))) is not None}
-
-    try:
-        for i, result in zip(stale, _fingerprint_all([(rows[i].path, known.get(names[i])) for i in stale]), strict=True):
-            fresh[i] = result
-    finally:  # ^C keeps what was read
-        lasting = {name: record for name, record in records().items() if not isinstance(record.result, _Passing)}
-        if len(lasting) != len(known) or any(names[i] in lasting for i in fresh):
-            scan_cache.store(store, lasting)
-    final = records()
-    return [(row, name, final[name].result) for row, name in zip(rows, names, strict=True)]
-
-
-class _Passing(str):
-    """Why a file cannot be read now; what says nothing of its content (rights, a network drive) is tried again each time."""
-
-
-def _stamp(path: Path) -> Stamp:
-    try:
-        status = path.stat()
-    except OSError:  # a dangling link or a file removed meanwhile: reported as unreadable by `_fingerprint_or_reason`
-        return Stamp(-1, -1, -1)
-    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _fingerprint_all(files: Sequence[tuple[Path, Record | None]]) -> Iterator[Fingerprint | str]:
-    # Threads: decoding, resizing and hashing all release the interpreter's lock.
-    with activity.counting("reading images", len(files)), ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        results = [pool.submit(_fingerprint_or_reason, *file) for file in files]
-        try:
-            for result in results:
-                yield result.result()
-                activity.advance()
-        finally:
-            for result in results:
-                result.cancel()
-
-
-def _fingerprint_or_reason(path: Path, known: Record | None) -> Fingerprint | str:
-    try:
-        return fingerprint(path, known.result if known and isinstance(known.result, Fingerprint) else None)
-    except DataError as error:
-        return str(error)
-    except OSError as error:
-        return _Passing(f"{shown(path)}: the file must be readable; got {reason(error)}.")

@@ -20,6 +20,7 @@ from tumorcls.data.dedup.groups import Groups, find_groups
 from tumorcls.data.labels import BINARY_CLASSES, CLASSES
 from tumorcls.data.manifest import Manifest, scan
 from tumorcls.data.parts import assign, class_index
+from tumorcls.data.slices import Which
 from tumorcls.data.sources.table import COLUMNS
 from tumorcls.data.split import SplitSettings
 from tumorcls.errors import DataError, reason
@@ -60,18 +61,19 @@ class PreparedData:
         return np.array([class_index(name, self.classes) for name in names], dtype=np.int64)
 
 
-def prepare(folders: Sequence[str | Path], settings: SplitSettings, cache_dir: Path) -> PreparedData:
+def prepare(folders: Sequence[str | Path], settings: SplitSettings, cache_dir: Path, slices: Which = "middle") -> PreparedData:
     """Scans, de-duplicates and splits; when nothing on disk has changed, no image file is opened.
 
     Args:
         folders: Data folders of known layouts, tables, or ``phantoms:N[:SEED]``; their order does not matter.
         settings: How to split.
         cache_dir: Where results are kept between calls.
+        slices: Which ones of a volume are used, where a table names none.
 
     Raises:
         DataError: A folder has no known layout, no image is readable, or a part would be empty.
     """
-    manifest = scan(folders, cache_dir)
+    manifest = scan(folders, cache_dir, slices)
     activity.tell("looking for copies among the images")
     groups = find_groups(manifest, cache_dir, flips=settings.flips, quarter_turns=settings.quarter_turns)
     return assign_parts(manifest, groups, settings)
@@ -109,19 +111,22 @@ def _split_table(data: PreparedData) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["source", "name", "part", "group"])
     for entry, part, group in zip(data.manifest.entries, data.parts.tolist(), data.groups.tolist(), strict=True):
-        writer.writerow([entry.source, entry.name, part, group])
+        writer.writerow([entry.source, entry.title, part, group])
     return text.getvalue()
 
 
 def _image_table(data: PreparedData, folder: Path) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    # Where there is no volume, the table is as short as can be.
+    columns = COLUMNS if any(entry.slice_number for entry in data.manifest.entries) else COLUMNS[:-1]
+    writer.writerow(columns)
     place = os.path.realpath(folder)
     for entry, part in zip(data.manifest.entries, data.parts.tolist(), strict=True):
         path = os.path.relpath(os.path.abspath(entry.path), place)
         patient = "" if entry.person is None else "/".join(filter(None, entry.person))
-        writer.writerow([path, entry.label, patient, part, entry.source, entry.plane or ""])
+        values = (path, entry.label, patient, part, entry.source, entry.plane or "", entry.slice_number or "")
+        writer.writerow(values[: len(columns)])
     return text.getvalue()
 
 

@@ -38,7 +38,7 @@ class Record:
     result: Fingerprint | str
 
 
-_LAYOUT = 3  # of the file; raised when it changes
+_LAYOUT = 4  # of the file; raised when it changes
 _VALUES = [field.name for field in fields(Fingerprint) if field.name != "thumb"]
 
 
@@ -48,8 +48,18 @@ def cache_file(place: Path, cache_dir: Path) -> Path:
     return cache_dir / f"scan-{digest[:24]}.npz"
 
 
+def key_of(name: str, number: int | None) -> str:
+    """Returns what a record is kept by: a file's path relative to the folder, and the slice that was asked for, if any."""
+    return name if number is None else f"{name}\0{number}"  # no name has a null character
+
+
+def name_of(key: str) -> str:
+    """Returns the path that a record is kept by."""
+    return key.partition("\0")[0]
+
+
 def load(path: Path) -> dict[str, Record]:
-    """Returns the records by path relative to the folder; none where there is no file yet or it is damaged."""
+    """Returns the records by their keys (see `key_of`); none where there is no file yet or it is damaged."""
     stored = load_arrays(path, ("records", "thumbs"))
     if stored is None:
         return {}

@@ -1,4 +1,4 @@
-"""A model's answers for image files: one for each, or why there is none."""
+"""A model's answers for image files and slices of volumes: one for each, or why there is none."""
 
 import csv
 import io
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from tumorcls import DISCLAIMER
 from tumorcls.data.image_files import IMAGE_SUFFIXES, shown, walk
-from tumorcls.data.images import fit_square, read_image
+from tumorcls.data.images import fit_square, read_slice
+from tumorcls.data.slices import Which, slice_name
 from tumorcls.errors import DataError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _BATCH_PIXELS = 100_000  # four images of 150x150: 32 of them would take 230 MB 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one file.
+    """The answer for one file, or for one slice of it.
 
     Attributes:
         path: The file.
@@ -41,6 +42,8 @@ class Prediction:
         image: uint8 (size, size, 3), what the network saw; None where the file could not be read.
         activation: The class activation map of the likeliest class, (h, w) in [0, 1].
         class_set: All classes that cannot be ruled out, the likeliest first; None where the model has no sets.
+        slice_number: Which slice of the file was seen, from 1; None where it holds one picture.
+        slices: How many it holds.
     """
 
     path: Path
@@ -50,6 +53,23 @@ class Prediction:
     image: NDArray[np.uint8] | None = None
     activation: NDArray[np.float32] | None = None
     class_set: tuple[str, ...] | None = None
+    slice_number: int | None = None
+    slices: int = 1
+
+    @property
+    def title(self) -> str:
+        """The file as it is named to people, with the slice where it is one of several."""
+        return slice_name(shown(self.path), self.slice_number)
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """What is asked about: `image` is what the network sees, or why there is nothing to see."""
+
+    path: Path
+    image: NDArray[np.uint8] | str
+    slice_number: int | None = None
+    slices: int = 1
 
 
 def find_images(paths: Iterable[Path]) -> Iterator[Path]:
@@ -102,7 +122,12 @@ class Judgement:
 
 
 def predict_files(
-    explainer: "Explainer", paths: Iterable[Path], classes: Sequence[str], image_size: int, judgement: Judgement
+    explainer: "Explainer",
+    paths: Iterable[Path],
+    classes: Sequence[str],
+    image_size: int,
+    judgement: Judgement,
+    slices: Which = "middle",
 ) -> Iterator[Prediction]:
     """Answers for files in their order, in batches of bounded memory; a file that cannot be read stops nothing.
 
@@ -112,22 +137,23 @@ def predict_files(
         classes: Class names in the order of the model's probabilities.
         image_size: Side of the model's input in pixels.
         judgement: What is made of the probabilities.
+        slices: Of a volume: the one in its middle, or all that show something.
     """
-    remaining = iter(paths)
+    remaining = (picture for path in paths for picture in _pictures(path, image_size, slices))
     batch_size = max(1, min(_BATCH, _BATCH_PIXELS // image_size**2))
     while batch := list(islice(remaining, batch_size)):
-        read = [_read(path, image_size) for path in batch]
-        images = [image for image in read if isinstance(image, np.ndarray)]
+        images = [picture.image for picture in batch if isinstance(picture.image, np.ndarray)]
         explained = explainer.explain(np.stack(images)) if images else None
         judged = judgement.judge(explained, classes) if explained is not None else iter(())
         row = 0
-        for path, image in zip(batch, read, strict=True):
-            if isinstance(image, str):
-                yield Prediction(path, None, {}, image)
+        for one in batch:
+            which = (one.slice_number, one.slices)
+            if isinstance(one.image, str):
+                yield Prediction(one.path, None, {}, one.image, None, None, None, *which)
                 continue
             assert explained is not None
-            answer, by_name, class_set = next(judged)
-            yield Prediction(path, answer, by_name, image=image, activation=explained.maps[row], class_set=class_set)
+            answer, by_name, named = next(judged)
+            yield Prediction(one.path, answer, by_name, None, one.image, explained.maps[row], named, *which)
             row += 1
 
 
@@ -140,14 +166,16 @@ def as_text(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
         if prediction.error is None:
             named = prediction.class_set
             not_ruled_out = "" if named is None else f"  not ruled out: {', '.join(named) or 'none'}"
-            lines.append(f"{shown(prediction.path)}: {prediction.answer}  ({shares}){not_ruled_out}")
+            of = f" of {prediction.slices}" if prediction.slices > 1 else ""
+            lines.append(f"{prediction.title}{of}: {prediction.answer}  ({shares}){not_ruled_out}")
     return "\n".join([*lines, DISCLAIMER, ""])
 
 
 def as_csv(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
     """Returns a table with the columns file, answer, one for each class, set, error and note, the disclaimer.
 
-    A file name that a spreadsheet would take for a formula begins with a single quote.
+    A slice of a volume is named ``volume.nii.gz#78``. A file name that a spreadsheet would take for a formula begins with a
+    single quote.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -155,7 +183,7 @@ def as_csv(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
     for one in predictions:
         shares = [f"{one.probabilities[name]:.6f}" if one.probabilities else "" for name in classes]
         error, named = _no_formula(one.error or ""), " ".join(one.class_set or ())
-        writer.writerow([_no_formula(shown(one.path)), one.answer or "", *shares, named, error, DISCLAIMER])
+        writer.writerow([_no_formula(one.title), one.answer or "", *shares, named, error, DISCLAIMER])
     return text.getvalue()
 
 
@@ -169,6 +197,8 @@ def as_json(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
     answers = [
         {
             "file": shown(one.path),
+            "slice": one.slice_number,
+            "slices": one.slices,
             "answer": one.answer,
             "probabilities": one.probabilities,
             "set": None if one.class_set is None else list(one.class_set),
@@ -179,8 +209,23 @@ def as_json(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
     return json.dumps({"note": DISCLAIMER, "classes": list(classes), "predictions": answers}, indent=1) + "\n"
 
 
-def _read(path: Path, image_size: int) -> NDArray[np.uint8] | str:
+def _pictures(path: Path, image_size: int, slices: Which) -> Iterator[_Picture]:
+    """Yields what a file shows; of a volume the slice in its middle, or all but those that show nothing."""
+    first, blank = _picture(path, image_size, None)
+    if slices == "middle" or first.slices == 1 or blank:
+        yield first
+        return
+    for number in range(1, first.slices + 1):
+        one, blank = _picture(path, image_size, number)
+        if not blank:
+            yield one
+
+
+def _picture(path: Path, image_size: int, number: int | None) -> tuple[_Picture, bool]:
+    """Returns a picture, and whether there is nothing to be seen on it."""
     try:
-        return fit_square(read_image(path), image_size)
+        read = read_slice(path, number)
     except DataError as error:
-        return str(error)
+        return _Picture(path, str(error), number), False
+    blank = int(read.pixels.min()) == int(read.pixels.max())
+    return _Picture(path, fit_square(read.pixels, image_size), read.slice_number, read.count), blank

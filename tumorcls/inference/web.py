@@ -7,6 +7,7 @@ along; `tumorcls.inference.server` keeps the server up.
 import base64
 import ipaddress
 import json
+import re
 import socket
 import threading
 from functools import partial
@@ -36,6 +37,7 @@ CONTENT_TYPE = "application/octet-stream"
 _WAITING = 8  # requests at once, one of them at work; a minute of waiting at most
 _SHOWN = 300  # pixels a side
 _LONGEST_NAME = 200
+_NUMBER = re.compile("[1-9][0-9]{0,5}", re.ASCII)
 
 
 class Answering:
@@ -54,16 +56,18 @@ class Answering:
         size = model.config.image_size
         self._explainer.explain(np.zeros((1 + len(SEVERITY_LEVELS), size, size, 3), np.uint8))
 
-    def answer_file(self, file: BinaryIO, name: str, noise: str) -> list[dict[str, Any]] | None:
+    def answer_file(self, file: BinaryIO, name: str, noise: str, number: int | None = None) -> dict[str, Any] | None:
         """Decodes a file and answers, in its turn: pictures of one request at a time are in memory.
 
         Args:
             file: An image file.
             name: Its name, for errors.
             noise: A name from `tumorcls.noise.severity.SEVERITIES`.
+            number: Of a volume's slice, from 1; None takes the middle one.
 
         Returns:
-            See `answer`; None where too many wait already.
+            ``levels`` (see `answer`), ``slice`` (the number; None where the file holds one picture) and ``slices``, how many
+            there are. None where too many wait already.
 
         Raises:
             DataError: It is no image that can be read.
@@ -72,7 +76,8 @@ class Answering:
             return None
         try:
             with self._one_at_a_time:
-                return self.answer(decode(file, name).pixels, noise)
+                read = decode(file, name, number)
+                return {"slice": read.slice_number, "slices": read.count, "levels": self.answer(read.pixels, noise)}
         finally:
             self._places.release()
 
@@ -177,16 +182,20 @@ def _answer(answering: Answering) -> str:
     noise = request.query.getunicode("noise") or "gaussian"
     if noise not in SEVERITIES:
         return _error(422, f"noise: must be one of {', '.join(SEVERITIES)}; got another name. Choose one.")
+    number = request.query.getunicode("slice") or ""
+    if number and not _NUMBER.fullmatch(number):
+        return _error(422, "slice: must be a whole number from 1; got another. Name one.")
     name = "".join(letter for letter in request.query.getunicode("name") or "" if letter.isprintable())
     try:
-        levels = answering.answer_file(request.environ["wsgi.input"], name[-_LONGEST_NAME:] or "the file", noise)
+        file, where = request.environ["wsgi.input"], name[-_LONGEST_NAME:] or "the file"
+        answers = answering.answer_file(file, where, noise, int(number) if number else None)
     except TumorclsError as error:
         return _error(422, str(error))
-    if levels is None:
+    if answers is None:
         bottle.response.set_header("Retry-After", "2")
         return _error(503, "The server is busy with other images. Try again in a few seconds.")
     bottle.response.content_type = "application/json"
-    return json.dumps({"note": DISCLAIMER, "levels": levels})
+    return json.dumps({"note": DISCLAIMER, **answers})
 
 
 def _error(status: int, message: str) -> str:

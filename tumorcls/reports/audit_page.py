@@ -80,4 +80,4 @@ def _examples(data: PreparedData) -> Iterator[Group]:
 
 def _pictures(data: PreparedData, indices: Iterable[int]) -> list[tuple[Entry, str]]:
     entries = [data.manifest.entries[i] for i in indices]
-    return [(entry, jpeg(fit_square(read_image(entry.path), _SIDE), _QUALITY)) for entry in entries]
+    return [(entry, jpeg(fit_square(read_image(entry.path, entry.slice_number), _SIDE), _QUALITY)) for entry in entries]

@@ -88,7 +88,7 @@ def _describe_files(before: Mapping[str, str], now: Mapping[str, str]) -> str:
 
 
 def _files(prepared: PreparedData) -> dict[str, str]:
-    return {entry.name: f"{entry.pixel_sha256[:16]} {entry.label}" for entry in prepared.manifest.entries}
+    return {entry.title: f"{entry.pixel_sha256[:16]} {entry.label}" for entry in prepared.manifest.entries}
 
 
 def _listing(data: str, cache: Path) -> Path:

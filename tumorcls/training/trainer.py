@@ -89,7 +89,7 @@ class Trainer:
         Raises:
             DataError: A folder is missing, its layout is not known, or a part lacks a class.
         """
-        return cls(prepare(config.data, config.split, cache), cache)
+        return cls(prepare(config.data, config.split, cache, config.slices), cache)
 
     def images(self, part: Part, image_size: int) -> ImageSet:
         """Returns the train, the validation or the development part, decoded once."""

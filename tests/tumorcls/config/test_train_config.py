@@ -143,7 +143,14 @@ def test_every_setting_is_documented():
 
 
 IN_NO_VIEW = {
-    *("data", "split", "image_size", "weights", "trainable_from"),  # what is drawn of and runs it: the entry's other keys
+    *(
+        "data",
+        "slices",
+        "split",
+        "image_size",
+        "weights",
+        "trainable_from",
+    ),  # what is drawn of and runs it: the entry's other keys
     *("batch_norm", "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "dropout", "label_smoothing"),
     "precision",  # of training steps; activations are computed in float32
     "views",  # how many there are; each is an entry of its own

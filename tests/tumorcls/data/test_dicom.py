@@ -4,13 +4,16 @@ import io
 import itertools
 import re
 import sys
+import tempfile
 import warnings
 from collections import Counter
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from tests.tumorcls.volume_files import ID, NAME, header, saved
 from tumorcls.data import dicom
 from tumorcls.data.decoding import decode
 from tumorcls.data.image_files import is_image
@@ -21,36 +24,6 @@ from tumorcls.data.windowing import to_uint8
 from tumorcls.errors import DataError
 
 pydicom = pytest.importorskip("pydicom")
-NAME, ID = "Doe^Jane", "MRN-0042"
-
-
-def header(values, **tags):
-    """Returns a data set of a slice; values are stored as their type is."""
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
-
-    made = Dataset()
-    made.file_meta = FileMetaDataset()
-    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = MRImageStorage
-    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-    made.PatientName, made.PatientID = NAME, ID
-    made.Rows, made.Columns = values.shape[-2:]
-    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
-    made.BitsAllocated = made.BitsStored = 8 * values.dtype.itemsize
-    made.PixelRepresentation = int(values.dtype.kind == "i")
-    for name, value in tags.items():
-        setattr(made, name, value)
-    made.HighBit = made.BitsStored - 1
-    made.PixelData = values.tobytes()
-    made["PixelData"].VR = "OB" if values.dtype.itemsize == 1 else "OW"
-    return made
-
-
-def saved(made):
-    file = io.BytesIO()
-    made.save_as(file, enforce_file_format=True)
-    return file.getvalue()
 
 
 def read(content, where="a.dcm"):
@@ -63,6 +36,25 @@ def grey(content):
     pixels = read(content).pixels
     assert (pixels == pixels[:, :, :1]).all()
     return pixels[:, :, 0]
+
+
+def packed(content, syntax):
+    """Returns a file compressed by another program."""
+    gdcm = pytest.importorskip("gdcm")
+    with tempfile.TemporaryDirectory() as folder:
+        plain, compressed = (f"{folder}/{name}.dcm" for name in ("plain", "packed"))
+        Path(plain).write_bytes(content)
+        reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+        reader.SetFileName(plain)
+        assert reader.Read()
+        change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer.SetFileName(compressed)
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        assert writer.Write()
+        return Path(compressed).read_bytes()
 
 
 @pytest.fixture
@@ -125,20 +117,8 @@ def test_every_lossless_file_of_one_slice_is_that_slice(kind):
 
 
 @pytest.mark.parametrize("syntax", ["JPEGLosslessProcess14_1", "JPEG2000Lossless", "RLELossless", "JPEGLSLossless"])
-def test_what_gdcm_compressed_is_read_as_it_was(values, syntax, tmp_path):
-    gdcm = pytest.importorskip("gdcm")
-    (tmp_path / "plain.dcm").write_bytes(saved(header(values)))
-    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
-    reader.SetFileName(str(tmp_path / "plain.dcm"))
-    assert reader.Read()
-    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
-    change.SetInput(reader.GetImage())
-    assert change.Change()
-    writer.SetFileName(str(tmp_path / "packed.dcm"))
-    writer.SetFile(reader.GetFile())
-    writer.SetImage(change.GetOutput())
-    assert writer.Write()
-    content = (tmp_path / "packed.dcm").read_bytes()
+def test_what_gdcm_compressed_is_read_as_it_was(values, syntax):
+    content = packed(saved(header(values)), syntax)
     assert pydicom.dcmread(io.BytesIO(content)).file_meta.TransferSyntaxUID.is_compressed
     assert (grey(content) == to_uint8(values)).all()
 
@@ -171,6 +151,56 @@ def test_an_oblique_slice_lies_as_the_nearest_plane():
     assert (grey(turned) == grey(saved(header(stored)))[:, ::-1]).all()
 
 
+@pytest.fixture
+def frames():
+    return np.random.default_rng(5).integers(0, 4096, (5, 20, 30)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("syntax", [None, "RLELossless", "JPEG2000Lossless", "JPEGLSLossless"])
+def test_each_frame_is_read_as_a_slice_of_its_own(frames, syntax):
+    made = header(frames, BitsStored=12, NumberOfFrames=5)
+    if syntax == "RLELossless":
+        made.compress(pydicom.uid.RLELossless)
+        content = saved(made)
+    else:
+        content = saved(made) if syntax is None else packed(saved(made), syntax)
+    for number in (1, 4, 5):
+        assert (decode(io.BytesIO(content), "a.dcm", number).pixels[:, :, 0] == to_uint8(frames[number - 1])).all()
+    middle = read(content)
+    assert (middle.pixels[:, :, 0] == to_uint8(frames[2])).all()
+    assert (middle.number, middle.count) == (3, 5)
+
+
+def test_what_is_said_of_all_frames_and_of_one_is_done(frames):
+    def group(**sequences):
+        made = pydicom.Dataset()
+        for name, tags in sequences.items():
+            item = pydicom.Dataset()
+            item.update(tags)
+            setattr(made, name, [item])
+        return made
+
+    made = header(frames, NumberOfFrames=5)
+    turned = {"ImageOrientationPatient": [-1.0, 0, 0, 0, 1, 0]}
+    made.SharedFunctionalGroupsSequence = [group(PlaneOrientationSequence=turned)]
+    made.PerFrameFunctionalGroupsSequence = [
+        group(
+            PixelValueTransformationSequence={"RescaleSlope": str(k + 1), "RescaleIntercept": "0"},
+            FrameVOILUTSequence={"WindowCenter": "2000", "WindowWidth": "1000"},
+        )
+        for k in range(5)
+    ]
+    content = saved(made)
+    for k in range(5):
+        wanted = np.clip((frames[k, :, ::-1] * (k + 1.0) - (1999.5 - 499.5)) / 999, 0, 1) * 255
+        assert np.abs(decode(io.BytesIO(content), "a.dcm", k + 1).pixels[:, :, 0].astype(float) - wanted).max() <= 0.51
+
+
+def test_a_frame_that_is_not_there_is_refused(frames):
+    with pytest.raises(DataError, match=r"^a.dcm: slice must be from 1 to 5; got 6. Name another.$"):
+        decode(io.BytesIO(saved(header(frames, NumberOfFrames=5))), "a.dcm", 6)
+
+
 def refused(content, where="a.dcm"):
     with pytest.raises(DataError) as caught:
         read(content, where)
@@ -193,7 +223,9 @@ def deflated():
 
 
 CASES = {
-    "frames": (header(np.zeros((3, 4, 4), np.uint8), NumberOfFrames=3), r"must hold one slice; got 3\. Save each"),
+    "frames": (header(np.zeros((3, 4, 4), np.uint8), NumberOfFrames=2**31 - 1), "1 to 4,096 frames; its header claims 2,147"),
+    "no frames": (header(np.zeros((3, 4, 4), np.uint8), NumberOfFrames=0), "1 to 4,096 frames; its header claims 0"),
+    "fewer frames": (header(np.zeros((3, 4, 4), np.uint8), NumberOfFrames=9), "must be a whole DICOM file|its compression"),
     "colours": (header(np.zeros((4, 4), np.uint8), PhotometricInterpretation="RGB"), "must be grey; got colours"),
     "palette": (header(np.zeros((4, 4), np.uint8), PhotometricInterpretation="PALETTE COLOR"), "must be grey; got colours"),
     "no pixels": (without("PixelData"), "must hold an image; got none"),

@@ -13,7 +13,7 @@ from tests.tumorcls.pictures import blob, colour, kaggle_folder, write
 from tumorcls import activity
 from tumorcls.data import fingerprint as fingerprint_module
 from tumorcls.data import image_files
-from tumorcls.data import manifest as module
+from tumorcls.data import reading as module
 from tumorcls.data.fingerprint import Fingerprint, fingerprint
 from tumorcls.data.manifest import Manifest, scan
 from tumorcls.errors import DataError
@@ -27,9 +27,9 @@ def folder(tmp_path: Path) -> Path:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
 
-    def watch(path: Path, known: Fingerprint | None) -> object:
+    def watch(path: Path, known: Fingerprint | None, number: int | None) -> object:
         names.append(path.name)
-        return fingerprint(path, known)
+        return fingerprint(path, known, number)
 
     monkeypatch.setattr(module, "fingerprint", watch)
     return names

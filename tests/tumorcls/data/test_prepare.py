@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.tumorcls.pictures import blob, kaggle_folder, write
-from tumorcls.data import manifest as manifest_module
+from tumorcls.data import reading
 from tumorcls.data.labels import BINARY_CLASSES
 from tumorcls.data.prepare import PreparedData, prepare
 from tumorcls.data.split import SplitSettings
@@ -83,7 +83,7 @@ def test_drop_keeps_nothing_that_occurs_twice(folder: Path, tmp_path: Path) -> N
 
 def test_nothing_is_opened_when_nothing_has_changed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run(folder, tmp_path)
-    monkeypatch.setattr(manifest_module, "fingerprint", None)
+    monkeypatch.setattr(reading, "fingerprint", None)
     second = run(folder, tmp_path)
     assert np.array_equal(first.parts, second.parts)
     assert first.split_sha256 == second.split_sha256

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from tests.tumorcls.pictures import png_header
+from tests.tumorcls.volume_files import write_nifti
 from tumorcls import DISCLAIMER
 from tumorcls.errors import DataError
 from tumorcls.inference.activation_map import Explained
@@ -164,3 +165,27 @@ def test_no_name_of_a_file_is_a_formula(name):
     [row] = csv.DictReader(io.StringIO(as_csv([answer], CLASSES)))
     assert not row["file"].startswith(("=", "+", "-", "@", "\t", "\r"))
     assert not row["error"].startswith(("=", "+", "-", "@", "\t", "\r"))
+
+
+def test_of_a_volume_the_slice_in_the_middle_is_answered_or_all_that_show_something(tmp_path):
+    pytest.importorskip("nibabel")
+    slices = np.zeros((5, 20, 20), np.uint8)
+    slices[1:] = np.array([50, 100, 150, 200], np.uint8)[:, None, None]
+    slices[1:, 0, 0] = 0
+    write_nifti(tmp_path / "head.nii.gz", slices)
+    paths = [tmp_path / "head.nii.gz", write(tmp_path / "b.png", 230)]
+
+    def ask(which):
+        found = list(predict_files(ByBrightness(), paths, CLASSES, 20, Judgement(0.0), which))
+        rows = [row["file"].rpartition("/")[2] for row in csv.DictReader(io.StringIO(as_csv(found, CLASSES)))]
+        numbers = [(one["slice"], one["slices"]) for one in json.loads(as_json(found, CLASSES))["predictions"]]
+        return found, rows, numbers
+
+    found, rows, numbers = ask("middle")
+    assert rows == ["head.nii.gz#3", "b.png"]
+    assert numbers == [(3, 5), (None, 1)]
+    assert "head.nii.gz#3 of 5: dark" in as_text(found, CLASSES)
+    found, rows, numbers = ask("all")
+    assert rows == ["head.nii.gz#2", "head.nii.gz#3", "head.nii.gz#4", "head.nii.gz#5", "b.png"]
+    assert [one.image.max() for one in found] == [50, 100, 150, 200, 230]
+    assert numbers == [(2, 5), (3, 5), (4, 5), (5, 5), (None, 1)]

@@ -12,6 +12,7 @@ import pytest
 
 from tests.browser import problems
 from tests.tumorcls.pictures import blob, png_header, write
+from tests.tumorcls.volume_files import DEPTH, SECRETS, head, write_nifti
 from tumorcls import DISCLAIMER
 from tumorcls.data.labels import CLASSES
 from tumorcls.errors import DataError
@@ -69,6 +70,24 @@ def test_an_image_is_answered_clean_and_at_every_severity(address, scan):
         assert level["overlay"].startswith("data:image/png")
     assert told["levels"][0]["image"] != told["levels"][5]["image"]
     assert post(address, scan, "noise=gaussian")[1]["levels"][0] == told["levels"][0]
+
+
+def test_of_a_volume_the_slice_that_is_asked_for_is_answered(address, tmp_path):
+    pytest.importorskip("nibabel")
+    write_nifti(tmp_path / "head.nii.gz", head(0))
+    content = (tmp_path / "head.nii.gz").read_bytes()
+    middle, third, fifth = (post(address, content, f"name=head.nii.gz&slice={number}")[1] for number in ("", "3", "5"))
+    assert (middle["slice"], middle["slices"]) == (3, DEPTH)
+    assert middle == third
+    assert fifth["slice"] == 5
+    assert fifth["levels"][0]["image"] != third["levels"][0]["image"]
+    status, told = post(address, content, "name=head.nii.gz&slice=6")
+    assert (status, told["error"]) == (422, "head.nii.gz: slice must be from 1 to 5; got 6. Name another.")
+    for wrong in ("0", "-1", "two", "9" * 5000):
+        assert post(address, content, f"slice={wrong}")[1] == {
+            "error": "slice: must be a whole number from 1; got another. Name one."
+        }
+    assert not any(secret in json.dumps(one) for one in (middle, told) for secret in SECRETS)
 
 
 @pytest.mark.parametrize("content", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n cut"])

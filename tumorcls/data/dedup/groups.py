@@ -35,8 +35,9 @@ _VERSION = 2  # raised when the same manifest would be grouped otherwise, so tha
 class Groups:
     """Group numbers of the n entries of a manifest, each (n,) int64; a group's number is the index of its first member.
 
-    `files` joins byte-for-byte copies, `pixels` files that decode to equal pixels, `images` these and near duplicates. `split`
-    also joins the images of one patient: what must stay on one side of a split.
+    `files` joins byte-for-byte copies, `pixels` files that decode to equal pixels, `images` these and near duplicates, but no
+    slices of one volume: neighbours are alike, and no copies. `split` also joins those, and the images of one patient: what
+    must stay on one side of a split.
     """
 
     files: Ids
@@ -69,18 +70,21 @@ def find_groups(
 
 def _group(manifest: Manifest, flips: bool, quarter_turns: bool) -> Groups:
     entries = manifest.entries
-    files = first_of_equal([entry.sha256 for entry in entries])
+    files = first_of_equal([(entry.sha256, entry.slice_number) for entry in entries])
     pixels = first_of_equal([entry.pixel_sha256 for entry in entries])
     hashes = np.array([entry.phash for entry in entries], dtype=np.uint64)
-    images = join_near(hashes, manifest.thumbs, pixels, flips=flips, quarter_turns=quarter_turns)
+    volumes = first_of_equal([entry.volume or i for i, entry in enumerate(entries)])
+    images = join_near(hashes, manifest.thumbs, pixels, volumes, flips=flips, quarter_turns=quarter_turns)
     patients = first_of_equal([entry.person or i for i, entry in enumerate(entries)])
-    return Groups(files, pixels, images, connect(np.concatenate([_links(images), _links(patients)]), len(entries)))
+    links = [_links(images), _links(patients), _links(volumes)]
+    return Groups(files, pixels, images, connect(np.concatenate(links), len(entries)))
 
 
 def join_near(
     hashes: npt.NDArray[np.uint64],
     thumbs: npt.NDArray[np.uint8],
     pixels: Ids,
+    volumes: Ids | None = None,
     *,
     flips: bool = True,
     quarter_turns: bool = False,
@@ -91,6 +95,7 @@ def join_near(
         hashes: (n,) perceptual hashes.
         thumbs: uint8 (n, side, side) thumbnails.
         pixels: (n,) group of exact copies of each image, numbered by its first member.
+        volumes: (n,) equal for slices of one volume, which are no near duplicates of one another; None where there is none.
         flips: As in `find_groups`.
         quarter_turns: As in `find_groups`.
 
@@ -99,9 +104,10 @@ def join_near(
     """
     first, number = np.unique(pixels, return_inverse=True)
     hashes, thumbs = hashes[first], thumbs[first]
+    volume = np.arange(len(first)) if volumes is None else volumes[first]
     upright = views(thumbs)
     orientations = (MIRRORED if flips else ()) + (QUARTER_TURNED if quarter_turns else ())
-    groups = _join_alike(np.arange(len(first)), upright, upright, pairs_within(hashes, MAX_DISTANCE))
+    groups = _join_alike(np.arange(len(first)), upright, upright, _across(volume, pairs_within(hashes, MAX_DISTANCE)))
     if orientations:
         low = hash_blocks(thumbs)
         hashes = turned_hashes(low, UPRIGHT)
@@ -109,8 +115,14 @@ def join_near(
             pairs = pairs_between(hashes, turned_hashes(low, orientation), MAX_DISTANCE)
             if orientation in MIRRORED:  # undoes itself, so the pair (i, turned j) is the pair (j, turned i)
                 pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-            groups = _join_alike(groups, upright, replace(upright, orientation=orientation), pairs)
+            groups = _join_alike(groups, upright, replace(upright, orientation=orientation), _across(volume, pairs))
     return first[groups][number]
+
+
+def _across(volume: Ids, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Returns the pairs of images that are not of one volume."""
+    apart: npt.NDArray[np.bool_] = volume[pairs[:, 0]] != volume[pairs[:, 1]]
+    return pairs[apart]
 
 
 def _join_alike(groups: Ids, left: Views, right: Views, pairs: npt.NDArray[np.int64]) -> Ids:

@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from tumorcls.data.image_files import list_folder, shown, walk
+from tumorcls.data.image_files import dicom_files, list_folder, shown, walk
 from tumorcls.data.labels import CLASSES, class_of_folder
 from tumorcls.errors import DataError
 
@@ -36,7 +36,8 @@ class Row:
 
     `label` is one of `tumorcls.data.labels.CLASSES`, `UNTYPED_TUMOR`, or None where only the file itself states it.
     `official_split` is None where the data set gives no split, `patient` where it names none or only the file itself does,
-    `plane` where it does not say how the slice lies.
+    `plane` where it does not say how the slice lies, `slice_number` (from 1) where it names none. What is `of_volume`
+    is a slice that nobody has named, of a file or of a folder that stands for a volume.
     """
 
     path: Path
@@ -45,6 +46,8 @@ class Row:
     official_split: OfficialSplit | None = None
     patient: str | None = None
     plane: Plane | None = None
+    slice_number: int | None = None
+    of_volume: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ class Source:
             raise DataError(
                 f"{shown(self.table or self.folder)}: a data set must have at least one image; got none. Check the download."
             )
-        return sorted(rows, key=lambda row: row.path.as_posix()), self._count(passed_over)
+        return sorted(rows, key=lambda row: (row.path.as_posix(), row.slice_number or 0)), self._count(passed_over)
 
     def _count(self, passed_over: Iterable[Path]) -> tuple[LeftOut, ...]:
         counts: Counter[tuple[str, str]] = Counter()
@@ -217,15 +220,28 @@ def unknown_folder(folder: Path, names: str) -> DataError:
 
 
 def image_rows(folder: Path, label: str, source: str, split: OfficialSplit | None = None) -> Found:
-    """Lists the images directly inside `folder`; other files, and folders, are passed over.
+    """Lists the images directly inside `folder`, and the DICOM files of folders in it; other files and folders are passed over.
 
     Raises:
         DataError: There is none.
     """
     listing = list_folder(folder)
-    if not listing.images:
+    inner = [entry for child in listing.folders for entry in series_rows(child, Row(child, label, source, split))]
+    if not listing.images and all(isinstance(entry, PassedOver) for entry in inner):
         inside = f"folders ({shown(listing.folders[0].name)}): move their images up" if listing.folders else "none"
         raise DataError(f"{shown(folder)}: a class folder must hold images; got {inside}. Check the download, or remove it.")
     for path in listing.images:
         yield Row(path, label, source, split)
-    yield from map(PassedOver, (*listing.folders, *listing.others))
+    yield from inner
+    yield from map(PassedOver, listing.others)
+
+
+def series_rows(folder: Path, row: Row) -> Found:
+    """Lists the DICOM files in and below a folder that stands for volumes, each as `row` but for its path."""
+    slices = dicom_files(folder)
+    if not slices:
+        yield PassedOver(folder)
+        return
+    yield from (replace(row, path=path, of_volume=True) for path in slices)
+    others = {path for listing in walk(folder) for path in (*listing.images, *listing.others)}
+    yield from map(PassedOver, sorted(others.difference(slices)))

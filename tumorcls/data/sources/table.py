@@ -1,23 +1,26 @@
 """A table as a data set: a CSV file with a row for each image, wherever the images lie.
 
-It has the columns ``path``, relative to the table, and ``label``, and may have ``patient``, ``split``, ``source`` and
-``plane``; no others are looked at. A patient is one person in the whole table, whatever source a row names.
+It has the columns ``path``, relative to the table, and ``label``, and may have ``patient``, ``split``, ``source``, ``plane``
+and ``slice``; no others are looked at. A path may be a folder that stands for a volume, a series of DICOM files. A patient is
+one person in the whole table, whatever source a row names.
 """
 
 import csv
 import io
 import os
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from tumorcls.data.image_files import shown
+from tumorcls.data.image_files import dicom_files, shown
 from tumorcls.data.labels import CLASSES, class_of_folder, counted
 from tumorcls.data.sources.base import TABLE, UNTYPED_TUMOR, Layout, OfficialSplit, Plane, Row, Source
 from tumorcls.errors import DataError, reason
 from tumorcls.files import read_whole
 
-COLUMNS = ("path", "label", "patient", "split", "source", "plane")
+COLUMNS = ("path", "label", "patient", "split", "source", "plane", "slice")
 """What is read of a table, in the order in which one is written."""
 
 _NEEDED = COLUMNS[:2]
@@ -32,6 +35,7 @@ _SPLITS: Mapping[str, OfficialSplit | None] = {
     **dict.fromkeys(("test", "testing"), "test"),
     "left_out": "left_out",
 }
+_NUMBER = re.compile(r"0*[1-9][0-9]{0,5}", re.ASCII)
 _PLANES: Mapping[str, Plane | None] = {
     "": None,
     **dict.fromkeys(("axial", "ax", "transverse", "transversal", "tra"), "axial"),
@@ -70,19 +74,36 @@ def _rows(table: Path, name: str) -> list[Row]:
     splits = "train, validation, test, left_out or empty"
     refuse("split", f"must be {splits}", lambda split: split.lower() not in _SPLITS, "Rename it.")
     refuse("plane", "must be axial, coronal, sagittal or empty", lambda plane: plane.lower() not in _PLANES, "Rename it.")
-    refuse.repeated({number: os.path.normpath(line["path"]) for number, line in lines.items()})
+    refuse(
+        "slice",
+        "must be a whole number from 1, or empty",
+        lambda text: bool(text) and not _NUMBER.fullmatch(text),
+        "Correct it.",
+    )
+    refuse.repeated({number: (os.path.normpath(line["path"]), line["slice"]) for number, line in lines.items()})
+    series = {number: _series(table.parent / line["path"]) for number, line in lines.items()}
+    refuse.slices_of_series([number for number, files in series.items() if files and lines[number]["slice"]])
     refuse.straddling({n: (line["patient"], _SPLITS[line["split"].lower()]) for n, line in lines.items() if line["patient"]})
-    return [
-        Row(
-            table.parent / line["path"],
-            _label(line["label"]),
-            shown(line["source"]) or name,
-            _SPLITS[line["split"].lower()],
-            line["patient"] or None,
-            _PLANES[line["plane"].lower()],
-        )
-        for line in lines.values()
-    ]
+    return [row for number, line in lines.items() for row in _rows_of(line, table.parent / line["path"], name, series[number])]
+
+
+def _rows_of(line: Mapping[str, str], path: Path, name: str, series: Sequence[Path] | None) -> Iterator[Row]:
+    """Yields the rows of a line: one, or of a folder one for each of its files."""
+    row = Row(
+        path,
+        _label(line["label"]),
+        shown(line["source"]) or name,
+        _SPLITS[line["split"].lower()],
+        line["patient"] or None,
+        _PLANES[line["plane"].lower()],
+        int(line["slice"]) if line["slice"] else None,
+    )
+    yield from [row] if series is None else (replace(row, path=file, of_volume=True) for file in series)
+
+
+def _series(path: Path) -> list[Path] | None:
+    """Returns the DICOM files in and below a folder; None of a file, and of a folder that holds none."""
+    return (dicom_files(path) or None) if os.path.isdir(path) else None
 
 
 def _label(text: str) -> str | None:
@@ -102,14 +123,19 @@ class _Refusal:
         if numbers:
             self._fail(numbers, f"{column} {rule}", f"'{shown(self._lines[numbers[0]][column])}'", remedy)
 
-    def repeated(self, paths: Mapping[int, str]) -> None:
-        """Refuses a file that has several rows."""
-        numbers = defaultdict(list)
-        for number, path in paths.items():
-            numbers[path].append(number)
+    def repeated(self, paths: Mapping[int, tuple[str, str]]) -> None:
+        """Refuses a file that has several rows, unless each names another slice."""
+        numbers: dict[str, dict[int, str]] = defaultdict(dict)
+        for number, (path, slice_number) in paths.items():
+            numbers[path][number] = slice_number.lstrip("0")
         for path, rows in numbers.items():
-            if len(rows) > 1:
+            if len(rows) > 1 and ("" in rows.values() or len(set(rows.values())) < len(rows)):
                 self._fail(rows, "each image must have one row", f"'{shown(path)}' in several", "Remove the repetition.")
+
+    def slices_of_series(self, numbers: Sequence[int]) -> None:
+        """Refuses a slice of a folder: which of its files that is, their names do not say."""
+        if numbers:
+            self._fail(numbers, "slice must be empty where path is a folder", "a number", "Name the slice's file.")
 
     def straddling(self, patients: Mapping[int, tuple[str, OfficialSplit | None]]) -> None:
         """Refuses a patient of several splits; who it is, nobody needs to read in a log."""

@@ -74,7 +74,7 @@ def left_out(root: Path) -> dict[tuple[str, str], int]:
 
 def test_what_is_passed_over_is_counted_by_folder_and_suffix(tmp_path: Path) -> None:
     folder_of(tmp_path, "glioma", "no")
-    for name in ("glioma/notes.txt", "glioma/more.txt", "no/scan.NII", "README", "glioma/._0.png", ".DS_Store", ".old.png"):
+    for name in ("glioma/notes.txt", "glioma/more.txt", "no/scan.MGZ", "README", "glioma/._0.png", ".DS_Store", ".old.png"):
         (tmp_path / name).write_bytes(b"x")
     folder_of(tmp_path / "glioma" / "patient 1", "a/b", ".")
     folder_of(tmp_path / ".trash can", "glioma")
@@ -85,7 +85,7 @@ def test_what_is_passed_over_is_counted_by_folder_and_suffix(tmp_path: Path) -> 
         ("glioma", ".txt"): 2,
         ("glioma/patient 1", ".png"): 1,
         ("glioma/patient 1/a/b", ".png"): 1,
-        ("no", ".nii"): 1,
+        ("no", ".mgz"): 1,
     }
     line = describe(find_source(tmp_path).listing()[1], places=1)
     assert line.startswith("left out")
