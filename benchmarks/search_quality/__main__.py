@@ -2,13 +2,14 @@
 
     python -m benchmarks.search_quality                      # over an hour on two cores
     python -m benchmarks.search_quality --data phantoms:400 --image-size 64 --seconds 20 --seeds 3 --output /tmp/try
+    python -m benchmarks.search_quality --stacks own ...     # each tool with its own stack: see the top of own_stacks.py
 
 Everybody searches the same space with the same objective, EfficientNetB0's head on cached activations, so that dozens of
 trials fit into the time; scored by `robust_f1` on validation images of a leak-free split of SARTAJ and Nickparvar (in the
 folder TUMORCLS_DATA). Before a clock starts the cache is filled, the objective is built and compiled, and every contender has
-searched for a moment in the process. Each run has a process with one core; the runs of all contenders are mixed, so that
-whatever disturbs the machine disturbs everybody. A trial counts from when it ended, one that is paused from when it reached its
-rung; one that was pruned counts for nothing but its time.
+searched for a moment in the process (none of this with `--stacks own`). Each run has a process with one core; the runs of all
+contenders are mixed, so that whatever disturbs the machine disturbs everybody. A trial counts from when it ended, one that is
+paused from when it reached its rung; one that was pruned counts for nothing but its time.
 
 The area is the mean over the time of the best score so far, 0 before the first. The winner of each run is trained again with
 its seed and measured on the test part. Differences in area are paired by seed: Wilcoxon's signed-rank test, one-sided, with
@@ -25,25 +26,31 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from benchmarks.search_quality.contenders import CONTENDERS
-from benchmarks.search_quality.records import Run, Task
+from benchmarks.search_quality.records import STACKS, Run, Task
 from benchmarks.search_quality.report import Report, read_runs
-from benchmarks.search_quality.runs import fill_cache, search_all
+from benchmarks.search_quality.runs import contenders_of, fill_cache, search_all
 
 RESULTS = Path(__file__).parents[1] / "results"
 
 
 def main() -> None:
-    arguments = _parse()
+    parser = _parser()
+    arguments = parser.parse_args()
     folder = Path(os.environ.get("TUMORCLS_DATA", "data"))
     arguments.data = arguments.data or [str(folder / "sartaj"), str(folder / "nickparvar")]
-    task = Task.of(arguments, arguments.seconds, schedule="ema", trainable_from=arguments.trainable_from)
+    settings = {"schedule": "ema", "trainable_from": arguments.trainable_from}
+    if arguments.stacks == "own":  # what `fit` of Keras measures
+        settings |= {"score": "clean_f1", "measured_noises": []}
+    task = Task.of(arguments, arguments.seconds, arguments.stacks, **settings)
+    names = arguments.contender or list(contenders_of(task.stacks))
+    if unknown := set(names) - contenders_of(task.stacks).keys():
+        parser.error(f"--contender: must be one of {', '.join(contenders_of(task.stacks))}; got {', '.join(unknown)}")
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         pool.submit(fill_cache, task).result()
     runs = read_runs(arguments.output / "search_quality.json", task)
     report = Report(task, runs)
     there = {(run.contender, run.seed) for run in runs}
-    wanted = [(name, seed) for seed, name in product(range(arguments.seeds), arguments.contender or CONTENDERS)]
+    wanted = [(name, seed) for seed, name in product(range(arguments.seeds), names)]
 
     def done(run: Run) -> None:
         nonlocal report
@@ -56,11 +63,12 @@ def main() -> None:
     print(report.table())
 
 
-def _parse() -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.search_quality", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=120.0, help="of each run")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--contender", action="append", choices=list(CONTENDERS), help="may be repeated; all of them otherwise")
+    parser.add_argument("--contender", action="append", help="may be repeated; all of them otherwise")
+    parser.add_argument("--stacks", choices=list(STACKS), default="same", help="what trains: see the top of own_stacks.py")
     parser.add_argument(
         "--data", action="append", help="a folder or phantoms:N; may be repeated; SARTAJ and Nickparvar otherwise"
     )
@@ -68,7 +76,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--trainable-from", default="head", help="the first part of the network that is trained")
     parser.add_argument("--weights", default=os.environ.get("TUMORCLS_WEIGHTS", "imagenet"), help="or `none`: random")
     parser.add_argument("--output", type=Path, default=RESULTS)
-    return parser.parse_args()
+    return parser
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -51,7 +51,7 @@ CHEAPEST = {
 """A point of the space."""
 
 
-class _TimeIsUp(Exception):
+class TimeIsUp(Exception):
     """Ends a search of KerasTuner, which knows no limit of time."""
 
 
@@ -63,6 +63,19 @@ class Record:
     seconds: float = float("inf")
     begun: int = 0
     finished: list[Finished] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """Starts the clock again: nothing before this counts."""
+        self.started = time.perf_counter()
+
+    def is_over(self) -> bool:
+        return time.perf_counter() - self.started >= self.seconds
+
+    def end(self, value: float, params: Mapping[str, Any], seed: int, ended: float | None = None) -> None:
+        """Takes a trial that ended now, or when `time.perf_counter` said `ended` in any process, unless that is too late."""
+        seconds = (time.perf_counter() if ended is None else ended) - self.started
+        if seconds <= self.seconds:
+            self.finished.append(Finished(seconds, value, dict(params), seed))
 
 
 record = Record()
@@ -94,10 +107,8 @@ class Objective:
         record.begun += 1
         value = self._trained(trial)
         assert isinstance(value, float)
-        ended = time.perf_counter() - record.started
-        if ended <= record.seconds:
-            seed = int(trial.user_attrs.get("seed", trial.number))
-            record.finished.append(Finished(ended, value, dict(trial.params), seed))
+        seed = int(trial.user_attrs.get("seed", trial.number))
+        record.end(value, trial.params, seed)
         return value
 
 
@@ -135,8 +146,8 @@ def search_optuna(
 
 
 def end_in_time(_trial: Any) -> None:
-    if time.perf_counter() - record.started >= record.seconds:
-        raise _TimeIsUp
+    if record.is_over():
+        raise TimeIsUp
 
 
 def search_keras_tuner(oracle: str, **options: Any) -> Callable[[StudySpec, Path], None]:
@@ -148,7 +159,7 @@ def search_keras_tuner(oracle: str, **options: Any) -> Callable[[StudySpec, Path
         made = getattr(keras_tuner.oracles, f"{oracle}Oracle")
         tuner = study_tuner(spec, made, folder / "project", overwrite=True, **options)
         tuner.on_trial_begin = end_in_time
-        with contextlib.suppress(_TimeIsUp):
+        with contextlib.suppress(TimeIsUp):
             tuner.search(verbose=0)
 
     return run
@@ -169,11 +180,11 @@ CONTENDERS: dict[str, Callable[[StudySpec, Path], None]] = {
 }
 
 
-def write_study(folder: Path, task: Task, seed: int, space: str = SPACE) -> StudySpec:
+def write_study(folder: Path, task: Task, seed: int, space: str = SPACE, objective: str = f"{__name__}:Objective") -> StudySpec:
     path = folder / "study.toml"
     settings = "\n".join(f"{key} = {json.dumps(value)}" for key, value in task.settings.items())
     path.write_text(
-        f'[study]\nname = "quality"\nobjective = "benchmarks.search_quality.contenders:Objective"\ndirection = "maximize"\n'
-        f'metric = "robust_f1"\ntrials = 100000\ntimeout = {task.seconds}\nseed = {seed}\n{space}\n[objective]\n{settings}\n'
+        f'[study]\nname = "quality"\nobjective = "{objective}"\ndirection = "maximize"\nmetric = "{task.metric}"\n'
+        f"trials = 100000\ntimeout = {task.seconds}\nseed = {seed}\n{space}\n[objective]\n{settings}\n"
     )
     return load(path)

@@ -18,13 +18,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", default=os.environ.get("TUMORCLS_WEIGHTS", "imagenet"), help="or `none`: random")
 
 
+STACKS = {"same": "the same objective for all, on cached activations", "own": "each tool with its own stack"}
+"""What trains, as a table says it."""
+
+
 @dataclass(frozen=True)
 class Task:
-    """What all contenders are given: the objective's settings, the seconds of a run, and whose stack trains."""
+    """What all contenders are given: the objective's settings, the seconds of a run, and what trains (of `STACKS`)."""
 
     settings: dict[str, Any]
     seconds: float
     stacks: str = "same"
+
+    @property
+    def metric(self) -> str:
+        return str(self.settings.get("score", "robust_f1"))
 
     @classmethod
     def of(cls, arguments: argparse.Namespace, seconds: float, stacks: str = "same", **settings: Any) -> "Task":
@@ -33,7 +41,7 @@ class Task:
         Args:
             arguments: With `data` (SARTAJ where there is none), `weights` and `image_size`.
             seconds: Of a run.
-            stacks: `same` or `own`.
+            stacks: Of `STACKS`.
             **settings: Further ones of the objective.
         """
         data = arguments.data or str(Path(os.environ.get("TUMORCLS_DATA", "data")) / "sartaj")
@@ -74,7 +82,7 @@ class Run:
         begun: How many trials, those included that were pruned or not finished in time.
         finished: When each finished trial ended and its value, in the order in which they ended.
         winner: The best of them.
-        test_score: The winner's robust F1 on the test part, trained again.
+        test_score: The winner's score on the test part, trained again.
     """
 
     contender: str

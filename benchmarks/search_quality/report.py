@@ -11,8 +11,8 @@ import numpy as np
 import plotly.graph_objects as go
 from scipy.stats import wilcoxon
 
-from benchmarks.search_quality.contenders import CONTENDERS, OURS
-from benchmarks.search_quality.records import Finished, Run, Task
+from benchmarks.search_quality.contenders import OURS
+from benchmarks.search_quality.records import STACKS, Finished, Run, Task
 from tumorcls.objective import package_versions
 
 _SMALLEST = 1e-3
@@ -25,6 +25,11 @@ class Report:
 
     task: Task
     runs: tuple[Run, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Who ran, this project first."""
+        return sorted({run.contender for run in self.runs}, key=lambda name: (name != OURS, name))
 
     def of(self, contender: str) -> list[Run]:
         return sorted((run for run in self.runs if run.contender == contender), key=lambda run: run.seed)
@@ -42,7 +47,7 @@ class Report:
         lines = [
             f"{'':24}{'final score':>12}{'its own time':>14}{'our time':>11}{'share':>8}{'95%':>16}{'never':>9}   (medians)"
         ]
-        for peer in CONTENDERS:
+        for peer in self.names:
             pairs = self.pairs(peer)
             if not pairs or not (times := speed_up(pairs)).score:
                 continue
@@ -63,7 +68,7 @@ class Report:
         """Returns for each peer how likely what was measured is, were ours no greater; corrected for the number of peers."""
         ours = measured(OURS)
         found = {}
-        for peer in CONTENDERS:
+        for peer in self.names:
             theirs = measured(peer)
             differences = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
             if peer != OURS and len(differences) > 1:
@@ -76,16 +81,16 @@ class Report:
 
     def table(self) -> str:
         settings = self.task.shown()["settings"]
+        metric = self.task.metric.replace("_f1", " F1")
         lines = [
             f"{self.task.seconds:g} s a run on one core, {' + '.join(settings['data'])} at {settings['image_size']} pixels, "
-            f"trained from {settings['trainable_from']} on, cached activations before it",
-            f"{'':24}{'seeds':>6}{'trials':>8}{'finished':>9}{'area':>16}{'p':>7}{'best robust F1':>17}{'p':>7}"
-            f"{'test robust F1':>17}",
+            f"trained from {settings['trainable_from']} on, {STACKS[self.task.stacks]}",
+            f"{'':24}{'seeds':>6}{'trials':>8}{'finished':>9}{'area':>16}{'p':>7}{f'best {metric}':>17}{'p':>7}"
+            f"{f'test {metric}':>17}",
         ]
         area_p, best_p = self.p_values(self.areas), self.p_values(self.bests)
-        for name in CONTENDERS:
-            if not (runs := self.of(name)):
-                continue
+        for name in self.names:
+            runs = self.of(name)
             area = f"{_spread(self.areas(name).values()):>16}{_rounded(area_p, name):>7}"
             best = f"{_spread(self.bests(name).values()):>17}{_rounded(best_p, name):>7}"
             test = f"{_spread(run.test_score for run in runs if run.test_score is not None):>17}"
@@ -103,9 +108,8 @@ class Report:
         figure = go.Figure()
         times = np.linspace(0.0, self.task.seconds, 400)
         best = max((run.best for run in self.runs), default=1.0)
-        for number, name in enumerate(CONTENDERS):
-            if not (runs := self.of(name)):
-                continue
+        for number, name in enumerate(self.names):
+            runs = self.of(name)
             curves = np.array([np.where((curve := run.best_by(times)) > 0, curve, np.nan) for run in runs])
             enough = np.isfinite(curves).all(axis=0)
             low, middle, high = np.percentile(np.maximum(best - curves[:, enough], _SMALLEST), (25, 50, 75), axis=0)
@@ -123,7 +127,7 @@ class Report:
         return figure.update_layout(
             title="Regret of the best validation score so far: median and quartiles over seeds",
             xaxis_title="seconds",
-            yaxis={"title": "robust F1 below the best of all runs", "type": "log"},
+            yaxis={"title": "best score below that of all runs", "type": "log"},
             template="plotly_white",
         )
 

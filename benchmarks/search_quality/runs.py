@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from multiprocessing import get_context
@@ -14,30 +14,46 @@ import optuna
 
 from benchmarks.search_quality import contenders
 from benchmarks.search_quality.records import Finished, Run, Task
+from search.study_file.load import StudySpec
 
 WARM_UP_S = 3.0
 """Every contender searches for so long in a process before it counts, so that nobody pays for imports."""
 
 
+def contenders_of(stacks: str) -> Mapping[str, Callable[[StudySpec, Path], None]]:
+    """Returns the contenders, each with what it calls to search; those with their own stacks import Keras."""
+    if stacks == "same":
+        return contenders.CONTENDERS
+    from benchmarks.search_quality.own_stacks import OWN
+
+    return OWN
+
+
 def run_one(task: Task, contender: str, seed: int) -> Run:
-    """Runs one search in this process, then measures its winner on the test part."""
-    run = search_once(task, contender, seed)
+    """Runs one search, then measures its winner on the test part in this process."""
+    if task.stacks == "same":
+        run = search_once(task, contender, seed)
+    else:  # a process of its own, since Keras gives no memory back after its trials
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            run = pool.submit(search_once, task, contender, seed).result()
     return replace(run, test_score=test_score(task, run.winner)) if run.winner is not None else run
 
 
 def search_once(task: Task, contender: str, seed: int) -> Run:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    contenders.build(task.settings)
+    objective = "contenders:Objective" if task.stacks == "same" else "launched:Launched"
+    if task.stacks == "same":
+        contenders.build(task.settings)
     with tempfile.TemporaryDirectory() as folder:
         space = contenders.FIDELITY if contender == contenders.OURS else contenders.SPACE
-        spec = contenders.write_study(Path(folder), task, seed, space)
+        spec = contenders.write_study(Path(folder), task, seed, space, f"{__package__}.{objective}")
         contenders.record = record = contenders.Record(seconds=task.seconds)
-        contenders.CONTENDERS[contender](spec, Path(folder))
+        contenders_of(task.stacks)[contender](spec, Path(folder))
         return Run.of(contender, seed, record.begun, record.finished)
 
 
 def test_score(task: Task, winner: Finished) -> float:
-    """Returns the robust F1 on the test part of a config trained again."""
+    """Returns the score on the test part of a config trained again: robust F1, or clean F1 where no noise is measured."""
     from benchmarks.held_out import CLEAN, HeldOut
     from tumorcls.config.train_config import TrainConfig
     from tumorcls.evaluation.metrics import confusion_matrix, macro_f1
@@ -51,7 +67,8 @@ def test_score(task: Task, winner: Finished) -> float:
         condition: float(macro_f1(confusion_matrix(held_out.images.labels, held_out.predict(fitted, condition), classes)))
         for condition in held_out.conditions
     }
-    return float(f1[CLEAN] + np.mean([value for condition, value in f1.items() if condition != CLEAN])) / 2
+    noisy = [value for condition, value in f1.items() if condition != CLEAN]
+    return float(f1[CLEAN] + np.mean(noisy)) / 2 if noisy else f1[CLEAN]
 
 
 def fill_cache(task: Task) -> None:
@@ -60,10 +77,10 @@ def fill_cache(task: Task) -> None:
         test_score(task, Finished(0.0, 0.0, {**contenders.CHEAPEST, "noise_intensity": level}, 0))
 
 
-def _begin(cores: Any, task: Task) -> None:
+def _begin(cores: Any, task: Task, names: Sequence[str]) -> None:
     """Gives a process of the pool one core, before a backend counts them, and does what is only slow the first time."""
     os.sched_setaffinity(0, {cores.get()})
-    for contender in contenders.CONTENDERS:
+    for contender in names if task.stacks == "same" else ():
         search_once(replace(task, seconds=WARM_UP_S), contender, 0)
 
 
@@ -74,6 +91,7 @@ def search_all(task: Task, wanted: Sequence[tuple[str, int]], done: Callable[[Ru
     cores = context.Queue()
     for core in available:
         cores.put(core)
-    with ProcessPoolExecutor(len(available), context, initializer=_begin, initargs=(cores, task)) as pool:
+    names = list(dict.fromkeys(contender for contender, _ in wanted))
+    with ProcessPoolExecutor(len(available), context, initializer=_begin, initargs=(cores, task, names)) as pool:
         for future in as_completed([pool.submit(run_one, task, contender, seed) for contender, seed in wanted]):
             done(future.result())

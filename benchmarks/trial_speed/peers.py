@@ -1,9 +1,6 @@
 """The peers: the usual Optuna example with Keras, and KerasTuner. Each builds, compiles and fits a model for each trial.
 
-    python -m benchmarks.trial_speed.peers NAME WORK OUTPUT
-
-They augment with Keras's own layers, get noise from this project's layer, since Keras has no such one, and freeze as Keras's
-guide to fine-tuning EfficientNet does: up to a block's output, and BatchNormalization everywhere.
+python -m benchmarks.trial_speed.peers NAME WORK OUTPUT
 """
 
 import json
@@ -20,15 +17,13 @@ import keras
 import keras_tuner
 import optuna
 
+from benchmarks import keras_peer
+from benchmarks.keras_peer import MONITOR
 from benchmarks.trial_speed.records import TrialRecord
 from benchmarks.trial_speed.scenarios import BATCH_SIZE, SPACE, Work
 from tumorcls.cache.folder import cache_folder
 from tumorcls.config.train_config import TrainConfig
-from tumorcls.model.backbone import FROZEN_OUTPUT, build_backbone
-from tumorcls.noise.layer import RandomNoise
 from tumorcls.training.trainer import Trainer
-
-MONITOR = "val_macro_f1"
 
 
 @dataclass(frozen=True)
@@ -42,30 +37,13 @@ class Peer:
 
     @classmethod
     def of(cls, work: Work) -> "Peer":
-        trainer = Trainer.open(_config(work), cache_folder())
-        train, validation = (trainer.images(part, work.scenario.image_size) for part in ("train", "validation"))
-        return cls(work, (train.images[:], train.targets()), (validation.images[:], validation.targets()), [])
+        config = TrainConfig.parse(work.settings(), where="benchmark")
+        return cls(work, *keras_peer.images_of(Trainer.open(config, cache_folder()), config), [])
 
     def build(self, params: dict[str, float]) -> keras.Model:
         """Builds and compiles the model of one trial."""
-        config = _config(self.work)
-        images = keras.Input((config.image_size, config.image_size, 3))
-        x = keras.layers.RandomFlip("horizontal")(images)
-        x = keras.layers.RandomRotation(config.rotation_degrees / 360, fill_mode="constant")(x)
-        x = keras.layers.RandomTranslation(config.height_shift, config.width_shift, fill_mode="constant")(x)
-        noise = RandomNoise(config.noises, config.clean_share)
-        noise.max_intensity.assign(params["noise_intensity"])
-        backbone = build_backbone(config.image_size, config.weights)
-        _freeze(backbone, config)
-        features = keras.layers.Dropout(params["dropout"])(backbone(noise(x)))
-        outputs = keras.layers.Dense(self.train[1].shape[1], activation="softmax")(features)
-        model = keras.Model(images, outputs)
-        model.compile(
-            optimizer=keras.optimizers.Adam(params["learning_rate"]),
-            loss="categorical_crossentropy",
-            metrics=[keras.metrics.F1Score(average="macro", name="macro_f1")],
-        )
-        return model
+        config = TrainConfig.parse({**self.work.settings(), **params}, where="benchmark")
+        return keras_peer.build(config, self.train[1].shape[1])
 
     def fit(self, model: keras.Model, callbacks: list[Any], **options: Any) -> keras.callbacks.History:
         """Fits the model of one trial and writes the trial down."""
@@ -80,21 +58,6 @@ class Peer:
         scores = history.history[MONITOR]
         self.trials.append(TrialRecord(time.time(), len(scores), clock.steps_s(), scores[-1]))
         return history
-
-
-def _config(work: Work) -> TrainConfig:
-    return TrainConfig.parse(work.settings(), where="benchmark")
-
-
-def _freeze(backbone: keras.Model, config: TrainConfig) -> None:
-    if config.trainable_from == "head":
-        backbone.trainable = False
-        return
-    names = [layer.name for layer in backbone.layers]
-    first = 0 if config.trainable_from == "all" else names.index(FROZEN_OUTPUT[config.trainable_from]) + 1
-    for index, layer in enumerate(backbone.layers):
-        frozen_statistics = config.batch_norm == "freeze" and isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = index >= first and not frozen_statistics
 
 
 class _StepClock(keras.callbacks.Callback):
@@ -122,20 +85,6 @@ class _StepClock(keras.callbacks.Callback):
         return sum(len(steps) * median(steps) for steps in (self._training, self._validation))
 
 
-class _PruningCallback(keras.callbacks.Callback):
-    """What `KerasPruningCallback` of optuna-integration does."""
-
-    def __init__(self, trial: optuna.Trial, monitor: str) -> None:
-        super().__init__()
-        self._trial = trial
-        self._monitor = monitor
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        self._trial.report(logs[self._monitor], step=epoch)
-        if self._trial.should_prune():
-            raise optuna.TrialPruned
-
-
 def run_optuna(peer: Peer, folder: Path) -> float:
     """The usual example: `study.optimize` of a function that builds, compiles and fits."""
     work = peer.work
@@ -144,7 +93,7 @@ def run_optuna(peer: Peer, folder: Path) -> float:
         keras.backend.clear_session()
         keras.utils.set_random_seed(work.seed + trial.number)
         model = peer.build({name: trial.suggest_float(name, **options) for name, options in SPACE.items()})
-        history = peer.fit(model, [_PruningCallback(trial, MONITOR)])
+        history = peer.fit(model, [keras_peer.PruningCallback(trial)])
         return float(history.history[MONITOR][-1])
 
     study = optuna.create_study(
