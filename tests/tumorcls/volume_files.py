@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 
-NAME, ID = SECRETS = ("Doe^Jane", "MRN-0042")
+NAME, ID = SECRETS = ("Qvist^Zelda", "MRN-0042")
 DEPTH = 5
 
 

@@ -12,6 +12,7 @@ import warnings
 import numpy as np
 import pytest
 
+from tests.tumorcls.volume_files import SECRETS
 from tumorcls.data import nifti
 from tumorcls.data.decoding import decode
 from tumorcls.data.image_files import is_image
@@ -19,7 +20,6 @@ from tumorcls.data.windowing import to_uint8
 from tumorcls.errors import DataError
 
 nibabel = pytest.importorskip("nibabel")
-SECRETS = ("Doe^Jane", "MRN-0042")
 CODES = ["".join(code) for axes in itertools.permutations(("LR", "PA", "IS")) for code in itertools.product(*axes)]
 DIRECTIONS = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 
