@@ -1,5 +1,6 @@
 """`tumorcls evaluate`: a model on the test part, clean and under noise."""
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +68,7 @@ def command(
     from tumorcls.model.saved_model import load_model
     from tumorcls.reports.evaluation_page import render_page
     from tumorcls.reports.links import write_page
+    from tumorcls.training.fit_gate import features_of, looking_at
 
     for path in (output, html):
         if path is not None:
@@ -78,6 +80,8 @@ def command(
         click.echo(f"note: {note}", err=True)
     test = measured.images
     plan = plan_of(model.config, model.calibration, unseen, clean_only=clean_only)
+    if model.gate is not None:
+        plan = replace(plan, passed=tuple(model.gate.passes(features_of(looking_at(model.network), test.images)).tolist()))
     evaluation = evaluate_model(
         model.predict,
         test,

@@ -30,6 +30,7 @@ _FILE = click.Path(path_type=Path)
     help="Of a volume: one answer, or one for each slice that shows something.",
 )
 @click.option("--threshold", type=click.FloatRange(0, 1), help='Confidence below which the answer is "uncertain".')
+@click.option("--no-gate", is_flag=True, help='Never answer "no brain MRI slice".')
 def command(
     images: tuple[Path, ...],
     model_file: Path,
@@ -38,13 +39,15 @@ def command(
     overlay: Path | None,
     slices: "Which",
     threshold: float | None,
+    no_gate: bool,
 ) -> None:
     """Answer for image files and folders. For research and education only, never for diagnosis.
 
     Prints the class, or "uncertain" where the model is less sure than the threshold that its validation images chose, and the
-    calibrated probability of each class, and the classes that cannot be ruled out. An image that cannot be read gets its error
-    on its own line; the others are answered all the same, and the exit code is 1. Of a volume (NIfTI, DICOM of many frames) the
-    slice in its middle is looked at, unless all are asked for: VOLUME#78 names the slice in each answer.
+    calibrated probability of each class, and the classes that cannot be ruled out; or "no brain MRI slice" for a picture unlike
+    all that the model was trained on. An image that cannot be read gets its error on its own line; the others are answered all
+    the same, and the exit code is 1. Of a volume (NIfTI, DICOM of many frames) the slice in its middle is looked at, unless all
+    are asked for: VOLUME#78 names the slice in each answer.
     """
     from tumorcls.model.backend import select_backend
 
@@ -57,7 +60,7 @@ def command(
 
     model = load_model(model_file)
     chosen = model.calibration.threshold if threshold is None else threshold
-    judgement = Judgement(chosen, model.calibration.sets)
+    judgement = Judgement(chosen, model.calibration.sets, None if no_gate else model.gate)
     paths = list(find_images(images))
     predictions = predict_files(Explainer(model.network), paths, model.classes, model.config.image_size, judgement, slices)
     answers = list(_drawn(predictions, overlay))

@@ -39,7 +39,7 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, cove
     With the trial's own seed this is the trial over again; its scores, if the file names them, should come back. Its validation
     images then choose the temperature of its probabilities, the confidence below which it answers "uncertain", and the
     probability from which a class is in its set; with --final the second model, which has trained on these images, takes them
-    over.
+    over. They also choose how unlike the training images a picture may be before the answer is "no brain MRI slice".
 
     A file with members, from `search export --ensemble`, is trained member by member. Then the weights of those are averaged
     that make the average better on validation images.
@@ -62,6 +62,7 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, cove
     from tumorcls.config.variables import written_parts
     from tumorcls.model.model_file import check_exported
     from tumorcls.model.saved_model import SavedModel, check_target
+    from tumorcls.training.fit_gate import fit_gate_of
     from tumorcls.training.measured_with import describe_change
     from tumorcls.training.soup import cook, cook_final
     from tumorcls.training.trainer import Trainer
@@ -103,7 +104,8 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, cove
         **package_versions(),
     }
     network = fitted.classifier(calibration.temperature)
-    SavedModel(network, config.classes, config, provenance, calibration, written_parts(file.written)).save(output)
+    gate = fit_gate_of(network, config, *(trainer.images(part, config.image_size) for part in parts))
+    SavedModel(network, config.classes, config, provenance, calibration, written_parts(file.written), gate).save(output)
     click.echo(f"Saved {shown(output)}. Next: tumorcls evaluate {shown(output)}\n{DISCLAIMER}")
 
 

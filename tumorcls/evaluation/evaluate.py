@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tumorcls.data.dataset import ImageSet
 from tumorcls.errors import DataError
 from tumorcls.evaluation import metrics, selective, set_coverage
-from tumorcls.evaluation.bootstrap import Resamples, draw_resamples, estimate
+from tumorcls.evaluation.bootstrap import Estimate, Resamples, draw_resamples, estimate
 from tumorcls.evaluation.metrics import Floats, Labels
 from tumorcls.evaluation.mistakes import Mistake, find_mistakes, most_confident
 from tumorcls.evaluation.record import Condition, Evaluation, Scores, Summary
@@ -33,6 +33,7 @@ class Plan:
         noises: Names from `tumorcls.noise.kinds.NOISES`: what the model or its search knows; none measures clean images only.
         severities: From 1 to 5, of each noise.
         sets: Coverage that sets of classes were asked for, and their cutoff; None where the model has none.
+        passed: Of each image, whether the model's gate lets it pass; None where it has none.
         unseen: What neither knows, see `tumorcls.noise.unseen.unseen_kinds`; measured and summed up apart.
         unseen_severities: From 1 to 5, of each of these.
         seed: Of the corruptions and of the bootstrap.
@@ -46,6 +47,7 @@ class Plan:
     resamples: int = RESAMPLES
     threshold: float | None = None
     sets: tuple[float, float] | None = None
+    passed: tuple[bool, ...] | None = None
     unseen: tuple[str, ...] = ()
     unseen_severities: tuple[int, ...] = SEVERITY_LEVELS
 
@@ -134,6 +136,7 @@ def measure(
         selective=None if threshold is None else selective.measure(test.labels, predictions.clean, threshold, resamples),
         unseen=unseen,
         unseen_summary=unseen_summary,
+        gate_passes=None if plan.passed is None else _share(np.array(plan.passed), resamples),
         sets=None
         if plan.sets is None
         else set_coverage.measure(
@@ -162,6 +165,11 @@ def _predict_all(predict: Predict, test: ImageSet, noise: str | None = None, sev
             )
         parts.append(part)
     return np.concatenate(parts)
+
+
+def _share(passed: NDArray[np.bool_], resamples: Resamples) -> Estimate:
+    sums = resamples.measured(np.stack([np.ones(len(passed)), passed], axis=1))
+    return estimate(sums[:, 1] / sums[:, 0], groups=resamples.counts.shape[1])
 
 
 def _score_all(

@@ -133,6 +133,7 @@ class Evaluation:
         unseen_summary: Of `unseen`; None where nothing of that was measured.
         external: Of other data than the model's own, what was left out of it; None for the model's own test part.
         sets: What the model's sets of classes are worth; None where it has none.
+        gate_passes: Share of the clean images that the model's gate takes for slices; None where it has none.
     """
 
     name: _Name
@@ -155,6 +156,7 @@ class Evaluation:
     unseen_summary: Summary | None = None
     external: External | None = None
     sets: SetCoverage | None = None
+    gate_passes: Estimate | None = None
 
     @property
     def noises(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tumorcls.errors import ModelError
 from tumorcls.model.calibration import check_probabilities
+from tumorcls.model.gate import gate_features
 
 _LAST_CONVOLUTION, _DENSE = "top_activation", "logits"
 _OPACITY = 0.45  # of the warmest colour
@@ -24,10 +25,17 @@ _OPACITY = 0.45  # of the warmest colour
 
 @dataclass(frozen=True)
 class Explained:
-    """Probabilities (n, k), and for each image the map of its likeliest class, (n, h, w) in [0, 1] at the size of the grid."""
+    """What one pass through the network gives for n images.
+
+    Attributes:
+        probabilities: (n, k).
+        maps: For each image the map of its likeliest class, (n, h, w) in [0, 1] at the size of the grid.
+        looked_at: (n, features), what a gate judges, see `tumorcls.model.gate`.
+    """
 
     probabilities: NDArray[np.float32]
     maps: NDArray[np.float32]
+    looked_at: NDArray[np.float32]
 
 
 class Explainer:
@@ -40,11 +48,11 @@ class Explainer:
             ModelError: The network has another structure than those that `tumorcls train` saves.
         """
         try:
-            features = network.get_layer(_LAST_CONVOLUTION).output
+            features, looked_at = network.get_layer(_LAST_CONVOLUTION).output, gate_features(network)
             self._kernel = np.asarray(keras.ops.convert_to_numpy(network.get_layer(_DENSE).kernel))
         except ValueError as error:
             raise ModelError(f"model: must have the layers of tumorcls; {error} Train it again.") from None
-        self._network = keras.Model(network.input, [features, network.output])
+        self._network = keras.Model(network.input, [features, looked_at, network.output])
 
     def explain(self, images: NDArray[np.uint8]) -> Explained:
         """Answers for uint8 RGB images (n, size, size, 3) in [0, 255].
@@ -52,12 +60,12 @@ class Explainer:
         Raises:
             ModelError: An answer is not a probability for each class.
         """
-        features, probabilities = (np.asarray(output) for output in self._network.predict_on_batch(images))
+        features, looked_at, probabilities = (np.asarray(output) for output in self._network.predict_on_batch(images))
         check_probabilities(probabilities)
         weights = self._kernel[:, probabilities.argmax(axis=1)]  # (channels, n)
         maps = np.maximum(np.einsum("nhwc,cn->nhw", features, weights), 0)
         peaks = maps.max(axis=(1, 2), keepdims=True)
-        return Explained(probabilities, (maps / np.where(peaks > 0, peaks, 1)).astype(np.float32))
+        return Explained(probabilities, (maps / np.where(peaks > 0, peaks, 1)).astype(np.float32), looked_at)
 
 
 def overlay(image: NDArray[np.uint8], activation: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ from tumorcls import DISCLAIMER
 from tumorcls.data.images import fit_square
 from tumorcls.data.labels import words
 from tumorcls.inference.activation_map import overlay
-from tumorcls.inference.predict import UNCERTAIN, Prediction
+from tumorcls.inference.predict import NO_SLICE, UNCERTAIN, Prediction
 from tumorcls.reports.png import encode_png
 
 _SIDE, _MARGIN, _TITLE, _FOOT = 300, 12, 30, 26
@@ -31,4 +31,4 @@ def draw_answer(prediction: Prediction) -> bytes:
 def _caption(prediction: Prediction) -> str:
     name, share = max(prediction.probabilities.items(), key=lambda pair: pair[1])
     likeliest = f"{words(name)} {share:.0%}"
-    return f"{UNCERTAIN}, likeliest {likeliest}" if prediction.answer == UNCERTAIN else likeliest
+    return f"{prediction.answer}, likeliest {likeliest}" if prediction.answer in (UNCERTAIN, NO_SLICE) else likeliest

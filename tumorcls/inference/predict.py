@@ -22,9 +22,13 @@ from tumorcls.errors import DataError
 if TYPE_CHECKING:
     from tumorcls.inference.activation_map import Explained, Explainer
     from tumorcls.model.conformal import ClassSets
+    from tumorcls.model.gate import Gate
 
 UNCERTAIN = "uncertain"
 """The answer where the model is less sure than its threshold."""
+
+NO_SLICE = "no brain MRI slice"
+"""The answer where the model's gate says that the image is none."""
 
 _BATCH = 32
 _BATCH_PIXELS = 100_000  # four images of 150x150: 32 of them would take 230 MB more
@@ -36,12 +40,12 @@ class Prediction:
 
     Attributes:
         path: The file.
-        answer: A class name, or `UNCERTAIN`; None where the file could not be read.
+        answer: A class name, `UNCERTAIN` or `NO_SLICE`; None where the file could not be read.
         probabilities: Of each class, by name; empty where the file could not be read.
         error: Why it could not be read, in one line.
         image: uint8 (size, size, 3), what the network saw; None where the file could not be read.
         activation: The class activation map of the likeliest class, (h, w) in [0, 1].
-        class_set: All classes that cannot be ruled out, the likeliest first; None where the model has no sets.
+        class_set: All classes that cannot be ruled out, the likeliest first; None without sets, or where the image is no slice.
         slice_number: Which slice of the file was seen, from 1; None where it holds one picture.
         slices: How many it holds.
     """
@@ -101,18 +105,21 @@ class Judgement:
     Attributes:
         threshold: Confidence below which the answer is `UNCERTAIN`.
         sets: Of the model; None where it has none.
+        gate: Of the model; None where it has none, or everything shall pass.
     """
 
     threshold: float
     sets: "ClassSets | None" = None
+    gate: "Gate | None" = None
 
     def judge(
         self, explained: "Explained", classes: Sequence[str]
     ) -> Iterator[tuple[str, dict[str, float], tuple[str, ...] | None]]:
         """Yields for each image its answer, the probability of each class by name, and its set of classes."""
-        for shares in explained.probabilities:
+        passes = [True] * len(explained.probabilities) if self.gate is None else self.gate.passes(explained.looked_at)
+        for shares, passed in zip(explained.probabilities, passes, strict=True):
             answer, by_name = name_answer(shares, classes, self.threshold)
-            yield answer, by_name, self._class_set(by_name)
+            yield (answer, by_name, self._class_set(by_name)) if passed else (NO_SLICE, by_name, None)
 
     def _class_set(self, by_name: dict[str, float]) -> tuple[str, ...] | None:
         if self.sets is None:

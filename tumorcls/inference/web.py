@@ -93,7 +93,7 @@ class Answering:
         seen = np.stack([square, *noisy])
         explained = self._explainer.explain(seen)
         levels = []
-        judgement = Judgement(self._model.calibration.threshold, self._model.calibration.sets)
+        judgement = Judgement(self._model.calibration.threshold, self._model.calibration.sets, self._model.gate)
         judged = judgement.judge(explained, self._model.classes)
         for picture, (answer, by_name, named), activation in zip(seen, judged, explained.maps, strict=True):
             large = fit_square(picture, _SHOWN)

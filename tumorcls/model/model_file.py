@@ -25,15 +25,25 @@ from tumorcls.data.hdf5 import UNREADABLE, Limits, open_hdf5
 from tumorcls.errors import ConfigError, DataError, ModelError, one_line, reason
 from tumorcls.files import read_whole
 from tumorcls.model.calibration import Calibration
+from tumorcls.model.gate import FEATURES, Gate, GateLimit
 from tumorcls.model.weights import stored_names
 
 CARD = "tumorcls.json"
 """The member of the archive that holds the card; Keras leaves it alone."""
 
+GATE = "tumorcls.gate"
+"""The member that holds the space of the model's gate: float16, little end first; a model may have none."""
+
 FORMAT = 1
 
 _WEIGHTS = "model.weights.h5"
-_MEMBERS = {"metadata.json": 2**16, "config.json": 2**23, _WEIGHTS: 2**26, CARD: 2**18}  # and the most bytes of each
+_MEMBERS = {
+    "metadata.json": 2**16,
+    "config.json": 2**23,
+    _WEIGHTS: 2**26,
+    CARD: 2**18,
+    GATE: 2**21,
+}  # and the most bytes of each
 _MAX_BYTES = 2**27  # of the file
 _ARRAYS = Limits(total_bytes=2**26, objects=5000)
 _END = 22  # bytes of a zip archive's last record, which says how long its list of members is
@@ -69,6 +79,7 @@ class _Card(BaseModel):
     config: dict[str, Any]
     provenance: Provenance
     calibration: Calibration
+    gate: GateLimit | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,7 @@ class Card:
         provenance: As it was given; see `Provenance`.
         calibration: How sure it may say it is.
         written: Those values of the config that name an environment variable, as the config's file has them.
+        gate: What decides of the model's gate; None where it has none.
     """
 
     classes: tuple[str, ...]
@@ -88,6 +100,7 @@ class Card:
     provenance: Mapping[str, Any]
     calibration: Calibration
     written: Mapping[str, Any] = field(default_factory=dict)
+    gate: GateLimit | None = None
 
     def to_json(self) -> str:
         """Returns the card as text; see `parse`. Numbers that are not finite become null, dates text."""
@@ -100,6 +113,7 @@ class Card:
             "config": {**self.config.model_dump(mode="json"), **written},
             "provenance": dict(self.provenance),
             "calibration": self.calibration,
+            "gate": self.gate,
         }
         return _PLAIN.dump_json(values, indent=1).decode()
 
@@ -120,7 +134,7 @@ class Card:
         if tuple(card.classes) != config.classes:
             raise _refused(where, f"classes: must be {', '.join(config.classes)}; got {', '.join(card.classes)}")
         provenance = card.provenance.model_dump(exclude_unset=True)
-        return cls(config.classes, config, provenance, card.calibration, written_parts(card.config))
+        return cls(config.classes, config, provenance, card.calibration, written_parts(card.config), card.gate)
 
 
 _PLAIN = TypeAdapter(dict[str, Any], config=ConfigDict(ser_json_inf_nan="null"))
@@ -143,8 +157,8 @@ def check_exported(exported: object, where: str) -> None:
         raise ConfigError(f"{where}: {rule}. Export it again.") from None
 
 
-def read_model_file(path: Path) -> tuple[Card, bytes]:
-    """Reads a model's card and the file of its weights, which is still to be checked; see `load_weights`.
+def read_model_file(path: Path) -> tuple[Card, bytes, Gate | None]:
+    """Reads a model's card, the file of its weights, which is still to be checked (see `load_weights`), and its gate.
 
     Raises:
         ModelError: The file is missing or is not a model that `tumorcls train` saved.
@@ -156,12 +170,25 @@ def read_model_file(path: Path) -> tuple[Card, bytes]:
         _check_list(content, str(path))
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = _members(archive, str(path))
-            card, weights = members[CARD], members[_WEIGHTS]
+            text, weights, space = members[CARD], members[_WEIGHTS], members.get(GATE)
     except OSError as error:
         raise ModelError(f"{path}: must be readable; got {reason(error)}. Check the path.") from None
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
         raise _refused(str(path), reason(error)) from None
-    return Card.parse(card, str(path)), weights
+    card = Card.parse(text, str(path))
+    return card, weights, _gate(space, card.gate, str(path))
+
+
+def _gate(space: bytes | None, limit: GateLimit | None, where: str) -> Gate | None:
+    if space is None and limit is None:
+        return None
+    row = 2 * FEATURES
+    if space is None or limit is None or len(space) % row or len(space) < 3 * row:
+        raise _refused(where, f"a gate must have a limit, and three or more rows of {FEATURES} numbers in {GATE}")
+    numbers = np.frombuffer(space, "<f2").astype(np.float16).reshape(-1, FEATURES)
+    if not np.isfinite(numbers).all() or not (numbers[1] > 0).all():
+        raise _refused(where, f"{GATE} must hold finite numbers, and divide by none that is not above 0")
+    return Gate(numbers, limit)
 
 
 def load_weights(network: keras.Model, content: bytes, where: str) -> None:
@@ -198,7 +225,7 @@ def _check_list(content: bytes, where: str) -> None:
 
 def _members(archive: zipfile.ZipFile, where: str) -> dict[str, bytes]:
     names = [member.filename for member in archive.infolist()]
-    if sorted(names) != sorted(_MEMBERS):
+    if sorted(names) not in (sorted(_MEMBERS), sorted({*_MEMBERS} - {GATE})):
         raise _refused(where, f"it must hold {', '.join(_MEMBERS)}, each once; got {', '.join(names)!r}")
     contents = {}
     for member in archive.infolist():

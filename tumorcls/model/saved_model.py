@@ -17,7 +17,8 @@ from tumorcls.errors import DataError
 from tumorcls.files import check_writable, is_special, write_whole
 from tumorcls.model.backbone import build_network, weights_sha256
 from tumorcls.model.calibration import Calibration, check_probabilities
-from tumorcls.model.model_file import CARD, Card, load_weights, read_model_file
+from tumorcls.model.gate import Gate
+from tumorcls.model.model_file import CARD, GATE, Card, load_weights, read_model_file
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class SavedModel:
         provenance: Data and split hashes, seed, versions, scores.
         calibration: How sure it may say it is; its temperature is already in the network's last weights.
         written: Those values of the config that name an environment variable, as its file has them: they are what is kept.
+        gate: What says that an image is no slice; None where the model was trained without.
     """
 
     network: keras.Model
@@ -39,6 +41,7 @@ class SavedModel:
     provenance: Mapping[str, Any]
     calibration: Calibration
     written: Mapping[str, Any] = field(default_factory=dict)
+    gate: Gate | None = None
 
     @property
     def sha256(self) -> str:
@@ -61,12 +64,15 @@ class SavedModel:
             DataError: The path cannot be written or does not end in `.keras`.
         """
         check_target(path)
-        card = Card(self.classes, self.config, self.provenance, self.calibration, self.written).to_json()
+        limit = None if self.gate is None else self.gate.limit
+        card = Card(self.classes, self.config, self.provenance, self.calibration, self.written, limit).to_json()
         Card.parse(card, str(path))  # what could not be opened again is not written
         content = io.BytesIO()  # a network of some megabytes; Keras itself would write to its place bit by bit
         save_model(self.network, content)
         with zipfile.ZipFile(content, "a") as archive:
             archive.writestr(CARD, card)
+            if self.gate is not None:
+                archive.writestr(GATE, self.gate.space.astype("<f2").tobytes())
         write_whole(path, content.getvalue())
 
 
@@ -87,7 +93,8 @@ def load_model(path: Path) -> SavedModel:
     Raises:
         ModelError: The file is missing or is not such a model.
     """
-    card, weights = read_model_file(path)
+    card, weights, gate = read_model_file(path)
     network = build_network(card.config.image_size, len(card.classes), imagenet=card.config.weights == "imagenet")
     load_weights(network, weights, str(path))
-    return SavedModel(network, **vars(card))
+    parts = {name: value for name, value in vars(card).items() if name != "gate"}
+    return SavedModel(network, **parts, gate=gate)

@@ -152,6 +152,7 @@ def test_evaluate_prints_and_writes_the_test_part(workplace):
         (kind, 3) for kind in (*UNSEEN, "ghosting", "bias_field")
     ]
     assert written["sets"]["asked"] == 0.9
+    assert written["gate_passes"]["value"] > 0.5
     assert "plotly" in (folder / "test.html").read_text()[:5_000_000].lower()
     again = run(evaluate.command, folder / "model.keras", "--reference", folder / "test.json", "--clean-only")
     assert again.exit_code == 0

@@ -152,14 +152,15 @@ def test_what_was_never_seen_is_summed_up_apart(test_set):
     assert alone.unseen_summary is None
 
 
-def test_sets_are_measured(test_set):
-    plan = Plan(("gaussian",), sets=(0.9, 0.5), unseen=("brightness_down",))
+def test_sets_and_gate_are_measured(test_set):
+    plan = Plan(("gaussian",), sets=(0.9, 0.5), unseen=("brightness_down",), passed=(*[True] * 39, False))
     found = evaluate_model(by_roughness, test_set, plan)
     clean, noisy, unseen = found.set_rows
     assert (clean.noise, noisy.noise, unseen.noise) == (None, "gaussian", "brightness_down")
     assert (clean.coverage.value, clean.size.value) == (1.0, 1.0)
     means = [np.mean([c.scores.accuracy.value for c in found.under(kind)]) for kind in ("gaussian", "brightness_down")]
     assert [noisy.coverage.value, unseen.coverage.value] == pytest.approx(means)  # sets of one class
+    assert found.gate_passes.value == pytest.approx(39 / 40)
     assert Evaluation.from_json(found.to_json()) == found
     everything = evaluate_model(by_roughness, test_set, Plan(sets=(0.9, 0.0))).set_rows[0]
     assert (everything.coverage.value, everything.size.value) == (1.0, 4.0)

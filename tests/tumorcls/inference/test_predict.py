@@ -15,6 +15,7 @@ from tumorcls.errors import DataError
 from tumorcls.inference.activation_map import Explained
 from tumorcls.inference.figure import draw_answer
 from tumorcls.inference.predict import (
+    NO_SLICE,
     UNCERTAIN,
     Judgement,
     Prediction,
@@ -25,6 +26,7 @@ from tumorcls.inference.predict import (
     predict_files,
 )
 from tumorcls.model.conformal import ClassSets
+from tumorcls.model.gate import fit_gate
 
 CLASSES = ("dark", "bright")
 
@@ -38,7 +40,8 @@ class ByBrightness:
     def explain(self, images):
         self.batches.append(len(images))
         bright = (images.mean(axis=(1, 2, 3)) / 255).astype(np.float32)
-        return Explained(np.column_stack([1 - bright, bright]), np.ones((len(images), 2, 2), np.float32))
+        looked_at = np.column_stack([bright, images.std(axis=(1, 2, 3)) / 255])
+        return Explained(np.column_stack([1 - bright, bright]), np.ones((len(images), 2, 2), np.float32), looked_at)
 
 
 def write(path, value, shape=(20, 20, 3)):
@@ -111,6 +114,20 @@ def test_sets_name_what_is_not_ruled_out(tmp_path):
     assert DISCLAIMER in text
     unlikely = Judgement(0.0, ClassSets(0.9, 0.99))
     assert "not ruled out: none" in as_text(predict_files(ByBrightness(), paths[:1], CLASSES, 16, unlikely), CLASSES)
+
+
+def test_the_gate_stops_what_is_no_slice(tmp_path):
+    generator = np.random.default_rng(0)
+    gate = fit_gate(generator.normal((0.5, 0.0), 0.1, (200, 2)), generator.normal((0.5, 0.0), 0.1, (100, 2)))
+    noise = generator.integers(0, 2, (20, 20, 3)).astype(np.uint8) * 255
+    (tmp_path / "noise.png").write_bytes(cv2.imencode(".png", noise)[1].tobytes())
+    paths = [write(tmp_path / "m.png", 140), tmp_path / "noise.png"]
+    found = list(predict_files(ByBrightness(), paths, CLASSES, 20, Judgement(0.0, ClassSets(0.9, 0.42), gate)))
+    assert [one.answer for one in found] == ["bright", NO_SLICE]
+    assert [one.class_set for one in found] == [("bright", "dark"), None]
+    assert as_text(found, CLASSES).count("not ruled out") == 1
+    assert [row["answer"] for row in csv.DictReader(io.StringIO(as_csv(found, CLASSES)))] == ["bright", NO_SLICE]
+    assert draw_answer(found[1]) != draw_answer(found[0])
 
 
 @pytest.mark.parametrize(

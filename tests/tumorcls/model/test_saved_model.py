@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 
 import h5py
 import keras
@@ -11,6 +12,8 @@ from tumorcls.data.labels import CLASSES
 from tumorcls.errors import DataError, ModelError
 from tumorcls.inference.activation_map import Explainer
 from tumorcls.model.backbone import build_classifier, build_network
+from tumorcls.model.gate import FEATURES, fit_gate, gate_features
+from tumorcls.model.model_file import GATE
 from tumorcls.model.saved_model import SavedModel, load_model
 
 
@@ -42,6 +45,54 @@ def test_a_model_comes_back_as_it_was(model, saved, pictures):
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(probabilities, model.predict(pictures), rtol=1e-5, atol=1e-8)
     assert [path.name for path in saved.parent.iterdir()] == ["model.keras"], "nothing temporary is left"
+
+
+@pytest.fixture(scope="module")
+def gated(model, tmp_path_factory):
+    """A model's file with a gate, and the gate."""
+    features = np.random.default_rng(0).normal(size=(30, FEATURES))
+    gate = fit_gate(features[:20], features[20:])
+    path = tmp_path_factory.mktemp("gated") / "gated.keras"
+    replace(model, gate=gate).save(path)
+    return path, gate
+
+
+def test_a_gate_comes_back_as_it_was(gated):
+    path, gate = gated
+    loaded = load_model(path).gate
+    assert loaded.limit == gate.limit
+    np.testing.assert_array_equal(loaded.space, gate.space)
+
+
+def test_a_gate_looks_at_as_many_features_as_a_file_holds(model):
+    assert gate_features(model.network).shape == (None, FEATURES)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        None,
+        b"",
+        np.ones((2, FEATURES), "<f2").tobytes(),
+        np.ones((3, FEATURES), "<f2").tobytes() + b"\0\0",
+        np.zeros((3, FEATURES), "<f2").tobytes(),
+        (-np.ones((3, FEATURES), "<f2")).tobytes(),
+        np.full((3, FEATURES), np.nan, "<f2").tobytes(),
+        b"\0" * 2**22,
+    ],
+    ids=["none", "empty", "no image", "half a row", "a scale of 0", "one below", "not finite", "large"],
+)
+def test_a_gate_that_is_none_is_one_line(gated, tmp_path, space):
+    path = tmp_path / "changed.keras"
+    with zipfile.ZipFile(gated[0]) as ours, zipfile.ZipFile(path, "w") as archive:
+        for name in ours.namelist():
+            if name != GATE:
+                archive.writestr(name, ours.read(name))
+        if space is not None:
+            archive.writestr(GATE, space)
+    with pytest.raises(ModelError, match=r"must be a model saved by `tumorcls train`; .*tumorcls\.gate") as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ def evaluate(name, seed, noises=NOISES, labels=LABELS, unseen=UNSEEN):
     return measure(
         Predictions(predictions(), noisy, never_seen),
         test,
-        Plan(resamples=50, threshold=0.7, sets=(0.9, 0.2)),
+        Plan(resamples=50, threshold=0.7, sets=(0.9, 0.2), passed=(True,) * len(labels)),
         name=name,
     )
 
@@ -117,12 +117,15 @@ def test_what_was_never_seen_stands_apart(images):
     assert "ever seen" not in without_plotly(render_page(evaluate("tuned", 0, unseen=()), images))
 
 
-def test_sets_are_on_the_page(images):
+def test_sets_and_gate_are_on_the_page(images):
     evaluation = evaluate("tuned", 0)
     page = without_plotly(render_page(evaluation, images))
     assert "chose that for 90% of the sets to hold the true\nclass" in page
     assert f"<td>Clean</td><td>{evaluation.set_rows[0].coverage}</td>" in page
-    assert "Sets of classes" not in without_plotly(render_page(replace(evaluation, sets=None), images))
+    assert f"<td>Slices that its gate lets pass, clean</td><td>{evaluation.gate_passes}</td>" in page
+    page = without_plotly(render_page(replace(evaluation, sets=None, gate_passes=None), images))
+    assert "Sets of classes" not in page
+    assert "its gate" not in page
 
 
 def test_every_estimate_lies_in_its_interval_and_none_is_a_point(images):

@@ -16,6 +16,7 @@ from tumorcls.evaluation.evaluate import Plan, evaluate_model
 from tumorcls.evaluation.external import External, WithSeen
 from tumorcls.evaluation.robustness import compare
 from tumorcls.model.calibration import Calibration
+from tumorcls.model.gate import Gate, GateLimit
 from tumorcls.model.saved_model import SavedModel
 from tumorcls.reports.model_card import render_page, write_card
 
@@ -76,10 +77,16 @@ def test_what_was_never_seen_stands_apart(model, evaluation):
     assert "Nothing is known of how it does on scans that blur" in write_card(model, without, "model")
 
 
-def test_sets_are_told(model, evaluation):
+def test_sets_and_gate_are_told(model, evaluation):
     card = write_card(model, evaluation, "model")
     assert "for 90% of the sets to hold the true class" in card
     assert f"| clean | {evaluation.set_rows[0].coverage} |" in card
+    assert "for *any* image, a photograph too" in card
+    gate = Gate(np.ones((3, 3), np.float16), GateLimit(1.0, 0.99))
+    passes = replace(evaluation, gate_passes=evaluation.clean.accuracy)
+    gated = " ".join(write_card(replace(model, gate=gate), passes, "model").split())
+    assert f'("no brain MRI slice"): of the clean test images a share of {passes.gate_passes} passes.' in gated
+    assert "a photograph too" not in gated
 
 
 def test_what_a_machine_reads_is_what_hugging_face_reads(model, evaluation):
