@@ -23,7 +23,7 @@ from tumorcls.data.decoding import decode
 from tumorcls.data.images import fit_square
 from tumorcls.errors import TumorclsError
 from tumorcls.inference.activation_map import Explainer, overlay
-from tumorcls.inference.predict import Judgement
+from tumorcls.inference.predict import NO_SLICE, Judgement
 from tumorcls.noise.severity import SEVERITIES, SEVERITY_LEVELS, corrupt
 from tumorcls.reports.page import policy, render
 from tumorcls.reports.png import encode_png
@@ -127,7 +127,7 @@ def make_app(answering: Answering, host: str = "127.0.0.1") -> bottle.Bottle:
 
 def page() -> str:
     """Returns the page as HTML. It holds nothing that a stranger wrote."""
-    return render("inference/web.html", noises=list(SEVERITIES), severities=len(SEVERITY_LEVELS))
+    return render("inference/web.html", noises=list(SEVERITIES), severities=len(SEVERITY_LEVELS), no_slice=NO_SLICE)
 
 
 def _send_page() -> str:
