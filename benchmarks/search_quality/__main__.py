@@ -28,7 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from benchmarks.search_quality.records import STACKS, Run, Task
 from benchmarks.search_quality.report import Report, read_runs
-from benchmarks.search_quality.runs import contenders_of, fill_cache, search_all
+from benchmarks.search_quality.runs import SYNE_TUNE_THERE, contenders_of, fill_cache, search_all
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -41,6 +41,8 @@ def main() -> None:
     settings = {"schedule": "ema", "trainable_from": arguments.trainable_from}
     if arguments.stacks == "own":  # what `fit` of Keras measures
         settings |= {"score": "clean_f1", "measured_noises": []}
+    if not SYNE_TUNE_THERE:
+        print("Syne Tune is left out, since it is not installed: see the top of syne_tune_peer.py", flush=True)
     task = Task.of(arguments, arguments.seconds, arguments.stacks, **settings)
     names = arguments.contender or list(contenders_of(task.stacks))
     if unknown := set(names) - contenders_of(task.stacks).keys():

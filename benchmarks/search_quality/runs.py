@@ -1,5 +1,6 @@
 """One run of one contender, and all runs side by side."""
 
+import importlib.util
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -19,14 +20,20 @@ from search.study_file.load import StudySpec
 WARM_UP_S = 3.0
 """Every contender searches for so long in a process before it counts, so that nobody pays for imports."""
 
+SYNE_TUNE_THERE = importlib.util.find_spec("syne_tune") is not None
+"""Whether it takes part; the top of syne_tune_peer.py says how it is installed."""
+
 
 def contenders_of(stacks: str) -> Mapping[str, Callable[[StudySpec, Path], None]]:
     """Returns the contenders, each with what it calls to search; those with their own stacks import Keras."""
-    if stacks == "same":
-        return contenders.CONTENDERS
-    from benchmarks.search_quality.own_stacks import OWN
+    found = contenders.CONTENDERS
+    if stacks == "own":
+        from benchmarks.search_quality.own_stacks import OWN as found
+    if not SYNE_TUNE_THERE:
+        return found
+    from benchmarks.search_quality import syne_tune_peer
 
-    return OWN
+    return {**found, "syne_tune_bohb": syne_tune_peer.tune if stacks == "own" else syne_tune_peer.search_same}
 
 
 def run_one(task: Task, contender: str, seed: int) -> Run:
