@@ -65,6 +65,28 @@ def test_a_notebook_may_ask_for_a_space_of_its_own(settings, quiet_study):
     assert config["epochs"] == len(trial.intermediate_values) == settings["epochs"], "what is not asked for keeps its setting"
 
 
+@pytest.mark.slow  # compiles the last block
+def test_where_training_begins_can_be_sampled(settings, quiet_study):
+    space = {"trainable_from": {"type": "categorical", "choices": ["head", "block7"]}}
+    without = {name: value for name, value in settings.items() if name != "trainable_from"}
+    assert BrainTumourObjective.check_space(space, [], without) == []
+
+    def with_depth(trial, objective=BrainTumourObjective(**without)):
+        trial.suggest_categorical("trainable_from", space["trainable_from"]["choices"])
+        trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True)
+        return objective(trial)
+
+    for start in ("head", "block7", "head"):
+        quiet_study.enqueue_trial({"trainable_from": start, "learning_rate": 1e-3})
+    quiet_study.optimize(with_depth, n_trials=3)
+    assert [trial.user_attrs[CONFIG_KEY]["trainable_from"] for trial in quiet_study.trials] == ["head", "block7", "head"]
+    deeper, head = (quiet_study.trials[number].user_attrs["seconds"] for number in (1, 2))
+    assert deeper["training"] > head["training"], "what a trial costs is in its record"
+    first = quiet_study.trials[0]
+    alone = with_depth(optuna.trial.FixedTrial(first.params, number=0), BrainTumourObjective(**settings))
+    assert alone == first.value, "as in a study of the head alone"
+
+
 def test_the_same_seed_gives_the_same_value(objective, quiet_study):
     for _ in range(2):
         quiet_study.enqueue_trial({**PARAMS, "epochs": 4}, user_attrs={"seed": 11})
