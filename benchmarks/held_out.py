@@ -1,13 +1,14 @@
-"""The test part, clean and corrupted, for benchmarks that measure many models on it."""
+"""A part of the data, clean and corrupted, for benchmarks that measure many models on it."""
 
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorcls.cache.arrays import ArrayCache, content_key
+from tumorcls.cache.arrays import ArrayCache, Rows, content_key
 from tumorcls.config.train_config import TrainConfig
-from tumorcls.data.dataset import load_part
+from tumorcls.data.dataset import Mirrored, Part, load_part
+from tumorcls.model.program import TrainingProgram
 from tumorcls.noise.severity import SEVERITY_LEVELS, corrupt
 from tumorcls.training.features import Features
 from tumorcls.training.trainer import Fitted, Trainer
@@ -20,32 +21,35 @@ Condition = tuple[str, int]
 
 
 class HeldOut:
-    """Test images that share corruptions and frozen activations over all models.
+    """Images that share corruptions and frozen activations over all models: the test part, unless another is named.
 
     Attributes:
-        images: The test part.
+        images: Of the part.
         conditions: `CLEAN`, then each measured noise at each severity.
     """
 
-    def __init__(self, trainer: Trainer, config: TrainConfig) -> None:
-        self.images = load_part(trainer.prepared, "test", config.image_size, trainer.cache)
+    def __init__(self, trainer: Trainer, config: TrainConfig, part: Part = "test") -> None:
+        self.images = load_part(trainer.prepared, part, config.image_size, trainer.cache)
         self.conditions: list[Condition] = [CLEAN, *product(config.measured_noises, SEVERITY_LEVELS)]
         self._cache = ArrayCache(trainer.cache)
 
     def predict(self, fitted: Fitted, condition: Condition) -> NDArray[np.int64]:
         """Returns the class index that a model gives each image under a condition."""
+        classes: NDArray[np.int64] = fitted.program.predict_logits(self.inputs(fitted.program, condition)).argmax(axis=1)
+        return classes
+
+    def inputs(self, program: TrainingProgram, condition: Condition, *, mirrored: bool = False) -> Rows:
+        """Returns what a program takes: images under a condition, left and right exchanged if asked, or their activations."""
         noise, severity = condition
-        test = self.images
-        images, key = test.images, content_key(images=test.key, noise=noise, severity=severity, seed=CORRUPTION_SEED)
+        part = self.images
+        images, key = part.images, content_key(images=part.key, noise=noise, severity=severity, seed=CORRUPTION_SEED)
         if condition != CLEAN:
             images = self._cache.get(
                 key,
                 images.shape,
                 np.uint8,
-                lambda _: iter([corrupt(test.images[:], noise, severity, CORRUPTION_SEED, test.keys)]),
+                lambda _: iter([corrupt(part.images[:], noise, severity, CORRUPTION_SEED, part.keys)]),
             )
-        inputs = images
-        if fitted.program.takes_activations:
-            inputs = Features(fitted.program, self._cache).of_images(images, key)
-        classes: NDArray[np.int64] = fitted.program.predict_logits(inputs).argmax(axis=1)
-        return classes
+        if mirrored:
+            images, key = Mirrored(images), content_key(images=key, mirrored=True)
+        return Features(program, self._cache).of_images(images, key) if program.takes_activations else images

@@ -71,7 +71,9 @@ def test_where_training_begins_can_be_sampled(settings, quiet_study):
     without = {name: value for name, value in settings.items() if name != "trainable_from"}
     assert BrainTumourObjective.check_space(space, [], without) == []
 
-    def with_depth(trial, objective=BrainTumourObjective(**without)):
+    sampled = BrainTumourObjective(**without)
+
+    def with_depth(trial, objective=sampled):
         trial.suggest_categorical("trainable_from", space["trainable_from"]["choices"])
         trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True)
         return objective(trial)

@@ -62,7 +62,8 @@ def command(
     chosen = model.calibration.threshold if threshold is None else threshold
     judgement = Judgement(chosen, model.calibration.sets, None if no_gate else model.gate)
     paths = list(find_images(images))
-    predictions = predict_files(Explainer(model.network), paths, model.classes, model.config.image_size, judgement, slices)
+    explainer = Explainer(model.network, mirror_average=model.config.mirror_average)
+    predictions = predict_files(explainer, paths, model.classes, model.config.image_size, judgement, slices)
     answers = list(_drawn(predictions, overlay))
     text = {"text": as_text, "csv": as_csv, "json": as_json}[form](answers, model.classes)
     for answer in answers:

@@ -99,6 +99,24 @@ def k_folds(images: ImageSet, count: int, seed: int) -> tuple[Fold, ...]:
     return folds
 
 
+@dataclass(frozen=True)
+class Mirrored:
+    """Rows of images (n, height, width, channels), left and right exchanged as they are read; by slice or array of indices."""
+
+    images: Rows
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the images."""
+        return self.images.shape
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: Any, /) -> Any:
+        return self.images[rows][:, :, ::-1]
+
+
 _DEVELOPMENT = ("train", "validation")
 _CHUNK = 256  # images decoded at a time
 

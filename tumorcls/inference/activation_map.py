@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorcls.errors import ModelError
-from tumorcls.model.calibration import check_probabilities
+from tumorcls.model.calibration import check_probabilities, softmax
 from tumorcls.model.gate import gate_features
 
 _LAST_CONVOLUTION, _DENSE = "top_activation", "logits"
@@ -41,8 +41,12 @@ class Explained:
 class Explainer:
     """Answers and class activation maps in one pass through a saved network."""
 
-    def __init__(self, network: keras.Model) -> None:
+    def __init__(self, network: keras.Model, *, mirror_average: bool = False) -> None:
         """Finds the network's last convolution.
+
+        Args:
+            network: Of a saved model.
+            mirror_average: Whether an answer is that of the mean of an image's logits and its mirror image's.
 
         Raises:
             ModelError: The network has another structure than those that `tumorcls train` saves.
@@ -52,7 +56,9 @@ class Explainer:
             self._kernel = np.asarray(keras.ops.convert_to_numpy(network.get_layer(_DENSE).kernel))
         except ValueError as error:
             raise ModelError(f"model: must have the layers of tumorcls; {error} Train it again.") from None
-        self._network = keras.Model(network.input, [features, looked_at, network.output])
+        logits = network.get_layer(_DENSE).output
+        self._network = keras.Model(network.input, [features, looked_at, logits, network.output])
+        self._mirror_average = mirror_average
 
     def explain(self, images: NDArray[np.uint8]) -> Explained:
         """Answers for uint8 RGB images (n, size, size, 3) in [0, 255].
@@ -60,12 +66,19 @@ class Explainer:
         Raises:
             ModelError: An answer is not a probability for each class.
         """
-        features, looked_at, probabilities = (np.asarray(output) for output in self._network.predict_on_batch(images))
+        features, looked_at, logits, probabilities = self._outputs(images)
+        if self._mirror_average:
+            mirrored, _, others, _ = self._outputs(images[:, :, ::-1])
+            features = (features + mirrored[:, :, ::-1]) / np.float32(2)
+            probabilities = softmax((logits + others) / 2).astype(np.float32)
         check_probabilities(probabilities)
         weights = self._kernel[:, probabilities.argmax(axis=1)]  # (channels, n)
         maps = np.maximum(np.einsum("nhwc,cn->nhw", features, weights), 0)
         peaks = maps.max(axis=(1, 2), keepdims=True)
         return Explained(probabilities, (maps / np.where(peaks > 0, peaks, 1)).astype(np.float32), looked_at)
+
+    def _outputs(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        return [np.asarray(output) for output in self._network.predict_on_batch(images)]
 
 
 def overlay(image: NDArray[np.uint8], activation: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tumorcls import DISCLAIMER
 from tumorcls.errors import DataError, ExportError
 from tumorcls.files import write_whole
+from tumorcls.model.backbone import logits_of
 from tumorcls.model.saved_model import SavedModel
 
 Images = NDArray[np.uint8]
@@ -121,7 +122,12 @@ def _from_uint8(model: SavedModel) -> keras.Model:
             layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
     size = model.config.image_size
     image = keras.Input((size, size, 3), dtype="uint8", name=_INPUT)
-    network = keras.Model(image, model.network(keras.ops.cast(image, "float32"), training=False), name="tumorcls_export")
+    seen = keras.ops.cast(image, "float32")
+    answer = model.network(seen, training=False)
+    if model.config.mirror_average:
+        logits = logits_of(model.network)
+        answer = keras.ops.softmax((logits(seen) + logits(keras.ops.flip(seen, axis=2))) / 2)
+    network = keras.Model(image, answer, name="tumorcls_export")
     network(np.zeros((1, size, size, 3), np.uint8))  # the exporters want a model that was called
     return network
 

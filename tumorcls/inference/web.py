@@ -50,7 +50,7 @@ class Answering:
             ModelError: Its answers are no probabilities.
         """
         self._model = model
-        self._explainer = Explainer(model.network)
+        self._explainer = Explainer(model.network, mirror_average=model.config.mirror_average)
         self._one_at_a_time = threading.Lock()
         self._places = threading.BoundedSemaphore(_WAITING)
         size = model.config.image_size

@@ -229,6 +229,11 @@ def build_classifier(backbone: keras.Model, head: keras.layers.Dense, dropout: f
     return keras.Model(backbone.input, keras.layers.Softmax(name="probabilities")(logits), name="tumorcls")
 
 
+def logits_of(network: keras.Model) -> keras.Model:
+    """Returns what `build_classifier` made without its last layer: a model from images to calibrated logits."""
+    return keras.Model(network.input, network.get_layer("logits").output)
+
+
 def weights_sha256(model: keras.Model) -> str:
     """Returns a hash of all weights of a model, in order; it names what a cached activation was computed with."""
     digest = hashlib.sha256()

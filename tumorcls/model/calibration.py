@@ -18,7 +18,6 @@ from tumorcls.model.conformal import COVERAGE, ClassSets, calibrate_sets
 
 _SUM_TOLERANCE = 1e-3
 
-
 MAX_ERROR = 0.05
 """Share of wrong answers that is accepted among those given, unless another is asked for."""
 

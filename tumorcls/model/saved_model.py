@@ -4,6 +4,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.errors import DataError
 from tumorcls.files import check_writable, is_special, write_whole
-from tumorcls.model.backbone import build_network, weights_sha256
-from tumorcls.model.calibration import Calibration, check_probabilities
+from tumorcls.model.backbone import build_network, logits_of, weights_sha256
+from tumorcls.model.calibration import Calibration, check_probabilities, softmax
 from tumorcls.model.gate import Gate
 from tumorcls.model.model_file import CARD, GATE, Card, load_weights, read_model_file
 
@@ -26,7 +27,8 @@ class SavedModel:
     """A classifier and what it needs to be used right.
 
     Attributes:
-        network: From images (n, size, size, 3) in [0, 255] to probabilities (n, len(classes)).
+        network: From images (n, size, size, 3) in [0, 255] to probabilities (n, len(classes)); with `config.mirror_average`
+            of these images alone, see `predict`.
         classes: Class names in the order of the probabilities.
         config: What it was trained with.
         provenance: Data and split hashes, seed, versions, scores.
@@ -55,7 +57,17 @@ class SavedModel:
             ModelError: An answer is not a probability for each class.
         """
         batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
-        return np.concatenate([check_probabilities(np.asarray(self.network.predict_on_batch(batch))) for batch in batches])
+        return np.concatenate([self._answer(batch) for batch in batches])
+
+    def _answer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if not self.config.mirror_average:
+            return check_probabilities(np.asarray(self.network.predict_on_batch(images)))
+        both = [np.asarray(self._logits.predict_on_batch(seen)) for seen in (images, images[:, :, ::-1])]
+        return check_probabilities(softmax(np.mean(both, axis=0)).astype(np.float32))
+
+    @cached_property
+    def _logits(self) -> keras.Model:
+        return logits_of(self.network)
 
     def save(self, path: Path) -> None:
         """Writes the model; Keras alone can load it too. The file appears whole or not at all.

@@ -67,7 +67,7 @@ _TRAINING = (
         "optimizer",
     ),
     "dropout",
-    *("label_smoothing", *VIEW_FIELDS, "views"),
+    *("label_smoothing", *VIEW_FIELDS, "views", "mirror_average"),
 )
 _PACKAGES = ("tumorcls", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy")
 

@@ -189,7 +189,7 @@ class Trainer:
     def calibrate(self, fitted: Fitted, max_error: float = MAX_ERROR, coverage: float = COVERAGE) -> Calibration:
         """Chooses temperature, threshold and sets of a run just fitted (not a final one) on clean validation images."""
         validation = self._validation(fitted.config)
-        return calibrate(validation.clean_logits(fitted.program), validation.images.labels, max_error, coverage)
+        return calibrate(validation.clean_logits(fitted.program, fitted.config), validation.images.labels, max_error, coverage)
 
     def _inputs(self, program: TrainingProgram, config: TrainConfig, train: ImageSet, epoch: int) -> Rows | Placed:
         """Returns what an epoch trains on, from the device's memory where there is room for it."""

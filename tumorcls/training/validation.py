@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tumorcls.cache.arrays import ArrayCache, Rows, content_key
 from tumorcls.config.train_config import NoiseName, TrainConfig
-from tumorcls.data.dataset import ImageSet, stratified_subset
+from tumorcls.data.dataset import ImageSet, Mirrored, stratified_subset
 from tumorcls.evaluation.metrics import accuracy, confusion_matrix, macro_f1, noisy_f1
 from tumorcls.evaluation.mistakes import Mistake, find_mistakes, most_confident
 from tumorcls.model.calibration import softmax
@@ -20,6 +20,7 @@ from tumorcls.training.device_cache import DeviceCache
 from tumorcls.training.features import Features
 
 _Curves = Mapping[NoiseName, tuple[float, ...]]
+_Conditions = tuple[tuple[NoiseName, int], ...]
 
 EPOCH_SEVERITIES = (3,)
 """Severities of the scores of an epoch; all five make the final ones."""
@@ -76,7 +77,7 @@ class Validation:
         conditions = tuple((noise, severity) for noise in config.measured_noises for severity in severities)
         half = stratified_subset(labels, math.ceil(config.noisy_images / 2))
         chosen = stratified_subset(labels, config.noisy_images) if final else half  # `half` is a part of the whole subset
-        logits = self._logits(program, conditions, chosen)
+        logits = self._logits(program, config, conditions, chosen)
         clean_logits, noisy_logits = logits[: len(labels)], logits[len(labels) :].reshape(len(conditions), len(chosen), classes)
         clean = confusion_matrix(labels, clean_logits.argmax(axis=1), classes)
         predicted = dict(zip(conditions, noisy_logits.argmax(axis=2), strict=True))
@@ -98,26 +99,36 @@ class Validation:
             final_scores=_scores(clean, everything) if final else None,
         )
 
-    def clean_logits(self, program: TrainingProgram) -> NDArray[np.float32]:
-        """Returns logits (n, classes) for the images as they are."""
-        return self._logits(program, (), np.empty(0, np.int64))
+    def clean_logits(self, program: TrainingProgram, config: TrainConfig) -> NDArray[np.float32]:
+        """Returns logits (n, classes) for the images as they are, averaged with their mirror images' if the config says so."""
+        return self._logits(program, config, (), np.empty(0, np.int64))
 
     def _most_confident_mistakes(self, logits: NDArray[np.float32]) -> tuple[Mistake, ...]:
         return tuple(most_confident(find_mistakes(softmax(logits), self.images.labels, self.images.keys), self.images.groups))
 
     def _logits(
-        self, program: TrainingProgram, conditions: tuple[tuple[NoiseName, int], ...], chosen: NDArray[np.int64]
+        self, program: TrainingProgram, config: TrainConfig, conditions: _Conditions, chosen: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        logits = self._logits_of(program, conditions, chosen, mirrored=False)
+        if not config.mirror_average:
+            return logits
+        return (logits + self._logits_of(program, conditions, chosen, mirrored=True)) / np.float32(2)
+
+    def _logits_of(
+        self, program: TrainingProgram, conditions: _Conditions, chosen: NDArray[np.int64], *, mirrored: bool
     ) -> NDArray[np.float32]:
         """Returns logits of all clean images, and then of the chosen ones under each condition: in as few dispatches as fit."""
 
         def parts() -> list[Rows]:
             rows = [(self.images.images, self.images.key), *(self._corrupted(*condition, chosen) for condition in conditions)]
+            if mirrored:
+                rows = [(Mirrored(images), content_key(images=key, mirrored=True)) for images, key in rows]
             if not program.takes_activations:
                 return [images for images, _ in rows]
             features = Features(program, self.cache)
             return [features.of_images(images, key) for images, key in rows]
 
-        key = (self.images.key, program.activations_key, conditions, len(chosen))
+        key = (self.images.key, program.activations_key, conditions, len(chosen), mirrored)
         placed = self.device.get(key, PlacedParts, lambda: program.place_parts(parts()))
         return program.predict_logits(placed) if placed else program.predict_logits(*parts())
 

@@ -154,7 +154,7 @@ IN_NO_VIEW = {
     *("batch_norm", "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "dropout", "label_smoothing"),
     "precision",  # of training steps; activations are computed in float32
     "views",  # how many there are; each is an entry of its own
-    *("score", "measured_noises", "noisy_images"),
+    *("score", "measured_noises", "noisy_images", "mirror_average"),
 }
 
 

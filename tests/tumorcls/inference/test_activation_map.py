@@ -4,7 +4,8 @@ import pytest
 
 from tumorcls.errors import ModelError
 from tumorcls.inference.activation_map import Explainer, overlay
-from tumorcls.model.backbone import build_backbone, build_classifier
+from tumorcls.model.backbone import build_backbone, build_classifier, logits_of
+from tumorcls.model.calibration import softmax
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,17 @@ def test_answers_are_the_networks_own_and_maps_average_to_the_logit(network):
     features, logits = keras.Model(network.input, inner)(images)
     kernel = np.asarray(network.get_layer("logits").kernel)
     np.testing.assert_allclose((np.asarray(features) @ kernel).mean(axis=(1, 2)), np.asarray(logits), atol=1e-3)
+
+
+def test_an_average_with_the_mirror_image_is_the_same_for_both_and_its_map_is_mirrored_back(network):
+    images = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
+    explainer = Explainer(network, mirror_average=True)
+    there, back = explainer.explain(images), explainer.explain(images[:, :, ::-1])
+    logits = [np.asarray(logits_of(network).predict_on_batch(seen)) for seen in (images, images[:, :, ::-1])]
+    np.testing.assert_allclose(there.probabilities, softmax(np.mean(logits, axis=0)), atol=1e-5)
+    np.testing.assert_allclose(there.probabilities, back.probabilities, atol=1e-5)
+    np.testing.assert_allclose(there.maps, back.maps[:, :, ::-1], atol=1e-5)
+    assert np.ptp(there.maps, axis=2).max() > 0.01, "a map that is the same on both sides shows nothing"
 
 
 def test_overlay_colours_where_the_map_is_warm_and_nothing_else():

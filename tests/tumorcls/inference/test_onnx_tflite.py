@@ -25,6 +25,29 @@ def pictures():
     return np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
 
 
+@pytest.fixture(scope="module")
+def mirroring(model):
+    return replace(model, config=model.config.model_copy(update={"mirror_average": True}))
+
+
+def test_what_is_exported_averages_with_the_mirror_image_too(mirroring, model, pictures):
+    answers = np.asarray(onnx_tflite._from_uint8(mirroring).predict_on_batch(pictures))
+    np.testing.assert_allclose(answers, mirroring.predict(pictures), atol=1e-5)
+    assert np.abs(answers - model.predict(pictures)).max() > 1e-4, "else it shows nothing"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [".onnx", ".tflite"])
+def test_an_average_with_the_mirror_image_is_in_the_exported_file(mirroring, model, pictures, tmp_path, ending):
+    pytest.importorskip({".onnx": "tf2onnx", ".tflite": "ai_edge_litert"}[ending])
+    path = tmp_path / f"model{ending}"
+    assert onnx_tflite.export(mirroring, path, pictures) <= onnx_tflite.TOLERANCE
+    run = onnx_tflite.run_onnx if ending == ".onnx" else onnx_tflite.run_tflite
+    answers = run(path.read_bytes(), pictures)
+    np.testing.assert_allclose(answers, run(path.read_bytes(), np.ascontiguousarray(pictures[:, :, ::-1])), atol=1e-5)
+    assert np.abs(mirroring.predict(pictures) - model.predict(pictures)).max() > 0, "else it shows nothing"
+
+
 @pytest.mark.slow
 def test_onnx_answers_as_the_model_does_and_says_what_it_is(model, pictures, tmp_path):
     onnx = pytest.importorskip("onnx")

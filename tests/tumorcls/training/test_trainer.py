@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,9 @@ from tumorcls.cache.arrays import ArrayCache
 from tumorcls.data.dataset import stratified_subset
 from tumorcls.errors import DataError
 from tumorcls.model.backbone import FROZEN_OUTPUT
+from tumorcls.model.conformal import calibrate_sets
 from tumorcls.model.program import TrainingProgram
+from tumorcls.model.saved_model import SavedModel
 from tumorcls.noise.severity import corrupt
 from tumorcls.training.features import Features
 from tumorcls.training.trainer import Trainer, learning_rate_at
@@ -48,6 +52,22 @@ def test_a_model_that_was_trained_predicts_what_the_program_does(trainer, make_c
     np.testing.assert_allclose(np.asarray(fitted.classifier()(images.images)), softmax, rtol=1e-3, atol=1e-5)
     cooler = np.exp(logits / 3) / np.exp(logits / 3).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(np.asarray(fitted.classifier(3.0)(images.images)), cooler, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("views", [0, 2])
+def test_a_model_with_a_mirror_average_answers_as_its_run_was_measured(trainer, make_config, views):
+    config = make_config(views=views, mirror_average=True)
+    fitted = trainer.fit(config, 0, lambda epoch: None)
+    calibration = trainer.calibrate(fitted)
+    network = fitted.classifier(calibration.temperature)
+    model = SavedModel(network, config.classes, config, {}, calibration)
+    images = trainer.images("validation", config.image_size)
+    predicted = model.predict(images.images[:])
+    assert (predicted.argmax(axis=1) == images.labels).mean() == pytest.approx(fitted.scores["accuracy"])
+    np.testing.assert_allclose(predicted, model.predict(images.images[:][:, :, ::-1]), atol=1e-6)
+    np.testing.assert_allclose(calibrate_sets(predicted, images.labels).cutoff, calibration.sets.cutoff, atol=1e-3)
+    alone = replace(model, config=config.model_copy(update={"mirror_average": False})).predict(images.images[:])
+    assert np.abs(alone - predicted).max() > 0.001, "else it shows nothing"
 
 
 def test_calibration_is_of_the_validation_images(trainer, make_config):

@@ -1,4 +1,5 @@
 import multiprocessing
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -62,6 +63,23 @@ def test_scores_are_what_a_hand_count_gives(tmp_path, final):
     assert scores["robust_f1"] == pytest.approx(0.55)
     noisy = [rows for clean, rows in program.asked if not clean]
     assert noisy == ([16] * 15 if final else [8] * 3 * len(EPOCH_SEVERITIES))
+
+
+def test_with_a_mirror_average_each_picture_is_answered_together_with_its_mirror_image(tmp_path):
+    images = image_set(np.arange(16) % 4)
+    half = images.images[:] * 0
+    half[:, :, : half.shape[2] // 2] = 200
+    images = replace(images, images=half, key="halves")
+
+    class Left(FakeProgram):
+        def _logits(self, images):
+            """As many logits as the left half is bright, for class 0 alone."""
+            return np.outer(images[:][:, :, : half.shape[2] // 2].mean(axis=(1, 2, 3)), np.float32([1, 0, 0, 0]))
+
+    validation, mirrored = Validation(images, ArrayCache(tmp_path)), CONFIG.model_copy(update={"mirror_average": True})
+    assert validation.clean_logits(Left(), CONFIG)[:, 0].tolist() == [200] * 16
+    assert validation.clean_logits(Left(), mirrored)[:, 0].tolist() == [100] * 16, "the other half is black"
+    assert validation.measure(Left(), mirrored, final=True).final_scores is not None
 
 
 def test_the_last_epoch_is_measured_as_those_before_it(tmp_path):

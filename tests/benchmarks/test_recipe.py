@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from benchmarks.recipe import COLUMNS, Run, difference, mixed, read, slow_down, table, write
+from tumorcls.config.train_config import TrainConfig
+
+
+def run(piece, seed, score):
+    return Run(piece, seed, dict.fromkeys(COLUMNS, score), 1.0)
+
+
+RUNS = [run("base", 0, 0.70), run("base", 1, 0.72), run("mixup .2", 0, 0.71), run("mixup .2", 1, 0.75), run("mixup .2", 2, 0.9)]
+
+
+def test_differences_are_in_points_and_of_seeds_that_have_both():
+    assert difference([0.01, 0.03]) == "+2.00 ± 12.71", "Student's t with one degree of freedom"
+    assert difference([-0.01]) == "-1.00"
+    base, mixup = (line.split(" | ") for line in table(RUNS).splitlines()[2:])
+    assert base[1:7] == ["2", *["0.7100"] * 4, "-"]
+    assert mixup[1:7] == ["3", *["0.7867"] * 4, "+2.00 ± 12.71"]
+
+
+def test_what_was_written_is_read_again(tmp_path):
+    path = tmp_path / "results" / "recipe"
+    assert read(path) == []
+    config = TrainConfig.parse({"data": "/home/somebody/sartaj", "weights": "/home/somebody/weights.h5"}, where="test")
+    write(path, RUNS, config)
+    assert read(path) == RUNS
+    written = path.with_suffix(".json").read_text() + path.with_suffix(".txt").read_text()
+    assert "weights.h5" in written
+    assert "somebody" not in written
+
+
+def test_rows_and_targets_are_mixed_alike():
+    rows = np.eye(8, dtype=np.float16)[:, :, None]
+    targets = np.eye(8, dtype=np.float32)
+    mixed_rows, mixed_targets = mixed(rows, targets, 0.5, np.random.default_rng(0))
+    np.testing.assert_allclose(mixed_rows[..., 0], mixed_targets, atol=1e-3)
+    np.testing.assert_allclose(mixed_targets.sum(axis=1), 1, rtol=1e-6)
+    assert (mixed_targets.max(axis=1) < 0.99).any()
+
+
+@pytest.mark.slow  # compiles the last block
+def test_what_lies_before_the_head_is_slowed_down():
+    from tumorcls.model.backend import select_backend
+
+    select_backend()
+    from tumorcls.model.program import TrainingProgram
+
+    settings = {"data": "phantoms:8", "weights": "phantoms", "image_size": 32, "trainable_from": "block7", "optimizer": "sgd"}
+    config = TrainConfig.parse(settings, where="test")
+    moved = []
+    for decay in (1.0, 0.25):
+        program = TrainingProgram(config)
+        slow_down(program, decay)
+        program.reset(config, 0)
+        names = [variable.path for variable in program._model.trainable_variables]
+        before = dict(zip(names, (np.array(variable) for variable in program._model.trainable_variables), strict=True))
+        rows = np.random.default_rng(0).normal(size=(8, *program.frozen.output.shape[1:])).astype(np.float16)
+        program.train_epoch(rows, np.eye(4, dtype=np.float32)[np.arange(8) % 4], np.arange(8), 8)
+        moved.append({v.path: np.array(v) - before[v.path] for v in program._model.trainable_variables})
+    for name, step in moved[0].items():
+        share = 1.0 if name.startswith("logits") else 0.25
+        np.testing.assert_allclose(moved[1][name], share * step, atol=1e-6, err_msg=name)
