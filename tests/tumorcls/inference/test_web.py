@@ -218,6 +218,7 @@ def test_in_a_browser_a_dropped_file_is_answered_and_the_slider_adds_noise(app, 
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
     assert DISCLAIMER in dom
     assert 'id="result" hidden' not in dom
+    assert 'id="slices" hidden' in dom  # a file of one picture has no other slice to choose
     assert ">4 of 5</output>" in dom
     assert dom.count('class="bar"') == len(CLASSES)
     assert dom.count('src="data:image/png') == 2
@@ -227,6 +228,8 @@ def test_in_a_browser_a_dropped_file_is_answered_and_the_slider_adds_noise(app, 
 def test_it_is_readable_in_any_window(tmp_path):
     probabilities = dict.fromkeys(CLASSES, 0.25)
     levels = [{"answer": CLASSES[0], "probabilities": probabilities, "image": "", "overlay": ""}]
-    answered = f"<script>levels = {json.dumps(levels)}; at('result').hidden = false; show();</script></body>"
+    answered = (
+        f"<script>levels = {json.dumps(levels)}; at('result').hidden = at('slices').hidden = false; show();</script></body>"
+    )
     assert problems(page(), "web", tmp_path) == []
     assert problems(page().replace("</body>", answered), "web-answer", tmp_path) == []
