@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 _SILENCE_S = 60  # in the middle of a transaction; a driver's own take milliseconds
 _IDLE_S = 300  # MySQL has no limit for transactions alone; a driver at work writes every few seconds
@@ -29,6 +29,7 @@ _TRY = {
     "postgresql": "SELECT pg_try_advisory_lock(:place, :study)",
     "mysql": "SELECT GET_LOCK(SHA1(CONCAT(DATABASE(), ' ', :place, ' ', :study)), 0)",
 }
+_UNLOCK = {**_RELEASE, "postgresql": "SELECT pg_advisory_unlock(:place, :study)"}  # of a lock that no transaction ends
 TABLES = 0
 """Stands for no study: who makes the tables takes turns too."""
 
@@ -61,6 +62,18 @@ def try_to_send(engine: sqlalchemy.Engine, study_id: int) -> sqlalchemy.Connecti
         return connection
     connection.close()
     return None
+
+
+def stop_sending(connection: sqlalchemy.Connection, study_id: int) -> None:
+    """Lets another process have the turn that `try_to_send` took, and is done once the server has done it.
+
+    A server notices a moment later that a connection was closed: until then nobody would have the turn.
+    """
+    try:
+        _execute(connection, _UNLOCK[_family(connection.engine)], {"place": _SENDING, "study": study_id})
+    except SQLAlchemyError:  # the connection was lost, now or before, and the lock with it
+        connection.invalidate()
+    connection.close()
 
 
 def bound_silence(engine: sqlalchemy.Engine) -> None:

@@ -1,6 +1,5 @@
 """Who sends a study to its trackers: one process at a time, or two would make two runs of a trial."""
 
-import contextlib
 import hashlib
 import os
 import tempfile
@@ -13,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from search.optuna_internals import storage_of, study_id_of
 from search.storage.cache import OwnTrialsStorage
-from search.storage.study_lock import try_to_send
+from search.storage.study_lock import stop_sending, try_to_send
 from search.storage.url import absolute, storage_file
 
 
@@ -51,9 +50,7 @@ class Turn:
         if self._file is not None:
             self._file.release(force=True)
         if self._connection is not None:
-            with contextlib.suppress(SQLAlchemyError):
-                self._connection.invalidate()  # closing would put it back into the pool, its lock with it
-                self._connection.close()
+            stop_sending(self._connection, study_id_of(self._study))
             self._connection = None
 
     def _still_has(self) -> bool:
