@@ -47,5 +47,7 @@ def open_source(spec: str | Path, cache_dir: Path) -> Source:
     if is_table(path) and not os.path.isdir(path):
         return open_table(path)
     if os.path.isfile(path):
-        raise DataError(f"{shown(path)}: data must be a folder or a table (.csv); got another file. Save a table as CSV.")
+        raise DataError(
+            f"{shown(path)}: data must be a folder or a table (.csv, .parquet); got another file. Save a table as CSV."
+        )
     return find_source(path)

@@ -1,4 +1,4 @@
-"""A table as a data set: a CSV file with a row for each image, wherever the images lie.
+"""A table as a data set: a CSV or Parquet file with a row for each image, wherever the images lie.
 
 It has the columns ``path``, relative to the table, and ``label``, and may have ``patient``, ``split``, ``source``, ``plane``
 and ``slice``; no others are looked at. A path may be a folder that stands for a volume, a series of DICOM files. A patient is
@@ -17,6 +17,7 @@ from pathlib import Path
 from tumorcls.data.image_files import dicom_files, shown
 from tumorcls.data.labels import CLASSES, class_of_folder, counted
 from tumorcls.data.sources.base import TABLE, UNTYPED_TUMOR, Layout, OfficialSplit, Plane, Row, Source
+from tumorcls.data.sources.parquet import read_parquet
 from tumorcls.errors import DataError, reason
 from tumorcls.files import read_whole
 
@@ -25,6 +26,7 @@ COLUMNS = ("path", "label", "patient", "split", "source", "plane", "slice")
 
 _NEEDED = COLUMNS[:2]
 _DELIMITERS = ",;\t"  # what spreadsheets write, by the country they are set to
+_PARQUET = ".parquet"
 _MAX_BYTES = 2**28
 _FIRST_ROW = 2  # as a spreadsheet counts; the header is row 1
 _NAMED = 10  # rows of an error
@@ -49,7 +51,7 @@ Lines = Mapping[int, Mapping[str, str]]
 
 def is_table(path: Path) -> bool:
     """Returns whether a path is that of a table, by its ending."""
-    return path.suffix.lower() in (".csv", ".tsv")
+    return path.suffix.lower() in (".csv", ".tsv", _PARQUET)
 
 
 def open_table(path: Path) -> Source:
@@ -161,15 +163,17 @@ class _Refusal:
 
 def _read(table: Path) -> dict[int, dict[str, str]]:
     try:
-        text = read_whole(table, _MAX_BYTES).decode("utf-8-sig", "surrogateescape")
-        header, delimiter = _header(table, text)
-        content = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))[1:]
+        content = read_whole(table, _MAX_BYTES)
     except OSError as error:
         raise DataError(f"{shown(table)}: a table must be readable; got {reason(error)}. Check the path.") from error
-    except csv.Error as error:
-        raise DataError(f"{shown(table)}: a table must be CSV; got {reason(error)}. Save it as CSV (UTF-8).") from error
+    if table.suffix.lower() == _PARQUET:
+        header, rows = read_parquet(content, table, COLUMNS)
+    else:
+        header, rows = _read_csv(content, table)
+    if not _has_needed(header):
+        raise _without_columns(table, ", ".join(header))
     lines = {}
-    for number, values in enumerate(content, _FIRST_ROW):
+    for number, values in enumerate(rows, _FIRST_ROW):
         if not any(value.strip() for value in values):
             continue
         if len(values) > len(header):
@@ -178,6 +182,15 @@ def _read(table: Path) -> dict[int, dict[str, str]]:
         found = dict(zip(header, values, strict=False))
         lines[number] = {name: _value(name, found.get(name, "")) for name in COLUMNS}
     return lines
+
+
+def _read_csv(content: bytes, table: Path) -> tuple[list[str], list[list[str]]]:
+    try:
+        text = content.decode("utf-8-sig", "surrogateescape")
+        header, delimiter = _header(table, text)
+        return header, list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))[1:]
+    except csv.Error as error:
+        raise DataError(f"{shown(table)}: a table must be CSV; got {reason(error)}. Save it as CSV (UTF-8).") from error
 
 
 def _value(column: str, text: str) -> str:
@@ -189,7 +202,15 @@ def _header(table: Path, text: str) -> tuple[list[str], str]:
     line = text.partition("\n")[0]
     for delimiter in _DELIMITERS:
         names = [name.strip().lower() for name in next(csv.reader([line.rstrip("\r")], delimiter=delimiter), [])]
-        if all(names.count(name) == 1 for name in _NEEDED):
+        if _has_needed(names):
             return names, delimiter
-    got = shown(line[:100].strip()) or "nothing"
-    raise DataError(f"{shown(table)}: a table must have the columns path and label, once each; got {got}. Name them so.")
+    raise _without_columns(table, line)
+
+
+def _has_needed(names: Sequence[str]) -> bool:
+    return all(names.count(name) == 1 for name in _NEEDED)
+
+
+def _without_columns(table: Path, names: str) -> DataError:
+    got = shown(names[:100].strip()) or "nothing"
+    return DataError(f"{shown(table)}: a table must have the columns path and label, once each; got {got}. Name them so.")
