@@ -109,8 +109,7 @@ def scores(name: str, predicted: NDArray[np.int64], labels: NDArray[np.int64], g
     """Prints accuracy and macro-F1 with their 95% intervals over groups of near-duplicates."""
     resamples = draw_resamples(groups, 1000, 0)
     confusions = resamples.confusions(labels, predicted, len(CLASSES))
-    right = resamples.measured(np.stack([np.ones(len(labels)), predicted == labels], axis=1))
-    accuracy, f1 = estimate(right[:, 1] / right[:, 0]), estimate(macro_f1(confusions))
+    accuracy, f1 = estimate(resamples.means(predicted == labels)), estimate(macro_f1(confusions))
     print(f"{name}: {len(labels)} images, accuracy {accuracy}, macro-F1 {f1}")
     for index, label in enumerate(CLASSES):
         if (labels == index).any():

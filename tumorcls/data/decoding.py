@@ -11,7 +11,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, BinaryIO
 
 import cv2
@@ -22,7 +22,7 @@ from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 from tumorcls.data import dicom, nifti, portable_map
 from tumorcls.data.image_files import MAX_FILE_BYTES
 from tumorcls.data.matlab import read_mat
-from tumorcls.data.slices import VolumeSlice, number_of
+from tumorcls.data.slices import SlicePlace, VolumeSlice, number_of
 from tumorcls.data.windowing import to_uint8
 from tumorcls.errors import DataError, reason
 
@@ -70,27 +70,17 @@ _TURNS = {
 
 
 @dataclass(frozen=True)
-class Decoded:
+class Decoded(SlicePlace):
     """What a file holds.
 
     `pixels` is uint8 (height, width, 3) RGB in [0, 255]; `channels` counts those stored in the file (1 for grey). `label` and
     `patient` are None unless the file itself states them, as figshare's ``.mat`` files do; of DICOM's the patient is a hash.
-    `number`, `count`, `volume` and `position` are as in `tumorcls.data.slices.VolumeSlice`.
     """
 
     pixels: Pixels
     channels: int
     label: str | None = None
     patient: str | None = None
-    number: int = 1
-    count: int = 1
-    volume: str | None = None
-    position: float = 0.0
-
-    @property
-    def slice_number(self) -> int | None:
-        """Which slice of the file it is; None where the file holds one picture."""
-        return self.number if self.count > 1 else None
 
 
 class _Refused(Exception):
@@ -139,8 +129,8 @@ def decode(file: BinaryIO, where: str, number: int | None = None) -> Decoded:
 
 
 def _of_volume(read: VolumeSlice) -> Decoded:
-    pixels = _grey_to_rgb(read.image)
-    return Decoded(pixels, 1, None, read.patient, read.number, read.count, read.volume, read.position)
+    place = {field.name: getattr(read, field.name) for field in fields(SlicePlace)}
+    return Decoded(_grey_to_rgb(read.image), 1, patient=read.patient, **place)
 
 
 def _check_size(width: int, height: int, *, deep: bool = False) -> None:

@@ -78,7 +78,8 @@ def read_dicom(content: bytes, where: str, max_pixels: int, number: int | None =
     try:
         frame = _frame(header, chosen) if count > 1 else header
         image = _shown(header, frame, chosen)
-        return VolumeSlice(image, chosen, count, _patient(header), _volume(header), _position(frame))
+        volume, position = _volume(header), _position(frame)
+        return VolumeSlice(image, _patient(header), number=chosen, count=count, volume=volume, position=position)
     except RuntimeError:
         rule = "its compression must be one that pydicom or python-gdcm reads; it is another, or the file is damaged"
         raise DataError(f"{where}: {rule}. Save it uncompressed.") from None

@@ -16,6 +16,7 @@ from PIL import Image
 
 from tumorcls.data.decoding import PIXELS_VERSION, Pixels, decode
 from tumorcls.data.image_files import read_file, shown
+from tumorcls.data.slices import SlicePlace
 
 THUMB = 64
 """Side of a thumbnail in pixels: a neighbouring slice still differs visibly, 9,000 thumbnails take 37 MB."""
@@ -25,12 +26,11 @@ VERSION = 2 * 1000 + PIXELS_VERSION
 
 
 @dataclass(frozen=True)
-class Fingerprint:
+class Fingerprint(SlicePlace):
     """`sha256` is of the file, `pixel_sha256` of the decoded pixels and their shape, both hexadecimal.
 
     `phash` is `imagehash.phash` (8x8) as an unsigned 64-bit number whose highest bit is the hash's first; `thumb` is uint8
-    (THUMB, THUMB) grey. `label` and `patient` are None unless the file itself states them. `number` and `count` say which slice
-    it is, of how many; `volume` is equal for the slices of one, None for what is of none; `position` orders them.
+    (THUMB, THUMB) grey. `label` and `patient` are None unless the file itself states them.
     """
 
     sha256: str
@@ -42,15 +42,6 @@ class Fingerprint:
     label: str | None
     patient: str | None
     thumb: npt.NDArray[np.uint8]
-    number: int = 1
-    count: int = 1
-    volume: str | None = None
-    position: float = 0.0
-
-    @property
-    def slice_number(self) -> int | None:
-        """Which slice of the file it is of; None where the file holds one picture."""
-        return self.number if self.count > 1 else None
 
     @property
     def blank(self) -> bool:

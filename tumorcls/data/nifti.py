@@ -130,7 +130,7 @@ def read_nifti(content: bytes, where: str, max_pixels: int, number: int | None =
     except Exception as error:  # of any kind, and it may quote the header
         rule = f"must be a whole NIfTI file; reading it ended in {type(error).__name__}"
         raise DataError(f"{where}: {rule}. Copy the file again.") from None
-    return VolumeSlice(image, chosen, count)
+    return VolumeSlice(image, number=chosen, count=count)
 
 
 def _layout(header: "Nifti1Header", max_pixels: int) -> _Layout:

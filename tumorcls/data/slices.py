@@ -18,25 +18,34 @@ MAX_SLICES = 4096
 """Of one file: a header could claim 2,000,000,000."""
 
 
-@dataclass(frozen=True)
-class VolumeSlice:
-    """A slice as it is read.
+@dataclass(frozen=True, kw_only=True)
+class SlicePlace:
+    """Where a picture lies in a file and in a volume; a file that holds one picture is a volume of its own.
 
     Attributes:
-        image: uint8 (height, width) grey in [0, 255].
         number: Which of the file's slices it is, from 1.
         count: How many the file has.
-        patient: A hash; None where the file names nobody.
-        volume: A hash of what the slice belongs to, where that may be more than this file; None where it is not known.
+        volume: Equal for the slices of one volume, a hash; None where it is not known, or of none.
         position: Where it lies among the slices of the volume, in any unit.
     """
 
-    image: npt.NDArray[np.uint8]
     number: int = 1
     count: int = 1
-    patient: str | None = None
     volume: str | None = None
     position: float = 0.0
+
+    @property
+    def slice_number(self) -> int | None:
+        """Which slice of the file it is; None where the file holds one picture."""
+        return self.number if self.count > 1 else None
+
+
+@dataclass(frozen=True)
+class VolumeSlice(SlicePlace):
+    """A slice as it is read: `image` is uint8 (height, width) grey in [0, 255]; `patient` a hash, None where none is named."""
+
+    image: npt.NDArray[np.uint8]
+    patient: str | None = None
 
 
 def middle(count: int) -> int:

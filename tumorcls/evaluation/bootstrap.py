@@ -67,6 +67,12 @@ class Resamples:
         """Returns the sum over the test set and, behind it, those of `sums`: shape (1 + resamples, ...)."""
         return np.concatenate([per_image.sum(axis=0)[None], self.sums(per_image)])
 
+    def means(self, per_image: Floats | NDArray[np.bool_]) -> Floats:
+        """Returns the mean of (n,) values over the test set and, behind it, over each resample: shape (1 + resamples,)."""
+        values = np.asarray(per_image, dtype=np.float64)
+        means: Floats = self.measured(values) / self.measured(np.ones(len(values)))
+        return means
+
     def confusions(self, labels: Labels, predicted: Labels, classes: int) -> Floats:
         """Returns the confusion matrices of the test set and of each resample, shape (1 + resamples, classes, classes)."""
         cells = np.eye(classes**2)[labels * classes + predicted]

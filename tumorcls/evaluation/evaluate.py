@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tumorcls.data.dataset import ImageSet
 from tumorcls.errors import DataError
 from tumorcls.evaluation import metrics, selective, set_coverage
-from tumorcls.evaluation.bootstrap import Estimate, Resamples, draw_resamples, estimate
+from tumorcls.evaluation.bootstrap import Resamples, draw_resamples, estimate
 from tumorcls.evaluation.metrics import Floats, Labels
 from tumorcls.evaluation.mistakes import Mistake, find_mistakes, most_confident
 from tumorcls.evaluation.record import Condition, Evaluation, Scores, Summary
@@ -136,7 +136,9 @@ def measure(
         selective=None if threshold is None else selective.measure(test.labels, predictions.clean, threshold, resamples),
         unseen=unseen,
         unseen_summary=unseen_summary,
-        gate_passes=None if plan.passed is None else _share(np.array(plan.passed), resamples),
+        gate_passes=None
+        if plan.passed is None
+        else estimate(resamples.means(np.array(plan.passed)), groups=resamples.counts.shape[1]),
         sets=None
         if plan.sets is None
         else set_coverage.measure(
@@ -165,11 +167,6 @@ def _predict_all(predict: Predict, test: ImageSet, noise: str | None = None, sev
             )
         parts.append(part)
     return np.concatenate(parts)
-
-
-def _share(passed: NDArray[np.bool_], resamples: Resamples) -> Estimate:
-    sums = resamples.measured(np.stack([np.ones(len(passed)), passed], axis=1))
-    return estimate(sums[:, 1] / sums[:, 0], groups=resamples.counts.shape[1])
 
 
 def _score_all(

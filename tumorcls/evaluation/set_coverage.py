@@ -73,6 +73,5 @@ def _score(noise: str | None, conditions: list[Floats], labels: Labels, cutoff: 
     inside = np.stack([probabilities >= cutoff for probabilities in conditions])  # (conditions, n, k)
     hit = inside[:, np.arange(len(labels)), labels].mean(axis=0)
     size = inside.sum(axis=2).mean(axis=0)
-    sums = resamples.measured(np.stack([np.ones(len(labels)), hit, size], axis=1))
-    groups = resamples.counts.shape[1]
-    return SetScores(noise, estimate(sums[:, 1] / sums[:, 0], groups=groups), estimate(sums[:, 2] / sums[:, 0]))
+    coverage = estimate(resamples.means(hit), groups=resamples.counts.shape[1])
+    return SetScores(noise, coverage, estimate(resamples.means(size)))

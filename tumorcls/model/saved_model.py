@@ -108,5 +108,4 @@ def load_model(path: Path) -> SavedModel:
     card, weights, gate = read_model_file(path)
     network = build_network(card.config.image_size, len(card.classes), imagenet=card.config.weights == "imagenet")
     load_weights(network, weights, str(path))
-    parts = {name: value for name, value in vars(card).items() if name != "gate"}
-    return SavedModel(network, **parts, gate=gate)
+    return SavedModel(network, **{**vars(card), "gate": gate})

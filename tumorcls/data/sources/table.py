@@ -168,10 +168,10 @@ def _read(table: Path) -> dict[int, dict[str, str]]:
         raise DataError(f"{shown(table)}: a table must be readable; got {reason(error)}. Check the path.") from error
     if table.suffix.lower() == _PARQUET:
         header, rows = read_parquet(content, table, COLUMNS)
+        if not _has_needed(header):
+            raise _without_columns(table, ", ".join(header))
     else:
         header, rows = _read_csv(content, table)
-    if not _has_needed(header):
-        raise _without_columns(table, ", ".join(header))
     lines = {}
     for number, values in enumerate(rows, _FIRST_ROW):
         if not any(value.strip() for value in values):
