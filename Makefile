@@ -29,12 +29,15 @@ demo: $(INSTALLED)
 	@echo '  ../$(BIN)/tumorcls train --config best.toml                train the best config'
 	@echo '  ../$(BIN)/tumorcls evaluate model.keras --html test.html   measure it, clean and under noise'
 
-# Two processes: one for all that runs networks, and one for the rest. With fewer arenas, what one thread frees another can use.
+# With fewer arenas, what one thread frees another can use.
 export MALLOC_ARENA_MAX = 2
-PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 15
+PYTEST = $(BIN)/python -m pytest --durations 15
 
-# What needs no server and no network: minutes.
-QUICK = -m 'not slow and not server' --timeout 300
+# What needs no server and no network: minutes. Two processes, of which each collects its own: one all that runs networks, and one the
+# rest (tests/conftest.py). They do not have the same number of tests, so that a percentage would mean nothing.
+QUICK = --numprocesses 2 --dist each --max-worker-restart 0 --override-ini console_output_style=classic \
+	-m 'not slow and not server' --timeout 300
+SLOW = --numprocesses 2 --dist loadfile -m 'slow or server'
 
 test: $(INSTALLED)
 	$(PYTEST) $(QUICK)
@@ -43,7 +46,7 @@ test: $(INSTALLED)
 # README's way from first to last, real images.
 test-all: $(INSTALLED)
 	$(PYTEST) $(QUICK) --cov search --cov tumorcls --cov-report term:skip-covered --cov-fail-under 88
-	$(PYTEST) -m 'slow or server'
+	$(PYTEST) $(SLOW)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -4,13 +4,13 @@ import signal
 from pathlib import Path
 
 import pytest
-from xdist.scheduler import LoadFileScheduling
 
 from tests.peak_memory import PeakMemory
+from tumorcls.model.backend import select_backend
 
 TESTS = Path(__file__).parent
 
-SLOW = ("faults",)
+SLOW = ("faults", "benchmarks/test_search_quality_own_stacks.py")
 """What is slow as a whole, whatever its tests say."""
 
 SLOW_FIXTURES = frozenset({"nodes"})
@@ -25,12 +25,14 @@ KERAS = (
     "tumorcls/evaluation",
     "tumorcls/inference",
     "tumorcls/model",
+    "tumorcls/noise/test_counter_rng.py",
     "tumorcls/noise/test_layer.py",
     "tumorcls/reports",
+    "tumorcls/test_before.py",
     "tumorcls/test_objective.py",
     "tumorcls/training",
 )
-"""What builds or runs networks. One process runs all of it in the quick tier: a second one would need as much memory again."""
+"""What builds or runs networks, or only imports Keras. In the quick tier one process has all of it: a backend takes 500 MB."""
 
 
 def pytest_configure(config):
@@ -41,26 +43,37 @@ def pytest_configure(config):
         config.pluginmanager.register(PeakMemory())
 
 
-class OneProcessForNetworks(LoadFileScheduling):
-    """Gives a process whole files, so that their fixtures are made once, and one process all files that run networks."""
+@pytest.hookimpl(optionalhook=True)  # of xdist
+def pytest_configure_node(node):
+    """Tells each process of the quick tier whether it has what runs networks, or the rest."""
+    if node.config.option.dist == "each":
+        node.workerinput["networks"] = node.gateway.id == "gw0"
 
-    def _split_scope(self, nodeid):
-        file = super()._split_scope(nodeid)
-        return "keras" if file.removeprefix("tests/").startswith(KERAS) else file
+
+def pytest_ignore_collect(collection_path, config):
+    """Has a process of the quick tier import only the tests that it runs: ``--dist each`` gives it all that it collects."""
+    networks = getattr(config, "workerinput", {}).get("networks")
+    if networks is None or collection_path.is_dir():
+        return None
+    place = _place(collection_path)
+    return place.startswith(SLOW) or place.startswith(KERAS) != networks or None
 
 
-def pytest_xdist_make_scheduler(config, log):
-    """Takes the place of --dist loadfile in the quick tier. (xdist's own groups do nothing with pytest 9.)"""
-    if config.option.dist == "loadfile" and "not slow" in config.option.markexpr:
-        return OneProcessForNetworks(config, log)
-    return None
+def pytest_collectstart(collector):
+    """Chooses Keras's backend before a test module imports Keras."""
+    if isinstance(collector, pytest.Module) and _place(collector.path).startswith(KERAS):
+        select_backend()
+
+
+def _place(path):
+    return path.relative_to(TESTS).as_posix()
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the marks
 def pytest_collection_modifyitems(items):
     """Marks tests by where they are and what they ask for."""
     for item in items:
-        place = item.path.relative_to(TESTS).as_posix()
+        place = _place(item.path)
         if place.startswith(SLOW) or SLOW_FIXTURES & set(item.fixturenames):
             item.add_marker(pytest.mark.slow)
         if SERVERS & set(item.fixturenames):

@@ -7,10 +7,6 @@ import pytest
 from tests.tumorcls.pictures import sartaj_sample
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.data.labels import CLASSES
-from tumorcls.model.backend import select_backend
-
-# Set here, before any test module imports Keras.
-select_backend()
 
 
 @pytest.fixture(scope="session")
