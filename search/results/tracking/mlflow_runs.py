@@ -41,6 +41,7 @@ _STATUS = {
 # What MLflow takes in one request, and of one name, parameter and tag.
 _METRICS, _OTHERS, _KEY, _PARAM, _TAG = 1000, 100, 250, 6000, 5000
 _LONGEST_REASON = 200
+_LINE_CUT = (ConnectionError, TimeoutError)
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 
 # Of the client, where the user says nothing else: a dead server must be found out soon, and nobody be told of the use of it.
@@ -249,12 +250,12 @@ def _number_of(run: "Run") -> int:
 
 
 def _cause(error: BaseException) -> str:
-    """Returns what an error comes from in the end, such as "Connection refused", else what it says."""
+    """Returns what an error comes from in the end, such as "Connection refused" or "timed out", else what it says."""
     innermost: BaseException | None = error
     said = one_line(error)
     while innermost is not None:
-        said = getattr(innermost, "strerror", None) or said
-        innermost = innermost.__cause__ or innermost.__context__
+        said = getattr(innermost, "strerror", None) or (one_line(innermost) if isinstance(innermost, _LINE_CUT) else said)
+        innermost = innermost.__context__ or innermost.__cause__
     return mask_urls(said)[:_LONGEST_REASON]
 
 

@@ -41,7 +41,7 @@ def points(client, run):
 
 
 class Server:
-    """MLflow's own server, as `mlflow server` starts it; needs the whole MLflow."""
+    """MLflow's own server, as `mlflow server` starts it, in Waitress: for that the small MLflow and Flask are enough."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -54,7 +54,7 @@ class Server:
     def start(self):
         store = f"sqlite:///{self.folder}/server.db"
         command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--workers", "1", "--artifacts-destination", str(self.folder / "artifacts")]
+        command += ["--port", str(self.port), "--artifacts-destination", str(self.folder / "artifacts"), "--waitress-opts", ""]
         with (self.folder / "server.log").open("ab") as log:
             env = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=env)

@@ -163,8 +163,8 @@ def test_the_studys_own_database_given_on_the_command_line(search, write):
 
 @pytest.fixture
 def server(folder):
-    pytest.importorskip("flask")  # the small MLflow has no server
-    pytest.importorskip("mlflow.server")
+    pytest.importorskip("mlflow")
+    pytest.importorskip("flask_cors")  # and Flask: the small MLflow brings neither
     result = Server(folder)
     try:
         result.start()
@@ -189,7 +189,7 @@ def test_a_server_that_is_killed_in_the_middle(start, search, write, server):
     out, err = launch.communicate(timeout=200)
     assert launch.returncode == 0, err
     assert "40/40" in out
-    assert err.count("does not take trials now: Connection refused") == 1, "told once"
+    assert err.count("does not take trials now: ") == 1, "told once"
     assert "To send what is missing: search track demo.toml#demo" in err
     server.start()
     search("track", path)

@@ -1,6 +1,9 @@
 """Against MLflow's own client and database."""
 
+import contextlib
 import math
+import socket
+import threading
 from pathlib import Path
 
 import optuna
@@ -159,6 +162,24 @@ def test_a_server_that_is_not_there_is_told_and_not_raised(study):
     done = send(study, "http://127.0.0.1:9")
     assert (done.sent, done.missing) == (0, 8)
     assert done.reason == "Connection refused"
+
+
+def test_a_server_that_hangs_up_is_told_in_a_few_words(study):
+    """As one does that is killed while it answers."""
+
+    def hang_up():
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(2**16)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=hang_up, daemon=True).start()
+        done = send(study, f"http://127.0.0.1:{listening.getsockname()[1]}")
+        listening.shutdown(socket.SHUT_RDWR)
+    assert (done.sent, done.missing) == (0, 8)
+    assert done.reason == "Remote end closed connection without response"
 
 
 def test_a_password_is_not_shown():
