@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import optuna
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.exceptions import StorageInternalError
 from optuna.samplers import TPESampler
 from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
@@ -175,6 +175,30 @@ class CachedStorage(_CachedStorage):
         """Begins a transaction of its own, which the end of the block commits."""
         with _create_scoped_session(self.backend.scoped_session) as session:
             yield session
+
+    @contextlib.contextmanager
+    def changing(self, trial_id: int) -> Iterator[Session]:
+        """Begins a transaction that changes a trial.
+
+        Raises:
+            UpdateFinishedTrialError: The trial has ended.
+        """
+        with self.session() as session:
+            trial = models.TrialModel.find_or_raise_by_id(trial_id, session)
+            self.backend.check_trial_is_updatable(trial_id, trial.state)  # type: ignore[arg-type]
+            yield session
+
+    def takes_distribution(self, trial_id: int, name: str, distribution: BaseDistribution) -> bool:
+        """Returns whether a parameter was drawn in this study before, as this process knows.
+
+        Raises:
+            ValueError: It was drawn from what is no such distribution.
+        """
+        study_id, _ = self._trial_id_to_study_id_and_number[trial_id]
+        before = self._studies[study_id].param_distribution.get(name)
+        if before is not None:
+            check_distribution_compatibility(before, distribution)
+        return before is not None
 
     def cached_trials(self, study_id: int) -> list[FrozenTrial]:
         """Returns the trials of a study as they were last read or written."""

@@ -24,7 +24,7 @@ from search.records.beginnings import portfolio_of
 from search.records.rungs import is_paused
 from search.records.saving import save, split
 from search.seeds import Stream, derive
-from search.storage.open import study_lock
+from search.storage.open import study_lock, together
 from search.study_file import own_class, samplers
 from search.study_file.conditions import is_active
 from search.study_file.distributions import check_value
@@ -118,10 +118,11 @@ class TrialSource:
         try:
             trial = optuna.Trial(seen, trial_id)
             drawn: dict[str, Any] = {}
-            for name, distribution in spec.drawn.items():
-                if is_active(name, drawn, spec.conditions):
-                    drawn[name] = suggest(trial, name, distribution)
-                    self._check_drawn(name, drawn[name])
+            with together(study, trial_id):
+                for name, distribution in spec.drawn.items():
+                    if is_active(name, drawn, spec.conditions):
+                        drawn[name] = suggest(trial, name, distribution)
+                        self._check_drawn(name, drawn[name])
         except StudyFileError as error:  # of a sampler of the user's own
             fail(study, storage_of(study).get_trial_number_from_id(trial_id), str(error))
             raise
@@ -198,9 +199,10 @@ class TrialSource:
     def _wake(self, waiting: FrozenTrial, attrs: dict[str, Any]) -> int:
         """Starts a trial that was enqueued; a retry keeps the seed of its first try."""
         storage, trial_id = storage_of(self._study), trial_id_of(waiting)
-        for key, value in attrs.items():
-            if key != SEED_KEY or seed_of(waiting) is None:
-                save(storage, trial_id, key, value)
+        with together(self._study, trial_id):
+            for key, value in attrs.items():
+                if key != SEED_KEY or seed_of(waiting) is None:
+                    save(storage, trial_id, key, value)
         storage.set_trial_state_values(trial_id, TrialState.RUNNING)
         return trial_id
 

@@ -1,6 +1,8 @@
 """The only writer of its trials: asks for them, hands them to workers, turns what they say into Optuna's records."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
@@ -17,22 +19,20 @@ from search.driver.heartbeat import OtherDrivers, SignOfLife
 from search.driver.interrupts import Interrupts
 from search.driver.legs import Leg, leg_of, settle, task_of
 from search.driver.ownership import Owner
+from search.driver.recording import Record, record
 from search.driver.retry import requeue
 from search.driver.tell import lost, tell
 from search.driver.views import ProgressView
 from search.errors import ObjectiveError, StudyError, StudyFileError, WorkerError
-from search.optuna_internals import storage_of, trial_id_of
 from search.records.attributes import OWNER_KEY
 from search.records.reports import save_reports
-from search.records.saving import save
 from search.records.states import DRIVER_DIED, INTERRUPTED, LAUNCH_ENDED
-from search.storage.folders import NotSavedError, delete_checkpoints, save_artifact
+from search.storage.folders import delete_checkpoints
 from search.study_file.load import StudySpec, check_reports, study_file_error
 from search.study_file.pruner_reach import steps_of
 from search.workers.pool import WorkerPool, WorkerState
 from search.workers.protocol import (
     Activity,
-    Artifact,
     Changed,
     Died,
     Explain,
@@ -44,7 +44,6 @@ from search.workers.protocol import (
     Report,
     ReportReply,
     StartFailed,
-    UserAttr,
 )
 
 _TICK_S = 0.25  # how long ^C, a silent worker and the clock of the live view may go unnoticed
@@ -136,10 +135,13 @@ class Driver:
             elif not self._pool.running and not self._waits_for_others(reason):
                 self._settle(reason)
                 return reason
-            for worker, message in self._pool.receive(_TICK_S):
-                self._on_message(worker, message)
-                if isinstance(message, Outcome) and self._exhausted() in self._asks_despite:
-                    self._hand_out()
+            for worker, said in groupby(self._pool.receive(_TICK_S), itemgetter(0)):
+                messages = [message for _, message in said]
+                self._on_records(worker, [message for message in messages if isinstance(message, Record)])
+                for message in messages:
+                    self._on_message(worker, message)
+                    if isinstance(message, Outcome) and self._exhausted() in self._asks_despite:
+                        self._hand_out()
             for worker, silence in self._pool.kill_silent():
                 self._on_death(worker, Died(silence))
             self._life.show([trial for trial in self._pool.running.values() if trial.number not in self._lost])
@@ -228,8 +230,6 @@ class Driver:
                 raise study_file_error(self._spec.path, lines)
             case StartFailed(reason):
                 self._failures.start_failed(reason)
-            case Report() | UserAttr() | Artifact():
-                self._on_record(worker, message)
             case Activity(text):
                 self._view.activity(worker, text)
             case Notice(text):
@@ -252,26 +252,19 @@ class Driver:
         else:
             self._pool.reply(worker, Explain(before))
 
-    def _on_record(self, worker: int, message: Report | UserAttr | Artifact) -> None:
+    def _on_records(self, worker: int, records: Sequence[Record]) -> None:
         """Records what a trial said of itself; one that another driver has requeued is told to end."""
-        trial = self._pool.running[worker]
-        if trial.number in self._lost:
+        if not records or (trial := self._pool.running[worker]).number in self._lost:
             return
+        leg = self._legs[worker]
         try:
-            match message:
-                case Report(_, reported, step):
-                    if (leg := self._legs[worker]) is None or step not in leg.reported:
-                        trial.report(reported, step)
-                    self._usage.reports += 1
-                    self._view.reported(worker, step, reported)
-                    if self._prunes and not self._interrupts.is_stopping:
-                        self._pool.reply(worker, ReportReply(prune=trial.should_prune()))
-                case UserAttr(_, key, value):
-                    save(storage_of(self._study), trial_id_of(trial), key, value)
-                case Artifact(_, filename, content) if self._artifacts is not None:
-                    save_artifact(filename, content, trial, self._artifacts)
-        except NotSavedError as error:
-            self._view.warn(str(error))
+            for problem in record(trial, records, leg.reported if leg is not None else (), self._artifacts):
+                self._view.warn(problem)
+            for report in (each for each in records if isinstance(each, Report)):
+                self._usage.reports += 1
+                self._view.reported(worker, report.step, report.value)
+                if self._prunes and not self._interrupts.is_stopping:
+                    self._pool.reply(worker, ReportReply(prune=trial.should_prune()))
         except UpdateFinishedTrialError:
             self._lost.add(trial.number)
             if not self._interrupts.is_stopping:

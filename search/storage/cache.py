@@ -19,6 +19,7 @@ from sqlalchemy import CursorResult
 from sqlalchemy.exc import IntegrityError
 
 from search.optuna_internals import CachedStorage, models
+from search.storage.together import Changes
 from search.storage.trial_ends import End, Known, Stored, TellsEnds, read_stored
 
 
@@ -40,6 +41,37 @@ class OwnTrialsStorage(TellsEnds, CachedStorage):
         self.writable = writable
         self.alone = writable
         self.told_ends: dict[int, End] = {}
+        self._held: dict[int, Changes] = {}  # by trial
+
+    @contextlib.contextmanager
+    def together(self, trial_id: int) -> Iterator[None]:
+        """Writes what the block says of a trial at its end, in one transaction, if the trial is this process's own.
+
+        It is known at once. The state of the trial is to be changed after the block.
+
+        Raises:
+            UpdateFinishedTrialError: At the end: another driver has ended the trial. Nothing of it is written.
+        """
+        if trial_id not in self.own:
+            yield
+            return
+        changes = self._held[trial_id] = Changes()
+        try:
+            yield
+        finally:
+            del self._held[trial_id]
+            if changes != Changes():  # nothing
+                with self._writing(trial_id):
+                    self.write_changes(trial_id, changes)
+
+    def write_changes(self, trial_id: int, changes: Changes) -> None:
+        """Writes changes to a trial in one transaction.
+
+        Raises:
+            UpdateFinishedTrialError: It has ended. Nothing is written.
+        """
+        with self.changing(trial_id) as session:
+            changes.write(session.connection(), trial_id)
 
     def known(self, study_id: int) -> Known:
         """Returns what this process knows of a study, without asking the database."""
@@ -105,34 +137,46 @@ class OwnTrialsStorage(TellsEnds, CachedStorage):
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
         """Writes a parameter."""
-        with self._writing(trial_id):
-            super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
+        with self._writing(trial_id) as held:
+            if held is None or not self.takes_distribution(trial_id, param_name, distribution):
+                super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
+            else:
+                held.params[param_name] = (param_value_internal, distribution)
         self._note(trial_id, "params", param_name, distribution.to_external_repr(param_value_internal))
         self._note(trial_id, "distributions", param_name, distribution)
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         """Writes a report."""
-        with self._writing(trial_id):
-            super().set_trial_intermediate_value(trial_id, step, intermediate_value)
+        with self._writing(trial_id) as held:
+            if held is None:
+                super().set_trial_intermediate_value(trial_id, step, intermediate_value)
+            else:
+                held.reports[step] = intermediate_value
         self._note(trial_id, "intermediate_values", step, intermediate_value)
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Writes a user attribute."""
-        with self._writing(trial_id):
-            super().set_trial_user_attr(trial_id, key, value)
+        with self._writing(trial_id) as held:
+            if held is None:
+                super().set_trial_user_attr(trial_id, key, value)
+            else:
+                held.user_attrs[key] = value
         self._note(trial_id, "user_attrs", key, json.loads(json.dumps(value)))
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Writes a system attribute."""
-        with self._writing(trial_id):
-            super().set_trial_system_attr(trial_id, key, value)
+        with self._writing(trial_id) as held:
+            if held is None:
+                super().set_trial_system_attr(trial_id, key, value)
+            else:
+                held.system_attrs[key] = value
         self._note(trial_id, "system_attrs", key, json.loads(json.dumps(value)))
 
     @contextlib.contextmanager
-    def _writing(self, trial_id: int) -> Iterator[None]:
-        """Reads a trial again after a write that failed."""
+    def _writing(self, trial_id: int) -> Iterator[Changes | None]:
+        """Yields where to hold a change; None where it is to be written. Reads a trial again after a write that failed."""
         try:
-            yield
+            yield self._held.get(trial_id)
         except BaseException:
             self.own.discard(trial_id)
             raise

@@ -113,6 +113,12 @@ def study_lock(study: optuna.Study) -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext() if among is None else among.study_lock(study_id_of(study))
 
 
+def together(study: optuna.Study, trial_id: int) -> contextlib.AbstractContextManager[None]:
+    """Writes what a block says of a trial at its end, where the storage can write that in one transaction."""
+    storage = storage_of(study)
+    return storage.together(trial_id) if isinstance(storage, OwnTrialsStorage) else contextlib.nullcontext()
+
+
 def end_trial(study: optuna.Study, trial_id: int, state: TrialState, values: Sequence[float] | None, ended: datetime) -> None:
     """Ends a trial that has ended some time ago: for Optuna, every trial ends when that is told.
 

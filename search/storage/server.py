@@ -112,6 +112,7 @@ class ReconnectingStorage(OwnTrialsStorage):
     get_best_trial = _made_again(OwnTrialsStorage.get_best_trial)
     record_heartbeat = _made_again(OwnTrialsStorage.record_heartbeat)
     end_trial = _made_again(OwnTrialsStorage.end_trial)
+    write_changes = _made_again(OwnTrialsStorage.write_changes)
     stored = _made_again(OwnTrialsStorage.stored)
     change_study_user_attr = _made_again(OwnTrialsStorage.change_study_user_attr)
 

@@ -43,7 +43,8 @@ class InlineExecutor:
             assert isinstance(ready, Connection)
             worker = by_connection[ready]
             try:
-                messages.append((worker, ready.recv()))
+                while ready.poll():
+                    messages.append((worker, ready.recv()))
             except EOFError:
                 self._threads.pop(worker)[1].close()
                 messages.append((worker, Died("the worker thread ended")))

@@ -1,0 +1,69 @@
+"""What is written of a trial at one time: a statement for each table in one transaction, not a transaction for each change."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy
+from optuna.distributions import BaseDistribution, distribution_to_json
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from search.optuna_internals import models
+
+
+@dataclass
+class Changes:
+    """What is to be written of a trial.
+
+    Attributes:
+        params: By name, the value in Optuna's internal representation and where it was drawn from.
+        reports: By step.
+        user_attrs: By key; JSON can hold each value.
+        system_attrs: The same.
+    """
+
+    params: dict[str, tuple[float, BaseDistribution]] = field(default_factory=dict)
+    reports: dict[int, float] = field(default_factory=dict)
+    user_attrs: dict[str, Any] = field(default_factory=dict)
+    system_attrs: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, connection: sqlalchemy.Connection, trial_id: int) -> None:
+        """Writes all of it, in place of what is there under the same names.
+
+        Args:
+            connection: In a transaction.
+            trial_id: Of a trial that is there and has not ended.
+        """
+        to_stored = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr
+        params = [
+            {"param_name": name, "param_value": value, "distribution_json": distribution_to_json(distribution)}
+            for name, (value, distribution) in self.params.items()
+        ]
+        reports = [
+            dict(zip(("step", "intermediate_value", "intermediate_value_type"), (step, *to_stored(value)), strict=True))
+            for step, value in self.reports.items()
+        ]
+        for model, key, rows in (
+            (models.TrialParamModel, "param_name", params),
+            (models.TrialIntermediateValueModel, "step", reports),
+            (models.TrialUserAttributeModel, "key", _attr_rows(self.user_attrs)),
+            (models.TrialSystemAttributeModel, "key", _attr_rows(self.system_attrs)),
+        ):
+            if rows:
+                upsert = _upsert(connection.dialect.name, model.__table__, ("trial_id", key), tuple(rows[0]))
+                connection.execute(upsert, [{"trial_id": trial_id, **row} for row in rows])
+
+
+def _attr_rows(attrs: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]
+
+
+def _upsert(dialect: str, table: sqlalchemy.Table, unique: Sequence[str], columns: Sequence[str]) -> sqlalchemy.Insert:
+    """Returns a statement that inserts a row, or changes the one that has the same values in the `unique` columns."""
+    changed = [name for name in columns if name not in unique]
+    if dialect == "mysql":
+        insert = mysql.insert(table)
+        return insert.on_duplicate_key_update({name: insert.inserted[name] for name in changed})
+    made = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    return made.on_conflict_do_update(index_elements=list(unique), set_={name: made.excluded[name] for name in changed})

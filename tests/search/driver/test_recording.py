@@ -1,0 +1,43 @@
+"""What a trial says of itself at one time is written down at one time."""
+
+import pytest
+import sqlalchemy
+
+from search.driver.recording import record
+from search.storage import open as storage
+from search.workers.protocol import Artifact, Report, UserAttr
+
+
+@pytest.fixture
+def study(tmp_path):
+    made = storage.create_study(f"sqlite:///{tmp_path}/demo.db", "demo", ["maximize"], ["score"])
+    yield made
+    storage.close(made)
+
+
+def test_all_that_is_said_at_one_time_is_one_transaction(study, tmp_path):
+    trial, commits = study.ask(), []
+    sqlalchemy.event.listen(study._storage.backend.engine, "commit", commits.append)
+    said = [UserAttr(0, "seed", 7), Report(0, 0.5, 0), Report(0, 0.75, 1), Artifact(0, "a.txt", b"a"), UserAttr(0, "seed", 8)]
+    assert record(trial, said, {0}, tmp_path / "artifacts") == []
+    assert len(commits) == 1
+    stored = study.get_trials()[0]
+    assert stored.intermediate_values == {1: 0.75}, "the first was reported before"
+    assert stored.user_attrs == {"seed": 8}
+    assert [key for key in stored.system_attrs if key.startswith("artifacts:")]
+    assert [path.read_bytes() for path in (tmp_path / "artifacts").iterdir()] == [b"a"]
+
+
+def test_a_file_that_cannot_be_kept_costs_nothing_else(study, tmp_path):
+    (tmp_path / "artifacts").write_text("no folder")
+    trial = study.ask()
+    lines = record(trial, [Artifact(0, "a.txt", b"a"), Report(0, 0.5, 0)], (), tmp_path / "artifacts")
+    assert len(lines) == 1
+    assert "files of trials cannot be kept" in lines[0]
+    assert study.get_trials()[0].intermediate_values == {0: 0.5}
+
+
+def test_without_a_folder_files_are_let_go(study):
+    trial = study.ask()
+    assert record(trial, [Artifact(0, "a.txt", b"a")], (), None) == []
+    assert study.get_trials()[0].system_attrs == {}
