@@ -155,7 +155,10 @@ class TrialSource:
         enqueued = next((trial for trial in waiting if not is_paused(trial)), None)
         if may_begin and enqueued is not None:
             return enqueued
-        return next_promotion(trials, fidelity, self._study.direction, may_begin=may_begin) if waiting else None
+        if not waiting:
+            return None
+        by_time = samplers.weighs_time(self._spec.sampler.name, self._spec.sampler.options)
+        return next_promotion(trials, fidelity, self._study.direction, may_begin=may_begin, by_time=by_time)
 
     @cached_property
     def _design(self) -> list[dict[str, Any]]:

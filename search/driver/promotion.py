@@ -3,34 +3,35 @@
 The first trial climbs to the top at once: what it gains from rung to rung is what there is to expect. Then it is successive
 halving without waiting (ASHA: Li et al., MLSys 2020): of the trials that have reached a rung, the best half may go on. Among
 those, and a new config, the one is taken that promises the largest expected improvement on the best value so far for each unit
-of the fidelity, wherever on its way up it would get there; what a rung gains is learned from the trials that went on. For the
-others a next higher rung opens only while the two below it disagree beyond noise on who is best, or while going on gains more
-than noise (the first is PASHA: Bohdal et al., ICLR 2023).
+of the fidelity, or for each second where time is to count, wherever on its way up it would get there; what a rung gains is
+learned from the trials that went on. For the others a next higher rung opens only while the two below it disagree beyond noise
+on who is best, or while going on gains more than noise (the first is PASHA: Bohdal et al., ICLR 2023).
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations, pairwise
-from statistics import NormalDist
+from itertools import combinations, islice, pairwise
+from statistics import NormalDist, median
 
 import numpy as np
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.records.attributes import is_infeasible, is_warm
-from search.records.rungs import is_paused, rungs_of
+from search.records.rungs import Rung, is_paused, rungs_of
 from search.study_file.fidelity import REDUCTION, Fidelity
 
 _FIRST_OPEN = 2  # rungs
 _RECENT = 30  # new configs, from whose first values that of the next one is guessed
 _COMPARED = 10  # of the best at a rung
 _NOISE_QUANTILE = 0.9
+_SHORTEST_S = 1e-3  # a leg, where time counts
 
 
 def next_promotion(
-    trials: Sequence[FrozenTrial], fidelity: Fidelity, direction: StudyDirection, *, may_begin: bool
+    trials: Sequence[FrozenTrial], fidelity: Fidelity, direction: StudyDirection, *, may_begin: bool, by_time: bool = False
 ) -> FrozenTrial | None:
     """Returns the paused trial that is to go on now; None where a new config is to begin, or nothing is left to do.
 
@@ -39,8 +40,9 @@ def next_promotion(
         fidelity: Of the study.
         direction: Of the study.
         may_begin: Whether a new config is possible at all.
+        by_time: A second is what costs, not a unit of the fidelity, which takes longer with one config than with another.
     """
-    return Board.of(trials, fidelity, direction, may_begin=may_begin).choose()
+    return Board.of(trials, fidelity, direction, may_begin=may_begin, by_time=by_time).choose()
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Board:
         complete: The best score of the complete trials, however they got there; -inf without any.
         may_begin: Whether a new config is possible.
         running: The trials that run.
+        paces: By number, the seconds that a unit of the fidelity takes; empty where time does not count.
     """
 
     fidelity: Fidelity
@@ -64,16 +67,23 @@ class Board:
     complete: float = -math.inf
     may_begin: bool = True
     running: tuple[FrozenTrial, ...] = ()
+    paces: Mapping[int, float] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, trials: Sequence[FrozenTrial], fidelity: Fidelity, direction: StudyDirection, *, may_begin: bool = True
+        cls,
+        trials: Sequence[FrozenTrial],
+        fidelity: Fidelity,
+        direction: StudyDirection,
+        *,
+        may_begin: bool = True,
+        by_time: bool = False,
     ) -> "Board":
         """Returns the board of a study."""
         sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
         scores: list[dict[int, float]] = [{} for _ in fidelity.rungs]
         complete = -math.inf
-        curves = {}
+        curves, paces = {}, {}
         for trial in trials:
             if trial.state is TrialState.FAIL or is_infeasible(trial) or is_warm(trial):
                 continue
@@ -82,12 +92,13 @@ class Board:
                 if reached in rungs:
                     scores_there[trial.number] = sign * rungs[reached].value
             if rungs:
+                paces[trial.number] = pace(rungs)
                 curves[trial.number] = {step: sign * value for step, value in trial.intermediate_values.items()}
             if trial.state is TrialState.COMPLETE:
                 complete = max(complete, sign * trial.values[0])
         paused = {trial.number: trial for trial in trials if is_paused(trial)}
         running = tuple(trial for trial in trials if trial.state is TrialState.RUNNING)
-        return cls(fidelity, tuple(scores), paused, curves, complete, may_begin, running)
+        return cls(fidelity, tuple(scores), paused, curves, complete, may_begin, running, paces if by_time else {})
 
     def choose(self) -> FrozenTrial | None:
         """Returns who goes on; None for a new config, or nobody."""
@@ -116,14 +127,13 @@ class Board:
         return top
 
     def _promotable(self) -> Iterator[tuple[int, int]]:
-        """Yields for each rung the best of the trials that are paused there and may go on, and the rung's index."""
+        """Yields for each rung the trials that are paused there and may go on, and the rung's index, of each the best first."""
         for level in range(self.top):
             scores = self.scores[level]
             at_least = 0 if self.may_begin else 1  # the best of what there is climbs to the top in the end
             best = sorted(scores, key=lambda number: (-scores[number], number))[: max(at_least, len(scores) // REDUCTION)]
             waiting = (number for number in best if number in self.paused and number not in self.scores[level + 1])
-            if (first := next(waiting, None)) is not None:
-                yield first, level
+            yield from ((number, level) for number in islice(waiting, None if self.paces else 1))
 
     def _disagree(self, lower: int, upper: int) -> bool:
         """Whether what is known of a rung differs, beyond noise, from what the rung below it told."""
@@ -165,16 +175,17 @@ class Board:
 
     def _rate(self, number: int, level: int) -> float:
         """What a paused trial promises for each unit of the fidelity."""
-        return self._promise(self.scores[level][number], 0.0, level, self.fidelity.rungs[level])
+        return self._promise(self.scores[level][number], 0.0, level, self.fidelity.rungs[level]) / self.paces.get(number, 1.0)
 
     def _rate_of_new(self) -> float:
         """What a new config promises: the first values of recent ones say what to expect of its own."""
-        first = [score for _, score in sorted(self.scores[0].items())][-_RECENT:]
-        if len(first) < REDUCTION:
+        recent = sorted(self.scores[0])[-_RECENT:]
+        if len(recent) < REDUCTION:
             return math.inf
+        first = [self.scores[0][number] for number in recent]
         mean, spread = float(np.mean(first)), float(np.std(first, ddof=1))
         there = expected_improvement(mean, spread, self._best) / self.fidelity.rungs[0]
-        return max(there, self._promise(mean, spread, 0, 0))
+        return max(there, self._promise(mean, spread, 0, 0)) / median(self.paces.get(number, 1.0) for number in recent)
 
     def _promise(self, score: float, spread: float, level: int, paid: int) -> float:
         """The largest expected improvement for its cost, over the rungs that are above; inf where one tells something new."""
@@ -186,6 +197,12 @@ class Board:
             score, spread = score + gain[0], math.hypot(spread, gain[1])
             rates.append(expected_improvement(score, spread, self._best) / (self.fidelity.rungs[upper] - paid))
         return max(rates)
+
+
+def pace(rungs: Mapping[int, Rung]) -> float:
+    """Returns the seconds that a trial took for a unit of the fidelity on its last leg: its first one has to get ready, too."""
+    before, reached = [0, *rungs][-2:]
+    return max(rungs[reached].seconds, _SHORTEST_S) / (reached - before)
 
 
 def expected_improvement(mean: float, spread: float, best: float) -> float:

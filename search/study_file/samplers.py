@@ -182,13 +182,18 @@ def acquisition(
         budget_left: The part of the study's budget that is left, in [0, 1].
         climbs: The study has a fidelity: what costs is a report, not a trial, whose length is not the sampler's choice.
     """
-    cost_weight = budget_left if weighs(name) and options.get(_COST, False) else 0.0
+    cost_weight = budget_left if weighs_time(name, options) else 0.0
     return Acquisition(priors, cost_weight, per_report=climbs) if priors or cost_weight else None
 
 
 def weighs(name: str) -> bool:
     """Returns whether this sampler can go by priors and costs."""
     return name in _KINDS and _KINDS[name].weighs
+
+
+def weighs_time(name: str, options: Mapping[str, Any]) -> bool:
+    """Returns whether the study file wants what takes less time to be preferred."""
+    return weighs(name) and bool(options.get(_COST, False))
 
 
 def startup_trials(name: str, options: Mapping[str, Any]) -> int:

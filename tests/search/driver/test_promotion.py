@@ -12,7 +12,7 @@ from search.driver.ask import TrialSource
 from search.driver.compatibility import check_same
 from search.driver.fingerprint_check import delete_if_unused
 from search.driver.legs import climb, leg_of, settle
-from search.driver.promotion import Board, expected_improvement, next_promotion
+from search.driver.promotion import Board, expected_improvement, next_promotion, pace
 from search.driver.retry import requeue
 from search.driver.rung_view import seen_by_sampler
 from search.errors import ObjectiveError
@@ -30,15 +30,15 @@ TABLES = {"study": {"objective": '"objectives:Climbing"', "trials": "16"}, "spac
 FIDELITY = Fidelity("epochs", IntDistribution(1, 16))
 
 
-def climber(*values, state=TrialState.WAITING, reports=()):
-    """A trial that has these values at its first rungs."""
+def climber(*values, state=TrialState.WAITING, reports=(), seconds=1.0):
+    """A trial that has these values at its first rungs, and so many seconds at each."""
     return create_trial(
         state=state,
         value=values[-1] if state is TrialState.COMPLETE else None,
         params={"x": 0.5},
         distributions={"x": FloatDistribution(0.0, 1.0)},
         intermediate_values=dict(enumerate(reports)),
-        system_attrs={RUNGS_KEY: {str(rung): [value, 1.0] for rung, value in zip(FIDELITY.rungs, values, strict=False)}},
+        system_attrs={RUNGS_KEY: {str(rung): [value, seconds] for rung, value in zip(FIDELITY.rungs, values, strict=False)}},
     )
 
 
@@ -51,11 +51,11 @@ def board(*trials):
 PIONEER = climber(0.0, 0.0, 0.0, 0.0, 0.0, state=TrialState.COMPLETE)
 
 
-def promoted(*trials, may_begin=True, pioneer=PIONEER):
+def promoted(*trials, may_begin=True, pioneer=PIONEER, by_time=False):
     """The trial that goes on, beside one that has been at the top and is no good."""
     trials = (*trials, *([pioneer] if pioneer else []))
     board(*trials)
-    chosen = next_promotion(trials, FIDELITY, StudyDirection.MAXIMIZE, may_begin=may_begin)
+    chosen = next_promotion(trials, FIDELITY, StudyDirection.MAXIMIZE, may_begin=may_begin, by_time=by_time)
     return None if chosen is None else chosen.number
 
 
@@ -188,6 +188,27 @@ def test_who_promises_more_for_its_cost_goes_first():
     assert promoted(*rising, climber(0.6), climber(0.61), climber(0.1), climber(0.1), climber(0.1)) == 1, "to see"
     flat = [climber(0.7, 0.7), climber(0.6, 0.6), climber(0.69), *(climber(score) for score in (0.3, 0.4, 0.5, 0.9, 0.2))]
     assert promoted(*flat) is None, "a new config may be better than any; going on has gained nothing"
+
+
+def test_where_time_counts_who_is_slow_must_promise_more():
+    known = [climber(0.1, *[value] * 4, state=TrialState.COMPLETE) for value in (0.2, 0.4)]
+    slow, fast, others = climber(0.5, seconds=20.0), climber(0.49), [climber(0.0) for _ in range(4)]
+    assert promoted(*known, slow, fast, *others, may_begin=False) == 2
+    assert promoted(*known, slow, fast, *others, may_begin=False, by_time=True) == 3
+
+
+def test_where_time_counts_a_quick_new_config_goes_before_a_slow_old_one():
+    known = [climber(0.1, *[value] * 4, state=TrialState.COMPLETE, seconds=0.1) for value in (0.3, 0.5)]
+    quick = [climber(value, seconds=0.1) for value in (0.0, 0.05, 0.09)]
+    slow = climber(0.6, seconds=1000.0)
+    assert promoted(*known, slow, *quick) == 2
+    assert promoted(*known, slow, *quick, by_time=True) is None
+
+
+def test_the_pace_of_a_trial_is_that_of_its_last_leg():
+    assert pace({2: Rung(0.5, 30.0)}) == 15.0
+    assert pace({2: Rung(0.5, 30.0), 4: Rung(0.5, 1.0)}) == 0.5
+    assert pace({1: Rung(0.5, 0.0)}) > 0
 
 
 def test_a_higher_rung_opens_while_the_two_below_disagree():
