@@ -29,15 +29,16 @@ demo: $(INSTALLED)
 	@echo '  ../$(BIN)/tumorcls train --config best.toml                train the best config'
 	@echo '  ../$(BIN)/tumorcls evaluate model.keras --html test.html   measure it, clean and under noise'
 
-# With fewer arenas, what one thread frees another can use.
-export MALLOC_ARENA_MAX = 2
-PYTEST = $(BIN)/python -m pytest --durations 15
+# With fewer arenas, what one thread frees another can use. As many processes as cores: threads of theirs would wait for one another.
+THREADS = MALLOC_ARENA_MAX=2 OMP_NUM_THREADS=1 TF_NUM_INTEROP_THREADS=1 TF_NUM_INTRAOP_THREADS=1
+PYTEST = $(THREADS) $(BIN)/python -m pytest --durations 15
 
 # What needs no server and no network: minutes. Two processes, of which each collects its own: one all that runs networks, and one the
 # rest (tests/conftest.py). They do not have the same number of tests, so that a percentage would mean nothing.
 QUICK = --numprocesses 2 --dist each --max-worker-restart 0 --override-ini console_output_style=classic \
 	-m 'not slow and not server' --timeout 300
-SLOW = --numprocesses 2 --dist loadfile -m 'slow or server'
+# Three processes on two cores, since some of these tests wait. The order of the files: those with few tests, which would be last, are long.
+SLOW = --numprocesses 3 --dist loadfile --no-loadscope-reorder -m 'slow or server'
 
 test: $(INSTALLED)
 	$(PYTEST) $(QUICK)
