@@ -22,7 +22,7 @@ from tumorcls.data.images import fit_square, read_image
 from tumorcls.data.labels import CLASSES
 from tumorcls.data.phantom import render
 from tumorcls.data.prepare import prepare
-from tumorcls.inference.predict import find_images
+from tumorcls.inference.pictures import find_images
 from tumorcls.model.backend import select_backend
 from tumorcls.noise.severity import KINDS, corrupt
 from tumorcls.objective import package_versions

@@ -25,7 +25,7 @@ def command(model_file: Path, images: tuple[Path, ...], outputs: tuple[Path, ...
     """
     from tumorcls.data.labels import CLASSES
     from tumorcls.data.phantom import render
-    from tumorcls.inference.predict import find_images
+    from tumorcls.inference.pictures import find_images
     from tumorcls.model.backend import select_backend
 
     select_backend()

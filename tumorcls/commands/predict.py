@@ -46,8 +46,8 @@ def command(
     Prints the class, or "uncertain" where the model is less sure than the threshold that its validation images chose, and the
     calibrated probability of each class, and the classes that cannot be ruled out; or "no brain MRI slice" for a picture unlike
     all that the model was trained on. An image that cannot be read gets its error on its own line; the others are answered all
-    the same, and the exit code is 1. Of a volume (NIfTI, DICOM of many frames) the slice in its middle is looked at, unless all
-    are asked for: VOLUME#78 names the slice in each answer.
+    the same, and the exit code is 1. Of a volume (NIfTI, DICOM of many frames, the DICOM files of a series in a folder) the
+    slice in its middle is looked at, unless all are asked for; then a last line counts their answers.
     """
     from tumorcls.model.backend import select_backend
 
@@ -55,15 +55,16 @@ def command(
     from tumorcls.commands.streams import tell_written
     from tumorcls.files import write_whole
     from tumorcls.inference.activation_map import Explainer
-    from tumorcls.inference.predict import Judgement, as_csv, as_json, as_text, find_images, predict_files
+    from tumorcls.inference.pictures import find_volumes
+    from tumorcls.inference.predict import Judgement, as_csv, as_json, as_text, predict_files
     from tumorcls.model.saved_model import load_model
 
     model = load_model(model_file)
     chosen = model.calibration.threshold if threshold is None else threshold
     judgement = Judgement(chosen, model.calibration.sets, None if no_gate else model.gate)
-    paths = list(find_images(images))
+    asked = list(find_volumes(images))
     explainer = Explainer(model.network, mirror_average=model.config.mirror_average)
-    predictions = predict_files(explainer, paths, model.classes, model.config.image_size, judgement, slices)
+    predictions = predict_files(explainer, asked, model.classes, model.config.image_size, judgement, slices)
     answers = list(_drawn(predictions, overlay))
     text = {"text": as_text, "csv": as_csv, "json": as_json}[form](answers, model.classes)
     for answer in answers:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tumorcls.data.slices import MAX_SLICES, VolumeSlice, number_of
+from tumorcls.data.slices import MAX_SLICES, SlicePlace, VolumeSlice, number_of
 from tumorcls.data.windowing import to_uint8
 from tumorcls.errors import DataError
 
@@ -34,6 +34,7 @@ BEGINNING = 132
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _META_BYTES = 4096
 _NOT_OF_A_FRAME = (0x7FE00010, 0x52009229, 0x52009230)  # pixels, and what is said of all frames and of each
+_OF_A_PLACE = ("NumberOfFrames", "SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient", "InstanceNumber")
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 
 
@@ -55,21 +56,10 @@ def read_dicom(content: bytes, where: str, max_pixels: int, number: int | None =
         DataError: It is no DICOM file, holds no slice, not this one or one in colours, is too large or damaged, or what reads
             such files is not installed.
     """
+    header = _header(content, where)
     try:
-        import pydicom
-        from pydicom.errors import InvalidDicomError
-    except ImportError:
-        raise DataError(f"{where}: DICOM needs pydicom; it is not installed. Run pip install 'tumorcls[medical]'.") from None
-    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # what is used of a header is checked here
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # it would quote the header
-    if _DEFLATED in content[:_META_BYTES]:  # a few bytes could become gigabytes
-        raise DataError(f"{where}: a DICOM file must not be deflated; this one is. Save it in another transfer syntax.")
-    try:
-        header = pydicom.dcmread(io.BytesIO(content))
         problem = _problem(header, max_pixels)
-    except InvalidDicomError:
-        raise DataError(f"{where}: must be a DICOM file; got another. Copy the file again.") from None
-    except Exception as error:  # of any kind, and it may quote the header
+    except Exception as error:
         raise _damaged(where, error) from None
     if problem:
         raise DataError(f"{where}: {problem}.")
@@ -84,6 +74,42 @@ def read_dicom(content: bytes, where: str, max_pixels: int, number: int | None =
         rule = "its compression must be one that pydicom or python-gdcm reads; it is another, or the file is damaged"
         raise DataError(f"{where}: {rule}. Save it uncompressed.") from None
     except Exception as error:
+        raise _damaged(where, error) from None
+
+
+def read_place(content: bytes, where: str) -> SlicePlace:
+    """Returns where a file's slice lies in its volume; no pixel is looked at.
+
+    Args:
+        content: The whole file, or at least all before its pixels.
+        where: As in `read_dicom`.
+
+    Raises:
+        DataError: It is no DICOM file or damaged, or what reads such files is not installed.
+    """
+    header = _header(content, where, only=_OF_A_PLACE)
+    try:
+        return SlicePlace(count=_frames(header), volume=_volume(header), position=_position(header))
+    except Exception as error:
+        raise _damaged(where, error) from None
+
+
+def _header(content: bytes, where: str, only: Sequence[str] = ()) -> "Dataset":
+    """Returns what a file says; with `only`, of these tags, and without its pixels."""
+    try:
+        import pydicom
+        from pydicom.errors import InvalidDicomError
+    except ImportError:
+        raise DataError(f"{where}: DICOM needs pydicom; it is not installed. Run pip install 'tumorcls[medical]'.") from None
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # what is used of a header is checked here
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # it would quote the header
+    if _DEFLATED in content[:_META_BYTES]:  # a few bytes could become gigabytes
+        raise DataError(f"{where}: a DICOM file must not be deflated; this one is. Save it in another transfer syntax.")
+    try:
+        return pydicom.dcmread(io.BytesIO(content), stop_before_pixels=bool(only), specific_tags=list(only) or None)
+    except InvalidDicomError:
+        raise DataError(f"{where}: must be a DICOM file; got another. Copy the file again.") from None
+    except Exception as error:  # of any kind, and it may quote the header
         raise _damaged(where, error) from None
 
 

@@ -12,7 +12,7 @@ from tumorcls.data import scan_cache
 from tumorcls.data.fingerprint import Fingerprint, fingerprint
 from tumorcls.data.image_files import shown
 from tumorcls.data.scan_cache import Record, Stamp
-from tumorcls.data.slices import Which, middle
+from tumorcls.data.slices import Which, middle, order
 from tumorcls.data.sources.base import Row, Source
 from tumorcls.errors import DataError, reason
 
@@ -49,21 +49,17 @@ def _all_slices(row: Row, result: Fingerprint | str) -> Iterator[Row]:
         yield row
 
 
-def _place(row: Row, result: Fingerprint | str) -> tuple[float, str]:
-    return result.position if isinstance(result, Fingerprint) else 0.0, row.path.as_posix()
-
-
 def _middle_of_series(read: Sequence[ReadRow]) -> list[ReadRow]:
     """Keeps of each series, the files in one folder that are of one volume, the slice in its middle."""
-    series: dict[tuple[Path, str | None], list[int]] = defaultdict(list)
+    series: dict[tuple[Path, str | None], list[tuple[tuple[float, str], int]]] = defaultdict(list)
     for i, (row, result) in enumerate(read):
         if row.of_volume and isinstance(result, Fingerprint):
-            series[row.path.parent, result.volume].append(i)
+            series[row.path.parent, result.volume].append((order(result, row.path), i))
     dropped: set[int] = set()
     for members in series.values():
-        members.sort(key=lambda i: _place(*read[i]))
-        dropped.update(members)
-        dropped.remove(members[middle(len(members)) - 1])
+        in_order = [i for _, i in sorted(members)]
+        dropped.update(in_order)
+        dropped.remove(in_order[middle(len(in_order)) - 1])
     return [one for i, one in enumerate(read) if i not in dropped]
 
 

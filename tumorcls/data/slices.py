@@ -4,6 +4,7 @@ Slices are counted from 1. A file that holds one picture has one slice.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -46,6 +47,11 @@ class VolumeSlice(SlicePlace):
 
     image: npt.NDArray[np.uint8]
     patient: str | None = None
+
+
+def order(place: SlicePlace, path: Path) -> tuple[float, str]:
+    """Returns by what the slices of a volume are sorted that lies in several files: their position, then their names."""
+    return place.position, path.as_posix()
 
 
 def middle(count: int) -> int:

@@ -3,10 +3,10 @@
 import csv
 import io
 import json
-import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorcls import DISCLAIMER
-from tumorcls.data.image_files import IMAGE_SUFFIXES, shown, walk
-from tumorcls.data.images import fit_square, read_slice
+from tumorcls.data.image_files import shown
+from tumorcls.data.series import Series
 from tumorcls.data.slices import Which, slice_name
-from tumorcls.errors import DataError
+from tumorcls.inference.pictures import pictures
 
 if TYPE_CHECKING:
     from tumorcls.inference.activation_map import Explained, Explainer
@@ -46,8 +46,9 @@ class Prediction:
         image: uint8 (size, size, 3), what the network saw; None where the file could not be read.
         activation: The class activation map of the likeliest class, (h, w) in [0, 1].
         class_set: All classes that cannot be ruled out, the likeliest first; None without sets, or where the image is no slice.
-        slice_number: Which slice of the file was seen, from 1; None where it holds one picture.
-        slices: How many it holds.
+        slice_number: Which slice of a volume was seen, from 1; None where the file is none of one.
+        slices: How many the volume has.
+        series: What the series is called that the file is a slice of; None where a volume is in one file.
     """
 
     path: Path
@@ -59,37 +60,17 @@ class Prediction:
     class_set: tuple[str, ...] | None = None
     slice_number: int | None = None
     slices: int = 1
+    series: str | None = None
 
     @property
     def title(self) -> str:
-        """The file as it is named to people, with the slice where it is one of several."""
-        return slice_name(shown(self.path), self.slice_number)
+        """The file as it is named to people, with the slice where it holds several."""
+        return slice_name(shown(self.path), None if self.series is not None else self.slice_number)
 
-
-@dataclass(frozen=True)
-class _Picture:
-    """What is asked about: `image` is what the network sees, or why there is nothing to see."""
-
-    path: Path
-    image: NDArray[np.uint8] | str
-    slice_number: int | None = None
-    slices: int = 1
-
-
-def find_images(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yields files as they are and, sorted, the image files in and below folders (`tumorcls.data.image_files`).
-
-    Raises:
-        DataError: A folder holds no image file, or cannot be read.
-    """
-    for path in paths:
-        if not os.path.isdir(path):
-            yield path
-            continue
-        images = sorted(image for listing in walk(path) for image in listing.images)
-        if not images:
-            raise DataError(f"{shown(path)}: a folder must hold image files ({', '.join(sorted(IMAGE_SUFFIXES))}); got none.")
-        yield from images
+    @property
+    def volume(self) -> str | None:
+        """What the volume is called that it is a slice of: a file, or a series; None where there is none."""
+        return self.series or (shown(self.path) if self.slices > 1 else None)
 
 
 def name_answer(probabilities: NDArray[np.float32], classes: Sequence[str], threshold: float) -> tuple[str, dict[str, float]]:
@@ -130,23 +111,23 @@ class Judgement:
 
 def predict_files(
     explainer: "Explainer",
-    paths: Iterable[Path],
+    asked: Iterable[Path | Series],
     classes: Sequence[str],
     image_size: int,
     judgement: Judgement,
     slices: Which = "middle",
 ) -> Iterator[Prediction]:
-    """Answers for files in their order, in batches of bounded memory; a file that cannot be read stops nothing.
+    """Answers for files and series in their order, in batches of bounded memory; one that cannot be read stops nothing.
 
     Args:
         explainer: Of the model.
-        paths: Image files.
+        asked: Image files, and series of them.
         classes: Class names in the order of the model's probabilities.
         image_size: Side of the model's input in pixels.
         judgement: What is made of the probabilities.
         slices: Of a volume: the one in its middle, or all that show something.
     """
-    remaining = (picture for path in paths for picture in _pictures(path, image_size, slices))
+    remaining = (picture for one in asked for picture in pictures(one, image_size, slices))
     batch_size = max(1, min(_BATCH, _BATCH_PIXELS // image_size**2))
     while batch := list(islice(remaining, batch_size)):
         images = [picture.image for picture in batch if isinstance(picture.image, np.ndarray)]
@@ -154,7 +135,7 @@ def predict_files(
         judged = judgement.judge(explained, classes) if explained is not None else iter(())
         row = 0
         for one in batch:
-            which = (one.slice_number, one.slices)
+            which = (one.slice_number, one.slices, one.series)
             if isinstance(one.image, str):
                 yield Prediction(one.path, None, {}, one.image, None, None, None, *which)
                 continue
@@ -165,24 +146,36 @@ def predict_files(
 
 
 def as_text(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
-    """Returns a line for each answer, the likeliest class first."""
-    lines = []
-    for prediction in predictions:
-        ranked = sorted(prediction.probabilities.items(), key=lambda pair: -pair[1])
-        shares = "  ".join(f"{name} {share:.3f}" for name, share in ranked)
-        if prediction.error is None:
-            named = prediction.class_set
-            not_ruled_out = "" if named is None else f"  not ruled out: {', '.join(named) or 'none'}"
-            of = f" of {prediction.slices}" if prediction.slices > 1 else ""
-            lines.append(f"{prediction.title}{of}: {prediction.answer}  ({shares}){not_ruled_out}")
+    """Returns a line for each answer, the likeliest class first, and after several of one volume a line that counts them."""
+    lines: list[str] = []
+    for volume, members in groupby(predictions, key=lambda one: one.volume):
+        found = list(members)
+        lines += [_line(one) for one in found if one.error is None]
+        if volume is not None and len(found) > 1:
+            counts = ", ".join(f"{answer} {count}" for answer, count in _count(found).items())
+            lines.append(f"{volume}: {len(found)} of {found[0].slices} slices: {counts}")
     return "\n".join([*lines, DISCLAIMER, ""])
+
+
+def _line(one: Prediction) -> str:
+    ranked = sorted(one.probabilities.items(), key=lambda pair: -pair[1])
+    shares = "  ".join(f"{name} {share:.3f}" for name, share in ranked)
+    not_ruled_out = "" if one.class_set is None else f"  not ruled out: {', '.join(one.class_set) or 'none'}"
+    which = f", slice {one.slice_number}" if one.series is not None else ""
+    of = f" of {one.slices}" if one.slices > 1 else ""
+    return f"{one.title}{which}{of}: {one.answer}  ({shares}){not_ruled_out}"
+
+
+def _count(predictions: Iterable[Prediction]) -> dict[str, int]:
+    """Returns how many slices got each answer, the most frequent first."""
+    return dict(Counter(one.answer or "cannot be read" for one in predictions).most_common())
 
 
 def as_csv(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
     """Returns a table with the columns file, answer, one for each class, set, error and note, the disclaimer.
 
-    A slice of a volume is named ``volume.nii.gz#78``. A file name that a spreadsheet would take for a formula begins with a
-    single quote.
+    A slice of a volume is named ``volume.nii.gz#78``, one of a series as its file. A file name that a spreadsheet would take
+    for a formula begins with a single quote.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -200,10 +193,12 @@ def _no_formula(cell: str) -> str:
 
 
 def as_json(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
-    """Returns an object with the classes, the disclaimer and the list of answers."""
+    """Returns an object with the classes, the disclaimer, the list of answers, and of each volume how often it got each."""
+    predictions = list(predictions)
     answers = [
         {
             "file": shown(one.path),
+            "volume": one.volume,
             "slice": one.slice_number,
             "slices": one.slices,
             "answer": one.answer,
@@ -213,26 +208,10 @@ def as_json(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
         }
         for one in predictions
     ]
-    return json.dumps({"note": DISCLAIMER, "classes": list(classes), "predictions": answers}, indent=1) + "\n"
-
-
-def _pictures(path: Path, image_size: int, slices: Which) -> Iterator[_Picture]:
-    """Yields what a file shows; of a volume the slice in its middle, or all but those that show nothing."""
-    first, blank = _picture(path, image_size, None)
-    if slices == "middle" or first.slices == 1 or blank:
-        yield first
-        return
-    for number in range(1, first.slices + 1):
-        one, blank = _picture(path, image_size, number)
-        if not blank:
-            yield one
-
-
-def _picture(path: Path, image_size: int, number: int | None) -> tuple[_Picture, bool]:
-    """Returns a picture, and whether there is nothing to be seen on it."""
-    try:
-        read = read_slice(path, number)
-    except DataError as error:
-        return _Picture(path, str(error), number), False
-    blank = int(read.pixels.min()) == int(read.pixels.max())
-    return _Picture(path, fit_square(read.pixels, image_size), read.slice_number, read.count), blank
+    volumes = [
+        {"volume": volume, "answers": _count(members)}
+        for volume, members in groupby(predictions, key=lambda one: one.volume)
+        if volume is not None
+    ]
+    document = {"note": DISCLAIMER, "classes": list(classes), "predictions": answers, "volumes": volumes}
+    return json.dumps(document, indent=1) + "\n"

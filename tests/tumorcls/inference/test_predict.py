@@ -9,11 +9,14 @@ import pytest
 from PIL import Image, ImageSequence
 
 from tests.tumorcls.pictures import png_header
-from tests.tumorcls.volume_files import write_nifti
+from tests.tumorcls.volume_files import ID, NAME, write_dicom, write_nifti
 from tumorcls import DISCLAIMER
+from tumorcls.data.images import fit_square, read_image
+from tumorcls.data.manifest import scan
 from tumorcls.errors import DataError
 from tumorcls.inference.activation_map import Explained
 from tumorcls.inference.figure import draw_answer
+from tumorcls.inference.pictures import find_images, find_volumes
 from tumorcls.inference.predict import (
     NO_SLICE,
     UNCERTAIN,
@@ -22,7 +25,6 @@ from tumorcls.inference.predict import (
     as_csv,
     as_json,
     as_text,
-    find_images,
     predict_files,
 )
 from tumorcls.model.conformal import ClassSets
@@ -202,7 +204,91 @@ def test_of_a_volume_the_slice_in_the_middle_is_answered_or_all_that_show_someth
     assert rows == ["head.nii.gz#3", "b.png"]
     assert numbers == [(3, 5), (None, 1)]
     assert "head.nii.gz#3 of 5: dark" in as_text(found, CLASSES)
+    assert "slices:" not in as_text(found, CLASSES)
     found, rows, numbers = ask("all")
+    assert f"head.nii.gz: 4 of 5 slices: dark 2, bright 2\n{tmp_path}/b.png: bright" in as_text(found, CLASSES)
     assert rows == ["head.nii.gz#2", "head.nii.gz#3", "head.nii.gz#4", "head.nii.gz#5", "b.png"]
     assert [one.image.max() for one in found] == [50, 100, 150, 200, 230]
     assert numbers == [(2, 5), (3, 5), (4, 5), (5, 5), (None, 1)]
+
+
+VALUES = (0, 50, 100, 150, 200)
+
+
+def write_series(folder, series="1.2.3", names="cadbe", **tags):
+    """Writes slices of one series, the darkest lowest, under names in another order; all but the first show something."""
+    for place, (value, name) in enumerate(zip(VALUES, names, strict=True)):
+        image = np.full((20, 20), value, np.uint8)
+        image[0, 0] = 0
+        where = {"ImagePositionPatient": [0, 0, 3.0 * place], "ImageOrientationPatient": [1.0, 0, 0, 0, 1, 0]}
+        write_dicom(folder / f"{name}.dcm", image, SeriesInstanceUID=series, **where, **tags)
+
+
+def ask_folder(folder, which="middle"):
+    pytest.importorskip("pydicom")
+    return list(predict_files(ByBrightness(), find_volumes([folder]), CLASSES, 20, Judgement(0.0), which))
+
+
+def test_dicom_files_of_a_series_in_a_folder_are_one_volume(tmp_path):
+    write_series(tmp_path / "scan")
+    [middle] = ask_folder(tmp_path)
+    assert (middle.path.name, middle.slice_number, middle.slices, middle.image.max()) == ("d.dcm", 3, 5, 100)
+    assert as_text([middle], CLASSES).startswith(f"{tmp_path}/scan/d.dcm, slice 3 of 5: dark  (")
+    every = ask_folder(tmp_path, "all")
+    assert [(one.path.name, one.slice_number, one.image.max()) for one in every] == [
+        *(("a.dcm", 2, 50), ("d.dcm", 3, 100), ("b.dcm", 4, 150), ("e.dcm", 5, 200))
+    ]
+    assert f"\n{tmp_path}/scan: 4 of 5 slices: dark 2, bright 2\n" in as_text(every, CLASSES)
+    document = json.loads(as_json(every, CLASSES))
+    assert document["volumes"] == [{"volume": f"{tmp_path}/scan", "answers": {"dark": 2, "bright": 2}}]
+    assert [one["slice"] for one in document["predictions"]] == [2, 3, 4, 5]
+    assert [row["file"] for row in csv.DictReader(io.StringIO(as_csv(every, CLASSES)))] == [str(one.path) for one in every]
+
+
+def test_a_series_is_read_as_training_reads_it(tmp_path):
+    """The same slices, in the same order, of the same pixels."""
+    write_series(tmp_path / "data" / "glioma" / "scan")
+    for which in ("middle", "all"):
+        entries = scan([tmp_path / "data"], tmp_path / "cache", which).entries
+        learned = {entry.path: fit_square(read_image(entry.path), 20) for entry in entries}
+        answered = {one.path: one.image for one in ask_folder(tmp_path / "data", which)}
+        assert learned.keys() == answered.keys()
+        assert all((learned[path] == answered[path]).all() for path in learned)
+
+
+def test_series_of_one_folder_are_told_apart_and_what_is_alone_stays_alone(tmp_path):
+    write_series(tmp_path, "1.2.3", "acegi", SeriesDescription=NAME)
+    write_series(tmp_path, "1.2.4", "bdfhj", SeriesDescription=NAME)
+    write_dicom(tmp_path / "alone.dcm", np.full((20, 20), 9, np.uint8), SeriesInstanceUID="1.2.5")
+    write_dicom(tmp_path / "frames.dcm", np.full((2, 20, 20), 9, np.uint8), SeriesInstanceUID="1.2.3", NumberOfFrames=2)
+    for name in ("x", "y"):  # of no series
+        write_dicom(tmp_path / f"{name}.dcm", np.full((20, 20), 9, np.uint8))
+    write(tmp_path / "b.png", 230)
+    found = ask_folder(tmp_path)
+    names = ["e.dcm", "alone.dcm", "f.dcm", "b.png", "frames.dcm", "x.dcm", "y.dcm"]
+    assert [one.path.name for one in found] == names
+    assert [one.volume for one in found[:4]] == [f"{tmp_path}, series 1 of 2", None, f"{tmp_path}, series 2 of 2", None]
+    assert [one.slices for one in found] == [5, 1, 5, 1, 2, 1, 1]
+    assert not any(secret in form(found, CLASSES) for form in (as_text, as_csv, as_json) for secret in (NAME, ID, "1.2.3"))
+
+
+def test_files_that_are_named_one_by_one_are_answered_one_by_one(tmp_path):
+    write_series(tmp_path)
+    assert list(find_volumes(sorted(tmp_path.iterdir()))) == sorted(tmp_path.iterdir())
+
+
+def test_a_slice_that_cannot_be_read_is_told_and_another_one_is_the_middle(tmp_path):
+    write_series(tmp_path)
+    (tmp_path / "d.dcm").write_bytes((tmp_path / "d.dcm").read_bytes()[:-100])
+    broken, answered = ask_folder(tmp_path)
+    assert (broken.path.name, broken.answer, broken.slice_number) == ("d.dcm", None, 3)
+    assert broken.error.startswith(f"{tmp_path}/d.dcm: must be a whole DICOM file")
+    assert (answered.path.name, answered.answer, answered.slice_number) == ("b.dcm", "bright", 4)
+    assert f"{tmp_path}: 4 of 5 slices: bright 2, dark 1, cannot be read 1" in as_text(ask_folder(tmp_path, "all"), CLASSES)
+
+
+def test_a_volume_of_which_nothing_is_seen_gets_one_answer(tmp_path):
+    for place in range(3):
+        write_dicom(tmp_path / f"{place}.dcm", np.zeros((20, 20), np.uint8), SeriesInstanceUID="1.2.3", InstanceNumber=place)
+    [found] = ask_folder(tmp_path, "all")
+    assert (found.path.name, found.answer) == ("1.dcm", "dark")

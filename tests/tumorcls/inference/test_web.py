@@ -209,6 +209,7 @@ def test_in_a_browser_a_dropped_file_is_answered_and_the_slider_adds_noise(app, 
         clearInterval(wait);
         at("severity").value = 4;
         at("severity").dispatchEvent(new Event("input"));
+        take([file, file]);
       }}, 50);
     </script>"""
     html = page().replace("</body>", script + "</body>")
@@ -220,6 +221,7 @@ def test_in_a_browser_a_dropped_file_is_answered_and_the_slider_adds_noise(app, 
     assert 'id="result" hidden' not in dom
     assert 'id="slices" hidden' in dom  # a file of one picture has no other slice to choose
     assert ">4 of 5</output>" in dom
+    assert "One file at a time; tumorcls predict takes the folder of a series.</p>" in dom
     assert dom.count('class="bar"') == len(CLASSES)
     assert dom.count('src="data:image/png') == 2
 
