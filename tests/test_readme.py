@@ -165,7 +165,7 @@ class Reader:
         with urllib.request.urlopen(address[0]) as response:
             page = response.read().decode()
         server.send_signal(signal.SIGINT)
-        server.communicate(timeout=60)
+        server.communicate(timeout=120)
         return page
 
 

@@ -125,14 +125,14 @@ def test_a_step_of_the_clock_bends_no_budget_and_no_duration(step, write, start,
     driver = start("launch", "demo.toml", **environ)
     wait_for(lambda: Path("demo.db").exists() and len(_complete()) >= 2)
     to(step)
-    driver.wait(timeout=60)
+    driver.wait(timeout=120)
     trials = read_study().trials
     assert len(trials) <= 15, "8 s of trials that take .6 s each"
     assert all(0.5 < duration_of(trial) < 60 for trial in trials)
     assert 7 < BudgetUsage.of(read_study()).trial_seconds < 60, "with the time in which the first one was drawn"
     timeline = lay_out(trials)
     assert 7 < timeline.busy_s <= timeline.wall_s + 1e-6 < 60
-    out, _ = start("launch", "demo.toml", **environ).communicate(timeout=60)
+    out, _ = start("launch", "demo.toml", **environ).communicate(timeout=120)
     assert "max_device_time" in out
     assert len(read_study().trials) == len(trials), "a launch after it finds the budget used up"
 
@@ -183,7 +183,7 @@ def test_a_second_launch_after_a_step_of_the_clock_finds_the_first_alive(write, 
     refused = search("launch", "demo.toml", code=1, **environ)
     assert "one driver at a time" in refused.stderr
     Path("gate").touch()
-    assert driver.wait(timeout=60) == 0
+    assert driver.wait(timeout=120) == 0
     assert len(read_study().trials) == 3
 
 

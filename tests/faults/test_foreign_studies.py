@@ -180,7 +180,7 @@ def test_a_terminal_that_knows_ascii_only(encoding):
     env = {**os.environ, **encoding, "PYTHONPATH": str(Path(cli.__file__).parents[1]), "COLUMNS": "80"}
     for arguments in (["status", url], ["export", url], ["report", url, "-o", b"\xff\xfe.html"], ["status", "no\udcff.toml"]):
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-m", "search", *arguments], env=env, capture_output=True, timeout=60, check=False
+            [sys.executable, "-W", "error", "-m", "search", *arguments], env=env, capture_output=True, timeout=120, check=False
         )
         assert b"Traceback" not in done.stderr
         assert done.returncode == (arguments[-1] == "no\udcff.toml")

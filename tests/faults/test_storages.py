@@ -514,7 +514,7 @@ def test_a_dashboard_beside_a_driver_only_reads(write, start, search, wait_for, 
     with urllib.request.urlopen(f"{address.replace('/dashboard', '/api')}?after=0") as answer:
         assert json.loads(answer.read())["trials"][0]["state"] == "Running"
     Path("gate").touch()
-    _, errors = driver.communicate(timeout=60)
+    _, errors = driver.communicate(timeout=120)
     assert (driver.returncode, errors) == (0, "")
 
 

@@ -123,7 +123,7 @@ def search_process(folder, environment):
 
     def run(*arguments, code=0, **extra):
         command = [sys.executable, "-W", "error", "-m", "search", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**environment, **extra})
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**environment, **extra})
         return _checked(done, code)
 
     return run
@@ -160,9 +160,9 @@ def start(folder, environment):
 
 @pytest.fixture
 def wait_for():
-    """Waits until a condition holds, and fails the test if it does not in good time."""
+    """Waits until a condition holds, and fails the test if it does not, however busy the machine may be."""
 
-    def wait(condition, seconds=20.0):
+    def wait(condition, seconds=120.0):
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if found := condition():

@@ -68,7 +68,7 @@ def dashboard(start):
 
         def poll():
             for path in ("/api/studies", "/api/studies/1?after=0"):
-                with urllib.request.urlopen(address + path, timeout=20) as answer:
+                with urllib.request.urlopen(address + path, timeout=120) as answer:
                     assert json.load(answer)
 
         return poll
@@ -170,7 +170,7 @@ def test_sixteen_readers_disturb_nobody(write, search, start, wait_for, read_stu
     command = [*optuna_command, "trials", "--study-name", "demo", "--storage", "sqlite:///demo.db"]
 
     def list_trials():
-        subprocess.run(command, check=True, capture_output=True, env=environment, timeout=60)
+        subprocess.run(command, check=True, capture_output=True, env=environment, timeout=120)
 
     readers.add(dashboard())
     for _ in range(2):
@@ -194,7 +194,7 @@ def test_an_interrupt_at_ten_random_moments_leaves_a_study_that_can_be_resumed(w
         driver = start("launch", "demo.toml")
         time.sleep(moments.uniform(0.3, 3.0))
         os.killpg(driver.pid, signal.SIGINT)
-        out, err = driver.communicate(timeout=20)
+        out, err = driver.communicate(timeout=120)
         ends.append(driver.returncode)
         # Before Python or `search` has its handlers, ^C ends it as it ends any program: nothing has been begun by then.
         assert driver.returncode in (0, 130, -signal.SIGINT), err

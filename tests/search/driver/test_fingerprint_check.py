@@ -116,9 +116,9 @@ def test_the_objective_may_tell_the_change_in_its_own_words(write, search, data)
 def test_data_that_changes_while_a_study_runs_is_noticed_by_the_next_worker(write, start, wait_for, read_study, data):
     process = start("launch", write(study={**OBJECTIVE, "trials": "400", "worker_trials": "1"}), "--quiet")
     log = Path("demo.worker-0.log")
-    wait_for(lambda: log.exists() and log.read_text().count("leaving") >= 2, 60)
+    wait_for(lambda: log.exists() and log.read_text().count("leaving") >= 2)
     data.write_text("2.0")
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "data was 1.0, and is 2.0" in told
     for trial in read_study().get_trials(states=[optuna.trial.TrialState.COMPLETE]):

@@ -47,7 +47,7 @@ def test_one_waits_for_the_other_of_its_study(drivers):
             with storage.study_lock(elsewhere):
                 assert not entered.wait(0.5)
             assert one.ask().number == 0, "who has its turn is not in its own way"
-        waiting.result(timeout=10)
+        waiting.result(timeout=120)
     assert entered.is_set()
 
 
@@ -70,7 +70,7 @@ def test_who_waits_asks_again_when_it_is_cut_off(drivers, server):
             waiting = pool.submit(enter, other, entered)
             time.sleep(0.5)
             hang_up(server)
-        waiting.result(timeout=10)
+        waiting.result(timeout=120)
     assert entered.is_set()
 
 

@@ -24,7 +24,7 @@ def make():
         executor.stop(at_once=True)
 
 
-def listen(executor, until, seconds=20.0):
+def listen(executor, until, seconds=120.0):
     """Returns all that is said up to the first message of the kind `until`."""
     said = []
     deadline = time.monotonic() + seconds

@@ -109,11 +109,11 @@ def test_a_node_is_lost_and_another_joins(nodes, ray_study, write, search, start
     def running_on(number):
         return [pid for pid in running(read_study()) if nodes.of_worker(pid) == number]
 
-    wait_for(lambda: Path("demo.worker-2.log").exists() and running_on(1), 60)
+    wait_for(lambda: Path("demo.worker-2.log").exists() and running_on(1))
     nodes.kill(1)
     joined = nodes.add()
-    wait_for(lambda: running_on(joined), 60)
-    out, err = driver.communicate(timeout=60)
+    wait_for(lambda: running_on(joined))
+    out, err = driver.communicate(timeout=120)
     assert (driver.returncode, err) == (0, ""), out
     assert out.splitlines()[-4] == "Budget reached: 200/200 trials."
     assert not [line for line in out.splitlines() if "raylet" in line], "Ray keeps quiet"
@@ -179,14 +179,14 @@ def test_the_real_objective_gives_the_same_there(nodes, ray_study, write, start,
 def test_nothing_stays_behind(ray_study, write, start, wait_for, read_study, number):
     write(**ray_study({"objective": '"objectives:Parabola"', "trials": "999"}, objective={"pause": "0.2"}))
     driver = start("launch", "demo.toml", "--workers", 2)
-    wait_for(lambda: Path("demo.worker-1.log").exists() and len(running(read_study())) == 2, 60)
+    wait_for(lambda: Path("demo.worker-1.log").exists() and len(running(read_study())) == 2)
     pids = running(read_study())
     pids |= {psutil.Process(pid).ppid() for pid in pids}
     if number == signal.SIGINT:
         os.killpg(driver.pid, number)  # as a terminal does
     else:
         driver.send_signal(number)
-    driver.communicate(timeout=20)
+    driver.communicate(timeout=120)
     assert driver.returncode == (-number if number == signal.SIGKILL else 130)
     wait_for(lambda: are_gone(pids))
     states = {trial.state.name for trial in read_study().trials}
@@ -209,7 +209,7 @@ def make(nodes):
         yield build
 
 
-def listen(executor, until, count=1, seconds=30.0):
+def listen(executor, until, count=1, seconds=120.0):
     """Returns all that is said up to the `count`-th message of the kind `until`."""
     said = []
     deadline = time.monotonic() + seconds

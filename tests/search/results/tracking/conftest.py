@@ -85,6 +85,6 @@ def study():
 def read_events(*folders):
     """Returns what TensorBoard's own reader finds in folders, in a process that does without TensorFlow."""
     command = [sys.executable, "-c", READ_EVENTS, *map(str, folders)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return list(json.loads(done.stdout).values())
