@@ -7,9 +7,10 @@ INSTALLED := $(VENV)/installed
 
 .PHONY: demo test test-all lint clean
 
+# Python compiles what it imports, once; to compile all that is installed would take half as long again.
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cmaes,cpu,dev,jax,medical,mlflow,mysql,notebook,parquet,postgresql,ray,submitit,tuner]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[cmaes,cpu,dev,jax,medical,mlflow,mysql,notebook,parquet,postgresql,ray,submitit,tuner]'
 	touch $@
 
 # A real study in a folder of its own. Run it twice, and the second time finds the study done and only shows it.

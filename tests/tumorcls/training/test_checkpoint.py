@@ -43,11 +43,10 @@ def end_of(fitted):
 )
 def test_what_was_lost_goes_on_as_if_nothing_had_happened(fresh, make_config, tmp_path, monkeypatch, start):
     config = make_config(trainable_from=start, epochs=4)
-    whole = []
-    last = fresh(config).fit(config, 5, whole.append).last
-    before = []
+    trainer, whole, before = fresh(config), [], []
+    last = trainer.fit(config, 5, whole.append).last
     with pytest.raises(Lost):
-        fresh(config).fit(config, 5, lose_after(2, before), checkpoints=Checkpoints(tmp_path))
+        trainer.fit(config, 5, lose_after(2, before), checkpoints=Checkpoints(tmp_path))
     trained = []
     train_epoch = TrainingProgram.train_epoch
     monkeypatch.setattr(TrainingProgram, "train_epoch", lambda self, *given: trained.append(1) or train_epoch(self, *given))
