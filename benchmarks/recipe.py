@@ -2,10 +2,13 @@
 
     python -m benchmarks.recipe --output benchmarks/results/recipe_block7
     python -m benchmarks.recipe --start head --rate 1e-2 --output benchmarks/results/recipe_head
+    python -m benchmarks.recipe --mirrored --unseen --parts test --pieces base "random filter" "notebook's recipe" --output ...
 
 Trains on SARTAJ (in the folder TUMORCLS_DATA): 150 pixels, noise intensity 1.0, dropout .2, batch 32, Adam, a cosine, frozen
 BatchNormalization, four cached views. Each run is measured on the validation and the test part by its macro-F1 on clean images
-and by the mean over three noises at five severities. What changes predictions alone is measured on the models of the base.
+and by the mean over three noises at five severities; with `--unseen` also under what no training draws, at severity 3. What
+changes predictions alone is measured on the models of the base. With `--mirrored` all but the notebook's recipe average mirror
+images.
 Writes `OUTPUT.json` after each run, goes on from there when it is started again, and ends with the table `OUTPUT.txt`: means
 over seeds, and differences to the base with a 95% interval (Student's t over the seeds, paired).
 """
@@ -32,16 +35,23 @@ from tumorcls.cache.folder import cache_folder
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.evaluation.metrics import confusion_matrix, macro_f1
 from tumorcls.model.backend import select_backend
+from tumorcls.noise.unseen import unseen_kinds
 from tumorcls.objective import package_versions
 
 if TYPE_CHECKING:  # they import Keras
-    from benchmarks.held_out import HeldOut
+    from benchmarks.held_out import Condition, HeldOut
     from tumorcls.data.dataset import Part
     from tumorcls.model.program import TrainingProgram
 
 BASE = "base"
 PARTS: "tuple[Part, ...]" = ("validation", "test")
-COLUMNS = ("validation clean", "validation noisy", "test clean", "test noisy")
+SCORES = ("clean", "noisy", "unseen", "unlike filters", "motion_blur", "defocus_blur")
+COLUMNS = tuple(f"{part} {score}" for part in PARTS for score in SCORES)
+"""Of the table, as far as they were measured."""
+
+UNSEEN_SEVERITY = 3
+FILTERS = ("motion_blur", "defocus_blur", "pixelate", "contrast_down")
+"""What makes structures fainter, fine ones or all, as half of the random filters do."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +63,14 @@ class Piece:
         probed: The head begins as a logistic regression on the features of the first weights.
         layer_decay: Of the learning rate, for each block that lies before the head; the last block and what follows it are one.
         mixup: Both parameters of the beta distribution that a mix's share is drawn from; 0 mixes nothing.
+        filtered: Share of the images of a view that get a random filter.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     probed: bool = False
     layer_decay: float = 1.0
     mixup: float = 0.0
+    filtered: float = 0.0
 
 
 PIECES: dict[str, Piece] = {
@@ -68,6 +80,10 @@ PIECES: dict[str, Piece] = {
     "layer decay .3": Piece(layer_decay=0.3),
     "label smoothing .1": Piece({"label_smoothing": 0.1}),
     "mixup .2": Piece(mixup=0.2),
+    "random filter": Piece(filtered=0.5),
+    "notebook's recipe": Piece(
+        {"epochs": 20, "learning_rate": 1e-3, "dropout": 0.5, "noise_intensity": 0.5, "mirror_average": False}
+    ),
 }
 
 
@@ -84,13 +100,14 @@ class Run:
 class Bench:
     """Data, and the programs of those pieces that are compiled into one."""
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, parts: "Sequence[Part]" = PARTS, unseen: bool = False) -> None:
         from benchmarks.held_out import HeldOut
         from tumorcls.training.trainer import Trainer
 
         self.config = config
         self.trainer = Trainer.open(config, cache_folder())
-        self.parts = {part: HeldOut(self.trainer, config, part) for part in PARTS}
+        self.parts = {part: HeldOut(self.trainer, config, part) for part in parts}
+        self._unseen = unseen_kinds(config.measured_noises) if unseen else ()
         self._decayed: dict[float, TrainingProgram] = {}
         self._probe: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
@@ -102,7 +119,7 @@ class Bench:
         started = time.perf_counter()
         self._train(program, config, piece, seed)
         seconds = time.perf_counter() - started
-        yield Run(name, seed, self._scores(partial(_plain, program)), seconds)
+        yield Run(name, seed, self._scores(partial(_mirrored if config.mirror_average else _plain, program)), seconds)
         for other in predictions:
             predict = partial(PREDICTIONS[other], program)
             yield Run(other, seed, self._scores(predict), 0.0)
@@ -130,26 +147,29 @@ class Bench:
         if piece.probed:
             program.set_head(*self._probed_head(program))
         for epoch in range(config.epochs):
-            inputs, wanted = self._view(program, epoch % config.views), targets
+            inputs, wanted = self._view(program, config, epoch % config.views, piece.filtered), targets
             if piece.mixup:
                 inputs, wanted = mixed(inputs[:], targets, piece.mixup, mix_rng)
             program.set_learning_rate(learning_rate_at(config, epoch))
             program.train_epoch(inputs, wanted, rng.permutation(len(targets)), config.batch_size)
 
-    def _view(self, program: "TrainingProgram", view: int) -> Any:
+    def _view(self, program: "TrainingProgram", config: TrainConfig, view: int, filtered: float = 0.0) -> Any:
+        from benchmarks.random_filter import filtered_view
         from tumorcls.cache.arrays import ArrayCache
         from tumorcls.training.features import Features
 
-        train = self.trainer.images("train", self.config.image_size)
+        train = self.trainer.images("train", config.image_size)
         features = Features(program, ArrayCache(self.trainer.cache))
-        return features.training_view(self.config.view_recipe, train, view, self.config.views)
+        if filtered:
+            return filtered_view(features, config.view_recipe, train, view, filtered)
+        return features.training_view(config.view_recipe, train, view, config.views)
 
     def _probed_head(self, program: "TrainingProgram") -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Fits it on the features of all views, as a program with its first weights has them; the same for all seeds."""
         from tumorcls.training.linear_probe import fit_head
 
         if self._probe is None:
-            views = [self._view(program, view)[:] for view in range(self.config.views)]
+            views = [self._view(program, self.config, view)[:] for view in range(self.config.views)]
             features = np.concatenate([np.asarray(program._trained.predict(view, verbose=0)) for view in views])
             labels = self.trainer.images("train", self.config.image_size).labels
             self._probe = fit_head(features, np.tile(labels, self.config.views))
@@ -158,12 +178,18 @@ class Bench:
     def _scores(self, predict: Callable[["HeldOut", Any], NDArray[Any]]) -> dict[str, float]:
         scores: dict[str, float] = {}
         for name, part in self.parts.items():
-            classes = len(part.images.classes)
-            clean, *noisy = (
-                float(macro_f1(confusion_matrix(part.images.labels, predict(part, condition).argmax(axis=1), classes)))
-                for condition in part.conditions
-            )
-            scores |= {f"{name} clean": clean, f"{name} noisy": fmean(noisy)}
+
+            def f1_under(condition: "Condition", part: "HeldOut" = part) -> float:
+                found = predict(part, condition).argmax(axis=1)
+                return float(macro_f1(confusion_matrix(part.images.labels, found, len(part.images.classes))))
+
+            clean, *noisy = map(f1_under, part.conditions)
+            measured = {"clean": clean, "noisy": fmean(noisy)}
+            if self._unseen:
+                by_kind = {kind: f1_under((kind, UNSEEN_SEVERITY)) for kind in self._unseen}
+                unlike = [value for kind, value in by_kind.items() if kind not in FILTERS]
+                measured |= {"unseen": fmean(by_kind.values()), "unlike filters": fmean(unlike), **by_kind}
+            scores |= {f"{name} {score}": value for score, value in measured.items()}
         return scores
 
 
@@ -249,14 +275,15 @@ def table(runs: Sequence[Run]) -> str:
     by_piece: dict[str, dict[int, Run]] = {}
     for run in runs:
         by_piece.setdefault(run.piece, {})[run.seed] = run
-    heads = ["piece", "seeds", *COLUMNS, *(f"{name}, less base" for name in COLUMNS), "seconds"]
+    columns = [name for name in COLUMNS if all(name in run.scores for run in runs)]
+    heads = ["piece", "seeds", *columns, *(f"{name}, less base" for name in columns), "seconds"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for piece, found in by_piece.items():
         base = by_piece.get(BASE, {})
         both = [seed for seed in sorted(found) if seed in base and piece != BASE]
         cells = [piece, str(len(found))]
-        cells += [f"{fmean(run.scores[name] for run in found.values()):.4f}" for name in COLUMNS]
-        for name in COLUMNS:
+        cells += [f"{fmean(run.scores[name] for run in found.values()):.4f}" for name in columns]
+        for name in columns:
             gains = [found[seed].scores[name] - base[seed].scores[name] for seed in both]
             cells.append(difference(gains) if gains else "-")
         cells.append(f"{fmean(run.seconds for run in found.values()):.0f}")
@@ -303,9 +330,10 @@ def main() -> None:
         "learning_rate": arguments.rate,
         "noise_intensity": 1.0,
         "dropout": 0.2,
+        "mirror_average": arguments.mirrored,
     }
     select_backend()
-    bench = Bench(TrainConfig.parse(settings, where="benchmark"))
+    bench = Bench(TrainConfig.parse(settings, where="benchmark"), arguments.parts, arguments.unseen)
     runs = read(arguments.output)
     for seed in range(arguments.seeds):
         for name in [piece for piece in arguments.pieces if piece in PIECES]:
@@ -327,6 +355,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--pieces", nargs="+", choices=everything, default=everything)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--mirrored", action="store_true", help="mirror_average")
+    parser.add_argument("--unseen", action="store_true", help="measure under what no training draws, too")
     parser.add_argument("--data", default=str(Path(os.environ.get("TUMORCLS_DATA", "data")) / "sartaj"))
     parser.add_argument("--weights", default=os.environ.get("TUMORCLS_WEIGHTS", "imagenet"))
     parser.add_argument("--image-size", type=int, default=150)

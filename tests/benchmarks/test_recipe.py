@@ -1,12 +1,19 @@
+from types import SimpleNamespace
+from unittest.mock import create_autospec
+
 import numpy as np
 import pytest
 
-from benchmarks.recipe import COLUMNS, Run, difference, mixed, read, slow_down, table, write
+from benchmarks.recipe import COLUMNS, PIECES, Bench, Piece, Run, difference, mixed, read, slow_down, table, write
 from tumorcls.config.train_config import TrainConfig
+from tumorcls.model.program import TrainingProgram
+from tumorcls.training.features import Features
+
+MEASURED = ("validation clean", "validation noisy", "test clean", "test noisy")
 
 
 def run(piece, seed, score):
-    return Run(piece, seed, dict.fromkeys(COLUMNS, score), 1.0)
+    return Run(piece, seed, dict.fromkeys(MEASURED, score), 1.0)
 
 
 RUNS = [run("base", 0, 0.70), run("base", 1, 0.72), run("mixup .2", 0, 0.71), run("mixup .2", 1, 0.75), run("mixup .2", 2, 0.9)]
@@ -18,6 +25,34 @@ def test_differences_are_in_points_and_of_seeds_that_have_both():
     base, mixup = (line.split(" | ") for line in table(RUNS).splitlines()[2:])
     assert base[1:7] == ["2", *["0.7100"] * 4, "-"]
     assert mixup[1:7] == ["3", *["0.7867"] * 4, "+2.00 ± 12.71"]
+
+
+def test_the_table_shows_what_all_runs_have():
+    head = table(RUNS).splitlines()[0]
+    assert [name for name in COLUMNS if f"| {name} |" in head] == list(MEASURED)
+    everything = Run("base", 3, dict.fromkeys(COLUMNS, 0.5), 1.0)
+    assert all(f"| {name} | " in table([everything]) for name in COLUMNS)
+    assert [name for name in COLUMNS if f"| {name} |" in table([everything, *RUNS]).splitlines()[0]] == list(MEASURED)
+
+
+@pytest.mark.parametrize("piece", PIECES.values(), ids=PIECES)
+def test_the_settings_of_a_piece_make_a_config(piece):
+    TrainConfig.parse({"data": "a", **piece.settings}, where="test")
+
+
+def test_a_piece_trains_on_the_views_of_its_own_settings(monkeypatch):
+    config = TrainConfig.parse({"data": "a", "epochs": 2}, where="test")
+    bench = Bench.__new__(Bench)
+    bench.config = config
+    images = SimpleNamespace(targets=lambda smoothing: np.eye(4))
+    bench.trainer = SimpleNamespace(images=lambda part, size: images, cache=None)
+    asked = []
+    monkeypatch.setattr(
+        Features, "training_view", lambda self, recipe, images, view, views: asked.append((recipe, view)) or np.ones((4, 2))
+    )
+    quieter = config.model_copy(update={"noise_intensity": 0.25})
+    bench._train(create_autospec(TrainingProgram, instance=True), quieter, Piece(), 0)
+    assert asked == [(quieter.view_recipe, 0), (quieter.view_recipe, 1)]
 
 
 def test_what_was_written_is_read_again(tmp_path):
