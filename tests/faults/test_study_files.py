@@ -203,7 +203,7 @@ def fuzz(rounds, seed, path):
         content = FILES[rng.choice(list(FILES))]
         mutated = mutate_bytes(content, rng) if rng.random() < 0.4 else mutate_tables(tomllib.loads(content.decode()), rng)
         path.write_bytes(mutated)
-        begun = time.monotonic()
+        begun = time.process_time()
         try:
             line = try_study(path)
             if line is not None:
@@ -211,7 +211,7 @@ def fuzz(rounds, seed, path):
         except BaseException:
             print(f"mutation {at} of seed {seed}:\n{mutated[:3000]!r}")
             raise
-        assert time.monotonic() - begun < 10, mutated[:3000]
+        assert time.process_time() - begun < 10, mutated[:3000]
         ran += line is None
     return ran, rounds - ran
 
@@ -339,10 +339,10 @@ def test_what_a_file_asks_for_has_bounds(name, tmp_path):
     content, expected = HOSTILE[name]
     path = tmp_path / "study.toml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(StudyFileError) as caught:
         load(path)
-    assert time.monotonic() - begun < 10, "it takes well below a second; the machine may be busy"
+    assert time.process_time() - begun < 10, "it takes well below a second"
     check_lines(str(caught.value), path)
     assert expected in str(caught.value)
 
