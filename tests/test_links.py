@@ -41,3 +41,11 @@ def test_a_page_beside_it_that_cannot_be_read_is_left_alone(tmp_path, write):
     os.mkfifo(tmp_path / "pipe.html")
     write(tmp_path / "audit.html", page("tumorcls", "Data audit"))
     assert links(tmp_path / "audit.html") == []
+
+
+@pytest.mark.parametrize("write", [write_of_search, write_of_tumorcls])
+def test_pages_of_one_title_are_told_apart_by_their_names(tmp_path, write):
+    for name in ("a.html", "b&c.html", "study.html"):
+        write(tmp_path / name, page("search", "Study" if name == "study.html" else "Data audit"))
+    assert links(tmp_path / "study.html") == [("a.html", "Data audit (a.html)"), ("b%26c.html", "Data audit (b&amp;c.html)")]
+    assert links(tmp_path / "a.html") == [("b%26c.html", "Data audit (b&amp;c.html)"), ("study.html", "Study")]

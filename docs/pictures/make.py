@@ -69,12 +69,12 @@ FLAGS = (
 
 KEEP = """<script>addEventListener("load", () => {
   for (const h2 of document.querySelectorAll("h2")) {
-    if (%s.some(start => h2.textContent.startsWith(start))) continue;
+    if (%s.some(start => RegExp("^" + start).test(h2.textContent))) continue;
     while (h2.nextElementSibling && h2.nextElementSibling.tagName !== "H2") h2.nextElementSibling.remove();
     (h2.closest("section") || h2).remove();
   }
 });</script>"""
-"""Leaves of a page only the sections whose headings begin with one of a list."""
+"""Leaves of a page only the sections whose headings begin with one of a list of patterns."""
 
 DROP_AND_SLIDE = """<script>
   at("noise").value = "speckle";
@@ -117,7 +117,7 @@ def main() -> None:
 
         run("tumorcls", "train", "--config", "best.toml", "-o", "model.keras")
         run("tumorcls", "evaluate", "model.keras", "-o", "test.json", "--html", "test.html")
-        save("evaluation", page("test.html", 1000, "Robustness", "Confusion"))
+        save("evaluation", page("test.html", 1000, "Robustness$", "Confusion"))
         run("tumorcls", "card", "model.keras", "test.json", "-o", "card.md", "--html", "card.html")
         save("card", page("card.html", 1000, "What it is for", "How it did", "How sure"))
         scan = Path("images/Training/glioma_tumor/gg (3).jpg")
@@ -192,7 +192,8 @@ def served(model: Path, scans: list[Path]) -> Iterator[str]:
 
 def page(name: str, width: int, *sections: str) -> NDArray[np.uint8]:
     """Photographs these sections of a page that a command wrote."""
-    copy = Path(f"of-{name}")
+    copy = Path("copies") / name  # apart, or the next page would lead to it
+    copy.parent.mkdir(exist_ok=True)
     html = re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', "", Path(name).read_text(encoding="utf-8"))
     copy.write_text(html.replace("</body>", f"{KEEP % list(sections)}</body>"), encoding="utf-8")
     return photograph(copy.absolute().as_uri(), width, 2400)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+from collections import Counter
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -48,5 +49,7 @@ def _read_ours(path: Path) -> str | None:
 def _links(pages: dict[Path, str], of: Path) -> str:
     # A title is text of HTML already; whoever wrote the file, no tag is in it.
     titles = {place: title[1] if (title := _TITLE.search(text)) else escape(place.name) for place, text in pages.items()}
-    links = (f'<a href="{quote(place.name)}">{titles[place]}</a>' for place in pages if place != of)
+    shared = {title for title, count in Counter(titles.values()).items() if count > 1}
+    names = {place: f"{title} ({escape(place.name)})" if title in shared else title for place, title in titles.items()}
+    links = (f'<a href="{quote(place.name)}">{names[place]}</a>' for place in pages if place != of)
     return f"<nav>{' '.join(links)}</nav>"
