@@ -6,6 +6,7 @@ written anew.
 """
 
 import contextlib
+import io
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _FILE = "events.out.tfevents.{began}.search"
 _ID_FILE = ".search-study"
 _LONGEST_CELL = 1000  # characters
+_LARGEST_PICTURE = 2**20  # bytes: the files of a study are read whole to be compared
+_PICTURES = ("PNG", "JPEG", "GIF", "BMP")
 _HEADER, _CRC = struct.Struct("<Q"), struct.Struct("<I")
 
 
@@ -81,7 +84,9 @@ class TensorBoardRuns:
             records += [_Record(point.step, point.seconds, summary) for point, summary in points]
             if trial.is_over:
                 ended = trial.began if trial.ended is None else trial.ended
-                records += [_Record(0, ended, _notes(trial)), _Record(0, ended, _session_end(trial))]
+                pictures = [_picture(name, path) for name, path in trial.files.items()]
+                shown = [summary for summary in (_notes(trial), *pictures, _session_end(trial)) if summary is not None]
+                records += [_Record(0, ended, summary) for summary in shown]
             return _bring(folder / _FILE.format(began=int(trial.began)), records)
 
 
@@ -164,6 +169,23 @@ def _scalar(tag: str, value: float) -> bytes:
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     return _serialized(Summary(value=[Summary.Value(tag=tag, simple_value=value)]))
+
+
+def _picture(name: str, path: Path) -> bytes | None:
+    """An artifact as an image; None where it is none of a kind that TensorBoard shows."""
+    from PIL import Image
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    if path.stat().st_size > _LARGEST_PICTURE:
+        return None
+    content = path.read_bytes()
+    try:
+        with Image.open(io.BytesIO(content), formats=_PICTURES) as picture:
+            width, height = picture.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # no image, or half of one
+        return None
+    image = Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=content)
+    return _serialized(Summary(value=[Summary.Value(tag=name, image=image)]))
 
 
 def _notes(trial: TrialRun) -> bytes:

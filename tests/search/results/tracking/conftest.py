@@ -14,7 +14,7 @@ from search.records.rungs import RUNGS_KEY
 BEGAN = datetime(2026, 3, 1, 12)
 SPACE = {"x": FloatDistribution(0, 1), "kind": CategoricalDistribution(["a", "b"])}
 READ_EVENTS = """
-import json, sys, types
+import hashlib, json, sys, types
 sys.modules["tensorboard.compat.notf"] = types.ModuleType("notf")  # without TensorFlow
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
@@ -36,7 +36,11 @@ for folder in sys.argv[1:]:
         shown = metadata.parse_experiment_plugin_data(content[metadata.EXPERIMENT_TAG])
         experiment["hparams"] = [info.name for info in shown.hparam_infos]
         experiment["metrics"] = [info.name.tag for info in shown.metric_infos]
-    result[folder] = {"scalars": scalars, "hparams": hparams, "status": status, "experiment": experiment}
+    images = {}
+    for tag in tags["images"]:
+        shown = [(event, hashlib.sha256(event.encoded_image_string).hexdigest()) for event in events.Images(tag)]
+        images[tag] = [(event.step, event.width, event.height, digest) for event, digest in shown]
+    result[folder] = {"scalars": scalars, "images": images, "hparams": hparams, "status": status, "experiment": experiment}
 print(json.dumps(result))
 """
 

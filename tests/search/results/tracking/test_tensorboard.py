@@ -1,3 +1,5 @@
+import hashlib
+import io
 import math
 import struct
 import subprocess
@@ -6,7 +8,9 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.trial import TrialState
+from PIL import Image
 
 from search.results.tracking import tensorboard_runs
 from search.results.tracking.sync import Sync
@@ -103,6 +107,51 @@ def test_records_are_framed_as_tensorflow_does():
     assert struct.unpack("<Q", framed[:8]) == (3,)
     assert framed[12:15] == b"abc"
     assert len(framed) == 8 + 4 + 3 + 4
+
+
+def add_files(folder, **contents):
+    """Makes a study of one trial that has these artifacts, and sends it once it is over."""
+    study = optuna.create_study(study_name="demo")
+    store = folder / "demo.artifacts"
+    store.mkdir()
+    trial = study.ask()
+    for name, content in contents.items():
+        path = folder / name.replace("_", ".")
+        path.write_bytes(content)
+        upload_artifact(artifact_store=FileSystemArtifactStore(store), file_path=str(path), study_or_trial=trial)
+    trial.report(0.5, 0)
+    sync = Sync(TensorBoardRuns(Path("runs")), store)
+    sync.send(study)
+    before = files()["trial-0000"]
+    study.tell(trial, 1.0)
+    assert (sync.send(study).sent, sync.send(study).sent) == (1, 0)
+    assert files()["trial-0000"].startswith(before), "a TensorBoard that shows it goes on"
+
+
+def png(width, height):
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), (200, 10, 10)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.slow
+def test_pictures_among_the_artifacts_are_images(folder):
+    shown, jpeg = png(40, 30), io.BytesIO()
+    Image.new("L", (20, 10)).save(jpeg, "JPEG")
+    others = {
+        "cut_png": shown[:20],
+        "large_png": shown + bytes(2**20),
+        "curve_svg": b"<svg/>",
+        "config_json": b"{}",
+        "no_png": b"",
+    }
+    add_files(folder, mistakes_png=shown, map_jpg=jpeg.getvalue(), **others)
+    (found,) = read_events("runs/demo/trial-0000")
+    assert found["images"] == {
+        "mistakes.png": [[0, 40, 30, hashlib.sha256(shown).hexdigest()]],
+        "map.jpg": [[0, 20, 10, hashlib.sha256(jpeg.getvalue()).hexdigest()]],
+    }
+    assert found["scalars"] == {"reported/value": [[0, 0.5]], "value": [[0, 1.0]]}
 
 
 @pytest.mark.slow
