@@ -13,6 +13,7 @@ import hashlib
 import io
 import logging
 import math
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +103,8 @@ def _header(content: bytes, where: str, only: Sequence[str] = ()) -> "Dataset":
     except ImportError:
         raise DataError(f"{where}: DICOM needs pydicom; it is not installed. Run pip install 'tumorcls[medical]'.") from None
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # what is used of a header is checked here
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # it would quote the header
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # it would quote the header, and so would its warnings
+    warnings.filterwarnings("ignore", module=r"pydicom\.")  # not for a block alone: many threads read at once
     if _DEFLATED in content[:_META_BYTES]:  # a few bytes could become gigabytes
         raise DataError(f"{where}: a DICOM file must not be deflated; this one is. Save it in another transfer syntax.")
     try:

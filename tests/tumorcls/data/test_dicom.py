@@ -1,5 +1,6 @@
 """DICOM slices, made here or shipped with pydicom, against readings of their own."""
 
+import contextlib
 import io
 import itertools
 import re
@@ -27,9 +28,7 @@ pydicom = pytest.importorskip("pydicom")
 
 
 def read(content, where="a.dcm"):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return decode(io.BytesIO(content), where)
+    return decode(io.BytesIO(content), where)
 
 
 def grey(content):
@@ -251,6 +250,20 @@ def test_what_is_no_slice_is_refused_in_one_line_without_a_word_of_the_header(ca
 def test_a_truncated_file_is_refused(share):
     content = saved(header(np.random.default_rng(1).integers(0, 255, (40, 40)).astype(np.uint8)))
     assert refused(content[: int(len(content) * share)])
+
+
+@pytest.mark.parametrize("name", ["SpecificCharacterSet", "InstanceNumber", "RescaleSlope"])
+def test_no_warning_quotes_a_header(name):
+    made = header(np.zeros((4, 4), np.uint8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is written breaks the rules
+        made.add(pydicom.DataElement(name, "LO", NAME))
+        content = saved(made)
+    with warnings.catch_warnings(record=True) as told, contextlib.suppress(DataError):
+        warnings.simplefilter("always")
+        dicom.read_place(content, "a.dcm")
+        read(content)
+    assert told == []
 
 
 def test_another_file_with_its_ending_is_refused():
