@@ -4,12 +4,19 @@ import re
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tumorcls import DISCLAIMER
 from tumorcls.commands._plan import UNSEEN, plan_of
 from tumorcls.data.image_files import shown
+
+if TYPE_CHECKING:
+    from tumorcls.config.train_config import TrainConfig
+    from tumorcls.data.dataset import ImageSet
+    from tumorcls.data.external import ExternalData
+    from tumorcls.data.manifest import Manifest
 
 
 @click.command("leave-one-source-out")
@@ -33,7 +40,6 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
     """
     from tumorcls.cache.folder import cache_folder
     from tumorcls.config.file import check_seed, read_config
-    from tumorcls.data.external import leave_out
     from tumorcls.data.manifest import scan
     from tumorcls.errors import DataError
     from tumorcls.model.backend import select_backend
@@ -55,11 +61,10 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
     from tumorcls.training.trainer import Trainer
 
     programs = ProgramCache()
+    divided = {source: _divide(manifest, source, config) for source in sources}  # what is wrong with one is told before hours
     for source, name in file_names(sources).items():
-        other = leave_out(manifest, source, config.split, cache_folder())
-        images, everything = (
-            other.images(chosen_images, config.image_size, cache_folder()) for chosen_images in (other.new, other.usable)
-        )
+        other, images = divided[source]
+        everything = other.images(other.usable, config.image_size, cache_folder())
         trainer = Trainer(other.training, cache_folder(), programs)
         fitted = trainer.fit(config, chosen, lambda epoch: None)
         calibration = trainer.calibrate(fitted)
@@ -85,6 +90,23 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
             f"{evaluation.external.with_seen.macro_f1} with them"
         )
     click.echo(f"Wrote an evaluation of each source to {shown(output)}.\n{DISCLAIMER}")
+
+
+def _divide(manifest: "Manifest", source: str, config: "TrainConfig") -> tuple["ExternalData", "ImageSet"]:
+    """Returns the images of a source beside all others, and those that are new to a model of the others.
+
+    Raises:
+        DataError: None is, or the others are not enough to train with.
+    """
+    from tumorcls.cache.folder import cache_folder
+    from tumorcls.data.external import leave_out
+    from tumorcls.errors import DataError
+
+    try:
+        other = leave_out(manifest, source, config.split, cache_folder())
+        return other, other.images(other.new, config.image_size, cache_folder())
+    except DataError as error:
+        raise DataError(f"without {shown(source)}: {error}") from error
 
 
 def file_names(sources: Sequence[str]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from tumorcls.model import saved_model
 from tumorcls.model.saved_model import load_model
 from tumorcls.noise.unseen import UNSEEN
 from tumorcls.objective import BrainTumourObjective
+from tumorcls.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("shared_programs")
 
@@ -265,6 +266,23 @@ def test_each_source_is_measured_by_a_model_that_was_trained_without_it(two_sour
         told = f"{name}: Of 48 images the model may have seen {left_out}, or copies of them, in its training"
         assert told in done.output
         assert "without them" in (two_sources / "out" / f"{name}.html").read_text()
+
+
+def test_a_source_of_which_nothing_is_new_is_told_before_anything_is_trained(
+    workplace, images, settings, monkeypatch, tmp_path
+):
+    lines = ["path,label,source"]
+    for label in CLASSES:
+        paths = sorted(row.path for row in find_source(images).rows() if row.label == label)
+        lines += [f"{path},{label},a" for path in paths]
+        for path in paths[:8]:
+            cv2.imwrite(str(tmp_path / f"{label} {path.stem}.png"), cv2.imread(str(path)))
+            lines.append(f"{label} {path.stem}.png,{label},b")
+    (tmp_path / "images.csv").write_text("\n".join(lines))
+    (tmp_path / "two.toml").write_text(tomli_w.dumps({"config": {**settings, "data": [str(tmp_path / "images.csv")]}}))
+    monkeypatch.setattr(Trainer, "fit", lambda *_: pytest.fail("trained"))
+    with pytest.raises(DataError, match=r"^without b: other data: at least one image must be new to the model; got 32 images"):
+        run(leave_one_source_out.command, "--config", tmp_path / "two.toml", "-o", tmp_path / "out")
 
 
 def test_one_source_is_not_enough_to_leave_one_out(workplace):
