@@ -1,5 +1,6 @@
 """The tiers of the tests, by place: what is quick, what is slow, what needs a server, and what runs in which process."""
 
+import os
 import signal
 from pathlib import Path
 
@@ -36,7 +37,10 @@ KERAS = (
 
 
 def pytest_configure(config):
-    """Lets the process that the user started watch the memory of all of them."""
+    """Forgets the user's terminal, and lets the process that he started watch the memory of all of them."""
+    for name in ("COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR"):
+        os.environ.pop(name, None)
+    os.environ["TERM"] = "xterm"  # rich draws nothing anew on a dumb one
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background: what tests start would not hear ^C either
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput") and not config.option.collectonly:
