@@ -119,7 +119,7 @@ def main() -> None:
         run("tumorcls", "evaluate", "model.keras", "-o", "test.json", "--html", "test.html")
         save("evaluation", page("test.html", 1000, "Robustness$", "Confusion"))
         run("tumorcls", "card", "model.keras", "test.json", "-o", "card.md", "--html", "card.html")
-        save("card", page("card.html", 1000, "What it is for", "How it did", "How sure"))
+        save("card", page("card.html", 1000, "What it is for", "How it did"))
         scan = Path("images/Training/glioma_tumor/gg (3).jpg")
         run("tumorcls", "predict", "-m", "model.keras", str(scan), "--overlay", "maps")
         save("overlay", cv2.imread(str(next(Path("maps").iterdir()))))
