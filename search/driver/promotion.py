@@ -91,14 +91,15 @@ class Board:
             for scores_there, reached in zip(scores, fidelity.rungs, strict=True):
                 if reached in rungs:
                     scores_there[trial.number] = sign * rungs[reached].value
-            if rungs:
+            if rungs and by_time:
                 paces[trial.number] = pace(rungs)
+            if rungs:
                 curves[trial.number] = {step: sign * value for step, value in trial.intermediate_values.items()}
             if trial.state is TrialState.COMPLETE:
                 complete = max(complete, sign * trial.values[0])
         paused = {trial.number: trial for trial in trials if is_paused(trial)}
         running = tuple(trial for trial in trials if trial.state is TrialState.RUNNING)
-        return cls(fidelity, tuple(scores), paused, curves, complete, may_begin, running, paces if by_time else {})
+        return cls(fidelity, tuple(scores), paused, curves, complete, may_begin, running, paces)
 
     def choose(self) -> FrozenTrial | None:
         """Returns who goes on; None for a new config, or nobody."""

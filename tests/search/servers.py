@@ -39,6 +39,14 @@ def study(url):
 
 
 @pytest.fixture
+def other(url):
+    """The same study in another process, as far as anybody can tell."""
+    made = storage.create_study(url, "demo", ["maximize"], ["score"])
+    yield made
+    storage.close(made)
+
+
+@pytest.fixture
 def small_disk(folder):
     """A file system of 1 MB."""
     if os.geteuid() != 0:

@@ -1,1 +1,1 @@
-from tests.search.servers import study, url  # noqa: F401  fixtures
+from tests.search.servers import other, study, url  # noqa: F401  fixtures

@@ -5,28 +5,14 @@ import pytest
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from search.storage import open as storage
 from tests.search.servers import SERVERS
+
+pytestmark = pytest.mark.parametrize("url", ["sqlite", *SERVERS], indirect=True)
 
 SPACE = {
     "x": optuna.distributions.FloatDistribution(-10.0, 10.0),
     "y": optuna.distributions.CategoricalDistribution(["a", "b"]),
 }
-
-
-@pytest.fixture(params=["sqlite", *SERVERS])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/demo.db"
-    return request.getfixturevalue(request.param).new_database()
-
-
-@pytest.fixture
-def other(url):
-    """The same study in another process, as far as anybody can tell."""
-    made = storage.create_study(url, "demo", ["maximize"], ["score"])
-    yield made
-    storage.close(made)
 
 
 @pytest.fixture

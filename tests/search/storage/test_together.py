@@ -13,22 +13,9 @@ from search.storage import open as storage
 from search.study_file import samplers
 from tests.search.servers import SERVERS
 
+pytestmark = pytest.mark.parametrize("url", ["sqlite", *SERVERS], indirect=True)
+
 SPACE = {"x": FloatDistribution(-10.0, 10.0), "y": CategoricalDistribution(["a", None]), "z": IntDistribution(1, 8, log=True)}
-
-
-@pytest.fixture(params=["sqlite", *SERVERS])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/demo.db"
-    return request.getfixturevalue(request.param).new_database()
-
-
-@pytest.fixture
-def other(url):
-    """The same study in another process, as far as anybody can tell."""
-    made = storage.create_study(url, "demo", ["maximize"], ["score"])
-    yield made
-    storage.close(made)
 
 
 @pytest.fixture
