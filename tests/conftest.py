@@ -21,6 +21,8 @@ SERVERS = frozenset({"postgresql", "mariadb"})
 """Fixtures that start a server."""
 
 KERAS = (
+    "benchmarks/test_random_filter.py",
+    "benchmarks/test_recipe.py",
     "search/keras_tuner",
     "tumorcls/commands",
     "tumorcls/evaluation",

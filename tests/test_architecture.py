@@ -3,6 +3,7 @@
 import ast
 import configparser
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -62,3 +63,10 @@ def test_what_is_no_module_is_installed_too(package):
     named = setup["options.package_data"][package].split(",")
     found = {path for path in (ROOT / package).rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
     assert found <= {path for pattern in named for path in (ROOT / package).glob(pattern.strip())}
+
+
+def test_of_the_quick_tiers_processes_only_that_for_networks_imports_keras(request):
+    """All modules of this process are imported by now: one that imports Keras belongs in `KERAS` of tests/conftest.py."""
+    if getattr(request.config, "workerinput", {}).get("networks") is not False:
+        pytest.skip("only the quick tier, --dist each, has such processes")
+    assert "keras" not in sys.modules
