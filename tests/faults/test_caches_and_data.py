@@ -182,26 +182,30 @@ def begun(study, undisturbed):
 
 
 # Each harm by itself: `tests/tumorcls/cache/test_arrays.py`.
-@pytest.mark.parametrize("harms", [OF_BYTES, OF_SIZE, ("gone",)], ids=["bytes", "sizes", "gone"])
-def test_a_cache_damaged_between_two_launches_changes_no_value(begun, launch, expected, harms):
+@pytest.mark.parametrize(
+    ("harms", "workers"), [(OF_BYTES, 2), (OF_SIZE, 1), (("gone",), 1)], ids=["bytes of two workers", "sizes", "gone"]
+)
+def test_a_cache_damaged_between_two_launches_changes_no_value(begun, launch, expected, harms, workers):
     damaged = arrays()
     assert len(damaged) >= len(harms)
     for path, name in zip(damaged, itertools.cycle(harms), strict=False):
         HARMS[name](path)
-    launch(begun, TRIALS + 2, workers=2)
+    launch(begun, TRIALS + 2, workers=workers)
     assert sorted(values()) == sorted(expected)
     if harms != ("gone",):
         log = "".join(path.read_text() for path in Path().glob("demo.worker-*.log"))
         assert [path.name for path in damaged if f"{path.name}: dropped and computed again" not in log] == []
 
 
-@pytest.mark.parametrize("harm", [HARMS["bits flipped"], HARMS["truncated"], HARMS["gone"]])
-def test_records_of_the_scan_damaged_between_two_launches_change_no_value(study, launch, expected, harm):
-    launch(study)
-    for path in Path("cache").glob("*.npz"):
-        harm(path)
-    launch(study, TRIALS + 2)
-    assert values() == expected
+def test_records_of_the_scan_damaged_between_launches_change_no_value(study, launch, expected):
+    launch(study, TRIALS - 1)
+    for trials, name in enumerate(("bits flipped", "truncated", "gone"), start=TRIALS):
+        records = list(Path("cache").glob("*.npz"))
+        assert len(records) == 3, "of the scan, of the groups, and of what the study measures with"
+        for path in records:
+            HARMS[name](path)
+        launch(study, trials)
+        assert values() == expected[:trials], name
 
 
 @pytest.mark.parametrize("held", ["held", "rows"])
@@ -246,10 +250,9 @@ def test_images_replaced_between_two_launches_are_refused_and_named(begun, launc
     before = values()
     target, original = files()[-1], files()[-1].read_bytes()
     replaced(target, files()[0])
-    for workers in (1, 2):
-        refused = launch(begun, TRIALS + 2, code=1, workers=workers)
-        assert "data: 1 changed (" in refused
-        assert target.name in refused
+    refused = launch(begun, TRIALS + 2, code=1, workers=2)
+    assert "data: 1 changed (" in refused
+    assert target.name in refused
     assert values() == before
     target.write_bytes(original)
     launch(begun, TRIALS + 2)
