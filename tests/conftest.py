@@ -17,6 +17,18 @@ SLOW = ("faults", "benchmarks/test_search_quality_own_stacks.py")
 SLOW_FIXTURES = frozenset({"nodes"})
 """Fixtures that make a test slow: a Ray cluster."""
 
+LONG = (
+    "test_notebook.py",
+    "search/workers/test_ray.py",
+    "test_readme.py",
+    "test_end_to_end.py",
+    "test_figures.py",
+    "faults/test_caches_and_data.py",
+    "tumorcls/model/test_phantom_weights.py",
+    "search/driver/test_chaos.py",
+)
+"""The files with the longest of the slow tests, which begin: at the end, one process would run them and the others wait."""
+
 SERVERS = frozenset({"postgresql", "mariadb"})
 """Fixtures that start a server."""
 
@@ -77,7 +89,7 @@ def _place(path):
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the marks
 def pytest_collection_modifyitems(items):
-    """Marks tests by where they are and what they ask for."""
+    """Marks tests by where they are and what they ask for, and begins with the longest."""
     for item in items:
         place = _place(item.path)
         if place.startswith(SLOW) or SLOW_FIXTURES & set(item.fixturenames):
@@ -86,3 +98,4 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.server)
         if place.startswith(KERAS):
             item.add_marker(pytest.mark.keras)
+    items.sort(key=lambda item: LONG.index(place) if (place := _place(item.path)) in LONG else len(LONG))
