@@ -143,7 +143,7 @@ def attack(write, start, url, harm):
         while " complete" not in driver.stdout.readline():
             assert driver.poll() is None
     harm()
-    _, errors = driver.communicate(timeout=120)
+    _, errors = driver.communicate()
     return driver.returncode, errors
 
 
@@ -514,7 +514,7 @@ def test_a_dashboard_beside_a_driver_only_reads(write, start, search, wait_for, 
     with urllib.request.urlopen(f"{address.replace('/dashboard', '/api')}?after=0") as answer:
         assert json.loads(answer.read())["trials"][0]["state"] == "Running"
     Path("gate").touch()
-    _, errors = driver.communicate(timeout=120)
+    _, errors = driver.communicate()
     assert (driver.returncode, errors) == (0, "")
 
 

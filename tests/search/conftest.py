@@ -27,6 +27,22 @@ BASE = {
     "space": {"x": '{ type = "float", low = -10.0, high = 10.0 }'},
 }
 
+PATIENCE_S = 400.0
+"""How long a test waits for what takes seconds, on a machine that has other things to do."""
+
+
+class Command(subprocess.Popen[str]):
+    """A command in a process group of its own. What it left behind is told where it does not end."""
+
+    def communicate(self, input=None, timeout=PATIENCE_S):
+        try:
+            return super().communicate(input, timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.pid, signal.SIGKILL)
+            said = "\n".join(super().communicate())
+            logs = "\n".join(f"{log}: {log.read_text(errors='replace')[-2000:]}" for log in sorted(Path().glob("*.log")))
+            pytest.fail(f"did not end within {timeout:g} s: {self.args!r}\n{said}\n{logs}")
+
 
 class Clock:
     """Time that passes only where a test says so."""
@@ -147,7 +163,7 @@ def start(folder, environment):
         command = [sys.executable, "-m", "search", *map(str, arguments)]
         pipe = subprocess.PIPE
         env = {**environment, **extra}
-        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env, start_new_session=True)
+        process = Command(command, stdout=pipe, stderr=pipe, text=True, env=env, start_new_session=True)
         started.append(process)
         return process
 
@@ -162,7 +178,7 @@ def start(folder, environment):
 def wait_for():
     """Waits until a condition holds, and fails the test if it does not, however busy the machine may be."""
 
-    def wait(condition, seconds=120.0):
+    def wait(condition, seconds=PATIENCE_S):
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if found := condition():

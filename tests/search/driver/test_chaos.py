@@ -115,7 +115,7 @@ def test_chaos(write, start, wait_for, read_study, readers, dashboard):
         driver.kill()
         driver.wait()
         driver = start("launch", "demo.toml", "--workers", 4, "--quiet")
-    _, err = driver.communicate(timeout=120)
+    _, err = driver.communicate()
     assert (driver.returncode, err) == (0, "")
     readers.stop()
     assert readers.errors == []
@@ -149,7 +149,7 @@ def test_chaos_with_a_fidelity(write, start, wait_for, read_study):
         driver.kill()
         driver.wait()
         driver = start("launch", "demo.toml", "--workers", 4, "--quiet")
-    _, err = driver.communicate(timeout=240)
+    _, err = driver.communicate()
     assert (driver.returncode, err) == (0, "")
     study = read_study()
     check_consistent(study)
@@ -178,7 +178,7 @@ def test_sixteen_readers_disturb_nobody(write, search, start, wait_for, read_stu
     for _ in range(13):
         study = read_study()
         readers.add(lambda study=study: study.get_trials(deepcopy=False))
-    _, err = driver.communicate(timeout=120)
+    _, err = driver.communicate()
     readers.stop()
     assert (driver.returncode, err, readers.errors) == (0, "", [])
     check_consistent(read_study())
@@ -194,7 +194,7 @@ def test_an_interrupt_at_ten_random_moments_leaves_a_study_that_can_be_resumed(w
         driver = start("launch", "demo.toml")
         time.sleep(moments.uniform(0.3, 3.0))
         os.killpg(driver.pid, signal.SIGINT)
-        out, err = driver.communicate(timeout=120)
+        out, err = driver.communicate()
         ends.append(driver.returncode)
         # Before Python or `search` has its handlers, ^C ends it as it ends any program: nothing has been begun by then.
         assert driver.returncode in (0, 130, -signal.SIGINT), err

@@ -111,7 +111,7 @@ def test_the_first_interrupt_ends_trials_at_their_next_report(
         os.killpg(driver.pid, number)  # as a terminal does: the workers get it too
     else:
         driver.send_signal(number)
-    out, err = driver.communicate(timeout=120)
+    out, err = driver.communicate()
     assert driver.returncode == 130
     assert err == ""
     assert "To go on: search launch demo.toml" in out
@@ -128,7 +128,7 @@ def test_an_interrupt_reaches_workers_that_wait_for_no_answer(write, start, wait
     driver = start("launch", "demo.toml")
     wait_for(lambda: reports_of(2) >= 1)
     os.killpg(driver.pid, signal.SIGINT)
-    driver.communicate(timeout=120)
+    driver.communicate()
     assert driver.returncode == 130
     assert [trial.state.name for trial in read_study().trials[2:]] == ["FAIL", "WAITING"]
 
@@ -314,7 +314,7 @@ def test_a_storage_that_breaks_in_the_middle_says_so_in_one_line(write, start, w
     wait_for(lambda: reports_of(1) >= 1)
     with sqlite3.connect("demo.db") as connection:
         connection.execute("DROP TABLE trial_intermediate_values")
-    _, err = driver.communicate(timeout=120)
+    _, err = driver.communicate()
     assert driver.returncode == 1
     assert err.startswith("error: sqlite:///demo.db: the storage must be readable and writable; got: no such table")
     assert len(err.splitlines()) == 1

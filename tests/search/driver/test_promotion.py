@@ -334,7 +334,7 @@ def test_machines_that_joined_share_what_is_paused(write, start, request, server
     drivers = [start("launch", "demo.toml", "--storage", url, "--quiet")]
     drivers += [start("worker", "demo.toml", "--storage", url, "--quiet") for _ in range(2)]
     for driver in drivers:
-        _, err = driver.communicate(timeout=180)
+        _, err = driver.communicate()
         assert (driver.returncode, err) == (0, "")
     check_a_death(url)
 

@@ -82,7 +82,7 @@ def test_a_task_that_is_told_to_end_gives_back_its_trial(write, start, postgresq
     controller = next(iter(folder.glob("demo.jobs/*_submitted.pkl"))).name.partition("_")[0]
     (task,) = psutil.Process(int(controller)).children()
     task.send_signal(signal.SIGUSR2)
-    output, errors = submitting.communicate(timeout=120)
+    output, errors = submitting.communicate()
     assert (submitting.returncode, errors) == (0, ""), output
     log = next(iter(folder.glob("demo.jobs/*_log.out"))).read_text()
     assert "Interrupted: " in log

@@ -52,7 +52,7 @@ def test_a_launch_outlives_a_restart_of_the_server(server, launch, folder, asser
     said = driver.stderr.readline()
     assert "does not answer. Waiting for it, 30 minutes at most" in said
     server.start()
-    output, errors = driver.communicate(timeout=120)
+    output, errors = driver.communicate()
     assert (driver.returncode, "answers again" in errors) == (0, True)
     assert "Budget reached: 3/3 trials." in output
     assert states(url) == ["COMPLETE"] * 3
@@ -67,7 +67,7 @@ def test_waiting_ends_at_an_interrupt_and_nothing_is_lost(server, launch, search
     (folder / "gate").touch()
     driver.stderr.readline()
     driver.send_signal(signal.SIGINT)
-    _, errors = driver.communicate(timeout=120)
+    _, errors = driver.communicate()
     assert driver.returncode == 1
     assert errors.startswith("error: ")
     assert len(errors.splitlines()) == 1

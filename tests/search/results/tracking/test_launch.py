@@ -81,7 +81,7 @@ def test_machines_that_join_make_one_run_of_each_trial(start, search, write, pos
         time.sleep(0.1)
     os.killpg(first.pid, signal.SIGKILL)  # its workers and its sender too
     first.wait()
-    out, err = second.communicate(timeout=200)
+    out, err = second.communicate()
     assert second.returncode == 0, err
     assert "Nothing is left to start here" in out
     study = open_study(url, "demo")
@@ -186,7 +186,7 @@ def test_a_server_that_is_killed_in_the_middle(start, search, write, server):
         assert time.monotonic() < deadline
         time.sleep(0.2)
     server.kill()
-    out, err = launch.communicate(timeout=200)
+    out, err = launch.communicate()
     assert launch.returncode == 0, err
     assert "40/40" in out
     assert err.count("does not take trials now: ") == 1, "told once"
