@@ -86,7 +86,7 @@ def predict(
 ) -> NDArray[np.int64]:
     """Returns what a logistic regression on clean frozen features of the training images answers for the test images."""
     select_backend()
-    from tumorcls.model.program import ProgramCache
+    from tumorcls.model.program_cache import ProgramCache
     from tumorcls.training.features import Features
     from tumorcls.training.linear_probe import fit_head, head_config
 

@@ -15,10 +15,7 @@ from numpy.typing import NDArray
 from tumorcls.cache.arrays import Rows
 from tumorcls.config.train_config import ViewRecipe
 from tumorcls.data.dataset import ImageSet
-from tumorcls.model.program import TrainingProgram
-from tumorcls.model.program import _is_seed_state as is_seed_state
-from tumorcls.model.program import _predict as predict
-from tumorcls.model.program import _seed_state as seed_state
+from tumorcls.model.program import TrainingProgram, is_seed_state, predict, seed_state
 from tumorcls.noise.counter_rng import random_normal, random_uniform
 from tumorcls.training.features import Features
 

@@ -14,6 +14,7 @@ ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 NOT_MODULES = {"__init__", "__main__", "__pycache__"}
 MOST_AT_THE_TOP = 15
+MOST_LINES = 320
 
 
 def section(package):
@@ -70,3 +71,9 @@ def test_of_the_quick_tiers_processes_only_that_for_networks_imports_keras(reque
     if getattr(request.config, "workerinput", {}).get("networks") is not False:
         pytest.skip("only the quick tier, --dist each, has such processes")
     assert "keras" not in sys.modules
+
+
+@pytest.mark.parametrize("package", ["search", "tumorcls"])
+def test_no_module_is_long(package):
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / package).rglob("*.py")}
+    assert {path: length for path, length in lengths.items() if length > MOST_LINES} == {}

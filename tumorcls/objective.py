@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import optuna
 
 from tumorcls import DISCLAIMER, activity
 from tumorcls.cache.folder import cache_folder
@@ -21,7 +20,7 @@ from tumorcls.config.train_config import TrainConfig
 from tumorcls.config.variables import lasting
 from tumorcls.errors import ConfigError, TumorclsError
 from tumorcls.model.backend import select_backend
-from tumorcls.training.trial import KeepsArtifacts, KeepsCheckpoints, KnowsDirections, Trial
+from tumorcls.training.trial import KeepsArtifacts, KeepsCheckpoints, Trial, check_directions, report
 
 if TYPE_CHECKING:  # they import OpenCV and Keras
     from tumorcls.data.dataset import Fold, Part
@@ -168,7 +167,7 @@ class BrainTumourObjective:
         """
         params = dict(trial.params) or suggest(trial)
         config = TrainConfig.parse({**self._settings, **params}, where=f"trial {trial.number}")
-        _check_directions(trial, config)
+        check_directions(trial, config)
         if self._pauses:  # the schedule may be sampled
             _check_can_go_on(config, f"trial {trial.number}")
         seed = int(trial.user_attrs.get("seed", trial.number))
@@ -197,13 +196,13 @@ class BrainTumourObjective:
             score = config.score[0]
             activity.retitle(f"trial {trial.number}, {score} {epoch.scores[score]:.3f}")
             if len(runs) == 1:
-                _report(trial, config, epoch.scores, epoch.number, steps=config.epochs)
+                report(trial, config, epoch.scores, epoch.number, steps=config.epochs)
 
         fitted = []
         for number, run in enumerate(runs):
             fitted.append(self._trainer.fit(config, run.seed, on_epoch_end, fold=run.fold, checkpoints=checkpoints))
             if len(runs) > 1:
-                _report(trial, config, fitted[-1].scores, number, steps=len(runs))
+                report(trial, config, fitted[-1].scores, number, steps=len(runs))
         return fitted
 
     def _checkpoints_of(self, trial: Trial) -> "Checkpoints | None":
@@ -268,39 +267,12 @@ def _check_runs(repeats: int, folds: int) -> tuple[int, int]:
     return repeats, folds
 
 
-def _check_directions(trial: Trial, config: TrainConfig) -> None:
-    """Tells before the training what Optuna would tell after it; a trial that does not know its study passes."""
-    wanted = len(config.score)
-    if isinstance(trial, optuna.Trial):
-        wanted = len(trial.study.directions)
-    elif isinstance(trial, KnowsDirections):
-        wanted = trial.directions
-    if wanted != len(config.score):
-        raise ConfigError(
-            f"[objective]: score: must name one score for each of the study's {wanted} directions; "
-            f"got {', '.join(config.score)}. Change score, or directions in [study]."
-        )
-
-
 def _check_can_go_on(config: TrainConfig, where: str) -> None:
     if not config.can_go_on:
         raise ConfigError(
             f"{where}: schedule: a short run must be the beginning of a longer one where epochs is a fidelity; "
             f'got "{config.schedule}". Write schedule = "ema".'
         )
-
-
-def _report(trial: Trial, config: TrainConfig, scores: Mapping[str, float], step: int, *, steps: int) -> None:
-    """Reports a trial's first score, unless it has several: Optuna keeps no intermediate values then, and prunes nothing.
-
-    Raises:
-        optuna.TrialPruned: The pruner gave the trial up, and this was not its last step.
-    """
-    if len(config.score) > 1:
-        return
-    trial.report(scores[config.score[0]], step=step)
-    if step < steps - 1 and trial.should_prune():
-        raise optuna.TrialPruned
 
 
 _FEW_RUNS = 16

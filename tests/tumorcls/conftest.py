@@ -66,7 +66,7 @@ def untrained(make_config):
 @pytest.fixture(scope="session")
 def programs():
     """Returns the compiled programs of the session; one that is reset gives what a fresh one does, says `test_program.py`."""
-    from tumorcls.model.program import ProgramCache
+    from tumorcls.model.program_cache import ProgramCache
 
     return ProgramCache()
 

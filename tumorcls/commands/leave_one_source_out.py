@@ -54,7 +54,7 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
     select_backend()
     from tumorcls.commands._measured_images import with_all
     from tumorcls.evaluation.evaluate import evaluate_model
-    from tumorcls.model.program import ProgramCache
+    from tumorcls.model.program_cache import ProgramCache
     from tumorcls.model.saved_model import SavedModel
     from tumorcls.reports.evaluation_page import render_page
     from tumorcls.reports.links import write_page

@@ -4,9 +4,7 @@ Tracing and compiling EfficientNetB0 costs more than a short trial's arithmetic.
 dropout, noise, augmentation) is a variable of the program, and a new trial only resets its state.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,7 +15,7 @@ from numpy.typing import NDArray
 
 from tumorcls import activity
 from tumorcls.cache.arrays import Rows
-from tumorcls.config.train_config import NoiseName, OptimizerName, TrainableFrom, TrainConfig, ViewRecipe
+from tumorcls.config.train_config import OptimizerName, TrainConfig, ViewRecipe
 from tumorcls.model.backbone import (
     batch_norm_statistics,
     build_backbone,
@@ -49,40 +47,6 @@ _OPTIMIZERS: dict[OptimizerName, Callable[[], keras.optimizers.Optimizer]] = {
 }
 
 
-@dataclass(frozen=True)
-class ProgramKey:
-    """The fields of a config that are part of the compiled graph; configs that share them share a program."""
-
-    image_size: int
-    weights: str
-    trainable_from: TrainableFrom
-    batch_norm: str
-    optimizer: OptimizerName
-    noises: tuple[NoiseName, ...]
-    clean_share: float
-    classes: int
-    takes_activations: bool
-    mixed: bool
-    averaged: bool
-
-    @classmethod
-    def of(cls, config: TrainConfig) -> "ProgramKey":
-        """Returns the key of a config's program."""
-        return cls(
-            image_size=config.image_size,
-            weights=config.weights,
-            trainable_from=config.trainable_from,
-            batch_norm=config.batch_norm,
-            optimizer=config.optimizer,
-            noises=config.noises,
-            clean_share=config.clean_share,
-            classes=len(config.classes),
-            takes_activations=config.cached_views > 0,
-            mixed=_is_mixed(config),
-            averaged=config.schedule == "ema",
-        )
-
-
 class TrainingProgram:
     """A network, its optimizer and its compiled steps, and the state that they begin each trial with."""
 
@@ -107,7 +71,7 @@ class TrainingProgram:
         self._optimizer = _OPTIMIZERS[config.optimizer]()
         self._optimizer.build(self._model.trainable_variables)
         convolves = config.trainable_from != "head" or not self.takes_activations
-        halved = self._trained.layers if _is_mixed(config) else []
+        halved = self._trained.layers if is_mixed(config) else []
         averaged = [*self._model.trainable_variables, *batch_norm_statistics(self._trained)] if config.schedule == "ema" else []
         self._average = MovingAverage(averaged, self._optimizer.iterations)
         self._loop = make_loop(
@@ -139,7 +103,7 @@ class TrainingProgram:
         """
         children = iter(np.random.SeedSequence(seed).generate_state(2 + len(self._variables)).tolist())
         for variable, value in zip(self._variables, self._initial, strict=True):
-            variable.assign(_seed_state(next(children)) if _is_seed_state(variable) else value)
+            variable.assign(seed_state(next(children)) if is_seed_state(variable) else value)
         kernel = keras.initializers.GlorotUniform(seed=next(children) >> 1)(self._head.kernel.shape)
         self._head.kernel.assign(kernel)
         self._average.begin()
@@ -251,43 +215,18 @@ class TrainingProgram:
         """
         assert self.extractor is not None
         seeds = np.random.SeedSequence(seed).generate_state(2).tolist()
-        for variable in [v for v in [*self._augment.variables, *self._noise.variables] if _is_seed_state(v)]:
-            variable.assign(_seed_state(seeds.pop()))
-        return _predict(self.extractor, images)
+        for variable in [v for v in [*self._augment.variables, *self._noise.variables] if is_seed_state(v)]:
+            variable.assign(seed_state(seeds.pop()))
+        return predict(self.extractor, images)
 
     def frozen_activations(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Returns the frozen part's activations of images as they are."""
         assert self.frozen is not None
-        return _predict(self.frozen, images)
+        return predict(self.frozen, images)
 
     def classifier(self, dropout: float, temperature: float) -> keras.Model:
         """Returns the trained network as a plain Keras model from images to probabilities."""
         return build_classifier(self.backbone, self._head, dropout, temperature)
-
-
-class ProgramCache:
-    """Programs by their key; the least recently used one goes first, because each keeps its compiled code in memory."""
-
-    def __init__(self, capacity: int = 2) -> None:
-        """Makes an empty cache for `capacity` programs."""
-        self._capacity = capacity
-        self._programs: OrderedDict[ProgramKey, TrainingProgram] = OrderedDict()
-
-    def get(self, config: TrainConfig) -> TrainingProgram:
-        """Returns the program for a config's key, built where there is none.
-
-        Raises:
-            WeightsError: The weights cannot be had.
-        """
-        activity.finish_call()
-        key = ProgramKey.of(config)
-        if key not in self._programs:
-            activity.tell("building the network")
-            while len(self._programs) >= self._capacity:
-                self._programs.popitem(last=False)
-            self._programs[key] = TrainingProgram(config)
-        self._programs.move_to_end(key)
-        return self._programs[key]
 
 
 class _ViewExtractor(keras.Model):
@@ -302,7 +241,7 @@ class _ViewExtractor(keras.Model):
         return self.frozen(self.noise(augmented, training=True), training=False)
 
 
-def _predict(model: keras.Model, inputs: Rows) -> NDArray[np.float32]:
+def predict(model: keras.Model, inputs: Rows) -> NDArray[np.float32]:
     """Runs a frozen model over all rows; every batch has `PREDICT_BATCH` rows, so that there is one shape to compile.
 
     Not `model.predict`: on TensorFlow each call keeps its input arrays for ever.
@@ -320,16 +259,18 @@ def _predict_batch(model: keras.Model, batch: NDArray[Any]) -> NDArray[np.float3
     return np.asarray(model.predict_on_batch(batch))
 
 
-def _is_mixed(config: TrainConfig) -> bool:
+def is_mixed(config: TrainConfig) -> bool:
+    """Whether a config's training steps are made with rounded numbers, as it says or as the device gains by it."""
     if config.precision == "auto":
         return config.trainable_from != "head" and gains_by_bfloat16()
     return config.precision == "mixed"
 
 
-def _is_seed_state(variable: Any) -> bool:
+def is_seed_state(variable: Any) -> bool:
+    """Whether a variable is that of a `keras.random.SeedGenerator`."""
     return bool(variable.name == "seed_generator_state")
 
 
-def _seed_state(seed: int) -> NDArray[np.uint32]:
+def seed_state(seed: int) -> NDArray[np.uint32]:
     """Returns the state of a `keras.random.SeedGenerator` made with `seed`: the seed itself and a counter."""
     return np.array([seed, 0], dtype=np.uint32)

@@ -17,7 +17,8 @@ from tumorcls.data.prepare import PreparedData, prepare
 from tumorcls.model.calibration import MAX_ERROR, Calibration, calibrate
 from tumorcls.model.conformal import COVERAGE
 from tumorcls.model.pieces import Placed
-from tumorcls.model.program import ProgramCache, TrainingProgram
+from tumorcls.model.program import TrainingProgram
+from tumorcls.model.program_cache import ProgramCache
 from tumorcls.training.checkpoint import Checkpoints
 from tumorcls.training.device_cache import DeviceCache
 from tumorcls.training.features import Features

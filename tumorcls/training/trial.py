@@ -1,7 +1,13 @@
 """What the objective needs of a trial: that of Optuna has it, and those of `search` have more."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+
+import optuna
+
+from tumorcls.config.train_config import TrainConfig
+from tumorcls.errors import ConfigError
 
 
 class Trial(Protocol):
@@ -48,3 +54,34 @@ class KnowsDirections(Protocol):
     """A trial of `search`, which has no study but knows of its directions."""
 
     directions: int
+
+
+def check_directions(trial: Trial, config: TrainConfig) -> None:
+    """Tells before the training what Optuna would tell after it; a trial that does not know its study passes.
+
+    Raises:
+        ConfigError: There are more or fewer scores than the study has directions.
+    """
+    wanted = len(config.score)
+    if isinstance(trial, optuna.Trial):
+        wanted = len(trial.study.directions)
+    elif isinstance(trial, KnowsDirections):
+        wanted = trial.directions
+    if wanted != len(config.score):
+        raise ConfigError(
+            f"[objective]: score: must name one score for each of the study's {wanted} directions; "
+            f"got {', '.join(config.score)}. Change score, or directions in [study]."
+        )
+
+
+def report(trial: Trial, config: TrainConfig, scores: Mapping[str, float], step: int, *, steps: int) -> None:
+    """Reports a trial's first score, unless it has several: Optuna keeps no intermediate values then, and prunes nothing.
+
+    Raises:
+        optuna.TrialPruned: The pruner gave the trial up, and this was not its last step.
+    """
+    if len(config.score) > 1:
+        return
+    trial.report(scores[config.score[0]], step=step)
+    if step < steps - 1 and trial.should_prune():
+        raise optuna.TrialPruned

@@ -10,7 +10,8 @@ from tumorcls.config.train_config import TrainConfig
 from tumorcls.model import pieces
 from tumorcls.model.layers import VariableDropout
 from tumorcls.model.pieces import PREDICT_BATCH
-from tumorcls.model.program import ProgramCache, ProgramKey, TrainingProgram
+from tumorcls.model.program import TrainingProgram
+from tumorcls.model.program_cache import ProgramCache, ProgramKey
 
 ORDER = np.random.default_rng(1).permutation(20)
 
