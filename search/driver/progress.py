@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.driver.tell import Verdict
 from search.records.attributes import is_infeasible, is_result, is_warm
-from search.records.rungs import is_paused
+from search.records.rungs import is_paused, rungs_of
 from search.records.states import is_failed
 from search.records.values import value_names
 from search.text import clock, plain
@@ -53,7 +53,7 @@ class Progress:
         budget: COMPLETE and PRUNED trials wanted in total.
         directions: Of the study.
         complete: COMPLETE trials; likewise `pruned`, `failed` and `infeasible`, over all launches.
-        best: Number and value of the best trial; None before the first, and with several directions.
+        values: By number, the value of each trial that may be the best one; of one that climbs rungs, that of its last rung.
         paused: The numbers of the trials that wait for their promotion.
         finished_here: COMPLETE and PRUNED trials of this launch.
         running: The trial of each worker; likewise `starting`, of those that are not ready.
@@ -66,7 +66,7 @@ class Progress:
     pruned: int = 0
     failed: int = 0
     infeasible: int = 0
-    best: tuple[int, float] | None = None
+    values: dict[int, float] = field(default_factory=dict)
     paused: set[int] = field(default_factory=set)
     finished_here: int = 0
     started: float = field(default_factory=time.monotonic)
@@ -83,8 +83,7 @@ class Progress:
     def update(self, trials: Sequence[FrozenTrial]) -> None:
         """Counts trials as they are in the storage."""
         for trial in trials:
-            if is_result(trial):
-                self._consider(trial.number, tuple(trial.values))
+            self._consider(trial.number, tuple(trial.values) if is_result(trial) else _last_rung(trial))
             if is_warm(trial):
                 continue
             (self.paused.add if is_paused(trial) else self.paused.discard)(trial.number)
@@ -95,17 +94,24 @@ class Progress:
 
     def add(self, verdict: Verdict) -> None:
         """Counts a finished trial."""
-        if verdict.state == "complete":
-            self.complete += 1
-            self._consider(verdict.number, verdict.values)
+        if verdict.state not in ("interrupted", "lost"):
+            self._consider(verdict.number, verdict.values if verdict.state in ("complete", "paused") else ())
         if verdict.state == "paused":
             self.paused.add(verdict.number)
-            self._consider(verdict.number, verdict.values)
             return
+        self.complete += verdict.state == "complete"
         self.pruned += verdict.state == "pruned"
         self.infeasible += verdict.state == "infeasible"
         self.failed += verdict.state in ("failed", "retry")
         self.finished_here += verdict.counts
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """Number and value of the best trial, the first of equals; None before the first, and with several directions."""
+        if not self.values:
+            return None
+        choose = max if self.directions[0] is StudyDirection.MAXIMIZE else min
+        return choose(self.values.items(), key=lambda item: item[1])
 
     @property
     def finished(self) -> int:
@@ -138,8 +144,14 @@ class Progress:
         return " · ".join(parts)
 
     def _consider(self, number: int, values: tuple[float, ...]) -> None:
-        if len(self.directions) > 1:
-            return
-        sign = 1 if self.directions[0] is StudyDirection.MAXIMIZE else -1
-        if self.best is None or sign * values[0] > sign * self.best[1]:
-            self.best = (number, values[0])
+        """Takes down a trial's value, which may be worse than at its rung before, or that it has none any more."""
+        if len(values) == 1:
+            self.values[number] = values[0]
+        else:
+            self.values.pop(number, None)
+
+
+def _last_rung(trial: FrozenTrial) -> tuple[float, ...]:
+    """Returns the value at the last rung of a trial that may go on."""
+    rungs = {} if trial.state.is_finished() else rungs_of(trial)
+    return (list(rungs.values())[-1].value,) if rungs else ()

@@ -12,6 +12,7 @@ from search.driver.progress import Progress, Running, Starting
 from search.driver.tell import Verdict
 from search.driver.views import LineView, LiveView, ProgressView, make_view
 from search.records.attributes import FAILURE_KEY
+from search.records.rungs import RUNGS_KEY, Rung, as_attr
 from search.records.states import DRIVER_DIED, INTERRUPTED, LAUNCH_ENDED, state_name
 from search.text import clock
 from tests.search.conftest import Clock
@@ -40,6 +41,20 @@ def test_a_board_starts_from_the_storage_and_counts_on(progress):
     assert progress.summary().startswith(
         "4/4 trials · best value 1 (trial 2) · 00:00 elapsed · 00:00 left · 1 pruned · 1 failed"
     )
+
+
+def test_the_best_of_trials_that_climb_rungs_is_what_they_have_now(progress):
+    progress.add(Verdict(2, "paused", (1.0,)))
+    progress.add(Verdict(3, "paused", (1.5,)))
+    assert progress.best == (2, 1.0)
+    progress.add(Verdict(2, "complete", (2.0,)))
+    assert progress.best == (3, 1.5), "on more epochs it did worse"
+    study = optuna.create_study(direction="minimize")
+    for state in (optuna.trial.TrialState.WAITING, optuna.trial.TrialState.PRUNED):
+        study.add_trial(optuna.trial.create_trial(state=state, system_attrs={RUNGS_KEY: as_attr({2: Rung(1.5, 1.0)})}))
+    assert Progress.of(study, budget=4).best == (0, 1.5), "what was pruned there is no result"
+    progress.add(Verdict(3, "failed", reason="no room"))
+    assert progress.best == (2, 2.0)
 
 
 def test_the_view_fits_the_console(progress):
