@@ -35,7 +35,8 @@ class HeldOut:
 
     def predict(self, fitted: Fitted, condition: Condition) -> NDArray[np.int64]:
         """Returns the class index that a model gives each image under a condition."""
-        classes: NDArray[np.int64] = fitted.program.predict_logits(self.inputs(fitted.program, condition)).argmax(axis=1)
+        logits = fitted.logits(lambda program: program.predict_logits(self.inputs(program, condition)))
+        classes: NDArray[np.int64] = logits.argmax(axis=1)
         return classes
 
     def inputs(self, program: TrainingProgram, condition: Condition, *, mirrored: bool = False) -> Rows:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.option("--config", "config_file", type=click.Path(path_type=Path), required=True, help="File from `search export`.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("model.keras"), show_default=True)
 @click.option("--final", is_flag=True, help="Train once more on training and validation images together, and save that model.")
+@click.option("--keep-members", is_flag=True, help="Save all members, to answer together, rather than one average of them.")
 @click.option(
     "--max-error",
     type=click.FloatRange(0, 1),
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
     help="Share of the sets of classes, which predict and serve show, that are to hold the true class.",
 )
 @click.option("--seed", type=int, help="Seed of the run. Default: that of the exported trial, else 0.")
-def command(config_file: Path, output: Path, final: bool, max_error: float, coverage: float, seed: int | None) -> None:
+def command(
+    config_file: Path, output: Path, final: bool, keep_members: bool, max_error: float, coverage: float, seed: int | None
+) -> None:
     """Train a model from exactly what a config file says, and save it with its label order inside.
 
     With the trial's own seed this is the trial over again; its scores, if the file names them, should come back. Its validation
@@ -42,7 +45,8 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, cove
     over. They also choose how unlike the training images a picture may be before the answer is "no brain MRI slice".
 
     A file with members, from `search export --ensemble`, is trained member by member. Then the weights of those are averaged
-    that make the average better on validation images.
+    that make the average better on validation images. With --keep-members the model holds those whose answers are better
+    together, and answers with the mean of their logits: slower by what they do not share.
     """
     from tumorcls.cache.folder import cache_folder
     from tumorcls.config.file import check_seed, read_config
@@ -58,13 +62,15 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, cove
         chosen_seed = check_seed(seed, "--seed")
     if file.members and seed is not None:
         raise ConfigError(f"--seed: a file with members has the seed of each; got {seed}. Leave it out.")
+    if keep_members and not file.members:
+        raise ConfigError(f"{config_file}: --keep-members: needs members; got none. Export with `search export --ensemble`.")
     select_backend()
     from tumorcls.config.variables import written_parts
     from tumorcls.model.model_file import check_exported
     from tumorcls.model.saved_model import SavedModel, check_target
+    from tumorcls.training.ensemble import Ensemble, check_keeps, fit_ensemble, fit_final
     from tumorcls.training.fit_gate import fit_gate_of
     from tumorcls.training.measured_with import describe_change
-    from tumorcls.training.soup import cook, cook_final
     from tumorcls.training.trainer import Trainer
     from tumorcls.training.validation import Epoch, describe_scores
 
@@ -80,16 +86,25 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, cove
     def on_epoch_end(epoch: Epoch) -> None:
         click.echo(f"epoch {epoch.number + 1}/{config.epochs}  loss {epoch.loss:.3f}  {describe_scores(epoch.scores)}")
 
-    soup = cook(trainer, file.members, click.echo) if file.members else None
-    if soup is not None:
-        click.echo(soup.describe())
-    fitted = trainer.fit(config, chosen_seed, on_epoch_end) if soup is None else soup.fitted
+    ensemble: Ensemble | None = None
+    if file.members:
+        keeps = keep_members and config.trainable_from != "head"
+        if keeps:
+            check_keeps(trainer.programs.get(config).backbone, config.trainable_from, len(file.members))
+        elif keep_members:
+            click.echo("Where the head alone is trained, the average of the members' weights answers as all of them together.")
+        ensemble = fit_ensemble(trainer, config, file.members, click.echo, keep=keeps)
+        click.echo(ensemble.describe())
+    fitted = trainer.fit(config, chosen_seed, on_epoch_end) if ensemble is None else ensemble.fitted
     calibration = trainer.calibrate(fitted, max_error, coverage)
     click.echo(_describe(calibration))
     scores = dict(fitted.scores)
     if final:
         click.echo("Once more, on training and validation images.")
-        fitted = trainer.fit(config, chosen_seed, on_epoch_end, final=True) if soup is None else cook_final(trainer, soup)
+        if ensemble is None:
+            fitted = trainer.fit(config, chosen_seed, on_epoch_end, final=True)
+        else:
+            fitted = fit_final(trainer, ensemble)
     parts: tuple[Part, ...] = ("train", "validation")
     provenance = {
         "exported": file.provenance,
@@ -100,12 +115,13 @@ def command(config_file: Path, output: Path, final: bool, max_error: float, cove
         "validation": scores,
         **{f"{part}_images": trainer.images(part, config.image_size).class_counts() for part in parts},
         "trained_on": "training and validation images" if final else "training images",
-        **({"averaged": ", ".join(f"{member.name} x {count}" for member, count in soup.counts)} if soup is not None else {}),
+        **(ensemble.provenance if ensemble is not None else {}),
         **package_versions(),
     }
     network = fitted.classifier(calibration.temperature)
     gate = fit_gate_of(network, config, *(trainer.images(part, config.image_size) for part in parts))
-    SavedModel(network, config.classes, config, provenance, calibration, written_parts(file.written), gate).save(output)
+    written, members = written_parts(file.written), max(1, len(fitted.members))
+    SavedModel(network, config.classes, config, provenance, calibration, written, gate, members).save(output)
     click.echo(f"Saved {shown(output)}. Next: tumorcls evaluate {shown(output)}\n{DISCLAIMER}")
 
 

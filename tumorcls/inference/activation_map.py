@@ -19,7 +19,7 @@ from tumorcls.errors import ModelError
 from tumorcls.model.calibration import check_probabilities, softmax
 from tumorcls.model.gate import gate_features
 
-_LAST_CONVOLUTION, _DENSE = "top_activation", "logits"
+_POOLING, _DENSE = "avg_pool", "logits"
 _OPACITY = 0.45  # of the warmest colour
 
 
@@ -42,7 +42,7 @@ class Explainer:
     """Answers and class activation maps in one pass through a saved network."""
 
     def __init__(self, network: keras.Model, *, mirror_average: bool = False) -> None:
-        """Finds the network's last convolution.
+        """Finds the features that the network pools: those of its last convolution, or of all its members'.
 
         Args:
             network: Of a saved model.
@@ -52,7 +52,7 @@ class Explainer:
             ModelError: The network has another structure than those that `tumorcls train` saves.
         """
         try:
-            features, looked_at = network.get_layer(_LAST_CONVOLUTION).output, gate_features(network)
+            features, looked_at = network.get_layer(_POOLING).input, gate_features(network)
             self._kernel = np.asarray(keras.ops.convert_to_numpy(network.get_layer(_DENSE).kernel))
         except ValueError as error:
             raise ModelError(f"model: must have the layers of tumorcls; {error} Train it again.") from None

@@ -25,6 +25,7 @@ from tumorcls.data.hdf5 import UNREADABLE, Limits, open_hdf5
 from tumorcls.errors import ConfigError, DataError, ModelError, one_line, reason
 from tumorcls.files import read_whole
 from tumorcls.model.calibration import Calibration
+from tumorcls.model.ensemble import most_members
 from tumorcls.model.gate import FEATURES, Gate, GateLimit
 from tumorcls.model.weights import stored_names
 
@@ -37,19 +38,24 @@ GATE = "tumorcls.gate"
 FORMAT = 1
 
 _WEIGHTS = "model.weights.h5"
+_MOST_BYTES = 2**27
+MOST_WEIGHTS = _MOST_BYTES - 2**23
+"""Bytes of all numbers of a network that such a file can hold: seven whole networks, or 25 that are the same up to block 7."""
+
 _MEMBERS = {
     "metadata.json": 2**16,
     "config.json": 2**23,
-    _WEIGHTS: 2**26,
+    _WEIGHTS: _MOST_BYTES,
     CARD: 2**18,
     GATE: 2**21,
 }  # and the most bytes of each
-_MAX_BYTES = 2**27  # of the file
-_ARRAYS = Limits(total_bytes=2**26, objects=5000)
+_MAX_BYTES = _MOST_BYTES + 2**24  # of the file
+_ARRAYS = Limits(total_bytes=_MOST_BYTES, objects=20_000)
 _END = 22  # bytes of a zip archive's last record, which says how long its list of members is
 _MAX_LIST = 2**13
 
 _Text = Annotated[str, Field(max_length=500)]
+_Members = Annotated[str, Field(max_length=2000)]  # what runs, and how often each
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{1,64}$")]
 _Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -67,7 +73,8 @@ class Provenance(BaseModel):
     validation: dict[_Text, float | None] = Field(default={}, max_length=100)
     train_images: dict[_Text, int] = Field(default={}, max_length=100)
     validation_images: dict[_Text, int] = Field(default={}, max_length=100)
-    averaged: Annotated[str, Field(max_length=2000)] = ""  # what runs, and how often each
+    averaged: _Members = ""
+    held: _Members = ""
     trained_on: Literal["training images", "training and validation images"] = "training images"
 
 
@@ -80,6 +87,7 @@ class _Card(BaseModel):
     provenance: Provenance
     calibration: Calibration
     gate: GateLimit | None = None
+    members: Annotated[int, Field(ge=1)] = 1
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,7 @@ class Card:
         calibration: How sure it may say it is.
         written: Those values of the config that name an environment variable, as the config's file has them.
         gate: What decides of the model's gate; None where it has none.
+        members: How many the network holds; see `check_members`.
     """
 
     classes: tuple[str, ...]
@@ -101,6 +110,7 @@ class Card:
     calibration: Calibration
     written: Mapping[str, Any] = field(default_factory=dict)
     gate: GateLimit | None = None
+    members: int = 1
 
     def to_json(self) -> str:
         """Returns the card as text; see `parse`. Numbers that are not finite become null, dates text."""
@@ -114,6 +124,7 @@ class Card:
             "provenance": dict(self.provenance),
             "calibration": self.calibration,
             "gate": self.gate,
+            "members": self.members,
         }
         return _PLAIN.dump_json(values, indent=1).decode()
 
@@ -134,7 +145,7 @@ class Card:
         if tuple(card.classes) != config.classes:
             raise _refused(where, f"classes: must be {', '.join(config.classes)}; got {', '.join(card.classes)}")
         provenance = card.provenance.model_dump(exclude_unset=True)
-        return cls(config.classes, config, provenance, card.calibration, written_parts(card.config), card.gate)
+        return cls(config.classes, config, provenance, card.calibration, written_parts(card.config), card.gate, card.members)
 
 
 _PLAIN = TypeAdapter(dict[str, Any], config=ConfigDict(ser_json_inf_nan="null"))
@@ -189,6 +200,23 @@ def _gate(space: bytes | None, limit: GateLimit | None, where: str) -> Gate | No
     if not np.isfinite(numbers).all() or not (numbers[1] > 0).all():
         raise _refused(where, f"{GATE} must hold finite numbers, and divide by none that is not above 0")
     return Gate(numbers, limit)
+
+
+def check_members(card: Card, network: keras.Model, content: bytes, where: str) -> None:
+    """Refuses a card with more members than the file of its weights can hold, before they are built.
+
+    Args:
+        card: Of the model.
+        network: Of one member.
+        content: The file of weights.
+        where: The model's file, for the message of an error.
+
+    Raises:
+        ModelError: There are more.
+    """
+    most = most_members(network, card.config.trainable_from, len(content))
+    if card.members > most:
+        raise _refused(where, f"members must be at most {most}, for which there are weights; got {card.members}")
 
 
 def load_weights(network: keras.Model, content: bytes, where: str) -> None:

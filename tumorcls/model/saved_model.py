@@ -18,8 +18,9 @@ from tumorcls.errors import DataError
 from tumorcls.files import check_writable, is_special, write_whole
 from tumorcls.model.backbone import build_network, logits_of, weights_sha256
 from tumorcls.model.calibration import Calibration, check_probabilities, softmax
+from tumorcls.model.ensemble import build_ensemble
 from tumorcls.model.gate import Gate
-from tumorcls.model.model_file import CARD, GATE, Card, load_weights, read_model_file
+from tumorcls.model.model_file import CARD, GATE, Card, check_members, load_weights, read_model_file
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class SavedModel:
         calibration: How sure it may say it is; its temperature is already in the network's last weights.
         written: Those values of the config that name an environment variable, as its file has them: they are what is kept.
         gate: What says that an image is no slice; None where the model was trained without.
+        members: How many the network holds, see `tumorcls.model.ensemble`.
     """
 
     network: keras.Model
@@ -44,6 +46,7 @@ class SavedModel:
     calibration: Calibration
     written: Mapping[str, Any] = field(default_factory=dict)
     gate: Gate | None = None
+    members: int = 1
 
     @property
     def sha256(self) -> str:
@@ -77,7 +80,7 @@ class SavedModel:
         """
         check_target(path)
         limit = None if self.gate is None else self.gate.limit
-        card = Card(self.classes, self.config, self.provenance, self.calibration, self.written, limit).to_json()
+        card = Card(self.classes, self.config, self.provenance, self.calibration, self.written, limit, self.members).to_json()
         Card.parse(card, str(path))  # what could not be opened again is not written
         content = io.BytesIO()  # a network of some megabytes; Keras itself would write to its place bit by bit
         save_model(self.network, content)
@@ -107,5 +110,8 @@ def load_model(path: Path) -> SavedModel:
     """
     card, weights, gate = read_model_file(path)
     network = build_network(card.config.image_size, len(card.classes), imagenet=card.config.weights == "imagenet")
+    check_members(card, network, weights, str(path))
+    if card.members > 1:
+        network = build_ensemble(network, card.config.trainable_from, card.members)
     load_weights(network, weights, str(path))
     return SavedModel(network, **{**vars(card), "gate": gate})

@@ -69,6 +69,7 @@ _TRAINING = (
     "dropout",
     *("label_smoothing", *VIEW_FIELDS, "views", "mirror_average"),
 )
+_MEMBERS = {"averaged": "Averaged weights of", "held": "Mean of the logits of"}
 _PACKAGES = ("tumorcls", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy")
 
 
@@ -105,7 +106,7 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
         identity=[
             ("Weights", _cell(model.sha256)),
             *hashes,
-            *((("Averaged weights of", _cell(provenance["averaged"])),) if "averaged" in provenance else ()),
+            *((name, _cell(provenance[key])) for key, name in _MEMBERS.items() if key in provenance),
             *((f"Made with {package}", version) for package, version in provenance.items() if package in _PACKAGES),
         ],
         exported=[(words(key), _value(value)) for key, value in exported.items() if not isinstance(value, Mapping | list)]

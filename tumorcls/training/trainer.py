@@ -1,13 +1,15 @@
 """One training run: `Trainer.fit` takes a config and a seed, and reports each epoch."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from tumorcls import activity
 from tumorcls.cache.arrays import ArrayCache, Rows
@@ -16,6 +18,7 @@ from tumorcls.data.dataset import Fold, ImageSet, Part, k_folds, load_part
 from tumorcls.data.prepare import PreparedData, prepare
 from tumorcls.model.calibration import MAX_ERROR, Calibration, calibrate
 from tumorcls.model.conformal import COVERAGE
+from tumorcls.model.ensemble import join
 from tumorcls.model.pieces import Placed
 from tumorcls.model.program import TrainingProgram
 from tumorcls.model.program_cache import ProgramCache
@@ -23,7 +26,10 @@ from tumorcls.training.checkpoint import Checkpoints
 from tumorcls.training.device_cache import DeviceCache
 from tumorcls.training.features import Features
 from tumorcls.training.measured_with import fingerprint
-from tumorcls.training.validation import Epoch, Measured, Validation
+from tumorcls.training.validation import Epoch, Logits, Measured, Validation
+
+Weights = Sequence[NDArray[Any]]
+"""What a program predicts with, see `TrainingProgram.weights`."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class Fitted:
         epochs: All of them, those of a checkpoint too.
         seconds: Where the time went.
         validation: What it was measured on; None in a final run.
+        members: Where several weights answer together, or others than the program's: these, and how often each counts.
     """
 
     program: TrainingProgram
@@ -52,6 +59,7 @@ class Fitted:
     epochs: tuple[Epoch, ...]
     seconds: Seconds
     validation: ImageSet | None
+    members: tuple[tuple[Weights, int], ...] = ()
 
     @property
     def last(self) -> Epoch:
@@ -66,7 +74,23 @@ class Fitted:
 
     def classifier(self, temperature: float = 1.0) -> keras.Model:
         """Returns the trained network as a plain Keras model from images in [0, 255] to calibrated probabilities."""
-        return self.program.classifier(self.config.dropout, temperature)
+        networks = (program.classifier(self.config.dropout, temperature) for program in self._programs())
+        if len(self.members) < 2:
+            return next(networks)
+        return join(networks, [count for _, count in self.members], self.config.trainable_from)
+
+    def logits(self, logits_of: Callable[[TrainingProgram], Logits]) -> Logits:
+        """Returns the mean of what `logits_of` gives for each member, each as often as it counts."""
+        counts = [count for _, count in self.members] or None
+        return np.average([logits_of(program) for program in self._programs()], axis=0, weights=counts).astype(np.float32)
+
+    def _programs(self) -> Iterator[TrainingProgram]:
+        """Yields the program with the weights of each member in turn."""
+        for weights, _ in self.members:
+            self.program.set_weights(weights)
+            yield self.program
+        if not self.members:
+            yield self.program
 
 
 @dataclass
@@ -183,14 +207,20 @@ class Trainer:
         seconds = Seconds(training, validating, perf_counter() - started)
         return Fitted(program, config, tuple(epochs), seconds, validation.images if validation else None)
 
-    def measure(self, fitted: Fitted) -> Measured:
-        """Returns how well the weights that a run's program has now do, on what that run was measured on at its end."""
-        return self._validation(fitted.config).measure(fitted.program, fitted.config, final=True)
+    def logits(self, fitted: Fitted) -> Logits:
+        """Returns a run's logits, not a final one's, for what it was measured on at its end; see `measured`."""
+        validation = self._validation(fitted.config)
+        return fitted.logits(lambda program: validation.logits(program, fitted.config, final=True))
+
+    def measured(self, logits: Logits, config: TrainConfig) -> Measured:
+        """Returns how well such logits do."""
+        return self._validation(config).measured(logits, config, final=True)
 
     def calibrate(self, fitted: Fitted, max_error: float = MAX_ERROR, coverage: float = COVERAGE) -> Calibration:
         """Chooses temperature, threshold and sets of a run just fitted (not a final one) on clean validation images."""
         validation = self._validation(fitted.config)
-        return calibrate(validation.clean_logits(fitted.program, fitted.config), validation.images.labels, max_error, coverage)
+        logits = fitted.logits(lambda program: validation.clean_logits(program, fitted.config))
+        return calibrate(logits, validation.images.labels, max_error, coverage)
 
     def _inputs(self, program: TrainingProgram, config: TrainConfig, train: ImageSet, epoch: int) -> Rows | Placed:
         """Returns what an epoch trains on, from the device's memory where there is room for it."""

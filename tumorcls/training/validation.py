@@ -22,6 +22,9 @@ from tumorcls.training.features import Features
 _Curves = Mapping[NoiseName, tuple[float, ...]]
 _Conditions = tuple[tuple[NoiseName, int], ...]
 
+Logits = NDArray[np.float32]
+"""(n, classes)."""
+
 EPOCH_SEVERITIES = (3,)
 """Severities of the scores of an epoch; all five make the final ones."""
 
@@ -72,12 +75,18 @@ class Validation:
                 otherwise on half of it at `EPOCH_SEVERITIES` alone. Each image is measured many times there, and that must not
                 outweigh the training.
         """
+        return self.measured(self.logits(program, config, final=final), config, final=final)
+
+    def logits(self, program: TrainingProgram, config: TrainConfig, *, final: bool) -> Logits:
+        """Returns a program's logits (n, classes) for all that `measure` looks at; see there."""
+        return self._logits(program, config, *self._noisy(config, final))
+
+    def measured(self, logits: Logits, config: TrainConfig, *, final: bool) -> Measured:
+        """Returns what such logits, whoever gives them, are worth; see `measure`."""
         labels, classes = self.images.labels, len(self.images.classes)
         severities = SEVERITY_LEVELS if final else EPOCH_SEVERITIES
-        conditions = tuple((noise, severity) for noise in config.measured_noises for severity in severities)
-        half = stratified_subset(labels, math.ceil(config.noisy_images / 2))
-        chosen = stratified_subset(labels, config.noisy_images) if final else half  # `half` is a part of the whole subset
-        logits = self._logits(program, config, conditions, chosen)
+        conditions, chosen = self._noisy(config, final)
+        half = self._half(config)
         clean_logits, noisy_logits = logits[: len(labels)], logits[len(labels) :].reshape(len(conditions), len(chosen), classes)
         clean = confusion_matrix(labels, clean_logits.argmax(axis=1), classes)
         predicted = dict(zip(conditions, noisy_logits.argmax(axis=2), strict=True))
@@ -98,6 +107,15 @@ class Validation:
             mistakes=self._most_confident_mistakes(clean_logits) if final else (),
             final_scores=_scores(clean, everything) if final else None,
         )
+
+    def _noisy(self, config: TrainConfig, final: bool) -> tuple[_Conditions, NDArray[np.int64]]:
+        severities = SEVERITY_LEVELS if final else EPOCH_SEVERITIES
+        chosen = stratified_subset(self.images.labels, config.noisy_images) if final else self._half(config)
+        return tuple((noise, severity) for noise in config.measured_noises for severity in severities), chosen
+
+    def _half(self, config: TrainConfig) -> NDArray[np.int64]:
+        """A part of the whole subset."""
+        return stratified_subset(self.images.labels, math.ceil(config.noisy_images / 2))
 
     def clean_logits(self, program: TrainingProgram, config: TrainConfig) -> NDArray[np.float32]:
         """Returns logits (n, classes) for the images as they are, averaged with their mirror images' if the config says so."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import zipfile
 
@@ -24,6 +25,7 @@ from tumorcls.model import saved_model
 from tumorcls.model.saved_model import load_model
 from tumorcls.noise.unseen import UNSEEN
 from tumorcls.objective import BrainTumourObjective
+from tumorcls.training import ensemble
 from tumorcls.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("shared_programs")
@@ -81,6 +83,40 @@ def test_a_file_with_members_becomes_one_model(workplace, make_config, monkeypat
     assert "member 2/2, trial 8: robust_f1 " in out
     assert "The averaged weights of trial " in out or "No average is better on validation images than trial " in out
     assert "trial " in load_model(tmp_path / "model.keras").provenance["averaged"]
+
+
+@pytest.mark.slow  # compiles the last block
+def test_a_file_with_members_becomes_one_model_that_holds_them(workplace, make_config, monkeypatch, tmp_path):
+    monkeypatch.setenv("TUMORCLS_CACHE", str(workplace[0] / "cache"))
+    changed = {"trainable_from": "block7", "epochs": 1, "views": 1}
+    configs = [make_config(**changed, learning_rate=rate).model_dump(mode="json") for rate in (0.01, 0.003)]
+    file = write_members(tmp_path / "best.toml", *configs)
+    monkeypatch.setattr(ensemble, "choose_greedily", lambda _, score_of: (score_of((0, 0, 1)), (0, 0, 1))[1])
+    out = run(train.command, "--config", file, "-o", tmp_path / "model.keras", "--keep-members", "--final").output
+    assert "The mean of the logits of trial " in out
+    model = load_model(tmp_path / "model.keras")
+    assert model.members == 2
+    assert re.fullmatch(r"trial [78] x 2, trial [78] x 1", model.provenance["held"])
+    cv2.imwrite(str(tmp_path / "new.png"), blob(900))
+    assert run(predict.command, tmp_path / "new.png", "--model", tmp_path / "model.keras").exit_code == 0
+
+
+def test_members_are_kept_only_where_there_are_some_to_keep(workplace, make_config, monkeypatch, tmp_path):
+    def asked(*_, keep):
+        raise ConfigError(f"asked to keep: {keep}")
+
+    monkeypatch.setattr(ensemble, "fit_ensemble", asked)
+    monkeypatch.setenv("TUMORCLS_CACHE", str(workplace[0] / "cache"))
+    config = make_config().model_dump(mode="json")
+    (tmp_path / "one.toml").write_text(tomli_w.dumps({"config": config}))
+    with pytest.raises(ConfigError, match=r"one\.toml: --keep-members: needs members; got none\. Export with `search export "):
+        run(train.command, "--config", tmp_path / "one.toml", "--keep-members")
+    arguments = ["--config", str(write_members(tmp_path / "best.toml", config, config)), "--keep-members"]
+    done = CliRunner().invoke(train.command, arguments)
+    assert (
+        "Where the head alone is trained, the average of the members' weights answers as all of them together." in done.output
+    )
+    assert str(done.exception) == "asked to keep: False"
 
 
 def test_a_model_of_as_many_members_as_there_may_be_can_be_saved(untrained, tmp_path):
