@@ -404,7 +404,7 @@ def array_instead(file, secret):
 
 
 def crowd(file, secret):
-    for number in range(6000):
+    for number in range(12_000):
         file.create_group(f"more/{number}")
 
 
@@ -446,7 +446,7 @@ CONTENTS = {
     "a virtual array": virtual,
     "terabytes that are not there": unallocated,
     "a circle of groups": cycle,
-    "6,000 groups": crowd,
+    "12,000 groups": crowd,
     "200 groups inside one another": deep,
 }
 

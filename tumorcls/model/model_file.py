@@ -50,7 +50,7 @@ _MEMBERS = {
     GATE: 2**21,
 }  # and the most bytes of each
 _MAX_BYTES = _MOST_BYTES + 2**24  # of the file
-_ARRAYS = Limits(total_bytes=_MOST_BYTES, objects=20_000)
+_ARRAYS = Limits(total_bytes=_MOST_BYTES, objects=10_000)
 _END = 22  # bytes of a zip archive's last record, which says how long its list of members is
 _MAX_LIST = 2**13
 
