@@ -1,7 +1,7 @@
 """What are the best trials of a study worth together? `search export --ensemble K` against the best of them, on test images.
 
     python -m benchmarks.soup | tee benchmarks/results/soup_head.txt
-    python -m benchmarks.soup --trainable-from block7 --studies 3 --trials 10 --members 5
+    python -m benchmarks.soup --trainable-from block7 --studies 3 --trials 10 --members 5 --image-size 64
 
 Studies on SARTAJ (in the folder TUMORCLS_DATA), each with a seed of its own and the sampler and pruner that a study file has
 where it names none. Of each, the best trials are trained again with their own seeds, once, and those are chosen that are better
