@@ -35,6 +35,8 @@ def network(untrained):
     """A network whose weights the tests of this module may change."""
     copy = keras.models.clone_model(untrained.network)
     copy.set_weights(untrained.network.get_weights())
+    logits = copy.get_layer("logits")
+    logits.set_weights([value / 500 for value in logits.get_weights()])  # so that no probability is all but 0 or 1
     for layer in copy.layers:
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
@@ -92,8 +94,9 @@ def answers(loaded, pictures):
 
 def test_it_answers_with_the_mean_of_its_members_logits(joined, pictures):
     model, ((first, _), (second, _)) = joined
-    assert np.abs(first[0] - second[0]).max() > 0.01, "they differ"
+    assert np.abs(first[0] - second[0]).max() > 0.1, "they differ"
     logits, probabilities, *_ = outputs(model.network, pictures)
+    assert probabilities.max() < 0.999
     mean = (first[0] + 2 * second[0]) / 3
     np.testing.assert_allclose(logits, mean, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(probabilities, softmax(mean), atol=1e-5)
@@ -113,14 +116,14 @@ def test_keras_alone_opens_it(saved, answers, pictures):
 
 def test_a_map_is_the_sum_of_the_members_maps(loaded, joined, answers, pictures):
     explained = Explainer(loaded.network).explain(pictures)
-    np.testing.assert_allclose(explained.probabilities, answers[1], atol=1e-5)
+    np.testing.assert_allclose(explained.probabilities, answers[1], atol=2e-2)  # compiled, and not
     likeliest = explained.probabilities.argmax(axis=1)
     maps = sum(
         count / 3 * np.einsum("nhwc,cn->nhw", pooled, kernel[:, likeliest])
         for count, ((*_, pooled, _), kernel) in zip(COUNTS, joined[1], strict=True)
     ).clip(0)
     peaks = maps.max(axis=(1, 2), keepdims=True)
-    np.testing.assert_allclose(explained.maps, maps / np.where(peaks > 0, peaks, 1), atol=1e-4)
+    np.testing.assert_allclose(explained.maps, maps / np.where(peaks > 0, peaks, 1), atol=2e-2)
 
 
 def test_what_members_share_is_there_once_and_the_gate_looks_at_it(loaded, joined, answers):
