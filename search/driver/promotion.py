@@ -4,18 +4,16 @@ The first trial climbs to the top at once: what it gains from rung to rung is wh
 halving without waiting (ASHA: Li et al., MLSys 2020): of the trials that have reached a rung, the best half may go on. Among
 those, and a new config, the one is taken that promises the largest expected improvement on the best value so far for each unit
 of the fidelity, or for each second where time is to count, wherever on its way up it would get there; what a rung gains is
-learned from the trials that went on. For the others a next higher rung opens only while the two below it disagree beyond noise
-on who is best, or while going on gains more than noise (the first is PASHA: Bohdal et al., ICLR 2023).
+learned from the trials that went on. So a rung where nothing is gained is reached by few.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations, islice, pairwise
+from itertools import islice, pairwise
 from statistics import NormalDist, median
 
-import numpy as np
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -23,10 +21,7 @@ from search.records.attributes import is_infeasible, is_warm
 from search.records.rungs import Rung, is_paused, rungs_of
 from search.study_file.fidelity import REDUCTION, Fidelity
 
-_FIRST_OPEN = 2  # rungs
 _RECENT = 30  # new configs, from whose first values that of the next one is guessed
-_COMPARED = 10  # of the best at a rung
-_NOISE_QUANTILE = 0.9
 _SHORTEST_S = 1e-3  # a leg, where time counts
 
 
@@ -53,7 +48,6 @@ class Board:
         fidelity: Of the study.
         scores: By rung, the score of each trial that has reached it, by number.
         paused: The trials that wait for their promotion, by number.
-        curves: The reports of each trial, by number and step, as scores.
         complete: The best score of the complete trials, however they got there; -inf without any.
         may_begin: Whether a new config is possible.
         running: The trials that run.
@@ -63,7 +57,6 @@ class Board:
     fidelity: Fidelity
     scores: tuple[Mapping[int, float], ...]
     paused: Mapping[int, FrozenTrial]
-    curves: Mapping[int, Mapping[int, float]]
     complete: float = -math.inf
     may_begin: bool = True
     running: tuple[FrozenTrial, ...] = ()
@@ -83,7 +76,7 @@ class Board:
         sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
         scores: list[dict[int, float]] = [{} for _ in fidelity.rungs]
         complete = -math.inf
-        curves, paces = {}, {}
+        paces = {}
         for trial in trials:
             if trial.state is TrialState.FAIL or is_infeasible(trial) or is_warm(trial):
                 continue
@@ -93,13 +86,11 @@ class Board:
                     scores_there[trial.number] = sign * rungs[reached].value
             if rungs and by_time:
                 paces[trial.number] = pace(rungs)
-            if rungs:
-                curves[trial.number] = {step: sign * value for step, value in trial.intermediate_values.items()}
             if trial.state is TrialState.COMPLETE:
                 complete = max(complete, sign * trial.values[0])
         paused = {trial.number: trial for trial in trials if is_paused(trial)}
         running = tuple(trial for trial in trials if trial.state is TrialState.RUNNING)
-        return cls(fidelity, tuple(scores), paused, curves, complete, may_begin, running, paces)
+        return cls(fidelity, tuple(scores), paused, complete, may_begin, running, paces)
 
     def choose(self) -> FrozenTrial | None:
         """Returns who goes on; None for a new config, or nobody."""
@@ -119,47 +110,14 @@ class Board:
         ahead = max((len(rungs_of(trial)) + 1 for trial in self.running), default=0)
         return first if len(rungs_of(first)) > ahead or not ahead else None
 
-    @cached_property
-    def top(self) -> int:
-        """The index of the highest rung that is open."""
-        top = min(_FIRST_OPEN, len(self.scores)) - 1
-        while top + 1 < len(self.scores) and self._disagree(top - 1, top):
-            top += 1
-        return top
-
     def _promotable(self) -> Iterator[tuple[int, int]]:
         """Yields for each rung the trials that are paused there and may go on, and the rung's index, of each the best first."""
-        for level in range(self.top):
+        for level in range(len(self.scores) - 1):
             scores = self.scores[level]
             at_least = 0 if self.may_begin else 1  # the best of what there is climbs to the top in the end
             best = sorted(scores, key=lambda number: (-scores[number], number))[: max(at_least, len(scores) // REDUCTION)]
             waiting = (number for number in best if number in self.paused and number not in self.scores[level + 1])
             yield from ((number, level) for number in islice(waiting, None if self.paces else 1))
-
-    def _disagree(self, lower: int, upper: int) -> bool:
-        """Whether what is known of a rung differs, beyond noise, from what the rung below it told."""
-        there = self.scores[upper]
-        both = sorted(there.keys() & self.scores[lower].keys(), key=lambda number: (-there[number], number))[:_COMPARED]
-        if len(both) < 2:
-            return bool(both) and not self.may_begin  # there will be no other to agree with
-        below, above = self.scores[lower], self.scores[upper]
-        noise = self._noise(both)
-        swapped = any(
-            (below[a] - below[b]) * (above[a] - above[b]) < 0
-            and min(abs(below[a] - below[b]), abs(above[a] - above[b])) > noise
-            for a, b in combinations(both, 2)
-        )
-        return swapped or float(np.mean([above[number] - below[number] for number in both])) > noise
-
-    def _noise(self, numbers: Sequence[int]) -> float:
-        """How far apart trials are whose curves cross each other twice or more: such a distance tells nothing (PASHA, 4.2)."""
-        apart = []
-        for a, b in combinations(numbers, 2):
-            steps = sorted(self.curves[a].keys() & self.curves[b].keys())
-            signs = [self.curves[a][step] > self.curves[b][step] for step in steps]
-            if sum(one is not other for one, other in pairwise(signs)) >= 2:
-                apart.append(abs(self.curves[a][steps[-1]] - self.curves[b][steps[-1]]))
-        return sorted(apart)[math.ceil(_NOISE_QUANTILE * len(apart)) - 1] if apart else 0.0
 
     @cached_property
     def _best(self) -> float:
@@ -167,11 +125,11 @@ class Board:
 
     @cached_property
     def _gains(self) -> tuple[tuple[float, float] | None, ...]:
-        """By rung, the mean and the spread of what the trials gained that went on to it; None of fewer than two."""
+        """By rung, the middle and spread of what the trials gained that went on to it; None of one that gained nothing."""
         found: list[tuple[float, float] | None] = [None]
         for below, above in pairwise(self.scores):
-            gains = np.array([above[number] - below[number] for number in above.keys() & below.keys()])
-            found.append((float(gains.mean()), float(gains.std(ddof=1))) if len(gains) > 1 else None)
+            gains = [above[number] - below[number] for number in above.keys() & below.keys()]
+            found.append(middle_and_spread(gains) if len(gains) > 1 or any(gain > 0 for gain in gains) else None)
         return tuple(found)
 
     def _rate(self, number: int, level: int) -> float:
@@ -183,15 +141,14 @@ class Board:
         recent = sorted(self.scores[0])[-_RECENT:]
         if len(recent) < REDUCTION:
             return math.inf
-        first = [self.scores[0][number] for number in recent]
-        mean, spread = float(np.mean(first)), float(np.std(first, ddof=1))
-        there = expected_improvement(mean, spread, self._best) / self.fidelity.rungs[0]
-        return max(there, self._promise(mean, spread, 0, 0)) / median(self.paces.get(number, 1.0) for number in recent)
+        middle, spread = middle_and_spread([self.scores[0][number] for number in recent])
+        there = expected_improvement(middle, spread, self._best) / self.fidelity.rungs[0]
+        return max(there, self._promise(middle, spread, 0, 0)) / median(self.paces.get(number, 1.0) for number in recent)
 
     def _promise(self, score: float, spread: float, level: int, paid: int) -> float:
         """The largest expected improvement for its cost, over the rungs that are above; inf where one tells something new."""
         rates = [0.0]
-        for upper in range(level + 1, self.top + 1):
+        for upper in range(level + 1, len(self.scores)):
             gain = self._gains[upper]
             if gain is None:  # nobody knows what a rung is worth before somebody has been there
                 return math.inf if paid and upper == level + 1 else max(rates)
@@ -204,6 +161,19 @@ def pace(rungs: Mapping[int, Rung]) -> float:
     """Returns the seconds that a trial took for a unit of the fidelity on its last leg: its first one has to get ready, too."""
     before, reached = [0, *rungs][-2:]
     return max(rungs[reached].seconds, _SHORTEST_S) / (reached - before)
+
+
+def middle_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    """Returns the median of values, and the standard deviation of those above it, as if those below mirrored them.
+
+    How far the good ones reach is what an improvement hangs on. Some configs fail whatever they are trained for, and their
+    values, which may be far below all others, say nothing of it. The spread of a single value is its size.
+    """
+    middle = median(values)
+    if len(values) == 1:
+        return middle, abs(middle)
+    above = math.fsum((value - middle) ** 2 for value in values if value > middle)
+    return middle, math.sqrt(2 * above / (len(values) - 1))
 
 
 def expected_improvement(mean: float, spread: float, best: float) -> float:

@@ -1,6 +1,7 @@
 """Pausing and promoting: who goes on, what is recorded of it, and how a study with a fidelity ends."""
 
 import math
+from statistics import mean, stdev
 
 import optuna
 import pytest
@@ -12,7 +13,7 @@ from search.driver.ask import TrialSource
 from search.driver.compatibility import check_same
 from search.driver.fingerprint_check import delete_if_unused
 from search.driver.legs import climb, leg_of, settle
-from search.driver.promotion import Board, expected_improvement, next_promotion, pace
+from search.driver.promotion import Board, expected_improvement, middle_and_spread, next_promotion, pace
 from search.driver.retry import requeue
 from search.driver.rung_view import seen_by_sampler
 from search.errors import ObjectiveError
@@ -186,7 +187,12 @@ def test_the_better_half_of_a_rung_goes_on_first_where_nobody_knows_what_that_is
 def test_who_promises_more_for_its_cost_goes_first():
     rising = [climber(0.5, 0.6), climber(0.52, 0.63)]
     assert promoted(*rising, climber(0.6), climber(0.61), climber(0.1), climber(0.1), climber(0.1)) == 1, "to see"
-    flat = [climber(0.7, 0.7), climber(0.6, 0.6), climber(0.69), *(climber(score) for score in (0.3, 0.4, 0.5, 0.9, 0.2))]
+    flat = [
+        climber(*[0.7] * 5, state=TrialState.COMPLETE),
+        climber(0.6, 0.6),
+        climber(0.69),
+        *(climber(score) for score in (0.3, 0.4, 0.5, 0.9, 0.2)),
+    ]
     assert promoted(*flat) is None, "a new config may be better than any; going on has gained nothing"
 
 
@@ -211,19 +217,21 @@ def test_the_pace_of_a_trial_is_that_of_its_last_leg():
     assert pace({1: Rung(0.5, 0.0)}) > 0
 
 
-def test_a_higher_rung_opens_while_the_two_below_disagree():
-    assert board(climber(0.5, 0.5), climber(0.4, 0.4)).top == 1, "the same order, nothing gained"
-    assert board(climber(0.5, 0.4), climber(0.4, 0.5)).top == 2, "another order"
-    assert board(climber(0.5, 0.6), climber(0.4, 0.5)).top == 2, "the same order, but higher"
-    assert board(climber(0.5, 0.6, 0.6), climber(0.4, 0.5, 0.5)).top == 2
-    assert board(climber(0.5, 0.6, 0.7), climber(0.4, 0.5, 0.8)).top == 3
+def test_configs_that_fail_say_nothing_of_how_far_a_good_one_reaches():
+    known = [climber(low, *[high] * 4, state=TrialState.COMPLETE) for low, high in ((0.80, 0.82), (0.81, 0.85))]
+    paused = [climber(value) for value in (0.79, 0.78, 0.785, 0.82)]
+    failed = [climber(0.1) for _ in range(3)]
+    assert promoted(*known, *paused, pioneer=None) == promoted(*known, *paused, *failed, pioneer=None) == 5
+    assert middle_and_spread([0.1, 0.1, 0.8, 0.81, 0.82]) == pytest.approx((0.8, math.sqrt(2 * (0.01**2 + 0.02**2) / 4)))
+    symmetric = [1.0, 2.0, 4.0, 6.0, 7.0]
+    assert middle_and_spread(symmetric) == pytest.approx((mean(symmetric), stdev(symmetric)))
 
 
-def test_what_lies_within_the_noise_of_crossing_curves_is_no_disagreement():
-    crossing = climber(0.5, 0.50), climber(0.49, 0.51)
-    assert board(*crossing).top == 2
-    noisy = climber(0.5, 0.50, reports=(0.50, 0.48, 0.52, 0.50)), climber(0.49, 0.51, reports=(0.49, 0.50, 0.49, 0.53))
-    assert board(*noisy).top == 1
+def test_what_one_trial_gained_is_expected_of_the_next_and_where_it_gained_nothing_another_goes_to_see():
+    alone = climber(0.5, 0.6, 0.8, 0.8, 0.8, state=TrialState.COMPLETE)
+    assert board(alone)._gains[1:] == (pytest.approx((0.1, 0.1)), pytest.approx((0.2, 0.2)), None, None)
+    others = [climber(*(start + 0.1 * rung for rung in range(3))) for start in (0.1, 0.3, 0.2)]
+    assert promoted(*others, pioneer=alone) == 1, "to the fourth rung"
 
 
 def test_trials_that_failed_or_are_infeasible_count_for_nothing():
