@@ -197,7 +197,7 @@ def drive(
     study.pruner = pruners.make(spec.pruner.name, spec.pruner.options, spec.seed)
     if is_own(spec.pruner.name):
         study.pruner = guard(study.pruner, f"{spec.path}: pruner.target")
-    view = make_view(Progress.of(study, spec.policy.trials), runtime.console, quiet=runtime.quiet)
+    view = make_view(Progress.of(study, spec.policy.trials, spec.policy.timeout_s), runtime.console, quiet=runtime.quiet)
     pool = WorkerPool(runtime.executor, runtime.workers, spec.policy)
     artifacts, checkpoints = artifact_folder(runtime.url), checkpoint_folder(runtime.url, spec.name)
     readback = read_back(study, runtime.url)

@@ -51,6 +51,7 @@ class Progress:
     Attributes:
         metric: The name of the value, as shown.
         budget: COMPLETE and PRUNED trials wanted in total.
+        timeout_s: The seconds that this launch may take; None where it takes what it takes.
         directions: Of the study.
         complete: COMPLETE trials; likewise `pruned`, `failed` and `infeasible`, over all launches.
         values: By number, the value of each trial that may be the best one; of one that climbs rungs, that of its last rung.
@@ -62,6 +63,7 @@ class Progress:
     metric: str
     budget: int
     directions: list[StudyDirection]
+    timeout_s: float | None = None
     complete: int = 0
     pruned: int = 0
     failed: int = 0
@@ -74,9 +76,9 @@ class Progress:
     starting: dict[int, Starting] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, study: optuna.Study, budget: int) -> "Progress":
+    def of(cls, study: optuna.Study, budget: int, timeout_s: float | None = None) -> "Progress":
         """Returns the board of a study as it is in the storage."""
-        progress = cls(plain(value_names(study)[0]), budget, study.directions)
+        progress = cls(plain(value_names(study)[0]), budget, study.directions, timeout_s)
         progress.update(study.get_trials(deepcopy=False))
         return progress
 
@@ -119,11 +121,15 @@ class Progress:
         return self.complete + self.pruned + self.infeasible + len(self.paused)
 
     def seconds_left(self) -> float | None:
-        """Returns the estimated time to the end of the budget, from the trials of this launch; None before the first."""
-        if not self.finished_here:
-            return None
-        left = max(0, self.budget - self.finished)
-        return (time.monotonic() - self.started) / self.finished_here * left
+        """Returns the time to the end of the launch: what its trials say the budget takes, or its timeout where that is sooner.
+
+        None before the first trial, where there is no timeout.
+        """
+        elapsed = time.monotonic() - self.started
+        ends = [] if self.timeout_s is None else [max(0.0, self.timeout_s - elapsed)]
+        if self.finished_here:
+            ends.append(elapsed / self.finished_here * max(0, self.budget - self.finished))
+        return min(ends, default=None)
 
     def summary(self) -> str:
         """Returns the counts, the best value and the times on one line."""

@@ -57,6 +57,20 @@ def test_the_best_of_trials_that_climb_rungs_is_what_they_have_now(progress):
     assert progress.best == (2, 2.0)
 
 
+def test_the_time_that_is_left_ends_with_the_timeout(monkeypatch):
+    now = Clock(monkeypatch)
+    progress = Progress.of(optuna.create_study(), budget=1000, timeout_s=60.0)
+    progress.started = now.now
+    now.pass_(10)
+    assert progress.seconds_left() == 50, "before the first trial"
+    progress.add(Verdict(0, "complete", (1.0,)))
+    assert progress.seconds_left() == 50, "a thousand trials would take hours"
+    progress.budget = 3
+    assert progress.seconds_left() == 20
+    now.pass_(60)
+    assert progress.seconds_left() == 0
+
+
 def test_the_view_fits_the_console(progress):
     assert type(make_view(progress, console(), quiet=True)) is ProgressView
     assert type(make_view(progress, console(), quiet=False)) is LineView
