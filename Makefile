@@ -30,9 +30,8 @@ demo: $(INSTALLED)
 	@echo '  ../$(BIN)/tumorcls train --config best.toml                train the best config'
 	@echo '  ../$(BIN)/tumorcls evaluate model.keras --html test.html   measure it, clean and under noise'
 
-# With fewer arenas, what one thread frees another can use; what takes a megabyte or more goes back to the system when it is freed, which
-# spares the networks .3 GiB. As many processes as cores: threads of theirs would wait for one another.
-THREADS = MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=1048576 OMP_NUM_THREADS=1 TF_NUM_INTEROP_THREADS=1 TF_NUM_INTRAOP_THREADS=1
+# With fewer arenas, what one thread frees another can use. As many processes as cores: threads of theirs would wait for one another.
+THREADS = MALLOC_ARENA_MAX=2 OMP_NUM_THREADS=1 TF_NUM_INTEROP_THREADS=1 TF_NUM_INTRAOP_THREADS=1
 PYTEST = $(THREADS) $(BIN)/python -m pytest --durations 15
 
 # What needs no server and no network: minutes. Two processes, of which each collects its own: one all that runs networks, and one the
