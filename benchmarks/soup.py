@@ -77,9 +77,7 @@ def main() -> None:
     print(f"{platform.machine()}, Python {platform.python_version()}, {package_versions()}")
 
 
-def predictions_a_second(
-    models: Mapping[str, Fitted], held_out: HeldOut, batch: int = 64, repeats: int = 7
-) -> dict[str, float]:
+def predictions_a_second(models: Mapping[str, Fitted], held_out: HeldOut, repeats: int = 7) -> dict[str, float]:
     """Returns how many images the network of each model answers in a second of processor time."""
     networks = {way: fitted.classifier() for way, fitted in models.items()}
     images, seconds = held_out.images.images[:BATCH], {way: list[float]() for way in models}

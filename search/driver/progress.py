@@ -55,6 +55,7 @@ class Progress:
         directions: Of the study.
         complete: COMPLETE trials; likewise `pruned`, `failed` and `infeasible`, over all launches.
         values: By number, the value of each trial that may be the best one; of one that climbs rungs, that of its last rung.
+        best: Number and value of the best of these; None before the first, and with several directions.
         paused: The numbers of the trials that wait for their promotion.
         finished_here: COMPLETE and PRUNED trials of this launch.
         running: The trial of each worker; likewise `starting`, of those that are not ready.
@@ -69,6 +70,7 @@ class Progress:
     failed: int = 0
     infeasible: int = 0
     values: dict[int, float] = field(default_factory=dict)
+    best: tuple[int, float] | None = None
     paused: set[int] = field(default_factory=set)
     finished_here: int = 0
     started: float = field(default_factory=time.monotonic)
@@ -108,14 +110,6 @@ class Progress:
         self.finished_here += verdict.counts
 
     @property
-    def best(self) -> tuple[int, float] | None:
-        """Number and value of the best trial, the first of equals; None before the first, and with several directions."""
-        if not self.values:
-            return None
-        choose = max if self.directions[0] is StudyDirection.MAXIMIZE else min
-        return choose(self.values.items(), key=lambda item: item[1])
-
-    @property
     def finished(self) -> int:
         """The trials that count against the budget, those that are paused among them."""
         return self.complete + self.pruned + self.infeasible + len(self.paused)
@@ -151,10 +145,13 @@ class Progress:
 
     def _consider(self, number: int, values: tuple[float, ...]) -> None:
         """Takes down a trial's value, which may be worse than at its rung before, or that it has none any more."""
-        if len(values) == 1:
-            self.values[number] = values[0]
-        else:
+        new = {number: values[0]} if len(values) == 1 else {}
+        self.values |= new
+        if not new:
             self.values.pop(number, None)
+        known = self.values if self.best is None or self.best[0] == number else {self.best[0]: self.best[1], **new}
+        choose = max if self.directions[0] is StudyDirection.MAXIMIZE else min
+        self.best = choose(known.items(), key=lambda item: item[1], default=None)
 
 
 def _last_rung(trial: FrozenTrial) -> tuple[float, ...]:

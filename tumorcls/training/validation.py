@@ -86,7 +86,7 @@ class Validation:
         labels, classes = self.images.labels, len(self.images.classes)
         severities = SEVERITY_LEVELS if final else EPOCH_SEVERITIES
         conditions, chosen = self._noisy(config, final)
-        half = self._half(config)
+        half = self._half(config) if final else chosen
         clean_logits, noisy_logits = logits[: len(labels)], logits[len(labels) :].reshape(len(conditions), len(chosen), classes)
         clean = confusion_matrix(labels, clean_logits.argmax(axis=1), classes)
         predicted = dict(zip(conditions, noisy_logits.argmax(axis=2), strict=True))
