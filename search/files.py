@@ -120,8 +120,10 @@ def temporary_folder(beside: Path) -> Iterator[Path]:
     """Makes a folder in the folder `beside` that is removed when the block ends, unless it was moved; see `replacing`."""
 
     def make(name: str) -> int:
-        os.mkdir(name)
-        return os.open(name, os.O_RDONLY)
+        while True:
+            os.mkdir(name)
+            with contextlib.suppress(FileNotFoundError):  # a sweep took it for left behind between the two calls
+                return os.open(name, os.O_RDONLY)
 
     with _temporary(beside, make) as (name, _):
         yield Path(name)

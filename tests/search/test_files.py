@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import tumorcls.files
 from search import files
 from search.errors import StorageError
 from search.files import write
@@ -142,3 +143,26 @@ def test_what_a_kill_left_is_swept_and_what_is_being_written_is_not(folder, envi
             owner.kill()
             owner.wait()
             owner.stdout.close()
+
+
+@pytest.mark.parametrize("module", [files, tumorcls.files])
+@pytest.mark.parametrize("call", ["mkdir", "open"])
+def test_a_sweep_at_any_moment_takes_nothing_from_who_is_about_to_hold_it(folder, monkeypatch, module, call):
+    """Two processes that write to one folder: the second looks for what was left between two calls of the first."""
+    plain, swept = getattr(os, call), []
+
+    def then_sweep(name, *arguments, **options):
+        made = plain(name, *arguments, **options)
+        if not swept:
+            swept.append(name)
+            module._sweep.__wrapped__(str(folder))
+        return made
+
+    for make in (module.temporary_folder, module.replacing):
+        swept.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, then_sweep)
+            with make(folder / "out" if make is module.replacing else folder) as made:
+                if make is module.temporary_folder:
+                    (made / "kept").write_text("kept")
+    assert (folder / "out").is_file()
