@@ -47,6 +47,7 @@ def test_help_of_one(package, command, monkeypatch):
     assert max(len(line) for line in lines if line.strip() not in examples) <= 80
     assert [line.strip() for line in lines[lines.index("  Examples:") + 1 :]] == list(examples)
     assert "TODO" not in done.stdout
+    assert "\\" not in done.stdout, "Click takes no mark of a raw docstring for its own"
 
 
 @pytest.mark.parametrize(("package", "command"), COMMANDS)

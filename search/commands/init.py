@@ -6,22 +6,23 @@ from pathlib import Path
 
 import click
 
-TEMPLATES = ("brain-mri", "own", "own-keras")
+TEMPLATES = ("brain-mri", "brain-mri-deep", "own", "own-keras")
 
 
 @click.command("init")
 @click.argument("study", metavar="[STUDY.toml]", required=False, type=click.Path(path_type=Path))
 @click.option("--template", type=click.Choice(TEMPLATES), default="brain-mri", show_default=True, help="What to begin with.")
 def command(study: Path | None, template: str) -> None:
-    r"""Write a commented study file, and an objective where there is none yet.
+    """Write a commented study file, and an objective where there is none yet.
 
     \b
-    brain-mri  the classifier of this project, on images that TUMORCLS_DATA names
-    own        an objective of your own: objective.py beside the file
-    own-keras  a Keras model of your own, with fit and a pruning callback
+    brain-mri       the classifier here, on images that TUMORCLS_DATA names
+    brain-mri-deep  the same on both public sets, and how deep to train
+    own             an objective of your own: objective.py beside the file
+    own-keras       a Keras model of your own, with fit and a pruning callback
 
     What is written runs as it is. STUDY.toml is named after the template by default. Nothing is overwritten.
-    """
+    """  # noqa: D301 - the mark by which Click keeps the lines as they are
     from search.errors import StudyFileError
     from search.files import write
     from search.text import show_path
@@ -33,9 +34,8 @@ def command(study: Path | None, template: str) -> None:
     text = (folder / f"{template}.toml").read_text(encoding="utf-8")
     text = text.replace(f"studies/{template}.toml", f"{template}.toml").replace(f"{template}.toml", study.name)
     texts = {study: text.replace(f'"{template}"', f'"{study.stem}"').replace(f"/{template}.db", f"/{study.stem}.db")}
-    if template != "brain-mri":
-        module = (folder / f"{template}.py").read_text(encoding="utf-8")
-        texts[study.with_name("objective.py")] = module.replace(f"{template}.toml", study.name)
+    if (module := folder / f"{template}.py").is_file():
+        texts[study.with_name("objective.py")] = module.read_text(encoding="utf-8").replace(f"{template}.toml", study.name)
     for path in texts:
         if path.exists():
             raise StudyFileError(f"{show_path(path)}: must not be there yet; got a file. Give another name, or remove it.")

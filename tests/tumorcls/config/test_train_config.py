@@ -74,7 +74,7 @@ def test_a_note_says_what_generated_images_and_first_weights_mean_for_the_figure
     assert all(text in note for text, note in zip(said, notes, strict=True))
 
 
-@pytest.mark.parametrize("name", ["quickstart", "brain-mri"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in STUDIES.glob("*.toml")))
 def test_all_that_our_studies_can_draw_is_trained_as_it_is(name):
     spec = load(STUDIES / f"{name}.toml")
     for parameter, distribution in spec.space.items():
