@@ -1,14 +1,16 @@
-"""Which pieces of a training recipe pay? The tuned recipe, and the same with one piece more, paired by seed.
+r"""Which pieces of a training recipe pay? The tuned recipe, and the same with one piece more, paired by seed.
 
     python -m benchmarks.recipe --output benchmarks/results/recipe_block7
     python -m benchmarks.recipe --start head --rate 1e-2 --output benchmarks/results/recipe_head
-    python -m benchmarks.recipe --mirrored --unseen --parts test --pieces base "random filter" "notebook's recipe" --output ...
+    python -m benchmarks.recipe --mirrored --unseen --parts test --pieces base "random filter" --output ...
+    python -m benchmarks.recipe --start block5 --rate 1e-3 --epochs 8 --mirrored --parts test \
+        --pieces base "from block 6 on" "from block 7 on" "notebook's recipe" --output benchmarks/results/recipe_depth
 
 Trains on SARTAJ (in the folder TUMORCLS_DATA): 150 pixels, noise intensity 1.0, dropout .2, batch 32, Adam, a cosine, frozen
 BatchNormalization, four cached views. Each run is measured on the validation and the test part by its macro-F1 on clean images
 and by the mean over three noises at five severities; with `--unseen` also under what no training draws, at severity 3. What
 changes predictions alone is measured on the models of the base. With `--mirrored` all but the notebook's recipe average mirror
-images.
+images; that one trains from block 7 on, wherever the base begins.
 Writes `OUTPUT.json` after each run, goes on from there when it is started again, and ends with the table `OUTPUT.txt`: means
 over seeds, and differences to the base with a 95% interval (Student's t over the seeds, paired).
 """
@@ -81,8 +83,17 @@ PIECES: dict[str, Piece] = {
     "label smoothing .1": Piece({"label_smoothing": 0.1}),
     "mixup .2": Piece(mixup=0.2),
     "random filter": Piece(filtered=0.5),
+    "from block 6 on": Piece({"trainable_from": "block6", "epochs": 12, "learning_rate": 1.5e-3}),
+    "from block 7 on": Piece({"trainable_from": "block7", "epochs": 12, "learning_rate": 2.8e-3}),
     "notebook's recipe": Piece(
-        {"epochs": 20, "learning_rate": 1e-3, "dropout": 0.5, "noise_intensity": 0.5, "mirror_average": False}
+        {
+            "trainable_from": "block7",
+            "epochs": 20,
+            "learning_rate": 1e-3,
+            "dropout": 0.5,
+            "noise_intensity": 0.5,
+            "mirror_average": False,
+        }
     ),
 }
 

@@ -13,18 +13,23 @@ ROOT = Path(__file__).parents[3]
 OWN = ["own", pytest.param("own-keras", marks=pytest.mark.slow)]
 
 
-def test_the_main_study_is_the_template():
+BRAIN_MRI = ["brain-mri", "brain-mri-deep"]
+
+
+@pytest.mark.parametrize("name", BRAIN_MRI)
+def test_a_study_of_ours_is_its_template(name):
     """Who has the clone and who has the package begin with the same study."""
-    template = resources.files("search.commands") / "templates" / "brain-mri.toml"
-    assert template.read_bytes() == (ROOT / "studies" / "brain-mri.toml").read_bytes()
+    template = resources.files("search.commands") / "templates" / f"{name}.toml"
+    assert template.read_bytes() == (ROOT / "studies" / f"{name}.toml").read_bytes()
 
 
-def test_the_brain_mri_study(search):
-    lines = search("init").stdout.splitlines()
-    assert lines == ["wrote brain-mri.toml", "Next:  search launch brain-mri.toml"]
-    spec = load("brain-mri.toml")
-    assert (spec.name, spec.target) == ("brain-mri", "tumorcls.objective:BrainTumourObjective")
-    assert "studies/" not in Path("brain-mri.toml").read_text()
+@pytest.mark.parametrize("name", BRAIN_MRI)
+def test_the_brain_mri_studies(search, name):
+    lines = search("init", *(["--template", name] if name != "brain-mri" else [])).stdout.splitlines()
+    assert lines == [f"wrote {name}.toml", f"Next:  search launch {name}.toml"]
+    spec = load(f"{name}.toml")
+    assert (spec.name, spec.target) == (name, "tumorcls.objective:BrainTumourObjective")
+    assert "studies/" not in Path(f"{name}.toml").read_text()
 
 
 @pytest.mark.parametrize("template", OWN)
