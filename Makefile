@@ -7,7 +7,10 @@ INSTALLED := $(VENV)/installed
 
 .PHONY: demo test test-all lint clean
 
-# Python compiles what it imports, once; to compile all that is installed would take half as long again.
+# Python compiles what it imports, once; to compile all that is installed would take half as long again. Images of containers often tell it
+# to keep nothing: then every command would compile Keras and Optuna anew, and take twice as long.
+unexport PYTHONDONTWRITEBYTECODE
+
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[cmaes,cpu,dev,jax,medical,mlflow,mysql,notebook,parquet,postgresql,ray,submitit,tuner]'

@@ -51,20 +51,24 @@ KERAS = (
 
 
 def pytest_configure(config):
-    """Forgets the user's terminal, and lets the process that he started watch the memory of all of them."""
+    """Forgets the user's terminal; in the quick tier, lets the process that he started watch the memory of all of them."""
     for name in ("COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR"):
         os.environ.pop(name, None)
     os.environ["TERM"] = "xterm"  # rich draws nothing anew on a dumb one
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background: what tests start would not hear ^C either
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if not hasattr(config, "workerinput") and not config.option.collectonly:
+    if not hasattr(config, "workerinput") and _is_quick_tier(config):
         config.pluginmanager.register(PeakMemory())
+
+
+def _is_quick_tier(config):
+    return config.getoption("dist", "no") == "each"
 
 
 @pytest.hookimpl(optionalhook=True)  # of xdist
 def pytest_configure_node(node):
     """Tells each process of the quick tier whether it has what runs networks, or the rest."""
-    if node.config.option.dist == "each":
+    if _is_quick_tier(node.config):
         node.workerinput["networks"] = node.gateway.id == "gw0"
 
 

@@ -12,6 +12,8 @@ import optuna
 import pytest
 import tomli_w
 
+from tests.patience import PATIENCE_S
+
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -29,7 +31,7 @@ def type_in(tmp_path, monkeypatch):
             capture_output=True,
             text=True,
             env=os.environ,
-            timeout=500,
+            timeout=PATIENCE_S,
         )
         assert done.returncode == code, done.stdout + done.stderr
         return done

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tumorcls import DISCLAIMER
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "notebook.ipynb"
@@ -68,7 +69,7 @@ def test_it_runs_offline(tmp_path, monkeypatch):
     paths = [str(NOTEBOOK.parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if path))
     notebook = nbformat.read(tmp_path / NOTEBOOK.name, as_version=4)
-    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    nbclient.NotebookClient(notebook, timeout=PATIENCE_S, resources={"metadata": {"path": str(tmp_path)}}).execute()
     printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
     assert "6/6 trials finished" in printed
     last = [cell for cell in notebook.cells if cell.cell_type == "code"][-1]

@@ -20,6 +20,7 @@ from PIL import Image
 
 from search.cli import cli as search
 from search.records.attributes import FINALIST_KEY, config_of
+from tests.patience import PATIENCE_S
 from tumorcls import DISCLAIMER
 from tumorcls.cli import COMMANDS
 from tumorcls.cli import cli as tumorcls
@@ -147,7 +148,7 @@ class Reader:
 
     def _run(self, line):
         done = self._start(line)
-        out, err = done.communicate(timeout=400)
+        out, err = done.communicate(timeout=PATIENCE_S)
         if line.startswith("tumorcls export-model") and importlib.util.find_spec("onnx") is None:
             assert done.returncode == 1
             return err
@@ -165,7 +166,7 @@ class Reader:
         with urllib.request.urlopen(address[0]) as response:
             page = response.read().decode()
         server.send_signal(signal.SIGINT)
-        server.communicate(timeout=120)
+        server.communicate(timeout=PATIENCE_S)
         return page
 
 

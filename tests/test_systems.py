@@ -10,6 +10,7 @@ import pytest
 import search.cli
 import tumorcls.cli
 from search.workers import devices
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 
@@ -77,7 +78,7 @@ def as_macos(tmp_path):
 def test_no_module_asks_for_what_not_every_system_has(as_macos):
     """Windows has neither `fcntl` nor `resource`: to read code there, and to run what only reads, every module is imported."""
     command = [sys.executable, "-c", IMPORT_ALL, "fcntl", "resource"]
-    done = subprocess.run(command, env=as_macos, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=as_macos, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
 
 
@@ -90,7 +91,7 @@ def test_a_study_runs_on_what_macos_has(as_macos, tmp_path):
 
     def search(*arguments):
         command = [sys.executable, "-m", "search", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, env=as_macos, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, cwd=tmp_path, env=as_macos, capture_output=True, text=True, timeout=PATIENCE_S)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.tumorcls.pictures import sartaj_sample
 
 pytestmark = pytest.mark.slow
@@ -88,7 +89,7 @@ def launch(start):
 
     def run(study, trials=TRIALS, code=0, workers=1, **extra):
         process = start("launch", study, "--trials", trials, "--workers", workers, "--quiet", **environ_of(**extra))
-        told = process.communicate(timeout=400)[1]
+        told = process.communicate(timeout=PATIENCE_S)[1]
         assert process.returncode == code, told
         assert code == 0 or len(told.splitlines()) == 1, told
         return told
@@ -105,7 +106,7 @@ def undisturbed(tmp_path_factory, images, weights, toml, environment):
 
     def launch(trials):
         command = [sys.executable, "-m", "search", "launch", "demo.toml", "--trials", str(trials), "--quiet"]
-        subprocess.run(command, cwd=folder, env=env, check=True, timeout=400)
+        subprocess.run(command, cwd=folder, env=env, check=True, timeout=PATIENCE_S)
 
     launch(TRIALS)
     for path in folder.glob("demo.*"):

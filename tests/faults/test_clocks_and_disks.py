@@ -21,6 +21,7 @@ from search.records.attributes import BEAT_KEY, CLOCK_KEY, OWNER_KEY, RAN_KEY, o
 from search.records.durations import duration_of
 from search.results.report.timeline import lay_out
 from search.storage.open import close, create_study
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.slow
 
@@ -125,7 +126,7 @@ def test_a_step_of_the_clock_bends_no_budget_and_no_duration(step, write, start,
     driver = start("launch", "demo.toml", **environ)
     wait_for(lambda: Path("demo.db").exists() and len(_complete()) >= 2)
     to(step)
-    driver.wait(timeout=120)
+    driver.wait(timeout=PATIENCE_S)
     trials = read_study().trials
     assert len(trials) <= 15, "8 s of trials that take .6 s each"
     assert all(0.5 < duration_of(trial) < 60 for trial in trials)
@@ -183,7 +184,7 @@ def test_a_second_launch_after_a_step_of_the_clock_finds_the_first_alive(write, 
     refused = search("launch", "demo.toml", code=1, **environ)
     assert "one driver at a time" in refused.stderr
     Path("gate").touch()
-    assert driver.wait(timeout=120) == 0
+    assert driver.wait(timeout=PATIENCE_S) == 0
     assert len(read_study().trials) == 3
 
 

@@ -13,6 +13,7 @@ import optuna
 import pytest
 
 from search import cli
+from tests.patience import PATIENCE_S
 from tests.search.keras_tuner.conftest import write_project
 from tests.search.keras_tuner.projects import X, metric, parameter, trial
 
@@ -266,7 +267,7 @@ def test_little_memory_and_time(project):
         env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

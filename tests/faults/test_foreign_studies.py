@@ -25,6 +25,7 @@ from search.results.report.page import render
 from search.storage import open as storage
 from search.study_file.load import load
 from tests.faults.foreign import KINDS, MARKUP, fill
+from tests.patience import PATIENCE_S
 
 FILE = """[study]
 name = "new"
@@ -180,7 +181,11 @@ def test_a_terminal_that_knows_ascii_only(encoding):
     env = {**os.environ, **encoding, "PYTHONPATH": str(Path(cli.__file__).parents[1]), "COLUMNS": "80"}
     for arguments in (["status", url], ["export", url], ["report", url, "-o", b"\xff\xfe.html"], ["status", "no\udcff.toml"]):
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-m", "search", *arguments], env=env, capture_output=True, timeout=120, check=False
+            [sys.executable, "-W", "error", "-m", "search", *arguments],
+            env=env,
+            capture_output=True,
+            timeout=PATIENCE_S,
+            check=False,
         )
         assert b"Traceback" not in done.stderr
         assert done.returncode == (arguments[-1] == "no\udcff.toml")
@@ -199,7 +204,7 @@ def test_tumorcls_on_a_terminal_that_knows_ascii_only():
         (["train", "--config", b"\xfa\x1b[31m\n", "-o", "m.keras"], 1),
     ):
         command = [sys.executable, "-m", "tumorcls", *arguments]
-        done = subprocess.run(command, env=env, capture_output=True, timeout=120, check=False)
+        done = subprocess.run(command, env=env, capture_output=True, timeout=PATIENCE_S, check=False)
         assert b"Traceback" not in done.stderr, done.stderr
         assert done.returncode == code, (arguments, done)
         assert b"\x1b" not in done.stderr + done.stdout

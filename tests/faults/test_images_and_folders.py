@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.tumorcls.hostile_images import Kind, images, slices
 from tests.tumorcls.pictures import blob, kaggle_folder, write
 from tumorcls.config.train_config import TrainConfig
@@ -42,7 +43,7 @@ def tumorcls(tmp_path, environment):
     def run(*arguments, code):
         command = [sys.executable, "-c", MEASURE, sys.executable, "-m", "tumorcls", *map(str, arguments)]
         env = {**environment, "TUMORCLS_CACHE": str(tmp_path / "cache"), "PYTHONIOENCODING": "utf-8"}
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env, timeout=240)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env, timeout=PATIENCE_S)
         *lines, last = done.stderr.splitlines()
         ended, kilobytes = map(int, last.split())
         assert ended == code, done.stderr[-2000:]
@@ -171,7 +172,7 @@ def test_a_launch_says_what_it_left_out_and_could_not_read(tmp_path, write, envi
     )
     command = [sys.executable, "-m", "search", "launch", "demo.toml"]
     env = {**environment, "TUMORCLS_CACHE": str(tmp_path / "cache")}
-    said = subprocess.run(command, capture_output=True, text=True, env=env, timeout=240, check=True).stdout
+    said = subprocess.run(command, capture_output=True, text=True, env=env, timeout=PATIENCE_S, check=True).stdout
     [left_out] = [line for line in said.splitlines() if line.startswith("note: left out")]
     assert "12 files" in left_out
     assert "4 .mgz in nickparvar/Training/glioma" in left_out

@@ -21,6 +21,7 @@ import pytest
 
 from search.records.attributes import FINALIST_KEY, IMPORTED_KEY, SEED_KEY, WARM_KEY
 from search.storage import open as storage
+from tests.patience import PATIENCE_S
 from tests.search.keras_tuner.conftest import write_project
 from tests.search.keras_tuner.projects import trial
 from tests.search.servers import assert_no_password, mariadb, postgresql, small_disk
@@ -231,7 +232,7 @@ def race(environment):
         for process in pair:
             process.stdin.write("\n")
             process.stdin.flush()
-        said = [process.communicate(timeout=120) for process in pair]
+        said = [process.communicate(timeout=PATIENCE_S) for process in pair]
         return [(process.returncode, *texts) for process, texts in zip(pair, said, strict=True)]
 
     return run

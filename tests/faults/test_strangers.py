@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from tests.patience import PATIENCE_S
 from tests.tumorcls.pictures import blob, image_set, write
 from tumorcls.errors import DataError, ModelError, TumorclsError
 from tumorcls.model.backend import select_backend
@@ -495,7 +496,7 @@ for path in sorted(Path(sys.argv[1]).glob("*.keras")):
 # Its own peak: ru_maxrss is at least that of the process that has started this one.
 print(next(int(line.split()[1]) for line in Path("/proc/self/status").open() if line.startswith("VmHWM")) // 1024)
 """
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=500)
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     *lines, peak = done.stdout.splitlines()
     assert len(lines) == 40
@@ -539,7 +540,7 @@ for path in Path(sys.argv[1]).glob("*.keras"):
         print("refused")
 print((peak() - before) // 1024)
 """
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=PATIENCE_S)
     *lines, more = done.stdout.split()
     assert lines == ["refused"] * len(kinds), done.stderr
     assert int(more) < 200, "megabytes"
@@ -615,7 +616,7 @@ def peak_megabytes(process):
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) // 1024
 
 
-def talk(port, content, *, timeout=120, end=False):
+def talk(port, content, *, timeout=PATIENCE_S, end=False):
     """Sends bytes and returns all that comes back; what is reset is an error."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
         connection.sendall(content)
@@ -822,7 +823,7 @@ def test_of_50_large_pictures_at_once_each_is_answered_or_told_to_wait(served, c
     pixels = pixels if compression == 0 else np.zeros_like(pixels)
     body = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, compression])[1].tobytes()
     answers = []
-    threads = [threading.Thread(target=lambda: answers.append(talk(port, post(body), timeout=300)[:500])) for _ in range(50)]
+    threads = [threading.Thread(target=lambda: answers.append(talk(port, post(body))[:500])) for _ in range(50)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -871,7 +872,7 @@ def look(page, folder):
         *("--disable-component-update", "--disable-sync", "--virtual-time-budget=10000", "--enable-logging=stderr", "--v=0"),
     )
     command = [chromium, *flags, f"--user-data-dir={folder / 'profile'}", "--dump-dom", page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 

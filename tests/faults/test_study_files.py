@@ -27,6 +27,7 @@ from search.study_file import pruners, samplers
 from search.study_file.env import AsWritten
 from search.study_file.load import load
 from search.workers.process import build_objective
+from tests.patience import PATIENCE_S
 
 STUDIES = Path(__file__).parents[2] / "studies"
 FILES = {name: (STUDIES / f"{name}.toml").read_bytes() for name in ("quickstart", "brain-mri")}
@@ -417,7 +418,7 @@ def desk(tmp_path):
     def run(*arguments, **extra):
         command = [sys.executable, "-m", "search", *arguments]
         environ = {**os.environ, **variables, **extra}
-        return subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=300)
+        return subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=PATIENCE_S)
 
     return run
 

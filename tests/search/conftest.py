@@ -12,6 +12,7 @@ import pytest
 
 from search import cli
 from search.records.attributes import SEED_KEY
+from tests.patience import PATIENCE_S
 from tests.search.servers import assert_no_password, mariadb, password, postgresql, small_disk  # noqa: F401  fixtures
 
 REPOSITORY = Path(__file__).parents[2]
@@ -26,9 +27,6 @@ BASE = {
     },
     "space": {"x": '{ type = "float", low = -10.0, high = 10.0 }'},
 }
-
-PATIENCE_S = 400.0
-"""How long a test waits for what takes seconds, on a machine that has other things to do."""
 
 
 class Command(subprocess.Popen[str]):
@@ -139,7 +137,7 @@ def search_process(folder, environment):
 
     def run(*arguments, code=0, **extra):
         command = [sys.executable, "-W", "error", "-m", "search", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**environment, **extra})
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env={**environment, **extra})
         return _checked(done, code)
 
     return run

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from search.cli import main
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def finished(tmp_path_factory, environment, toml):
     shutil.copy(Path(__file__).with_name("objectives.py"), folder)
     (folder / "demo.toml").write_text(toml(study={"trials": "4"}))
     command = [sys.executable, "-m", "search", "launch", "demo.toml", "--quiet"]
-    done = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stdout + done.stderr == ""
     return folder
 
@@ -168,7 +169,7 @@ def test_the_dashboard_answers(launched, start, search):
     root = address.partition("/dashboard")[0]
 
     def get(path):
-        with urllib.request.urlopen(root + path, timeout=120) as answer:  # its first takes long where others compute
+        with urllib.request.urlopen(root + path, timeout=PATIENCE_S) as answer:  # its first takes long where others compute
             return json.load(answer)
 
     studies = get("/api/studies")["study_summaries" if "study_summaries" in get("/api/studies") else "studies"]
@@ -183,7 +184,7 @@ def test_the_dashboard_answers(launched, start, search):
     taken = search("dashboard", "demo.toml", "--port", port, code=1)
     assert f"127.0.0.1:{port}: must be free to listen on; got: Address already in use." in taken.stderr
     os.kill(server.pid, 2)
-    assert server.wait(timeout=120) == 130
+    assert server.wait(timeout=PATIENCE_S) == 130
 
 
 def test_status_for_other_programs(write, search):

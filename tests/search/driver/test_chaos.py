@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 
 from search.records.attributes import FAILURE_KEY, RETRY_KEY, SEED_KEY, traceback_of
 from search.records.rungs import rungs_of
+from tests.patience import PATIENCE_S
 from tests.search.objectives import straight
 
 pytestmark = pytest.mark.slow
@@ -68,7 +69,7 @@ def dashboard(start):
 
         def poll():
             for path in ("/api/studies", "/api/studies/1?after=0"):
-                with urllib.request.urlopen(address + path, timeout=120) as answer:
+                with urllib.request.urlopen(address + path, timeout=PATIENCE_S) as answer:
                     assert json.load(answer)
 
         return poll
@@ -110,7 +111,7 @@ def test_chaos(write, start, wait_for, read_study, readers, dashboard):
     wait_for(lambda: finished() > 0)
     readers.add(dashboard(), pause=0.5)
     for goal in (50, 100, 150):
-        wait_for(lambda: finished() >= goal or driver.poll() is not None, seconds=120)  # noqa: B023
+        wait_for(lambda: finished() >= goal or driver.poll() is not None)  # noqa: B023
         assert driver.poll() is None
         driver.kill()
         driver.wait()
@@ -144,7 +145,7 @@ def test_chaos_with_a_fidelity(write, start, wait_for, read_study):
     begun = "SELECT COUNT(*) FROM trials WHERE state <> 'FAIL'"
     driver = start("launch", "demo.toml", "--workers", 4, "--quiet")
     for goal in (20, 45, 70, 95):
-        wait_for(lambda: count(begun) >= goal or driver.poll() is not None, seconds=120)  # noqa: B023
+        wait_for(lambda: count(begun) >= goal or driver.poll() is not None)  # noqa: B023
         assert driver.poll() is None
         driver.kill()
         driver.wait()
@@ -170,7 +171,7 @@ def test_sixteen_readers_disturb_nobody(write, search, start, wait_for, read_stu
     command = [*optuna_command, "trials", "--study-name", "demo", "--storage", "sqlite:///demo.db"]
 
     def list_trials():
-        subprocess.run(command, check=True, capture_output=True, env=environment, timeout=120)
+        subprocess.run(command, check=True, capture_output=True, env=environment, timeout=PATIENCE_S)
 
     readers.add(dashboard())
     for _ in range(2):

@@ -16,6 +16,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.records.attributes import FAILURE_KEY, FILE_KEY, MEMORY_CONSTRAINT, RETRY_KEY, SEED_KEY, SHOWN_SEED
+from tests.patience import PATIENCE_S
 
 SLOW = {"study": {"objective": '"objectives:Parabola"', "trials": "6"}, "objective": {"pause": "0.04"}}
 
@@ -43,7 +44,7 @@ def undisturbed(tmp_path_factory, toml, environment, results):
     shutil.copy(Path(__file__).parents[1] / "objectives.py", folder)
     (folder / "demo.toml").write_text(toml(**SLOW))
     command = [sys.executable, "-m", "search", "launch", "demo.toml"]
-    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, timeout=PATIENCE_S)
     return results(optuna.load_study(study_name="demo", storage=f"sqlite:///{folder}/demo.db"))
 
 
@@ -141,7 +142,7 @@ def test_the_second_interrupt_ends_at_once(write, start, wait_for, read_study):
     time.sleep(0.5)
     assert driver.poll() is None, "the first one waits for a report"
     os.killpg(driver.pid, signal.SIGINT)
-    assert driver.wait(timeout=120) == 130
+    assert driver.wait(timeout=PATIENCE_S) == 130
     assert [trial.state.name for trial in read_study().trials] == ["FAIL", "WAITING"]
 
 
@@ -151,7 +152,7 @@ def test_an_objective_that_catches_everything_is_still_interrupted(write, start,
     driver = start("launch", "demo.toml")
     wait_for(lambda: reports_of(0) >= 2)
     os.killpg(driver.pid, signal.SIGINT)
-    assert driver.wait(timeout=120) == 130
+    assert driver.wait(timeout=PATIENCE_S) == 130
 
 
 @pytest.mark.parametrize(

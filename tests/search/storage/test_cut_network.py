@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.search.servers import ENCODED, PASSWORD, USER, Server, account_for, data_folder, find, running
 
 HERE, THERE = "10.213.77.1", "10.213.77.2"
@@ -116,7 +117,7 @@ def test_both_hosts_outlive_a_cut_and_nothing_is_lost(hosts, server, join, write
     time.sleep(CUT_S)
     meanwhile = finished() - before
     ip("-n", hosts[0], "link", "set", "cable", "up")
-    ends = [(process.communicate(timeout=120), process.returncode) for process in (here, there)]
+    ends = [(process.communicate(timeout=PATIENCE_S), process.returncode) for process in (here, there)]
 
     assert [code for _, code in ends] == [0, 0], ends
     assert meanwhile >= 5, "the host with the server went on"

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from search.storage import open as storage
+from tests.patience import PATIENCE_S
 from tests.search.servers import SERVERS
 
 
@@ -47,7 +48,7 @@ def test_one_waits_for_the_other_of_its_study(drivers):
             with storage.study_lock(elsewhere):
                 assert not entered.wait(0.5)
             assert one.ask().number == 0, "who has its turn is not in its own way"
-        waiting.result(timeout=120)
+        waiting.result(timeout=PATIENCE_S)
     assert entered.is_set()
 
 
@@ -70,7 +71,7 @@ def test_who_waits_asks_again_when_it_is_cut_off(drivers, server):
             waiting = pool.submit(enter, other, entered)
             time.sleep(0.5)
             hang_up(server)
-        waiting.result(timeout=120)
+        waiting.result(timeout=PATIENCE_S)
     assert entered.is_set()
 
 

@@ -11,6 +11,7 @@ import bottle
 import pytest
 
 from tests.browser import problems
+from tests.patience import PATIENCE_S
 from tests.tumorcls.pictures import blob, png_header, write
 from tests.tumorcls.volume_files import DEPTH, SECRETS, head, write_nifti
 from tumorcls import DISCLAIMER
@@ -216,7 +217,7 @@ def test_in_a_browser_a_dropped_file_is_answered_and_the_slider_adds_noise(app, 
     rules = {"Content-Security-Policy": policy([html], answers=True)}
     app.route("/test", callback=lambda: bottle.HTTPResponse(html, headers=rules))
     command = [chromium, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"{address}/test"]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S).stdout
     assert DISCLAIMER in dom
     assert 'id="result" hidden' not in dom
     assert 'id="slices" hidden' in dom  # a file of one picture has no other slice to choose

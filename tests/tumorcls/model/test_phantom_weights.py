@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import pytest
 
+from tests.patience import PATIENCE_S
 from tumorcls.model.backbone import PHANTOM_WEIGHTS
 
 REPOSITORY = Path(__file__).parents[3]
@@ -57,7 +58,7 @@ def test_kernels_are_in_half_precision_and_the_file_says_where_it_comes_from():
 def test_both_backends_load_the_same_numbers_and_their_features_tell_the_classes_of_other_phantoms(backend):
     environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, "-c", TRANSFER]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=600)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     loaded, accuracy = done.stdout.split()[-2:]
     assert loaded == LOADED_SHA256
     assert float(accuracy) > 0.8

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tests.patience import PATIENCE_S
 from tumorcls.noise.kinds import NOISES, add_noise
 from tumorcls.noise.layer import RandomNoise
 
@@ -58,7 +59,7 @@ def other_backend(tmp_path_factory):
         pytest.skip("jax is not installed")
     path = tmp_path_factory.mktemp("jax") / "samples.npz"
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(REPOSITORY)}
-    subprocess.run([sys.executable, __file__, str(path)], check=True, env=environment, timeout=120)
+    subprocess.run([sys.executable, __file__, str(path)], check=True, env=environment, timeout=PATIENCE_S)
     with np.load(path) as samples:
         return dict(samples)
 

@@ -10,6 +10,7 @@ from optuna.trial import TrialState, create_trial
 
 from search.records.attributes import FAILURE_KEY, PROVENANCE_KEY, RETRY_KEY, TOKEN_KEY
 from search.records.rungs import RUNGS_KEY
+from tests.patience import PATIENCE_S
 
 BEGAN = datetime(2026, 3, 1, 12)
 SPACE = {"x": FloatDistribution(0, 1), "kind": CategoricalDistribution(["a", "b"])}
@@ -89,6 +90,6 @@ def study():
 def read_events(*folders):
     """Returns what TensorBoard's own reader finds in folders, in a process that does without TensorFlow."""
     command = [sys.executable, "-c", READ_EVENTS, *map(str, folders)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     return list(json.loads(done.stdout).values())

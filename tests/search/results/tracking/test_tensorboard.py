@@ -15,6 +15,7 @@ from PIL import Image
 from search.results.tracking import tensorboard_runs
 from search.results.tracking.sync import Sync
 from search.results.tracking.tensorboard_runs import TensorBoardRuns
+from tests.patience import PATIENCE_S
 from tests.search.results.tracking.conftest import read_events
 
 pytest.importorskip("tensorboard")
@@ -98,7 +99,7 @@ def test_it_does_without_tensorflow(study):
     script = "import sys; from search.results.tracking import tensorboard_runs as t; t._scalar('a', 1.0); t._framed(b'x'); "
     script += "from search.results.tracking.projection import StudyRun; "
     script += "t._experiment(StudyRun('i', 'n', False, {}, {}, (), ['s'], {}, 0, 0)); assert 'tensorflow' not in sys.modules"
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=PATIENCE_S)
 
 
 def test_records_are_framed_as_tensorflow_does():
