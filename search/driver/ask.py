@@ -66,9 +66,9 @@ class TrialSource:
             return False
         return not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
-    def may_go_on(self) -> bool:
-        """Returns whether a paused trial of a study with a fidelity is to go on, even where no new config may begin."""
-        return self._waiting(self._study.get_trials(deepcopy=False), may_begin=False) is not None
+    def may_go_on(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Returns whether a paused one of all trials is to go on, even where no new config may begin."""
+        return self._waiting(trials, may_begin=False) is not None
 
     def ask(
         self,

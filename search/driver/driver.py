@@ -185,8 +185,11 @@ class Driver:
         exhausted = self._exhausted()
         if exhausted is None or exhausted not in self._asks_despite:
             return exhausted
-        busy = self._pool.running and not self._pool.in_phase("idle")
-        return None if busy or self._source.may_go_on() else exhausted
+        if self._pool.running and not self._pool.in_phase("idle"):
+            return None
+        trials = self._study.get_trials(deepcopy=False)
+        self._usage.look(trials)  # one that went on, and failed for good, is paused no longer: another may begin
+        return None if self._source.may_go_on(trials) else self._exhausted()
 
     def _exhausted(self) -> EndReason | None:
         if self._interrupts.count:

@@ -114,6 +114,18 @@ def test_what_a_worker_died_of_is_recorded_and_its_trial_is_tried_again(drive, s
     assert executor.started == 2, "it is replaced"
 
 
+@pytest.mark.parametrize("dies", [True, False])
+def test_a_trial_that_goes_on_and_fails_for_good_gives_its_place_in_the_budget_to_another(drive, script, dies):
+    def fall(task, _nth):
+        if task.params["epochs"] > 1 and task.number < 2:
+            return iter([Died(ENDED_WITH_7) if dies else Outcome(task.number, "failed", reason="fell")])
+
+    epochs = '{ type = "int", low = 1, high = 4, fidelity = true }'
+    study = drive(executor=script(fall), pruner=None, study={"trials": "1"}, space={"epochs": epochs})
+    assert study.user_attrs["reason"] == "budget"
+    assert names(study) == ["FAIL", "FAIL", "COMPLETE"], "its retry fails, too" if dies else "so does the second"
+
+
 def test_a_worker_that_is_silent_for_too_long_is_killed_and_its_trial_tried_again_once(drive, script, console):
     def hang(task, _nth):
         if task.number in (1, 2):
