@@ -27,7 +27,7 @@ from benchmarks.phantom_weights import draw
 from tumorcls.model.backbone import build_backbone
 backbone = build_backbone(64, "phantoms")
 pictures, labels = draw(400, 64, seed=0)
-features = np.concatenate([np.asarray(backbone(chunk.astype("float32"))) for chunk in np.split(pictures, 4)])
+features = np.concatenate([backbone.predict_on_batch(chunk) for chunk in np.split(pictures, 4)])
 fitted = LogisticRegression(max_iter=2000).fit(features[:200], labels[:200])
 loaded = b"".join(weight.astype("float32").tobytes() for weight in backbone.get_weights())
 print(hashlib.sha256(loaded).hexdigest(), fitted.score(features[200:], labels[200:]))
@@ -64,8 +64,17 @@ def test_both_backends_load_the_same_numbers_and_their_features_tell_the_classes
     assert float(accuracy) > 0.8
 
 
+@pytest.fixture
+def eager(monkeypatch):
+    """Has Keras train step by step: to compile the training of the whole network, for each stage anew, takes minutes."""
+    import keras
+
+    compile_model = keras.Model.compile
+    monkeypatch.setattr(keras.Model, "compile", lambda *args, **kwargs: compile_model(*args, **kwargs, run_eagerly=True))
+
+
 @pytest.mark.slow
-def test_the_script_trains_stage_by_stage_and_writes_weights_that_load(tmp_path):
+def test_the_script_trains_stage_by_stage_and_writes_weights_that_load(tmp_path, eager):
     from benchmarks.phantom_weights import STAGES, Stage, train
     from tumorcls.model.backbone import build_backbone, weights_sha256
 
