@@ -24,6 +24,7 @@ LONG = (
     "test_end_to_end.py",
     "test_figures.py",
     "faults/test_caches_and_data.py",
+    "faults/test_foreign_studies.py",
     "tumorcls/model/test_phantom_weights.py",
     "search/driver/test_chaos.py",
 )

@@ -1,13 +1,20 @@
 """The figures of tutorial and first study: `docs/figures.py` makes all of them, and puts each in its place."""
 
+import contextlib
 import importlib.util
+import io
 import re
 import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import search.cli
+import tumorcls.cli
 from tumorcls.data.phantom import write_dataset
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -51,8 +58,27 @@ def test_a_place_without_a_figure_is_an_error(figures):
     )
 
 
+@pytest.fixture
+def one_process(figures, monkeypatch):
+    """Has the script run its commands in this process: what a network needs is compiled once, and not by each of them."""
+    mains = {"search": search.cli.main, "tumorcls": tumorcls.cli.main}
+
+    def run(command, **_):
+        program, *arguments = command[2:]
+        out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+        with monkeypatch.context() as patch, contextlib.redirect_stdout(out):
+            patch.setattr(sys, "argv", [program, *arguments])
+            patch.setenv("COLUMNS", "120")
+            with pytest.raises(SystemExit) as end:
+                mains[program]()
+        assert not end.value.code, command
+        return SimpleNamespace(stdout=out.buffer.getvalue().decode())
+
+    monkeypatch.setattr(figures, "subprocess", SimpleNamespace(run=run, PIPE=subprocess.PIPE))
+
+
 @pytest.mark.slow
-def test_the_script_makes_every_figure_of_the_pages_and_no_other(figures, tmp_path, monkeypatch):
+def test_the_script_makes_every_figure_of_the_pages_and_no_other(figures, one_process, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TUMORCLS_DATA", str(tmp_path))
     monkeypatch.setenv("TUMORCLS_CACHE", str(tmp_path / "cache"))
