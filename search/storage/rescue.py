@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 from optuna.storages.journal import BaseJournalBackend
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from search.optuna_internals import storage_of, study_id_of, trial_id_of
 from search.storage.trial_ends import Known
@@ -96,13 +96,19 @@ def _journal(frame: Frame, known: Known) -> bytes:
 
 
 def _as_told(trial: FrozenTrial, known: Known) -> FrozenTrial:
-    """Returns a trial with the end that it was told, where the storage has not confirmed that."""
-    end = known.told_ends.get(trial_id_of(trial))
-    if end is None or trial.state.is_finished():
-        return trial
-    state, values = end
+    """Returns a trial with the end that it was told, where the storage has not confirmed that or has lost the values since.
+
+    One whose values nobody knows any more has failed.
+    """
+    stored = (trial.state, tuple(trial.values or ()))
+    state, values = known.told_ends.get(trial_id_of(trial), stored)
+    if trial.state.is_finished() and (trial.values or state is not trial.state):  # confirmed, or ended by another driver
+        state, values = stored
+    if state is TrialState.COMPLETE and not values:
+        state = TrialState.FAIL
     ended = copy.copy(trial)
-    ended.state, ended.datetime_complete = state, datetime.now()
+    if state is not trial.state:
+        ended.state, ended.datetime_complete = state, trial.datetime_complete or datetime.now()
     ended.values = list(values) or None
     return ended
 
