@@ -58,7 +58,7 @@ def pytest_configure(config):
     os.environ["TERM"] = "xterm"  # rich draws nothing anew on a dumb one
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background: what tests start would not hear ^C either
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if not hasattr(config, "workerinput") and _is_quick_tier(config):
+    if _is_quick_tier(config) and not hasattr(config, "workerinput") and not config.option.collectonly:
         config.pluginmanager.register(PeakMemory())
 
 

@@ -1,12 +1,9 @@
 """The figures of tutorial and first study: `docs/figures.py` makes all of them, and puts each in its place."""
 
-import contextlib
 import importlib.util
-import io
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +12,7 @@ import pytest
 
 import search.cli
 import tumorcls.cli
+from tests.in_process import run_in_process
 from tumorcls.data.phantom import write_dataset
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -64,15 +62,9 @@ def one_process(figures, monkeypatch):
     mains = {"search": search.cli.main, "tumorcls": tumorcls.cli.main}
 
     def run(command, **_):
-        program, *arguments = command[2:]
-        out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
-        with monkeypatch.context() as patch, contextlib.redirect_stdout(out):
-            patch.setattr(sys, "argv", [program, *arguments])
-            patch.setenv("COLUMNS", "120")
-            with pytest.raises(SystemExit) as end:
-                mains[program]()
-        assert not end.value.code, command
-        return SimpleNamespace(stdout=out.buffer.getvalue().decode())
+        done = run_in_process(mains[command[2]], *command[2:], COLUMNS="120")
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        return done
 
     monkeypatch.setattr(figures, "subprocess", SimpleNamespace(run=run, PIPE=subprocess.PIPE))
 

@@ -16,7 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.optuna_internals import storage_of, study_id_of, trial_id_of
-from search.storage.trial_ends import Known
+from search.storage.trial_ends import Known, end_of
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,9 @@ def _as_told(trial: FrozenTrial, known: Known) -> FrozenTrial:
 
     One whose values nobody knows any more has failed.
     """
-    stored = (trial.state, tuple(trial.values or ()))
-    state, values = known.told_ends.get(trial_id_of(trial), stored)
+    state, values = known.told_ends.get(trial_id_of(trial), end_of(trial))
     if trial.state.is_finished() and (trial.values or state is not trial.state):  # confirmed, or ended by another driver
-        state, values = stored
+        state, values = end_of(trial)
     if state is TrialState.COMPLETE and not values:
         state = TrialState.FAIL
     ended = copy.copy(trial)

@@ -1,5 +1,4 @@
 import contextlib
-import io
 import os
 import shutil
 import signal
@@ -12,6 +11,7 @@ import pytest
 
 from search import cli
 from search.records.attributes import SEED_KEY
+from tests.in_process import run_in_process
 from tests.patience import PATIENCE_S
 from tests.search.servers import assert_no_password, mariadb, password, postgresql, small_disk  # noqa: F401  fixtures
 
@@ -117,16 +117,10 @@ def search(folder, monkeypatch):
 
     def run(*arguments, code=0, **extra):
         sys.modules.pop("objectives", None)  # a process of its own would read the file as it is now
-        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
-        with monkeypatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            patch.setattr(sys, "argv", ["search", *map(str, arguments)])
+        with monkeypatch.context() as patch:
             patch.setattr(sys, "warnoptions", ["error"])  # for the workers
-            for name, value in {"COLUMNS": "200", **extra}.items():
-                patch.setenv(name, value)
-            with pytest.raises(SystemExit) as exit_:
-                cli.main()
-        printed = [stream.buffer.getvalue().decode() for stream in (out, err)]
-        return _checked(subprocess.CompletedProcess(arguments, exit_.value.code or 0, *printed), code)
+            done = run_in_process(cli.main, "search", *map(str, arguments), **{"COLUMNS": "200", **extra})
+        return _checked(done, code)
 
     return run
 

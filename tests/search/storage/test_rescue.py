@@ -2,6 +2,7 @@
 
 import optuna
 import pytest
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.optuna_internals import trial_id_of
@@ -29,22 +30,11 @@ def half_deleted() -> FrozenTrial:
         (half_deleted(), (COMPLETE, (3.0,)), (COMPLETE, 3.0)),
         (half_deleted(), None, (FAIL, None)),
     ],
-    ids=[
-        "confirmed",
-        "told",
-        "pruned",
-        "runs",
-        "ended by another driver",
-        "values deleted",
-        "values deleted, of another driver",
-    ],
+    ids=["confirmed", "told", "pruned", "runs", "ended by another driver", "values deleted", "and never told"],
 )
 def test_a_trial_ends_as_it_was_told(tmp_path, trial, told, saved):
-    study = optuna.create_study()
-    study.add_trial(create_trial(state=COMPLETE, value=0.0))
-    trial.number, trial._trial_id = 0, study.trials[0]._trial_id
     known = Known([trial], {trial_id_of(trial): told} if told else {})
-    path = rescue(Frame("lost", study.directions, {}, {}), known, "lost", tmp_path)
+    path = rescue(Frame("lost", [StudyDirection.MINIMIZE], {}, {}), known, "lost", tmp_path)
     backend = optuna.storages.journal.JournalFileBackend(str(path))
     [found] = optuna.load_study(study_name="lost", storage=optuna.storages.JournalStorage(backend)).trials
     assert (found.state, found.value) == saved
