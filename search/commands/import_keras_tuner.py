@@ -28,6 +28,7 @@ def command(folder: Path, storage: str | None, name: str | None, objectives: tup
     """
     import optuna
 
+    from search.driver.compatibility import claimed
     from search.keras_tuner.importing import import_project
     from search.keras_tuner.objective import find_objective, parse_objective
     from search.keras_tuner.project import read_project
@@ -53,7 +54,7 @@ def command(folder: Path, storage: str | None, name: str | None, objectives: tup
                 f'{hide_password(url)}: study "{name}" must {" and ".join(directions)}; '
                 f"got one that does {' and '.join(there)}. Add --study with another name."
             )
-        with read_back(study, url).watching():
+        with claimed(study), read_back(study, url).watching():
             imported = import_project(project, study, wanted)
         best = describe_best(study)
     close(study)

@@ -132,8 +132,7 @@ class Driver:
             reason = self._end_reason()
             if reason is None:
                 self._hand_out()
-            elif not self._pool.running and not self._waits_for_others(reason):
-                self._settle(reason)
+            elif not self._pool.running and self._ends(reason):
                 return reason
             for worker, said in groupby(self._pool.receive(_TICK_S), itemgetter(0)):
                 messages = [message for _, message in said]
@@ -148,13 +147,23 @@ class Driver:
             self._check_others()
             self._view.tick()
 
-    def _waits_for_others(self, reason: EndReason) -> bool:
-        """Whether what others run may yet be for this driver to take up: where it is lost, or fails."""
-        if not self._waits or reason not in ("budget", "grid"):
+    def _ends(self, reason: EndReason) -> bool:
+        """Whether nothing is left for this driver; ends what is paused, where the study is over and no other may promote it."""
+        if reason == "interrupted":
+            return True
+        waits = self._waits and reason in ("budget", "grid")  # for what may be lost, or fail, and so be taken up here
+        if waits and self._others.running:  # when last looked
             return False
-        if not self._others.running:  # when last looked
-            self._count_ended(self._others.poll(at_once=True))
-        return bool(self._others.running)
+        trials = self._study.get_trials(deepcopy=False)
+        self._count_ended(self._others.update(trials))
+        if self._others.running:
+            return not waits
+        if self._spec.fidelity is None:
+            return True
+        if reason in self._asks_despite and self._source.may_go_on(trials):  # what another has paused since we looked
+            return False
+        self._view.ended_elsewhere(settle(self._study, self._spec.fidelity, self._checkpoints))
+        return True
 
     def _check_others(self) -> None:
         """Takes note of the other drivers, and takes up what those that are gone have left."""
@@ -167,11 +176,6 @@ class Driver:
     def _count_ended(self, ended: Sequence[FrozenTrial]) -> None:
         self._usage.update(ended)
         self._view.ended_elsewhere(ended)
-
-    def _settle(self, reason: EndReason) -> None:
-        """Ends what is paused, where the study is over and no other driver may yet promote it."""
-        if self._spec.fidelity is not None and reason != "interrupted" and not self._others.running:
-            self._view.ended_elsewhere(settle(self._study, self._spec.fidelity, self._checkpoints))
 
     def _end_reason_now(self, trials: Sequence[FrozenTrial]) -> EndReason | None:
         """Returns why no further trial is to start, given all that there are; None where one is."""
@@ -188,8 +192,8 @@ class Driver:
         if self._pool.running and not self._pool.in_phase("idle"):
             return None
         trials = self._study.get_trials(deepcopy=False)
-        self._usage.look(trials)  # one that went on, and failed for good, is paused no longer: another may begin
-        return None if self._source.may_go_on(trials) else self._exhausted()
+        reason = self._end_reason_now(trials)  # one that went on, and failed for good, is paused no longer: another may begin
+        return None if self._source.may_go_on(trials) else reason
 
     def _exhausted(self) -> EndReason | None:
         if self._interrupts.count:
@@ -220,6 +224,7 @@ class Driver:
         self._view.trial_started(worker, trial.number, task.params, steps_of(task.params, self._spec.settings, self._reports))
         self._pool.give(worker, trial, task)
         self._legs[worker] = leg
+        self._others.taken(trial.number)
         self._life.shown()  # by the owner
         return True
 
@@ -305,6 +310,7 @@ class Driver:
             delete_checkpoints(trial, self._checkpoints)
         self._view.trial_finished(worker, trial.number, verdict, was.recorded_seconds() if ran_s is None else ran_s)
         if verdict.state == "paused":
+            self._others.released(trial.number)
             self._usage.pause(was.seconds(), verdict.values[0], first=leg is not None and leg.reached == 0)
         else:
             self._usage.add(was.seconds(), counts=verdict.counts, values=verdict.values, earlier_s=earlier_s)

@@ -93,7 +93,7 @@ class OtherDrivers:
         self._me = me
         self._watch = Watch(GRACE_S)
         self._beat_at = self._looked_at = float("-inf")
-        self._counted = {trial.number for trial in trials if trial.state.is_finished()}
+        self._known = {trial.number for trial in trials if trial.state.is_finished()}  # counted, or with this driver
         self._running: list[FrozenTrial] = []
         self.update(trials)
 
@@ -107,6 +107,14 @@ class OtherDrivers:
         """How many reports those trials had made."""
         return sum(len(trial.intermediate_values) for trial in self._running)
 
+    def taken(self, number: int) -> None:
+        """Leaves a trial to this driver, which counts it itself."""
+        self._known.add(number)
+
+    def released(self, number: int) -> None:
+        """This driver has paused a trial: whoever takes it up next, or ends it where it is, may be another."""
+        self._known.discard(number)
+
     def update(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """Notes what the others run; returns the trials that they have ended since the last look.
 
@@ -116,16 +124,15 @@ class OtherDrivers:
         if self._storage is None:
             return []
         self._looked_at = time.monotonic()
-        others = (trial for trial in trials if trial.number not in self._counted)
-        owned = [(trial, Owner.from_attr(owner_of(trial))) for trial in others]
-        theirs = [(trial, owner) for trial, owner in owned if owner != self._me]
-        self._running = [trial for trial, owner in theirs if owner is not None and trial.state is TrialState.RUNNING]
-        ended = [trial for trial, _ in theirs if trial.state.is_finished()]
-        self._counted |= {trial.number for trial in ended}
+        theirs = [trial for trial in trials if trial.number not in self._known]
+        running = [trial for trial in theirs if trial.state is TrialState.RUNNING]
+        self._running = [trial for trial in running if Owner.from_attr(owner_of(trial)) not in (None, self._me)]
+        ended = [trial for trial in theirs if trial.state.is_finished()]
+        self._known |= {trial.number for trial in ended}
         return ended
 
     def poll(self, *, at_once: bool = False) -> list[FrozenTrial]:
-        """Returns what `look` does, every few seconds or at once; nothing in between."""
+        """Returns what `update` does, every few seconds or at once; nothing in between."""
         if self._storage is None or not (at_once or time.monotonic() - self._looked_at >= _LOOK_S):
             return []
         return self.update(self._study.get_trials(deepcopy=False))

@@ -10,7 +10,6 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from search.driver.compatibility import claimed
 from search.errors import StudyError
 from search.keras_tuner.objective import Objective, values_of
 from search.keras_tuner.project import Project, TrialFile
@@ -63,14 +62,14 @@ def import_project(project: Project, study: optuna.Study, objectives: Sequence[O
     Parameters are those that were active. What a trial has beside the space, such as Hyperband's ``tuner/epochs``, are user
     attributes: no one searches over them.
 
+    Args:
+        project: The project.
+        study: The study, which no other process may drive meanwhile.
+        objectives: What its values are.
+
     Raises:
-        StudyError: A driver is at work on the study, or it holds trials of another project.
+        StudyError: The study holds trials of another project.
     """
-    with claimed(study):
-        return _import(project, study, objectives)
-
-
-def _import(project: Project, study: optuna.Study, objectives: Sequence[Objective]) -> Imported:
     space, times = _space(project), times_of(project)
     before = {name: trial for trial in study.get_trials() if (name := imported_of(trial)) is not None}
     added: Counter[TrialState] = Counter()

@@ -13,9 +13,13 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
+from search.driver.legs import settle
 from search.errors import ObjectiveError, WorkerError
 from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RETRY_KEY, SEED_KEY
+from search.storage.open import close, create_study, open_study
+from search.study_file.fidelity import Fidelity
 from search.workers.protocol import Died, Outcome, Ready, Report, ReportReply, RunTrial, Stop
+from tests.search.servers import SERVERS
 
 NO_PRUNER = {"name": '"none"'}
 ENDED_WITH_7 = "the worker process ended with exit code 7"
@@ -124,6 +128,28 @@ def test_a_trial_that_goes_on_and_fails_for_good_gives_its_place_in_the_budget_t
     study = drive(executor=script(fall), pruner=None, study={"trials": "1"}, space={"epochs": epochs})
     assert study.user_attrs["reason"] == "budget"
     assert names(study) == ["FAIL", "FAIL", "COMPLETE"], "its retry fails, too" if dies else "so does the second"
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_what_another_driver_ends_of_this_ones_paused_trials_counts(request, drive, script, server):
+    url = request.getfixturevalue(server).new_database()
+    ended = []
+
+    def settle_beside(task, _nth):
+        """As a driver that joined does, where it takes the study to be over."""
+        if task.number == 6 and not ended:
+            study = open_study(url, "demo", writable=True)
+            ended.extend(settle(study, Fidelity("epochs", optuna.distributions.IntDistribution(1, 4))))
+            close(study)
+
+    epochs = '{ type = "int", low = 1, high = 4, fidelity = true }'
+    study = create_study(url, "demo", ["minimize"], ["x"])
+    tables = {"study": {"trials": "12"}, "pruner": None, "space": {"epochs": epochs}}
+    drive(study, executor=script(settle_beside), **tables)
+    assert len(ended) >= 4
+    assert len(study.trials) == 12
+    assert set(names(study)) == {"COMPLETE", "PRUNED"}
+    close(study)
 
 
 def test_a_worker_that_is_silent_for_too_long_is_killed_and_its_trial_tried_again_once(drive, script, console):

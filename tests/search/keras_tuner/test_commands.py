@@ -7,11 +7,12 @@ import pytest
 from click.testing import CliRunner
 
 from search.cli import cli
+from search.driver.ownership import claim
 from search.errors import SearchError
 from search.keras_tuner import importing
 from search.keras_tuner.importing import import_project
-from search.records.attributes import IMPORTED_KEY
-from search.storage.open import close, open_study
+from search.records.attributes import DRIVER_KEY, IMPORTED_KEY
+from search.storage.open import close, create_study, open_study
 from tests.search.keras_tuner.projects import metric, trial
 
 
@@ -80,6 +81,17 @@ def test_a_foreign_folder_is_one_line(search):
     with pytest.raises(SearchError, match=r"^photos: a KerasTuner project must hold oracle.json; got none\."):
         search("import-keras-tuner", "photos")
     assert not Path("photos.db").exists()
+
+
+def test_the_driver_at_work_stays_the_only_writer(search, write_project):
+    project = write_project(trial({"x": 0.1}, 0.1))
+    study = create_study("sqlite:///project.db", "project", ["minimize"], ["val_loss"])
+    claim(study)
+    study.set_user_attr(DRIVER_KEY, {**study.user_attrs[DRIVER_KEY], "host": "elsewhere"})
+    with pytest.raises(SearchError, match="one driver at a time"):
+        search("import-keras-tuner", project)
+    assert not study.trials
+    close(study)
 
 
 def test_an_import_is_read_back(search, write_project, monkeypatch):

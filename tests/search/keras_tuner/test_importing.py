@@ -6,12 +6,11 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from search.driver.ownership import claim
 from search.errors import StudyError
 from search.keras_tuner.importing import Imported, import_project
 from search.keras_tuner.objective import Objective
 from search.keras_tuner.project import read_project
-from search.records.attributes import DRIVER_KEY, FAILURE_KEY, IMPORTED_KEY, METRICS_KEY, RETRY_KEY, STATUS_KEY
+from search.records.attributes import FAILURE_KEY, IMPORTED_KEY, METRICS_KEY, RETRY_KEY, STATUS_KEY
 from tests.search.keras_tuner.projects import START, X, metric, parameter, trial
 
 LOSS = Objective("val_loss", "min")
@@ -132,14 +131,6 @@ def test_another_project_is_refused(write_project, study):
 def test_another_space_is_refused(write_project, study):
     study.add_trial(optuna.create_trial(value=1.0, params={"x": "a"}, distributions={"x": CategoricalDistribution(["a"])}))
     with pytest.raises(StudyError, match='study "demo" must have the same space; got: '):
-        load(write_project(trial({"x": 0.1}, 0.1)), study)
-
-
-def test_the_driver_at_work_stays_the_only_writer(write_project, study, monkeypatch):
-    claim(study)
-    owner = study.user_attrs[DRIVER_KEY]
-    study.set_user_attr(DRIVER_KEY, {**owner, "host": "elsewhere"})
-    with pytest.raises(StudyError, match="one driver at a time"):
         load(write_project(trial({"x": 0.1}, 0.1)), study)
 
 

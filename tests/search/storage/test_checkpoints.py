@@ -58,6 +58,7 @@ def test_a_trial_that_lost_its_driver_goes_on_where_it_was(write, start, search,
     Path("hold").touch()
     driver = start("launch", "demo.toml", "--quiet")
     wait_for(lambda: (HERE / "step").exists() and (HERE / "step").read_text() == "2")
+    wait_for(lambda: read_study().trials[0].user_attrs)  # else the driver has not heard of it
     driver.kill()
     driver.wait()
     assert HERE.exists()
