@@ -4,7 +4,6 @@ A piece of `benchmarks.recipe`, not of the product: what it gains under blur it 
 """
 
 import math
-from dataclasses import asdict
 from typing import Any
 
 import keras
@@ -12,12 +11,7 @@ import numpy as np
 from keras import KerasTensor, ops
 from numpy.typing import NDArray
 
-from tumorcls.cache.arrays import Rows
-from tumorcls.config.train_config import ViewRecipe
-from tumorcls.data.dataset import ImageSet
-from tumorcls.model.program import TrainingProgram, is_seed_state, predict, seed_state
 from tumorcls.noise.counter_rng import random_normal, random_uniform
-from tumorcls.training.features import Features
 
 OCTAVE_DEVIATION = 0.8
 """Standard deviation of the change of the logarithm of the weight from one octave of frequencies to the next."""
@@ -105,43 +99,3 @@ def _weighted(images: KerasTensor, weight: KerasTensor) -> KerasTensor:
     real, imaginary = ops.fft2((planes, ops.zeros_like(planes)))
     filtered, _ = ops.ifft2((real * weight[:, None], imaginary * weight[:, None]))
     return ops.transpose(filtered, (0, 2, 3, 1))
-
-
-class FilteredViews(keras.Model):
-    """What a program draws of images for its cached views, with a random filter between augmentation and noise."""
-
-    def __init__(self, program: TrainingProgram, share: float) -> None:
-        """Takes a program's own layers, so that they have the ranges that it gives them."""
-        super().__init__(name="filtered_views")
-        random_filter = RandomFilter(name="filter")
-        random_filter.share.assign(share)
-        self.view: list[keras.layers.Layer] = [program._augment, random_filter, program._noise]
-        assert program.frozen is not None
-        self.frozen: keras.Model = program.frozen
-
-    def call(self, images: KerasTensor) -> KerasTensor:
-        """Returns the frozen part's activations."""
-        seen = ops.cast(images, "float32")
-        for layer in self.view:
-            seen = layer(seen, training=True)
-        return self.frozen(seen, training=False)
-
-    def draw(self, images: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
-        """Returns activations of one view of each image, fixed by `seed`; see `TrainingProgram.draw_view`."""
-        states = [variable for layer in self.view for variable in layer.variables if is_seed_state(variable)]
-        seeds = np.random.SeedSequence(seed).generate_state(len(states)).tolist()
-        for variable in states:
-            variable.assign(seed_state(seeds.pop()))
-        return predict(self, images)
-
-
-def filtered_view(features: Features, recipe: ViewRecipe, images: ImageSet, view: int, share: float) -> Rows:
-    """Returns what `Features.training_view` does, with a random filter for a share of the images."""
-    extractor = FilteredViews(features.program, share)
-
-    def draw(rows: NDArray[np.uint8], first: int) -> NDArray[np.float32]:
-        features.program.set_view_recipe(recipe)
-        return extractor.draw(rows, seed=(view << 32) + first)
-
-    content = {"content_of": images.key, "recipe": {**asdict(recipe), "filtered_share": share}, "view": view}
-    return features._activations(images.images, draw, f"cache, filtered view {view + 1}", **content)

@@ -65,14 +65,14 @@ class Piece:
         probed: The head begins as a logistic regression on the features of the first weights.
         layer_decay: Of the learning rate, for each block that lies before the head; the last block and what follows it are one.
         mixup: Both parameters of the beta distribution that a mix's share is drawn from; 0 mixes nothing.
-        filtered: Share of the images of a view that get a random filter.
+        altered: What alters images before noise, of `benchmarks.altered_views.LAYERS`.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     probed: bool = False
     layer_decay: float = 1.0
     mixup: float = 0.0
-    filtered: float = 0.0
+    altered: str = ""
 
 
 PIECES: dict[str, Piece] = {
@@ -82,7 +82,8 @@ PIECES: dict[str, Piece] = {
     "layer decay .3": Piece(layer_decay=0.3),
     "label smoothing .1": Piece({"label_smoothing": 0.1}),
     "mixup .2": Piece(mixup=0.2),
-    "random filter": Piece(filtered=0.5),
+    "random filter": Piece(altered="random filter"),
+    "augmix": Piece(altered="augmix"),
     "from block 6 on": Piece({"trainable_from": "block6", "epochs": 12, "learning_rate": 1.5e-3}),
     "from block 7 on": Piece({"trainable_from": "block7", "epochs": 12, "learning_rate": 2.8e-3}),
     "notebook's recipe": Piece(
@@ -158,21 +159,21 @@ class Bench:
         if piece.probed:
             program.set_head(*self._probed_head(program))
         for epoch in range(config.epochs):
-            inputs, wanted = self._view(program, config, epoch % config.views, piece.filtered), targets
+            inputs, wanted = self._view(program, config, epoch % config.views, piece.altered), targets
             if piece.mixup:
                 inputs, wanted = mixed(inputs[:], targets, piece.mixup, mix_rng)
             program.set_learning_rate(learning_rate_at(config, epoch))
             program.train_epoch(inputs, wanted, rng.permutation(len(targets)), config.batch_size)
 
-    def _view(self, program: "TrainingProgram", config: TrainConfig, view: int, filtered: float = 0.0) -> Any:
-        from benchmarks.random_filter import filtered_view
+    def _view(self, program: "TrainingProgram", config: TrainConfig, view: int, altered: str = "") -> Any:
+        from benchmarks.altered_views import altered_view
         from tumorcls.cache.arrays import ArrayCache
         from tumorcls.training.features import Features
 
         train = self.trainer.images("train", config.image_size)
         features = Features(program, ArrayCache(self.trainer.cache))
-        if filtered:
-            return filtered_view(features, config.view_recipe, train, view, filtered)
+        if altered:
+            return altered_view(features, config.view_recipe, train, view, altered)
         return features.training_view(config.view_recipe, train, view, config.views)
 
     def _probed_head(self, program: "TrainingProgram") -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -94,8 +94,7 @@ class Driver:
         self._source = source or TrialSource(study, spec)
         self._usage = usage or BudgetUsage.of(study, trials)
         self._others = others or OtherDrivers(study, owner, trials)
-        self._artifacts = artifacts
-        self._checkpoints = checkpoints
+        self._artifacts, self._checkpoints = artifacts, checkpoints
         self._waits, self._poll_storage = waits, poll_storage
         self._interrupts = Interrupts(notice_s)
         self._failures = Failures(spec.target, spec.policy.max_failures)
@@ -158,11 +157,10 @@ class Driver:
         self._count_ended(self._others.update(trials))
         if self._others.running:
             return not waits
-        if self._spec.fidelity is None:
-            return True
         if reason in self._asks_despite and self._source.may_go_on(trials):  # what another has paused since we looked
             return False
-        self._view.ended_elsewhere(settle(self._study, self._spec.fidelity, self._checkpoints))
+        if self._spec.fidelity is not None:
+            self._view.ended_elsewhere(settle(self._study, self._spec.fidelity, self._checkpoints))
         return True
 
     def _check_others(self) -> None:

@@ -15,7 +15,6 @@ from tumorcls.commands import audit, card, evaluate, predict, prepare, train
 from tumorcls.data.phantom import render
 from tumorcls.model import backbone
 from tumorcls.model.backbone import FROZEN_OUTPUT
-from tumorcls.model.gate import FEATURES
 
 pytestmark = pytest.mark.slow
 
@@ -70,7 +69,8 @@ def small_network(size):
     def build(weights):
         layers = keras.layers
         seen = keras.Input((size, size, 3))
-        channels = layers.Conv2D(FEATURES // 2, 3, strides=8, name=FROZEN_OUTPUT["block7"])(seen)
+        channels = layers.Conv2D(112, 3, strides=8, name=FROZEN_OUTPUT["block6"])(seen)
+        channels = layers.Conv2D(192, 1, name=FROZEN_OUTPUT["block7"])(channels)
         last = layers.Activation("relu", name="top_activation")(layers.BatchNormalization()(layers.Conv2D(1280, 1)(channels)))
         return keras.Model(seen, layers.GlobalAveragePooling2D(name=FROZEN_OUTPUT["head"])(last))
 

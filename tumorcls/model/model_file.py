@@ -26,7 +26,7 @@ from tumorcls.errors import ConfigError, DataError, ModelError, one_line, reason
 from tumorcls.files import read_whole
 from tumorcls.model.calibration import Calibration
 from tumorcls.model.ensemble import most_members
-from tumorcls.model.gate import FEATURES, Gate, GateLimit
+from tumorcls.model.gate import Gate, GateLimit
 from tumorcls.model.weights import stored_names
 
 CARD = "tumorcls.json"
@@ -47,7 +47,7 @@ _MEMBERS = {
     "config.json": 2**23,
     _WEIGHTS: _MOST_BYTES,
     CARD: 2**18,
-    GATE: 2**21,
+    GATE: 2**22,
 }  # and the most bytes of each
 _MAX_BYTES = _MOST_BYTES + 2**24  # of the file
 _ARRAYS = Limits(total_bytes=_MOST_BYTES, objects=10_000)
@@ -193,10 +193,9 @@ def read_model_file(path: Path) -> tuple[Card, bytes, Gate | None]:
 def _gate(space: bytes | None, limit: GateLimit | None, where: str) -> Gate | None:
     if space is None and limit is None:
         return None
-    row = 2 * FEATURES
-    if space is None or limit is None or len(space) % row or len(space) < 3 * row:
-        raise _refused(where, f"a gate must have a limit, and three or more rows of {FEATURES} numbers in {GATE}")
-    numbers = np.frombuffer(space, "<f2").astype(np.float16).reshape(-1, FEATURES)
+    if space is None or limit is None or len(space) % (row := 2 * limit.features) or len(space) < 3 * row:
+        raise _refused(where, f"a gate must have a limit, and three or more rows of numbers in {GATE}")
+    numbers = np.frombuffer(space, "<f2").astype(np.float16).reshape(-1, limit.features)
     if not np.isfinite(numbers).all() or not (numbers[1] > 0).all():
         raise _refused(where, f"{GATE} must hold finite numbers, and divide by none that is not above 0")
     return Gate(numbers, limit)

@@ -44,4 +44,5 @@ def test_few_images_are_enough_and_alike_ones_too():
 def test_a_gate_of_one_image_by_hand():
     gate = Gate(np.array([[1.0, 2.0], [2.0, 0.5], [1.0, 0.0]], np.float16), GateLimit(distance=5.0, passed=1.0))
     np.testing.assert_allclose(gate.distances(np.array([[3.0, 2.0], [9.0, 4.0]])), [0.0, 5.0])
+    np.testing.assert_allclose(gate.distances(np.array([[9.0, 4.0, 7.0]])), [5.0], err_msg="the first features count")
     assert gate.passes(np.array([[9.0, 4.0], [9.0, 4.1]])).tolist() == [True, False]

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 import zipfile
@@ -13,7 +14,7 @@ from tumorcls.errors import DataError, ModelError
 from tumorcls.inference.activation_map import Explainer
 from tumorcls.model.backbone import build_classifier, build_network
 from tumorcls.model.gate import FEATURES, fit_gate, gate_features
-from tumorcls.model.model_file import GATE
+from tumorcls.model.model_file import CARD, GATE
 from tumorcls.model.saved_model import SavedModel, load_model
 
 
@@ -65,6 +66,20 @@ def test_a_gate_comes_back_as_it_was(gated):
     np.testing.assert_array_equal(loaded.space, gate.space)
 
 
+def test_a_gate_of_an_earlier_version_judges_what_it_did(gated, tmp_path):
+    """Its file does not say how many features that is: the channels of block 6 alone."""
+    path, (narrow, image) = tmp_path / "earlier.keras", (384, np.random.default_rng(1).normal(size=(1, FEATURES)))
+    space = np.concatenate([np.zeros((1, narrow)), np.ones((1, narrow)), image[:, :narrow]])
+    with zipfile.ZipFile(gated[0]) as ours, zipfile.ZipFile(path, "w") as archive:
+        for name in ours.namelist():
+            card = json.loads(ours.read(CARD)) if name == CARD else {}
+            if card:
+                del card["gate"]["features"]
+            content = json.dumps(card).encode() if card else ours.read(name)
+            archive.writestr(name, space.astype("<f2").tobytes() if name == GATE else content)
+    np.testing.assert_allclose(load_model(path).gate.distances(image), 0, atol=0.02)
+
+
 def test_a_gate_looks_at_as_many_features_as_a_file_holds(model):
     assert gate_features(model.network).shape == (None, FEATURES)
 
@@ -79,7 +94,7 @@ def test_a_gate_looks_at_as_many_features_as_a_file_holds(model):
         np.zeros((3, FEATURES), "<f2").tobytes(),
         (-np.ones((3, FEATURES), "<f2")).tobytes(),
         np.full((3, FEATURES), np.nan, "<f2").tobytes(),
-        b"\0" * 2**22,
+        b"\0" * 2**23,
     ],
     ids=["none", "empty", "no image", "half a row", "a scale of 0", "one below", "not finite", "large"],
 )
