@@ -2,8 +2,10 @@
 
 import contextlib
 import copy
+import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -54,6 +56,17 @@ def study_id_of(study: optuna.Study | FrozenStudy) -> int:
 def trial_id_of(trial: optuna.Trial | FrozenTrial) -> int:
     """Returns the id of a trial in its storage."""
     return trial._trial_id
+
+
+def head_revision() -> str | None:
+    """Returns the revision of the tables that the installed Optuna makes, as its migration scripts state it; None if unclear.
+
+    Alembic finds it by running all of them, which takes longer than all else that is done to open a database.
+    """
+    folder = Path(models.__file__).parent / "alembic" / "versions"
+    stated = [dict(re.findall(r'^(\w+) = "(.+)"$', script.read_text(), re.MULTILINE)) for script in folder.glob("*.py")]
+    heads = {each.get("revision") for each in stated} - {each.get("down_revision") for each in stated}
+    return heads.pop() if len(heads) == 1 else None
 
 
 def add_trial(study: optuna.Study, trial: FrozenTrial) -> int:

@@ -1,20 +1,30 @@
 """Optuna's storage in a database: its tables are made by whoever writes, and only looked at by whoever reads."""
 
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import sqlalchemy
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import IntegrityError, NoSuchModuleError, OperationalError
 
 from search.errors import StorageError, StudyError
-from search.optuna_internals import models
+from search.optuna_internals import head_revision, models
 from search.storage import server, sqlite
 from search.storage.url import EXTRAS, hide_password, with_driver
 from search.text import one_line
 
-_REVISION = "alembic_version"
+_REVISION = sqlalchemy.Table(
+    "alembic_version",
+    sqlalchemy.MetaData(),
+    sqlalchemy.Column("version_num", sqlalchemy.String(32), nullable=False),
+    sqlalchemy.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+"""As Alembic makes it."""
+
 _MAKING_S = 30.0
 _PAUSE_S = 0.05
 
@@ -67,11 +77,16 @@ def open_database(url: str, path: Path | None, *, writable: bool) -> RDBStorage:
 
 def _storage(place: str, options: dict[str, Any], *, make: bool = True) -> RDBStorage:
     template = place.replace("{", "{{").replace("}", "}}")  # Optuna formats it
-    return RDBStorage(template, engine_kwargs=options, skip_table_creation=not make)
+    with _connected(place, options) as connection:
+        revision = _revision(connection)
+    fits = revision is not None and revision == head_revision()  # then it need not run all that it has to migrate tables
+    return RDBStorage(template, engine_kwargs=options, skip_compatibility_check=fits, skip_table_creation=not make)
 
 
 def _make(place: str, options: dict[str, Any]) -> RDBStorage:
     """Makes the tables together with whoever does the same in this moment: each finds some that the other has just made."""
+    with _connected(place, options) as connection:
+        _lay_out(connection)
     until = time.monotonic() + _MAKING_S
     while True:
         try:
@@ -83,23 +98,50 @@ def _make(place: str, options: dict[str, Any]) -> RDBStorage:
             time.sleep(_PAUSE_S)
 
 
+def _lay_out(connection: sqlalchemy.Connection) -> None:
+    """Makes an empty file of SQLite what Optuna would make it, in one transaction and a tenth of the time.
+
+    Where there is any table, what to do about it is for Optuna to say.
+    """
+    head = head_revision()
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    if head is not None and not sqlalchemy.inspect(connection).get_table_names():
+        models.BaseModel.metadata.create_all(connection, checkfirst=False)
+        _REVISION.create(connection)
+        made_by = {"schema_version": models.SCHEMA_VERSION, "library_version": optuna.__version__}
+        connection.execute(sqlalchemy.insert(models.VersionInfoModel), made_by)
+        connection.execute(_REVISION.insert(), {"version_num": head})
+    connection.commit()
+
+
 def _look(url: str, place: str, options: dict[str, Any]) -> RDBStorage:
-    engine = sqlalchemy.create_engine(place, **options)
-    try:
-        with engine.connect() as connection:
-            if not _is_whole(connection):
-                raise StudyError(f"{hide_password(url)}: holds no study. Run search launch first, or check --storage.")
-    finally:
-        engine.dispose()
+    with _connected(place, options) as connection:
+        if not _is_whole(connection):
+            raise StudyError(f"{hide_password(url)}: holds no study. Run search launch first, or check --storage.")
     backend = _storage(place, options, make=False)
     if backend.engine.dialect.name != "sqlite":
         server.forbid_writing(backend.engine)
     return backend
 
 
+@contextlib.contextmanager
+def _connected(place: str, options: dict[str, Any]) -> Iterator[sqlalchemy.Connection]:
+    engine = sqlalchemy.create_engine(place, **options)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
 def _is_whole(connection: sqlalchemy.Connection) -> bool:
     """Whether all is there that Optuna would make otherwise; the revision comes last."""
     tables = set(sqlalchemy.inspect(connection).get_table_names())
-    if not {*models.BaseModel.metadata.tables, _REVISION} <= tables:
-        return False
-    return connection.execute(sqlalchemy.text(f"SELECT version_num FROM {_REVISION}")).first() is not None
+    return {*models.BaseModel.metadata.tables} <= tables and _revision(connection) is not None
+
+
+def _revision(connection: sqlalchemy.Connection) -> str | None:
+    """Returns what Alembic has noted of the tables; None where it has noted nothing yet."""
+    if not sqlalchemy.inspect(connection).has_table(_REVISION.name):
+        return None
+    return connection.execute(sqlalchemy.select(_REVISION.c.version_num)).scalar()

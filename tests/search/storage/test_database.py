@@ -1,0 +1,87 @@
+"""The tables of a new file are those that Optuna makes, and those of another version are refused."""
+
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import RDBStorage
+
+from search.errors import StorageError
+from search.optuna_internals import head_revision
+from search.storage import database
+from search.storage import open as storage
+
+URL = "sqlite:///demo.db"
+
+
+def create(url=URL):
+    return storage.create_study(url, "demo", ["maximize"], ["score"])
+
+
+def contents(path):
+    """All tables and indices, and what is in the two that say which these are."""
+    with closing(sqlite3.connect(path)) as connection:
+        made = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name").fetchall()
+        rows = [connection.execute(f"SELECT * FROM {table}").fetchall() for table in ("version_info", "alembic_version")]
+    return made, rows
+
+
+def test_the_revision_is_what_alembic_finds():
+    found = RDBStorage("sqlite:///plain.db")
+    assert head_revision() == found.get_head_version() == found.get_current_version()
+
+
+def test_a_new_file_has_what_optuna_makes():
+    storage.close(create())
+    RDBStorage("sqlite:///plain.db").engine.dispose()
+    assert contents("demo.db") == contents("plain.db")
+
+
+def test_where_the_scripts_do_not_say_it_optuna_makes_them(monkeypatch):
+    monkeypatch.setattr(database, "head_revision", lambda: None)
+    storage.close(create())
+    RDBStorage("sqlite:///plain.db").engine.dispose()
+    assert contents("demo.db") == contents("plain.db")
+
+
+def test_a_file_that_another_program_uses_as_well_gets_them_too():
+    with closing(sqlite3.connect("demo.db")) as connection:
+        connection.execute("CREATE TABLE theirs (x INTEGER)")
+    storage.close(create())
+    made, _ = contents("demo.db")
+    RDBStorage("sqlite:///plain.db").engine.dispose()
+    assert [entry for entry in made if entry[1] != "theirs"] == contents("plain.db")[0]
+
+
+@pytest.mark.parametrize("opens", [create, lambda: storage.open_study(URL, "demo")])
+def test_tables_of_another_version_are_refused(opens):
+    storage.close(create())
+    with closing(sqlite3.connect("demo.db")) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'v3.0.0.d'")
+        connection.commit()
+    before = Path("demo.db").read_bytes()
+    with pytest.raises(StorageError, match=r"does not fit this version of Optuna; got: .*storage upgrade"):
+        opens()
+    assert Path("demo.db").read_bytes() == before
+
+
+def test_several_that_make_them_in_one_instant_find_the_same():
+    studies, together = [], threading.Barrier(4)
+
+    def open_it():
+        together.wait()
+        studies.append(create())
+
+    threads = [threading.Thread(target=open_it) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(studies) == 4
+    assert len({study._study_id for study in studies}) == 1
+    for study in studies:
+        storage.close(study)
+    assert optuna.get_all_study_names(URL) == ["demo"]
