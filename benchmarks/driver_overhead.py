@@ -9,9 +9,10 @@
 3. One worker, time per trial of a new study and of one that holds 5,000 trials, with and without a pruner that looks at them.
 4. One worker, a study whose trials are paused and promoted: time per run from rung to rung, against trials of a study without
    a fidelity that make as many reports.
+5. What opening a database takes, a new one and one that is there, against `RDBStorage` of plain Optuna.
 
-Times are those in the storage, from the start of the first trial to the end of the last, so that they leave out the start of
-processes. What is compared takes turns, and medians are printed.
+Times of trials are those in the storage, from the start of the first to the end of the last, so that they leave out the start
+of processes. What is compared takes turns, and medians are printed.
 """
 
 import os
@@ -32,10 +33,12 @@ from search.records.attributes import WORKER_KEY, owner_of
 from search.records.rungs import rungs_of
 from search.storage import open as storage
 from search.storage import sqlite
+from search.storage.database import open_database
 from search.study_file.load import load
 
 _TRIALS, _ROUNDS, _LONG = 150, 3, 5_000
 _SECONDS, _WORKERS = 0.2, 8
+_OPENED = 15
 
 
 def at_once(trial: optuna.Trial, reports: int = 5, seconds: float = 0.0) -> float:
@@ -169,6 +172,26 @@ def climbing(folder: Path) -> None:
     )
 
 
+def opening(folder: Path) -> None:
+    print(f"5. a database is opened {_OPENED} times, ms")
+    for what in ("new", "there"):
+        times: dict[str, list[float]] = {"RDBStorage": [], "search": []}
+        for turn in range(_OPENED):
+            for name, opens in (("RDBStorage", wal), ("search", _ours)):
+                path = folder / f"{name}{turn}.db"
+                began = time.perf_counter()
+                backend = opens(path)
+                times[name].append((time.perf_counter() - began) * 1e3)
+                backend.engine.dispose()
+        ratio = median(a / b for a, b in zip(times["search"], times["RDBStorage"], strict=True))
+        both = ", ".join(f"{name} {median(taken):.0f}" for name, taken in times.items())
+        print(f"   {what}: {both}: {ratio:.2f} times")
+
+
+def _ours(database: Path) -> optuna.storages.RDBStorage:
+    return open_database(f"sqlite:///{database}", database, writable=True)
+
+
 def throughput(folder: Path, reports: int) -> None:
     study = drive(folder, f"many{reports}", 40 * _WORKERS, workers=_WORKERS, reports=reports, seconds=_SECONDS)
     by_worker: dict[int, list[FrozenTrial]] = {}
@@ -227,6 +250,7 @@ def main() -> None:
         for pruner in ("none", "median"):
             growth(Path(folder), pruner)
         climbing(Path(folder))
+        opening(Path(folder))
 
 
 if __name__ == "__main__":
