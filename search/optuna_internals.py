@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -58,6 +59,7 @@ def trial_id_of(trial: optuna.Trial | FrozenTrial) -> int:
     return trial._trial_id
 
 
+@functools.cache
 def head_revision() -> str | None:
     """Returns the revision of the tables that the installed Optuna makes, as its migration scripts state it; None if unclear.
 

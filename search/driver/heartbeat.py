@@ -131,9 +131,9 @@ class OtherDrivers:
         self._known |= {trial.number for trial in ended}
         return ended
 
-    def poll(self, *, at_once: bool = False) -> list[FrozenTrial]:
-        """Returns what `update` does, every few seconds or at once; nothing in between."""
-        if self._storage is None or not (at_once or time.monotonic() - self._looked_at >= _LOOK_S):
+    def poll(self) -> list[FrozenTrial]:
+        """Returns what `update` does, every few seconds; nothing in between."""
+        if self._storage is None or time.monotonic() - self._looked_at < _LOOK_S:
             return []
         return self.update(self._study.get_trials(deepcopy=False))
 

@@ -137,7 +137,7 @@ def _connected(place: str, options: dict[str, Any]) -> Iterator[sqlalchemy.Conne
 def _is_whole(connection: sqlalchemy.Connection) -> bool:
     """Whether all is there that Optuna would make otherwise; the revision comes last."""
     tables = set(sqlalchemy.inspect(connection).get_table_names())
-    return {*models.BaseModel.metadata.tables} <= tables and _revision(connection) is not None
+    return models.BaseModel.metadata.tables.keys() <= tables and _revision(connection) is not None
 
 
 def _revision(connection: sqlalchemy.Connection) -> str | None:
