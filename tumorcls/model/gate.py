@@ -20,15 +20,21 @@ from scipy.spatial.distance import cdist
 from tumorcls.model.backbone import FROZEN_OUTPUT
 
 PASSED = 0.995
-"""Share of slices like the validation images that would pass without `MARGIN`."""
+"""Share of slices like the validation images that would pass without `MARGINS`."""
 
-MARGIN = 1.03
-"""By how much more than these an image may differ: validation images are few, and show not every way to blur and fade."""
+MARGINS = (1.03, 1.1)
+"""By how much more than these an image may differ, for the network's features and for the picture's: validation images are few,
+and show not every way to blur and fade."""
 
 _GRID = 3
 _OVERALL = 2 * 192
-FEATURES = _OVERALL + _GRID**2 * 112
-"""Means and standard deviations of block 6's 192 channels, then the means of block 5's 112 in nine parts of the picture."""
+_COARSE = 6
+PICTURE = _COARSE**2
+FEATURES = _OVERALL + _GRID**2 * 112 + PICTURE
+"""Means and standard deviations of block 6's 192 channels, the means of block 5's 112 in nine parts of the picture, and the
+grey values of its 36 parts, last."""
+
+_LEAST_CONTRAST = 2.0  # grey values of 256, added to a picture's own: where there is none, rounding is not made a picture
 
 _STEADIEST = 1e-3  # of a channel's standard deviation: one that never varies must not decide alone
 
@@ -44,11 +50,27 @@ class GateLimit:
         distance: From which an image is no slice.
         passed: Share of the validation images within it.
         features: How many of `gate_features` count, the first ones.
+        picture: The distance for the last `PICTURE` of these; None where they are not judged apart.
     """
 
     distance: _Positive
     passed: _Share
     features: Annotated[int, Field(ge=1, le=FEATURES)] = _OVERALL
+    picture: _Positive | None = None
+
+    def __post_init__(self) -> None:
+        """Checks that a picture has room.
+
+        Raises:
+            ValueError: `features` is too low for `picture`.
+        """
+        if self.picture is not None and self.features <= PICTURE:
+            raise ValueError(f"features must be above {PICTURE} where the picture is judged; got {self.features}")
+
+    @property
+    def distances(self) -> tuple[float, ...]:
+        """The limit for each part that is judged."""
+        return (self.distance,) if self.picture is None else (self.distance, self.picture)
 
 
 @dataclass(frozen=True)
@@ -65,14 +87,17 @@ class Gate:
     limit: GateLimit
 
     def distances(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Returns the distance (n,) of `gate_features` (n, features) from the nearest training image."""
-        judged = features[:, : self.space.shape[1]]
-        nearest: NDArray[np.float64] = cdist(_scaled(judged, self.space), self.space[2:].astype(np.float64)).min(axis=1)
-        return nearest
+        """Returns the distances (n, parts) of `gate_features` (n, features) from the nearest training image.
+
+        Each of the limit's `distances` has its part: the network's features, and the picture's.
+        """
+        judged, known = _scaled(features[:, : self.space.shape[1]], self.space), self.space[2:].astype(np.float64)
+        parts = [slice(None)] if self.limit.picture is None else [slice(-PICTURE), slice(-PICTURE, None)]
+        return np.stack([cdist(judged[:, part], known[:, part]).min(axis=1) for part in parts], axis=1)
 
     def passes(self, features: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Returns for each of `gate_features` (n, features) whether the image may be a slice."""
-        passed: NDArray[np.bool_] = self.distances(features) <= self.limit.distance
+        passed: NDArray[np.bool_] = np.all(self.distances(features) <= self.limit.distances, axis=1)
         return passed
 
 
@@ -81,8 +106,11 @@ def gate_features(network: keras.Model) -> keras.KerasTensor:
     ops = keras.ops
     block5, block6 = (network.get_layer(FROZEN_OUTPUT[next_block]).output for next_block in ("block6", "block7"))
     means, deviations = ops.mean(block6, axis=(1, 2)), ops.std(block6, axis=(1, 2))
-    places = ops.reshape(ops.adaptive_average_pool(block5, (_GRID, _GRID), "channels_last"), (-1, FEATURES - _OVERALL))
-    return ops.concatenate([means, deviations, places], axis=-1)
+    places = ops.reshape(ops.adaptive_average_pool(block5, (_GRID, _GRID), "channels_last"), (-1, _GRID**2 * 112))
+    grey = ops.mean(ops.cast(network.input, "float32"), axis=-1, keepdims=True)
+    picture = ops.reshape(ops.adaptive_average_pool(grey, (_COARSE, _COARSE), "channels_last"), (-1, PICTURE))
+    brightness, contrast = ops.mean(picture, axis=1, keepdims=True), ops.std(picture, axis=1, keepdims=True)
+    return ops.concatenate([means, deviations, places, (picture - brightness) / (contrast + _LEAST_CONTRAST)], axis=-1)
 
 
 def fit_gate(train: NDArray[np.floating], validation: NDArray[np.floating]) -> Gate:
@@ -93,10 +121,12 @@ def fit_gate(train: NDArray[np.floating], validation: NDArray[np.floating]) -> G
         validation: (m, features), of images that were not trained on; they choose the limit.
     """
     scale = np.stack([train.mean(axis=0), train.std(axis=0) + _STEADIEST]).astype(np.float16)
-    gate = Gate(np.concatenate([scale, _scaled(train, scale).astype(np.float16)]), GateLimit(math.inf, 1.0))
-    distances = gate.distances(validation)
-    limit = MARGIN * float(np.quantile(distances, PASSED, method="higher"))
-    return Gate(gate.space, GateLimit(max(limit, _STEADIEST), float((distances <= limit).mean()), train.shape[1]))
+    space = np.concatenate([scale, _scaled(train, scale).astype(np.float16)])
+    features = space.shape[1]
+    distances = Gate(space, GateLimit(math.inf, 1.0, features, math.inf)).distances(validation)
+    limits = np.maximum(MARGINS * np.quantile(distances, PASSED, axis=0, method="higher"), _STEADIEST)
+    passed = float((distances <= limits).all(axis=1).mean())
+    return Gate(space, GateLimit(float(limits[0]), passed, features, float(limits[1])))
 
 
 def _scaled(features: NDArray[np.floating], space: NDArray[np.float16]) -> NDArray[np.float64]:

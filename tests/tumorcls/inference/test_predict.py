@@ -28,7 +28,7 @@ from tumorcls.inference.predict import (
     predict_files,
 )
 from tumorcls.model.conformal import ClassSets
-from tumorcls.model.gate import fit_gate
+from tumorcls.model.gate import PICTURE, fit_gate
 
 CLASSES = ("dark", "bright")
 
@@ -42,7 +42,7 @@ class ByBrightness:
     def explain(self, images):
         self.batches.append(len(images))
         bright = (images.mean(axis=(1, 2, 3)) / 255).astype(np.float32)
-        looked_at = np.column_stack([bright, images.std(axis=(1, 2, 3)) / 255])
+        looked_at = np.column_stack([bright, images.std(axis=(1, 2, 3)) / 255, np.zeros((len(images), PICTURE))])
         return Explained(np.column_stack([1 - bright, bright]), np.ones((len(images), 2, 2), np.float32), looked_at)
 
 
@@ -120,7 +120,8 @@ def test_sets_name_what_is_not_ruled_out(tmp_path):
 
 def test_the_gate_stops_what_is_no_slice(tmp_path):
     generator = np.random.default_rng(0)
-    gate = fit_gate(generator.normal((0.5, 0.0), 0.1, (200, 2)), generator.normal((0.5, 0.0), 0.1, (100, 2)))
+    known = np.column_stack([generator.normal((0.5, 0.0), 0.1, (300, 2)), np.zeros((300, PICTURE))])
+    gate = fit_gate(known[:200], known[200:])
     noise = generator.integers(0, 2, (20, 20, 3)).astype(np.uint8) * 255
     (tmp_path / "noise.png").write_bytes(cv2.imencode(".png", noise)[1].tobytes())
     paths = [write(tmp_path / "m.png", 140), tmp_path / "noise.png"]

@@ -13,7 +13,7 @@ from tumorcls.data.labels import CLASSES
 from tumorcls.errors import DataError, ModelError
 from tumorcls.inference.activation_map import Explainer
 from tumorcls.model.backbone import build_classifier, build_network
-from tumorcls.model.gate import FEATURES, fit_gate, gate_features
+from tumorcls.model.gate import FEATURES, PICTURE, fit_gate, gate_features
 from tumorcls.model.model_file import CARD, GATE
 from tumorcls.model.saved_model import SavedModel, load_model
 
@@ -66,22 +66,37 @@ def test_a_gate_comes_back_as_it_was(gated):
     np.testing.assert_array_equal(loaded.space, gate.space)
 
 
-def test_a_gate_of_an_earlier_version_judges_what_it_did(gated, tmp_path):
-    """Its file does not say how many features that is: the channels of block 6 alone."""
-    path, (narrow, image) = tmp_path / "earlier.keras", (384, np.random.default_rng(1).normal(size=(1, FEATURES)))
+@pytest.mark.parametrize(
+    ("narrow", "missing"),
+    [(384, ["features", "picture"]), (384 + 9 * 112, ["picture"])],
+    ids=["block 6 alone", "without the picture"],
+)
+def test_a_gate_of_an_earlier_version_judges_what_it_did(gated, tmp_path, narrow, missing):
+    path, image = tmp_path / "earlier.keras", np.random.default_rng(1).normal(size=(1, FEATURES))
     space = np.concatenate([np.zeros((1, narrow)), np.ones((1, narrow)), image[:, :narrow]])
     with zipfile.ZipFile(gated[0]) as ours, zipfile.ZipFile(path, "w") as archive:
         for name in ours.namelist():
             card = json.loads(ours.read(CARD)) if name == CARD else {}
             if card:
-                del card["gate"]["features"]
+                card["gate"]["features"] = narrow
+                for key in missing:
+                    del card["gate"][key]
             content = json.dumps(card).encode() if card else ours.read(name)
             archive.writestr(name, space.astype("<f2").tobytes() if name == GATE else content)
     np.testing.assert_allclose(load_model(path).gate.distances(image), 0, atol=0.02)
 
 
 def test_a_gate_looks_at_as_many_features_as_a_file_holds(model):
-    assert gate_features(model.network).shape == (None, FEATURES)
+    looked_at = gate_features(model.network)
+    assert looked_at.shape == (None, FEATURES)
+    images = np.random.default_rng(0).integers(0, 256, (2, *model.network.input_shape[1:])).astype(np.uint8)
+    images[1] = 90  # of no contrast
+    found = np.asarray(keras.Model(model.network.input, looked_at)(images))[:, -PICTURE:]
+    side = images.shape[1]
+    parts = [slice(n * side // 6, -(-(n + 1) * side // 6)) for n in range(6)]
+    coarse = np.array([[one[rows, columns].mean() for rows in parts for columns in parts] for one in images])
+    wanted = (coarse - coarse.mean(axis=1, keepdims=True)) / (coarse.std(axis=1, keepdims=True) + 2)
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
 @pytest.mark.parametrize(
