@@ -13,7 +13,8 @@ paused from when it reached its rung; one that was pruned counts for nothing but
 
 The area is the mean over the time of the best score so far, 0 before the first. The winner of each run is trained again with
 its seed and measured on the test part. Differences in area are paired by seed: Wilcoxon's signed-rank test, one-sided, with
-Holm's correction. Writes `search_quality.{txt,json,html}`, after each run too, and goes on from there when it is started again.
+Holm's correction. Writes `search_quality.{txt,json,html}` at the end, the JSON after each run too, before the next one begins;
+when it is started again it goes on from there.
 """
 
 import argparse
@@ -57,7 +58,7 @@ def main() -> None:
     def done(run: Run) -> None:
         nonlocal report
         report = replace(report, runs=(*report.runs, run))
-        report.write(arguments.output)
+        report.write_runs(arguments.output)
         print(f"{run.contender}, seed {run.seed}: {len(run.finished)} of {run.begun} trials finished", flush=True)
 
     search_all(task, [pair for pair in wanted if pair not in there], done)

@@ -132,20 +132,24 @@ class Report:
         )
 
     def write(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        """Writes all three."""
+        self.write_runs(folder)
         path = folder / "search_quality"
-        machine = f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"
-        path.with_suffix(".txt").write_text(f"{self.table()}\n{machine}\n")
+        path.with_suffix(".txt").write_text(f"{self.table()}\n{_machine()}\n")
+        self.plot().write_html(path.with_suffix(".html"), include_plotlyjs="cdn")
+
+    def write_runs(self, folder: Path) -> None:
+        """Writes the runs as JSON, in no time: what else there is to compute would take it from the run that goes on."""
+        folder.mkdir(parents=True, exist_ok=True)
         document = {
-            "machine": machine,
+            "machine": _machine(),
             "versions": package_versions(),
             **self.task.shown(),
             "p_values": {"area": self.p_values(self.areas), "best": self.p_values(self.bests)},
         }
         runs = ",\n".join(json.dumps({**asdict(run), "area": run.area(self.task.seconds)}) for run in self.runs)
         head = json.dumps(document, indent=1).removesuffix("\n}")
-        path.with_suffix(".json").write_text(f'{head},\n "runs": [\n{runs}\n]}}\n')  # a line for each run
-        self.plot().write_html(path.with_suffix(".html"), include_plotlyjs="cdn")
+        (folder / "search_quality.json").write_text(f'{head},\n "runs": [\n{runs}\n]}}\n')  # a line for each run
 
 
 @dataclass(frozen=True)
@@ -174,6 +178,10 @@ def share_interval(pairs: Sequence[tuple[Run, Run]], resamples: int = 1000) -> t
     shares = [speed_up([pairs[index] for index in row]).share for row in drawn]
     low, high = np.nanpercentile(shares, (2.5, 97.5), method="inverted_cdf")  # no mean of a number and inf
     return float(low), float(high)
+
+
+def _machine() -> str:
+    return f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"
 
 
 def _median(seconds: Sequence[float]) -> float:

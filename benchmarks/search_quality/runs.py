@@ -4,8 +4,9 @@ import importlib.util
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import replace
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def _begin(cores: Any, task: Task, names: Sequence[str]) -> None:
 
 
 def search_all(task: Task, wanted: Sequence[tuple[str, int]], done: Callable[[Run], None]) -> None:
-    """Runs searches in as many processes as there are cores, each with one core."""
+    """Runs searches in as many processes as there are cores, each with one core; the next begins when `done` has returned."""
     available = sorted(os.sched_getaffinity(0))
     context = get_context("spawn")
     cores = context.Queue()
@@ -100,5 +101,10 @@ def search_all(task: Task, wanted: Sequence[tuple[str, int]], done: Callable[[Ru
         cores.put(core)
     names = list(dict.fromkeys(contender for contender, _ in wanted))
     with ProcessPoolExecutor(len(available), context, initializer=_begin, initargs=(cores, task, names)) as pool:
-        for future in as_completed([pool.submit(run_one, task, contender, seed) for contender, seed in wanted]):
-            done(future.result())
+        pairs = iter(wanted)
+        running = {pool.submit(run_one, task, *pair) for pair in islice(pairs, len(available))}
+        while running:
+            ended, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                done(future.result())
+                running |= {pool.submit(run_one, task, *pair) for pair in islice(pairs, 1)}

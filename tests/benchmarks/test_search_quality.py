@@ -1,6 +1,10 @@
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
+from benchmarks.search_quality import runs as running
 from benchmarks.search_quality.contenders import OURS
 from benchmarks.search_quality.records import Finished, Run, Task
 from benchmarks.search_quality.report import Report, read_runs, share_interval, speed_up
@@ -79,6 +83,17 @@ def test_what_was_written_is_gone_on_with_and_that_of_another_task_is_not(tmp_pa
     assert Report(TASK, again).table() == report.table()
     assert read_runs(path, Task(TASK.settings, 20.0)) == ()
     assert read_runs(path, Task(TASK.settings, 10.0, "own")) == ()
+
+
+def test_a_run_begins_when_what_is_done_with_the_one_before_is_over(monkeypatch):
+    """On one core: what the report of a run takes, the next one would lack."""
+    told = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr(running, "ProcessPoolExecutor", lambda workers, *_, **__: ThreadPoolExecutor(workers))
+    monkeypatch.setattr(running, "run_one", lambda _, contender, seed: told.append(f"run {seed}") or run(contender, seed))
+    wanted = [(OURS, seed) for seed in range(3)]
+    running.search_all(TASK, wanted, lambda done: told.append(f"done {done.seed}"))
+    assert told == ["run 0", "done 0", "run 1", "done 1", "run 2", "done 2"]
 
 
 def test_stacks_have_their_own_settings_and_are_told_apart():
