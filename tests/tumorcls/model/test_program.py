@@ -125,7 +125,7 @@ def one_step_at_a_time(program, inputs, targets, order, batch_size):
     "changed",
     [
         {"dropout": 0.5, "optimizer": "adamw"},
-        {"views": 0},
+        pytest.param({"views": 0}, marks=pytest.mark.slow),
         pytest.param({"trainable_from": "block7", "batch_norm": "train"}, marks=pytest.mark.slow),
         pytest.param({"trainable_from": "all"}, marks=pytest.mark.slow),
     ],
