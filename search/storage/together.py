@@ -1,5 +1,6 @@
 """What is written of a trial at one time: a statement for each table in one transaction, not a transaction for each change."""
 
+import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,7 +8,6 @@ from typing import Any
 
 import sqlalchemy
 from optuna.distributions import BaseDistribution, distribution_to_json
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from search.optuna_internals import models
 
@@ -62,8 +62,9 @@ def _attr_rows(attrs: dict[str, Any]) -> list[dict[str, Any]]:
 def _upsert(dialect: str, table: sqlalchemy.Table, unique: Sequence[str], columns: Sequence[str]) -> sqlalchemy.Insert:
     """Returns a statement that inserts a row, or changes the one that has the same values in the `unique` columns."""
     changed = [name for name in columns if name not in unique]
+    insert: Any = importlib.import_module(f"sqlalchemy.dialects.{dialect}").insert(table)  # all of them take a while to import
     if dialect == "mysql":
-        insert = mysql.insert(table)
-        return insert.on_duplicate_key_update({name: insert.inserted[name] for name in changed})
-    made = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
-    return made.on_conflict_do_update(index_elements=list(unique), set_={name: made.excluded[name] for name in changed})
+        made: sqlalchemy.Insert = insert.on_duplicate_key_update({name: insert.inserted[name] for name in changed})
+    else:
+        made = insert.on_conflict_do_update(index_elements=list(unique), set_={name: insert.excluded[name] for name in changed})
+    return made
