@@ -7,6 +7,7 @@ log level) was set before the process began.
 import builtins
 import contextlib
 import faulthandler
+import importlib
 import inspect
 import math
 import os
@@ -119,6 +120,7 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
         return
     for note in (notes := take_notes(objective)):
         print(note)
+    importlib.import_module("optuna")  # a trial needs it, and the first would be silent, and take longer, until it is there
     connection.send(Ready(fingerprint, notes, reports, defaults))
     while isinstance(task := _next_task(connection), RunTrial):
         outcome = run_trial(objective, task, connection, setup.as_written, activities)

@@ -1,5 +1,9 @@
 import importlib
+import os
+import subprocess
+import sys
 from multiprocessing import Pipe
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +42,26 @@ def test_a_class_is_built_once_and_called_for_each_trial():
 
 def test_a_function_gets_the_settings_with_each_trial():
     assert build_objective("objectives:parabola", {"steps": 1})(Trial()) == -1.0
+
+
+def test_what_a_trial_needs_is_imported_before_the_worker_is_ready(folder):
+    """A first trial that waits for it looks as if it hung."""
+    Path("plain.py").write_text("def objective(trial):\n    return 1.0\n")
+    Path("run.py").write_text(
+        "import sys\nfrom search.workers.process import WorkerSetup, serve\nfrom search.workers.protocol import Ready\n"
+        "sys.path.insert(0, '.')\n"
+        "class Driver:\n"
+        "    def send(self, message):\n"
+        "        assert isinstance(message, Ready), message\n"
+        "        self.before = set(sys.modules)\n"
+        "    def recv(self):\n"
+        "        raise EOFError\n"
+        "    poll = lambda self, *_: True\n"
+        "driver = Driver()\nserve(driver, WorkerSetup('plain:objective', {}))\nprint('optuna' in driver.before)\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run([sys.executable, "run.py"], env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
 
 
 def test_a_driver_that_hangs_up_during_a_trial_is_an_end_like_another(folder):
