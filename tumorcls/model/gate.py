@@ -106,11 +106,16 @@ def gate_features(network: keras.Model) -> keras.KerasTensor:
     ops = keras.ops
     block5, block6 = (network.get_layer(FROZEN_OUTPUT[next_block]).output for next_block in ("block6", "block7"))
     means, deviations = ops.mean(block6, axis=(1, 2)), ops.std(block6, axis=(1, 2))
-    places = ops.reshape(ops.adaptive_average_pool(block5, (_GRID, _GRID), "channels_last"), (-1, _GRID**2 * 112))
-    grey = ops.mean(ops.cast(network.input, "float32"), axis=-1, keepdims=True)
-    picture = ops.reshape(ops.adaptive_average_pool(grey, (_COARSE, _COARSE), "channels_last"), (-1, PICTURE))
+    places = _in_parts(block5, _GRID)
+    picture = _in_parts(ops.mean(ops.cast(network.input, "float32"), axis=-1, keepdims=True), _COARSE)
     brightness, contrast = ops.mean(picture, axis=1, keepdims=True), ops.std(picture, axis=1, keepdims=True)
     return ops.concatenate([means, deviations, places, (picture - brightness) / (contrast + _LEAST_CONTRAST)], axis=-1)
+
+
+def _in_parts(maps: keras.KerasTensor, grid: int) -> keras.KerasTensor:
+    """Returns the means (n, grid * grid * channels) of maps (n, height, width, channels) in so many parts along each axis."""
+    pooled = keras.ops.adaptive_average_pool(maps, (grid, grid), "channels_last")
+    return keras.ops.reshape(pooled, (-1, grid**2 * maps.shape[-1]))
 
 
 def fit_gate(train: NDArray[np.floating], validation: NDArray[np.floating]) -> Gate:
