@@ -8,6 +8,7 @@ import select
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from typing import Any
@@ -87,7 +88,9 @@ class ReconnectingStorage(OwnTrialsStorage):
         self._shown = shown
         self._limit_s = limit_s
         self.alone = False
-        sqlalchemy.event.listen(backend.engine, "do_connect", self._connect)
+        # Weak: SQLAlchemy keeps the dialect of an engine, and with it what listens, long after the engine is of use to anybody.
+        wait = weakref.WeakMethod(self._connect)
+        sqlalchemy.event.listen(backend.engine, "do_connect", lambda *connection: (here := wait()) and here(*connection))
         study_lock.bound_silence(backend.engine)
 
     create_new_study = _made_again(OwnTrialsStorage.create_new_study)

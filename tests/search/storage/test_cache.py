@@ -1,10 +1,16 @@
 """What a driver knows of its own trials is what the database holds, without reading it."""
 
+import gc
+import weakref
+
 import optuna
 import pytest
+import sqlalchemy
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
+from search.storage import open as storage
+from search.storage.cache import OwnTrialsStorage
 from tests.search.servers import SERVERS
 
 pytestmark = pytest.mark.parametrize("url", ["sqlite", *SERVERS], indirect=True)
@@ -81,3 +87,17 @@ def test_a_trial_that_another_driver_ended_is_read_again(study, other):
     with pytest.raises(UpdateFinishedTrialError):
         trial.report(0.5, 0)
     assert study.get_trials() == other.get_trials()
+
+
+def test_connections_close_when_nobody_holds_the_study(url):
+    """Later ones of this process must not be needed for it: SQLAlchemy keeps what belongs to a hundred engines."""
+    opened = storage.create_study(url, "demo", ["maximize"], ["score"])
+    opened.ask(SPACE)
+    kept = opened._storage
+    assert isinstance(kept, OwnTrialsStorage)
+    engine, held, closed = kept.backend.engine, weakref.ref(kept), []
+    sqlalchemy.event.listen(engine, "close", lambda connection, _record: closed.append(connection))
+    del opened, kept
+    gc.collect()
+    assert held() is None
+    assert closed
