@@ -203,17 +203,30 @@ class CachedStorage(_CachedStorage):
             self.backend.check_trial_is_updatable(trial_id, trial.state)  # type: ignore[arg-type]
             yield session
 
-    def takes_distribution(self, trial_id: int, name: str, distribution: BaseDistribution) -> bool:
-        """Returns whether a parameter was drawn in this study before, as this process knows.
+    def takes_distribution(self, trial_id: int, name: str, distribution: BaseDistribution, *, alone: bool) -> bool:
+        """Returns whether this process knows that a parameter may be drawn so: it was before, or no trial has it.
+
+        Args:
+            trial_id: The trial.
+            name: Of the parameter.
+            distribution: What it is drawn from.
+            alone: No other process writes to the study's trials, so that none has what is in no trial of the cache.
 
         Raises:
             ValueError: It was drawn from what is no such distribution.
         """
-        study_id, _ = self._trial_id_to_study_id_and_number[trial_id]
-        before = self._studies[study_id].param_distribution.get(name)
-        if before is not None:
-            check_distribution_compatibility(before, distribution)
-        return before is not None
+        study_id, number = self._trial_id_to_study_id_and_number[trial_id]
+        study = self._studies[study_id]
+        known = study.param_distribution
+        if name not in known:
+            drawn_before = (trial.distributions[name] for trial in study.trials.values() if name in trial.distributions)
+            all_cached = alone and len(study.trials) > number
+            before = next(drawn_before, distribution if all_cached else None)
+            if before is None:
+                return False
+            known[name] = before
+        check_distribution_compatibility(known[name], distribution)
+        return True
 
     def cached_trials(self, study_id: int) -> list[FrozenTrial]:
         """Returns the trials of a study as they were last read or written."""

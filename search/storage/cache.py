@@ -142,7 +142,7 @@ class OwnTrialsStorage(TellsEnds, CachedStorage):
     ) -> None:
         """Writes a parameter."""
         with self._writing(trial_id) as held:
-            if held is None or not self.takes_distribution(trial_id, param_name, distribution):
+            if held is None or not self.takes_distribution(trial_id, param_name, distribution, alone=self.alone):
                 super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
             else:
                 held.params[param_name] = (param_value_internal, distribution)

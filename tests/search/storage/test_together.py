@@ -98,6 +98,31 @@ def test_a_distribution_that_a_study_cannot_have_is_refused(study):
         trial._suggest("x", CategoricalDistribution([1, 2]))
 
 
+def test_the_first_trials_parameters_are_written_together_too(study, other):
+    """Where no other process writes, that no trial has them is known."""
+    trial = study.ask()
+    with storage.together(study, trial._trial_id):
+        for name, distribution in SPACE.items():
+            trial._suggest(name, distribution)
+        assert len(other.get_trials()[0].params) == (0 if study._storage.alone else len(SPACE))
+    assert other.get_trials()[0].params == trial.params
+    assert other.get_trials()[0].distributions == SPACE
+    later = study.ask()
+    with pytest.raises(ValueError, match="distribution kind"), storage.together(study, later._trial_id):
+        later._suggest("x", CategoricalDistribution([1, 2]))
+
+
+@pytest.mark.parametrize("has_read", [True, False])
+def test_what_the_trials_of_another_process_were_drawn_from_is_known(study, other, has_read):
+    study.ask(SPACE)
+    other.sampler = optuna.samplers.RandomSampler(seed=1)
+    if has_read:
+        other.get_trials()
+    trial = optuna.Trial(other, other._storage.create_new_trial(other._study_id))
+    with pytest.raises(ValueError, match="distribution kind"), storage.together(other, trial._trial_id):
+        trial._suggest("x", CategoricalDistribution([1, 2]))
+
+
 def test_a_trial_of_another_driver_is_written_as_ever(study, other, commits):
     trial = other.ask(SPACE)
     commits.clear()
