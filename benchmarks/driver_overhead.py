@@ -15,6 +15,7 @@ Times of trials are those in the storage, from the start of the first to the end
 of processes. What is compared takes turns, and medians are printed.
 """
 
+import contextlib
 import os
 import platform
 import sqlite3
@@ -224,7 +225,7 @@ def fill(database: Path, there: int, wanted: int) -> None:
         "trial_system_attributes": "key, value_json",
     }
     numbers = f"WITH RECURSIVE n(i) AS (SELECT {there} UNION ALL SELECT i + 1 FROM n WHERE i < {wanted - 1})"
-    with sqlite3.connect(database) as connection:
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
         connection.execute(
             f"{numbers} INSERT INTO trials (trial_id, number, study_id, state, datetime_start, datetime_complete) "
             f"SELECT i + 1, i, study_id, state, datetime_start, datetime_complete FROM n JOIN trials ON number = i % {there}"

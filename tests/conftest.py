@@ -1,7 +1,9 @@
 """The tiers of the tests, by place: what is quick, what is slow, what needs a server, and what runs in which process."""
 
+import functools
 import os
 import signal
+import weakref
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,26 @@ def pytest_collection_modifyitems(items):
         if place.startswith(KERAS):
             item.add_marker(pytest.mark.keras)
     items.sort(key=lambda item: LONG.index(place) if (place := _place(item.path)) in LONG else len(LONG))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_storages_close():
+    """Has plain Optuna's storages close their connections when nobody holds them, as ours do.
+
+    Nobody closes them otherwise, and from Python 3.13 on SQLite warns of a connection that is collected while it is open.
+    """
+    from optuna.storages import RDBStorage
+
+    make = RDBStorage.__init__
+
+    @functools.wraps(make)
+    def make_and_close(self, *args, **kwargs):
+        try:
+            make(self, *args, **kwargs)
+        finally:
+            if type(self) is RDBStorage and hasattr(self, "engine"):  # ours are to close theirs themselves
+                weakref.finalize(self, self.engine.dispose).atexit = False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RDBStorage, "__init__", make_and_close)
+        yield

@@ -7,7 +7,6 @@ a third of a millisecond for each trial that runs, so that a driver with a thous
 import contextlib
 import copy
 import json
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, cast
@@ -28,7 +27,6 @@ class OwnTrialsStorage(TellsEnds, CachedStorage):
     """Optuna's cached storage, where the trials that this process has begun are known until they end.
 
     Another driver may end one of them, if it holds this one for dead; the next write to it fails then, and it is read again.
-    Its connections are closed when nobody holds it any more, if not before.
 
     Args:
         backend: Optuna's storage, which is open.
@@ -44,8 +42,6 @@ class OwnTrialsStorage(TellsEnds, CachedStorage):
         self.alone = writable
         self.told_ends: dict[int, End] = {}
         self._held: dict[int, Changes] = {}  # by trial
-        # Not when the process ends, since it may be a fork, whose connections are its parent's.
-        weakref.finalize(self, backend.engine.dispose).atexit = False
 
     @contextlib.contextmanager
     def together(self, trial_id: int) -> Iterator[None]:

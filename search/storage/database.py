@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,22 @@ _MAKING_S = 30.0
 _PAUSE_S = 0.05
 
 
+class _ClosingStorage(RDBStorage):
+    """Optuna's storage, which closes its connections when nobody holds it any more, and where it cannot be made."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        try:
+            super().__init__(*args, **options)
+        finally:
+            if hasattr(self, "engine"):
+                # Not when the process ends, since it may be a fork, whose connections are its parent's.
+                weakref.finalize(self, self.engine.dispose).atexit = False
+
+
 def open_database(url: str, path: Path | None, *, writable: bool) -> RDBStorage:
     """Opens a database; makes Optuna's tables where they are not there and `writable`.
+
+    Its connections are closed when nobody holds what is returned any more, if not before.
 
     Args:
         url: Of the storage.
@@ -80,7 +95,7 @@ def _storage(place: str, options: dict[str, Any], *, make: bool = True) -> RDBSt
     with _connected(place, options) as connection:
         revision = _revision(connection)
     fits = revision is not None and revision == head_revision()  # then it need not run all that it has to migrate tables
-    return RDBStorage(template, engine_kwargs=options, skip_compatibility_check=fits, skip_table_creation=not make)
+    return _ClosingStorage(template, engine_kwargs=options, skip_compatibility_check=fits, skip_table_creation=not make)
 
 
 def _make(place: str, options: dict[str, Any]) -> RDBStorage:

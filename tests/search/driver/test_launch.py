@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -26,7 +27,7 @@ def rows(query):
     if not Path("demo.db").exists():
         return []
     try:
-        with sqlite3.connect("file:demo.db?mode=ro", uri=True) as connection:
+        with closing(sqlite3.connect("file:demo.db?mode=ro", uri=True)) as connection:
             return connection.execute(query).fetchall()
     except sqlite3.OperationalError:  # the tables are being made
         return []
@@ -313,7 +314,7 @@ def test_a_storage_that_breaks_in_the_middle_says_so_in_one_line(write, start, w
     write(**SLOW)
     driver = start("launch", "demo.toml")
     wait_for(lambda: reports_of(1) >= 1)
-    with sqlite3.connect("demo.db") as connection:
+    with closing(sqlite3.connect("demo.db")) as connection, connection:
         connection.execute("DROP TABLE trial_intermediate_values")
     _, err = driver.communicate()
     assert driver.returncode == 1
