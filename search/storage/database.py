@@ -72,7 +72,9 @@ def open_database(url: str, path: Path | None, *, writable: bool) -> RDBStorage:
             backend = _make(place, options)
         else:
             with server.opening(complete, options):
-                backend = _storage(place, options)
+                with _connected(place, options) as connection:
+                    revision = _revision(connection)
+                backend = _storage(place, options, revision)
     except NoSuchModuleError:
         raise StorageError(
             f"{hide_password(url)}: the driver must be one that SQLAlchemy knows; got {complete.get_driver_name()}. "
@@ -90,22 +92,21 @@ def open_database(url: str, path: Path | None, *, writable: bool) -> RDBStorage:
     return backend
 
 
-def _storage(place: str, options: dict[str, Any], *, make: bool = True) -> RDBStorage:
+def _storage(place: str, options: dict[str, Any], revision: str | None, *, make: bool = True) -> RDBStorage:
     template = place.replace("{", "{{").replace("}", "}}")  # Optuna formats it
-    with _connected(place, options) as connection:
-        revision = _revision(connection)
     fits = revision is not None and revision == head_revision()  # then it need not run all that it has to migrate tables
     return _ClosingStorage(template, engine_kwargs=options, skip_compatibility_check=fits, skip_table_creation=not make)
 
 
 def _make(place: str, options: dict[str, Any]) -> RDBStorage:
     """Makes the tables together with whoever does the same in this moment: each finds some that the other has just made."""
-    with _connected(place, options) as connection:
-        _lay_out(connection)
     until = time.monotonic() + _MAKING_S
     while True:
+        with _connected(place, options) as connection:
+            _lay_out(connection)
+            revision = _revision(connection)
         try:
-            return _storage(place, options)
+            return _storage(place, options, revision)
         except (OperationalError, IntegrityError) as error:
             raced = isinstance(error, IntegrityError) or "already exists" in str(error)
             if not raced or time.monotonic() > until:
@@ -131,9 +132,11 @@ def _lay_out(connection: sqlalchemy.Connection) -> None:
 
 def _look(url: str, place: str, options: dict[str, Any]) -> RDBStorage:
     with _connected(place, options) as connection:
-        if not _is_whole(connection):
+        revision = _revision(connection)  # the last of what Optuna makes
+        missing = models.BaseModel.metadata.tables.keys() - set(sqlalchemy.inspect(connection).get_table_names())
+        if revision is None or missing:
             raise StudyError(f"{hide_password(url)}: holds no study. Run search launch first, or check --storage.")
-    backend = _storage(place, options, make=False)
+    backend = _storage(place, options, revision, make=False)
     if backend.engine.dialect.name != "sqlite":
         server.forbid_writing(backend.engine)
     return backend
@@ -147,12 +150,6 @@ def _connected(place: str, options: dict[str, Any]) -> Iterator[sqlalchemy.Conne
             yield connection
     finally:
         engine.dispose()
-
-
-def _is_whole(connection: sqlalchemy.Connection) -> bool:
-    """Whether all is there that Optuna would make otherwise; the revision comes last."""
-    tables = set(sqlalchemy.inspect(connection).get_table_names())
-    return models.BaseModel.metadata.tables.keys() <= tables and _revision(connection) is not None
 
 
 def _revision(connection: sqlalchemy.Connection) -> str | None:
