@@ -66,7 +66,7 @@ def contents(path):
 def small_network(size):
     """Returns what builds a network with the layers by whose names EfficientNetB0's are found: it compiles in a moment."""
 
-    def build(weights):
+    def build(weights, drawn=False):
         layers = keras.layers
         seen = keras.Input((size, size, 3))
         channels = layers.Conv2D(112, 3, strides=8, name=FROZEN_OUTPUT["block6"])(seen)

@@ -7,6 +7,7 @@ Input everywhere: RGB images of shape (n, size, size, 3), uint8 or float32 in [0
 import hashlib
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,7 +62,7 @@ def build_backbone(image_size: int, weights: str) -> keras.Model:
     build = _efficientnet(image_size)
     if weights == "none":
         keras.utils.set_random_seed(_RANDOM_WEIGHTS_SEED)
-        backbone = build(weights=None)
+        backbone = build(weights=None, drawn=True)
         _calibrate(backbone, image_size)
         return backbone
     if weights == "imagenet":
@@ -89,12 +90,26 @@ def build_backbone(image_size: int, weights: str) -> keras.Model:
 def _efficientnet(image_size: int) -> Any:
     pin_settings()
 
-    def build(weights: str | None) -> keras.Model:
-        return keras.applications.EfficientNetB0(
-            include_top=False, weights=weights, input_shape=(image_size, image_size, 3), pooling="avg"
-        )
+    def build(weights: str | None, *, drawn: bool = False) -> keras.Model:
+        """Builds it with its kernels `drawn` at random, or else with whatever is quickest, since others are put into them."""
+        with keras.saving.custom_object_scope({} if drawn else {"VarianceScaling": _Undrawn}):
+            backbone = keras.applications.EfficientNetB0(
+                include_top=False, weights=weights, input_shape=(image_size, image_size, 3), pooling="avg"
+            )
+        for layer in backbone.layers:
+            for initializer in vars(layer).values():
+                if isinstance(initializer, _Undrawn):
+                    initializer.__class__ = keras.initializers.VarianceScaling  # what a saved model says of it
+        return backbone
 
     return build
+
+
+class _Undrawn(keras.initializers.VarianceScaling):
+    """Makes zeros: JAX compiles a program for each shape that is drawn, which takes ten times as long as all else here."""
+
+    def __call__(self, shape: Sequence[int], dtype: str | None = None) -> NDArray[Any]:
+        return np.zeros(shape, dtype)
 
 
 def _calibrate(backbone: keras.Model, image_size: int) -> None:
@@ -188,7 +203,7 @@ def batch_norm_statistics(model: keras.Model) -> list[keras.Variable]:
 
 
 def build_network(image_size: int, classes: int, *, imagenet: bool) -> keras.Model:
-    """Builds the structure of a saved model with random weights, to which those of its file are given.
+    """Builds the structure of a saved model, to which the weights of its file are given.
 
     Args:
         image_size: Side of the square input in pixels.

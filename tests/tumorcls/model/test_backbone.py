@@ -1,6 +1,8 @@
 import keras
 import numpy as np
 import pytest
+from keras.initializers import VarianceScaling
+from keras.src.initializers import random_initializers
 
 from tumorcls.errors import WeightsError
 from tumorcls.model.backbone import FROZEN_OUTPUT, build_backbone, set_batch_norm, split_backbone, weights_sha256
@@ -43,6 +45,29 @@ def test_random_weights_are_the_same_everywhere_and_their_features_differ_betwee
     assert weights_sha256(backbone) == weights_sha256(build_backbone(SIZE, "none"))
     features = np.asarray(backbone(batch))
     assert features.std(axis=0).mean() > 0.01, "activations do not fade away"
+
+
+def test_where_weights_are_read_none_is_drawn(backbone, tmp_path, monkeypatch):
+    """On JAX each shape that is drawn is a program to compile: a minute, on a slow processor, for what is thrown away."""
+    path = tmp_path / "some.weights.h5"
+    backbone.save_weights(path)
+    with monkeypatch.context() as context:
+        context.setattr(random_initializers.random, "truncated_normal", None)
+        loaded, phantoms = build_backbone(SIZE, str(path)), build_backbone(SIZE, "phantoms")
+        with pytest.raises(TypeError):
+            build_backbone(SIZE, "none")
+    assert weights_sha256(loaded) == weights_sha256(backbone)
+    plain = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(SIZE, SIZE, 3), pooling="avg")
+    for model in (loaded, phantoms):
+        described = [initializers(layer) for layer in model.layers]
+        assert described == [initializers(layer) for layer in plain.layers], "a saved model says what Keras's says"
+    assert {type(layer.kernel_initializer) for layer in loaded.layers if hasattr(layer, "kernel_initializer")} == {
+        VarianceScaling
+    }
+
+
+def initializers(layer):
+    return {name: value for name, value in layer.get_config().items() if "initializer" in name}
 
 
 def test_kerass_own_file_by_path_normalises_as_keras_does(backbone, batch, tmp_path):
