@@ -57,7 +57,7 @@ class AlteredViews(keras.Model):
         seeds = np.random.SeedSequence(seed).generate_state(len(states)).tolist()
         for variable in states:
             variable.assign(seed_state(seeds.pop()))
-        return predict(self, images)
+        return predict(images, self)
 
 
 def altered_view(features: Features, recipe: ViewRecipe, images: ImageSet, view: int, name: str) -> Rows:

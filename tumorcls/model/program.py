@@ -66,7 +66,7 @@ class TrainingProgram:
         self._noise = RandomNoise(noises=config.noises, clean_share=config.clean_share, name="noise")
         self._dropout = VariableDropout(name="dropout")
         self._head = keras.layers.Dense(len(config.classes), name="logits")
-        self.extractor = None if self.frozen is None else _ViewExtractor(self._augment, self._noise, self.frozen)
+        self._view = _View(self._augment, self._noise)
         self._model = self._build_model(config.image_size)
         self._optimizer = _OPTIMIZERS[config.optimizer]()
         self._optimizer.build(self._model.trainable_variables)
@@ -213,50 +213,52 @@ class TrainingProgram:
             images: uint8 of shape (n, size, size, 3).
             seed: Fixes the view: the same seed, recipe and images give the same activations.
         """
-        assert self.extractor is not None
+        assert self.frozen is not None
         seeds = np.random.SeedSequence(seed).generate_state(2).tolist()
         for variable in [v for v in [*self._augment.variables, *self._noise.variables] if is_seed_state(v)]:
             variable.assign(seed_state(seeds.pop()))
-        return predict(self.extractor, images)
+        return predict(images, self._view, self.frozen)
 
     def frozen_activations(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Returns the frozen part's activations of images as they are."""
         assert self.frozen is not None
-        return predict(self.frozen, images)
+        return predict(images, self.frozen)
 
     def classifier(self, dropout: float, temperature: float) -> keras.Model:
         """Returns the trained network as a plain Keras model from images to probabilities."""
         return build_classifier(self.backbone, self._head, dropout, temperature)
 
 
-class _ViewExtractor(keras.Model):
-    """Augmentation and noise as in training, then the frozen part in inference mode."""
+class _View(keras.Model):
+    """Augmentation and noise as in training."""
 
-    def __init__(self, augment: RandomAugment, noise: RandomNoise, frozen: keras.Model) -> None:
-        super().__init__(name="view_extractor")
-        self.augment, self.noise, self.frozen = augment, noise, frozen
+    def __init__(self, augment: RandomAugment, noise: RandomNoise) -> None:
+        super().__init__(name="view")
+        self.augment, self.noise = augment, noise
 
     def call(self, images: KerasTensor) -> KerasTensor:
-        augmented = self.augment(ops.cast(images, "float32"), training=True)
-        return self.frozen(self.noise(augmented, training=True), training=False)
+        return self.noise(self.augment(images, training=True), training=True)
 
 
-def predict(model: keras.Model, inputs: Rows) -> NDArray[np.float32]:
-    """Runs a frozen model over all rows; every batch has `PREDICT_BATCH` rows, so that there is one shape to compile.
+def predict(inputs: Rows, *models: keras.Model) -> NDArray[np.float32]:
+    """Runs all rows through models, one after another.
 
-    Not `model.predict`: on TensorFlow each call keeps its input arrays for ever.
+    Every batch has `PREDICT_BATCH` rows of float32, so that there is one program of each model to compile: a frozen part runs
+    on images as they are and on views with the same. Not `model.predict`: on TensorFlow each call keeps its input for ever.
     """
     outputs = []
     for start in range(0, len(inputs), PREDICT_BATCH):
         rows = inputs[start : start + PREDICT_BATCH]
-        run = partial(_predict_batch, model, filled(rows, PREDICT_BATCH))
+        run = partial(_predict_batch, models, filled(rows, PREDICT_BATCH).astype(np.float32))
         outputs.append(activity.await_call(run)[: len(rows)])
         activity.advance(len(rows))
     return np.concatenate(outputs)
 
 
-def _predict_batch(model: keras.Model, batch: NDArray[Any]) -> NDArray[np.float32]:
-    return np.asarray(model.predict_on_batch(batch))
+def _predict_batch(models: Sequence[keras.Model], batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    for model in models:
+        batch = np.asarray(model.predict_on_batch(batch))
+    return batch
 
 
 def is_mixed(config: TrainConfig) -> bool:

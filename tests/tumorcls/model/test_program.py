@@ -57,6 +57,24 @@ def test_a_reset_program_gives_bit_for_bit_what_a_fresh_one_gives(program, make_
     assert len({tuple(losses) for losses, _ in fresh}) == 3, "the configs do differ"
 
 
+def test_the_frozen_part_is_compiled_once_for_images_and_views(programs, make_config, monkeypatch):
+    program = programs.get(make_config(trainable_from="block7"))
+    images = np.random.default_rng(3).integers(0, 256, (PREDICT_BATCH + 1, 32, 32, 3)).astype(np.uint8)
+    program.set_view_recipe(make_config(trainable_from="block7", noise_intensity=1.0).view_recipe)
+    traced = []
+    run = type(program.frozen).call
+    monkeypatch.setattr(
+        type(program.frozen), "call", lambda model, *args, **kwargs: traced.append(model) or run(model, *args, **kwargs)
+    )
+    program.frozen.predict_function = None  # another test may have used it
+    views = [program.draw_view(images, seed) for seed in (1, 2)]
+    clean = program.frozen_activations(images)
+    assert sum(model is program.frozen for model in traced) == 1
+    assert (views[0] != views[1]).any()
+    assert (views[0] != clean).any()
+    np.testing.assert_array_equal(program.draw_view(images, 1), views[0])
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_so_does_one_with_another_optimizer_and_smoothed_labels(program, make_config, optimizer):
     plain, smoothed = (make_config(optimizer=optimizer, label_smoothing=smoothing) for smoothing in (0.0, 0.2))
