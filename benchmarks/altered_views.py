@@ -45,11 +45,10 @@ class AlteredViews(keras.Model):
         self.frozen: keras.Model = program.frozen
 
     def call(self, images: KerasTensor) -> KerasTensor:
-        """Returns the frozen part's activations."""
-        seen = keras.ops.cast(images, "float32")
+        """Returns one view of each image."""
         for layer in self.view:
-            seen = layer(seen, training=True)
-        return self.frozen(seen, training=False)
+            images = layer(images, training=True)
+        return images
 
     def draw(self, images: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
         """Returns activations of one view of each image, fixed by `seed`; see `TrainingProgram.draw_view`."""
@@ -57,7 +56,7 @@ class AlteredViews(keras.Model):
         seeds = np.random.SeedSequence(seed).generate_state(len(states)).tolist()
         for variable in states:
             variable.assign(seed_state(seeds.pop()))
-        return predict(images, self)
+        return predict(images, self, self.frozen)
 
 
 def altered_view(features: Features, recipe: ViewRecipe, images: ImageSet, view: int, name: str) -> Rows:

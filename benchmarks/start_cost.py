@@ -1,6 +1,6 @@
 """What it costs to begin: CPU seconds of a fresh process until a first trial has ended, and until a saved model can be asked.
 
-    python -m benchmarks.start_cost                              # five minutes
+    python -m benchmarks.start_cost                              # ten minutes
     PYTHONPATH=OTHER_CHECKOUT python benchmarks/start_cost.py    # of another version, to compare
 
 A head on 96 generated images of 64 pixels, one trial of four epochs, with an empty cache and then with what that has left in
