@@ -1,8 +1,10 @@
 """The tiers of the tests, by place: what is quick, what is slow, what needs a server, and what runs in which process."""
 
 import functools
+import gc
 import os
 import signal
+import sys
 import weakref
 from pathlib import Path
 
@@ -38,19 +40,40 @@ SERVERS = frozenset({"postgresql", "mariadb"})
 KERAS = (
     "benchmarks/test_random_filter.py",
     "benchmarks/test_recipe.py",
-    "search/keras_tuner",
-    "tumorcls/commands",
-    "tumorcls/evaluation",
-    "tumorcls/inference",
-    "tumorcls/model",
+    "search/keras_tuner/test_discovery.py",
+    "search/keras_tuner/test_five_kinds.py",
+    "search/keras_tuner/test_hypermodel.py",
+    "search/keras_tuner/test_tuner.py",
+    "tumorcls/commands/test_model_commands.py",
+    "tumorcls/commands/test_predict_memory.py",
+    "tumorcls/inference/test_activation_map.py",
+    "tumorcls/inference/test_onnx_tflite.py",
+    "tumorcls/inference/test_predict.py",
+    "tumorcls/inference/test_web.py",
+    "tumorcls/model/test_augment.py",
+    "tumorcls/model/test_backbone.py",
+    "tumorcls/model/test_backend.py",
+    "tumorcls/model/test_dropout.py",
+    "tumorcls/model/test_ensemble.py",
+    "tumorcls/model/test_gate.py",
+    "tumorcls/model/test_moving_average.py",
+    "tumorcls/model/test_phantom_weights.py",
+    "tumorcls/model/test_program.py",
+    "tumorcls/model/test_saved_model.py",
+    "tumorcls/model/test_weights.py",
     "tumorcls/noise/test_counter_rng.py",
     "tumorcls/noise/test_layer.py",
-    "tumorcls/reports",
+    "tumorcls/reports/test_model_card.py",
+    "tumorcls/reports/test_noise_sheet.py",
+    "tumorcls/reports/test_trial_figures.py",
     "tumorcls/test_before.py",
     "tumorcls/test_objective.py",
     "tumorcls/training",
 )
-"""What builds or runs networks, or only imports Keras. In the quick tier one process has all of it: a backend takes 500 MB."""
+"""What builds or runs networks, or only imports Keras. In the quick tier one process has all of it: a backend takes 500 MB.
+
+What imports none belongs into the other process, which has time to spare.
+"""
 
 
 def pytest_configure(config):
@@ -94,6 +117,13 @@ def _place(path):
     return path.relative_to(TESTS).as_posix()
 
 
+def pytest_collection_finish(session):
+    """Takes what a backend's import made, millions of objects, out of what Python looks through for garbage in each module."""
+    if "keras" in sys.modules and hasattr(session.config, "workerinput"):
+        gc.collect()
+        gc.freeze()
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the marks
 def pytest_collection_modifyitems(items):
     """Marks tests by where they are and what they ask for, and begins with the longest."""
@@ -106,6 +136,14 @@ def pytest_collection_modifyitems(items):
         if place.startswith(KERAS):
             item.add_marker(pytest.mark.keras)
     items.sort(key=lambda item: LONG.index(place) if (place := _place(item.path)) in LONG else len(LONG))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def only_one_process_runs_networks(request):
+    """Has a module say so that imports a backend where none should be."""
+    yield
+    if getattr(request.config, "workerinput", {}).get("networks") is False and "keras" in sys.modules:
+        pytest.fail(f"it imported Keras: name it in KERAS of tests/conftest.py, or let it not ({request.node.name})")
 
 
 @pytest.fixture(scope="session", autouse=True)
