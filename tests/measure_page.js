@@ -42,6 +42,10 @@ window => {
     return true;
   }
 
+  function beside({ bounds: [left, right] }, { bounds: [from, to] }) {
+    return left <= to && from <= right;
+  }
+
   // Two convex shapes lie apart if a line along one of their sides divides them.
   function overlap(one, other) {
     for (const shape of [one, other]) for (let at = 0; at < shape.length; at++) {
@@ -62,24 +66,30 @@ window => {
     const parent = node.parentElement;
     if (!node.textContent.trim() || ["SCRIPT", "STYLE", "OPTION"].includes(parent.tagName) || !seen(parent)) continue;
     const owner = parent.closest("svg text") || node;
-    for (const shape of corners(node)) texts.push({ shape, owner, parent, text: node.textContent.trim().slice(0, 50) });
+    for (const shape of corners(node)) {
+      const xs = shape.map(([x]) => x), ys = shape.map(([, y]) => y);
+      const bounds = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+      texts.push({ shape, bounds, owner, parent, text: node.textContent.trim().slice(0, 50) });
+    }
   }
+  texts.sort((one, other) => one.bounds[2] - other.bounds[2]);  // the topmost first, so that few are compared
+
   const found = new Set();
   for (let at = 0; at < texts.length; at++) for (let to = at + 1; to < texts.length; to++) {
     const [one, other] = [texts[at], texts[to]];
-    if (one.owner !== other.owner && visibleTogether(one, other) && overlap(one.shape, other.shape))
+    if (other.bounds[2] > one.bounds[3]) break;
+    if (one.owner !== other.owner && beside(one, other) && overlap(one.shape, other.shape) && visibleTogether(one, other))
       found.add(`texts overlap: "${one.text}" and "${other.text}"`);
   }
   wrong.push(...found);
 
   // A text that is scrolled out of its box is not seen there.
   function visibleTogether(one, other) {
-    return [one, other].every(({ shape, parent }) => {
+    return [one, other].every(({ bounds: [left, right, top], parent }) => {
       for (let up = parent; up && up !== document.body; up = up.parentElement) {
         if (up instanceof SVGElement || getComputedStyle(up).overflowX === "visible") continue;
         const box = up.getBoundingClientRect();
-        const xs = shape.map(([x]) => x), ys = shape.map(([, y]) => y);
-        if (Math.min(...xs) >= box.right || Math.max(...xs) <= box.left || Math.min(...ys) >= box.bottom) return false;
+        if (left >= box.right || right <= box.left || top >= box.bottom) return false;
       }
       return true;
     });

@@ -1,7 +1,3 @@
-import hashlib
-import os
-import subprocess
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,25 +93,6 @@ def test_persons_are_spoken_of_where_a_set_names_them(data: PreparedData, report
     named = [replace(entry, patient=str(i)) for i, entry in enumerate(data.manifest.entries)]
     told = audit(replace(data, manifest=replace(data.manifest, entries=tuple(named))), SETTINGS)
     assert "Copies and slices of one patient stay on one side" in words_of(told)
-
-
-@pytest.mark.slow
-def test_exact_copies_of_the_real_sets_are_what_sha256sum_counts(tmp_path: Path) -> None:
-    root = os.environ.get("TUMORCLS_DATA")
-    if not root:
-        pytest.skip("TUMORCLS_DATA must name the folder that holds sartaj/ and nickparvar/")
-    folders = [Path(root) / "sartaj", Path(root) / "nickparvar"]
-    report = audit(prepare(folders, SplitSettings(), tmp_path), SplitSettings())
-    command = ["find", *map(str, folders), "-name", "*.jpg", "-exec", "sha256sum", "-b", "{}", "+"]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    digests = Counter(line.split()[0].lstrip("\\") for line in lines)
-    repeated = [count for count in digests.values() if count > 1]
-    assert report.images == len(lines)
-    assert report.files == Copies(len(repeated), sum(repeated), sum(repeated) - len(repeated))
-    training = {line.split()[0] for line in lines if "/Training/" in line}
-    testing = [line.split()[0] for line in lines if "/Testing/" in line]
-    assert [twins.same_file for twins in report.twins] == [sum(digest in training for digest in testing)]
-    assert hashlib.sha256(b"").hexdigest() not in digests
 
 
 def test_twins_across_a_split_that_a_table_gives_are_counted_and_listed(tmp_path: Path) -> None:

@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import numpy as np
@@ -136,18 +135,3 @@ def test_an_empty_part_is_an_error(tmp_path: Path) -> None:
 def test_settings_are_checked(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         SplitSettings(**wrong)
-
-
-@pytest.mark.slow
-def test_no_group_of_the_real_sets_straddles(tmp_path: Path) -> None:
-    root = os.environ.get("TUMORCLS_DATA")
-    if not root:
-        pytest.skip("TUMORCLS_DATA must name the folder that holds sartaj/ and nickparvar/")
-    data = prepare([Path(root) / "sartaj", Path(root) / "nickparvar"], SplitSettings(), tmp_path)
-    assert len(data.manifest.entries) == 8972
-    assert np.bincount(data.groups).max() < 100  # no chain
-    for group in np.unique(data.groups):
-        assert len(set(data.parts[data.groups == group].tolist())) == 1
-    sizes = {part: len(data.indices(part)) / 8972 for part in PARTS}
-    assert sizes["train"] == pytest.approx(0.70, abs=0.01)
-    assert sizes["test"] == pytest.approx(0.15, abs=0.005)
