@@ -11,6 +11,8 @@ Further generated images are there to check the priors of studies/brain-mri-head
 
     python -m benchmarks.search_defaults --task unseen --task "unseen, priors" --candidate "the defaults" --configs 150
 
+`rungs` and `unseen, rungs` are the same with epochs as a fidelity: trials are paused and promoted by the real rule.
+
 The area is the mean over the time of the best score so far, 0 before the first; a pruned trial counts for nothing but its time.
 The last column is what the best config of each run would score on average over many seeds, which luck has no part in.
 """
@@ -43,7 +45,8 @@ def main() -> None:
         print(f"{TASKS[task].title}; {landscape.told(arguments.seeds)}")
         print(f"{'':30}{'area':>16}{'best seen':>16}{'best config':>16}{'trials':>8}{'pruned':>8}")
         with ProcessPoolExecutor(mp_context=get_context("fork"), initializer=begin, initargs=(landscape,)) as pool:
-            for name in arguments.candidate or CANDIDATES:
+            named = arguments.candidate or CANDIDATES
+            for name in (name for name in named if not TASKS[task].climbs or "[pruner]" not in CANDIDATES[name]):
                 runs = list(pool.map(partial(search, TASKS[task].space, CANDIDATES[name]), range(arguments.seeds)))
                 columns = [[getattr(run, key) for run in runs] for key in ("area", "best", "expected")]
                 spread = "".join(f"{f'{mean(column):.4f} ± {stdev(column):.4f}':>16}" for column in columns)

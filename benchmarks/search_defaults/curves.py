@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, IntDistribution
 from sklearn.datasets import load_digits
 from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
-from benchmarks.search_quality.contenders import SPACE, build
+from benchmarks.search_quality.contenders import EPOCHS, FIDELITY, SPACE, build
 from search.study_file.load import load
 from tumorcls.cache.folder import cache_folder
 
@@ -34,12 +34,21 @@ class Curve:
 
 @dataclass(frozen=True)
 class Task:
-    """The title that a table has, the space as a study file writes it, and how curves are had, under a name of their own."""
+    """A space and what its configs report.
+
+    Attributes:
+        title: What a table is called.
+        space: As a study file writes it.
+        record: Trains so many configs.
+        curves: The name under which these are kept.
+        climbs: The space has a fidelity, so that no pruner goes with it.
+    """
 
     title: str
     space: str
     record: Callable[[int], list[Curve]]
     curves: str
+    climbs: bool = False
 
 
 def spec_of(space: str, tables: str = "", seed: int = 0) -> Any:
@@ -57,13 +66,20 @@ def random_configs(space: dict[str, BaseDistribution], count: int) -> list[optun
     return [study.ask(space) for _ in range(count)]
 
 
-def record_phantoms(count: int, data: str = "phantoms:2000") -> list[Curve]:
-    """The classifier's head on generated images: annealed learning rates, values of trials that a few images decide."""
+def record_phantoms(count: int, data: str = "phantoms:2000", *, to_the_end: bool = False) -> list[Curve]:
+    """The classifier's head on generated images: annealed learning rates, values of trials that a few images decide.
+
+    Args:
+        count: Of configs.
+        data: The images.
+        to_the_end: Every config is trained for all epochs, by a schedule whose beginning is that of a shorter run.
+    """
     weights = os.environ.get("TUMORCLS_WEIGHTS", "imagenet")
     settings = {"data": [data], "weights": weights, "image_size": 64, "trainable_from": "head", "views": 2}
-    objective = build({**settings, "batch_norm": "freeze"})
+    objective = build({**settings, "batch_norm": "freeze", **({"schedule": "ema"} if to_the_end else {})})
+    space = spec_of(SPACE).space | ({"epochs": IntDistribution(EPOCHS, EPOCHS)} if to_the_end else {})
     curves = []
-    for at, trial in enumerate(random_configs(spec_of(SPACE).space, count)):
+    for at, trial in enumerate(random_configs(space, count)):
         trial.set_user_attr("seed", int(np.random.SeedSequence([1, at]).generate_state(1)[0]) >> 1)
         started = time.perf_counter()
         objective(trial)
@@ -124,6 +140,16 @@ TASKS = {
     "phantoms": Task("phantoms:2000 at 64 pixels, EfficientNetB0's head", SPACE, record_phantoms, "phantoms"),
     "unseen": Task(f"{_UNSEEN} at 64 pixels, EfficientNetB0's head", SPACE, partial(record_phantoms, data=_UNSEEN), "unseen"),
     "unseen, priors": Task(f"{_UNSEEN}, priors of studies/", shipped_space(), partial(record_phantoms, data=_UNSEEN), "unseen"),
+    "rungs": Task(
+        "phantoms:2000, epochs as a fidelity", FIDELITY, partial(record_phantoms, to_the_end=True), "rungs", climbs=True
+    ),
+    "unseen, rungs": Task(
+        f"{_UNSEEN}, epochs as a fidelity",
+        FIDELITY,
+        partial(record_phantoms, data=_UNSEEN, to_the_end=True),
+        "unseen-rungs",
+        climbs=True,
+    ),
     "digits": Task("scikit-learn's digits, one hidden layer", DIGITS_SPACE, record_digits, "digits"),
 }
 

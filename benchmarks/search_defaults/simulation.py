@@ -16,6 +16,7 @@ from sklearn.preprocessing import OrdinalEncoder
 from benchmarks.search_defaults.curves import Curve, spec_of
 from benchmarks.search_quality.records import Finished, Run
 from search.driver.ask import TrialSource
+from search.driver.legs import climb, leg_of
 from search.records.attributes import RAN_KEY
 from search.study_file import pruners
 
@@ -34,6 +35,9 @@ CANDIDATES = {
     "four trials, then TPE": f"{_TPE}n_startup_trials = 4",
     "six random, then TPE": f"{_TPE}{_PLAIN}n_startup_trials = 6",
     "TPE that weighs cost": f"{_TPE}cost = true",
+    "TPE, 200 candidates": f"{_TPE}n_ei_candidates = 200",
+    "TPE, each parameter alone": f"{_TPE}multivariate = false\ngroup = false",
+    "random": '[sampler]\nname = "random"',
     "pruner: none": '[pruner]\nname = "none"',
     "pruner: median": '[pruner]\nname = "median"',
     "pruner: hyperband": '[pruner]\nname = "hyperband"\nmax_resource = 16',
@@ -60,6 +64,7 @@ class Landscape:
 
     Attributes:
         forest: Predicts a report from a config and the step.
+        names: The parameters of a config, in the order in which the forest takes them.
         noise: Standard deviation of a trial's reports; half of the variance is the trial's, half each report's own.
         costs: Seconds of a trial, an epoch and a batch.
         quality: The forest's R² on curves that it has not seen.
@@ -68,6 +73,7 @@ class Landscape:
     """
 
     forest: Any
+    names: tuple[str, ...]
     noise: float
     costs: NDArray[np.float64]
     quality: float
@@ -86,6 +92,7 @@ class Landscape:
         costs, *_ = np.linalg.lstsq(np.array([_work(curve.params) for curve in curves]), [curve.seconds for curve in curves])
         return cls(
             forest=_forest(curves),
+            names=tuple(curves[0].params),
             noise=noise,
             costs=np.maximum(costs, 0.0),
             quality=1 - float(np.var(told - predicted) / np.var(told)),
@@ -104,9 +111,11 @@ class Landscape:
             f"{self.seconds:.0f} s a run, {seeds} seeds"
         )
 
-    def expected(self, params: dict[str, Any]) -> NDArray[np.float64]:
-        """Returns the reports of a config without luck."""
-        predicted: NDArray[np.float64] = self.forest.predict(_rows([Curve(params, [0.0] * params["epochs"], 0.0)]))
+    def expected(self, params: dict[str, Any], epochs: int | None = None) -> NDArray[np.float64]:
+        """Returns the reports of a config without luck, in so many epochs instead of its own."""
+        given = {**params, "epochs": epochs or params["epochs"]}
+        config = {name: given[name] for name in self.names}
+        predicted: NDArray[np.float64] = self.forest.predict(_rows([Curve(config, [0.0] * config["epochs"], 0.0)]))
         return predicted
 
     def epoch_s(self, params: dict[str, Any]) -> float:
@@ -131,31 +140,40 @@ def search(space: str, tables: str, seed: int) -> Simulated:
     pruner = pruners.make(spec.pruner.name, spec.pruner.options)
     study = optuna.create_study(study_name=spec.name, direction="maximize", pruner=pruner)
     asker = TrialSource(study, spec)
+    highest = spec.fidelity.rungs[-1] if spec.fidelity is not None else None
     clock, finished = 0.0, []
     while clock < landscape.seconds:
         began = clock
         trial = asker.ask({}, budget_left=1 - clock / landscape.seconds)
         assert trial is not None
+        leg = leg_of(trial, spec.fidelity)
+        params = trial.params if leg is None else {**trial.params, leg.fidelity.name: leg.target}
+        done, target = (0 if leg is None else leg.reached), int(params["epochs"])
         rng = np.random.default_rng([seed, trial.number])
-        values = landscape.expected(trial.params)
+        values = landscape.expected(params, highest)
         values = values + landscape.noise * np.sqrt(0.5) * (rng.normal() + rng.normal(size=len(values)))
         clock += ASK_S + landscape.costs[0]
-        for step, value in enumerate(values):
-            clock += landscape.epoch_s(trial.params)
-            trial.report(value, step)
-            pruned = step < len(values) - 1 and trial.should_prune()
+        pruned = False
+        for step in range(done, target):
+            clock += landscape.epoch_s(params)
+            trial.report(values[step], step)
+            pruned = leg is None and step < target - 1 and trial.should_prune()
             if pruned:
                 break
-        trial.set_user_attr(RAN_KEY, clock - began)
-        study.tell(trial, None if pruned else values[-1], TrialState.PRUNED if pruned else None)
+        value = float(values[target - 1])
+        if leg is not None:
+            climb(trial, leg, value, leg.earlier_s + float(clock - began))
+        if leg is None or leg.is_last:
+            trial.set_user_attr(RAN_KEY, float(clock - began))
+            study.tell(trial, None if pruned else value, TrialState.PRUNED if pruned else None)
         if not pruned and clock <= landscape.seconds:
-            finished.append(Finished(clock, float(values[-1]), dict(trial.params), seed))
+            finished.append(Finished(clock, value, dict(params), seed))
     run = Run.of("simulated", seed, len(study.trials), finished)
     assert run.winner is not None
     return Simulated(
         area=run.area(landscape.seconds),
         best=run.winner.value,
-        expected=float(landscape.expected(run.winner.params)[-1]),
+        expected=float(landscape.expected(run.winner.params, highest)[run.winner.params["epochs"] - 1]),
         trials=run.begun,
         pruned=sum(trial.state is TrialState.PRUNED for trial in study.trials),
     )
