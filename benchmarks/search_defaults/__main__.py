@@ -28,7 +28,7 @@ from statistics import mean, stdev
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from benchmarks.search_defaults.curves import TASKS, read_curves
-from benchmarks.search_defaults.simulation import CANDIDATES, Landscape, begin, search
+from benchmarks.search_defaults.simulation import CANDIDATES, Landscape, begin, goes_with, search
 from tumorcls.objective import package_versions
 
 
@@ -45,8 +45,9 @@ def main() -> None:
         print(f"{TASKS[task].title}; {landscape.told(arguments.seeds)}")
         print(f"{'':30}{'area':>16}{'best seen':>16}{'best config':>16}{'trials':>8}{'pruned':>8}")
         with ProcessPoolExecutor(mp_context=get_context("fork"), initializer=begin, initargs=(landscape,)) as pool:
-            named = arguments.candidate or CANDIDATES
-            for name in (name for name in named if not TASKS[task].climbs or "[pruner]" not in CANDIDATES[name]):
+            for name in arguments.candidate or CANDIDATES:
+                if not goes_with(TASKS[task].space, CANDIDATES[name]):
+                    continue
                 runs = list(pool.map(partial(search, TASKS[task].space, CANDIDATES[name]), range(arguments.seeds)))
                 columns = [[getattr(run, key) for run in runs] for key in ("area", "best", "expected")]
                 spread = "".join(f"{f'{mean(column):.4f} ± {stdev(column):.4f}':>16}" for column in columns)

@@ -41,14 +41,12 @@ class Task:
         space: As a study file writes it.
         record: Trains so many configs.
         curves: The name under which these are kept.
-        climbs: The space has a fidelity, so that no pruner goes with it.
     """
 
     title: str
     space: str
     record: Callable[[int], list[Curve]]
     curves: str
-    climbs: bool = False
 
 
 def spec_of(space: str, tables: str = "", seed: int = 0) -> Any:
@@ -76,8 +74,10 @@ def record_phantoms(count: int, data: str = "phantoms:2000", *, to_the_end: bool
     """
     weights = os.environ.get("TUMORCLS_WEIGHTS", "imagenet")
     settings = {"data": [data], "weights": weights, "image_size": 64, "trainable_from": "head", "views": 2}
-    objective = build({**settings, "batch_norm": "freeze", **({"schedule": "ema"} if to_the_end else {})})
-    space = spec_of(SPACE).space | ({"epochs": IntDistribution(EPOCHS, EPOCHS)} if to_the_end else {})
+    objective = build({**settings, "batch_norm": "freeze", "schedule": "ema" if to_the_end else "cosine"})
+    space = spec_of(SPACE).space
+    if to_the_end:
+        space = {**space, "epochs": IntDistribution(EPOCHS, EPOCHS)}
     curves = []
     for at, trial in enumerate(random_configs(space, count)):
         trial.set_user_attr("seed", int(np.random.SeedSequence([1, at]).generate_state(1)[0]) >> 1)
@@ -140,15 +140,12 @@ TASKS = {
     "phantoms": Task("phantoms:2000 at 64 pixels, EfficientNetB0's head", SPACE, record_phantoms, "phantoms"),
     "unseen": Task(f"{_UNSEEN} at 64 pixels, EfficientNetB0's head", SPACE, partial(record_phantoms, data=_UNSEEN), "unseen"),
     "unseen, priors": Task(f"{_UNSEEN}, priors of studies/", shipped_space(), partial(record_phantoms, data=_UNSEEN), "unseen"),
-    "rungs": Task(
-        "phantoms:2000, epochs as a fidelity", FIDELITY, partial(record_phantoms, to_the_end=True), "rungs", climbs=True
-    ),
+    "rungs": Task("phantoms:2000, epochs as a fidelity", FIDELITY, partial(record_phantoms, to_the_end=True), "rungs"),
     "unseen, rungs": Task(
         f"{_UNSEEN}, epochs as a fidelity",
         FIDELITY,
         partial(record_phantoms, data=_UNSEEN, to_the_end=True),
         "unseen-rungs",
-        climbs=True,
     ),
     "digits": Task("scikit-learn's digits, one hidden layer", DIGITS_SPACE, record_digits, "digits"),
 }

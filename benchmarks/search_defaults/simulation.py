@@ -17,6 +17,7 @@ from benchmarks.search_defaults.curves import Curve, spec_of
 from benchmarks.search_quality.records import Finished, Run
 from search.driver.ask import TrialSource
 from search.driver.legs import climb, leg_of
+from search.errors import StudyFileError
 from search.records.attributes import RAN_KEY
 from search.study_file import pruners
 
@@ -37,7 +38,6 @@ CANDIDATES = {
     "TPE that weighs cost": f"{_TPE}cost = true",
     "TPE, 200 candidates": f"{_TPE}n_ei_candidates = 200",
     "TPE, each parameter alone": f"{_TPE}multivariate = false\ngroup = false",
-    "random": '[sampler]\nname = "random"',
     "pruner: none": '[pruner]\nname = "none"',
     "pruner: median": '[pruner]\nname = "median"',
     "pruner: hyperband": '[pruner]\nname = "hyperband"\nmax_resource = 16',
@@ -126,6 +126,15 @@ _landscape: Landscape
 """Of this process."""
 
 
+def goes_with(space: str, tables: str) -> bool:
+    """Returns whether a study file takes a candidate: a fidelity does what a pruner does."""
+    try:
+        spec_of(space, tables)
+    except StudyFileError:
+        return False
+    return True
+
+
 def begin(landscape: Landscape) -> None:
     global _landscape
     _landscape = landscape
@@ -160,11 +169,12 @@ def search(space: str, tables: str, seed: int) -> Simulated:
             pruned = leg is None and step < target - 1 and trial.should_prune()
             if pruned:
                 break
-        value = float(values[target - 1])
+        value, ran_s = float(values[target - 1]), float(clock - began)
         if leg is not None:
-            climb(trial, leg, value, leg.earlier_s + float(clock - began))
+            ran_s += leg.earlier_s
+            climb(trial, leg, value, ran_s)
         if leg is None or leg.is_last:
-            trial.set_user_attr(RAN_KEY, float(clock - began))
+            trial.set_user_attr(RAN_KEY, ran_s)
             study.tell(trial, None if pruned else value, TrialState.PRUNED if pruned else None)
         if not pruned and clock <= landscape.seconds:
             finished.append(Finished(clock, value, dict(params), seed))

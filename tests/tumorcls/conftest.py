@@ -1,6 +1,7 @@
 import gc
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,15 @@ from tumorcls.data.labels import CLASSES
 def images(tmp_path_factory):
     """Returns a folder in the SARTAJ layout: real images where TUMORCLS_DATA names them, else phantoms; 24 of each class."""
     return sartaj_sample(tmp_path_factory.mktemp("images") / "sartaj")
+
+
+@pytest.fixture(scope="session")
+def public_sets():
+    """Returns the two public sets that the folder of TUMORCLS_DATA holds."""
+    root = os.environ.get("TUMORCLS_DATA")
+    if not root:
+        pytest.skip("TUMORCLS_DATA must name the folder that holds sartaj/ and nickparvar/")
+    return {name: Path(root) / name for name in ("sartaj", "nickparvar")}
 
 
 @pytest.fixture(scope="session")

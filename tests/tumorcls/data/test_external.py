@@ -1,4 +1,3 @@
-import os
 import shutil
 from pathlib import Path
 
@@ -93,13 +92,10 @@ def every_sixth(folder: Path, table: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_twins_of_two_real_sets_are_what_independent_counts_find(tmp_path: Path) -> None:
+def test_twins_of_two_real_sets_are_what_independent_counts_find(public_sets: dict[str, Path], tmp_path: Path) -> None:
     """By the groups of a scan of both sets together, and by all pairs of small pictures that Pillow makes, mirrored too."""
-    root = os.environ.get("TUMORCLS_DATA")
-    if not root:
-        pytest.skip("TUMORCLS_DATA must name the folder that holds sartaj/ and nickparvar/")
     cache = tmp_path / "cache"
-    trained, other = (every_sixth(Path(root) / name, tmp_path / f"{name}.csv") for name in ("nickparvar", "sartaj"))
+    trained, other = (every_sixth(public_sets[name], tmp_path / f"{name}.csv") for name in ("nickparvar", "sartaj"))
     own = prepare([trained], SplitSettings(), cache)
     found = find_seen(own, scan([other], cache), SplitSettings(), cache)
     seen = {entry.path for entry, is_seen in zip(found.manifest.entries, found.seen_picture, strict=True) if is_seen}

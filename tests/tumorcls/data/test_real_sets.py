@@ -1,7 +1,6 @@
 """What both public sets hold together, by one scan of them: the groups of a split, and the exact copies."""
 
 import hashlib
-import os
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -17,16 +16,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def folders() -> list[Path]:
-    root = os.environ.get("TUMORCLS_DATA")
-    if not root:
-        pytest.skip("TUMORCLS_DATA must name the folder that holds sartaj/ and nickparvar/")
-    return [Path(root) / "sartaj", Path(root) / "nickparvar"]
-
-
-@pytest.fixture(scope="module")
-def prepared(folders: list[Path], tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
-    return prepare(folders, SplitSettings(), tmp_path_factory.mktemp("cache"))
+def prepared(public_sets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    return prepare([*public_sets.values()], SplitSettings(), tmp_path_factory.mktemp("cache"))
 
 
 def test_no_group_straddles(prepared: PreparedData) -> None:
@@ -39,9 +30,9 @@ def test_no_group_straddles(prepared: PreparedData) -> None:
     assert sizes["test"] == pytest.approx(0.15, abs=0.005)
 
 
-def test_exact_copies_are_what_sha256sum_counts(prepared: PreparedData, folders: list[Path]) -> None:
+def test_exact_copies_are_what_sha256sum_counts(prepared: PreparedData, public_sets: dict[str, Path]) -> None:
     report = audit(prepared, SplitSettings())
-    command = ["find", *map(str, folders), "-name", "*.jpg", "-exec", "sha256sum", "-b", "{}", "+"]
+    command = ["find", *map(str, public_sets.values()), "-name", "*.jpg", "-exec", "sha256sum", "-b", "{}", "+"]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     digests = Counter(line.split()[0].lstrip("\\") for line in lines)
     repeated = [count for count in digests.values() if count > 1]
