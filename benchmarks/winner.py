@@ -1,6 +1,7 @@
 """Which trial should `search export` write? The one of the best value against the likely best one, on test images.
 
     python -m benchmarks.winner | tee benchmarks/results/winner.txt
+    python -m benchmarks.winner --fidelity --trials 600 | tee benchmarks/results/winner_fidelity.txt
 
 Studies of EfficientNetB0's head on SARTAJ (in the folder TUMORCLS_DATA), each with a seed of its own and the sampler and pruner
 that a study file has where it names none. Both choices are trained again with the same new seeds and measured on the test part,
@@ -32,11 +33,11 @@ from tumorcls.objective import package_versions
 def main() -> None:
     arguments = _parse()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    task = Task.of(arguments, 86_400.0)
+    task = Task.of(arguments, 86_400.0, **({"schedule": "ema"} if arguments.fidelity else {}))
     fill_cache(task)
     differences = []
     for seed in range(arguments.studies):
-        winner = search(task, seed, arguments.trials)
+        winner = search(task, seed, arguments.trials, contenders.FIDELITY if arguments.fidelity else contenders.SPACE)
         if winner is None:
             print(f"study {seed}: no estimate", flush=True)
             differences.append(0.0)
@@ -51,10 +52,10 @@ def main() -> None:
     print(f"{platform.machine()}, Python {platform.python_version()}, {package_versions()}")
 
 
-def search(task: Task, seed: int, trials: int) -> Winner | None:
+def search(task: Task, seed: int, trials: int, space: str) -> Winner | None:
     """Runs one study, and returns what would be exported of it."""
     with TemporaryDirectory() as folder:
-        spec = contenders.write_study(Path(folder), task, seed)
+        spec = contenders.write_study(Path(folder), task, seed, space)
         spec = replace(spec, policy=replace(spec.policy, trials=trials, timeout_s=None))
         contenders.search_ours(spec, Path(folder))
         return likely_best(optuna.load_study(study_name=spec.name, storage=f"sqlite:///{folder}/study.db"))
@@ -69,6 +70,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.winner", description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, default=10)
     parser.add_argument("--trials", type=int, default=40, help="of each study")
+    parser.add_argument("--fidelity", action="store_true", help="epochs are the fidelity, with averaged weights")
     parser.add_argument("--seeds", type=int, default=5, help="with which each choice is trained again")
     add_arguments(parser)
     return parser.parse_args()

@@ -14,9 +14,10 @@ from search.commands.shared import ANY_STUDY, STORAGE, open_any, print_written, 
 @click.option(
     "--best",
     type=click.Choice(["estimate", "value"]),
-    default="value",
+    default="estimate",
     show_default=True,
-    help="What the best trial has: the best estimate from similar configs, or the best value, which holds luck.",
+    help="What the best trial has: the best estimate from its value and those of similar configs, or the best value, "
+    "which holds luck.",
 )
 @click.option("--by", metavar="METRIC", help="With several directions: the metric whose best is taken, or compromise.")
 @click.option(
@@ -29,7 +30,10 @@ from search.commands.shared import ANY_STUDY, STORAGE, open_any, print_written, 
 def command(
     study: str, output: Path | None, trial: int | None, best: str, by: str | None, ensemble: int | None, storage: str | None
 ) -> None:
-    """Write the best trial as a TOML config with its provenance: the winner of the finalists, where there is one."""
+    """Write the best trial as a TOML config with its provenance.
+
+    The winner of the finalists, where there is one, and else the trial that is likely the best.
+    """
     from search.files import write
     from search.results.export import export_trial
     from search.results.finalists import load_ranking

@@ -3,7 +3,7 @@
 The maximum of noisy values holds luck, the more of it the more trials there are (docs/reading-a-study.md). A Gaussian process
 over the configs tells what similar ones share from what a trial has alone, its seed's luck: its posterior mean at a trial is a
 value that is shrunken towards those of its neighbours. Chosen on other data than what it was measured on:
-benchmarks/winner.py.
+benchmarks/winner.py. Where the values hold no noise, the best estimate is the best value: benchmarks/winner_simulated.py.
 """
 
 import warnings
@@ -21,11 +21,19 @@ from search.records.attributes import is_result
 from search.results.ranking import Metric, metrics_of
 from search.study_file.distributions import fraction_of
 
-FEWEST_RESULTS = 8
+FEWEST_RESULTS = 20
 """With fewer, the best value is as good a choice as any."""
 
+_MOST_LEARNED, _MOST_TOLD = 500, 2000
+"""From so many results lengths and noise are learned, and so many tell of one another: the time grows with their cube."""
+
 _LENGTHS = (0.1, 10.0)  # of a range
-_NOISE = (0.1, 1.0)  # of the values' variance; below it, with a few dozen trials, the process takes noise for a landscape
+_NOISE, _EXACT = 0.1, 1e-6
+_SURELY = 5.0
+"""The least share of noise in the values' variance; less where that makes them likelier by so many nats.
+
+With a few dozen trials the process takes noise for a landscape where it may. Values without noise show it with as many.
+"""
 
 
 @dataclass(frozen=True)
@@ -81,22 +89,40 @@ def likely_best(study: optuna.Study) -> Winner | None:
 
 
 def _estimate(features: NDArray[np.float64], losses: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Returns the posterior mean at each trial, less is better; None where the process finds only noise."""
+    """Returns the posterior mean at each trial, less is better; None where the process finds only noise.
+
+    Of more than `_MOST_TOLD` trials the best are estimated, from one another; the others have inf.
+    """
     from sklearn.exceptions import ConvergenceWarning  # takes a second to import
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-    mean, scale = losses.mean(), losses.std()
-    if not features.shape[1] or not np.isfinite(scale) or scale == 0:
+    largest = np.abs(losses).max()
+    shares = losses / largest if largest > 0 else losses  # the squares of the largest numbers are none
+    mean, scale = shares.mean(), shares.std()
+    if not features.shape[1] or scale == 0:
         return None
+    standard, best_first = (shares - mean) / scale, losses.argsort(kind="stable")
+    good_and_bad = np.linspace(0, len(losses) - 1, min(len(losses), _MOST_LEARNED)).astype(int)
+    learned, told = np.sort(best_first[good_and_bad]), np.sort(best_first[:_MOST_TOLD])
     signal = ConstantKernel(1.0, (0.1, 10.0)) * Matern(1.0, _LENGTHS, nu=2.5)
-    process = GaussianProcessRegressor(signal + WhiteKernel(0.1, _NOISE), random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a parameter at the end of its range
-        process.fit(features, (losses - mean) / scale)
-    if process.kernel_.k2.noise_level > 0.99 * _NOISE[1]:
+        noisy, exact = (
+            GaussianProcessRegressor(signal + WhiteKernel(least, (least, 1.0)), random_state=0).fit(
+                features[learned], standard[learned]
+            )
+            for least in (_NOISE, _EXACT)
+        )
+    likelier = exact.log_marginal_likelihood_value_ - noisy.log_marginal_likelihood_value_
+    process = exact if likelier > _SURELY else noisy
+    if process.kernel_.k2.noise_level > 0.99:  # of 1: configs explain nothing
         return None
-    return np.asarray(process.predict(features) * scale + mean)
+    if len(learned) < len(losses):
+        process = GaussianProcessRegressor(process.kernel_, optimizer=None).fit(features[told], standard[told])
+    estimates = np.full(len(losses), np.inf)
+    estimates[told] = (process.predict(features[told]) * scale + mean) * largest
+    return estimates
 
 
 def _features(trials: Sequence[FrozenTrial]) -> NDArray[np.float64]:

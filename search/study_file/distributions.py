@@ -120,9 +120,11 @@ def fraction_of(distribution: BaseDistribution, values: NDArray[Any]) -> NDArray
         return np.full_like(values, 0.5)
     if distribution.log:
         edge = 0.5 if isinstance(distribution, IntDistribution) else 0.0
-        return np.asarray(np.log(values / (low - edge)) / math.log((high + edge) / (low - edge)))
+        first, last = np.log(low - edge), np.log(high + edge)  # their quotient may be larger than any number
+        return np.asarray((np.log(values) - first) / (last - first))
     if distribution.step is None:
-        return (values - low) / (high - low)
+        part = 1.0 if math.isfinite(high - low) else 0.5  # the widest range is wider than any number
+        return np.asarray((values * part - low * part) / (high * part - low * part))
     return (np.round((values - low) / distribution.step) + 0.5) / _count(distribution)
 
 

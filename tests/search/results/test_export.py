@@ -143,7 +143,7 @@ def lucky_study(storage, name="demo"):
 def test_export_writes_the_likely_best_and_says_so(write, search, tmp_path):
     lucky_study(f"sqlite:///{tmp_path}/demo.db")
     path = write()
-    done = search("export", path, "-o", "best.toml", "--best", "estimate")
+    done = search("export", path, "-o", "best.toml")
     document = tomllib.loads(Path("best.toml").read_text())
     assert document["provenance"]["trial"] == 14
     assert document["provenance"]["estimate"] == pytest.approx(0.8, abs=0.02)
@@ -162,7 +162,7 @@ def test_where_both_are_one_trial_nothing_is_said(write, search, tmp_path):
     study = lucky_study(f"sqlite:///{tmp_path}/demo.db")
     space = {"x": optuna.distributions.FloatDistribution(-10, 10)}
     study.add_trial(optuna.create_trial(value=0.9, params={"x": 4.0}, distributions=space))
-    done = search("export", write(), "-o", "best.toml", "--best", "estimate")
+    done = search("export", write(), "-o", "best.toml")
     assert (tomllib.loads(Path("best.toml").read_text())["provenance"]["trial"], done.stderr) == (22, "")
 
 

@@ -3,52 +3,25 @@
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
+from sklearn.gaussian_process import GaussianProcessRegressor
 
+from benchmarks.winner_simulated import SPACE, add, simulate, truth
+from search.results import likely_best as module
 from search.results.likely_best import FEWEST_RESULTS, likely_best
-
-SPACE = {
-    "rate": FloatDistribution(1e-4, 1.0, log=True),
-    "units": IntDistribution(1, 64),
-    "kind": CategoricalDistribution(["a", "b"]),
-    "decay": FloatDistribution(0.0, 1.0),
-}
-
-
-def truth(params):
-    return 0.8 - 0.05 * abs(np.log10(params["rate"]) + 2) - 0.1 * abs(params["units"] - 32) / 63 - 0.1 * (params["kind"] == "b")
-
-
-def study_of(seed, count=30, noise=0.02, direction="maximize"):
-    """A study whose values are the truth and the luck of a seed."""
-    rng = np.random.default_rng(seed)
-    study = optuna.create_study(direction=direction)
-    sign = 1 if direction == "maximize" else -1
-    for _ in range(count):
-        kind = str(rng.choice(["a", "b"]))
-        params = {"rate": float(10 ** rng.uniform(-4, 0)), "units": int(rng.integers(1, 65)), "kind": kind}
-        if kind == "b":
-            params["decay"] = float(rng.uniform())
-        value = sign * (truth(params) + noise * rng.normal())
-        study.add_trial(create_trial(value=value, params=params, distributions={name: SPACE[name] for name in params}))
-    return study
-
-
-def add(study, value, **params):
-    study.add_trial(create_trial(value=value, params=params, distributions={name: SPACE[name] for name in params}))
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 def test_over_many_studies_the_likely_best_is_better_than_the_luckiest(direction):
-    winners = [likely_best(study_of(seed, direction=direction)) for seed in range(6)]
+    winners = [likely_best(simulate(seed, direction=direction)) for seed in range(6)]
     gains = [truth(winner.trial.params) - truth(winner.luckiest.params) for winner in winners]
     assert np.mean(gains) > 0.003
     assert sum(winner.differs for winner in winners) >= 2
 
 
 def test_one_lucky_trial_among_bad_ones_is_not_believed():
-    study = study_of(0, noise=0.002)
+    study = simulate(0, noise=0.002)
     best = likely_best(study)
     add(study, 0.83, rate=0.9, units=2, kind="b", decay=0.5)
     add(study, 0.45, rate=0.89, units=2, kind="b", decay=0.5)
@@ -61,25 +34,55 @@ def test_one_lucky_trial_among_bad_ones_is_not_believed():
 
 def test_without_noise_the_best_value_stays_the_best():
     for seed in range(3):
-        winner = likely_best(study_of(seed, noise=0.0))
+        winner = likely_best(simulate(seed, noise=0.0))
         assert truth(winner.luckiest.params) - truth(winner.trial.params) < 0.005
 
 
+@pytest.mark.parametrize("trials", [FEWEST_RESULTS, 40, 100])
+def test_where_values_tell_that_they_hold_no_noise_the_best_one_is_chosen(trials):
+    assert [likely_best(simulate(seed, trials, noise=0.0)).differs for seed in range(4)] == [False] * 4
+
+
+def test_of_many_results_only_the_best_tell_of_one_another(monkeypatch):
+    studies = [simulate(seed, trials=300, noise=0.05) for seed in range(6)]
+    whole = [likely_best(study) for study in studies]
+    monkeypatch.setattr(module, "_MOST_LEARNED", 80)
+    monkeypatch.setattr(module, "_MOST_TOLD", 150)
+    told = []
+    fit = GaussianProcessRegressor.fit
+    monkeypatch.setattr(GaussianProcessRegressor, "fit", lambda self, x, y: told.append(len(x)) or fit(self, x, y))
+    winners = [likely_best(study) for study in studies]
+    assert told == [80, 80, 150] * 6
+    for study, winner, of_all in zip(studies, winners, whole, strict=True):
+        assert winner.trial.value in sorted(trial.value for trial in study.trials)[-150:]
+        assert (winner.luckiest.number, winner.estimate) == (of_all.luckiest.number, pytest.approx(of_all.estimate, abs=0.02))
+    assert np.mean([truth(winner.trial.params) - truth(winner.luckiest.params) for winner in winners]) > 0.003
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-12, 1e12, 1e307])
+def test_values_of_any_size_are_compared(scale):
+    study, scaled = simulate(0), optuna.create_study(direction="maximize")
+    for trial in study.trials:
+        scaled.add_trial(create_trial(value=trial.value * scale, params=trial.params, distributions=trial.distributions))
+    winner, same = likely_best(study), likely_best(scaled)
+    assert (same.trial.number, same.estimate) == (winner.trial.number, pytest.approx(winner.estimate * scale))
+
+
 def test_of_one_config_the_better_run_stands_for_all():
-    study = study_of(1, noise=0.0)
+    study = simulate(1, noise=0.0)
     for value in (0.80, 0.82, 0.81):
         add(study, value, rate=1e-2, units=32, kind="a")
     assert likely_best(study).trial.number == 31
 
 
 def test_the_choice_is_the_same_each_time():
-    first, second = (likely_best(study_of(2)) for _ in range(2))
+    first, second = (likely_best(simulate(2)) for _ in range(2))
     assert (first.trial.number, first.estimate) == (second.trial.number, second.estimate)
 
 
 def test_where_it_cannot_be_told_there_is_none():
-    assert likely_best(study_of(0, count=FEWEST_RESULTS - 1)) is None
-    assert likely_best(study_of(0, count=FEWEST_RESULTS)) is not None
+    assert likely_best(simulate(0, trials=FEWEST_RESULTS - 1)) is None
+    assert likely_best(simulate(0, trials=FEWEST_RESULTS)) is not None
     assert likely_best(optuna.create_study()) is None
     equal, bare, front = optuna.create_study(), optuna.create_study(), optuna.create_study(directions=["minimize"] * 2)
     for at in range(FEWEST_RESULTS):
@@ -92,7 +95,7 @@ def test_where_it_cannot_be_told_there_is_none():
 
 
 def test_only_results_count():
-    study = study_of(3)
+    study = simulate(3)
     before = likely_best(study)
     params = {"rate": 1e-2, "units": 32, "kind": "a"}
     distributions = {name: SPACE[name] for name in params}
@@ -101,3 +104,16 @@ def test_only_results_count():
     pruned = create_trial(state=TrialState.PRUNED, params=params, distributions=distributions, intermediate_values={0: 9.0})
     study.add_trial(pruned)
     assert likely_best(study).trial.number == before.trial.number
+
+
+def test_ranges_of_any_size_are_compared():
+    space = {
+        "whole": FloatDistribution(-1.7e308, 1.7e308),
+        "log": FloatDistribution(1e-300, 1e300, log=True),
+        "tiny": FloatDistribution(5e-324, 1e-320),
+    }
+    study = optuna.create_study()
+    for at in range(FEWEST_RESULTS):
+        params = {"whole": (-1) ** at * at * 8e306, "log": 10.0 ** (30 * (at - 10)), "tiny": 5e-324 * (at + 1)}
+        study.add_trial(create_trial(value=float(abs(at - 9)), params=params, distributions=space))
+    assert likely_best(study).trial.number == 9
