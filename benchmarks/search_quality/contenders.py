@@ -57,12 +57,13 @@ class TimeIsUp(Exception):
 
 @dataclass
 class Record:
-    """What the objective sees of the run that it is in."""
+    """What the objective sees of the run that it is in, and what a contender chose that does not take the best value."""
 
     started: float = field(default_factory=time.perf_counter)
     seconds: float = float("inf")
     begun: int = 0
     finished: list[Finished] = field(default_factory=list)
+    chosen: Finished | None = None
 
     def begin(self) -> None:
         """Starts the clock again: nothing before this counts."""
@@ -76,6 +77,10 @@ class Record:
         seconds = (time.perf_counter() if ended is None else ended) - self.started
         if seconds <= self.seconds:
             self.finished.append(Finished(seconds, value, dict(params), seed))
+
+    def choose(self, seed: int) -> None:
+        """Takes the trial of this seed, as it was last, as the winner; where it ended late, that is the best value."""
+        self.chosen = next((trial for trial in reversed(self.finished) if trial.seed == seed), None)
 
 
 record = Record()

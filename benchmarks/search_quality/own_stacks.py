@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ NOTEBOOK = {
 
 
 def launch_ours(spec: StudySpec, folder: Path) -> None:
-    """Runs `search launch` on the study file, with a cache of its own."""
+    """Runs `search launch` on the study file, with a cache of its own; the winner is what `search export` writes then."""
     record, log, cache = contenders.record, folder / "values.jsonl", folder / "cache"
     _images(spec, cache)
     environ = {LOG: str(log), "TUMORCLS_CACHE": str(cache), "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -53,6 +54,11 @@ def launch_ours(spec: StudySpec, folder: Path) -> None:
     for line in log.read_text().splitlines() if log.exists() else ():
         record.begun += 1
         record.end(**json.loads(line))
+    if record.finished:
+        exported = subprocess.run(
+            [*command[:3], "export", str(spec.path)], cwd=folder, check=True, capture_output=True, text=True
+        )
+        record.choose(seed=tomllib.loads(exported.stdout)["provenance"]["seed"])
 
 
 def _images(spec: StudySpec, cache: Path) -> keras_peer.Images:

@@ -81,7 +81,7 @@ class Run:
     Attributes:
         begun: How many trials, those included that were pruned or not finished in time.
         finished: When each finished trial ended and its value, in the order in which they ended.
-        winner: The best of them.
+        winner: The one that the contender chose, or else that of the best value.
         test_score: The winner's score on the test part, trained again.
     """
 
@@ -93,8 +93,8 @@ class Run:
     test_score: float | None = None
 
     @classmethod
-    def of(cls, contender: str, seed: int, begun: int, finished: Sequence[Finished]) -> "Run":
-        winner = max(finished, key=lambda trial: trial.value, default=None)
+    def of(cls, contender: str, seed: int, begun: int, finished: Sequence[Finished], chosen: Finished | None = None) -> "Run":
+        winner = chosen or max(finished, key=lambda trial: trial.value, default=None)
         return cls(contender, seed, begun, [(round(trial.ended, 2), round(trial.value, 5)) for trial in finished], winner)
 
     @property

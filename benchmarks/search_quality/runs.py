@@ -57,7 +57,7 @@ def search_once(task: Task, contender: str, seed: int) -> Run:
         spec = contenders.write_study(Path(folder), task, seed, space, f"{__package__}.{objective}")
         contenders.record = record = contenders.Record(seconds=task.seconds)
         contenders_of(task.stacks)[contender](spec, Path(folder))
-        return Run.of(contender, seed, record.begun, record.finished)
+        return Run.of(contender, seed, record.begun, record.finished, record.chosen)
 
 
 def test_score(task: Task, winner: Finished) -> float:

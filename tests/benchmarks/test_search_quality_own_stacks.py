@@ -1,4 +1,5 @@
 import json
+import subprocess
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from benchmarks import keras_peer
 from benchmarks.search_quality import contenders
 from benchmarks.search_quality.contenders import SPACE, Record, write_study
 from benchmarks.search_quality.launched import LOG, Launched
-from benchmarks.search_quality.records import Task
+from benchmarks.search_quality.records import Run, Task
 from tumorcls.objective import BrainTumourObjective
 
 pytest.importorskip("keras_tuner")
@@ -104,19 +105,32 @@ def test_what_ends_late_does_not_count():
     assert [(trial.ended, trial.value) for trial in record.finished] == [(9.0, 0.5)]
 
 
-def test_a_launch_counts_what_its_worker_wrote_down(own_stacks, monkeypatch, tmp_path):
-    def launch(command, *, cwd, env, check):
+def test_a_launch_counts_what_its_worker_wrote_down_and_its_winner_is_what_is_exported(own_stacks, monkeypatch, tmp_path):
+    exported = subprocess.CompletedProcess([], 0, stdout="[provenance]\nseed = 5\n")
+
+    def run(command, *, cwd, env=None, check, **_):
+        if "export" in command:
+            assert command[1:] == ["-m", "search", "export", str(tmp_path / "study.toml")]
+            return exported
         assert command[1:] == ["-m", "search", "launch", "--quiet", str(tmp_path / "study.toml")]
         assert env["TUMORCLS_CACHE"] == str(tmp_path / "cache")
         value = {"ended": record.started + 8.0, "value": 0.7, "params": {"epochs": 2}, "seed": 5}
-        late = {**value, "ended": record.started + 3601.0}
-        Path(env[LOG]).write_text(f"{json.dumps(value)}\n{json.dumps(late)}\n")
+        promoted = {**value, "ended": record.started + 9.0, "params": {"epochs": 4}}
+        luckier = {**value, "ended": record.started + 10.0, "value": 0.8, "seed": 6}
+        late = {**value, "ended": record.started + 3601.0, "value": 0.9}
+        Path(env[LOG]).write_text("".join(f"{json.dumps(line)}\n" for line in (value, promoted, luckier, late)))
 
     record = record_of(monkeypatch, seconds=3600.0)
-    monkeypatch.setattr(own_stacks.subprocess, "run", launch)
+    monkeypatch.setattr(own_stacks.subprocess, "run", run)
     own_stacks.launch_ours(write_study(tmp_path, TASK, 0), tmp_path)
-    assert record.begun == 2
-    assert [(trial.ended, trial.value, trial.seed) for trial in record.finished] == [(pytest.approx(8.0), 0.7, 5)]
+    assert record.begun == 4
+    assert [(trial.ended, trial.value, trial.seed) for trial in record.finished] == [
+        (pytest.approx(8.0), 0.7, 5),
+        (pytest.approx(9.0), 0.7, 5),
+        (pytest.approx(10.0), 0.8, 6),
+    ]
+    assert Run.of("tumorcls", 0, record.begun, record.finished, record.chosen).winner == record.finished[1]
+    assert Run.of("tumorcls", 0, record.begun, record.finished).winner == record.finished[2]
 
 
 def test_the_objective_of_a_launch_writes_down_when_its_value_was_there(monkeypatch, tmp_path):
