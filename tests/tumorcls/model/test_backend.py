@@ -141,10 +141,8 @@ def answer(tmp_path_factory):
 @pytest.mark.parametrize(
     "told",
     [
-        {"image_data_format": "channels_first"},
-        {"floatx": "float16"},
+        {"image_data_format": "channels_first", "floatx": "float16", "backend": "torch", "nnx_enabled": True},
         {"floatx": "float64", "epsilon": 0.1},
-        {"backend": "torch", "nnx_enabled": True},
     ],
 )
 def test_networks_are_the_same_whatever_kerass_file_says(tmp_path, told, answer):
