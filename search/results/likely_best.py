@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial
 
-from search.records.attributes import is_result
-from search.results.ranking import Metric, metrics_of
+from search.results.ranking import Metric, metrics_of, rank
 from search.study_file.distributions import fraction_of
 
 FEWEST_RESULTS = 20
@@ -74,7 +73,7 @@ def likely_best(study: optuna.Study) -> Winner | None:
     That is with several directions, with fewer than `FEWEST_RESULTS` results, and where configs explain nothing of the values.
     """
     metrics = metrics_of(study)
-    trials = [trial for trial in study.get_trials(deepcopy=False) if is_result(trial)]
+    trials = rank(study.get_trials(deepcopy=False), metrics)
     if len(metrics) > 1 or len(trials) < FEWEST_RESULTS:
         return None
     [metric] = metrics
@@ -82,16 +81,15 @@ def likely_best(study: optuna.Study) -> Winner | None:
     estimates = _estimate(_features(trials), losses)
     if estimates is None:
         return None
-    chosen = int(np.lexsort((losses, estimates))[0])  # of equal estimates, as one config run twice has, the better value
-    luckiest = int(losses.argmin())
-    estimated = [metric.sign * float(estimates[at]) for at in (chosen, luckiest)]
-    return Winner(trials[chosen], estimated[0], trials[luckiest], estimated[1], metric)
+    chosen = int(estimates.argmin())  # the first of equal ones, as one config run twice has, is of the better value
+    estimated = [metric.sign * float(estimates[at]) for at in (chosen, 0)]
+    return Winner(trials[chosen], estimated[0], trials[0], estimated[1], metric)
 
 
 def _estimate(features: NDArray[np.float64], losses: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Returns the posterior mean at each trial, less is better; None where the process finds only noise.
+    """Returns the posterior mean at each trial, of the best `_MOST_TOLD` from one another; None where it finds only noise.
 
-    Of more than `_MOST_TOLD` trials the best are estimated, from one another; the others have inf.
+    Less is better, and the best trials come first.
     """
     from sklearn.exceptions import ConvergenceWarning  # takes a second to import
     from sklearn.gaussian_process import GaussianProcessRegressor
@@ -102,9 +100,9 @@ def _estimate(features: NDArray[np.float64], losses: NDArray[np.float64]) -> NDA
     mean, scale = shares.mean(), shares.std()
     if not features.shape[1] or scale == 0:
         return None
-    standard, best_first = (shares - mean) / scale, losses.argsort(kind="stable")
-    good_and_bad = np.linspace(0, len(losses) - 1, min(len(losses), _MOST_LEARNED)).astype(int)
-    learned, told = np.sort(best_first[good_and_bad]), np.sort(best_first[:_MOST_TOLD])
+    standard = (shares - mean) / scale
+    learned = np.linspace(0, len(losses) - 1, min(len(losses), _MOST_LEARNED)).astype(int)  # good and bad ones
+    told = slice(_MOST_TOLD)
     signal = ConstantKernel(1.0, (0.1, 10.0)) * Matern(1.0, _LENGTHS, nu=2.5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a parameter at the end of its range
@@ -120,9 +118,7 @@ def _estimate(features: NDArray[np.float64], losses: NDArray[np.float64]) -> NDA
         return None
     if len(learned) < len(losses):
         process = GaussianProcessRegressor(process.kernel_, optimizer=None).fit(features[told], standard[told])
-    estimates = np.full(len(losses), np.inf)
-    estimates[told] = (process.predict(features[told]) * scale + mean) * largest
-    return estimates
+    return np.asarray((process.predict(features[told]) * scale + mean) * largest)
 
 
 def _features(trials: Sequence[FrozenTrial]) -> NDArray[np.float64]:
