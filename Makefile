@@ -41,8 +41,8 @@ PYTEST = $(THREADS) $(BIN)/python -m pytest --durations 15
 # rest (tests/conftest.py). They do not have the same number of tests, so that a percentage would mean nothing.
 QUICK = --numprocesses 2 --dist each --max-worker-restart 0 --override-ini console_output_style=classic \
 	-m 'not slow and not server' --timeout 300
-# Three processes on two cores, since some of these tests wait. The order of the files: those with few tests, which would be last, are long.
-SLOW = --numprocesses 3 --dist loadfile --no-loadscope-reorder -m 'slow or server'
+# Four processes on two cores, since many of these tests wait. The order of the files: those with few tests, which would be last, are long.
+SLOW = --numprocesses 4 --dist loadfile --no-loadscope-reorder -m 'slow or server'
 
 test: $(INSTALLED)
 	$(PYTEST) $(QUICK)

@@ -1,6 +1,7 @@
 """Which Keras backend runs, decided before Keras is imported."""
 
 import contextlib
+import gc
 import importlib
 import importlib.util
 import json
@@ -8,7 +9,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +91,32 @@ def _load_quietly(module: str) -> None:
     with tempfile.TemporaryFile() as written:
         os.dup2(written.fileno(), 2)
         try:
-            with contextlib.suppress(ImportError):
+            with contextlib.suppress(ImportError), _kept_from_collection():
                 importlib.import_module(module)
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
             written.seek(0)
             os.write(2, b"".join(line for line in written if not _GREETING.match(line)))
+
+
+@contextlib.contextmanager
+def _kept_from_collection() -> Iterator[None]:
+    """Has Python look for garbage neither during a large import nor, later, among what it made.
+
+    TensorFlow makes a million objects that stay. To go through them again and again takes a sixth of the time until a first
+    trial has ended, see `benchmarks/start_cost.py`.
+    """
+    collects = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+        if not hasattr(sys, "ps1"):  # in a notebook it would be for what is a user's, and goes, too
+            gc.freeze()
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _keep_compiled_programs() -> None:
@@ -144,6 +164,11 @@ def gains_by_bfloat16() -> bool:
 
     capability = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
     return bool(capability[0] >= _BFLOAT16_CAPABILITY)
+
+
+def is_tensorflow_on_cpu() -> bool:
+    """Returns whether Keras, once imported, computes with TensorFlow's own kernels for CPUs, a layer after the other."""
+    return not keras_runs_on_jax() and _gpu() is None
 
 
 def keras_runs_on_jax() -> bool:

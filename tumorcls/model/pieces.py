@@ -9,9 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorcls.cache.arrays import Rows
+from tumorcls.model.backend import is_tensorflow_on_cpu
 
 PREDICT_BATCH = 64
 """Images or activations in one inference batch; fixed, so that results do not depend on a trial's batch size."""
+
+_CACHED_PIXELS = 2**18
+"""Of images that go through the network together on a CPU, so that what a layer makes of them is in its caches for the next."""
 
 TRAINING_BYTES = 64 * 2**20
 """Of the rows in a piece to train on, where they are not on the device already."""
@@ -94,6 +98,20 @@ def prediction_pieces(parts: Sequence[Any], whole: bool) -> Iterator[tuple[NDArr
                 waiting, room = [], size
     if waiting:
         yield filled(np.concatenate(waiting), size), whole_batches(size - room) // PREDICT_BATCH
+
+
+def images_together(image_size: int) -> int:
+    """Returns how many images should go through the network together: a power of two, of which `PREDICT_BATCH` is a multiple.
+
+    TensorFlow on a CPU computes a layer for all of them before the next one: 64 images of 224 pixels take nearly twice as long
+    as 16 times 4 (`benchmarks/images_together.py`). A GPU takes `PREDICT_BATCH`, and so does XLA, to which it is all the same.
+
+    Args:
+        image_size: Their side in pixels.
+    """
+    if not is_tensorflow_on_cpu():
+        return PREDICT_BATCH
+    return min(PREDICT_BATCH, 1 << int(math.log2(max(1, _CACHED_PIXELS // image_size**2))))
 
 
 def filled(rows: NDArray[Any], count: int) -> NDArray[Any]:

@@ -34,6 +34,7 @@ from tumorcls.model.pieces import (
     PlacedParts,
     bytes_of,
     filled,
+    images_together,
     prediction_pieces,
     training_pieces,
     whole_batches,
@@ -217,7 +218,7 @@ class TrainingProgram:
         seeds = np.random.SeedSequence(seed).generate_state(2).tolist()
         for variable in [v for v in [*self._augment.variables, *self._noise.variables] if is_seed_state(v)]:
             variable.assign(seed_state(seeds.pop()))
-        return predict(images, self._view, self.frozen)
+        return predict(images, self.frozen, self._view)
 
     def frozen_activations(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Returns the frozen part's activations of images as they are."""
@@ -240,25 +241,31 @@ class _View(keras.Model):
         return self.noise(self.augment(images, training=True), training=True)
 
 
-def predict(inputs: Rows, *models: keras.Model) -> NDArray[np.float32]:
-    """Runs all rows through models, one after another.
+def predict(images: Rows, network: keras.Model, view: keras.Model | None = None) -> NDArray[np.float32]:
+    """Runs images through a network, through what draws a view of them first where there is one.
 
-    Every batch has `PREDICT_BATCH` rows of float32, so that there is one program of each model to compile: a frozen part runs
-    on images as they are and on views with the same. Not `model.predict`: on TensorFlow each call keeps its input for ever.
+    A view is drawn of `PREDICT_BATCH` at a time, as float32, and the network takes as many as go through it together, images as
+    they are like views: there is one program of each to compile. Not `model.predict`: on TensorFlow each call keeps its input
+    for ever.
     """
     outputs = []
-    for start in range(0, len(inputs), PREDICT_BATCH):
-        rows = inputs[start : start + PREDICT_BATCH]
-        run = partial(_predict_batch, models, filled(rows, PREDICT_BATCH).astype(np.float32))
-        outputs.append(activity.await_call(run)[: len(rows)])
+    for start in range(0, len(images), PREDICT_BATCH):
+        rows = images[start : start + PREDICT_BATCH]
+        run = partial(_predict_batch, filled(rows, PREDICT_BATCH).astype(np.float32), len(rows), network, view)
+        outputs.append(activity.await_call(run))
         activity.advance(len(rows))
     return np.concatenate(outputs)
 
 
-def _predict_batch(models: Sequence[keras.Model], batch: NDArray[np.float32]) -> NDArray[np.float32]:
-    for model in models:
-        batch = np.asarray(model.predict_on_batch(batch))
-    return batch
+def _predict_batch(
+    batch: NDArray[np.float32], count: int, network: keras.Model, view: keras.Model | None
+) -> NDArray[np.float32]:
+    """Returns what a network gives for the first `count` images of a batch."""
+    if view is not None:
+        batch = np.asarray(view.predict_on_batch(batch))
+    together = images_together(batch.shape[1])
+    parts = [np.asarray(network.predict_on_batch(batch[first : first + together])) for first in range(0, count, together)]
+    return np.concatenate(parts)[:count]
 
 
 def is_mixed(config: TrainConfig) -> bool:

@@ -21,6 +21,7 @@ from tumorcls.model.calibration import Calibration, check_probabilities, softmax
 from tumorcls.model.ensemble import build_ensemble
 from tumorcls.model.gate import Gate
 from tumorcls.model.model_file import CARD, GATE, Card, check_members, load_weights, read_model_file
+from tumorcls.model.pieces import images_together
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,19 @@ class SavedModel:
         """Hash of all weights: names the model in an evaluation and on its card."""
         return weights_sha256(self.network)
 
-    def predict(self, images: NDArray[np.uint8], batch_size: int = 64) -> NDArray[np.float32]:
+    def predict(self, images: NDArray[np.uint8], batch_size: int | None = None) -> NDArray[np.float32]:
         """Returns probabilities of shape (n, len(classes)) for uint8 RGB images of shape (n, size, size, 3).
+
+        Args:
+            images: n of them.
+            batch_size: How many go through the network together; without it those that take the least time, see
+                `images_together`. Results of another size differ in their last digits.
 
         Raises:
             ModelError: An answer is not a probability for each class.
         """
-        batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
+        size = batch_size or images_together(self.config.image_size)
+        batches = [images[first : first + size] for first in range(0, len(images), size)]
         return np.concatenate([self._answer(batch) for batch in batches])
 
     def _answer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -193,3 +193,24 @@ def test_what_a_backend_greets_with_is_not_shown_and_its_warnings_are(tmp_path, 
     environ = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": f"{tmp_path}:{os.getcwd()}"}
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
     assert done.stderr == "W0000 00:00:1.0 1 gpu.cc:9] no GPU is used\nafter"
+
+
+LARGE = """
+import gc
+collected = gc.isenabled()
+kept = [[] for _ in range(20_000)]
+"""
+
+
+@pytest.mark.parametrize("in_notebook", [False, True])
+@pytest.mark.parametrize("collects", [False, True])
+def test_garbage_is_not_looked_for_in_what_a_backend_made(tmp_path, collects, in_notebook):
+    (tmp_path / "tensorflow.py").write_text(LARGE)
+    code = (
+        f"import gc, sys; from tumorcls.model.backend import select_backend; gc.{'enable' if collects else 'disable'}()\n"
+        f"{'sys.ps1 = 1' if in_notebook else ''}\nselect_backend()\n"
+        "import tensorflow; print(tensorflow.collected, gc.isenabled(), gc.get_freeze_count() >= 20_000)"
+    )
+    environ = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": f"{tmp_path}:{os.getcwd()}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout == f"False {collects} {not in_notebook}\n"

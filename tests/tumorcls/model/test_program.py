@@ -75,6 +75,30 @@ def test_the_frozen_part_is_compiled_once_for_images_and_views(programs, make_co
     np.testing.assert_array_equal(program.draw_view(images, 1), views[0])
 
 
+@pytest.mark.parametrize(("image_size", "expected"), [(32, 64), (64, 64), (112, 16), (150, 8), (224, 4), (2000, 1)])
+def test_on_a_cpu_as_many_images_go_through_the_network_together_as_its_caches_hold(monkeypatch, image_size, expected):
+    monkeypatch.setattr(pieces, "is_tensorflow_on_cpu", lambda: True)
+    assert pieces.images_together(image_size) == expected
+    monkeypatch.setattr(pieces, "is_tensorflow_on_cpu", lambda: False)
+    assert pieces.images_together(image_size) == PREDICT_BATCH
+
+
+def test_images_in_parts_give_the_same_activations_and_the_same_views(programs, make_config, monkeypatch):
+    config = make_config(noise_intensity=1.0)
+    program = programs.get(config)
+    program.set_view_recipe(config.view_recipe)
+    images = np.random.default_rng(3).integers(0, 256, (PREDICT_BATCH + 9, 32, 32, 3)).astype(np.uint8)
+    whole = program.draw_view(images, 1), program.frozen_activations(images)
+    sizes = []
+    run = program.frozen.predict_on_batch
+    monkeypatch.setattr(program.frozen, "predict_on_batch", lambda batch: sizes.append(len(batch)) or run(batch))
+    monkeypatch.setattr("tumorcls.model.program.images_together", lambda image_size: {32: 8}[image_size])
+    parts = program.draw_view(images, 1), program.frozen_activations(images)
+    assert sizes == 2 * [8] * 10, "of the second batch only two hold images"
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_so_does_one_with_another_optimizer_and_smoothed_labels(program, make_config, optimizer):
     plain, smoothed = (make_config(optimizer=optimizer, label_smoothing=smoothing) for smoothing in (0.0, 0.2))
