@@ -11,11 +11,11 @@ import os
 import platform
 import statistics
 import time
-from importlib.metadata import version
 
 import numpy as np
 
 from tumorcls.model.backend import select_backend
+from tumorcls.objective import package_versions
 
 IMAGE_SIZES = (64, 112, 150, 224)
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -45,11 +45,8 @@ def main() -> None:
     backend = select_backend()
     from tumorcls.model.pieces import images_together
 
-    packages = ", ".join(
-        f"{name} {version(name)}" for name in ("keras", "tensorflow-cpu" if backend == "tensorflow" else "jax")
-    )
     cores = len(os.sched_getaffinity(0))
-    print(f"{platform.machine()}, {cores} cores, Python {platform.python_version()}, {packages}, on {backend}")
+    print(f"{platform.machine()}, {cores} cores, Python {platform.python_version()}, {package_versions()}, on {backend}")
     print(f"milliseconds an image, median of {arguments.rounds}; *: what images_together chooses")
     print("together" + "".join(f"{batch:9}" for batch in BATCHES))
     for image_size in IMAGE_SIZES:

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from tumorcls.model.backend import is_tensorflow_on_cpu
 from tumorcls.model.moving_average import MovingAverage
 from tumorcls.model.pieces import PREDICT_BATCH, Piece
 
@@ -33,7 +34,7 @@ class TensorFlowLoop:
         self._model, self._optimizer, self._loss, self._precision = model, optimizer, loss, precision
         self._trained = model.trainable_variables
         self._average = average
-        compiled = not convolves or bool(tf.config.list_physical_devices("GPU"))
+        compiled = not (convolves and is_tensorflow_on_cpu())
         self._train = tf.function(self._train_steps, jit_compile=compiled, reduce_retracing=True, autograph=False)
         self._predict = tf.function(self._predict_batches, jit_compile=False, reduce_retracing=True, autograph=False)
 

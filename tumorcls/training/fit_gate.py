@@ -9,7 +9,7 @@ from tumorcls.cache.arrays import Rows
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.data.dataset import ImageSet, stratified_subset
 from tumorcls.model.gate import Gate, fit_gate, gate_features
-from tumorcls.model.pieces import images_together
+from tumorcls.model.program import predict
 from tumorcls.noise.severity import SEVERITY_LEVELS, corrupt
 
 MOST_IMAGES = 500
@@ -41,12 +41,7 @@ def looking_at(network: keras.Model) -> keras.Model:
 
 def features_of(looking: keras.Model, images: Rows) -> NDArray[np.float32]:
     """Returns what a gate judges, (n, features), of uint8 images (n, size, size, 3)."""
-    parts = []
-    together = images_together(images[:1].shape[1])
-    for first in range(0, len(images), together):
-        parts.append(np.asarray(looking.predict_on_batch(images[first : first + together])))
-        activity.advance(len(parts[-1]))
-    return np.concatenate(parts)
+    return predict(images, looking)
 
 
 def _clean_and_noisy(looking: keras.Model, config: TrainConfig, part: ImageSet) -> NDArray[np.float32]:
