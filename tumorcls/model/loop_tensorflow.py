@@ -40,13 +40,13 @@ class TensorFlowLoop:
 
     def place(self, rows: NDArray[Any]) -> Any:
         """Returns rows in the memory of the device."""
-        return tf.constant(rows)
+        return _placed(rows)
 
     def train(self, pieces: Iterable[Piece]) -> float:
         """Trains on the pieces in turn; returns the sum of all losses."""
         losses = []
         for piece in pieces:
-            rows, targets, order = (tf.convert_to_tensor(array) for array in piece[:3])
+            rows, targets, order = (_placed(array) for array in piece[:3])
             losses.append(self._train(rows, targets, order, tf.constant(piece.steps)))
             if len(losses) > 1:
                 losses[-2].numpy()  # no more than two pieces are on the device
@@ -54,12 +54,12 @@ class TensorFlowLoop:
 
     def predict(self, rows: Any, batches: int) -> Any:
         """Returns logits of the first batches."""
-        return self._predict(tf.convert_to_tensor(rows), tf.constant(batches))
+        return self._predict(_placed(rows), tf.constant(batches))
 
     def _train_steps(self, rows: tf.Tensor, targets: tf.Tensor, order: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
         def step(number: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             picked = order[number]
-            return number + 1, total + self._step(tf.gather(rows, picked), tf.gather(targets, picked))
+            return number + 1, total + self._step(_numbers(tf.gather(rows, picked)), tf.gather(targets, picked))
 
         start = (tf.constant(0), tf.constant(0.0))
         self._average.swap()
@@ -77,7 +77,23 @@ class TensorFlowLoop:
     def _predict_batches(self, rows: tf.Tensor, batches: tf.Tensor) -> tf.Tensor:
         def batch(number: tf.Tensor) -> tf.Tensor:
             first = number * PREDICT_BATCH
-            return self._model(rows[first : first + PREDICT_BATCH], training=False)
+            return self._model(_numbers(rows[first : first + PREDICT_BATCH]), training=False)
 
         logits = tf.map_fn(batch, tf.range(batches), fn_output_signature=tf.float32, parallel_iterations=1)
         return tf.reshape(logits, (-1, self._model.output_shape[-1]))
+
+
+def _placed(rows: Any) -> tf.Tensor:
+    """Returns rows on the device; float16 there as the bits that they are, where it is a CPU.
+
+    They are only picked as such, and float32 from there on. TensorFlow would call it an error, on stderr and in each process,
+    that oneDNN computes with float16 on no CPU without AVX-512.
+    """
+    if isinstance(rows, np.ndarray) and rows.dtype == np.float16 and is_tensorflow_on_cpu():
+        rows = rows.view(np.uint16)
+    return tf.convert_to_tensor(rows)
+
+
+def _numbers(rows: tf.Tensor) -> tf.Tensor:
+    """Returns the numbers that `_placed` gave to the device as bits."""
+    return tf.bitcast(rows, tf.float16) if rows.dtype == tf.uint16 else rows

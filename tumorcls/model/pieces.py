@@ -14,7 +14,7 @@ from tumorcls.model.backend import is_tensorflow_on_cpu
 PREDICT_BATCH = 64
 """Images or activations in one inference batch; fixed, so that results do not depend on a trial's batch size."""
 
-_CACHED_PIXELS = 2**18
+_CACHED_PIXELS = 2**19
 """Of images that go through the network together on a CPU, so that what a layer makes of them is in its caches for the next."""
 
 TRAINING_BYTES = 64 * 2**20
@@ -103,8 +103,9 @@ def prediction_pieces(parts: Sequence[Any], whole: bool) -> Iterator[tuple[NDArr
 def images_together(image_size: int) -> int:
     """Returns how many images should go through the network together: a power of two, of which `PREDICT_BATCH` is a multiple.
 
-    TensorFlow on a CPU computes a layer for all of them before the next one: 64 images of 224 pixels take nearly twice as long
-    as 16 times 4 (`benchmarks/images_together.py`). A GPU takes `PREDICT_BATCH`, and so does XLA, to which it is all the same.
+    TensorFlow on a CPU computes a layer for all of them before the next one: on one core 64 images of 224 pixels take a sixth
+    longer than eight times eight (`benchmarks/images_together.py`), and nearly twice as long with other kernels than oneDNN's.
+    A GPU takes `PREDICT_BATCH`, and so does XLA, to which it is all the same.
 
     Args:
         image_size: Their side in pixels.

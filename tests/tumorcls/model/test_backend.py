@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import os
+import platform
 import subprocess
 import sys
 
@@ -43,6 +44,36 @@ def test_tensorflow_is_taken_first_and_jax_where_it_is_alone(installed, monkeypa
     installed("jax")
     assert select_backend() == "jax"
     assert os.environ["KERAS_BACKEND"] == "jax"
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "AMD64", "aarch64", "arm64"])
+@pytest.mark.parametrize("said", [None, "0", "1"])
+def test_tensorflow_takes_quick_kernels_on_x86_unless_the_user_says_otherwise(installed, monkeypatch, machine, said):
+    installed("tensorflow")
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    if said is not None:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", said)
+    select_backend()
+    assert os.environ.get("TF_ENABLE_ONEDNN_OPTS") == (said or ("1" if machine in ("x86_64", "AMD64") else None))
+
+
+@pytest.mark.slow
+def test_whatever_kernels_tensorflow_takes_it_says_nothing_of_them():
+    code = (
+        "from tumorcls.model.backend import select_backend\nselect_backend()\nimport numpy as np\n"
+        "from tumorcls.config.train_config import TrainConfig\nfrom tumorcls.model.program import TrainingProgram\n"
+        "config = TrainConfig.parse({'data': 'x', 'weights': 'phantoms', 'trainable_from': 'head', 'image_size': 32}, '')\n"
+        "program = TrainingProgram(config)\nprogram.reset(config, 0)\n"
+        "rows, targets = np.ones((64, 1280), np.float16), np.eye(4, dtype=np.float32)[np.arange(64) % 4]\n"
+        "placed, placed_parts = program.place(rows), program.place_parts([rows])\n"
+        "print([bool(np.isfinite(program.train_epoch(given, targets, np.arange(64), 8))) for given in (rows, placed)])\n"
+        "print([program.predict_logits(given).shape for given in (rows, placed_parts)])\n"
+    )
+    environ = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_ENABLE_ONEDNN_OPTS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert done.stdout == "[True, True]\n[(64, 4), (64, 4)]\n"
 
 
 @needs_jax
