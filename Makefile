@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all test-covered test-journeys test-rest lint clean
 
 # Python compiles what it imports, once; to compile all that is installed would take half as long again. Images of containers often tell it
 # to keep nothing: then every command would compile Keras and Optuna anew, and take twice as long.
@@ -41,17 +41,30 @@ PYTEST = $(THREADS) $(BIN)/python -m pytest --durations 15
 # rest (tests/conftest.py). They do not have the same number of tests, so that a percentage would mean nothing.
 QUICK = --numprocesses 2 --dist each --max-worker-restart 0 --override-ini console_output_style=classic \
 	-m 'not slow and not server' --timeout 300
+SLOW = -m 'slow or server'
 # Four processes on two cores, since many of these tests wait. The order of the files: those with few tests, which would be last, are long.
-SLOW = --numprocesses 4 --dist loadfile --no-loadscope-reorder -m 'slow or server'
+REST = --numprocesses 4 --dist loadfile --no-loadscope-reorder
+# Whole studies, from the file to what is made of them: one after another they take as long as the quick tests.
+JOURNEYS = tests/test_end_to_end.py tests/test_figures.py tests/test_notebook.py
 
 test: $(INSTALLED)
 	$(PYTEST) $(QUICK)
 
-# The same with its coverage, which takes a third more time, and then what remains: servers, Ray, kills and faults by the dozen, the
-# README's way from first to last, real images.
-test-all: $(INSTALLED)
+# Beside the quick tests, of whose two processes one is done long before the other, the journeys; then what remains.
+test-all:
+	$(MAKE) --jobs 2 test-covered test-journeys
+	$(MAKE) test-rest
+
+# The quick tests with their coverage, which takes a third more time.
+test-covered: $(INSTALLED)
 	$(PYTEST) $(QUICK) --cov search --cov tumorcls --cov-report term:skip-covered --cov-fail-under 88
-	$(PYTEST) $(SLOW)
+
+test-journeys: $(INSTALLED)
+	$(PYTEST) $(SLOW) $(JOURNEYS)
+
+# Servers, Ray, kills and faults by the dozen, the README's way from first to last, real images.
+test-rest: $(INSTALLED)
+	$(PYTEST) $(SLOW) $(REST) $(JOURNEYS:%=--ignore %)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
