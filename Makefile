@@ -44,8 +44,9 @@ QUICK = --numprocesses 2 --dist each --max-worker-restart 0 --override-ini conso
 SLOW = -m 'slow or server'
 # Four processes on two cores, since many of these tests wait. The order of the files: those with few tests, which would be last, are long.
 REST = --numprocesses 4 --dist loadfile --no-loadscope-reorder
-# Whole studies, from the file to what is made of them: one after another they take as long as the quick tests.
-JOURNEYS = tests/test_end_to_end.py tests/test_figures.py tests/test_notebook.py
+# Whole studies, from the file to what is made of them, and the README from first to last: one after another they take as long as the quick
+# tests with their coverage.
+JOURNEYS = tests/test_end_to_end.py tests/test_figures.py tests/test_notebook.py tests/test_readme.py
 
 test: $(INSTALLED)
 	$(PYTEST) $(QUICK)
@@ -62,7 +63,7 @@ test-covered: $(INSTALLED)
 test-journeys: $(INSTALLED)
 	$(PYTEST) $(SLOW) $(JOURNEYS)
 
-# Servers, Ray, kills and faults by the dozen, the README's way from first to last, real images.
+# Servers, Ray, kills and faults by the dozen, real images.
 test-rest: $(INSTALLED)
 	$(PYTEST) $(SLOW) $(REST) $(JOURNEYS:%=--ignore %)
 

@@ -31,6 +31,11 @@ LONG = (
     "faults/test_foreign_studies.py",
     "tumorcls/model/test_phantom_weights.py",
     "search/driver/test_chaos.py",
+    "tumorcls/training/test_checkpoint.py",
+    "tumorcls/model/test_program.py",
+    "tumorcls/model/test_backend.py",
+    "tumorcls/data/test_real_sets.py",
+    "tumorcls/commands/test_predict_memory.py",
 )
 """The files with the longest of the slow tests, which begin: at the end, one process would run them and the others wait."""
 
