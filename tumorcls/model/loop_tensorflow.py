@@ -34,19 +34,24 @@ class TensorFlowLoop:
         self._model, self._optimizer, self._loss, self._precision = model, optimizer, loss, precision
         self._trained = model.trainable_variables
         self._average = average
-        compiled = not (convolves and is_tensorflow_on_cpu())
+        self._on_cpu = is_tensorflow_on_cpu()
+        compiled = not (convolves and self._on_cpu)
         self._train = tf.function(self._train_steps, jit_compile=compiled, reduce_retracing=True, autograph=False)
         self._predict = tf.function(self._predict_batches, jit_compile=False, reduce_retracing=True, autograph=False)
 
     def place(self, rows: NDArray[Any]) -> Any:
-        """Returns rows in the memory of the device."""
-        return _placed(rows)
+        """Returns rows in the memory of the device; float16 as the bits that they are, where it is a CPU.
+
+        They are only picked as such, and float32 from there on. TensorFlow would call it an error, on stderr and in each
+        process, that oneDNN computes with float16 on no CPU without AVX-512.
+        """
+        return tf.convert_to_tensor(rows.view(np.uint16) if rows.dtype == np.float16 and self._on_cpu else rows)
 
     def train(self, pieces: Iterable[Piece]) -> float:
         """Trains on the pieces in turn; returns the sum of all losses."""
         losses = []
         for piece in pieces:
-            rows, targets, order = (_placed(array) for array in piece[:3])
+            rows, targets, order = (self.place(array) for array in piece[:3])
             losses.append(self._train(rows, targets, order, tf.constant(piece.steps)))
             if len(losses) > 1:
                 losses[-2].numpy()  # no more than two pieces are on the device
@@ -54,7 +59,7 @@ class TensorFlowLoop:
 
     def predict(self, rows: Any, batches: int) -> Any:
         """Returns logits of the first batches."""
-        return self._predict(_placed(rows), tf.constant(batches))
+        return self._predict(self.place(rows), tf.constant(batches))
 
     def _train_steps(self, rows: tf.Tensor, targets: tf.Tensor, order: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
         def step(number: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -83,17 +88,6 @@ class TensorFlowLoop:
         return tf.reshape(logits, (-1, self._model.output_shape[-1]))
 
 
-def _placed(rows: Any) -> tf.Tensor:
-    """Returns rows on the device; float16 there as the bits that they are, where it is a CPU.
-
-    They are only picked as such, and float32 from there on. TensorFlow would call it an error, on stderr and in each process,
-    that oneDNN computes with float16 on no CPU without AVX-512.
-    """
-    if isinstance(rows, np.ndarray) and rows.dtype == np.float16 and is_tensorflow_on_cpu():
-        rows = rows.view(np.uint16)
-    return tf.convert_to_tensor(rows)
-
-
 def _numbers(rows: tf.Tensor) -> tf.Tensor:
-    """Returns the numbers that `_placed` gave to the device as bits."""
+    """Returns the numbers that `place` gave to the device as bits."""
     return tf.bitcast(rows, tf.float16) if rows.dtype == tf.uint16 else rows
