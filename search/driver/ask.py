@@ -4,7 +4,7 @@ import copy
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import optuna
@@ -160,11 +160,10 @@ class TrialSource:
         by_time = samplers.weighs_time(self._spec.sampler.name, self._spec.sampler.options)
         return next_promotion(trials, fidelity, self._study.direction, may_begin=may_begin, by_time=by_time)
 
-    @cached_property
-    def _design(self) -> list[dict[str, Any]]:
+    def _designed(self, index: int) -> dict[str, Any]:
         spec = self._spec
         seed = derive(spec.seed, Stream.DESIGN)
-        return initial_design(spec.drawn, spec.conditions, self._startup_trials, seed, spec.priors)
+        return next(islice(initial_design(spec.drawn, spec.conditions, self._startup_trials, seed, spec.priors), index, None))
 
     def _sampler(self, trial_index: int, trials: Sequence[FrozenTrial], budget_left: float) -> BaseSampler:
         """Returns what draws the trial of an index, given all trials that there are.
@@ -176,7 +175,7 @@ class TrialSource:
         if 0 <= index < self._startup_trials:
             known = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or is_paused(trial) for trial in trials)
             if known < self._startup_trials:
-                return samplers.fixed(self._design[index])
+                return samplers.fixed(self._designed(index))
         return self._sampler_kept or self._make(trial_index, budget_left)
 
     def _make(self, trial_index: int, budget_left: float) -> BaseSampler:

@@ -10,7 +10,7 @@ A parameter with a prior has its value in place of the middle. Of the points, ev
 is, and the others from the whole space: should the prior be wrong, these are what the sampler finds out by.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -30,8 +30,8 @@ def initial_design(
     count: int,
     seed: int,
     priors: Mapping[str, Prior] = MappingProxyType({}),
-) -> list[dict[str, Any]]:
-    """Returns the first configs of a study, in the order in which they are tried.
+) -> Iterator[dict[str, Any]]:
+    """Yields the first configs of a study, in the order in which they are tried.
 
     Args:
         space: Parents before their children.
@@ -40,22 +40,25 @@ def initial_design(
         seed: Fixes the Sobol points; the middle is the same for all seeds.
         priors: By parameter.
     """
-    from scipy.stats.qmc import Sobol  # takes a second to import
-
     middle = {name: priors[name].value if name in priors else _middle(space[name]) for name in space}
     fewest = _fewest(space.get(EPOCHS))
     short = middle if fewest is None else {**middle, EPOCHS: fewest}
     points = [_active(short, conditions)]
     if (whole := _active(middle, conditions)) not in points:
         points.append(whole)
-    further = max(count - len(points), 0)
+    yield from points[:count]
+    further = count - len(points)
+    if further <= 0:
+        return
+    from scipy.stats.qmc import Sobol  # takes a second to import, in which the first trial runs already
+
     rows = Sobol(len(space), seed=seed).random_base2(further.bit_length())  # of 2 ** n points, as it wants to be asked
     spread = [
         _active(_point(space, row, priors if index % 2 == 0 else {}), conditions) for index, row in enumerate(rows[:further])
     ]
     if fewest is not None:
         spread.sort(key=lambda point: point.get(EPOCHS, fewest))
-    return [*points, *spread][:count]
+    yield from spread
 
 
 def _point(space: Mapping[str, BaseDistribution], fractions: Sequence[float], priors: Mapping[str, Prior]) -> dict[str, Any]:

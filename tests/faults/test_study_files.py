@@ -176,7 +176,7 @@ def try_study(path):
     study = optuna.create_study(directions=list(spec.directions))
     study.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
     startup = samplers.startup_trials(spec.sampler.name, spec.sampler.options)
-    initial_design(spec.space, spec.conditions, startup, spec.seed)
+    list(initial_design(spec.space, spec.conditions, startup, spec.seed))
     asker = TrialSource(study, spec)
     for _ in range(2):
         if (trial := asker.ask({})) is None or asker.exhausted:

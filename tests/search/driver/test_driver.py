@@ -140,7 +140,7 @@ def test_a_study_begins_with_the_middle_of_its_space_and_points_all_over_it(driv
     drawn = [trial.params for trial in study.trials]
     assert drawn[:2] == [{"x": 0.0, "epochs": 1}, {"x": 0.0, "epochs": 5}]
     spec = load("demo.toml")
-    assert drawn[:6] == initial_design(spec.space, {}, 6, derive(0, Stream.DESIGN))
+    assert drawn[:6] == list(initial_design(spec.space, {}, 6, derive(0, Stream.DESIGN)))
     assert "fixed_params" not in study.trials[0].system_attrs, "nobody asked for it, so that it is no baseline"
 
 
@@ -148,7 +148,7 @@ def test_the_queue_comes_before_the_initial_design_and_counts_as_a_part_of_it(dr
     study = drive(trials=7, enqueue="[[enqueue]]\nx = 3")
     drawn = [trial.params for trial in study.trials]
     assert drawn[:2] == [{"x": 3.0}, {"x": 0.0}]
-    design = initial_design(load("demo.toml").space, {}, 6, derive(0, Stream.DESIGN))
+    design = list(initial_design(load("demo.toml").space, {}, 6, derive(0, Stream.DESIGN)))
     assert drawn[1:6] == design[:5]
     assert drawn[6] != design[5], "six trials are enough to learn from"
 

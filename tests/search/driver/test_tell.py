@@ -37,7 +37,7 @@ def drive(name, trials, directions, seed=0):
     """A study whose values depend on y, and whose configs with x > 0 need more memory than there is."""
     study = optuna.create_study(directions=directions)
     space = {name: optuna.distributions.FloatDistribution(-10, 10) for name in ("x", "y")}
-    design = initial_design(space, {}, samplers.startup_trials(name, {}), seed)
+    design = list(initial_design(space, {}, samplers.startup_trials(name, {}), seed))
     for number in range(trials):
         designed = number < len(design)
         study.sampler = (

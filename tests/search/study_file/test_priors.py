@@ -90,7 +90,7 @@ def test_a_prior_of_a_choice_is_the_choice_as_it_is_written_there(write):
 
 def test_a_design_begins_with_the_prior_and_every_other_point_is_drawn_from_it():
     space = {"x": FloatDistribution(0.0, 1.0), "y": FloatDistribution(0.0, 1.0)}
-    plain, believed = (initial_design(space, {}, 65, 0, priors) for priors in ({}, {"x": Prior(0.9, "high", space["x"])}))
+    plain, believed = (list(initial_design(space, {}, 65, 0, priors)) for priors in ({}, {"x": Prior(0.9, "high", space["x"])}))
     assert believed[0] == {"x": 0.9, "y": 0.5}
     assert [point["y"] for point in believed] == [point["y"] for point in plain]
     assert believed[2::2] == plain[2::2], "from the whole space"
