@@ -41,8 +41,7 @@ class AlteredViews(keras.Model):
         """Takes a program's own layers, so that they have the ranges that it gives them."""
         super().__init__(name="altered_views")
         self.view: list[keras.layers.Layer] = [program._augment, layer, program._noise]
-        assert program.frozen is not None
-        self.frozen: keras.Model = program.frozen
+        self.frozen: keras.Model = program.folded
 
     def call(self, images: KerasTensor) -> KerasTensor:
         """Returns one view of each image."""
@@ -56,7 +55,7 @@ class AlteredViews(keras.Model):
         seeds = np.random.SeedSequence(seed).generate_state(len(states)).tolist()
         for variable in states:
             variable.assign(seed_state(seeds.pop()))
-        return predict(images, self, self.frozen)
+        return predict(images, self.frozen, self)
 
 
 def altered_view(features: Features, recipe: ViewRecipe, images: ImageSet, view: int, name: str) -> Rows:

@@ -60,6 +60,7 @@ KERAS = (
     "tumorcls/model/test_backend.py",
     "tumorcls/model/test_dropout.py",
     "tumorcls/model/test_ensemble.py",
+    "tumorcls/model/test_folding.py",
     "tumorcls/model/test_gate.py",
     "tumorcls/model/test_moving_average.py",
     "tumorcls/model/test_phantom_weights.py",

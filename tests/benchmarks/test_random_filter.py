@@ -2,7 +2,10 @@ import keras
 import numpy as np
 import pytest
 
+from benchmarks.altered_views import AlteredViews
 from benchmarks.random_filter import MAX_LOG_WEIGHT, OCTAVE_DEVIATION, RandomFilter, _weighted, octaves, weights
+from tumorcls.config.train_config import TrainConfig
+from tumorcls.model.program import TrainingProgram
 
 
 def make(share, seed=0):
@@ -107,3 +110,16 @@ def test_each_image_and_each_call_is_drawn_anew_and_the_state_brings_it_back(ima
     assert not np.array_equal(first, second)
     layer.seed_generator.state.assign(np.array([5, 0], np.uint32))
     np.testing.assert_array_equal(apply(layer, same), first)
+
+
+def test_an_altered_view_is_the_programs_own_where_nothing_is_altered():
+    config = TrainConfig.parse(
+        {"data": "phantoms:8", "weights": "phantoms", "image_size": 32, "trainable_from": "block7", "noise_intensity": 1.0},
+        where="test",
+    )
+    program = TrainingProgram(config)
+    program.set_view_recipe(config.view_recipe)
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+    altered = AlteredViews(program, keras.layers.Identity()).draw(images, 5)
+    np.testing.assert_array_equal(altered, program.draw_view(images, 5))
+    assert (altered != program.draw_view(images, 6)).any()

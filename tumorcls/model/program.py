@@ -5,7 +5,7 @@ dropout, noise, augmentation) is a variable of the program, and a new trial only
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import keras
@@ -25,6 +25,7 @@ from tumorcls.model.backbone import (
     weights_sha256,
 )
 from tumorcls.model.backend import gains_by_bfloat16, placed_bytes
+from tumorcls.model.folding import fold_batch_norm
 from tumorcls.model.layers import RandomAugment, VariableDropout, assign_recipe, mixed_precision
 from tumorcls.model.loop import make_loop
 from tumorcls.model.moving_average import MovingAverage
@@ -93,8 +94,14 @@ class TrainingProgram:
             inputs = keras.Input((image_size, image_size, 3), dtype="uint8", name="images")
             x = self._noise(self._augment(ops.cast(inputs, "float32")))
             if self.frozen is not None:
-                x = self.frozen(x, training=False)
+                x = self.folded(x, training=False)
         return keras.Model(inputs, self._head(self._dropout(self._trained(x))), name="program")
+
+    @cached_property
+    def folded(self) -> keras.Model:
+        """The frozen part as it is run: made when that is first done, and not where all its activations are in the cache."""
+        assert self.frozen is not None
+        return fold_batch_norm(self.frozen)
 
     def reset(self, config: TrainConfig, seed: int) -> None:
         """Puts the program in the state in which a fresh process would begin the trial.
@@ -214,16 +221,14 @@ class TrainingProgram:
             images: uint8 of shape (n, size, size, 3).
             seed: Fixes the view: the same seed, recipe and images give the same activations.
         """
-        assert self.frozen is not None
         seeds = np.random.SeedSequence(seed).generate_state(2).tolist()
         for variable in [v for v in [*self._augment.variables, *self._noise.variables] if is_seed_state(v)]:
             variable.assign(seed_state(seeds.pop()))
-        return predict(images, self.frozen, self._view)
+        return predict(images, self.folded, self._view)
 
     def frozen_activations(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Returns the frozen part's activations of images as they are."""
-        assert self.frozen is not None
-        return predict(images, self.frozen)
+        return predict(images, self.folded)
 
     def classifier(self, dropout: float, temperature: float) -> keras.Model:
         """Returns the trained network as a plain Keras model from images to probabilities."""

@@ -19,7 +19,7 @@ from tumorcls.errors import WeightsError
 from tumorcls.model.pieces import PREDICT_BATCH
 from tumorcls.model.program import TrainingProgram
 
-VIEWS_VERSION = 4
+VIEWS_VERSION = 5
 """Raised when the same recipe gives other activations, so that old entries are not taken for new ones."""
 
 

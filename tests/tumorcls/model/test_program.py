@@ -62,14 +62,14 @@ def test_the_frozen_part_is_compiled_once_for_images_and_views(programs, make_co
     images = np.random.default_rng(3).integers(0, 256, (PREDICT_BATCH + 1, 32, 32, 3)).astype(np.uint8)
     program.set_view_recipe(make_config(trainable_from="block7", noise_intensity=1.0).view_recipe)
     traced = []
-    run = type(program.frozen).call
+    run = type(program.folded).call
     monkeypatch.setattr(
-        type(program.frozen), "call", lambda model, *args, **kwargs: traced.append(model) or run(model, *args, **kwargs)
+        type(program.folded), "call", lambda model, *args, **kwargs: traced.append(model) or run(model, *args, **kwargs)
     )
-    program.frozen.predict_function = None  # another test may have used it
+    program.folded.predict_function = None  # another test may have used it
     views = [program.draw_view(images, seed) for seed in (1, 2)]
     clean = program.frozen_activations(images)
-    assert sum(model is program.frozen for model in traced) == 1
+    assert sum(model is program.folded for model in traced) == 1
     assert (views[0] != views[1]).any()
     assert (views[0] != clean).any()
     np.testing.assert_array_equal(program.draw_view(images, 1), views[0])
@@ -90,8 +90,8 @@ def test_images_in_parts_give_the_same_activations_and_the_same_views(programs, 
     images = np.random.default_rng(3).integers(0, 256, (PREDICT_BATCH + 9, 32, 32, 3)).astype(np.uint8)
     whole = program.draw_view(images, 1), program.frozen_activations(images)
     sizes = []
-    run = program.frozen.predict_on_batch
-    monkeypatch.setattr(program.frozen, "predict_on_batch", lambda batch: sizes.append(len(batch)) or run(batch))
+    run = program.folded.predict_on_batch
+    monkeypatch.setattr(program.folded, "predict_on_batch", lambda batch: sizes.append(len(batch)) or run(batch))
     monkeypatch.setattr("tumorcls.model.program.images_together", lambda image_size: {32: 8}[image_size])
     parts = program.draw_view(images, 1), program.frozen_activations(images)
     assert sizes == 2 * [8] * 10, "of the second batch only two hold images"
