@@ -1,4 +1,4 @@
-"""A frozen network in fewer steps: what BatchNormalization does there becomes part of the convolution before it."""
+"""A network in fewer steps, for inference: what BatchNormalization does there becomes part of the convolution before it."""
 
 from typing import Any
 
@@ -33,9 +33,7 @@ def fold_batch_norm(network: keras.Model) -> keras.Model:
     def call(layer: keras.layers.Layer, inputs: Any, **options: Any) -> Any:
         return inputs if layer in left_out else layer(inputs, **options)
 
-    folded = keras.models.clone_model(network, clone_function=replace, call_function=call)
-    folded.trainable = False
-    return folded
+    return keras.models.clone_model(network, clone_function=replace, call_function=call)
 
 
 def _readers(network: keras.Model) -> dict[int, list[keras.layers.Layer]]:
@@ -58,9 +56,8 @@ def _with_scale_and_shift(layer: Any, norm: keras.layers.BatchNormalization) -> 
         "depthwise_initializer" if by_depth else "kernel_initializer": kernel * (scale[:, None] if by_depth else scale),
         "bias_initializer": beta - mean * scale,
     }
-    given = {
-        name: lambda shape, dtype, value=value: value for name, value in weights.items()
-    }  # JAX would compile what draws some
+    # Given and not drawn first, for which JAX would compile a program for each shape.
+    given = {name: lambda shape, dtype, value=value: value for name, value in weights.items()}
     copy = type(layer).from_config({**layer.get_config(), **given, "use_bias": True})
     copy.build(layer.input.shape)
     return copy

@@ -19,6 +19,7 @@ from tumorcls.files import check_writable, is_special, write_whole
 from tumorcls.model.backbone import build_network, logits_of, weights_sha256
 from tumorcls.model.calibration import Calibration, check_probabilities, softmax
 from tumorcls.model.ensemble import build_ensemble
+from tumorcls.model.folding import fold_batch_norm
 from tumorcls.model.gate import Gate
 from tumorcls.model.model_file import CARD, GATE, Card, check_members, load_weights, read_model_file
 from tumorcls.model.pieces import images_together
@@ -71,13 +72,17 @@ class SavedModel:
 
     def _answer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         if not self.config.mirror_average:
-            return check_probabilities(np.asarray(self.network.predict_on_batch(images)))
+            return check_probabilities(np.asarray(self._folded.predict_on_batch(images)))
         both = [np.asarray(self._logits.predict_on_batch(seen)) for seen in (images, images[:, :, ::-1])]
         return check_probabilities(softmax(np.mean(both, axis=0)).astype(np.float32))
 
     @cached_property
+    def _folded(self) -> keras.Model:
+        return fold_batch_norm(self.network)
+
+    @cached_property
     def _logits(self) -> keras.Model:
-        return logits_of(self.network)
+        return fold_batch_norm(logits_of(self.network))
 
     def save(self, path: Path) -> None:
         """Writes the model; Keras alone can load it too. The file appears whole or not at all.

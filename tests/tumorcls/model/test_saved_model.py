@@ -49,6 +49,15 @@ def test_a_model_comes_back_as_it_was(model, saved, pictures):
     assert [path.name for path in saved.parent.iterdir()] == ["model.keras"], "nothing temporary is left"
 
 
+def test_what_a_prediction_makes_of_the_network_is_not_saved(model, saved, pictures, tmp_path):
+    model.predict(pictures)
+    model.save(tmp_path / "again.keras")
+    with zipfile.ZipFile(saved) as before, zipfile.ZipFile(tmp_path / "again.keras") as after:
+        for name in ("config.json", CARD):
+            assert after.read(name) == before.read(name)
+    assert load_model(tmp_path / "again.keras").sha256 == model.sha256
+
+
 @pytest.fixture(scope="module")
 def gated(model, tmp_path_factory):
     """A model's file with a gate, and the gate."""
