@@ -49,13 +49,14 @@ def _readers(network: keras.Model) -> dict[int, list[keras.layers.Layer]]:
 def _with_scale_and_shift(layer: Any, norm: keras.layers.BatchNormalization) -> keras.layers.Layer:
     """Returns a convolution that gives what another and the normalisation after it give."""
     gamma, beta, mean, variance = norm.get_weights()
-    scale = gamma / np.sqrt(variance + np.float32(norm.epsilon))
     (kernel,) = layer.get_weights()
     by_depth = isinstance(layer, keras.layers.DepthwiseConv2D)
-    weights = {
-        "depthwise_initializer" if by_depth else "kernel_initializer": kernel * (scale[:, None] if by_depth else scale),
-        "bias_initializer": beta - mean * scale,
-    }
+    with np.errstate(all="ignore"):  # of weights that are none comes what the original gives, and whoever asked judges that
+        scale = gamma / np.sqrt(variance + np.float32(norm.epsilon))
+        weights = {
+            "depthwise_initializer" if by_depth else "kernel_initializer": kernel * (scale[:, None] if by_depth else scale),
+            "bias_initializer": beta - mean * scale,
+        }
     # Given and not drawn first, for which JAX would compile a program for each shape.
     given = {name: lambda shape, dtype, value=value: value for name, value in weights.items()}
     copy = type(layer).from_config({**layer.get_config(), **given, "use_bias": True})

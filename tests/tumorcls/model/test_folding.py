@@ -65,3 +65,11 @@ def test_a_convolution_that_is_the_output_too_stays():
     batch = np.random.default_rng(2).normal(size=(2, 8, 8, 4)).astype(np.float32)
     for one, other in zip(fold_batch_norm(network)(batch), network(batch), strict=True):
         np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=1e-5, atol=1e-6)
+
+
+def test_weights_that_are_no_numbers_are_folded_in_silence_into_no_numbers():
+    inputs = keras.Input((8, 8, 4))
+    network = keras.Model(inputs, layers.BatchNormalization()(layers.DepthwiseConv2D(3, use_bias=False)(inputs)))
+    network.layers[-1].set_weights([np.full(4, value, np.float32) for value in (3e38, 0, np.inf, -1e30)])
+    answers = np.asarray(fold_batch_norm(network)(np.ones((1, 8, 8, 4), np.float32)))
+    assert np.isnan(answers).all()
