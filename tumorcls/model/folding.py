@@ -61,4 +61,6 @@ def _with_scale_and_shift(layer: Any, norm: keras.layers.BatchNormalization) -> 
     given = {name: lambda shape, dtype, value=value: value for name, value in weights.items()}
     copy = type(layer).from_config({**layer.get_config(), **given, "use_bias": True})
     copy.build(layer.input.shape)
+    for name in given:
+        setattr(copy, name, keras.initializers.Zeros())  # or they would keep the arrays
     return copy
