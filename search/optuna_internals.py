@@ -252,10 +252,12 @@ class CachedStorage(_CachedStorage):
             trial.state, trial.datetime_complete = state, ended
 
     def _add_trials_to_cache(self, study_id: int, trials: list[FrozenTrial]) -> None:
-        """Takes trials in; one in the place of another is no trial of this study as it was."""
+        """Takes trials in; one in the place of another, or that had ended and runs, is no trial of this study as it was."""
         cached = self._studies[study_id].trials
         for trial in trials:
-            if trial.number in cached and cached[trial.number]._trial_id != trial._trial_id:
+            if (before := cached.get(trial.number)) is None:
+                continue
+            if before._trial_id != trial._trial_id or (before.state.is_finished() and not trial.state.is_finished()):
                 raise StorageInternalError(f"trial {trial.number} is there twice")
         super()._add_trials_to_cache(study_id, trials)
 

@@ -122,12 +122,26 @@ def _lay_out(connection: sqlalchemy.Connection) -> None:
     head = head_revision()
     connection.exec_driver_sql("BEGIN IMMEDIATE")
     if head is not None and not sqlalchemy.inspect(connection).get_table_names():
-        models.BaseModel.metadata.create_all(connection, checkfirst=False)
+        _tables().create_all(connection, checkfirst=False)
         _REVISION.create(connection)
         made_by = {"schema_version": models.SCHEMA_VERSION, "library_version": optuna.__version__}
         connection.execute(sqlalchemy.insert(models.VersionInfoModel), made_by)
         connection.execute(_REVISION.insert(), {"version_num": head})
     connection.commit()
+
+
+def _tables() -> sqlalchemy.MetaData:
+    """Returns Optuna's tables, in which no id is given again.
+
+    SQLite would give those of a study that was deleted to the next one, and a driver that has not noticed would write into it.
+    See https://www.sqlite.org/autoinc.html.
+    """
+    tables = sqlalchemy.MetaData()
+    for table in models.BaseModel.metadata.sorted_tables:
+        table.to_metadata(tables)
+    for model in (models.StudyModel, models.TrialModel):
+        tables.tables[model.__tablename__].dialect_options["sqlite"]["autoincrement"] = True
+    return tables
 
 
 def _look(url: str, place: str, options: dict[str, Any]) -> RDBStorage:

@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import pytest
 
+from tests import own_memory
 from tests.patience import PATIENCE_S
 from tests.tumorcls.hostile_images import Kind, images, slices
 from tests.tumorcls.pictures import blob, kaggle_folder, write
@@ -22,32 +23,25 @@ from tumorcls.model.saved_model import SavedModel
 
 pytestmark = pytest.mark.slow
 
-GIGABYTE = 10**9
+MOST = 600 * 10**6
 NAMES = [
     *(b"latin-\xff\xe9.png", b"two\nlines.png", b"=1+1.png", b" blank .png", b"[bold].png", b"-x.png"),
     "\u202egnp.\u20ac.png".encode(),
 ]
 
-# A process of its own: a fork of the test's would count the test's memory too.
-MEASURE = """
-import resource, subprocess, sys
-code = subprocess.run(sys.argv[1:]).returncode
-print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
-"""
-
 
 @pytest.fixture
 def tumorcls(tmp_path, environment):
-    """Runs the command in a process, checks how it ended, and returns its output; it may take 4 minutes and a gigabyte."""
+    """Runs the command in a process, checks how it ended, and returns its output; it may take 4 minutes and 600 MB."""
 
     def run(*arguments, code):
-        command = [sys.executable, "-c", MEASURE, sys.executable, "-m", "tumorcls", *map(str, arguments)]
+        command = [*own_memory.COMMAND, *map(str, arguments)]
         env = {**environment, "TUMORCLS_CACHE": str(tmp_path / "cache"), "PYTHONIOENCODING": "utf-8"}
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env, timeout=PATIENCE_S)
         *lines, last = done.stderr.splitlines()
         ended, kilobytes = map(int, last.split())
         assert ended == code, done.stderr[-2000:]
-        assert kilobytes * 1024 < GIGABYTE
+        assert kilobytes * 1024 < MOST
         assert not any("Traceback" in line or "Warning" in line for line in lines)
         return done.stdout, lines
 
