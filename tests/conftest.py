@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 import weakref
 from pathlib import Path
 
@@ -150,6 +151,15 @@ def only_one_process_runs_networks(request):
     yield
     if getattr(request.config, "workerinput", {}).get("networks") is False and "keras" in sys.modules:
         pytest.fail(f"it imported Keras: name it in KERAS of tests/conftest.py, or let it not ({request.node.name})")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_thread_is_left(request):
+    """Has a module say so that leaves a thread running, which would take time from all tests after it."""
+    before = set(threading.enumerate())
+    yield
+    left = [thread.name for thread in set(threading.enumerate()) - before if not thread.daemon]
+    assert not left, f"threads of {request.node.name} still run: {', '.join(left)}"
 
 
 @pytest.fixture(scope="session", autouse=True)

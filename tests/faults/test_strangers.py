@@ -25,6 +25,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.patience import PATIENCE_S
+from tests.serving import serving
 from tests.tumorcls.pictures import blob, image_set, write
 from tumorcls.errors import DataError, ModelError, TumorclsError
 from tumorcls.model.backend import select_backend
@@ -854,12 +855,8 @@ def listener():
         def log_message(self, *arguments):
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
         yield server.server_address[1], hits
-        server.shutdown()
-        thread.join()
 
 
 def look(page, folder):

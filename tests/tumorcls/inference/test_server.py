@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from tests.serving import serving
 from tumorcls.inference import server as limits
 from tumorcls.inference.server import serve
 
@@ -20,12 +21,8 @@ def app(environ, start_response):
 def port(monkeypatch):
     monkeypatch.setattr(limits, "_PATIENCE", 1.0)
     monkeypatch.setattr(limits, "_MAX_BUFFERED", 1_000_000)
-    with serve(app, "127.0.0.1", 0) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with serving(serve(app, "127.0.0.1", 0)) as server:
         yield server.server_port
-        server.shutdown()
-        thread.join()
 
 
 def talk(port, content, *, end=False):

@@ -12,6 +12,7 @@ import pytest
 
 from tests.browser import problems
 from tests.patience import PATIENCE_S
+from tests.serving import serving
 from tests.tumorcls.pictures import blob, png_header, write
 from tests.tumorcls.volume_files import DEPTH, SECRETS, head, write_nifti
 from tumorcls import DISCLAIMER
@@ -35,12 +36,8 @@ def app(untrained):
 
 @pytest.fixture(scope="module")
 def address(app):
-    with serve(app, "127.0.0.1", 0) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with serving(serve(app, "127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -153,12 +150,8 @@ def test_too_many_at_once_are_told_so(scan):
     answering._one_at_a_time, answering._places = threading.Lock(), threading.BoundedSemaphore(1)
     answering._places.acquire()
     assert answering.answer_file(io.BytesIO(scan), "scan.png", "gaussian") is None
-    with serve(make_app(answering), "127.0.0.1", 0) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with serving(serve(make_app(answering), "127.0.0.1", 0)) as server:
         status, told = post(f"http://127.0.0.1:{server.server_port}", scan)
-        server.shutdown()
-        thread.join()
     assert status == 503
     assert "busy" in told["error"]
 
