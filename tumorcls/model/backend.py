@@ -1,20 +1,16 @@
 """Which Keras backend runs, decided before Keras is imported."""
 
-import contextlib
-import gc
-import importlib
 import importlib.util
 import json
 import os
 import platform
-import re
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tumorcls.errors import BackendError
+from tumorcls.model.backend_import import load
 
 _MODULES = {"tensorflow": "tensorflow", "jax": "jax"}
 
@@ -27,9 +23,6 @@ _READABLE: dict[str, Callable[[Any], bool]] = {
     "image_data_format": lambda value: value in ("channels_last", "channels_first"),
     "backend": lambda value: isinstance(value, str),
 }
-
-_GREETING = re.compile(rb"I\d{4} |WARNING: All log messages before absl::InitializeLog")
-"""Lines of TensorFlow's libraries that only inform."""
 
 _MAX_COMPILED_BYTES = 2**30
 """Of compiled programs on disk, and never more than a quarter of the cache; one of the whole network takes a few MB."""
@@ -67,9 +60,10 @@ def select_backend() -> str:
             os.environ["KERAS_BACKEND"] = name
             if name == "jax":
                 _keep_compiled_programs()
+                load("keras")
             else:
                 _take_quick_kernels()
-                _load_quietly(_MODULES[name])
+                load("tensorflow", without=None if hasattr(sys, "ps1") else "jax")
             return name
     missing = wanted or "tensorflow"
     extra = "jax" if missing == "jax" else "cpu"
@@ -87,48 +81,6 @@ def _take_quick_kernels() -> None:
     """
     if platform.machine() in ("x86_64", "AMD64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
-
-def _load_quietly(module: str) -> None:
-    """Imports a module whose libraries greet on stderr as they are loaded, before any setting of theirs is read.
-
-    Its warnings and errors are passed on. An import that fails is left to Keras, which says how.
-    """
-    if module in sys.modules:
-        return
-    try:
-        stderr = os.dup(2)
-    except OSError:  # there is none to keep quiet
-        return
-    with tempfile.TemporaryFile() as written:
-        os.dup2(written.fileno(), 2)
-        try:
-            with contextlib.suppress(ImportError), _kept_from_collection():
-                importlib.import_module(module)
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            written.seek(0)
-            os.write(2, b"".join(line for line in written if not _GREETING.match(line)))
-
-
-@contextlib.contextmanager
-def _kept_from_collection() -> Iterator[None]:
-    """Has Python look for garbage neither during a large import nor, later, among what it made.
-
-    TensorFlow makes a million objects that stay. To go through them again and again takes a sixth of the time until a first
-    trial has ended, see `benchmarks/start_cost.py`.
-    """
-    collects = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-        if not hasattr(sys, "ps1"):  # in a notebook it would be for what is a user's, and goes, too
-            gc.freeze()
-    finally:
-        if collects:
-            gc.enable()
 
 
 def _keep_compiled_programs() -> None:

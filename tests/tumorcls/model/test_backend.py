@@ -245,3 +245,29 @@ def test_garbage_is_not_looked_for_in_what_a_backend_made(tmp_path, collects, in
     environ = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": f"{tmp_path}:{os.getcwd()}"}
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
     assert done.stdout == f"False {collects} {not in_notebook}\n"
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=needs_jax)])
+def test_scikit_learn_is_imported_when_its_wrappers_are_used(backend):
+    code = (
+        "import sys; from tumorcls.model.backend import select_backend; select_backend()\n"
+        "import keras; from keras import wrappers\n"
+        "seen = ['sklearn' in sys.modules]; keras.wrappers.SKLearnRegressor; seen.append('sklearn' in sys.modules)\n"
+        "print(*seen, issubclass(wrappers.SKLearnClassifier, sys.modules['sklearn'].base.ClassifierMixin))"
+    )
+    environ = {**os.environ, "KERAS_BACKEND": backend}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout == "False True True\n"
+
+
+@needs_jax
+@pytest.mark.parametrize("in_notebook", [False, True])
+def test_tensorflow_does_not_load_jax_which_can_be_imported_after_it(in_notebook):
+    code = (
+        f"import sys; {'sys.ps1 = 1; ' if in_notebook else ''}from tumorcls.model.backend import select_backend\n"
+        "select_backend(); import keras; loaded = 'jax' in sys.modules\n"
+        "import jax; print(keras.backend.backend(), loaded, jax.numpy.arange(3).sum())"
+    )
+    environ = {**os.environ, "KERAS_BACKEND": "tensorflow"}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout == f"tensorflow {in_notebook} 3\n"
