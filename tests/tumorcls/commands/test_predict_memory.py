@@ -15,7 +15,7 @@ from tumorcls.model.calibration import Calibration
 from tumorcls.model.saved_model import SavedModel
 
 MOST = 600 * 2**20
-"""What TensorFlow, and JAX, which TensorFlow loads where it is installed, have before the first image is two thirds of it."""
+"""A third of it is what TensorFlow has before the first image."""
 
 
 @pytest.mark.slow
