@@ -74,7 +74,8 @@ class Server:
         scheme: Of its URLs.
         command: What starts it in the foreground.
         account: The account it runs as, since both refuse root; None for ours.
-        ready: Asks whether it answers, and returns an exit code.
+        sql: What executes the statement that follows it, as an administrator.
+        log: What it says, for whoever asks why it ended.
     """
 
     scheme: str
@@ -82,17 +83,24 @@ class Server:
     account: str | None
     port: int
     sql: list[str]
+    log: Path
     process: subprocess.Popen | None = None
 
     def start(self):
-        self.process = subprocess.Popen(
-            self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, user=self.account, start_new_session=True
-        )
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, user=self.account, start_new_session=True)
         deadline = time.monotonic() + 60
         while self.execute("SELECT 1", check=False).returncode:
-            assert self.process.poll() is None, f"{self.command[0]} ended"
-            assert time.monotonic() < deadline, f"{self.command[0]} does not answer"
+            self.assert_alive()
+            assert time.monotonic() < deadline, f"{self.command[0]} does not answer: {self.last_words()}"
             time.sleep(0.1)
+
+    def assert_alive(self):
+        code = self.process.poll()
+        assert code is None, f"{self.command[0]} ended with {code}: {self.last_words()}"
+
+    def last_words(self):
+        return self.log.read_text(errors="replace")[-4000:]
 
     def stop(self):
         """Ends it at once, transactions included, as an administrator's restart does."""
@@ -123,6 +131,7 @@ class Server:
 
     def new_database(self):
         """Returns the URL of a database that nobody has used."""
+        self.assert_alive()
         name = f"test_{secrets.token_hex(6)}"
         self.execute(f"CREATE DATABASE {name}")
         return f"{self.scheme}://{USER}:{ENCODED}@127.0.0.1:{self.port}/{name}"
@@ -185,7 +194,7 @@ def postgresql():
         )
         command = [postgres, "-D", data, "-k", folder, "-h", "127.0.0.1", "-p", str(port), "-F"]
         sql = [psql, "-h", str(folder), "-p", str(port), "-U", "admin", "-tA", "-v", "ON_ERROR_STOP=1", "-d", "postgres", "-c"]
-        with running(Server("postgresql", command, account, port, sql)) as server:
+        with running(Server("postgresql", command, account, port, sql, folder / "log")) as server:
             server.execute(f"CREATE USER {USER} SUPERUSER PASSWORD '{PASSWORD}'")
             yield server
 
@@ -204,7 +213,7 @@ def mariadb():
         command = [mariadbd, *options, f"--socket={socket_path}", "--bind-address=127.0.0.1", f"--port={port}"]
         command += [f"--pid-file={folder / 'pid'}"]
         sql = [client, "--no-defaults", f"--socket={socket_path}", "--user=root", "-BN", "-e"]
-        with running(Server("mysql", command, account, port, sql)) as server:
+        with running(Server("mysql", command, account, port, sql, folder / "log")) as server:
             user = f"{USER}@'127.0.0.1'"
             server.execute(f"CREATE USER {user} IDENTIFIED BY '{PASSWORD}'; GRANT ALL ON *.* TO {user}")
             yield server

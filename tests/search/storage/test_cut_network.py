@@ -63,7 +63,7 @@ def server(hosts):
         inside = ["ip", "netns", "exec", hosts[0], "setpriv", f"--reuid={account}", "--clear-groups"]
         command = [*inside, postgres, "-D", data, "-k", folder, "-h", HERE, "-p", "5432", "-F"]
         sql = [psql, "-h", str(folder), "-U", "admin", "-tA", "-v", "ON_ERROR_STOP=1", "-d", "postgres", "-c"]
-        with running(Server("postgresql", command, None, 5432, sql)) as server:
+        with running(Server("postgresql", command, None, 5432, sql, folder / "log")) as server:
             server.execute(f"CREATE USER {USER} SUPERUSER PASSWORD '{PASSWORD}'")
             yield server
 
