@@ -3,6 +3,7 @@
     TumorclsError           the user can mend it; the command line prints it as one line and exits with 1
     ├── ConfigError         a setting is missing, unknown or out of range
     ├── DataError           a folder, an image, a manifest or a split is not what it must be
+    │   └── NoReaderError   an image is of a kind that nothing installed can read
     ├── WeightsError        pretrained weights cannot be had
     ├── BackendError        no Keras backend is installed
     ├── ModelError          a file is not a model that tumorcls saved
@@ -22,6 +23,10 @@ class ConfigError(TumorclsError):
 
 class DataError(TumorclsError):
     """A folder, an image, a manifest or a split is not what it must be."""
+
+
+class NoReaderError(DataError):
+    """An image is of a kind that nothing installed can read; what it holds is not known."""
 
 
 class WeightsError(TumorclsError):

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from tumorcls.data.slices import MAX_SLICES, SlicePlace, VolumeSlice, number_of
 from tumorcls.data.windowing import to_uint8
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, NoReaderError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -73,7 +73,7 @@ def read_dicom(content: bytes, where: str, max_pixels: int, number: int | None =
         return VolumeSlice(image, _patient(header), number=chosen, count=count, volume=volume, position=position)
     except RuntimeError:
         rule = "its compression must be one that pydicom or python-gdcm reads; it is another, or the file is damaged"
-        raise DataError(f"{where}: {rule}. Save it uncompressed.") from None
+        raise NoReaderError(f"{where}: {rule}. Save it uncompressed.") from None
     except Exception as error:
         raise _damaged(where, error) from None
 
@@ -101,7 +101,8 @@ def _header(content: bytes, where: str, only: Sequence[str] = ()) -> "Dataset":
         import pydicom
         from pydicom.errors import InvalidDicomError
     except ImportError:
-        raise DataError(f"{where}: DICOM needs pydicom; it is not installed. Run pip install 'tumorcls[medical]'.") from None
+        remedy = "Run pip install 'tumorcls[medical]'."
+        raise NoReaderError(f"{where}: DICOM needs pydicom; it is not installed. {remedy}") from None
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # what is used of a header is checked here
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # it would quote the header, and so would its warnings
     warnings.filterwarnings("ignore", module=r"pydicom\.")  # not for a block alone: many threads read at once
@@ -155,16 +156,33 @@ def _shown(header: "Dataset", frame: "Dataset", number: int) -> npt.NDArray[np.u
     from pydicom.pixels import apply_rescale, pixel_array
 
     stored = pixel_array(header, index=number - 1)
-    values: npt.NDArray[Any] = apply_rescale(stored, frame)
-    padding = header.get("PixelPaddingValue")
-    if isinstance(padding, int) and (real := values[stored != padding]).size:
-        values = np.where(stored == padding, real.min(), values)  # what lies outside of the picture is as dark as its darkest
+    values: npt.NDArray[Any] = stored if _keeps_values(frame) else apply_rescale(stored, frame)
+    turned_round = header.PhotometricInterpretation == "MONOCHROME1"
+    outside = _padding(stored, header)
+    if (real := values[~outside]).size:
+        values = np.where(outside, real.max() if turned_round else real.min(), values)  # as dark as its darkest
     image = _windowed(values, frame)
     if image is None:
         image = to_uint8(values)
-    if header.PhotometricInterpretation == "MONOCHROME1":
+    if turned_round:
         image = 255 - image
     return np.ascontiguousarray(_laid(image, frame.get("ImageOrientationPatient")))
+
+
+def _padding(stored: npt.NDArray[Any], header: "Dataset") -> npt.NDArray[np.bool_]:
+    """Marks what lies outside of the picture: of one value, or of a range of them."""
+    ends = [header.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    known = [end for end in ends if isinstance(end, int)]
+    if not isinstance(ends[0], int):
+        return np.zeros(stored.shape, np.bool_)
+    marked: npt.NDArray[np.bool_] = (stored >= min(known)) & (stored <= max(known))
+    return marked
+
+
+def _keeps_values(frame: "Dataset") -> bool:
+    """Returns whether rescaling changes nothing, after which pydicom has floats all the same."""
+    scale = (frame.get("RescaleSlope", 1), frame.get("RescaleIntercept", 0))
+    return not frame.get("ModalityLUTSequence") and scale == (1, 0)
 
 
 def _windowed(values: npt.NDArray[Any], header: "Dataset") -> npt.NDArray[np.uint8] | None:

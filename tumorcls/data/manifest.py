@@ -70,9 +70,13 @@ class Entry:
         return self.folder, self.source
 
     @property
-    def person(self) -> tuple[str, str] | None:
-        """Who is shown: equal for all images of a patient. In tables a patient is one person, whatever source is named."""
-        return ("" if self.kind == TABLE else self.source, self.patient) if self.patient else None
+    def person(self) -> str | None:
+        """Who is shown: equal for all images of a patient, whatever source they are in.
+
+        Two patients of one id are one person: that keeps them on one side of a split, and says of neither that it is new.
+        figshare's ids, which are numbers, are of its own patients.
+        """
+        return f"figshare/{self.patient}" if self.patient and self.kind == "figshare" else self.patient
 
     @property
     def given_part(self) -> OfficialSplit | None:

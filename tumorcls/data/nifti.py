@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from tumorcls.data.slices import MAX_SLICES, VolumeSlice, number_of
 from tumorcls.data.windowing import to_uint8
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, NoReaderError
 
 if TYPE_CHECKING:
     from nibabel import Nifti1Header
@@ -108,7 +108,8 @@ def read_nifti(content: bytes, where: str, max_pixels: int, number: int | None =
     try:
         import nibabel
     except ImportError:
-        raise DataError(f"{where}: NIfTI needs nibabel; it is not installed. Run pip install 'tumorcls[medical]'.") from None
+        remedy = "Run pip install 'tumorcls[medical]'."
+        raise NoReaderError(f"{where}: NIfTI needs nibabel; it is not installed. {remedy}") from None
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)  # it would tell of each header that it mends
     try:
         head = _unpacked(content, _LONGEST_HEADER)

@@ -124,8 +124,7 @@ def _image_table(data: PreparedData, folder: Path) -> str:
     place = os.path.realpath(folder)
     for entry, part in zip(data.manifest.entries, data.parts.tolist(), strict=True):
         path = os.path.relpath(os.path.abspath(entry.path), place)
-        patient = "" if entry.person is None else "/".join(filter(None, entry.person))
-        values = (path, entry.label, patient, part, entry.source, entry.plane or "", entry.slice_number or "")
+        values = (path, entry.label, entry.person or "", part, entry.source, entry.plane or "", entry.slice_number or "")
         writer.writerow(values[: len(columns)])
     return text.getvalue()
 

@@ -14,7 +14,7 @@ from tumorcls.data.image_files import shown
 from tumorcls.data.scan_cache import Record, Stamp
 from tumorcls.data.slices import Which, middle, order
 from tumorcls.data.sources.base import Row, Source
-from tumorcls.errors import DataError, reason
+from tumorcls.errors import DataError, NoReaderError, reason
 
 ReadRow = tuple[Row, Fingerprint | str]
 """A row, and what was read or why nothing was."""
@@ -89,7 +89,7 @@ def _read(source: Source, rows: Sequence[Row], cache_dir: Path) -> list[ReadRow]
 
 
 class _Passing(str):
-    """Why a file cannot be read now; what says nothing of its content (rights, a network drive) is tried again each time."""
+    """Why a file cannot be read now; what says nothing of its content (rights, no reader, no memory) is tried each time."""
 
 
 def _stamp(path: Path) -> Stamp:
@@ -119,6 +119,7 @@ def _fingerprint_or_reason(row: Row, known: Record | None) -> Fingerprint | str:
             row.path, known.result if known and isinstance(known.result, Fingerprint) else None, row.slice_number
         )
     except DataError as error:
-        return str(error)
+        passing = isinstance(error, NoReaderError) or isinstance(error.__context__, MemoryError)
+        return _Passing(error) if passing else str(error)
     except OSError as error:
         return _Passing(f"{shown(row.path)}: the file must be readable; got {reason(error)}.")

@@ -17,6 +17,7 @@ import pytest
 from tests.tumorcls.volume_files import ID, NAME, header, saved
 from tumorcls.data import dicom
 from tumorcls.data.decoding import decode
+from tumorcls.data.external import find_seen
 from tumorcls.data.image_files import is_image
 from tumorcls.data.manifest import scan
 from tumorcls.data.prepare import prepare
@@ -101,6 +102,32 @@ def test_padding_is_no_value(values):
     shown = grey(saved(header(padded, PixelPaddingValue=-2000)))
     assert (shown[:5] == 0).all()
     assert (shown[5:] == to_uint8(np.where(padded == -2000, padded[5:].min(), padded))[5:]).all()
+
+
+@pytest.mark.parametrize("padding", [0, 5000, 65535])
+@pytest.mark.parametrize("window", [{}, {"WindowCenter": "2000", "WindowWidth": "1000"}])
+def test_what_lies_outside_of_a_picture_is_dark_turned_round_too(values, padding, window):
+    values[:5] = padding
+    values[5:] = values[5:].clip(1)
+    shown = grey(saved(header(values, PhotometricInterpretation="MONOCHROME1", PixelPaddingValue=padding, **window)))
+    assert (shown[:5] == 0).all()
+    assert shown[5:].max() == 255
+
+
+def test_padding_may_be_a_range(values):
+    padded = values.astype(np.int16)
+    padded[:5] = np.arange(-2000, -1850).reshape(5, 30)
+    shown = grey(saved(header(padded, PixelPaddingValue=-2000, PixelPaddingRangeLimit=-1800)))
+    assert (shown[:5] == 0).all()
+    assert (shown[5:] == to_uint8(np.where(padded < 0, padded[5:].min(), padded))[5:]).all()
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_rescaling_that_changes_nothing_changes_nothing(kind):
+    low = np.arange(40, 80, dtype=np.uint8).reshape(4, 10)
+    plain = header(low, PhotometricInterpretation=kind)
+    told = header(low, PhotometricInterpretation=kind, RescaleSlope="1", RescaleIntercept="0")
+    assert (grey(saved(told)) == grey(saved(plain))).all()
 
 
 ALIKE = ("RLE", "bigendian", "expb", "implicit", "jp2klossless", "jpeg_ls_lossless")
@@ -305,6 +332,74 @@ def test_slices_of_a_patient_stay_together_and_nothing_of_a_header_is_kept(tmp_p
         if file.is_file():
             content = file.read_bytes()
             assert not any(secret.encode() in content for secret in (NAME, "Qvist", ID)), file
+
+
+@pytest.fixture
+def two_years(tmp_path):
+    """Two folders of one hospital, in which most patients are again."""
+    rng = np.random.default_rng(4)
+    folders = [tmp_path / year for year in ("2023", "2024")]
+    for year, folder in enumerate(folders):
+        for label in ("glioma", "meningioma", "pituitary", "notumor"):
+            (folder / label).mkdir(parents=True)
+            for number in range(8):
+                image = cv2.resize(rng.integers(0, 255, (8, 8)).astype(np.uint8), (64, 64))
+                made = header(image, PatientID=f"{label}-{number + 2 * year}")
+                (folder / label / f"{number}.dcm").write_bytes(saved(made))
+    return folders
+
+
+@pytest.mark.parametrize("same_name", [False, True])
+def test_a_patient_of_two_folders_is_one(two_years, tmp_path, same_name):
+    if same_name:
+        two_years = [folder.rename(folder.parent / f"of {folder.name}") / "scans" for folder in two_years]
+        for folder in two_years:
+            inside = [*folder.parent.iterdir()]
+            folder.mkdir()
+            for child in inside:
+                child.rename(folder / child.name)
+    data = prepare(two_years, SplitSettings(), tmp_path / "cache")
+    parts = {}
+    for entry, part in zip(data.manifest.entries, data.parts, strict=True):
+        parts.setdefault(entry.patient, set()).add(part)
+    assert len(parts) == 4 * 10
+    assert {len(found) for found in parts.values()} == {1}
+
+
+@pytest.mark.parametrize("as_table", [False, True])
+def test_a_patient_who_was_learned_from_is_known_in_another_folder(two_years, tmp_path, as_table):
+    one, other = two_years
+    own = prepare([one], SplitSettings(), tmp_path / "cache")
+    if as_table:
+        rows = [f"2024/{path.parent.name}/{path.name},{path.parent.name}" for path in sorted(other.rglob("*.dcm"))]
+        other = tmp_path / "other.csv"
+        other.write_text("\n".join(["path,label", *rows]))
+    learned = {
+        entry.patient for entry, part in zip(own.manifest.entries, own.parts, strict=True) if part in ("train", "validation")
+    }
+    found = find_seen(own, scan([other], tmp_path / "cache"), SplitSettings(), tmp_path / "cache")
+    expected = np.array([entry.patient in learned for entry in found.manifest.entries])
+    assert expected.sum() > 10
+    assert (found.seen_patient == expected).all()
+
+
+def test_what_nothing_installed_could_read_is_read_once_something_can(two_years, tmp_path, monkeypatch):
+    (tmp_path / "2023" / "glioma" / "plain.png").write_bytes(cv2.imencode(".png", np.eye(64, dtype=np.uint8) * 255)[1])
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pydicom", None)
+        assert len(scan([two_years[0]], tmp_path / "cache").entries) == 1
+    assert len(scan([two_years[0]], tmp_path / "cache").entries) == 33
+
+
+def test_so_is_what_memory_was_too_short_for(two_years, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pydicom.pixels.pixel_array", fail)
+        with pytest.raises(DataError, match="MemoryError"):
+            scan([two_years[0]], tmp_path / "cache")
+    assert len(scan([two_years[0]], tmp_path / "cache").entries) == 32
 
 
 def test_who_has_no_id_is_nobody(values):

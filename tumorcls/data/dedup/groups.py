@@ -28,7 +28,7 @@ MIN_SIMILARITY = 0.94
 """Correlation of aligned thumbnails from which two images are one picture (inclusive)."""
 
 _ROUND = 4096
-_VERSION = 2  # raised when the same manifest would be grouped otherwise, so that old caches are not used
+_VERSION = 3  # raised when the same manifest would be grouped otherwise, so that old caches are not used
 
 
 @dataclass(frozen=True)
