@@ -44,6 +44,13 @@ def test_a_page_beside_it_that_cannot_be_read_is_left_alone(tmp_path, write):
 
 
 @pytest.mark.parametrize("write", [write_of_search, write_of_tumorcls])
+def test_a_page_may_have_a_name_that_is_not_utf8(tmp_path, write):
+    (tmp_path / os.fsdecode(b"\xe9.html")).write_text(page("search", "Study"))
+    write(tmp_path / "audit.html", page("tumorcls", "Study"))
+    assert links(tmp_path / "audit.html") == [("%E9.html", r"Study (\xe9.html)")]
+
+
+@pytest.mark.parametrize("write", [write_of_search, write_of_tumorcls])
 def test_pages_of_one_title_are_told_apart_by_their_names(tmp_path, write):
     for name in ("a.html", "b&c.html", "study.html"):
         write(tmp_path / name, page("search", "Study" if name == "study.html" else "Data audit"))

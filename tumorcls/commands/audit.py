@@ -29,8 +29,11 @@ def command(folders: tuple[str, ...], cache_dir: Path, slices: "Which", page: Pa
 
     from tumorcls.data.audit import audit
     from tumorcls.data.prepare import prepare
+    from tumorcls.files import check_writable
     from tumorcls.reports.audit_page import write_audit
 
+    if page is not None:
+        check_writable(page)
     settings = settings_of(options)
     data = prepare(folders, settings, cache_dir, slices)
     report = audit(data, settings)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from tumorcls.data.dataset import ImageSet
     from tumorcls.data.external import ExternalData
     from tumorcls.data.manifest import Manifest
+
+_LONGEST_NAME = 60  # letters, of which each may take four bytes
 
 
 @click.command("leave-one-source-out")
@@ -42,6 +45,7 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
     from tumorcls.config.file import check_seed, read_config
     from tumorcls.data.manifest import scan
     from tumorcls.errors import DataError
+    from tumorcls.files import check_writable
     from tumorcls.model.backend import select_backend
 
     file = read_config(config_file)
@@ -51,6 +55,9 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
     sources = sorted({entry.source for entry in manifest.entries})
     if len(sources) < 2:
         raise DataError(f"{shown(config_file)}: data must have two sources or more; got {sources[0]} alone. Add another.")
+    places = {source: (output / f"{name}.json", output / f"{name}.html") for source, name in file_names(sources).items()}
+    for place in chain(*places.values()):
+        check_writable(place)
     select_backend()
     from tumorcls.commands._measured_images import with_all
     from tumorcls.evaluation.evaluate import evaluate_model
@@ -62,7 +69,7 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
 
     programs = ProgramCache()
     divided = {source: _divide(manifest, source, config) for source in sources}  # what is wrong with one is told before hours
-    for source, name in file_names(sources).items():
+    for source, (record, page) in places.items():
         other, images = divided[source]
         everything = other.images(other.usable, config.image_size, cache_folder())
         trainer = Trainer(other.training, cache_folder(), programs)
@@ -81,9 +88,8 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
         evaluation = evaluate_model(model.predict, images, plan, name=f"without {source}", provenance=provenance)
         evaluation = with_all(evaluation, other, model.predict, everything)
         assert evaluation.external is not None
-        place = output / name
-        evaluation.write(place.with_name(f"{place.name}.json"))
-        write_page(place.with_name(f"{place.name}.html"), render_page(evaluation, images.images))
+        evaluation.write(record)
+        write_page(page, render_page(evaluation, images.images))
         click.echo(f"{shown(source)}: {evaluation.external.sentence()}")
         click.echo(
             f"  macro-F1 {evaluation.clean.macro_f1} on the other {len(evaluation.labels):,}, "
@@ -113,7 +119,7 @@ def file_names(sources: Sequence[str]) -> dict[str, str]:
     """Returns for each source a file's name that is its own: two must not write one file."""
     names: dict[str, str] = {}
     for source in sources:
-        name = re.sub(r"[^\w.-]+", "-", source)
+        name = re.sub(r"[^\w.-]+", "-", source)[:_LONGEST_NAME]
         while name in names.values():
             name += "-"
         names[source] = name

@@ -1,5 +1,6 @@
 """`tumorcls predict`: a model's answers for image files."""
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from tumorcls.inference.predict import Prediction
 
 _FILE = click.Path(path_type=Path)
+_PICTURE = "{:04d}-{}.png"
+_LONGEST_STEM = 200  # bytes; a file's name has 255 at most
 
 
 @click.command("predict")
@@ -49,11 +52,14 @@ def command(
     the same, and the exit code is 1. Of a volume (NIfTI, DICOM of many frames, the DICOM files of a series in a folder) the
     slice in its middle is looked at, unless all are asked for; then a last line counts their answers.
     """
+    from tumorcls.files import check_writable, write_whole
     from tumorcls.model.backend import select_backend
 
+    for place in (output, overlay and overlay / _PICTURE.format(0, "")):
+        if place is not None:
+            check_writable(place)
     select_backend()
     from tumorcls.commands.streams import tell_written
-    from tumorcls.files import write_whole
     from tumorcls.inference.activation_map import Explainer
     from tumorcls.inference.pictures import find_volumes
     from tumorcls.inference.predict import Judgement, as_csv, as_json, as_text, predict_files
@@ -65,26 +71,35 @@ def command(
     asked = list(find_volumes(images))
     explainer = Explainer(model.network, mirror_average=model.config.mirror_average)
     predictions = predict_files(explainer, asked, model.classes, model.config.image_size, judgement, slices)
-    answers = list(_drawn(predictions, overlay))
+    undrawn: list[str] = []
+    answers = list(_drawn(predictions, overlay, undrawn))
     text = {"text": as_text, "csv": as_csv, "json": as_json}[form](answers, model.classes)
-    for answer in answers:
-        if answer.error is not None:
-            click.echo(f"error: {answer.error}", err=True)
+    errors = [answer.error for answer in answers if answer.error is not None] + undrawn
+    for error in errors:
+        click.echo(f"error: {error}", err=True)
     if output is None:
         click.echo(text, nl=False)
     else:
         write_whole(output, text)
         tell_written(output, f"Wrote {output}. {DISCLAIMER}")
-    if any(answer.error is not None for answer in answers):
+    if errors:
         raise SystemExit(1)
 
 
-def _drawn(predictions: Iterable["Prediction"], folder: Path | None) -> Iterator["Prediction"]:
-    """Draws each answer where a folder is given; passes it on without its pictures, of which there may be thousands."""
+def _drawn(predictions: Iterable["Prediction"], folder: Path | None, undrawn: list[str]) -> Iterator["Prediction"]:
+    """Draws each answer where a folder is given; passes it on without its pictures, of which there may be thousands.
+
+    What cannot be written is added to `undrawn`, and costs no answer.
+    """
+    from tumorcls.errors import DataError
     from tumorcls.files import write_whole
     from tumorcls.inference.figure import draw_answer
 
     for number, prediction in enumerate(predictions):
         if folder is not None and prediction.image is not None and prediction.activation is not None:
-            write_whole(folder / f"{number:04d}-{prediction.path.stem}.png", draw_answer(prediction))
+            stem = os.fsdecode(os.fsencode(prediction.path.stem)[:_LONGEST_STEM])
+            try:
+                write_whole(folder / _PICTURE.format(number, stem), draw_answer(prediction))
+            except DataError as error:
+                undrawn.append(str(error))
         yield replace(prediction, image=None, activation=None)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from tumorcls.data.image_files import shown
+
 
 @click.command("preview", short_help="Show every noise at every severity, and what training sees.")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path))
@@ -36,6 +38,6 @@ def command(
     from tumorcls.reports.noise_sheet import draw_sheet
     from tumorcls.reports.png import encode_png
 
-    sheet = draw_sheet(pixels, [path.name for path in images], config, draws=draws, seed=seed)
+    sheet = draw_sheet(pixels, [shown(path.name) for path in images], config, draws=draws, seed=seed)
     write_whole(output, encode_png(sheet))
     tell_written(output, f"wrote {output}: {sheet.width} x {sheet.height} pixels")

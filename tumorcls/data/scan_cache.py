@@ -5,6 +5,7 @@ The records are replaced as a whole, so scans at work at once never see half of 
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -44,7 +45,7 @@ _VALUES = [field.name for field in fields(Fingerprint) if field.name != "thumb"]
 
 def cache_file(place: Path, cache_dir: Path) -> Path:
     """Returns where the records of a folder or a table, by its resolved path, are kept."""
-    digest = hashlib.sha256(f"{VERSION} {_LAYOUT}\n{place}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{VERSION} {_LAYOUT}\n".encode() + os.fsencode(place)).hexdigest()
     return cache_dir / f"scan-{digest[:24]}.npz"
 
 

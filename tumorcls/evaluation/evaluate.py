@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorcls.data.dataset import ImageSet
+from tumorcls.data.image_files import shown
 from tumorcls.errors import DataError
 from tumorcls.evaluation import metrics, selective, set_coverage
 from tumorcls.evaluation.bootstrap import Resamples, draw_resamples, estimate
 from tumorcls.evaluation.metrics import Floats, Labels
-from tumorcls.evaluation.mistakes import Mistake, find_mistakes, most_confident
-from tumorcls.evaluation.record import Condition, Evaluation, Scores, Summary
+from tumorcls.evaluation.mistakes import LONGEST_FILE, Mistake, find_mistakes, most_confident
+from tumorcls.evaluation.record import LONGEST_NAME, LONGEST_TEXT, Condition, Evaluation, Scores, Summary
 from tumorcls.noise.severity import SEVERITY_LEVELS, corrupt
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
@@ -121,7 +122,7 @@ def measure(
     noisy, summary = _score_all(predictions.noisy, test.labels, clean_f1, resamples)
     unseen, unseen_summary = _score_all(predictions.unseen, test.labels, clean_f1, resamples)
     return Evaluation(
-        name=name,
+        name=_kept(name, LONGEST_NAME),
         classes=test.classes,
         labels=tuple(test.labels.tolist()),
         groups=tuple(test.groups.tolist()),
@@ -132,7 +133,7 @@ def measure(
         noisy=noisy,
         summary=summary,
         mistakes=tuple(_find_mistakes(predictions, test)),
-        provenance=dict(provenance or {}),
+        provenance={key: _kept(value, LONGEST_TEXT) for key, value in (provenance or {}).items()},
         selective=None if threshold is None else selective.measure(test.labels, predictions.clean, threshold, resamples),
         unseen=unseen,
         unseen_summary=unseen_summary,
@@ -237,7 +238,16 @@ def _find_mistakes(predictions: Predictions, test: ImageSet) -> list[Mistake]:
     ]
     clean = find_mistakes(predictions.clean, test.labels, test.keys)
     found = most_confident(clean, test.groups) + most_confident(under_noise, test.groups)
-    return [replace(mistake, file=test.names[mistake.image]) for mistake in found] if test.names else found
+    if not test.names:
+        return found
+    return [replace(mistake, file=_kept(test.names[mistake.image], LONGEST_FILE)) for mistake in found]
+
+
+def _kept(text: str, longest: int) -> str:
+    """Returns a text as an evaluation's file can hold it: without what is no letter, and without its middle if it is long."""
+    text = shown(text)
+    half = longest // 2 - 1
+    return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"
 
 
 def _fingerprint(test: ImageSet) -> str:

@@ -13,6 +13,9 @@ from tumorcls.evaluation.metrics import Floats, Labels, Share
 SHOWN = 12
 """So many are worth a look on one sheet."""
 
+LONGEST_FILE = 1000
+"""Letters of a file's name."""
+
 
 @dataclass(frozen=True)
 class Mistake:
@@ -36,7 +39,7 @@ class Mistake:
     confidence: Share
     noise: str | None = None
     severity: int = 0
-    file: Annotated[str, Field(max_length=1000)] = ""
+    file: Annotated[str, Field(max_length=LONGEST_FILE)] = ""
 
 
 def find_mistakes(

@@ -22,7 +22,10 @@ _MAX_BYTES = 2**26
 """Of an evaluation as JSON: some of a million images."""
 
 _MAX_SHOWN = 100  # mistakes, conditions, lines of provenance
-_Name = Annotated[str, Field(max_length=200)]
+LONGEST_NAME, LONGEST_TEXT = 200, 2000
+"""Letters of a name, and of a line of provenance."""
+
+_Name = Annotated[str, Field(max_length=LONGEST_NAME)]
 _Value = TypeVar("_Value")
 PerClass = tuple[_Value, ...]
 """One value per class, in the order of `tumorcls.data.labels.CLASSES`."""
@@ -148,7 +151,7 @@ class Evaluation:
     summary: Summary | None
     mistakes: tuple[Mistake, ...]
     relative: Relative | None = None
-    provenance: Annotated[dict[_Name, Annotated[str, Field(max_length=2000)]], Field(max_length=_MAX_SHOWN)] = field(
+    provenance: Annotated[dict[_Name, Annotated[str, Field(max_length=LONGEST_TEXT)]], Field(max_length=_MAX_SHOWN)] = field(
         default_factory=dict
     )
     selective: Selective | None = None

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from tumorcls.data.image_files import shown
 from tumorcls.errors import DataError
 from tumorcls.files import is_special, read_whole, write_whole
 
@@ -48,8 +49,9 @@ def _read_ours(path: Path) -> str | None:
 
 def _links(pages: dict[Path, str], of: Path) -> str:
     # A title is text of HTML already; whoever wrote the file, no tag is in it.
-    titles = {place: title[1] if (title := _TITLE.search(text)) else escape(place.name) for place, text in pages.items()}
+    files = {place: escape(shown(place.name)) for place in pages}
+    titles = {place: title[1] if (title := _TITLE.search(text)) else files[place] for place, text in pages.items()}
     shared = {title for title, count in Counter(titles.values()).items() if count > 1}
-    names = {place: f"{title} ({escape(place.name)})" if title in shared else title for place, title in titles.items()}
-    links = (f'<a href="{quote(place.name)}">{names[place]}</a>' for place in pages if place != of)
+    names = {place: f"{title} ({files[place]})" if title in shared else title for place, title in titles.items()}
+    links = (f'<a href="{quote(os.fsencode(place.name))}">{names[place]}</a>' for place in pages if place != of)
     return f"<nav>{' '.join(links)}</nav>"

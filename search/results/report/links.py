@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from search.errors import StorageError
 from search.files import open_file_of, write
+from search.text import show_path
 
 _OURS = re.compile('<meta name="generator" content="(?:search|tumorcls)">')
 _TITLE = re.compile("<title>([^<]*)</title>")
@@ -50,8 +51,9 @@ def _read_ours(path: Path) -> str | None:
 
 def _links(pages: dict[Path, str], of: Path) -> str:
     # A title is text of HTML already; whoever wrote the file, no tag is in it.
-    titles = {place: title[1] if (title := _TITLE.search(text)) else escape(place.name) for place, text in pages.items()}
+    files = {place: escape(show_path(place.name)) for place in pages}
+    titles = {place: title[1] if (title := _TITLE.search(text)) else files[place] for place, text in pages.items()}
     shared = {title for title, count in Counter(titles.values()).items() if count > 1}
-    names = {place: f"{title} ({escape(place.name)})" if title in shared else title for place, title in titles.items()}
-    links = (f'<a href="{quote(place.name)}">{names[place]}</a>' for place in pages if place != of)
+    names = {place: f"{title} ({files[place]})" if title in shared else title for place, title in titles.items()}
+    links = (f'<a href="{quote(os.fsencode(place.name))}">{names[place]}</a>' for place in pages if place != of)
     return f"<nav>{' '.join(links)}</nav>"

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import re
 from pathlib import Path
 
@@ -51,6 +52,16 @@ def test_audit_prints_and_writes_a_page(folder: Path, tmp_path: Path) -> None:
     assert "Twins across the official split" in result.output
     assert re.search(r"^images +41$", result.output, re.MULTILINE)
     assert page.stat().st_size > 10_000
+
+
+def test_a_folder_may_have_a_name_that_is_not_utf8(folder: Path, tmp_path: Path) -> None:
+    named = folder.rename(tmp_path / os.fsdecode(b"h\xf4pital"))
+    page = tmp_path / os.fsdecode(b"\xe9tat.html")
+    arguments = [str(named), "--cache-dir", str(tmp_path / "c")]
+    for command, more in ((audit.command, ["--html", str(page)]), (prepare.command, ["--out", str(tmp_path / "out")])):
+        result = CliRunner().invoke(command, [*arguments, *more], catch_exceptions=False)
+        assert result.exit_code == 0
+    assert r"h\xf4pital" in page.read_text()
 
 
 def test_a_share_out_of_range_names_the_option(folder: Path) -> None:

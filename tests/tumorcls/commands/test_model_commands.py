@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import zipfile
@@ -21,6 +22,8 @@ from tumorcls.data.labels import CLASSES
 from tumorcls.data.prepare import prepare
 from tumorcls.data.sources import find_source
 from tumorcls.errors import ConfigError, DataError
+from tumorcls.evaluation.record import Evaluation
+from tumorcls.inference import figure
 from tumorcls.model import saved_model
 from tumorcls.model.saved_model import load_model
 from tumorcls.noise.unseen import UNSEEN
@@ -124,6 +127,11 @@ def test_a_model_of_as_many_members_as_there_may_be_can_be_saved(untrained, tmp_
     provenance = {**untrained.provenance, "averaged": averaged}
     dataclasses.replace(untrained, provenance=provenance).save(tmp_path / "model.keras")
     assert load_model(tmp_path / "model.keras").provenance["averaged"] == averaged
+
+
+def test_a_file_of_a_source_has_a_name_that_a_disk_takes():
+    [name] = file_names(["ü" * 300]).values()
+    assert len(f".{name}.html".encode()) < 200
 
 
 def test_sources_of_like_names_do_not_write_one_file():
@@ -304,6 +312,13 @@ def test_each_source_is_measured_by_a_model_that_was_trained_without_it(two_sour
         assert "without them" in (two_sources / "out" / f"{name}.html").read_text()
 
 
+def test_where_it_cannot_write_is_told_before_anything_is_trained(two_sources, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(Trainer, "fit", lambda *_: pytest.fail("trained"))
+    with pytest.raises(DataError, match=r"north\.json: must be writable; got Not a directory\. Choose another place\."):
+        run(leave_one_source_out.command, "--config", two_sources / "two.toml", "-o", tmp_path / "file" / "out")
+
+
 def test_a_source_of_which_nothing_is_new_is_told_before_anything_is_trained(
     workplace, images, settings, monkeypatch, tmp_path
 ):
@@ -376,6 +391,65 @@ def test_predict_writes_tables_and_pictures_of_a_folder(workplace, images, tmp_p
     rows = (tmp_path / "answers.csv").read_text().splitlines()
     assert len(rows) - 1 == len(list(source.iterdir())) == len(list((tmp_path / "maps").glob("*.png")))
     assert all(",uncertain," in row for row in rows[1:])
+
+
+@pytest.mark.usefixtures("loaded_once")
+def test_predict_answers_whatever_an_image_is_called(workplace, images, tmp_path):
+    folder, _ = workplace
+    good = next(images.rglob("*.jpg"))
+    for name in ("x" * 250 + ".jpg", os.fsdecode(b"L\xe9sion.jpg")):
+        shutil.copy(good, tmp_path / name)
+        out = tmp_path / "answers.csv"
+        done = run(predict.command, tmp_path / name, "-m", folder / "model.keras", "-o", out, "--overlay", tmp_path / "maps")
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert out.read_text().count(DISCLAIMER) == 1
+        assert len(out.read_text().splitlines()) == 2
+    assert len(list((tmp_path / "maps").iterdir())) == 2
+
+
+@pytest.mark.usefixtures("loaded_once")
+def test_a_picture_that_cannot_be_written_costs_no_answer(workplace, images, monkeypatch, tmp_path):
+    folder, _ = workplace
+    good = next(images.rglob("*.jpg"))
+
+    def fail(_):
+        raise DataError("maps/0000-a.png: must be writable; got No space left on device. Choose another place.")
+
+    monkeypatch.setattr(figure, "draw_answer", fail)
+    done = run(predict.command, good, good, "-m", folder / "model.keras", "--overlay", tmp_path / "maps")
+    assert done.exit_code == 1
+    assert done.stderr.count("No space left on device") == 2
+    assert len([line for line in done.stdout.splitlines() if line.startswith(str(good))]) == 2
+
+
+def test_where_predict_cannot_write_is_told_before_it_loads_the_model(workplace, images, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(saved_model, "load_model", lambda _: pytest.fail("loaded"))
+    for option in ("-o", "--overlay"):
+        with pytest.raises(DataError, match="must be writable; got Not a directory"):
+            run(predict.command, images, option, tmp_path / "file" / "place")
+
+
+@pytest.mark.usefixtures("loaded_once")
+def test_evaluate_takes_names_that_are_not_utf8(workplace, images, tmp_path):
+    folder, _ = workplace
+    other = tmp_path / os.fsdecode(b"h\xf4pital")
+    for label, seed in (("glioma", 901), ("meningioma", 902)):  # two grey spots, of which a model gets one wrong or both
+        (other / label).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "new.png"), blob(seed))
+        (tmp_path / "new.png").rename(other / label / os.fsdecode(b"L\xe9sion.png"))
+    shutil.copy(folder / "model.keras", tmp_path / (model := os.fsdecode(b"mod\xe8le.keras")))
+    (tmp_path / os.fsdecode(b"\xe9tat.html")).write_text('<meta name="generator" content="search"><title>S</title><nav></nav>')
+    arguments = (tmp_path / model, "--data", other, "--clean-only", "-o", tmp_path / "e.json", "--html", tmp_path / "e.html")
+    assert run(evaluate.command, *arguments).exit_code == 0
+    found = Evaluation.read(tmp_path / "e.json")
+    assert found.name == r"mod\xe8le"
+    assert found.provenance["sources"] == r"h\xf4pital"
+    assert {mistake.file for mistake in found.mistakes} <= {
+        rf"h\xf4pital/{label}/L\xe9sion.png" for label in ("glioma", "meningioma")
+    }
+    assert found.mistakes
+    assert '<a href="%E9tat.html">S</a>' in (tmp_path / "e.html").read_text()
 
 
 @pytest.mark.usefixtures("loaded_once")

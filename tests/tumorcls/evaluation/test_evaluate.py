@@ -1,3 +1,5 @@
+import os
+import re
 import time
 from dataclasses import replace
 
@@ -87,6 +89,16 @@ def test_mistakes_are_the_surest_ones_first_and_one_per_group(test_set):
     noisy = [m.image for m in found.mistakes if m.noise == "gaussian"]
     assert len(noisy) == len({image // 2 for image in noisy}) == 12
     assert not {3, 4, 5} & set(noisy)
+
+
+def test_what_is_measured_can_be_read_again_whatever_its_names_are(test_set):
+    names = tuple(os.fsdecode(b"\xe9" + b"x" * 1200 + f"{number}.png".encode()) for number in range(40))
+    provenance = {"sources": ", ".join(names)}
+    found = evaluate_model(by_roughness, replace(test_set, names=names), Plan(NOISES), name=names[0], provenance=provenance)
+    again = Evaluation.from_json(found.to_json())
+    assert again == found
+    assert again.name.startswith(r"\xe9x")
+    assert {re.sub(r"x+…x+", "", mistake.file) for mistake in again.mistakes} <= {rf"\xe9{number}.png" for number in range(40)}
 
 
 def test_json_round_trip(test_set, tmp_path):

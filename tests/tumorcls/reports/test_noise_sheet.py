@@ -1,4 +1,5 @@
 import io
+import os
 
 import cv2
 import numpy as np
@@ -56,7 +57,7 @@ def test_the_seed_fixes_the_sheet(image, config):
 
 
 def test_the_command_writes_a_png_of_all_images(image, tmp_path):
-    paths = [tmp_path / "a.png", tmp_path / "b.jpg"]
+    paths = [tmp_path / "a.png", tmp_path / os.fsdecode(b"\xe9.jpg")]
     for path in paths:
         Image.fromarray(image).save(path)
     target = tmp_path / "new" / "sheet.png"
