@@ -8,10 +8,18 @@ import click
 
 from tumorcls import DISCLAIMER
 from tumorcls.data.image_files import shown
+from tumorcls.errors import ConfigError
 
 if TYPE_CHECKING:
+    from tumorcls.config.file import ConfigFile
+    from tumorcls.config.train_config import TrainConfig
     from tumorcls.data.dataset import Part
     from tumorcls.model.calibration import Calibration
+    from tumorcls.training.ensemble import Ensemble
+    from tumorcls.training.trainer import Trainer
+
+PARTS: "tuple[Part, ...]" = ("train", "validation")
+"""What a model is made with; none is a test image."""
 
 
 @click.command("train")
@@ -49,26 +57,19 @@ def command(
     together, and answers with the mean of their logits: slower by what they do not share.
     """
     from tumorcls.cache.folder import cache_folder
-    from tumorcls.config.file import check_seed, read_config
-    from tumorcls.errors import ConfigError
+    from tumorcls.config.file import read_config
     from tumorcls.model.backend import select_backend
-    from tumorcls.objective import package_versions
 
     file = read_config(config_file)
     config = file.config
-    if seed is None:
-        chosen_seed = check_seed(file.provenance.get("seed", 0), f"{config_file}: provenance.seed")
-    else:
-        chosen_seed = check_seed(seed, "--seed")
-    if file.members and seed is not None:
-        raise ConfigError(f"--seed: a file with members has the seed of each; got {seed}. Leave it out.")
+    chosen_seed = _check_seed(file, seed, config_file)
     if keep_members and not file.members:
         raise ConfigError(f"{config_file}: --keep-members: needs members; got none. Export with `search export --ensemble`.")
     select_backend()
     from tumorcls.config.variables import written_parts
     from tumorcls.model.model_file import check_exported
     from tumorcls.model.saved_model import SavedModel, check_target
-    from tumorcls.training.ensemble import Ensemble, check_keeps, fit_ensemble, fit_final
+    from tumorcls.training.ensemble import fit_final
     from tumorcls.training.fit_gate import fit_gate_of
     from tumorcls.training.measured_with import describe_change
     from tumorcls.training.trainer import Trainer
@@ -86,43 +87,68 @@ def command(
     def on_epoch_end(epoch: Epoch) -> None:
         click.echo(f"epoch {epoch.number + 1}/{config.epochs}  loss {epoch.loss:.3f}  {describe_scores(epoch.scores)}")
 
-    ensemble: Ensemble | None = None
-    if file.members:
-        keeps = keep_members and config.trainable_from != "head"
-        if keeps:
-            check_keeps(trainer.programs.get(config).backbone, config.trainable_from, len(file.members))
-        elif keep_members:
-            click.echo("Where the head alone is trained, the average of the members' weights answers as all of them together.")
-        ensemble = fit_ensemble(trainer, config, file.members, click.echo, keep=keeps)
-        click.echo(ensemble.describe())
+    ensemble = _fit_ensemble(trainer, file, keep_members) if file.members else None
     fitted = trainer.fit(config, chosen_seed, on_epoch_end) if ensemble is None else ensemble.fitted
     calibration = trainer.calibrate(fitted, max_error, coverage)
     click.echo(_describe(calibration))
-    scores = dict(fitted.scores)
+    provenance = {
+        "exported": file.provenance,
+        "seed": chosen_seed,
+        **measured_with,
+        **_measured_on(trainer, config),
+        "validation": dict(fitted.scores),
+        "trained_on": "training and validation images" if final else "training images",
+        **(ensemble.provenance if ensemble is not None else {}),
+    }
     if final:
         click.echo("Once more, on training and validation images.")
         if ensemble is None:
             fitted = trainer.fit(config, chosen_seed, on_epoch_end, final=True)
         else:
             fitted = fit_final(trainer, ensemble)
-    parts: tuple[Part, ...] = ("train", "validation")
-    provenance = {
-        "exported": file.provenance,
-        "seed": chosen_seed,
-        "manifest_sha256": trainer.prepared.manifest.sha256,
-        "split_sha256": trainer.prepared.split_sha256,
-        **measured_with,
-        "validation": scores,
-        **{f"{part}_images": trainer.images(part, config.image_size).class_counts() for part in parts},
-        "trained_on": "training and validation images" if final else "training images",
-        **(ensemble.provenance if ensemble is not None else {}),
-        **package_versions(),
-    }
     network = fitted.classifier(calibration.temperature)
-    gate = fit_gate_of(network, config, *(trainer.images(part, config.image_size) for part in parts))
+    gate = fit_gate_of(network, config, *(trainer.images(part, config.image_size) for part in PARTS))
     written, members = written_parts(file.written), max(1, len(fitted.members))
     SavedModel(network, config.classes, config, provenance, calibration, written, gate, members).save(output)
     click.echo(f"Saved {shown(output)}. Next: tumorcls evaluate {shown(output)}\n{DISCLAIMER}")
+
+
+def _check_seed(file: "ConfigFile", seed: int | None, path: Path) -> int:
+    """Returns the seed of the run: what --seed says, else that of the exported trial, else 0."""
+    from tumorcls.config.file import check_seed
+
+    if seed is None:
+        return check_seed(file.provenance.get("seed", 0), f"{path}: provenance.seed")
+    checked = check_seed(seed, "--seed")
+    if file.members:
+        raise ConfigError(f"--seed: a file with members has the seed of each; got {seed}. Leave it out.")
+    return checked
+
+
+def _fit_ensemble(trainer: "Trainer", file: "ConfigFile", keep_members: bool) -> "Ensemble":
+    from tumorcls.training.ensemble import check_keeps, fit_ensemble
+
+    config = file.config
+    keeps = keep_members and config.trainable_from != "head"
+    if keeps:
+        check_keeps(trainer.programs.get(config).backbone, config.trainable_from, len(file.members))
+    elif keep_members:
+        click.echo("Where the head alone is trained, the average of the members' weights answers as all of them together.")
+    ensemble = fit_ensemble(trainer, config, file.members, click.echo, keep=keeps)
+    click.echo(ensemble.describe())
+    return ensemble
+
+
+def _measured_on(trainer: "Trainer", config: "TrainConfig") -> dict[str, Any]:
+    """Returns which images, by class, and which versions of packages a model was made with."""
+    from tumorcls.objective import package_versions
+
+    return {
+        "manifest_sha256": trainer.prepared.manifest.sha256,
+        "split_sha256": trainer.prepared.split_sha256,
+        **{f"{part}_images": trainer.images(part, config.image_size).class_counts() for part in PARTS},
+        **package_versions(),
+    }
 
 
 def _recorded(exported: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, str]:
