@@ -61,7 +61,6 @@ def test_a_folder_may_have_a_name_that_is_not_utf8(folder: Path, tmp_path: Path)
     for command, more in ((audit.command, ["--html", str(page)]), (prepare.command, ["--out", str(tmp_path / "out")])):
         result = CliRunner().invoke(command, [*arguments, *more], catch_exceptions=False)
         assert result.exit_code == 0
-    assert r"h\xf4pital" in page.read_text()
 
 
 def test_a_share_out_of_range_names_the_option(folder: Path) -> None:
