@@ -32,9 +32,10 @@ def command(folder: Path, storage: str | None, name: str | None, objectives: tup
     from search.keras_tuner.importing import import_project
     from search.keras_tuner.objective import find_objective, parse_objective
     from search.keras_tuner.project import read_project
+    from search.records.attributes import file_of
     from search.results.ranking import describe_best
     from search.storage.errors import storage_errors
-    from search.storage.open import close, create_study, read_back
+    from search.storage.open import close, create_study, name_metrics, read_back
     from search.storage.url import hide_password
     from search.text import show
 
@@ -45,8 +46,8 @@ def command(folder: Path, storage: str | None, name: str | None, objectives: tup
     if storage is None and (not name or name != plain(name, 100) or set("/?#%") & set(name)):
         raise StudyError(f"{folder}: a file cannot be named after it; got the name {show(name)}. Add --study and --storage.")
     url = storage or f"sqlite:///{name}.db"
-    directions = [objective.direction for objective in wanted]
-    study = create_study(url, name, directions, [objective.name for objective in wanted])
+    directions, metrics = [objective.direction for objective in wanted], [objective.name for objective in wanted]
+    study = create_study(url, name, directions, metrics)
     with storage_errors(url):
         there = [direction.name.lower() for direction in study.directions]
         if there != directions:
@@ -54,8 +55,15 @@ def command(folder: Path, storage: str | None, name: str | None, objectives: tup
                 f'{hide_password(url)}: study "{name}" must {" and ".join(directions)}; '
                 f"got one that does {' and '.join(there)}. Add --study with another name."
             )
+        if study.metric_names not in (None, metrics) and file_of(study) is None:  # a launch has named what it goes on with
+            raise StudyError(
+                f'{hide_password(url)}: study "{name}" must have the values of {", ".join(metrics)}; '
+                f"got those of {', '.join(map(plain, study.metric_names))}. Add --study with another name."
+            )
         with claimed(study), read_back(study, url).watching():
             imported = import_project(project, study, wanted)
+            if study.metric_names is None:
+                name_metrics(study, metrics)
         best = describe_best(study)
     close(study)
     states = ", ".join(f"{count} {state.name.lower()}" for state, count in imported.added.items())

@@ -21,7 +21,7 @@ from search.records.attributes import (
     has_former_records,
 )
 from search.records.rungs import is_paused
-from search.storage.open import shared, study_lock
+from search.storage.open import name_metrics, shared, study_lock
 from search.study_file.distributions import describe_space
 from search.study_file.load import Choice, StudySpec
 from search.study_file.targets import is_own
@@ -78,8 +78,10 @@ def check_same(study: optuna.Study, spec: StudySpec, *, save: bool = True) -> No
     else:
         for key in ("seed", "space", "objective", "settings") if is_bound(study) else ():
             _compare(spec, key, before.get(key), now[key])
-    if save and not same(before, now):
-        study.set_user_attr(FILE_KEY, now)
+    if save:
+        name_metrics(study, spec.metrics)
+        if not same(before, now):
+            study.set_user_attr(FILE_KEY, now)
 
 
 def is_bound(study: optuna.Study) -> bool:

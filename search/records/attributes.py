@@ -82,6 +82,9 @@ QUEUED_KEY = f"{PREFIX}enqueued"
 FINALIST_KEY = f"{PREFIX}finalist"
 """Trial user attribute in a study of finalists: the trial of the search whose config it runs again."""
 
+FINALISTS_OF_KEY = f"{PREFIX}finalists_of"
+"""User attribute of a study of finalists: the token of the search."""
+
 FAILURE_KEY = f"{PREFIX}failure"
 """Trial attribute: why it ended as it did, in one line."""
 

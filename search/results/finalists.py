@@ -17,17 +17,18 @@ from search.driver.compatibility import check_same, claimed
 from search.driver.launch import Launched, launch
 from search.errors import StudyError
 from search.optuna_internals import storage_of
-from search.records.attributes import FINALIST_KEY, SEED_KEY, finalist_of, seed_of
+from search.records.attributes import FINALIST_KEY, FINALISTS_OF_KEY, SEED_KEY, finalist_of, seed_of
 from search.results.finalist_ranking import Ranking, rank_finalists
 from search.results.ranking import find_baseline, metrics_of, rank
 from search.seeds import Stream, derive
 from search.storage import errors
-from search.storage.open import close, create_study, open_study, snapshot
+from search.storage.open import close, create_study, open_study, snapshot, token_of
 from search.storage.place import url_of
 from search.study_file.load import Choice, StudySpec
 
 _SUFFIX = "-finalists"
 _PENDING = (TrialState.WAITING, TrialState.RUNNING)
+_COUNTED = (*_PENDING, TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def run_finalists(
@@ -53,13 +54,19 @@ def run_finalists(
     opened = open_study(url, spec.name)
     with errors.storage_errors(url):
         check_same(opened, spec, save=False)
-        source = snapshot(opened)
+        source, token = snapshot(opened), token_of(opened)
     close(opened)
     chosen = choose(source, top)
     linked = create_study(url, spec.name + _SUFFIX, spec.directions, spec.metrics)
     with errors.storage_errors(url), claimed(linked):
+        if not _is_of(linked, token):
+            raise StudyError(
+                f'study "{linked.study_name}": must hold finalists of study "{spec.name}"; got those of one that had its name '
+                "before. Delete it (optuna delete-study), and run search finalists again."
+            )
+        linked.set_user_attr(FINALISTS_OF_KEY, token)
         _enqueue_missing(linked, chosen, [derive(spec.seed, Stream.FINALIST, index) for index in range(seeds)])
-        budget = len(linked.get_trials(deepcopy=False, states=(*_PENDING, TrialState.COMPLETE)))
+        budget = len(linked.get_trials(deepcopy=False, states=_COUNTED))
     close(linked)
     again = dataclasses.replace(
         spec,
@@ -83,9 +90,14 @@ def load_ranking(source: optuna.Study) -> Ranking | None:
     if name not in optuna.get_all_study_names(storage_of(source)):
         return None
     linked = optuna.load_study(study_name=name, storage=storage_of(source))
-    if linked.get_trials(deepcopy=False, states=_PENDING):
+    if len(source.directions) > 1 or not _is_of(linked, token_of(source)) or linked.get_trials(deepcopy=False, states=_PENDING):
         return None
     return rank_finalists(source, linked)
+
+
+def _is_of(linked: optuna.Study, token: str | None) -> bool:
+    """Returns whether the finalists are of the study with this token, and not of one that had its name before."""
+    return not linked.get_trials(deepcopy=False) or linked.user_attrs.get(FINALISTS_OF_KEY) == token
 
 
 def choose(source: optuna.Study, top: int) -> list[FrozenTrial]:

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from search.errors import StorageError, StudyError
 from search.optuna_internals import METRIC_NAMES, add_trial, storage_of, study_id_of
+from search.records.attributes import TOKEN_KEY
 from search.storage import server, sqlite
 from search.storage.cache import OwnTrialsStorage
 from search.storage.database import open_database
@@ -60,18 +61,30 @@ def _only(names: Sequence[str], url: str) -> str:
 
 
 def create_study(url: str, name: str, directions: Sequence[Direction], metrics: Sequence[str]) -> optuna.Study:
-    """Opens a study, or creates it where it is not there.
+    """Opens a study, or creates it where it is not there; the metrics of one that has trials keep their names.
 
     Raises:
         StorageError: The storage cannot be opened or written.
     """
     with storage_errors(url), _opened(url, writable=True, patience_s=_PATIENCE_S) as storage:
         study = optuna.create_study(storage=storage, study_name=name, directions=list(directions), load_if_exists=True)
-        if len(metrics) == len(study.directions) and study.metric_names != list(metrics):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)
-                study.set_metric_names(list(metrics))
+        if not study.get_trials(deepcopy=False):
+            name_metrics(study, metrics)
         return study
+
+
+def name_metrics(study: optuna.Study, metrics: Sequence[str]) -> None:
+    """Names what a study optimizes, where there is a name for each direction."""
+    if len(metrics) == len(study.directions) and study.metric_names != list(metrics):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names(list(metrics))
+
+
+def token_of(study: optuna.Study) -> str | None:
+    """Returns what tells a study from one that took its name since; None of a study that was never launched."""
+    token: str | None = storage_of(study).get_study_system_attrs(study_id_of(study)).get(TOKEN_KEY)
+    return token
 
 
 def close(study: optuna.Study) -> None:

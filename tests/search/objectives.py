@@ -340,6 +340,14 @@ def noisy(trial):
     return trial.suggest_float("x", -10.0, 10.0) + 4.0 * random.Random(trial.user_attrs["seed"]).random()
 
 
+def odd_seeds_end(trial):
+    """Prunes itself by its seed, whatever the driver says of it."""
+    x = trial.suggest_float("x", -10.0, 10.0)
+    if trial.user_attrs["seed"] % 2:
+        raise pruned()
+    return x
+
+
 def conditional(trial):
     """Better with sgd and much momentum, which is asked for only where it is."""
     trial.set_user_attr("seen", sorted(trial.params))

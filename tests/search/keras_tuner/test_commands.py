@@ -76,6 +76,16 @@ def test_names_and_objectives(search, write_project, read_study):
         search(*arguments, "--objective", "val_loss:min")
 
 
+def test_values_of_another_metric_are_refused_and_rename_nothing(search, write_project, read_study):
+    write_project(trial({"x": 0.1}, 0.5, {"val_loss": metric("min", 0.5), "loss": metric("min", 0.4)}))
+    arguments = ("import-keras-tuner", "project", "--study", "demo", "--storage", "sqlite:///demo.db")
+    search(*arguments)
+    with pytest.raises(SearchError, match=r'study "demo" must have the values of loss; got those of val_loss\. Add --study'):
+        search(*arguments, "--objective", "loss:min")
+    study = read_study()
+    assert (study.metric_names, study.trials[0].values) == (["val_loss"], [0.5])
+
+
 def test_a_foreign_folder_is_one_line(search):
     Path("photos").mkdir()
     with pytest.raises(SearchError, match=r"^photos: a KerasTuner project must hold oracle.json; got none\."):

@@ -16,9 +16,12 @@ from scipy import stats
 from search.driver.compatibility import check_same
 from search.driver.retry import requeue
 from search.errors import StudyError
-from search.records.attributes import FINALIST_KEY, SEED_KEY
+from search.optuna_internals import storage_of
+from search.records.attributes import FINALIST_KEY, FINALISTS_OF_KEY, SEED_KEY
 from search.results.finalist_ranking import print_ranking, rank_finalists
 from search.results.finalists import _enqueue_missing, choose, load_ranking, run_finalists
+from search.storage.open import token_of
+from search.storage.readback import mark
 from search.study_file.load import load
 
 SPACE = {"x": optuna.distributions.FloatDistribution(-10, 10)}
@@ -154,6 +157,53 @@ def test_there_is_a_ranking_once_all_have_run(make, run):
     assert load_ranking(source).winner.number == 1
     linked.enqueue_trial({"x": 0.0})
     assert load_ranking(source) is None
+
+
+def test_finalists_of_a_study_that_had_the_name_before_are_none_of_this_one(make, run):
+    source = make(1.0, 2.0)
+    linked = run({1: (1.0, 2.0)})
+    mark(source)
+    assert load_ranking(source) is None
+    linked.set_user_attr(FINALISTS_OF_KEY, token_of(source))
+    assert load_ranking(source).winner.number == 1
+
+
+def test_a_study_with_two_directions_has_no_ranking(run):
+    linked = run({1: (1.0, 2.0)})
+    source = optuna.create_study(storage=storage_of(linked), study_name="demo", directions=["maximize", "minimize"])
+    assert load_ranking(source) is None
+
+
+@pytest.mark.slow
+def test_a_study_that_takes_a_name_over_has_no_finalists(write, search):
+    write(**NOISY)
+    search("launch", "demo.toml", "--quiet")
+    search("finalists", "demo.toml", "--top", 1, "--seeds", 2, "--quiet")
+    assert "the winner of demo-finalists" in search("export", "demo.toml").stderr
+    optuna.delete_study(study_name="demo", storage="sqlite:///demo.db")
+    write(**{**NOISY, "study": {**NOISY["study"], "seed": "7"}})
+    search("launch", "demo.toml", "--quiet")
+    assert "demo-finalists" not in search("export", "demo.toml").stderr
+    refused = search("finalists", "demo.toml", "--top", 1, "--seeds", 2, "--quiet", code=1).stderr
+    assert refused == (
+        'error: study "demo-finalists": must hold finalists of study "demo"; got those of one that had its name before. '
+        "Delete it (optuna delete-study), and run search finalists again.\n"
+    )
+    optuna.delete_study(study_name="demo-finalists", storage="sqlite:///demo.db")
+    search("finalists", "demo.toml", "--top", 1, "--seeds", 2, "--quiet")
+    assert "the winner of demo-finalists" in search("export", "demo.toml").stderr
+
+
+@pytest.mark.slow
+def test_finalists_that_prune_themselves_leave_none_waiting(write, search):
+    write(study={"objective": '"objectives:odd_seeds_end"', "trials": "3"})
+    search("launch", "demo.toml", "--quiet")
+    search("finalists", "demo.toml", "--top", 1, "--seeds", 3, "--quiet")
+    search("finalists", "demo.toml", "--top", 1, "--seeds", 6, "--quiet")
+    linked = optuna.load_study(study_name="demo-finalists", storage="sqlite:///demo.db")
+    states = [trial.state for trial in linked.trials]
+    assert len(states) == 6
+    assert set(states) == {TrialState.COMPLETE, TrialState.PRUNED}
 
 
 @pytest.mark.slow

@@ -9,11 +9,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from search.driver.compatibility import check_same
 from search.driver.ownership import claim
 from search.driver.retry import fail, retry_lost
 from search.errors import StudyError
 from search.records.attributes import DRIVER_KEY, FAILURE_KEY, OWNER_KEY, RETRY_KEY, TRACEBACK_KEY, failure_of, traceback_of
 from search.storage import open as storage
+from search.study_file.load import load
 
 SPACE = {"x": optuna.distributions.FloatDistribution(-10.0, 10.0)}
 
@@ -36,6 +38,18 @@ def test_a_study_is_found_again(study, reopen):
     assert reopen().metric_names == ["score"]
     with pytest.raises(StudyError, match='holds no study "other"'):
         reopen("other")
+
+
+def test_metrics_of_a_study_with_trials_keep_their_names_until_a_file_is_accepted(study, url, write):
+    study.add_trial(optuna.trial.create_trial(value=1.0))
+    opened = storage.create_study(url, "demo", ["maximize"], ["minutes"])
+    assert opened.metric_names == ["score"]
+    with pytest.raises(StudyError, match="directions: must stay as it was"):
+        check_same(opened, load(write(study={"metric": '"minutes"', "direction": '"minimize"'})))
+    assert opened.metric_names == ["score"]
+    check_same(opened, load(write(study={"metric": '"minutes"'})))
+    assert opened.metric_names == ["minutes"]
+    storage.close(opened)
 
 
 def test_what_trials_hold_comes_back(study, reopen):
