@@ -4,11 +4,13 @@ A study may have a parameter called ``[/red]``, a value with line breaks, and a 
 """
 
 import difflib
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +28,8 @@ LONGEST = 200
 """So many characters are shown of a name or a value."""
 
 _LONGEST_LINE = 2_000
+_LONGEST_FILE_NAME = 255  # bytes
+_LOOKS_QUOTED = re.compile(r"%(?=[0-9A-Fa-f]{2})|\A%\Z")
 
 
 def plain(text: object, longest: int = LONGEST) -> str:
@@ -48,6 +52,18 @@ def show_path(path: "str | os.PathLike[str]") -> str:
 def show_value(value: object) -> str:
     """Returns a value: a float with four significant digits, anything else as Python writes it."""
     return f"{value:.4g}" if isinstance(value, float) else plain(value)
+
+
+def file_name(name: str) -> str:
+    """Returns a name as one visible part of a path, no two alike: an ordinary one as it is, else with the rest as ``%2F``."""
+    shown = _LOOKS_QUOTED.sub("%25", name)
+    shown = "".join(c if c.isprintable() and c != "/" else quote(c, safe="", errors="surrogatepass") for c in shown)
+    if shown.startswith((".", " ")):
+        shown = f"%{ord(shown[0]):02X}{shown[1:]}"
+    if len(shown.encode()) > _LONGEST_FILE_NAME:
+        digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:16]
+        shown = f"{shown.encode()[: _LONGEST_FILE_NAME // 2].decode(errors='ignore')}-{digest}"
+    return shown or "%"
 
 
 def error_line(error: object) -> str:

@@ -25,6 +25,7 @@ def command(study: str, mlflow: str | None, tensorboard: str | None, storage: st
     from search.results.tracking.sync import Sync, trackers_of
     from search.results.tracking.turn import Turn
     from search.storage.folders import artifact_folder
+    from search.storage.url import location
     from search.study_file.rule_errors import explain, format_error
     from search.study_file.track import Track, TrackTable, check_installed
 
@@ -46,7 +47,7 @@ def command(study: str, mlflow: str | None, tensorboard: str | None, storage: st
             raise StudyError(f"{study}: another process must not send it now; got one that does. Wait until the launch ends.")
         lacking = []
         for tracker in trackers_of(track):
-            done = Sync(tracker, artifact_folder(opened.url)).send(opened.study)
+            done = Sync(tracker, artifact_folder(opened.url), location=location(opened.url)).send(opened.study)
             click.echo(f"{done.name} got {done.sent} trial{'s' * (done.sent != 1)} that it lacked.")
             if done.missing or done.reason:
                 lacking.append(f"{done.name} lacks {done.missing} trials; got: {done.reason.rstrip('.')}. Try again.")

@@ -91,6 +91,18 @@ def absolute(url: str) -> str:
     return parse(url).set(database=os.path.abspath(path)).render_as_string(hide_password=False)
 
 
+def location(url: str) -> str:
+    """Returns where a storage is, the same for whoever opens it from wherever: a file's whole path, or a server's database."""
+    parsed, path = parse(url), storage_file(url)
+    if path is not None:
+        return os.path.realpath(path)
+    query = {key: value for key, value in parsed.query.items() if key in SHOWN_OPTIONS and key != "user"}
+    kind = EXTRAS[parsed.get_backend_name()]
+    return sqlalchemy.URL.create(
+        kind, host=parsed.host, port=parsed.port, database=parsed.database, query=query
+    ).render_as_string()
+
+
 def folder(url: str) -> Path:
     """Returns the folder of what belongs to the storage: worker logs, artifacts; the current one for a database server."""
     path = storage_file(url)

@@ -20,6 +20,7 @@ from search.results.tracking.turn import Turn
 from search.storage.errors import storage_errors
 from search.storage.folders import artifact_folder
 from search.storage.open import close, open_study
+from search.storage.url import location
 from search.study_file.track import Track
 
 _EVERY_S = 2.0
@@ -78,9 +79,9 @@ class _Follower:
     def __init__(self, connection: Connection, job: Job) -> None:
         self._connection = connection
         self._job = job
-        artifacts = artifact_folder(job.url)
+        artifacts, where = artifact_folder(job.url), location(job.url)
         trackers = trackers_of(job.track)
-        self._syncs = [Sync(tracker, artifacts, on_sent=lambda: connection.send(Sent())) for tracker in trackers]
+        self._syncs = [Sync(tracker, artifacts, lambda: connection.send(Sent()), where) for tracker in trackers]
         self._study: optuna.Study | None = None
         self._turn: Turn | None = None
         self._next = dict.fromkeys(range(len(self._syncs)), 0.0)

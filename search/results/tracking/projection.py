@@ -37,8 +37,6 @@ from search.records.states import state_name
 from search.records.values import value_names
 from search.results.status import is_at_work
 
-_LONGEST_ID = 200
-
 
 @dataclass(frozen=True)
 class Point:
@@ -97,7 +95,7 @@ class StudyRun:
     """A study as a run, under which its trials are.
 
     Attributes:
-        id: Tells it from another study of the same name.
+        id: Tells it from another study of the same name; see `study_id_text`.
         name: The study's.
         running: Whether anybody is at work at it.
         params: What its file says, as text.
@@ -131,14 +129,25 @@ def reported_as(metric: str) -> str:
     return f"reported/{metric}"
 
 
-def study_id_text(study: optuna.Study) -> str:
-    """Returns what tells a study from another one: its token, or its name where another program made it."""
+def study_id_text(study: optuna.Study, location: str = "") -> str:
+    """Returns what tells a study from another one: its token, or a digest of what tells one of plain Optuna.
+
+    That is where it is, its name, and when its first trial began: the same name may be in another storage, and be begun anew in
+    this one.
+
+    Args:
+        study: The study.
+        location: Of its storage; empty for one in memory.
+    """
     token = storage_of(study).get_study_system_attrs(study_id_of(study)).get(TOKEN_KEY)
-    return token if isinstance(token, str) else study.study_name[:_LONGEST_ID]
+    if isinstance(token, str):
+        return token
+    began = [str(trial.datetime_start) for trial in study.get_trials(deepcopy=False)[:1]]
+    return hashlib.sha256(json.dumps([location, study.study_name, *began]).encode()).hexdigest()[:16]
 
 
-def study_run(study: optuna.Study, trials: Sequence[FrozenTrial]) -> StudyRun:
-    """Returns the run of a study."""
+def study_run(study: optuna.Study, trials: Sequence[FrozenTrial], location: str = "") -> StudyRun:
+    """Returns the run of a study; `location` as in `study_id_text`."""
     file: Mapping[str, Any] = file_of(study) or {}
     names = value_names(study)
     settings = file.get("settings", {})
@@ -155,7 +164,7 @@ def study_run(study: optuna.Study, trials: Sequence[FrozenTrial]) -> StudyRun:
         tags[NOTICE] = str(notices[-1])
     space = file.get("space", {})
     return StudyRun(
-        id=study_id_text(study),
+        id=study_id_text(study, location),
         name=study.study_name,
         running=is_at_work(study),
         params={**params, **choices},

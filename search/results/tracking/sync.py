@@ -50,11 +50,13 @@ class Sync:
         tracker: The tracker.
         artifacts: The folder of the storage's artifacts.
         on_sent: Is told of each trial that was sent.
+        location: Of the storage; empty for one in memory.
     """
 
     tracker: Tracker
     artifacts: Path
     on_sent: Callable[[], None] = lambda: None
+    location: str = ""
     _digests: dict[int, str] = field(default_factory=dict)
     _over: set[int] = field(default_factory=set)
     _study: tuple[str, str] = ("", "")  # id and digest of what was sent last; empty where the tracker must be looked at anew
@@ -62,7 +64,7 @@ class Sync:
     def send(self, study: optuna.Study) -> Synced:
         """Sends what is missing. What a tracker cannot take now is told in what is returned, and never raised."""
         trials = [trial for trial in study.get_trials(deepcopy=False) if has_begun(trial)]
-        if self._study[0] != study_id_text(study):
+        if self._study[0] != study_id_text(study, self.location):
             self._study, self._over, self._digests = ("", ""), set(), {}
         names = value_names(study)
         done = Synced(self.tracker.name)
@@ -78,7 +80,7 @@ class Sync:
         return done
 
     def _send_study(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
-        run = study_run(study, trials)
+        run = study_run(study, trials, self.location)
         if self._study[0] != run.id:
             digests = dict(self.tracker.open(run))
             self._over, self._digests = set(), digests

@@ -7,6 +7,7 @@ written anew.
 
 import contextlib
 import io
+import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from search.files import replacing
 from search.results.tracking.projection import StudyRun, TrialRun, reported_as
 from search.results.tracking.tracker import TrackerError
+from search.text import file_name
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 _FILE = "events.out.tfevents.{began}.search"
 _ID_FILE = ".search-study"
+_TRIAL = re.compile(r"trial-\d{4,}")
 _LONGEST_CELL = 1000  # characters
 _LARGEST_PICTURE = 2**20  # bytes: the files of a study are read whole to be compared
 _PICTURES = ("PNG", "JPEG", "GIF", "BMP")
@@ -57,11 +60,12 @@ class TensorBoardRuns:
     def open(self, study: StudyRun) -> Mapping[int, str]:
         """Takes the study's folder; what another study of the same name has left in it goes. See `Tracker`."""
         with _failures():
-            self._study = self._folder / study.name
+            self._study = self._folder / file_name(study.name)
             self._study.mkdir(parents=True, exist_ok=True)
             mark = self._study / _ID_FILE
-            if not mark.exists() or mark.read_text(encoding="utf-8") != study.id:
-                for file in self._study.glob("**/events.out.tfevents.*.search"):
+            before = mark.read_bytes() if mark.exists() else None
+            if before != study.id.encode():
+                for file in _files_of(self._study) if before is not None else ():
                     file.unlink()
                 with replacing(mark) as file_of_id:
                     file_of_id.write(study.id.encode())
@@ -88,6 +92,12 @@ class TensorBoardRuns:
                 shown = [summary for summary in (_notes(trial), *pictures, _session_end(trial)) if summary is not None]
                 records += [_Record(0, ended, summary) for summary in shown]
             return _bring(folder / _FILE.format(began=int(trial.began)), records)
+
+
+def _files_of(study: Path) -> list[Path]:
+    """The event files of a study and its trials; another study may have a folder among theirs, which then has a mark."""
+    trials = (path for path in study.glob("trial-*") if _TRIAL.fullmatch(path.name) and not (path / _ID_FILE).exists())
+    return [file for folder in (study, *trials) for file in folder.glob(_FILE.format(began="*"))]
 
 
 @contextlib.contextmanager

@@ -23,6 +23,17 @@ def test_the_folder_of_a_storage(url, expected):
     assert urls.folder(url) == expected
 
 
+def test_one_storage_has_one_location_whoever_opens_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path)
+    files = ["sqlite:///demo.db", "sqlite:///./demo.db", f"sqlite:///{tmp_path}/demo.db", "sqlite:///link/demo.db"]
+    assert {urls.location(url) for url in files} == {str(tmp_path.resolve() / "demo.db")}
+    servers = ["mysql://ann:secret@host/x", "mariadb+pymysql://bob@host/x?charset=utf8mb4&password=secret"]
+    assert {urls.location(url) for url in servers} == {"mysql://host/x"}
+    others = ["postgresql://host/x", "mysql://host/y", "mysql://other/x", "mysql://host:3307/x", "postgresql:///x?host=/run"]
+    assert len({urls.location(url) for url in [*files, *servers, *others]}) == 7
+
+
 @pytest.mark.parametrize(
     ("url", "rule"),
     [

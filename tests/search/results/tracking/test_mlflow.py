@@ -158,6 +158,19 @@ def test_names_that_mlflow_does_not_take(uri):
     assert set(read(uri)[2][0].data.params) == {"a_b", "a_b_2", "Gr__e"}
 
 
+def test_studies_of_one_name_in_two_storages_stay_two(uri, search):
+    for name, value in (("a", 100.0), ("b", 200.0)):
+        study = optuna.create_study(storage=f"sqlite:///{name}.db", study_name="s")
+        study.optimize(lambda trial: value, n_trials=1)  # noqa: B023
+    for name, lacked in (("a", 1), ("b", 1), ("a", 0), ("b", 0)):
+        assert f"got {lacked} trial" in search("track", f"sqlite:///{name}.db#s", "--mlflow", uri).stdout
+    client = read(uri, "none")[0]
+    runs = client.search_runs([client.get_experiment_by_name("s").experiment_id])
+    values = {run.data.tags["search.study_id"]: run.data.metrics["value"] for run in runs if "search.trial" in run.data.tags}
+    assert sorted(values.values()) == [100.0, 200.0]
+    assert len(runs) == 4
+
+
 def test_a_server_that_is_not_there_is_told_and_not_raised(study):
     done = send(study, "http://127.0.0.1:9")
     assert (done.sent, done.missing) == (0, 8)

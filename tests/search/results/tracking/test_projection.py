@@ -5,7 +5,7 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.trial import TrialState
 
-from search.results.tracking.projection import has_begun, study_run, trial_run
+from search.results.tracking.projection import has_begun, study_id_text, study_run, trial_run
 from tests.search.results.tracking.conftest import BEGAN, add
 
 
@@ -53,6 +53,28 @@ def test_the_studys_own_run(study):
     assert (run.id, run.name, run.running) == ("token-1", "demo", False)
     assert [(point.step, point.value) for point in run.points] == [(0, 0.5), (4, 0.9)]
     assert run.tags == {"study": "demo", "directions": "maximize", "notice": "Research only."}
+
+
+def plain(url, name="demo", trials=1):
+    study = optuna.create_study(storage=url, study_name=name)
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=trials)
+    return study
+
+
+def test_a_token_is_the_id_wherever_the_study_is(study):
+    assert study_id_text(study, "here") == study_id_text(study, "there") == "token-1"
+
+
+def test_studies_of_plain_optuna_are_told_apart_and_found_again(folder):
+    one, other = plain("sqlite:///a.db"), plain("sqlite:///a.db", "other")
+    copied = optuna.create_study(storage="sqlite:///b.db", study_name="demo")
+    copied.add_trials(one.trials)  # as a study is begun from another: they start at the same moment
+    ids = [study_id_text(one, "a.db"), study_id_text(other, "a.db"), study_id_text(copied, "b.db")]
+    one.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    assert study_id_text(optuna.load_study(storage="sqlite:///a.db", study_name="demo"), "a.db") == ids[0]
+    optuna.delete_study(storage="sqlite:///a.db", study_name="demo")
+    ids.append(study_id_text(plain("sqlite:///a.db"), "a.db"))
+    assert len(set(ids)) == 4, "one that is begun anew is another one"
 
 
 def test_several_directions_have_values_and_no_best():

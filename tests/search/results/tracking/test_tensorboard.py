@@ -88,6 +88,46 @@ def test_a_study_begun_anew_takes_the_place_of_the_former(study):
     assert Path("runs/demo/mine.txt").read_text() == "kept"
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "../demo", "demo/lr", "demo/trial-0000", "{folder}/other", ".search-study"])
+def test_a_study_of_any_name_stays_in_a_folder_of_its_own(study, name, folder):
+    send(study)
+    before = files()
+    name = name.format(folder=folder)
+    other = optuna.create_study(study_name=name)
+    other.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    assert send(other, "runs/new").sent == 1
+    (own,) = Path("runs/new").iterdir()
+    assert sorted(str(path.parent.relative_to(own)) for path in own.rglob("events*")) == [".", "trial-0000"]
+    assert send(other).sent == 1
+    again = optuna.create_study(study_name=name)
+    again.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    assert (send(again).sent, send(study).sent) == (1, 0)
+    assert before.items() <= {path.parent.name: path.read_bytes() for path in Path("runs/demo").rglob("events*")}.items()
+
+
+def test_only_what_another_study_of_that_folder_has_left_goes(study):
+    """The folder of a study may be given as that of another one's board, and other programs write there too."""
+    inner = optuna.create_study(study_name="trial-0009")
+    inner.ask()
+    send(inner, "runs/demo")
+    others = ["runs/demo/mine/events.out.tfevents.1.search", "runs/demo/trial-0000-old/events.out.tfevents.1.search"]
+    for other in others:
+        Path(other).parent.mkdir()
+        Path(other).touch()
+    before = sorted(Path("runs").rglob("events*"))
+    send(study)
+    send(optuna.create_study(study_name="demo"))
+    assert sorted(Path("runs").rglob("events*")) == sorted([*before, *Path("runs/demo").glob("events*")])
+
+
+def test_where_no_study_has_left_its_mark_nothing_goes(study):
+    found = Path("runs/demo/events.out.tfevents.1.search")
+    found.parent.mkdir(parents=True)
+    found.touch()
+    send(study)
+    assert found.exists()
+
+
 def test_a_folder_that_cannot_be_written_is_told_and_not_raised(study):
     Path("runs").write_text("a file")
     done = send(study)
