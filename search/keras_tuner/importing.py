@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,20 +68,25 @@ def import_project(project: Project, study: optuna.Study, objectives: Sequence[O
         objectives: What its values are.
 
     Raises:
-        StudyError: The study holds trials of another project.
+        StudyError: The study holds trials of another project, and nothing was added; or its space is another one.
     """
     space, times = _space(project), times_of(project)
+    trials = [(file, _frozen(file, space, objectives, times[file.trial_id])) for file in project.trials]
     before = {name: trial for trial in study.get_trials() if (name := imported_of(trial)) is not None}
+    foreign = next(_foreign(project, study, before, trials), None)
+    if foreign is not None:
+        raise StudyError(
+            f'{project.folder}: study "{study.study_name}" must hold trials of this project; got {foreign}. '
+            "Add --study with another name."
+        )
     added: Counter[TrialState] = Counter()
     finished = known = 0
-    for file in project.trials:
-        trial = _frozen(file, space, objectives, times[file.trial_id])
+    for file, trial in trials:
         earlier = before.get(file.trial_id)
         if earlier is not None and earlier.state is TrialState.RUNNING and trial.state is not TrialState.RUNNING:
             _finish(study, earlier, trial)
             finished += 1
         elif earlier is not None and not _was_retried(earlier, file):
-            _check_same(project, study, earlier, trial)
             known += 1
         else:
             if earlier is not None:
@@ -161,12 +166,28 @@ def _was_retried(earlier: FrozenTrial, file: TrialFile) -> bool:
     return earlier.state is TrialState.FAIL and earlier.user_attrs.get(STATUS_KEY) != file.status
 
 
-def _check_same(project: Project, study: optuna.Study, earlier: FrozenTrial, trial: FrozenTrial) -> None:
-    if earlier.params != trial.params or (earlier.values or []) != (trial.values or []):
-        raise StudyError(
-            f'{project.folder}: study "{study.study_name}" must hold trials of this project; got another trial_'
-            f"{imported_of(earlier)} as its trial {earlier.number}. Add --study with another name."
-        )
+def _foreign(
+    project: Project, study: optuna.Study, before: Mapping[str, FrozenTrial], trials: Sequence[tuple[TrialFile, FrozenTrial]]
+) -> Iterator[str]:
+    """Yields what a study holds that is not of a project; trials that were launched since an import may be there too."""
+    ids = {*(file.trial_id for file, _ in trials), *project.unread_ids}
+    for name, earlier in before.items():
+        if name not in ids:
+            yield f"trial_{name} of another one as its trial {earlier.number}"
+    for file, trial in trials:
+        known = before.get(file.trial_id)
+        if known is not None and not _is_same(known, file, trial):
+            yield f"another trial_{file.trial_id} as its trial {known.number}"
+    count = len(study.get_trials(deepcopy=False))
+    if count and not before:
+        yield f"{count} trial{'s' * (count != 1)} of which none was imported"
+
+
+def _is_same(earlier: FrozenTrial, file: TrialFile, trial: FrozenTrial) -> bool:
+    """Whether a trial is what was imported under its id; one that has gone on since has all parameters that it had."""
+    if earlier.state is TrialState.RUNNING or _was_retried(earlier, file):
+        return {**trial.params, **earlier.params} == trial.params
+    return earlier.params == trial.params and (earlier.values or []) == (trial.values or [])
 
 
 def _add(project: Project, study: optuna.Study, trial: FrozenTrial) -> None:

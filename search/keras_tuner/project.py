@@ -119,6 +119,7 @@ class Project:
         trials: In the order of their start.
         written: When each trial's file was written last, by the trial's id.
         unread: Why the files of other trials were left out, a line each.
+        unread_ids: The ids of those trials.
     """
 
     folder: Path
@@ -127,6 +128,7 @@ class Project:
     trials: Sequence[TrialFile]
     written: Mapping[str, datetime]
     unread: Sequence[str] = ()
+    unread_ids: Sequence[str] = ()
 
 
 def read_project(folder: Path) -> Project:
@@ -148,16 +150,17 @@ def read_project(folder: Path) -> Project:
     tuner = next((name for key, name in _TUNERS.items() if key in (oracle.model_extra or {})), "KerasTuner")
     trials: list[TrialFile] = []
     written: dict[str, datetime] = {}
-    unread: list[str] = []
+    unread: dict[str, str] = {}
     for trial in order:
         try:
             trials.append(_read_trial(files[trial], trial))
             written[trial] = _written(files[trial])
         except ProjectError as error:
-            unread.append(str(error))
+            unread[trial] = str(error)
+    lines = tuple(unread.values())
     if not trials:
-        raise ProjectError(f"{unread[0]} ({len(unread) - 1} more files of trials cannot be read.)" if unread[1:] else unread[0])
-    return Project(folder, tuner, oracle, trials, written, tuple(unread))
+        raise ProjectError(f"{lines[0]} ({len(lines) - 1} more files of trials cannot be read.)" if lines[1:] else lines[0])
+    return Project(folder, tuner, oracle, trials, written, lines, tuple(unread))
 
 
 def read_oracle(folder: Path) -> OracleFile:

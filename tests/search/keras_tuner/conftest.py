@@ -14,10 +14,10 @@ from tests.search.keras_tuner.projects import START, X
 def write_project(folder):
     """Writes a project as KerasTuner would, one trial a minute, each of 30 s; returns its folder."""
 
-    def write(*trials, name="project", space=(X,), known_times=True, **oracle):
+    def write(*trials, name="project", space=(X,), known_times=True, digits=2, **oracle):
         project = Path(name)
         space = list(space)
-        ids = [f"{number:02}" for number in range(len(trials))]
+        ids = [f"{number:0{digits}}" for number in range(len(trials))]
         starts = [START + timedelta(minutes=number) for number in range(len(trials))]
         for number, (trial_id, content) in enumerate(zip(ids, trials, strict=True)):
             content = dict(content)

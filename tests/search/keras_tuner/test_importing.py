@@ -128,10 +128,58 @@ def test_another_project_is_refused(write_project, study):
     assert len(study.trials) == 1
 
 
-def test_another_space_is_refused(write_project, study):
-    study.add_trial(optuna.create_trial(value=1.0, params={"x": "a"}, distributions={"x": CategoricalDistribution(["a"])}))
-    with pytest.raises(StudyError, match='study "demo" must have the same space; got: '):
+def test_another_project_whose_trials_have_other_ids_is_refused(write_project, study):
+    """KerasTuner gives ids as many digits as `max_trials` has, and every project the same name."""
+    load(write_project(trial({"x": 0.1}, 0.1), trial({"x": 0.2}, 0.2), name="mnist/untitled_project"), study)
+    other = write_project(trial({"x": 0.1}, 0.01), name="cifar/untitled_project", digits=3)
+    with pytest.raises(StudyError) as caught:
+        load(other, study)
+    assert str(caught.value) == (
+        'cifar/untitled_project: study "demo" must hold trials of this project; got trial_00 of another one as its trial 0. '
+        "Add --study with another name."
+    )
+    assert len(study.trials) == 2
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "INVALID"])
+def test_a_trial_that_had_not_ended_is_not_ended_by_that_of_another_project(write_project, study, status):
+    load(write_project(trial({"x": 0.1}, status=status)), study)
+    with pytest.raises(StudyError, match=r"got another trial_00 as its trial 0\."):
+        load(write_project(trial({"x": 0.3}, 0.1), name="other"), study)
+    assert [(found.params, found.value) for found in study.trials] == [({"x": 0.1}, None)]
+
+
+def test_another_project_is_refused_before_anything_is_added(write_project, study):
+    load(write_project(trial({"x": 0.1}, 0.1)), study)
+    other = write_project(trial({"x": 0.3}, 0.1), trial({"x": 0.4}, 0.1), name="other", start_order=["01", "00"])
+    with pytest.raises(StudyError, match=r"got another trial_00 as its trial 0\."):
+        load(other, study)
+    assert len(study.trials) == 1
+
+
+def test_a_study_of_which_no_trial_was_imported_is_refused(write_project, study):
+    study.optimize(lambda trial: trial.suggest_float("x", -1, 1), n_trials=2)
+    with pytest.raises(StudyError, match=r"must hold trials of this project; got 2 trials of which none was imported\. Add"):
         load(write_project(trial({"x": 0.1}, 0.1)), study)
+    assert len(study.trials) == 2
+
+
+def test_a_project_that_has_grown_moved_and_lost_a_file_goes_on_in_a_study_that_was_launched(write_project, study):
+    one, two, three = trial({"x": 0.1}, 0.1), trial({"x": 0.2}, 0.2), trial({"x": 0.3}, 0.3)
+    load(write_project(one, two), study)
+    study.optimize(lambda trial: trial.suggest_float("x", -1, 1), n_trials=1)
+    folder = write_project(one, two, three, name="elsewhere/project")
+    (folder / "trial_01/trial.json").write_text("{")
+    assert load(folder, study) == Imported({TrialState.COMPLETE: 1}, 0, 1)
+    assert [found.user_attrs.get(IMPORTED_KEY) for found in study.trials] == ["00", "01", None, "02"]
+
+
+def test_another_space_is_refused(write_project, study):
+    load(write_project(trial({"x": 0.1}, 0.1)), study)
+    study.add_trial(optuna.create_trial(value=1.0, params={"y": "a"}, distributions={"y": CategoricalDistribution(["a"])}))
+    space = [X, parameter("Boolean", "y")]
+    with pytest.raises(StudyError, match='study "demo" must have the same space; got: '):
+        load(write_project(trial({"x": 0.1}, 0.1), trial({"x": 0.1, "y": True}, 0.1), space=space), study)
 
 
 def test_infinity_and_nan_of_other_metrics_are_left_out(write_project, study):
