@@ -7,7 +7,7 @@ import difflib
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -52,6 +52,12 @@ def show_path(path: "str | os.PathLike[str]") -> str:
 def show_value(value: object) -> str:
     """Returns a value: a float with four significant digits, anything else as Python writes it."""
     return f"{value:.4g}" if isinstance(value, float) else plain(value)
+
+
+def show_values(values: Sequence[object]) -> list[str]:
+    """Returns values as `show_value` does, those that would look alike as Python writes them."""
+    shown = [show_value(value) for value in values]
+    return [plain(repr(value)) if shown.count(text) > 1 else text for value, text in zip(values, shown, strict=True)]
 
 
 def file_name(name: str) -> str:

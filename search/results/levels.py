@@ -1,7 +1,9 @@
 """What a study found at each level of one parameter, as bars in a terminal."""
 
+import json
+import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median, quantiles
@@ -17,7 +19,7 @@ from rich.text import Text
 from search.errors import StudyError
 from search.records.attributes import is_result
 from search.results.ranking import Metric, metrics_of
-from search.text import plain, show_value, suggest
+from search.text import plain, show_value, show_values, suggest
 
 _MOST_LEVELS = 8
 _BAR = 24  # characters: with a long name the table still fits a terminal of 80
@@ -50,21 +52,28 @@ def levels(trials: Sequence[FrozenTrial], parameter: str, metric: Metric) -> lis
         Numbers in order, anything else as it first came. Every level has a trial.
     """
     chosen = [trial for trial in trials if parameter in trial.params]
-    values = list(dict.fromkeys(trial.params[parameter] for trial in chosen))
-    numbers = all(isinstance(value, int | float) for value in values)
-    if numbers and len(values) > _MOST_LEVELS:
+    values = list({_key(value): value for value in (trial.params[parameter] for trial in chosen)}.values())
+    numbers = all(isinstance(value, int | float) and not math.isnan(value) for value in values)
+    if numbers and len(values) > _MOST_LEVELS and all(map(math.isfinite, values)):
         cuts = quantiles([trial.params[parameter] for trial in chosen], n=4, method="inclusive")
         edges = [min(values), *cuts, max(values)]
         names = [f"{show_value(low)} to {show_value(high)}" for low, high in pairwise(edges)]
-        place: dict[Any, int] = {value: bisect_right(cuts, value) for value in values}
+        place = {_key(value): bisect_right(cuts, value) for value in values}
     else:
         ordered = sorted(values) if numbers else values
-        names = [show_value(value) for value in ordered]
-        place = {value: index for index, value in enumerate(ordered)}
+        names = show_values(ordered)
+        place = {_key(value): index for index, value in enumerate(ordered)}
     members: list[list[FrozenTrial]] = [[] for _ in names]
     for trial in chosen:
-        members[place[trial.params[parameter]]].append(trial)
+        members[place[_key(trial.params[parameter])]].append(trial)
     return [_level(name, group, metric) for name, group in zip(names, members, strict=True) if group]
+
+
+def _key(value: Any) -> Hashable:
+    """What tells a value from others: a choice may be a list, True is not 1, and NaN is itself."""
+    if isinstance(value, int | float) and value == value:
+        return isinstance(value, bool), value
+    return json.dumps(value, sort_keys=True, default=repr)
 
 
 def _level(name: str, trials: Sequence[FrozenTrial], metric: Metric) -> Level:

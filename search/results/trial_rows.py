@@ -79,7 +79,7 @@ def as_csv(study: optuna.Study, trials: Sequence[FrozenTrial]) -> str:
         values = [*row.values, *[""] * (len(names) - len(row.values))]
         seconds = "" if row.seconds is None else round(row.seconds, 3)
         began = "" if row.began is None else row.began.isoformat(timespec="seconds")
-        drawn = [row.params.get(name, "") for name in params]
+        drawn = [_cell(row.params[name]) if name in row.params else "" for name in params]
         writer.writerow([row.number, row.state, row.step, *values, seconds, began, row.note, *drawn])
     return text.getvalue()
 
@@ -130,7 +130,15 @@ def _seconds(trial: FrozenTrial) -> float | None:
     return duration_of(trial)
 
 
+def _cell(value: Any) -> Any:
+    return "None" if value is None else value  # an empty cell says that a trial has no such parameter
+
+
 def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
     return value if not isinstance(value, float) or math.isfinite(value) else None
 
 

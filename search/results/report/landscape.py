@@ -84,8 +84,11 @@ def parallel_coordinates(facts: Facts, metric: Metric, order: Sequence[str]) -> 
     trials = sorted(facts.ranked, key=metric.loss_of, reverse=True)  # the best is drawn last, on top
     axes = [Axis.of(name, trials) for name in order]
     values = Axis(metric.name)
-    heights = [_heights(axis, [trial.params.get(axis.name) for trial in trials]) for axis in axes]
-    heights.append(_heights(values, [metric.of(trial) for trial in trials]))
+    heights = [
+        _heights(axis, [axis.place(trial.params[axis.name]) if axis.name in trial.params else None for trial in trials])
+        for axis in axes
+    ]
+    heights.append(_heights(values, [values.place(metric.of(trial)) for trial in trials]))
     labels = [f"trial {trial.number}: {metric.of(trial):.6g}" for trial in trials]
     figure = go.Figure()
     best = count_best(facts)
@@ -177,9 +180,8 @@ def can_contour(facts: Facts, names: Sequence[str]) -> bool:
     return all(len({axis.place(trial.params[axis.name]) for trial in trials}) > 1 for axis in axes)
 
 
-def _heights(axis: Axis, values: Sequence[Any]) -> list[float]:
-    """Where lines cross the axis, in [0, 1]; `_UNUSED` where a value is missing."""
-    places = [None if value is None and None not in axis.choices else axis.place(value) for value in values]
+def _heights(axis: Axis, places: Sequence[float | None]) -> list[float]:
+    """Where lines cross the axis, in [0, 1]; `_UNUSED` where a trial has no place on it."""
     known = [place for place in places if place is not None]
     low, high = _span(axis, known)
     discrete = len(set(known)) <= _BINS < len(known)

@@ -1,5 +1,6 @@
 """Estimates what pruning saved: steps that were not run, and the time that they would have taken."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -45,8 +46,9 @@ def estimate_pruning(trials: Sequence[FrozenTrial]) -> Pruning | None:
     usual = median(len(trial.intermediate_values) for trial in whole)
     saved = 0.0
     for trial in pruned:
-        planned = trial.params.get(planned_by, usual) if planned_by else usual
-        saved += max(0.0, planned - len(trial.intermediate_values))
+        planned = trial.params.get(planned_by) if planned_by else None
+        steps = planned if isinstance(planned, int | float) and math.isfinite(planned) else usual
+        saved += max(0.0, steps - len(trial.intermediate_values))
     run = sum(len(trial.intermediate_values) for trial in trials)
     step_s = median((duration_of(trial) or 0.0) / len(trial.intermediate_values) for trial in whole)
     return Pruning(len(pruned), run, saved, saved * step_s, planned_by)

@@ -259,14 +259,14 @@ def _data_type(choices: Sequence[Any]) -> Any:
 
     if all(isinstance(choice, bool) for choice in choices):
         return api_pb2.DATA_TYPE_BOOL
-    numbers = all(isinstance(choice, int | float) for choice in choices)
+    numbers = all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in choices)
     return api_pb2.DATA_TYPE_FLOAT64 if numbers else api_pb2.DATA_TYPE_STRING
 
 
 def _value(into: Any, value: Any) -> Any:
-    """Puts a parameter's value into a protobuf `Value`."""
+    """Puts a parameter's value into a protobuf `Value`; what is no boolean, number or text, such as None or a list, as text."""
     kind = "bool_value" if isinstance(value, bool) else "number_value" if isinstance(value, int | float) else "string_value"
-    setattr(into, kind, value)
+    setattr(into, kind, str(value) if kind == "string_value" else value)
     return into
 
 

@@ -10,6 +10,8 @@ from search.errors import StudyError
 from search.results.levels import levels, print_levels
 from search.results.ranking import metrics_of
 
+NO_SCALARS = pytest.mark.filterwarnings("ignore:Choices for a categorical distribution:UserWarning")
+
 
 def make(pairs, distribution, direction="maximize"):
     """Returns a study with a trial for each (value of `x`, result); None as result is a pruned trial."""
@@ -35,6 +37,45 @@ def test_categories_and_switches_keep_their_names():
     assert of(study) == [("sgd", (0.1,), 0), ("adam", (0.2,), 0)]
     switches = make([(True, 0.1), (False, 0.2)], CategoricalDistribution([True, False]))
     assert of(switches) == [("False", (0.2,), 0), ("True", (0.1,), 0)]
+
+
+@NO_SCALARS
+def test_choices_may_be_anything():
+    choices = [[1, 2], None, {"a": [1]}, [3], "None", float("nan")]
+    study = make([(choice, float(at)) for at, choice in enumerate([*choices, [1, 2]])], CategoricalDistribution(choices))
+    assert of(study) == [
+        ("[1, 2]", (0.0, 6.0), 0),
+        ("None", (1.0,), 0),
+        ("{'a': [1]}", (2.0,), 0),
+        ("[3]", (3.0,), 0),
+        ("'None'", (4.0,), 0),
+        ("nan", (5.0,), 0),
+    ]
+    assert len(printed(study)) == 7
+
+
+def test_what_would_look_alike_is_written_as_python_does():
+    study = make([("1", 0.1), (1, 0.2), ("2", 0.3)], CategoricalDistribution(["1", 1, "2"]))
+    assert [name for name, _, _ in of(study)] == ["'1'", "1", "2"]
+    numbers = make([(0.12341, 0.1), (0.12342, 0.2)], FloatDistribution(0, 1))
+    assert [name for name, _, _ in of(numbers)] == ["0.12341", "0.12342"]
+
+
+def test_true_and_one_are_two_levels_where_a_study_has_both():
+    """Optuna takes the one for the other, and keeps the first; a study that another program wrote may hold both."""
+    trials = [
+        optuna.trial.create_trial(params={"x": x}, distributions={"x": CategoricalDistribution([x])}, value=1.0)
+        for x in (True, 1, 0, False)
+    ]
+    metric = metrics_of(optuna.create_study())[0]
+    assert [level.name for level in levels(trials, "x", metric)] == ["0", "False", "True", "1"]
+
+
+@pytest.mark.parametrize("odd", ["nan", "-inf"])
+def test_quarters_are_of_finite_numbers(odd):
+    choices = [float(odd), *map(float, range(12))]
+    study = make([(choice, 0.5) for choice in choices], CategoricalDistribution(choices))
+    assert [name for name, _, _ in of(study)] == [odd, *map(str, range(12))]
 
 
 def test_many_numbers_are_quarters_and_no_trial_is_lost_or_counted_twice():

@@ -6,6 +6,7 @@ import math
 import os
 
 import optuna
+import pytest
 from rich.console import Console
 
 from search.driver.ownership import Owner
@@ -121,6 +122,23 @@ def test_a_narrow_terminal_keeps_what_counts():
     assert max(map(len, lines[2:])) <= 80
     assert lines[3].split()[:4] == ["0", "running", "2", "0.123457"]
     assert "00:00" in lines[3]
+
+
+def constant(name):
+    raise AssertionError(f"{name} is no JSON")
+
+
+@pytest.mark.filterwarnings("ignore:Choices for a categorical distribution:UserWarning")
+def test_choices_of_any_kind_in_csv_and_json():
+    choices = [None, [math.inf, 1], {"a": [math.nan]}]
+    kinds = {"x": optuna.distributions.CategoricalDistribution(choices)}
+    trials = [optuna.trial.create_trial(params={"x": choice}, distributions=kinds, value=1.0) for choice in choices]
+    trials.append(optuna.trial.create_trial(value=1.0))
+    study = make(0)
+    rows = list(csv.DictReader(io.StringIO(as_csv(study, trials))))
+    assert [row["params.x"] for row in rows] == ["None", "[inf, 1]", "{'a': [nan]}", ""]
+    table = json.loads(as_json(study, trials, 4, None), parse_constant=constant)
+    assert [trial["params"] for trial in table["trials"]] == [{"x": None}, {"x": [None, 1]}, {"x": {"a": [None]}}, {}]
 
 
 def test_csv_and_json_have_every_trial():

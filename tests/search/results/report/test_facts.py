@@ -77,6 +77,17 @@ def test_without_a_parameter_that_plans_them_steps_are_those_of_the_median_trial
     assert (saved.planned_by, saved.steps_saved, saved.seconds_saved) == (None, 5, 10)
 
 
+@pytest.mark.parametrize("planned", [None, "auto", float("inf"), float("nan")])
+def test_a_plan_that_is_no_number_is_that_of_the_median_trial(study, add, planned):
+    space = {"epochs": optuna.distributions.CategoricalDistribution([2, 6, 10, planned])}
+    for steps in (2, 6, 10):
+        add(study, 1.0, params={"epochs": steps}, space=space, reports=[0.0] * steps)
+    add(study, 0.0, "PRUNED", params={"epochs": 10}, space=space, reports=[0.0])
+    add(study, 0.0, "PRUNED", params={"epochs": planned}, space=space, reports=[0.0])
+    saved = gather(study).pruning
+    assert (saved.planned_by, saved.steps_saved) == ("epochs", 9 + 5)
+
+
 def test_workers_and_idle_time(facts, ask):
     line = facts.timeline
     rows = ask(SPANS)

@@ -175,6 +175,41 @@ def png(width, height):
     return file.getvalue()
 
 
+CHOICES = (None, "relu", [1, 2], {"units": [3, None]}, True, 0, 0.5, float("inf"))
+NO_SCALARS = pytest.mark.filterwarnings("ignore:Choices for a categorical distribution:UserWarning")
+
+
+@pytest.mark.slow
+@NO_SCALARS
+def test_a_choice_of_any_kind_is_shown():
+    study = optuna.create_study(study_name="demo")
+    for choice in CHOICES:
+        study.enqueue_trial({"x": choice})
+    study.optimize(lambda trial: bool(trial.suggest_categorical("x", CHOICES)), n_trials=len(CHOICES))
+    assert send(study).sent == len(CHOICES)
+    found = read_events(*(f"runs/demo/trial-{number:04}" for number in range(len(CHOICES))))
+    shown = [run["hparams"]["x"] for run in found]
+    assert shown == ["None", "relu", "[1, 2]", "{'units': [3, None]}", True, 0.0, 0.5, float("inf")]
+    assert [type(value) for value in shown[4:6]] == [bool, float]
+
+
+@pytest.mark.parametrize(
+    ("choices", "kind"),
+    [
+        ([True, False], "BOOL"),
+        ([0, 0.5], "FLOAT64"),
+        (["a", "b"], "STRING"),
+        ([True, 1], "STRING"),
+        ([None, 1], "STRING"),
+        ([[1], {"a": 1}], "STRING"),
+    ],
+)
+def test_the_kind_of_a_parameter(choices, kind):
+    from tensorboard.plugins.hparams import api_pb2
+
+    assert tensorboard_runs._data_type(choices) == getattr(api_pb2, f"DATA_TYPE_{kind}")
+
+
 @pytest.mark.slow
 def test_pictures_among_the_artifacts_are_images(folder):
     shown, jpeg = png(40, 30), io.BytesIO()
