@@ -9,10 +9,9 @@ import keras
 from keras import KerasTensor, ops
 
 from tumorcls.config.train_config import ViewRecipe
+from tumorcls.model.backend import is_tensorflow_on_cpu
 from tumorcls.noise.counter_rng import random_uint16, random_uniform
 from tumorcls.noise.layer import RandomNoise
-
-_HAS_KERNEL = keras.backend.backend() == "tensorflow"
 
 
 @keras.saving.register_keras_serializable(package="tumorcls")
@@ -71,7 +70,7 @@ class RandomAugment(keras.layers.Layer):
             **kwargs: As for every Keras layer.
         """
         super().__init__(**{"dtype": "float32", **kwargs})  # half precision would round pixels that are to stay as they are
-        self.supports_jit = not _HAS_KERNEL
+        self.supports_jit = not is_tensorflow_on_cpu()
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.rotation = self._range("rotation")
@@ -140,10 +139,10 @@ _OF_PIXELS = (keras.layers.InputLayer, keras.layers.Rescaling, keras.layers.Norm
 def _resample(images: KerasTensor, maps: KerasTensor) -> KerasTensor:
     """Returns the images at the mapped places, interpolated linearly, black outside.
 
-    TensorFlow has a kernel for this, twice as fast on a CPU as the gathering below. XLA cannot compile it, and on JAX Keras's
-    own version is ten times slower than the gathering.
+    TensorFlow has a kernel for this, twice as fast on a CPU as the gathering below. XLA cannot compile it, which a GPU's steps
+    are compiled by, and on JAX Keras's own version is ten times slower than the gathering.
     """
-    if _HAS_KERNEL:
+    if is_tensorflow_on_cpu():
         kernel_maps = ops.pad(maps, ((0, 0), (0, 2)))
         return ops.image.affine_transform(images, kernel_maps, fill_mode="constant", data_format="channels_last")
     return _gather(images, maps)
@@ -151,7 +150,8 @@ def _resample(images: KerasTensor, maps: KerasTensor) -> KerasTensor:
 
 def _gather(images: KerasTensor, maps: KerasTensor) -> KerasTensor:
     height, width, channels = images.shape[1:]
-    a, b, c, d, e, f = (maps[:, i, None, None] for i in range(6))
+    # TensorFlow loses new axes of an index into a stack: RemoveStackSliceSameAxis, of its optimizer of graphs.
+    a, b, c, d, e, f = (ops.reshape(maps[:, i], (-1, 1, 1)) for i in range(6))
     x, y = ops.arange(width, dtype="float32")[None, None, :], ops.arange(height, dtype="float32")[None, :, None]
     # A rim of black pixels, one before and two after, lets places outside fall on it without a test per corner.
     stride = width + 3

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from tumorcls.model import layers
 from tumorcls.model.layers import RandomAugment, _gather, _resample
 
 
@@ -86,6 +87,20 @@ def test_both_ways_to_resample_agree(images):
     maps = layer._draw_maps(keras.ops.convert_to_tensor(images))
     kernel, gathered = (keras.ops.convert_to_numpy(way(images, maps)) for way in (_resample, _gather))
     np.testing.assert_allclose(gathered, kernel, atol=0.05)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX has one way for all devices")
+@pytest.mark.parametrize("compiled", [False, True])
+def test_what_a_gpu_runs_gives_what_a_cpu_does(images, monkeypatch, compiled):
+    """TensorFlow's optimizer of graphs and XLA, of which the one for CPUs stands in for that for GPUs: each knows no kernel."""
+    import tensorflow as tf
+
+    expected = apply(make(seed=5, rotation=30.0, width_shift=0.2, height_shift=0.1, flip=0.5), images)
+    monkeypatch.setattr(layers, "is_tensorflow_on_cpu", lambda: False)
+    layer = make(seed=5, rotation=30.0, width_shift=0.2, height_shift=0.1, flip=0.5)
+    assert layer.supports_jit
+    found = tf.function(lambda rows: layer(rows, training=True), jit_compile=compiled)(images)
+    np.testing.assert_allclose(found.numpy(), expected, atol=0.05)
 
 
 def test_gathering_changes_no_bit_where_it_need_not(images):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tumorcls.config.train_config import TrainConfig
-from tumorcls.model import pieces
+from tumorcls.model import layers, pieces
 from tumorcls.model.layers import VariableDropout
 from tumorcls.model.pieces import PREDICT_BATCH
 from tumorcls.model.program import TrainingProgram
@@ -186,6 +186,21 @@ def test_the_compiled_loop_gives_what_keras_gives_step_by_step(make_config, chan
     (losses, logits), (expected_losses, expected_logits) = results
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-4)
     np.testing.assert_allclose(logits, expected_logits, rtol=1e-2, atol=1e-3 * np.abs(expected_logits).max())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX compiles everything everywhere")
+def test_a_gpus_steps_can_be_compiled(make_config, monkeypatch):
+    """XLA compiles them, whatever is trained; that for CPUs stands in for that for GPUs."""
+    from tumorcls.model import loop_tensorflow
+
+    for module in (layers, loop_tensorflow, pieces):
+        monkeypatch.setattr(module, "is_tensorflow_on_cpu", lambda: False)
+    changed = {"batch_norm": "train", "precision": "mixed", "schedule": "ema", "optimizer": "adamw", "noise_intensity": 1.0}
+    config = make_config(trainable_from="block7", views=0, **changed)
+    losses, logits = run(TrainingProgram(config), config, 3)
+    assert np.isfinite(losses).all()
+    assert np.isfinite(logits).all()
 
 
 def test_rows_on_the_device_and_rows_in_pieces_give_the_same(program, make_config, monkeypatch):
