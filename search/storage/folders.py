@@ -2,23 +2,36 @@
 
 import contextlib
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import BinaryIO
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.artifacts import ArtifactMeta, FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna.trial import FrozenTrial
 
 from search.files import temporary_folder
+from search.optuna_internals import storage_of
 from search.records.attributes import retry_of
 from search.storage.url import folder, storage_file
+
+_ARTIFACT_ID = re.compile(r"[0-9a-f-]{1,64}", re.ASCII)
 
 
 def artifact_folder(url: str) -> Path:
     """Returns the folder of a storage's artifacts, which need not be there: one for all studies, as a dashboard shows all."""
     path = storage_file(url)
     return path.with_suffix(".artifacts") if path is not None else folder(url) / "artifacts"
+
+
+def artifacts_of(study: optuna.Study, trial: FrozenTrial, store: Path) -> list[tuple[ArtifactMeta, Path]]:
+    """Returns the files that a trial left and where they lie; what only calls itself one, or lies elsewhere, is left out."""
+    try:
+        metas = get_all_artifact_meta(trial, storage=storage_of(study))
+    except (KeyError, TypeError, ValueError):
+        return []
+    return [(meta, store / meta.artifact_id) for meta in metas if _ARTIFACT_ID.fullmatch(meta.artifact_id)]
 
 
 class NotSavedError(Exception):

@@ -83,8 +83,8 @@ def name_metrics(study: optuna.Study, metrics: Sequence[str]) -> None:
 
 def token_of(study: optuna.Study) -> str | None:
     """Returns what tells a study from one that took its name since; None of a study that was never launched."""
-    token: str | None = storage_of(study).get_study_system_attrs(study_id_of(study)).get(TOKEN_KEY)
-    return token
+    token = storage_of(study).get_study_system_attrs(study_id_of(study)).get(TOKEN_KEY)
+    return token if isinstance(token, str) else None
 
 
 def close(study: optuna.Study) -> None:

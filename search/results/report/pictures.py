@@ -1,18 +1,15 @@
 """Reads the pictures that a trial left, such as its confusion matrix, from the files of its study."""
 
 import base64
-import re
 from pathlib import Path
 
 import optuna
-from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import FrozenTrial
 
-from search.optuna_internals import storage_of
+from search.storage.folders import artifacts_of
 
 _KINDS = ("image/svg+xml", "image/png", "image/jpeg", "image/webp")
 _MOST, _MOST_BYTES = 8, 2**21  # pictures; of one
-_ID = re.compile(r"[0-9a-f-]{1,64}", re.ASCII)
 
 
 def pictures_of(study: optuna.Study, trial: FrozenTrial, folder: Path) -> list[tuple[str, str]]:
@@ -24,13 +21,9 @@ def pictures_of(study: optuna.Study, trial: FrozenTrial, folder: Path) -> list[t
         folder: Where its storage keeps the files of trials.
     """
     pictures: dict[str, str] = {}
-    try:
-        files = get_all_artifact_meta(trial, storage=storage_of(study))
-    except (KeyError, TypeError, ValueError):  # what calls itself an artifact and is none
-        return []
-    for file in files:
-        if file.mimetype in _KINDS and _ID.fullmatch(file.artifact_id) and len(pictures) < _MOST:
-            content = _read(folder / file.artifact_id)
+    for file, path in artifacts_of(study, trial, folder):
+        if file.mimetype in _KINDS and len(pictures) < _MOST:
+            content = _read(path)
             if content:
                 name = Path(file.filename).stem.replace("-", " ")
                 pictures[name] = f"data:{file.mimetype};base64,{base64.b64encode(content).decode()}"

@@ -14,15 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.artifacts import get_all_artifact_meta
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.optuna_internals import storage_of, study_id_of
 from search.records.attributes import (
     NOTICE,
     PREFIX,
-    TOKEN_KEY,
     failure_of,
     file_of,
     is_result,
@@ -36,6 +33,8 @@ from search.records.rungs import is_paused
 from search.records.states import state_name
 from search.records.values import value_names
 from search.results.status import is_at_work
+from search.storage.folders import artifacts_of
+from search.storage.open import token_of
 
 
 @dataclass(frozen=True)
@@ -139,8 +138,7 @@ def study_id_text(study: optuna.Study, location: str = "") -> str:
         study: The study.
         location: Of its storage; empty for one in memory.
     """
-    token = storage_of(study).get_study_system_attrs(study_id_of(study)).get(TOKEN_KEY)
-    if isinstance(token, str):
+    if (token := token_of(study)) is not None:
         return token
     began = [str(trial.datetime_start) for trial in study.get_trials(deepcopy=False)[:1]]
     return hashlib.sha256(json.dumps([location, study.study_name, *began]).encode()).hexdigest()[:16]
@@ -192,8 +190,7 @@ def trial_run(study: optuna.Study, trial: FrozenTrial, artifacts: Path, names: S
         names: What the values are called.
     """
     began, ended = began_at(trial) or 0.0, ended_at(trial)
-    metas = get_all_artifact_meta(trial, storage=storage_of(study))
-    files = {Path(meta.filename).name: artifacts / meta.artifact_id for meta in metas}
+    files = {Path(meta.filename).name: path for meta, path in artifacts_of(study, trial, artifacts)}
     return TrialRun(
         number=trial.number,
         state=state_name(trial),

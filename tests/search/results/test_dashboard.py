@@ -59,7 +59,7 @@ def test_the_note_says_what_is_searched(study, spec, finish):
     finish(0.25, **{QUEUED_KEY: {"x": 1.5}, PROVENANCE_KEY: {"split_sha256": "abc"}})
     save_note(study, spec)
     note = optuna_dashboard.get_note(study)
-    assert "**Baseline**, enqueued first: x=1.5. Trial 0: value 0.25." in note
+    assert "**Baseline**, enqueued first: x=1.5. Trial 0: score 0.25." in note
     assert "| split_sha256 | `abc` |" in note
 
 

@@ -1,3 +1,4 @@
+import json
 import math
 from pathlib import Path
 
@@ -98,6 +99,19 @@ def test_files_are_those_that_are_there(folder):
     study.tell(trial, 1.0)
     run = trial_run(study, study.get_trials()[0], store, ["value"])
     assert {name: path.read_text() for name, path in run.files.items()} == {"curve.svg": "<svg/>"}
+
+
+def test_a_file_elsewhere_is_none_of_a_trial(folder):
+    Path("demo.artifacts").mkdir()
+    Path("secret").write_text("of whoever tracks a study that somebody gave him")
+    study = optuna.create_study()
+    attributes = {}
+    for number, place in enumerate(("../secret", str(Path("secret").resolve()))):
+        meta = {"artifact_id": place, "filename": f"{number}.txt", "mimetype": "text/plain", "encoding": None}
+        attributes[f"artifacts:{number}"] = json.dumps(meta)
+    for more in ({}, {"artifacts:3": "[]"}):
+        study.add_trial(optuna.trial.create_trial(value=1.0, system_attrs={**attributes, **more}))
+        assert trial_run(study, study.get_trials()[-1], Path("demo.artifacts"), ["value"]).files == {}
 
 
 def test_a_value_that_is_infinite_is_none():
