@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import math
 import os
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ import numpy as np
 
 from tumorcls import DISCLAIMER, activity
 from tumorcls.cache.folder import cache_folder
-from tumorcls.config.train_config import TrainConfig
+from tumorcls.config.train_config import TrainConfig, short
 from tumorcls.config.variables import lasting
 from tumorcls.errors import ConfigError, TumorclsError
 from tumorcls.model.backend import select_backend
@@ -30,6 +31,9 @@ if TYPE_CHECKING:  # they import OpenCV and Keras
 
 CONFIG_KEY, PROVENANCE_KEY = "search:config", "search:provenance"
 """User attributes that ``search export`` reads; see docs/study-files.md."""
+
+_OPENED = ("data", "slices", "split")
+"""Settings by which an objective opens its images, once for all trials."""
 
 PACKAGES = ("tumorcls", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy", "optuna")
 
@@ -83,7 +87,9 @@ class BrainTumourObjective:
         self._checkpoints, self._pauses = checkpoints, False
         self._repeats, self._folds = _check_runs(repeats, folds)
         self._settings = settings
+        self._turn = threading.Lock()
         config = TrainConfig.parse(settings, where="[objective]")
+        self._opened = {name: getattr(config, name) for name in _OPENED}
         activity.tell("loading the backend")
         select_backend()
         from tumorcls.training.trainer import Trainer  # imports Keras
@@ -160,6 +166,8 @@ class BrainTumourObjective:
     def __call__(self, trial: Trial) -> float | tuple[float, ...]:
         """Trains one model and returns its validation score, in [0, 1]; of several scores one value each.
 
+        Threads take turns, since they share the network: Optuna's `n_jobs` gains nothing here, and costs nothing either.
+
         Raises:
             ConfigError: There are more or fewer scores than the study has directions.
             optuna.TrialPruned: The pruner gave this trial up.
@@ -167,18 +175,27 @@ class BrainTumourObjective:
         """
         params = dict(trial.params) or suggest(trial)
         config = TrainConfig.parse({**self._settings, **params}, where=f"trial {trial.number}")
+        self._check_opened(trial, config)
         check_directions(trial, config)
         if self._pauses:  # the schedule may be sampled
             _check_can_go_on(config, f"trial {trial.number}")
         seed = int(trial.user_attrs.get("seed", trial.number))
         self._describe(trial, config, seed)
-        with activity.titled(f"trial {trial.number}"):
+        with self._turn, activity.titled(f"trial {trial.number}"):
             fitted = self._train_runs(trial, config, self._runs(config, seed))
         means = {name: fmean(run.scores[name] for run in fitted) for name in fitted[0].scores}
         self._record(trial, config, means, fitted)
         self._leave_files(trial, fitted[-1])
         values = tuple(means[name] for name in config.score)
         return values if len(values) > 1 else values[0]
+
+    def _check_opened(self, trial: Trial, config: TrainConfig) -> None:
+        for name, opened in self._opened.items():
+            if (got := getattr(config, name)) != opened:
+                raise ConfigError(
+                    f"trial {trial.number}: {name}: must be that of the objective, {short(opened)}, for all trials; "
+                    f"got {short(got)}. Make an objective for each."
+                )
 
     def _runs(self, config: TrainConfig, seed: int) -> list[_Run]:
         if self._folds > 1:

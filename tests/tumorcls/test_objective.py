@@ -66,6 +66,17 @@ def test_a_notebook_may_ask_for_a_space_of_its_own(settings, quiet_study):
 
 
 @pytest.mark.slow  # compiles the last block
+def test_threads_take_turns_and_get_the_values_that_they_would_alone(objective, quiet_study):
+    def values(jobs):
+        study = optuna.create_study(direction="maximize")
+        for rate in (1e-2, 1e-4, 3e-3, 3e-4):
+            study.enqueue_trial({**PARAMS, "learning_rate": rate})
+        study.optimize(objective, n_trials=4, n_jobs=jobs)
+        return {trial.params["learning_rate"]: trial.value for trial in study.trials if trial.params}
+
+    assert values(2) == values(1)
+
+
 def test_where_training_begins_can_be_sampled(settings, quiet_study):
     space = {"trainable_from": {"type": "categorical", "choices": ["head", "block7"]}}
     without = {name: value for name, value in settings.items() if name != "trainable_from"}
@@ -211,6 +222,13 @@ class Resumed:
 
     def should_prune(self):
         return False
+
+
+@pytest.mark.parametrize("name", ["slices", "data", "split"])
+def test_what_all_trials_share_is_no_parameter(objective, name, tmp_path):
+    other = {"slices": "all", "data": ["phantoms:64"], "split": {"seed": 9}}[name]
+    with pytest.raises(TumorclsError, match=rf"trial 3: {name}: must be that of the objective, .* Make an objective for each"):
+        objective(Resumed({**PARAMS, name: other}, tmp_path))
 
 
 def test_a_trial_with_a_fidelity_goes_on_after_its_last_epoch(settings, tmp_path):

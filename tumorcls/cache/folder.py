@@ -4,16 +4,22 @@ import contextlib
 import math
 import os
 import stat
+import time
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from tumorcls.cache.entry_file import PARTIAL
 from tumorcls.errors import ConfigError
 
 DEFAULT_MAX_GIB = 20.0
+_LONGEST_WRITE_S = 24 * 3600.0
 
 ARRAYS = "arrays"
 """Folder of the entries of `tumorcls.cache.arrays.ArrayCache` inside the cache folder."""
 
-_REMOVABLE = (f"{ARRAYS}/*.npy", *(f"{kind}-{'[0-9a-f]' * 24}.npz" for kind in ("scan", "groups", "data")))
+_RECORDS = tuple(f"{kind}-{'[0-9a-f]' * 24}.npz" for kind in ("scan", "groups", "data"))
+_REMOVABLE = (f"{ARRAYS}/*.npy", f"{ARRAYS}/*{PARTIAL}", *_RECORDS)
 _LASTING = ("jax/*", "phantoms-v*/**/*")
 """What JAX compiled (it bounds that itself, see `tumorcls.model.backend`) and generated images, which a study may be using."""
 
@@ -52,7 +58,23 @@ def make_room(cache: Path, wanted: int, max_bytes: int) -> None:
     for _, size, path in sorted(_files(cache, _REMOVABLE), reverse=True):
         total += size
         if total > max_bytes:
-            path.unlink(missing_ok=True)
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Removes a file, but none that somebody is writing: an interrupted writer's waits for one who goes on with it."""
+    if path.suffix != PARTIAL:
+        path.unlink(missing_ok=True)
+        return
+    with contextlib.suppress(Timeout, OSError):
+        try:
+            if "." in path.stem:
+                raise NotImplementedError
+            with FileLock(path.with_suffix(".lock")).acquire(timeout=0):
+                path.unlink(missing_ok=True)
+        except NotImplementedError:  # a drive without locks, where nobody goes on with it
+            if time.time() - path.stat().st_mtime > _LONGEST_WRITE_S:
+                path.unlink(missing_ok=True)
 
 
 def _files(cache: Path, patterns: tuple[str, ...]) -> list[tuple[float, int, Path]]:

@@ -86,7 +86,7 @@ def check_seed(seed: object, where: str) -> int:
     return seed
 
 
-_ALIKE = ("data", "split", "weights", "image_size", "trainable_from", "batch_norm", "views", "noises")
+_ALIKE = ("data", "slices", "split", "weights", "image_size", "trainable_from", "batch_norm", "views", "noises")
 """Fields in which members agree, so that their weights have the same meaning and their scores the same images."""
 
 

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from tumorcls.config.train_config import TrainConfig, describe_problem, rule_of, short
 
-SHARED = ("data", "split", "score")
+SHARED = ("data", "slices", "split", "score")
 """Settings that all trials of a study share: what they are trained and measured on, and how."""
 
 Table = Mapping[str, Any]

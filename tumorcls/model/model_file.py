@@ -114,9 +114,9 @@ class Card:
 
     def to_json(self) -> str:
         """Returns the card as text; see `parse`. Numbers that are not finite become null, dates text."""
-        written = dict(self.written)
-        if self.config.weights in ("imagenet", "none"):  # these two decide what the network is made of
-            written.pop("weights", None)
+        # Paths alone, since only `data` is expanded again; and these two say what the network is made of.
+        paths = ("data",) if self.config.weights in ("imagenet", "none") else ("data", "weights")
+        written = {name: value for name, value in self.written.items() if name in paths}
         values = {
             "format": FORMAT,
             "classes": self.classes,

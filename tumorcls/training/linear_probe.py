@@ -39,7 +39,8 @@ class LinearProbe:
 
 def head_config(config: TrainConfig) -> TrainConfig:
     """Returns a config whose features are the frozen network's, with the same data, images and views."""
-    fixed = {"trainable_from": "head", "batch_norm": "freeze", "optimizer": "adam", "schedule": "cosine", "epochs": 1}
+    batch_norm = "train" if config.weights == "none" else "freeze"  # the head has none, but the config must be one
+    fixed = {"trainable_from": "head", "batch_norm": batch_norm, "optimizer": "adam", "schedule": "cosine", "epochs": 1}
     return config.model_copy(update={**fixed, "dropout": 0.0, "views": config.views or _VIEWS})
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from tumorcls.cache.arrays import ArrayCache
 from tumorcls.cache.checked import keep_arrays, load_arrays
@@ -35,6 +36,42 @@ def test_everything_in_the_cache_folder_counts_and_only_what_can_be_made_again_q
     assert left() == everything - {SCAN, GROUPS}
     make_room(tmp_path, 1000, 1000)
     assert left() == {"program-cache", "gg (1).jpg", "c.lock", "data-mine.npz"}, "what is not ours neither goes nor counts"
+
+
+def interrupted(first):
+    yield np.zeros((4, 1000), np.uint8)
+    raise KeyboardInterrupt
+
+
+def test_what_an_interrupted_writer_left_counts_and_goes_but_not_under_a_writers_hands(tmp_path):
+    cache = ArrayCache(tmp_path, max_bytes=30_000)
+    for key in ("a", "b", "c"):
+        with pytest.raises(KeyboardInterrupt):
+            cache.get(key, (8, 1000), np.uint8, interrupted)
+    for age, key in enumerate(("c", "b", "a")):
+        os.utime(tmp_path / "arrays" / f"{key}.partial", (1000 - age, 1000 - age))
+
+    def left():
+        return {path.name for path in (tmp_path / "arrays").glob("*.partial")}
+
+    with FileLock(tmp_path / "arrays" / "a.lock"):
+        make_room(tmp_path, 20_000, 30_000)
+        assert left() == {"a.partial", "c.partial"}
+    make_room(tmp_path, 30_000, 30_000)
+    assert left() == set()
+
+
+def test_on_a_drive_without_locks_only_what_nobody_can_be_writing_goes(tmp_path, monkeypatch):
+    def none(*_, **__):
+        raise NotImplementedError
+
+    monkeypatch.setattr(FileLock, "acquire", none)
+    (tmp_path / "arrays").mkdir()
+    for name in ("a.partial", "a.0123456789ab.partial", "b.0123456789ab.partial"):
+        (tmp_path / "arrays" / name).write_bytes(bytes(1000))
+    os.utime(tmp_path / "arrays" / "b.0123456789ab.partial", (0, 0))
+    make_room(tmp_path, 10_000, 1000)
+    assert sorted(path.name for path in (tmp_path / "arrays").iterdir()) == ["a.0123456789ab.partial", "a.partial"]
 
 
 def test_an_array_makes_room_among_records_and_their_use_is_noted(tmp_path):

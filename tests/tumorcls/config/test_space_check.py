@@ -62,6 +62,10 @@ def numbers(low, high, kind="float", **more):
             ["space.data: must be the same for all trials; got data as a parameter. Write it in [objective]."],
         ),
         (
+            {"slices": {"type": "categorical", "choices": ["middle", "all"]}},
+            ["space.slices: must be the same for all trials; got slices as a parameter. Write it in [objective]."],
+        ),
+        (
             {
                 "weights": {"type": "categorical", "choices": ["none", "imagenet"]},
                 "batch_norm": {"choices": ["train", "freeze"]},

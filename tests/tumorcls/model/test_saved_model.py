@@ -226,6 +226,16 @@ def test_an_answer_that_is_no_probability_is_refused(model, pictures, tmp_path):
         Explainer(load_model(path).network).explain(pictures)
 
 
+def test_a_config_may_name_variables_anywhere(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("TUMORCLS_HERE", "/here")
+    written = {"trainable_from": "${TUMORCLS_FROM:-head}", "data": ["${TUMORCLS_HERE}/scans"]}
+    replace(model, written=written).save(tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
+    assert loaded.config.trainable_from == model.config.trainable_from
+    assert loaded.config.data == ("/here/scans",)
+    assert loaded.written == {"data": ["${TUMORCLS_HERE}/scans"]}
+
+
 def test_what_could_not_be_opened_again_is_not_written(model, tmp_path):
     with pytest.raises(ModelError, match="provenance"):
         SavedModel(model.network, CLASSES, model.config, {"seed": -1}, model.calibration).save(tmp_path / "model.keras")

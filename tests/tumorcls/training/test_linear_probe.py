@@ -3,6 +3,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from tumorcls.cache.arrays import ArrayCache
+from tumorcls.config.train_config import TrainConfig
 from tumorcls.model.calibration import softmax
 from tumorcls.training.features import Features
 from tumorcls.training.linear_probe import INVERSE_PENALTY, fit_head, fit_linear_probe, head_config
@@ -37,3 +38,8 @@ def test_it_is_measured_as_a_trial_s_end_is(trainer, make_config):
 def test_a_config_that_keeps_no_views_gets_some(make_config):
     assert head_config(make_config(trainable_from="all", views=0)).cached_views == 4
     assert head_config(make_config(views=2)).cached_views == 2
+
+
+def test_the_config_of_the_head_is_one_that_a_model_can_have(make_config):
+    config = head_config(make_config(weights="none", batch_norm="train"))
+    assert TrainConfig.parse(config.model_dump(), where="test") == config
