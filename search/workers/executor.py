@@ -12,7 +12,7 @@ class Executor(Protocol):
         """Starts a worker, or starts it again after it died; it will say `Ready` or `StartFailed`."""
 
     def send(self, worker: int, message: ToWorker) -> None:
-        """Sends a message. Sending to a dead worker does nothing; its `Died` is on its way."""
+        """Sends a message. Sending to a dead worker does nothing, whether its `Died` is on its way or was received."""
 
     def receive(self, timeout_s: float) -> list[tuple[int, FromWorker]]:
         """Returns what workers said, in the order said; an empty list where none spoke within `timeout_s` seconds.

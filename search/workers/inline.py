@@ -32,8 +32,10 @@ class InlineExecutor:
         self._threads[worker] = (thread, ours)
 
     def send(self, worker: int, message: ToWorker) -> None:
-        """Sends a message."""
-        self._threads[worker][1].send(message)
+        """Sends a message, which a thread that has ended does not get."""
+        if (thread := self._threads.get(worker)) is not None:
+            with contextlib.suppress(OSError):
+                thread[1].send(message)
 
     def receive(self, timeout_s: float) -> list[tuple[int, FromWorker]]:
         """Returns what the threads said."""
@@ -56,9 +58,8 @@ class InlineExecutor:
 
     def stop(self, *, at_once: bool = False) -> None:
         """Asks the threads to end; one that is inside an objective ends at its next report."""
-        for thread, connection in self._threads.values():
-            with contextlib.suppress(BrokenPipeError):  # it has ended by itself
-                connection.send(Stop())
+        for worker, (thread, connection) in self._threads.items():
+            self.send(worker, Stop())
             if not at_once:
                 thread.join()
             connection.close()

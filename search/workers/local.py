@@ -45,9 +45,10 @@ class LocalExecutor:
         self._children[worker] = (process, ours)
 
     def send(self, worker: int, message: ToWorker) -> None:
-        """Sends a message; a dead worker's `Died` comes from `receive`."""
-        with contextlib.suppress(OSError):
-            self._children[worker][1].send(message)
+        """Sends a message; a dead worker's `Died` comes, or came, from `receive`."""
+        if (child := self._children.get(worker)) is not None:
+            with contextlib.suppress(OSError):
+                child[1].send(message)
 
     def receive(self, timeout_s: float) -> list[tuple[int, FromWorker]]:
         """Waits for pipes and for the processes themselves: a killed worker cannot say goodbye."""

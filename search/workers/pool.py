@@ -10,7 +10,7 @@ from search.records.durations import wall_clock_agrees
 from search.study_file.policy import Policy
 from search.text import format_size
 from search.workers.executor import Executor
-from search.workers.protocol import Activity, Explain, FromWorker, Outcome, ReportReply, RunTrial, Stop
+from search.workers.protocol import Activity, Died, Explain, FromWorker, Outcome, ReportReply, RunTrial, Stop
 
 _SECONDS_TO_LEAVE = 10.0
 
@@ -20,13 +20,14 @@ class WorkerState:
     """A worker that has been started.
 
     Attributes:
-        state: `leaving` once it was told to.
+        phase: `leaving` once it was told to.
         heard_at: When it last spoke, or was last told something, on the monotonic clock.
         served: How many trials it has run.
         trial: What it runs.
         started_at: When it was given that trial, on the monotonic clock.
-        talks: While it starts: it says what it is at, and hears when it is to end.
         restart_reason: Why it must not be given another trial; empty where it may.
+        talks: While it starts: it says what it is at, and hears when it is to end.
+        gone: Its death was received; it may have said something before that the driver has yet to look at.
     """
 
     phase: Literal["starting", "idle", "running", "leaving"]
@@ -36,6 +37,7 @@ class WorkerState:
     started_at: float = 0.0
     restart_reason: str = ""
     talks: bool = False
+    gone: bool = False
 
     def seconds(self) -> float:
         """Returns for how long it has been at its trial."""
@@ -76,8 +78,8 @@ class WorkerPool:
         return {worker: state.trial for worker, state in self._workers.items() if state.trial is not None}
 
     def in_phase(self, *phases: str) -> list[int]:
-        """Returns the workers in one of these states, by number."""
-        return sorted(worker for worker, state in self._workers.items() if state.phase in phases)
+        """Returns the workers in one of these states, by number, without those that are gone."""
+        return sorted(worker for worker, state in self._workers.items() if state.phase in phases and not state.gone)
 
     def seconds_at_work(self) -> float:
         """Returns the sum of the times that the running trials have taken so far."""
@@ -99,7 +101,7 @@ class WorkerPool:
 
     def ready(self, worker: int) -> None:
         """A worker has built its objective."""
-        self._workers[worker] = WorkerState("idle", time.monotonic())
+        self._workers[worker] = WorkerState("idle", time.monotonic(), gone=self._workers[worker].gone)
 
     def give(self, worker: int, trial: optuna.Trial, task: RunTrial) -> None:
         """Has an idle worker run a trial."""
@@ -123,6 +125,8 @@ class WorkerPool:
             self._workers[worker] = replace(self._workers[worker], heard_at=now)
         for worker in {worker for worker, message in messages if isinstance(message, Activity)} & self._workers.keys():
             self._workers[worker] = replace(self._workers[worker], talks=True)
+        for worker in {worker for worker, message in messages if isinstance(message, Died)} & self._workers.keys():
+            self._workers[worker] = replace(self._workers[worker], gone=True)
         ended = {worker for worker, message in messages if isinstance(message, Outcome)}
         return sorted(messages, key=lambda pair: pair[0] not in ended)
 
@@ -131,7 +135,7 @@ class WorkerPool:
         before = self._workers[worker]
         served = before.served + 1
         restart_reason = self._restart_reason(served, outcome)
-        self._workers[worker] = WorkerState("idle", time.monotonic(), served, restart_reason=restart_reason)
+        self._workers[worker] = WorkerState("idle", time.monotonic(), served, restart_reason=restart_reason, gone=before.gone)
         return before
 
     def due_for_restart(self) -> dict[int, str]:

@@ -67,7 +67,8 @@ class RayExecutor:
 
     def send(self, worker: int, message: ToWorker) -> None:
         """Sends a message, and waits for nothing."""
-        self._hosted[worker].actor.say.options(concurrency_group=_SAY).remote(message)
+        if (hosted := self._hosted.get(worker)) is not None:
+            hosted.actor.say.options(concurrency_group=_SAY).remote(message)
 
     def receive(self, timeout_s: float) -> list[tuple[int, FromWorker]]:
         """Waits for the calls that listen."""

@@ -41,8 +41,7 @@ class Host:
 
     def say(self, message: ToWorker) -> None:
         """Passes a message on to the worker."""
-        with contextlib.suppress(KeyError):  # it died, which `hear` tells
-            self._local.send(_ONLY, message)
+        self._local.send(_ONLY, message)
 
     def hear(self) -> list[FromWorker]:
         """Returns what the worker says next; the call lasts until it does."""

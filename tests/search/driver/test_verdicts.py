@@ -30,7 +30,8 @@ class ScriptedExecutor:
 
     Args:
         clock: Passes where no worker speaks.
-        play: Yields what a worker says of a task, with None for silence; its second argument counts the worker's trials from 1.
+        play: Yields what a worker says of a task, with None for silence, and a list for what is received together; its second
+            argument counts the worker's trials from 1.
         starts: What those that are started say, one after the other; after these, that they are ready.
 
     Attributes:
@@ -49,6 +50,8 @@ class ScriptedExecutor:
         self._said[worker] = iter([next(self._starts, Ready())])
 
     def send(self, worker, message):
+        if worker not in self._said:
+            return
         match message:
             case RunTrial():
                 self._trials[worker] += 1
@@ -61,7 +64,8 @@ class ScriptedExecutor:
                 self._said[worker] = iter([Died("the worker process ended with exit code 0")])
 
     def receive(self, timeout_s):
-        said = [(worker, message) for worker, script in self._said.items() if (message := next(script, None)) is not None]
+        heard = [(worker, one) for worker, script in self._said.items() if (one := next(script, None)) is not None]
+        said = [(worker, message) for worker, one in heard for message in (one if isinstance(one, list) else [one])]
         for worker, message in said:
             if isinstance(message, Died):
                 del self._said[worker]
@@ -116,6 +120,26 @@ def test_what_a_worker_died_of_is_recorded_and_its_trial_is_tried_again(drive, s
     assert (retry.user_attrs[RETRY_KEY], retry.user_attrs[SEED_KEY]) == (1, lost.user_attrs[SEED_KEY])
     assert retry.params == lost.params
     assert executor.started == 2, "it is replaced"
+
+
+@pytest.mark.parametrize("kind", ["its outcome", "the outcome of another worker"])
+def test_nothing_is_given_to_a_worker_whose_death_is_heard_of_together_with(drive, script, kind):
+    """It would be blamed on a trial that has not run."""
+
+    def last_words(task, nth):
+        outcome, death = next(complete(task, nth)), Died(ENDED_WITH_7)
+        return {
+            ("its outcome", 1): [[outcome, death]],
+            # Nothing is left for the first worker, until the trial of the second has failed.
+            ("the outcome of another worker", 0): [outcome, None, death],
+            ("the outcome of another worker", 1): [None, None, Outcome(1, "failed", reason="fell")],
+        }.get((kind, task.number))
+
+    trials = 2 if kind == "the outcome of another worker" else 4
+    study = drive(executor=script(last_words), workers=2, study={"trials": str(trials), "max_retries": "0"})
+    failed = [] if kind == "its outcome" else [1]
+    assert [trial.number for trial in study.trials if trial.state is TrialState.FAIL] == failed
+    assert names(study).count("COMPLETE") == trials
 
 
 @pytest.mark.parametrize("dies", [True, False])
