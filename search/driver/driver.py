@@ -159,7 +159,7 @@ class Driver:
             return not waits
         if reason in self._asks_despite and self._source.may_go_on(trials):  # what another has paused since we looked
             return False
-        if self._spec.fidelity is not None:
+        if self._spec.fidelity is not None and (self._waits or reason != "timeout"):  # which ends a driver that joined alone
             self._view.ended_elsewhere(settle(self._study, self._spec.fidelity, self._checkpoints))
         return True
 

@@ -121,6 +121,27 @@ def test_an_interrupted_study_keeps_what_is_paused_and_goes_on_with_it(drive, mo
     assert [trial.params["x"] for trial in study.trials[:6]] == [trial.params["x"] for trial in whole.trials[:6]]
 
 
+@pytest.mark.parametrize(
+    ("reason", "keys", "joined", "ends"),
+    [
+        ("timeout", {"timeout": "1e-9"}, False, True),
+        ("timeout", {"timeout": "1e-9"}, True, False),
+        ("reports", {"max_reports": "1"}, True, True),
+        ("device_time", {"max_device_time": "1e-9"}, True, True),
+        ("patience", {"patience": "1"}, True, True),
+    ],
+)
+def test_a_budget_of_the_study_ends_what_is_paused_and_so_does_the_time_of_a_launch(drive, reason, keys, joined, ends):
+    """The time of a driver that joined is its own, and others may be at work, though none of them runs a trial just now."""
+    study = optuna.create_study(direction="maximize")
+    for value, state in ((-9.0, TrialState.COMPLETE), (-9.0, TrialState.COMPLETE), (-9.5, TrialState.WAITING)):
+        study.add_trial(climber(value, state=state, reports=[value]))
+    drive(study, waits=not joined, study={**TABLES["study"], **keys}, space=TABLES["space"])
+    assert study.user_attrs["reason"] == reason
+    assert len(study.trials) == 3
+    assert is_paused(study.trials[2]) != ends
+
+
 def test_a_lost_leg_is_run_again_from_its_rung(drive):
     study = drive(trials=1, **TABLES)
     study = optuna.create_study(direction="maximize")
