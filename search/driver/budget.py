@@ -1,5 +1,6 @@
 """What a study has used of its budgets, and which one is used up."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,9 +10,9 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.records.attributes import is_result, is_warm
-from search.records.durations import duration_of, ended_at
-from search.records.rungs import is_paused, paused_seconds
+from search.records.attributes import is_result, is_warm, retry_of
+from search.records.durations import began_at, duration_of, ended_at
+from search.records.rungs import is_paused, paused_seconds, reports_made, rungs_of
 from search.study_file.policy import Policy
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -24,14 +25,15 @@ EndReason = Literal["budget", "timeout", "reports", "device_time", "patience", "
 class BudgetUsage:
     """What a study has used, kept up to date without reading its trials again.
 
+    A trial counts once, and so do its reports and its seconds, however often it is looked at and whoever ran its legs.
+
     Attributes:
         directions: Of the study.
         finished: COMPLETE and PRUNED trials.
         reports: Intermediate values, of all trials.
-        trial_seconds: How long all trials ran.
-        since_better: Finished trials since the last one that was better than all before it, or that no other one dominates.
-        paused: Trials that wait for their promotion, which have been begun.
-        unfinished_s: How long the trials that have not ended ran up to their last rungs, which `trial_seconds` does not hold.
+        trial_seconds: How long all trials ran; those that have not ended, up to their last rungs.
+        since_better: Finished and paused trials since the last one that was better than all before it, or that no other one
+            dominates.
     """
 
     directions: Sequence[StudyDirection]
@@ -39,78 +41,85 @@ class BudgetUsage:
     reports: int = 0
     trial_seconds: float = 0.0
     since_better: int = 0
-    paused: int = 0
-    unfinished_s: float = 0.0
     _started_at: float = field(default_factory=time.monotonic)
     _front: list[tuple[float, ...]] = field(default_factory=list)
+    _reports: dict[int, int] = field(default_factory=dict)  # by trial, as the next
+    _seconds: dict[int, float] = field(default_factory=dict)
+    _paused: set[int] = field(default_factory=set)
+    _ended: set[int] = field(default_factory=set)
+    _firsts: dict[int, int] = field(default_factory=dict)  # the first try of each retry
+    _judged: set[int] = field(default_factory=set)  # the first tries that `since_better` has counted, or a better value has
 
     @classmethod
     def of(cls, study: optuna.Study, trials: Sequence[FrozenTrial] | None = None) -> Self:
         """Returns what the trials in the storage, or those given, have used."""
         usage = cls(study.directions)
-        trials = study.get_trials(deepcopy=False) if trials is None else trials
-        usage.update(trials)
-        usage.look(trials)
+        usage.update(study.get_trials(deepcopy=False) if trials is None else trials)
         return usage
 
+    @property
+    def paused(self) -> int:
+        """Trials that wait for their promotion, which have been begun."""
+        return len(self._paused)
+
     def update(self, trials: Sequence[FrozenTrial]) -> None:
-        """Adds those of the trials that have ended."""
-        for trial in sorted(
-            (trial for trial in trials if trial.datetime_complete is not None), key=lambda trial: ended_at(trial) or 0.0
-        ):
-            values = tuple(trial.values) if is_result(trial) else ()
+        """Takes note of what trials have used, as they are in the storage."""
+        for trial in sorted((trial for trial in trials if trial.number not in self._ended), key=_valued_at):
+            values = [tuple(trial.values)] if is_result(trial) else []
+            if (first := retry_of(trial)) is not None:
+                self._firsts[trial.number] = first
             if is_warm(trial):
-                self.add(0.0, counts=False, values=values)
+                self._ended.add(trial.number)
+                self._judge(trial.number, values, counts=False)
                 continue
-            self.reports += len(trial.intermediate_values)
-            self.add(duration_of(trial) or 0.0, counts=trial.state in FINISHED, values=values)
+            climbed = [(rung.value,) for rung in rungs_of(trial).values()]
+            ended = trial.state.is_finished()
+            (self._paused.add if is_paused(trial) else self._paused.discard)(trial.number)
+            self._set_reports(trial.number, max(reports_made(trial), self._reports.get(trial.number, 0)))
+            self._set_seconds(trial.number, (duration_of(trial) or 0.0) if ended else paused_seconds(trial))
+            counts = trial.state in FINISHED
+            if ended:
+                self._ended.add(trial.number)
+                self.finished += counts
+            self._judge(trial.number, [*climbed, *values], counts=counts or bool(climbed))
 
-    def add(self, seconds: float, *, counts: bool, values: Sequence[float], earlier_s: float = 0.0) -> None:
-        """Adds a trial that has ended.
+    def report(self, number: int) -> None:
+        """Adds a report that a trial has just made."""
+        self._set_reports(number, self._reports.get(number, 0) + 1)
 
-        Args:
-            seconds: How long it ran.
-            counts: It counts against the budget of trials.
-            values: What it returned; empty where it is not complete.
-            earlier_s: How long it had run before it was paused, which is among `unfinished_s`.
-        """
-        self.trial_seconds += seconds + earlier_s
-        self.unfinished_s -= earlier_s
-        self.finished += counts
-        self.since_better = 0 if values and self._is_better(values) else self.since_better + counts
-
-    def look(self, trials: Sequence[FrozenTrial]) -> None:
-        """Notes which of all trials of the study have been begun, and have not ended."""
-        self.paused = sum(map(is_paused, trials))
-        self.unfinished_s = sum(paused_seconds(trial) for trial in trials if not trial.state.is_finished())
-
-    def pause(self, seconds: float, value: float, *, first: bool) -> None:
-        """Adds the run of a trial up to a rung.
+    def add(self, number: int, seconds: float, *, counts: bool, values: Sequence[float] = (), is_paused: bool = False) -> None:
+        """Adds a run of a trial, up to its end or to a rung.
 
         Args:
-            seconds: How long it took.
-            value: What the trial has there.
-            first: It is the trial's first rung.
+            number: The trial.
+            seconds: How long the run took.
+            counts: The trial counts against the budget of trials; not where it is paused.
+            values: What it returned; empty where it is neither complete nor paused.
+            is_paused: It has not ended.
         """
-        self.paused += 1
-        self.unfinished_s += seconds
-        self.since_better = 0 if self._is_better((value,)) else self.since_better + first
+        if number in self._ended:  # another driver has taken it for lost, and what it used is counted
+            return
+        self._set_seconds(number, self._seconds.get(number, 0.0) + seconds)
+        (self._paused.add if is_paused else self._paused.discard)(number)
+        if not is_paused:
+            self._ended.add(number)
+            self.finished += counts
+        self._judge(number, [tuple(values)] if values else [], counts=counts or is_paused)
 
-    def exhausted(self, policy: Policy, running: int, running_seconds: float, reports: int = 0) -> EndReason | None:
+    def exhausted(self, policy: Policy, running: int, running_seconds: float) -> EndReason | None:
         """Returns the budget that lets no further trial start, or None.
 
         Args:
             policy: The budgets.
             running: How many trials run at the moment, other drivers' too.
             running_seconds: The sum of the times that they have taken so far, as far as that is known.
-            reports: What the trials of other drivers that run have reported.
         """
-        device_time_s = (self.trial_seconds + self.unfinished_s + running_seconds) * policy.device_share
+        device_time_s = (self.trial_seconds + running_seconds) * policy.device_share
         if self.finished + self.paused + running >= policy.trials:
             return "budget"
         if _reached(time.monotonic() - self._started_at, policy.timeout_s):
             return "timeout"
-        if _reached(self.reports + reports, policy.max_reports):
+        if _reached(self.reports, policy.max_reports):
             return "reports"
         if _reached(device_time_s, policy.max_device_time_s):
             return "device_time"
@@ -119,12 +128,28 @@ class BudgetUsage:
     def budget_left(self, policy: Policy) -> float:
         """Returns the part that is left, in [0, 1], of the budget that is nearest to its end."""
         used = [
-            (self.finished, policy.trials),
+            (self.finished + self.paused, policy.trials),
             (time.monotonic() - self._started_at, policy.timeout_s),
             (self.reports, policy.max_reports),
             (self.trial_seconds * policy.device_share, policy.max_device_time_s),
         ]
         return max(0.0, 1 - max(amount / limit for amount, limit in used if limit is not None))
+
+    def _set_reports(self, number: int, reports: int) -> None:
+        self.reports += reports - self._reports.get(number, 0)
+        self._reports[number] = reports
+
+    def _set_seconds(self, number: int, seconds: float) -> None:
+        self.trial_seconds += seconds - self._seconds.get(number, 0.0)
+        self._seconds[number] = seconds
+
+    def _judge(self, number: int, values: Sequence[tuple[float, ...]], *, counts: bool) -> None:
+        """Counts a trial as one more without a better value, where none of its values is better."""
+        better = sum(map(self._is_better, values)) > 0  # of all of them: each may move the front
+        first = self._firsts.get(number, number)
+        self.since_better = 0 if better else self.since_better + (counts and first not in self._judged)
+        if counts:
+            self._judged.add(first)
 
     def _is_better(self, values: Sequence[float]) -> bool:
         """Whether no earlier trial is at least as good in all directions; keeps the front of those that are not dominated."""
@@ -135,6 +160,17 @@ class BudgetUsage:
         self._front = [other for other in self._front if not all(a <= b for a, b in zip(losses, other, strict=True))]
         self._front.append(losses)
         return True
+
+
+def _valued_at(trial: FrozenTrial) -> float:
+    """Returns when a trial got its last value, in seconds since the epoch; infinite where it has not run itself."""
+    rungs = list(rungs_of(trial).values())
+    began, ended = began_at(trial), ended_at(trial)
+    if not rungs or trial.state in FINISHED:
+        return math.inf if ended is None else ended
+    if began is None:
+        return math.inf
+    return began + (rungs[-1].seconds if is_paused(trial) else 0.0)  # else it was lost on its way to the next rung, or is on it
 
 
 def _reached(used: float, limit: float | None) -> bool:

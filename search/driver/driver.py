@@ -172,14 +172,14 @@ class Driver:
             self._view.requeued(gone)
 
     def _count_ended(self, ended: Sequence[FrozenTrial]) -> None:
-        self._usage.update(ended)
+        self._usage.update([*ended, *self._others.trials])
         self._view.ended_elsewhere(ended)
 
     def _end_reason_now(self, trials: Sequence[FrozenTrial]) -> EndReason | None:
         """Returns why no further trial is to start, given all that there are; None where one is."""
         self._count_ended(self._others.update(trials))
         if self._spec.fidelity is not None:
-            self._usage.look(trials)
+            self._usage.update(trials)
         return self._exhausted()
 
     def _end_reason(self) -> EndReason | None:
@@ -197,7 +197,7 @@ class Driver:
         if self._interrupts.count:
             return "interrupted"
         running, seconds = len(self._pool.running) + self._others.running, self._pool.seconds_at_work()
-        exhausted = self._usage.exhausted(self._spec.policy, running, seconds, self._others.reports)
+        exhausted = self._usage.exhausted(self._spec.policy, running, seconds)
         return "grid" if exhausted is None and self._source.exhausted else exhausted
 
     def _hand_out(self) -> None:
@@ -262,12 +262,13 @@ class Driver:
         """Records what a trial said of itself; one that another driver has requeued is told to end."""
         if not records or (trial := self._pool.running[worker]).number in self._lost:
             return
-        leg = self._legs[worker]
+        reported = leg.reported if (leg := self._legs[worker]) is not None else ()
         try:
-            for problem in record(trial, records, leg.reported if leg is not None else (), self._artifacts):
+            for problem in record(trial, records, reported, self._artifacts):
                 self._view.warn(problem)
             for report in (each for each in records if isinstance(each, Report)):
-                self._usage.reports += 1
+                if report.step not in reported:
+                    self._usage.report(trial.number)
                 self._view.reported(worker, report.step, report.value)
                 if self._prunes and not self._interrupts.is_stopping:
                     self._pool.reply(worker, ReportReply(prune=trial.should_prune()))
@@ -307,11 +308,9 @@ class Driver:
         if verdict.is_final:
             delete_checkpoints(trial, self._checkpoints)
         self._view.trial_finished(worker, trial.number, verdict, was.recorded_seconds() if ran_s is None else ran_s)
-        if verdict.state == "paused":
+        if is_paused := verdict.state == "paused":
             self._others.released(trial.number)
-            self._usage.pause(was.seconds(), verdict.values[0], first=leg is not None and leg.reached == 0)
-        else:
-            self._usage.add(was.seconds(), counts=verdict.counts, values=verdict.values, earlier_s=earlier_s)
+        self._usage.add(trial.number, was.seconds(), counts=verdict.counts, values=verdict.values, is_paused=is_paused)
         self._failures.trial_ended(verdict)
 
     def _requeue_running(self, reason: str) -> None:

@@ -103,9 +103,9 @@ class OtherDrivers:
         return len(self._running)
 
     @property
-    def reports(self) -> int:
-        """How many reports those trials had made."""
-        return sum(len(trial.intermediate_values) for trial in self._running)
+    def trials(self) -> Sequence[FrozenTrial]:
+        """Those trials, as they were."""
+        return self._running
 
     def taken(self, number: int) -> None:
         """Leaves a trial to this driver, which counts it itself."""

@@ -22,7 +22,7 @@ from search.records.attributes import (
     retry_of,
 )
 from search.records.durations import end_after, until_last_sign
-from search.records.rungs import RUNGS_KEY, Rung, as_attr, paused_seconds, rungs_of
+from search.records.rungs import REPORTED_KEY, RUNGS_KEY, Rung, as_attr, paused_seconds, rungs_of
 from search.records.saving import save
 from search.records.states import DRIVER_DIED
 from search.storage.open import end_trial, shared, study_lock
@@ -84,7 +84,10 @@ def requeue(
 
 
 def _enqueue_again(study: optuna.Study, trial: FrozenTrial, user_attrs: dict[str, Any], system_attrs: dict[str, Any]) -> None:
-    """Enqueues a trial's parameters; one that had climbed some rungs is paused there again, its time counted with the first."""
+    """Enqueues a trial's parameters; one that had climbed some rungs is paused there again.
+
+    Its time up to there and its reports are the earlier try's, and count with that.
+    """
     rungs = {reached: Rung(rung.value, 0.0) for reached, rung in rungs_of(trial).items()}
     if not rungs:
         # A trial killed while it was drawn has part of its parameters; its seed draws the others as it would have.
@@ -97,7 +100,7 @@ def _enqueue_again(study: optuna.Study, trial: FrozenTrial, user_attrs: dict[str
         distributions=trial.distributions,
         intermediate_values=trial.intermediate_values,
         user_attrs=user_attrs,
-        system_attrs={**system_attrs, RUNGS_KEY: as_attr(rungs)},
+        system_attrs={**system_attrs, RUNGS_KEY: as_attr(rungs), REPORTED_KEY: len(trial.intermediate_values)},
     )
     add_trial(study, again)
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 RUNGS_KEY = f"{PREFIX}rungs"
 """Trial system attribute, a table: by the value of the fidelity, the trial's value and the seconds since the last rung."""
 
+REPORTED_KEY = f"{PREFIX}reported"
+"""Trial system attribute of a retry that begins on a rung: how many of its reports an earlier try has made."""
+
 _WAITING = 4  # of Optuna's TrialState, which a worker that only waits does without
 
 
@@ -55,6 +58,12 @@ def is_paused(trial: "FrozenTrial") -> bool:
 def paused_seconds(trial: "FrozenTrial") -> float:
     """Returns how long a trial ran up to the last rung that it has reached."""
     return sum(rung.seconds for rung in rungs_of(trial).values())
+
+
+def reports_made(trial: "FrozenTrial") -> int:
+    """Returns how many reports a trial has made itself, without those of the try that it takes up again."""
+    earlier = trial.system_attrs.get(REPORTED_KEY)
+    return max(0, len(trial.intermediate_values) - (earlier if type(earlier) is int and earlier > 0 else 0))
 
 
 def _rung(entry: Any) -> Rung | None:

@@ -20,7 +20,7 @@ from tests.search.servers import study, url  # noqa: F401  fixtures
 def drive(write):
     """Drives a study file's study in this process, and returns it: workers in threads, unless an executor is given."""
 
-    def run(resumed=None, /, *, workers=1, trials=None, timeout_s=None, executor=None, console=None, waits=True, **tables):
+    def run(resumed=None, /, *, workers=1, trials=None, timeout_s=None, executor=None, console=None, options=None, **tables):
         spec = load(write(**tables))
         made = resumed or optuna.create_study(directions=list(spec.directions))
         made.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
@@ -29,8 +29,8 @@ def drive(write):
         policy = replace(spec.policy, trials=trials or spec.policy.trials, timeout_s=timeout_s or spec.policy.timeout_s)
         view = make_view(Progress.of(made, policy.trials), console, quiet=console is None)
         pool = WorkerPool(executor, workers, policy)
-        spec, kept = replace(spec, policy=policy), Path("kept").resolve()
-        driver = Driver(made, spec, pool, Owner.current(), view, checkpoints=kept, waits=waits)
+        options = {"checkpoints": Path("kept").resolve(), **(options or {})}
+        driver = Driver(made, replace(spec, policy=policy), pool, Owner.current(), view, **options)
         made.set_user_attr("reason", None)
         made.set_user_attr("reason", driver.run())
         return made

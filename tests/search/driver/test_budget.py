@@ -5,7 +5,10 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from search.driver.budget import BudgetUsage
-from search.records.attributes import MEMORY_CONSTRAINT
+from search.driver.retry import requeue
+from search.records.attributes import MEMORY_CONSTRAINT, RAN_KEY
+from search.records.rungs import RUNGS_KEY
+from search.records.states import INTERRUPTED
 from search.study_file.policy import Policy, RayResources
 
 SPACE = {"x": optuna.distributions.FloatDistribution(0, 1)}
@@ -15,8 +18,16 @@ def add(study, value=None, *, seconds=10.0, reports=0, state=TrialState.COMPLETE
     values = value if isinstance(value, tuple) else None if value is None else (value,)
     trial = create_trial(state=state, values=values, intermediate_values=dict.fromkeys(range(reports), 0.0), **more)
     start = datetime.datetime(2026, 1, 1) + datetime.timedelta(hours=len(study.trials))
-    trial.datetime_start, trial.datetime_complete = start, start + datetime.timedelta(seconds=seconds)
+    trial.datetime_start = start
+    trial.datetime_complete = start + datetime.timedelta(seconds=seconds) if state.is_finished() else None
     study.add_trial(trial)
+
+
+def add_climber(study, *values, state=TrialState.WAITING):
+    """Adds a trial that has these values at its first rungs: a report and a second for each."""
+    result = values[-1] if state is TrialState.COMPLETE else None
+    rungs = {RUNGS_KEY: {str(2**rung): [value, 1.0] for rung, value in enumerate(values)}}
+    add(study, result, seconds=1.0, reports=len(values), state=state, system_attrs=rungs, user_attrs={RAN_KEY: len(values)})
 
 
 @pytest.fixture
@@ -66,7 +77,7 @@ def test_what_runs_counts_too(study):
 
 def test_a_better_trial_starts_patience_anew(study):
     usage = BudgetUsage.of(study)
-    usage.add(1.0, counts=True, values=(3.0,))
+    usage.add(6, 1.0, counts=True, values=(3.0,))
     assert usage.since_better == 0
 
 
@@ -80,8 +91,8 @@ def test_an_infeasible_trial_is_never_better():
 def test_with_several_directions_better_means_not_dominated():
     usage = BudgetUsage(optuna.create_study(directions=["minimize", "maximize"]).directions)
     counts = []
-    for values in [(1.0, 1.0), (2.0, 2.0), (2.0, 1.5), (1.0, 1.0), (0.5, 3.0), (0.6, 2.9)]:
-        usage.add(1.0, counts=True, values=values)
+    for number, values in enumerate([(1.0, 1.0), (2.0, 2.0), (2.0, 1.5), (1.0, 1.0), (0.5, 3.0), (0.6, 2.9)]):
+        usage.add(number, 1.0, counts=True, values=values)
         counts.append(usage.since_better)
     assert counts == [0, 0, 1, 2, 0, 1]
 
@@ -95,3 +106,69 @@ def test_what_is_left_is_that_of_the_budget_nearest_to_its_end(study, clock):
     assert usage.budget_left(Policy(trials=3)) == 0.0
     clock.pass_(90)
     assert usage.budget_left(Policy(trials=8, timeout_s=100)) == pytest.approx(0.1)
+
+
+def test_what_is_paused_has_used_its_part_of_every_budget():
+    study = optuna.create_study(direction="maximize")
+    add_climber(study, 0.1, 0.9, state=TrialState.COMPLETE)
+    for values in ([0.2, 0.3], [0.4], [0.8, 0.7]):
+        add_climber(study, *values)
+    usage = BudgetUsage.of(study)
+    assert (usage.finished, usage.paused, usage.reports, usage.trial_seconds, usage.since_better) == (1, 3, 7, 7.0, 3)
+    assert usage.exhausted(Policy(trials=9, max_reports=7), 0, 0.0) == "reports"
+    assert usage.exhausted(Policy(trials=9, max_device_time_s=7), 0, 0.0) == "device_time"
+    assert usage.exhausted(Policy(trials=9, patience=3), 0, 0.0) == "patience"
+    assert usage.budget_left(Policy(trials=5)) == pytest.approx(0.2)
+    assert usage.budget_left(Policy(trials=9, max_device_time_s=28)) == pytest.approx(5 / 9)
+    assert usage.budget_left(Policy(trials=9, max_device_time_s=8)) == pytest.approx(1 / 8)
+
+
+def test_nothing_is_counted_twice():
+    study = optuna.create_study(direction="maximize")
+    for values in ([0.1, 0.9], [0.2, 0.3], [0.4]):
+        add_climber(study, *values)
+    usage = BudgetUsage.of(study)
+
+    def used(usage):
+        return usage.finished, usage.paused, usage.reports, usage.trial_seconds, usage.since_better
+
+    before = (0, 3, 5, 5.0, 2)
+    assert used(usage) == before
+    usage.update(study.trials)
+    assert used(usage) == before, "however often they are looked at"
+    for number in (1, 0):  # the best one, too
+        study._storage.set_trial_state_values(number, TrialState.RUNNING)
+        requeue(study, number, INTERRUPTED)
+        usage.update(study.trials)
+    assert used(usage) == before, "a retry goes on where the one before it was, and is no other config"
+    assert used(BudgetUsage.of(study))[:4] == before[:4]
+    study._storage.set_trial_intermediate_value(3, 2, 0.0)
+    for trial in study.trials[2:]:
+        if not trial.state.is_finished():
+            study._storage.set_trial_state_values(trial.number, TrialState.PRUNED)
+    usage.update(study.trials)
+    assert used(usage)[:3] == used(BudgetUsage.of(study))[:3] == (3, 0, 6), "another driver may end them"
+
+
+def test_patience_outlives_an_interrupt():
+    study = optuna.create_study(direction="maximize")
+    for values in ([0.1, 0.9], [0.2], [0.3], [0.4]):
+        add_climber(study, *values)
+    assert BudgetUsage.of(study).since_better == 3
+    study._storage.set_trial_state_values(2, TrialState.RUNNING)
+    requeue(study, 2, INTERRUPTED)
+    assert BudgetUsage.of(study).since_better == 3, "a retry without a better value brings none"
+
+
+def test_a_run_counts_as_what_is_then_in_the_storage():
+    study = optuna.create_study(direction="maximize")
+    usage = BudgetUsage.of(study)
+    usage.report(0)
+    usage.add(0, 1.0, counts=False, values=(0.9,), is_paused=True)
+    add_climber(study, 0.9)
+    usage.update(study.trials)
+    assert (usage.paused, usage.reports, usage.trial_seconds, usage.since_better) == (1, 1, 1.0, 0)
+    for number in (1, 2):
+        usage.add(number, 1.0, counts=False, values=(0.5,), is_paused=True)
+    usage.add(1, 2.0, counts=True, values=(0.6,))
+    assert (usage.finished, usage.paused, usage.trial_seconds, usage.since_better) == (1, 2, 5.0, 2), "each config counts once"

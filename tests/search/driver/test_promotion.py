@@ -136,7 +136,7 @@ def test_a_budget_of_the_study_ends_what_is_paused_and_so_does_the_time_of_a_lau
     study = optuna.create_study(direction="maximize")
     for value, state in ((-9.0, TrialState.COMPLETE), (-9.0, TrialState.COMPLETE), (-9.5, TrialState.WAITING)):
         study.add_trial(climber(value, state=state, reports=[value]))
-    drive(study, waits=not joined, study={**TABLES["study"], **keys}, space=TABLES["space"])
+    drive(study, options={"waits": not joined}, study={**TABLES["study"], **keys}, space=TABLES["space"])
     assert study.user_attrs["reason"] == reason
     assert len(study.trials) == 3
     assert is_paused(study.trials[2]) != ends

@@ -13,6 +13,7 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
+from search.driver.budget import BudgetUsage
 from search.driver.legs import settle
 from search.errors import ObjectiveError, WorkerError
 from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RETRY_KEY, SEED_KEY
@@ -258,6 +259,32 @@ def test_budgets_hold_over_launches(drive, script, clock, keys, trials, reason):
         drive(study, executor=script(play), study={"trials": "50", **keys}, pruner=NO_PRUNER)
         assert study.user_attrs["reason"] == reason
         assert len(study.trials) == trials, "the second time there is nothing left to use"
+
+
+def test_a_launch_that_resumes_has_used_what_the_one_before_it_counted(drive, script, clock, monkeypatch):
+    """With a fidelity: of trials that are paused, that went on, that died on their way, and that were tried again."""
+    monkeypatch.setattr("search.driver.driver.settle", lambda *_: [])  # as ^C has it
+
+    def play(task, nth):
+        epochs = task.params["epochs"]
+        for step in range(epochs // 2, epochs):
+            clock.pass_(1.0)
+            yield Report(task.number, task.params["x"], step)
+            if deaths and step == deaths[-1]:
+                deaths.pop()
+                yield Died(ENDED_WITH_7)
+        yield from complete(task, nth)
+
+    study, deaths = optuna.create_study(direction="maximize"), [6, 2, 1]
+    for trials in (3, 6, 9):
+        usage = BudgetUsage.of(study)
+        tables = {"study": {"trials": str(trials)}, "space": {"epochs": '{ type = "int", low = 1, high = 8, fidelity = true }'}}
+        drive(study, executor=script(play), options={"usage": usage}, workers=2, pruner=NO_PRUNER, **tables)
+        again = BudgetUsage.of(study)
+        assert (again.finished, again.paused, again.reports) == (usage.finished, usage.paused, usage.reports)
+        assert again.trial_seconds == pytest.approx(usage.trial_seconds, abs=0.01)
+        assert again.finished + again.paused == trials
+    assert names(study).count("FAIL") == 3
 
 
 CANNOT_START = Died("the worker process ended with exit code 3")
