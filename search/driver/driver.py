@@ -17,7 +17,7 @@ from search.driver.budget import BudgetUsage, EndReason
 from search.driver.failures import Failures
 from search.driver.heartbeat import OtherDrivers, SignOfLife
 from search.driver.interrupts import Interrupts
-from search.driver.legs import Leg, leg_of, settle, task_of
+from search.driver.legs import Leg, leg_of, ran_seconds, settle, task_of
 from search.driver.ownership import Owner
 from search.driver.recording import Record, record
 from search.driver.retry import requeue
@@ -220,8 +220,8 @@ class Driver:
         leg = leg_of(trial, self._spec.fidelity)
         task = task_of(trial, leg, self._checkpoints, answered=self._prunes)
         self._view.trial_started(worker, trial.number, task.params, steps_of(task.params, self._spec.settings, self._reports))
-        self._pool.give(worker, trial, task)
         self._legs[worker] = leg
+        self._pool.give(worker, trial, task)
         self._others.taken(trial.number)
         self._life.shown()  # by the owner
         return True
@@ -299,8 +299,7 @@ class Driver:
     def _end(self, worker: int, was: WorkerState, trial: optuna.Trial, outcome: Outcome, death: Died | None = None) -> None:
         """Records how a trial ended, and counts it; `was` is its worker until then."""
         leg = self._legs.pop(worker)
-        earlier_s = 0.0 if leg is None else leg.earlier_s
-        ran_s = was.unrecorded_seconds() if leg is None else earlier_s + was.seconds()
+        ran_s = ran_seconds(leg, was)
         if trial.number in self._lost:
             verdict = lost(trial)
         else:
@@ -315,5 +314,5 @@ class Driver:
 
     def _requeue_running(self, reason: str) -> None:
         for worker, trial in self._pool.running.items():
-            self._pool.remove(worker)
-            requeue(self._study, trial.number, reason)
+            if (was := self._pool.remove(worker)) is not None:
+                requeue(self._study, trial.number, reason, ran_s=ran_seconds(self._legs[worker], was))

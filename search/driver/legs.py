@@ -17,6 +17,7 @@ from search.records.rungs import RUNGS_KEY, Rung, as_attr, is_paused, paused_sec
 from search.storage.folders import checkpoints_of, delete_checkpoints
 from search.storage.open import end_trial, study_lock
 from search.study_file.fidelity import Fidelity
+from search.workers.pool import WorkerState
 from search.workers.protocol import RunTrial
 
 
@@ -54,6 +55,11 @@ def leg_of(trial: optuna.Trial, fidelity: Fidelity | None) -> Leg | None:
     target = given if isinstance(given, int) else fidelity.after(reached)
     is_last = given is not None or target == fidelity.rungs[-1]
     return Leg(fidelity, reached, target, is_last, frozenset(stored.intermediate_values), paused_seconds(stored))
+
+
+def ran_seconds(leg: Leg | None, worker: WorkerState) -> float | None:
+    """Returns for how many seconds a worker's trial has run, in all its legs, where the wall clock does not tell; else None."""
+    return worker.unrecorded_seconds() if leg is None else leg.earlier_s + worker.seconds()
 
 
 def task_of(trial: optuna.Trial, leg: Leg | None, checkpoints: Path | None, *, answered: bool) -> RunTrial:

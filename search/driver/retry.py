@@ -49,7 +49,14 @@ def retry_lost(study: optuna.Study, gone: Owner | None = None) -> list[int]:
 
 
 def requeue(
-    study: optuna.Study, number: int, reason: str, traceback: str = "", *, blamed: bool = False, lost: bool = False
+    study: optuna.Study,
+    number: int,
+    reason: str,
+    traceback: str = "",
+    *,
+    blamed: bool = False,
+    lost: bool = False,
+    ran_s: float | None = None,
 ) -> None:
     """Fails a trial that deserves another try, and enqueues its parameters with its seed; one that has ended is left as it is.
 
@@ -63,6 +70,7 @@ def requeue(
         traceback: Where it ended, if anybody knows.
         blamed: The retry counts: it may have been the config's own fault.
         lost: Nobody was there to end it: it ran until the last sign of life of its driver, not until now.
+        ran_s: For how many seconds it ran, in all its legs, where that is neither on record nor told by the wall clock.
     """
     with study_lock(study):
         trials = study.get_trials(deepcopy=False)
@@ -78,7 +86,8 @@ def requeue(
             if retries:
                 retained[RETRIES_KEY] = retries
             _enqueue_again(study, trial, {**retained, RETRY_KEY: first}, apart)
-        ran_s = paused_seconds(trial) + until_last_sign(trial, trials) if lost else None
+        if lost:
+            ran_s = paused_seconds(trial) + until_last_sign(trial, trials)
         with contextlib.suppress(UpdateFinishedTrialError):  # its owner, held for dead, ends it in this very moment
             fail(study, number, reason, traceback, ran_s=ran_s)
 

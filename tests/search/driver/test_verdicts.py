@@ -3,6 +3,7 @@
 The same with real processes: test_launch.py.
 """
 
+import contextlib
 import io
 import os
 import signal
@@ -15,11 +16,11 @@ from rich.console import Console
 
 from search.driver.budget import BudgetUsage
 from search.driver.legs import settle
-from search.errors import ObjectiveError, WorkerError
+from search.errors import ObjectiveError, StudyError, WorkerError
 from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RETRY_KEY, SEED_KEY
 from search.storage.open import close, create_study, open_study
 from search.study_file.fidelity import Fidelity
-from search.workers.protocol import Died, Outcome, Ready, Report, ReportReply, RunTrial, Stop
+from search.workers.protocol import Changed, Died, Outcome, Ready, Report, ReportReply, RunTrial, Stop
 from tests.search.servers import SERVERS
 
 NO_PRUNER = {"name": '"none"'}
@@ -344,6 +345,14 @@ def test_an_objective_that_catches_everything_is_still_interrupted(drive):
     assert study.trials[0].user_attrs[FAILURE_KEY] == "interrupted"
 
 
+def unanswered(executor):
+    """Has workers hear nothing while they run a trial."""
+    executor.send = lambda worker, message, send=executor.send: (
+        None if isinstance(message, ReportReply) else send(worker, message)
+    )
+    return executor
+
+
 def test_the_second_interrupt_ends_at_once(drive, script):
     def deaf(task, _nth):
         os.kill(os.getpid(), signal.SIGINT)
@@ -351,9 +360,31 @@ def test_the_second_interrupt_ends_at_once(drive, script):
         os.kill(os.getpid(), signal.SIGINT)
         yield None
 
-    executor = script(deaf)
-    executor.send = lambda worker, message, send=executor.send: (
-        None if isinstance(message, ReportReply) else send(worker, message)
-    )
+    executor = unanswered(script(deaf))
     study = drive(executor=executor)
     assert (study.user_attrs["reason"], names(study)) == ("interrupted", ["FAIL", "WAITING"])
+
+
+@pytest.mark.parametrize("climbs", [True, False])
+@pytest.mark.parametrize("ends", ["interrupted", "refused"])
+def test_what_a_trial_ran_that_is_given_back_at_once_counts(drive, script, clock, ends, climbs):
+    """In all its legs; and though the wall clock was set meanwhile."""
+
+    def play(task, nth):
+        clock.pass_(3.0)
+        if task.params.get("epochs") == 1:
+            yield from complete(task, nth)
+        elif ends == "refused":
+            yield Changed("the data changed")
+        else:
+            os.kill(os.getpid(), signal.SIGINT)
+            yield Report(task.number, 0.0, 0)
+            os.kill(os.getpid(), signal.SIGINT)
+            yield None
+
+    executor, study = unanswered(script(play)), optuna.create_study()
+    space = {"epochs": '{ type = "int", low = 1, high = 4, fidelity = true }'} if climbs else {}
+    with pytest.raises(StudyError) if ends == "refused" else contextlib.nullcontext():
+        drive(study, executor=executor, space=space, pruner=NO_PRUNER)
+    assert names(study) == ["FAIL", "WAITING"]
+    assert BudgetUsage.of(study).trial_seconds == pytest.approx(6.0 if climbs else 3.0, abs=0.5)
