@@ -109,13 +109,16 @@ class BudgetUsage:
     def exhausted(self, policy: Policy, running: int, running_seconds: float) -> EndReason | None:
         """Returns the budget that lets no further trial start, or None.
 
+        Where trials are paused, any other budget comes before that of trials, which lets them go on.
+
         Args:
             policy: The budgets.
             running: How many trials run at the moment, other drivers' too.
             running_seconds: The sum of the times that they have taken so far, as far as that is known.
         """
         device_time_s = (self.trial_seconds + running_seconds) * policy.device_share
-        if self.finished + self.paused + running >= policy.trials:
+        begun = self.finished + self.paused + running
+        if begun >= policy.trials and not self.paused:
             return "budget"
         if _reached(time.monotonic() - self._started_at, policy.timeout_s):
             return "timeout"
@@ -123,7 +126,9 @@ class BudgetUsage:
             return "reports"
         if _reached(device_time_s, policy.max_device_time_s):
             return "device_time"
-        return "patience" if _reached(self.since_better, policy.patience) else None
+        if _reached(self.since_better, policy.patience):
+            return "patience"
+        return "budget" if begun >= policy.trials else None
 
     def budget_left(self, policy: Policy) -> float:
         """Returns the part that is left, in [0, 1], of the budget that is nearest to its end."""

@@ -118,6 +118,9 @@ def test_what_is_paused_has_used_its_part_of_every_budget():
     assert usage.exhausted(Policy(trials=9, max_reports=7), 0, 0.0) == "reports"
     assert usage.exhausted(Policy(trials=9, max_device_time_s=7), 0, 0.0) == "device_time"
     assert usage.exhausted(Policy(trials=9, patience=3), 0, 0.0) == "patience"
+    assert usage.exhausted(Policy(trials=4, max_reports=7), 0, 0.0) == "reports", "though no config is left to begin"
+    assert usage.exhausted(Policy(trials=4, timeout_s=1e-9), 0, 0.0) == "timeout"
+    assert usage.exhausted(Policy(trials=4, max_reports=8), 0, 0.0) == "budget"
     assert usage.budget_left(Policy(trials=5)) == pytest.approx(0.2)
     assert usage.budget_left(Policy(trials=9, max_device_time_s=28)) == pytest.approx(5 / 9)
     assert usage.budget_left(Policy(trials=9, max_device_time_s=8)) == pytest.approx(1 / 8)

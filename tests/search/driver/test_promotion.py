@@ -169,6 +169,17 @@ def test_the_budget_counts_every_leg_and_nothing_twice(drive):
     assert 0.9 < sum(duration_of(trial) for trial in study.trials) < 1.9
 
 
+def test_once_all_configs_have_begun_the_other_budgets_still_hold(drive):
+    def made(study):
+        return sum(len(trial.intermediate_values) for trial in study.trials)
+
+    most = made(drive(**TABLES)) - 8  # the last to go on goes to the highest rung
+    study = drive(study={**TABLES["study"], "max_reports": str(most)}, space=TABLES["space"])
+    assert study.user_attrs["reason"] == "reports"
+    assert len(study.trials) == 16
+    assert most <= made(study) < most + 8, "a leg that has begun goes to its rung"
+
+
 @pytest.mark.parametrize(
     ("objective", "message"),
     [
