@@ -49,7 +49,7 @@ class Failures:
         Raises:
             ObjectiveError: Too many failed in a row.
         """
-        if verdict.state in ("complete", "pruned"):
+        if verdict.state in ("complete", "pruned", "paused"):
             self._trials = 0
         elif verdict.state == "failed":
             self._trials += 1

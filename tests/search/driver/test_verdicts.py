@@ -312,6 +312,20 @@ def test_failures_in_a_row_end_the_launch(drive, script):
         drive(executor=executor)
 
 
+@pytest.mark.parametrize("climbs", [True, False])
+def test_failures_far_apart_are_not_in_a_row(drive, script, climbs):
+    """What is paused has run well, too: with a fidelity hardly a trial is complete before the end."""
+
+    def play(task, _nth):
+        failed = Outcome(task.number, "failed", reason="an odd config")
+        return iter([failed]) if task.number in (3, 6, 9, 12) else None
+
+    space = {"epochs": '{ type = "int", low = 1, high = 4, fidelity = true }'} if climbs else {}
+    study = drive(executor=script(play), space=space, study={"trials": "12"}, sampler={"name": '"random"'}, pruner=NO_PRUNER)
+    assert study.user_attrs["reason"] == "budget"
+    assert names(study).count("FAIL") == 4
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("pruner", [{"name": '"median"'}, NO_PRUNER], ids=["asked", "unasked"])
 def test_the_first_interrupt_ends_trials_at_their_next_report_and_the_study_goes_on(
