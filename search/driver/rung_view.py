@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.records.attributes import RAN_KEY
+from search.records.attributes import MEMORY_CONSTRAINT, RAN_KEY
 from search.records.rungs import Rung, paused_seconds, rungs_of
 from search.study_file.fidelity import Fidelity
 
@@ -15,7 +15,8 @@ def seen_by_sampler(trials: Sequence[FrozenTrial], fidelity: Fidelity, enough: i
 
     Of the trials that have reached it, the values at the highest rung that enough have reached count as results; the others
     count as pruned at their last rung, which TPE takes for worse than any result, and most samplers leave out. The fidelity is
-    no parameter: it was no sampler's choice.
+    no parameter: it was no sampler's choice. GPSampler wants the same constraints of all results: where one has that of memory,
+    the others have kept it, as those that are paused have so far.
 
     Args:
         trials: All trials of the study.
@@ -25,7 +26,20 @@ def seen_by_sampler(trials: Sequence[FrozenTrial], fidelity: Fidelity, enough: i
     climbed = [rungs_of(trial) for trial in trials]
     counts = {rung: sum(rung in rungs for rungs in climbed) for rung in fidelity.rungs}
     level = max((rung for rung, count in counts.items() if count >= max(enough, 1)), default=fidelity.rungs[0])
-    return [_seen(trial, rungs, fidelity.name, level) for trial, rungs in zip(trials, climbed, strict=True)]
+    seen = [_seen(trial, rungs, fidelity.name, level) for trial, rungs in zip(trials, climbed, strict=True)]
+    if not any(MEMORY_CONSTRAINT in trial.constraints for trial in seen if trial.state is TrialState.COMPLETE):
+        return seen
+    return [_constrained(trial) if trial.state is TrialState.COMPLETE else trial for trial in seen]
+
+
+def _constrained(trial: FrozenTrial) -> FrozenTrial:
+    """Returns a trial that says of the constraint of memory whether it has kept it: it has, where it did not say."""
+    if MEMORY_CONSTRAINT in trial.constraints:
+        return trial
+    constrained = copy.copy(trial)
+    constrained.system_attrs = dict(trial.system_attrs)
+    constrained.set_constraint(MEMORY_CONSTRAINT, -1.0)
+    return constrained
 
 
 def _seen(trial: FrozenTrial, rungs: dict[int, Rung], name: str, level: int) -> FrozenTrial:

@@ -17,7 +17,7 @@ from search.driver.promotion import Board, expected_improvement, middle_and_spre
 from search.driver.retry import requeue
 from search.driver.rung_view import seen_by_sampler
 from search.errors import ObjectiveError
-from search.records.attributes import FINGERPRINT_KEY, RETRY_KEY
+from search.records.attributes import FINGERPRINT_KEY, MEMORY_CONSTRAINT, RETRY_KEY
 from search.records.durations import duration_of
 from search.records.rungs import RUNGS_KEY, Rung, is_paused, rungs_of
 from search.storage.open import close, create_study, open_study
@@ -291,6 +291,21 @@ def test_a_sampler_sees_values_that_can_be_compared():
     assert all("epochs" not in trial.params for trial in seen)
     assert trials[3].params == {"x": 0.1, "epochs": 5}, "what is in the storage is left as it is"
     assert [trial.value for trial in seen_by_sampler(trials, FIDELITY, enough=3)[:3]] == [0.5, 0.6, 0.4]
+
+
+@pytest.mark.parametrize("constrained", [True, False])
+def test_a_sampler_sees_the_same_constraints_of_all_results(constrained):
+    """GPSampler refuses others; what is paused has none in the storage, nor has what a launch before has ended."""
+    kept, broken = climber(0.5, 0.6, state=TrialState.COMPLETE), climber(0.5, 0.6, state=TrialState.COMPLETE)
+    if constrained:
+        kept.set_constraint(MEMORY_CONSTRAINT, -1.0)
+        broken.set_constraint(MEMORY_CONSTRAINT, 1.0)
+    paused, ended, lower = climber(0.6, 0.7), climber(0.4, 0.5, state=TrialState.COMPLETE), climber(0.5)
+    seen = seen_by_sampler([kept, broken, paused, ended, lower], FIDELITY, enough=2)
+    assert [trial.state.name for trial in seen] == ["COMPLETE"] * 4 + ["PRUNED"]
+    values = [-1.0, 1.0, -1.0, -1.0] if constrained else []
+    assert [trial.constraints for trial in seen[:4]] == ([{MEMORY_CONSTRAINT: value} for value in values] or [{}] * 4)
+    assert paused.constraints == ended.constraints == {}, "what is in the storage is left as it is"
 
 
 def test_a_study_that_is_over_ends_its_paused_trials():
