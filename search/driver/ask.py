@@ -47,12 +47,15 @@ class TrialSource:
     def __init__(self, study: optuna.Study, spec: StudySpec) -> None:
         self._study = study
         self._spec = spec
-        queue: list[Mapping[str, Any]] = [dict(entry) for entry in (*spec.enqueue, *_portfolio(study, spec))]
-        self._first_drawn = len(queue)  # the index of the first trial that is not from the queue, where that is no grid
+        queue = _distinct((*spec.enqueue, *_portfolio(study, spec)))
+        tried = [(trial, entry) for trial in study.get_trials(deepcopy=False) if (entry := queued_of(trial)) is not None]
+        entries = [entry for _, entry in tried]
+        begun = [entry for trial, entry in tried if retry_of(trial) is None and entry in queue]
+        # The index of the first trial that is not from the queue, where that is no grid. Equal entries used to be begun each.
+        self._first_drawn = len(queue) + len(begun) - len(_distinct(begun))
         if spec.sampler.name == "grid":
-            queue += samplers.grid(spec.space, spec.conditions, spec.seed)
-        tried = [queued_of(trial) for trial in study.get_trials(deepcopy=False)]
-        self._queue = deque(entry for entry in queue if entry not in tried)
+            queue += [point for point in samplers.grid(spec.space, spec.conditions, spec.seed) if point not in queue]
+        self._queue = deque(entry for entry in queue if entry not in entries)
         self._defaults: Mapping[str, Any] | None = None
         self._startup_trials = samplers.startup_trials(spec.sampler.name, spec.sampler.options)
         self._sampler_kept: BaseSampler | None = None
@@ -215,6 +218,11 @@ class TrialSource:
             entry = queued_of(trial)
             if entry is not None and entry in self._queue:
                 self._queue.remove(entry)
+
+
+def _distinct(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Returns each entry once, where it comes first."""
+    return [dict(entry) for index, entry in enumerate(entries) if entry not in entries[:index]]
 
 
 def _portfolio(study: optuna.Study, spec: StudySpec) -> list[Mapping[str, Any]]:

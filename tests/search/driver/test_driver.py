@@ -4,7 +4,7 @@ import json
 
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from search.driver.ask import TrialSource
 from search.driver.initial_design import initial_design
@@ -127,12 +127,35 @@ def test_a_config_enqueued_later_is_tried_too(drive):
     assert study.trials[2].params == {"x": 1.5}
 
 
-def test_a_grid_is_tried_whole_and_once(drive):
+@pytest.mark.parametrize("budgets", [[100], [1, 100], [3, 100]], ids=str)
+def test_a_grid_is_tried_whole_and_once(drive, budgets):
     space = {"x": '{ type = "float", low = -4.0, high = 4.0, step = 2.0 }'}
-    study = drive(trials=3, space=space, sampler={"name": '"grid"'}, enqueue="[[enqueue]]\nx = 0")
-    drive(study, trials=100, space=space, sampler={"name": '"grid"'}, enqueue="[[enqueue]]\nx = 0")
+    study = None
+    for trials in budgets:
+        study = drive(study, trials=trials, space=space, sampler={"name": '"grid"'}, enqueue="[[enqueue]]\nx = 0")
     assert study.user_attrs["reason"] == "grid"
     assert sorted(trial.params["x"] for trial in study.trials) == [-4, -2, 0, 2, 4]
+    assert study.trials[0].params["x"] == 0
+
+
+@pytest.mark.parametrize("budgets", [[8], [1, 8], [2, 8]], ids=str)
+def test_of_equal_entries_one_is_tried_and_the_initial_design_follows(drive, budgets):
+    study = None
+    for trials in budgets:
+        study = drive(study, trials=trials, enqueue="[[enqueue]]\nx = 3\n[[enqueue]]\nx = 3.0")
+    drawn = [trial.params for trial in study.trials]
+    assert drawn[:6] == [{"x": 3.0}, *list(initial_design(load("demo.toml").space, {}, 6, derive(0, Stream.DESIGN)))[:5]]
+    assert [trial.params["x"] for trial in study.trials].count(3.0) == 1
+
+
+def test_a_study_that_tried_equal_entries_each_goes_on_with_its_design(drive):
+    study, entry = optuna.create_study(), {"x": 3.0}
+    space = {"x": optuna.distributions.FloatDistribution(-10.0, 10.0)}
+    for _ in range(2):
+        study.add_trial(create_trial(params=entry, distributions=space, value=0.0, system_attrs={QUEUED_KEY: entry}))
+    drive(study, trials=4, enqueue="[[enqueue]]\nx = 3\n[[enqueue]]\nx = 3")
+    design = list(initial_design(load("demo.toml").space, {}, 6, derive(0, Stream.DESIGN)))
+    assert [trial.params for trial in study.trials[2:]] == design[:2]
 
 
 def test_a_study_begins_with_the_middle_of_its_space_and_points_all_over_it(drive):
