@@ -175,3 +175,17 @@ def test_a_run_counts_as_what_is_then_in_the_storage():
         usage.add(number, 1.0, counts=False, values=(0.5,), is_paused=True)
     usage.add(1, 2.0, counts=True, values=(0.6,))
     assert (usage.finished, usage.paused, usage.trial_seconds, usage.since_better) == (1, 2, 5.0, 2), "each config counts once"
+
+
+def test_what_another_driver_runs_counts_as_far_as_it_is_known():
+    study = optuna.create_study(direction="maximize")
+    usage, running = BudgetUsage.of(study), study.ask()
+    for step in range(2):
+        running.report(0.5, step)
+        usage.update(study.trials)
+        assert (usage.finished, usage.reports) == (0, step + 1)
+    running.report(0.5, 2)
+    study.tell(running, 0.5)
+    for _ in range(2):
+        usage.update(study.trials)
+        assert (usage.finished, usage.reports, usage.since_better) == (1, 3, 0)
