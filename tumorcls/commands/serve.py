@@ -28,5 +28,6 @@ def command(model_file: Path, host: str, port: int) -> None:
 
     app = make_app(Answering(load_model(model_file)), host)
     with serve(app, host, port) as server:
-        click.echo(f"{DISCLAIMER}\nOpen http://{host}:{server.server_port}/ in a browser; ^C stops it.")
+        place = f"[{host}]" if ":" in host else host
+        click.echo(f"{DISCLAIMER}\nOpen http://{place}:{server.server_port}/ in a browser; ^C stops it.")
         server.serve_forever()
