@@ -17,7 +17,8 @@ import numpy as np
 
 from tumorcls import DISCLAIMER, activity
 from tumorcls.cache.folder import cache_folder
-from tumorcls.config.train_config import TrainConfig, short
+from tumorcls.config.space_check import check_opened
+from tumorcls.config.train_config import TrainConfig
 from tumorcls.config.variables import lasting
 from tumorcls.errors import ConfigError, TumorclsError
 from tumorcls.model.backend import select_backend
@@ -31,9 +32,6 @@ if TYPE_CHECKING:  # they import OpenCV and Keras
 
 CONFIG_KEY, PROVENANCE_KEY = "search:config", "search:provenance"
 """User attributes that ``search export`` reads; see docs/study-files.md."""
-
-_OPENED = ("data", "slices", "split")
-"""Settings by which an objective opens its images, once for all trials."""
 
 PACKAGES = ("tumorcls", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy", "optuna")
 
@@ -89,7 +87,7 @@ class BrainTumourObjective:
         self._settings = settings
         self._turn = threading.Lock()
         config = TrainConfig.parse(settings, where="[objective]")
-        self._opened = {name: getattr(config, name) for name in _OPENED}
+        self._opened_with = config
         activity.tell("loading the backend")
         select_backend()
         from tumorcls.training.trainer import Trainer  # imports Keras
@@ -175,7 +173,7 @@ class BrainTumourObjective:
         """
         params = dict(trial.params) or suggest(trial)
         config = TrainConfig.parse({**self._settings, **params}, where=f"trial {trial.number}")
-        self._check_opened(trial, config)
+        check_opened(config, self._opened_with, f"trial {trial.number}")
         check_directions(trial, config)
         if self._pauses:  # the schedule may be sampled
             _check_can_go_on(config, f"trial {trial.number}")
@@ -188,14 +186,6 @@ class BrainTumourObjective:
         self._leave_files(trial, fitted[-1])
         values = tuple(means[name] for name in config.score)
         return values if len(values) > 1 else values[0]
-
-    def _check_opened(self, trial: Trial, config: TrainConfig) -> None:
-        for name, opened in self._opened.items():
-            if (got := getattr(config, name)) != opened:
-                raise ConfigError(
-                    f"trial {trial.number}: {name}: must be that of the objective, {short(opened)}, for all trials; "
-                    f"got {short(got)}. Make an objective for each."
-                )
 
     def _runs(self, config: TrainConfig, seed: int) -> list[_Run]:
         if self._folds > 1:

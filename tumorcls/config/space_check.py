@@ -10,9 +10,13 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tumorcls.config.train_config import TrainConfig, describe_problem, rule_of, short
+from tumorcls.errors import ConfigError
 
 SHARED = ("data", "slices", "split", "score")
 """Settings that all trials of a study share: what they are trained and measured on, and how."""
+
+_OPENED = ("data", "slices", "split")
+"""Those by which an objective opens its images, once for all trials."""
 
 Table = Mapping[str, Any]
 _STAND_IN = {"data": ("phantoms:64",)}
@@ -53,6 +57,18 @@ def check_space(space: Mapping[str, Table], enqueue: Sequence[Table], settings: 
         if entry.keys() <= sound.keys():
             lines += [f"enqueue[{index}]: {rule_of(problem)}. Change it." for problem in _problems({**base, **entry})]
     return lines
+
+
+def check_opened(config: TrainConfig, opened: TrainConfig, where: str) -> None:
+    """Refuses a trial that would be measured on other images than those that its objective opened.
+
+    Raises:
+        ConfigError: Names the setting.
+    """
+    for name in _OPENED:
+        if (got := getattr(config, name)) != (wanted := getattr(opened, name)):
+            rule = f"must be that of the objective, {short(wanted)}, for all trials"
+            raise ConfigError(f"{where}: {name}: {rule}; got {short(got)}. Make an objective for each.")
 
 
 def _name_problem(name: str) -> list[str]:
