@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.records.attributes import is_result, is_warm, retry_of
 from search.records.durations import began_at, duration_of, ended_at
-from search.records.rungs import is_paused, paused_seconds, reports_made, rungs_of
+from search.records.rungs import count_rungs, is_paused, paused_seconds, reports_made, rungs_of
 from search.study_file.policy import Policy
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -45,6 +45,7 @@ class BudgetUsage:
     _front: list[tuple[float, ...]] = field(default_factory=list)
     _reports: dict[int, int] = field(default_factory=dict)  # by trial, as the next
     _seconds: dict[int, float] = field(default_factory=dict)
+    _used: dict[int, tuple[TrialState, int, int]] = field(default_factory=dict)  # its state, reports and rungs
     _paused: set[int] = field(default_factory=set)
     _ended: set[int] = field(default_factory=set)
     _firsts: dict[int, int] = field(default_factory=dict)  # the first try of each retry
@@ -64,7 +65,7 @@ class BudgetUsage:
 
     def update(self, trials: Sequence[FrozenTrial]) -> None:
         """Takes note of what trials have used, as they are in the storage."""
-        for trial in sorted((trial for trial in trials if trial.number not in self._ended), key=_valued_at):
+        for trial in sorted(self._changed(trials), key=_valued_at):
             values = [tuple(trial.values)] if is_result(trial) else []
             if (first := retry_of(trial)) is not None:
                 self._firsts[trial.number] = first
@@ -82,6 +83,16 @@ class BudgetUsage:
                 self._ended.add(trial.number)
                 self.finished += counts
             self._judge(trial.number, [*climbed, *values], counts=counts or bool(climbed))
+
+    def _changed(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Returns those of the trials that may have used something since they were last looked at: of hundreds, one or two."""
+        changed = []
+        for trial in trials:
+            used = (trial.state, len(trial.intermediate_values), count_rungs(trial))
+            if trial.number not in self._ended and self._used.get(trial.number) != used:
+                self._used[trial.number] = used
+                changed.append(trial)
+        return changed
 
     def report(self, number: int) -> None:
         """Adds a report that a trial has just made."""
