@@ -4,6 +4,7 @@ The maximum of noisy values holds luck, the more of it the more trials there are
 over the configs tells what similar ones share from what a trial has alone, its seed's luck: its posterior mean at a trial is a
 value that is shrunken towards those of its neighbours. Chosen on other data than what it was measured on:
 benchmarks/winner.py. Where the values hold no noise, the best estimate is the best value: benchmarks/winner_simulated.py.
+A trial that diverged says nothing of the others, and a process that has to reach its value is wrong everywhere: it is left out.
 """
 
 import warnings
@@ -70,7 +71,8 @@ class Winner:
 def likely_best(study: optuna.Study) -> Winner | None:
     """Returns the trial whose config is likely the best; None where that cannot be told, and the best value has to do.
 
-    That is with several directions, with fewer than `FEWEST_RESULTS` results, and where configs explain nothing of the values.
+    That is with several directions, with fewer than `FEWEST_RESULTS` results that have not diverged, and where configs explain
+    nothing of the values.
     """
     metrics = metrics_of(study)
     trials = rank(study.get_trials(deepcopy=False), metrics)
@@ -78,12 +80,30 @@ def likely_best(study: optuna.Study) -> Winner | None:
         return None
     [metric] = metrics
     losses = np.array([metric.loss_of(trial) for trial in trials])
+    sound = _count_sound(losses)
+    if sound < FEWEST_RESULTS:
+        return None
+    trials, losses = trials[:sound], losses[:sound]
     estimates = _estimate(_features(trials), losses)
     if estimates is None:
         return None
     chosen = int(estimates.argmin())  # the first of equal ones, as one config run twice has, is of the better value
     estimated = [metric.sign * float(estimates[at]) for at in (chosen, 0)]
     return Winner(trials[chosen], estimated[0], trials[0], estimated[1], metric)
+
+
+def _count_sound(losses: NDArray[np.float64]) -> int:
+    """Returns how many trials have not diverged, of all, of which the best come first: half of them at least.
+
+    Who lies more than three interquartile ranges beyond the worse quartile has diverged, as in the report's charts. Where more
+    than a quarter has, that quartile is one of them, and the better half tells: seven times its range from the median on. Of a
+    symmetric distribution the first limit is seven times half the interquartile range from the median.
+    """
+    shares = losses / max(np.abs(losses).max(), np.finfo(float).tiny)  # three times the largest numbers are none
+    best, low, middle, high = np.quantile(shares, [0, 0.25, 0.5, 0.75])
+    fences = ((high, 3 * (high - low)), (middle, 7 * (middle - best)))
+    limits = [start + reach for start, reach in fences if reach > 0]
+    return int(np.searchsorted(shares, min(limits), side="right")) if limits else len(losses)
 
 
 def _estimate(features: NDArray[np.float64], losses: NDArray[np.float64]) -> NDArray[np.float64] | None:

@@ -1,5 +1,7 @@
 """The likely best trial, which is not the luckiest."""
 
+import sys
+
 import numpy as np
 import optuna
 import pytest
@@ -66,6 +68,37 @@ def test_values_of_any_size_are_compared(scale):
         scaled.add_trial(create_trial(value=trial.value * scale, params=trial.params, distributions=trial.distributions))
     winner, same = likely_best(study), likely_best(scaled)
     assert (same.trial.number, same.estimate) == (winner.trial.number, pytest.approx(winner.estimate * scale))
+
+
+def with_divergence(seed, worst, beyond, sign=1):
+    """A study without noise whose trials above this rate have the worst value, and the same one without them."""
+    whole, sound = (optuna.create_study(direction="minimize" if sign > 0 else "maximize") for _ in range(2))
+    for trial in simulate(seed, trials=60, noise=0.0).trials:
+        diverged = trial.params["rate"] > beyond
+        for study in (whole, sound) if not diverged else (whole,):
+            value = sign * (worst if diverged else 1 - trial.value)
+            study.add_trial(create_trial(value=value, params=trial.params, distributions=trial.distributions))
+    return whole, sound
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("worst", [10.0, 1e6, sys.float_info.max])
+@pytest.mark.parametrize("beyond", [0.3, 0.05])  # of an eighth of the trials, and of a third
+def test_trials_that_diverged_do_not_change_the_choice(worst, beyond, sign):
+    for seed in range(3):
+        whole, sound = with_divergence(seed, worst, beyond, sign)
+        assert len(sound.trials) < len(whole.trials)
+        winner, alone = likely_best(whole), likely_best(sound)
+        assert winner.trial.params == winner.luckiest.params == alone.trial.params
+        assert winner.estimate == pytest.approx(alone.estimate)
+
+
+def test_with_too_few_trials_that_have_not_diverged_it_cannot_be_told():
+    for sound, told in ((FEWEST_RESULTS - 1, False), (FEWEST_RESULTS, True)):
+        study = simulate(0, trials=sound)
+        for rate in (0.7, 0.8, 0.9):
+            add(study, -1e6, rate=rate, units=32, kind="a")
+        assert (likely_best(study) is not None) is told
 
 
 def test_of_one_config_the_better_run_stands_for_all():
