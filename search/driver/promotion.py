@@ -11,18 +11,19 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from statistics import NormalDist, median
 
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.records.attributes import is_infeasible, is_warm
+from search.records.attributes import is_infeasible, is_result, is_warm
 from search.records.rungs import Rung, is_paused, rungs_of
 from search.study_file.fidelity import REDUCTION, Fidelity
 
 _RECENT = 30  # new configs, from whose first values that of the next one is guessed
 _SHORTEST_S = 1e-3  # a leg, where time counts
+_LARGEST = 1e100  # a score that need not be made smaller: far larger ones have no difference and no mean that is a number
 
 
 def next_promotion(
@@ -46,7 +47,7 @@ class Board:
 
     Attributes:
         fidelity: Of the study.
-        scores: By rung, the score of each trial that has reached it, by number.
+        scores: By rung, the score of each trial that has reached it, by number; parts of the largest where that is huge.
         paused: The trials that wait for their promotion, by number.
         complete: The best score of the complete trials, however they got there; -inf without any.
         may_begin: Whether a new config is possible.
@@ -86,8 +87,13 @@ class Board:
                     scores_there[trial.number] = sign * rungs[reached].value
             if rungs and by_time:
                 paces[trial.number] = pace(rungs)
-            if trial.state is TrialState.COMPLETE:
+            if is_result(trial):
                 complete = max(complete, sign * trial.values[0])
+        known = (complete, *chain(*map(dict.values, scores)))
+        largest = max(map(abs, filter(math.isfinite, known)), default=0.0)
+        if largest > _LARGEST:
+            scores = [{number: score / largest for number, score in scores_there.items()} for scores_there in scores]
+            complete /= largest
         paused = {trial.number: trial for trial in trials if is_paused(trial)}
         running = tuple(trial for trial in trials if trial.state is TrialState.RUNNING)
         return cls(fidelity, tuple(scores), paused, complete, may_begin, running, paces)
@@ -172,8 +178,8 @@ def middle_and_spread(values: Sequence[float]) -> tuple[float, float]:
     middle = median(values)
     if len(values) == 1:
         return middle, abs(middle)
-    above = math.fsum((value - middle) ** 2 for value in values if value > middle)
-    return middle, math.sqrt(2 * above / (len(values) - 1))
+    above = math.hypot(*(value - middle for value in values if value > middle))  # the squares of tiny numbers are none
+    return middle, above * math.sqrt(2 / (len(values) - 1))
 
 
 def expected_improvement(mean: float, spread: float, best: float) -> float:

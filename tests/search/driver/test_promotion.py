@@ -1,6 +1,7 @@
 """Pausing and promoting: who goes on, what is recorded of it, and how a study with a fidelity ends."""
 
 import math
+import sys
 from statistics import mean, stdev
 
 import optuna
@@ -269,6 +270,37 @@ def test_what_one_trial_gained_is_expected_of_the_next_and_where_it_gained_nothi
 def test_trials_that_failed_or_are_infeasible_count_for_nothing():
     failed = climber(0.9, 0.9, state=TrialState.FAIL)
     assert promoted(failed, climber(0.5), climber(0.4)) == 1
+
+
+WORST = -sys.float_info.max
+
+
+@pytest.mark.parametrize(
+    "trials",
+    [
+        [climber(0.5), climber(0.6, 0.7), climber(0.4, 0.5, 0.6), climber(0.1), climber(0.2)],
+        [climber(-9.0, -1.0), climber(-8.0), climber(-7.0, -2.0), climber(-7.5, -7.0, -5.0), climber(-8.5)],
+    ],
+)
+def test_values_of_any_size_are_promoted_alike(trials):
+    for may_begin in (True, False):
+        chosen = promoted(*trials, may_begin=may_begin)
+        for scale in (1e-300, 1e150, 1e305):
+            scaled = [climber(*(scale * rung.value for rung in rungs_of(trial).values())) for trial in trials]
+            assert promoted(*scaled, may_begin=may_begin) == chosen
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_study_in_which_trials_diverge_goes_on(sign):
+    best = climber(*(sign * value for value in (0.1, 0.2, 0.2, 0.2, 0.2)), state=TrialState.COMPLETE)
+    diverged = [climber(WORST), climber(WORST), climber(0.1 * sign, WORST), climber(WORST, -WORST), climber(WORST, WORST, 0.1)]
+    promoted(*diverged, pioneer=best)
+    assert promoted(*diverged[:3], climber(0.1 * sign), pioneer=best, may_begin=False) == 3
+    assert promoted(*[climber(WORST) for _ in range(4)], pioneer=None) == 0
+
+
+def test_an_infinite_value_of_another_program_is_not_one_to_beat():
+    assert board(climber(0.5), create_trial(value=math.inf), create_trial(value=0.6))._best == 0.6
 
 
 def test_expected_improvement():
