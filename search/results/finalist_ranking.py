@@ -11,7 +11,7 @@ from rich.text import Text
 
 from search.records.attributes import finalist_of, is_result, references_of, seed_of
 from search.results.ranking import Metric, find_baseline, metrics_of, rank
-from search.results.statistics import Interval, mean_interval
+from search.results.statistics import Interval, mean_interval, paired_interval
 from search.text import format_params, plain, print_line
 
 
@@ -35,8 +35,8 @@ class Finalist:
 
     def less(self, other: "Finalist") -> Interval | None:
         """Returns the mean difference to another over the seeds that both have; None where there is none."""
-        pairs = [value - other.values[seed] for seed, value in self.values.items() if seed in other.values]
-        return mean_interval(pairs) if pairs else None
+        seeds = [seed for seed in self.values if seed in other.values]
+        return paired_interval(*([side.values[seed] for seed in seeds] for side in (self, other))) if seeds else None
 
 
 @dataclass(frozen=True)

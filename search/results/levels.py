@@ -22,6 +22,7 @@ from search.results.ranking import Metric, metrics_of
 from search.text import plain, show_value, show_values, suggest
 
 _MOST_LEVELS = 8
+_SHRINK = 1024.0  # the largest numbers have no sum, and no length in characters
 _BAR = 24  # characters: with a long name the table still fits a terminal of 80
 
 
@@ -100,7 +101,7 @@ def print_levels(study: optuna.Study, parameter: str, console: Console | None = 
         raise StudyError(f"--by: must be a parameter of the study's trials; got {plain(parameter)!r}. {remedy}")
     metric = metrics_of(study)[0]
     found = levels(trials, parameter, metric)
-    medians = [median(level.values) for level in found if level.values]
+    medians = [_median(level.values) for level in found if level.values]
     low, high = min([0.0, *medians]), max([0.0, *medians])
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column(Text(plain(parameter)), no_wrap=True)
@@ -109,8 +110,13 @@ def print_levels(study: optuna.Study, parameter: str, console: Console | None = 
         table.add_column(column, justify="right", no_wrap=True)
     for level in found:
         best = min(level.values, key=lambda value: metric.sign * value, default=None)
-        middle = median(level.values) if level.values else None
-        bar = Bar(high - low or 1.0, 0.0, 0.0 if middle is None else middle - low, width=_BAR, color="green")
+        middle = _median(level.values) if level.values else None
+        size, end = high / _SHRINK - low / _SHRINK, 0.0 if middle is None else middle / _SHRINK - low / _SHRINK
+        bar = Bar(size or 1.0, 0.0, end, width=_BAR, color="green")
         shown = ("" if value is None else f"{value:.4g}" for value in (middle, best))
         table.add_row(Text(level.name), bar, *shown, str(len(level.values)), str(level.pruned))
     console.print(table)
+
+
+def _median(values: Sequence[float]) -> float:
+    return median(value / _SHRINK for value in values) * _SHRINK

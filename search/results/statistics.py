@@ -12,7 +12,7 @@ LEVEL = 0.95
 class Interval:
     """A mean, and how far to either side the interval reaches that holds the true one in 95 of 100 cases.
 
-    `half` is None where there were too few values to tell.
+    `half` is None where there were too few values to tell, and where it is no number.
     """
 
     mean: float
@@ -27,11 +27,23 @@ class Interval:
         return f"+{self}" if self.mean > 0 else str(self)
 
 
+def mean_of(values: Sequence[float]) -> float:
+    """Returns the mean of at least one value, also of such whose sum is no number."""
+    exponent = _exponent_of(values)
+    return _enlarge(fmean(_shrink(values, exponent)), exponent)
+
+
 def mean_interval(values: Sequence[float]) -> Interval:
     """Returns the mean of at least one value with Student's t interval."""
-    if len(values) < 2:
-        return Interval(fmean(values), None)
-    return Interval(fmean(values), _t(len(values) - 1) * math.sqrt(variance(values) / len(values)))
+    exponent = _exponent_of(values)
+    return _student(_shrink(values, exponent), exponent)
+
+
+def paired_interval(values: Sequence[float], reference: Sequence[float]) -> Interval:
+    """Returns the mean of each value less its reference, of at least one pair, with Student's t interval."""
+    exponent = _exponent_of([*values, *reference])
+    pairs = zip(_shrink(values, exponent), _shrink(reference, exponent), strict=True)
+    return _student([value - other for value, other in pairs], exponent)
 
 
 def difference_interval(values: Sequence[float], reference: Sequence[float]) -> Interval:
@@ -39,15 +51,45 @@ def difference_interval(values: Sequence[float], reference: Sequence[float]) -> 
 
     Welch 1947: the variances may differ; the degrees of freedom are Satterthwaite's.
     """
-    mean = fmean(values) - fmean(reference)
+    exponent = _exponent_of([*values, *reference])
+    sides = [_shrink(values, exponent), _shrink(reference, exponent)]
+    mean = _enlarge(fmean(sides[0]) - fmean(sides[1]), exponent)
     if len(values) < 2 or len(reference) < 2:
         return Interval(mean, None)
-    parts = [variance(side) / len(side) for side in (values, reference)]
+    parts = [variance(side) / len(side) for side in sides]
     total = sum(parts)
     if total == 0:
         return Interval(mean, 0.0)
-    freedom = total**2 / sum(part**2 / (len(side) - 1) for part, side in zip(parts, (values, reference), strict=True))
-    return Interval(mean, _t(freedom) * math.sqrt(total))
+    freedom = 1 / sum((part / total) ** 2 / (len(side) - 1) for part, side in zip(parts, sides, strict=True))
+    return Interval(mean, _half(_t(freedom) * math.sqrt(total), exponent))
+
+
+def _student(shrunk: Sequence[float], exponent: int) -> Interval:
+    mean = _enlarge(fmean(shrunk), exponent)
+    if len(shrunk) < 2:
+        return Interval(mean, None)
+    return Interval(mean, _half(_t(len(shrunk) - 1) * math.sqrt(variance(shrunk) / len(shrunk)), exponent))
+
+
+def _half(shrunk: float, exponent: int) -> float | None:
+    half = _enlarge(shrunk, exponent)
+    return half if math.isfinite(half) else None
+
+
+def _exponent_of(values: Sequence[float]) -> int:
+    """Returns the power of 2 by which values are divided so that they lie within (-1, 1): squares of the largest are none."""
+    return math.frexp(max(map(abs, values)))[1]
+
+
+def _shrink(values: Sequence[float], exponent: int) -> list[float]:
+    return [math.ldexp(value, -exponent) for value in values]
+
+
+def _enlarge(shrunk: float, exponent: int) -> float:
+    try:
+        return math.ldexp(shrunk, exponent)
+    except OverflowError:
+        return math.copysign(math.inf, shrunk)
 
 
 def _t(freedom: float) -> float:

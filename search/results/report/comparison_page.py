@@ -1,7 +1,6 @@
 """Shows a comparison: the table, in a terminal and on a page (``comparison.html``), and the curves."""
 
 from collections.abc import Sequence
-from statistics import fmean
 
 import plotly.graph_objects as go
 from rich.console import Console
@@ -11,6 +10,7 @@ from rich.text import Text
 from search.results.report.comparison import Comparison, Run, Side, value_at
 from search.results.report.figures import BLUE, GREEN, GREY, ORANGE, PINK, SKY, VERMILLION, style
 from search.results.report.html import inert, page, time_unit
+from search.results.statistics import mean_of
 from search.text import clock, plain, print_line
 
 _COLOURS = (BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY, GREY)
@@ -86,7 +86,7 @@ def _chart(comparison: Comparison, curves: Sequence[Sequence[_Curve]]) -> go.Fig
             figure.add_scatter(x=x, y=[min(column) for column in columns], **steps)
             figure.add_scatter(x=x, y=[max(column) for column in columns], fill="tonexty", fillcolor=f"{colour}2e", **steps)
         line = {"color": colour, "width": 2.5, "shape": "hv"}
-        means = [fmean(column) for column in columns]
+        means = [mean_of(column) for column in columns]
         figure.add_scatter(x=x, y=means, mode="lines", name=inert(side.label), legendgroup=side.label, line=line)
     figure.update_yaxes(title=f"best {inert(comparison.metric.name)} so far")
     figure.update_xaxes(rangemode="tozero")

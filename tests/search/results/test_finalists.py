@@ -2,6 +2,7 @@
 
 import io
 import sqlite3
+import sys
 import tomllib
 from contextlib import closing
 from pathlib import Path
@@ -124,6 +125,16 @@ def test_selection_bias_in_the_other_direction(make, run):
     ranking = rank_finalists(make(1.0, 2.0, direction="minimize"), run({0: (1.5, 1.7), 1: (1.4, 1.6)}))
     assert ranking.winner.number == 1
     assert ranking.selection_bias() == pytest.approx(0.6)
+
+
+def test_finalists_that_diverge_with_some_seeds_are_ranked(make, run):
+    worst = sys.float_info.max
+    linked = run({0: (0.2, worst, 0.3), 1: (0.4, 0.5, 0.3), 2: (worst, worst, worst), 3: (-worst, 0.1, worst)})
+    ranking = rank_finalists(make(0.1, 0.2, 0.3, 0.4, direction="minimize", baseline=2), linked)
+    assert (ranking.winner.number, ranking.winner.score.half) == (3, None)
+    print_ranking(ranking, Console(file=(out := io.StringIO()), width=90))
+    assert "Winner: trial 3, value 0.03333 over 3 seeds." in out.getvalue()
+    assert ranking.level() == [1, 0, 2]
 
 
 def test_configs_that_cannot_be_told_apart_are_named(make, run):

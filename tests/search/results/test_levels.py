@@ -1,4 +1,5 @@
 import io
+import sys
 
 import optuna
 import pytest
@@ -105,6 +106,14 @@ def test_a_level_without_a_result_has_no_bar_and_values_below_zero_have_one():
     empty, below, above = printed(make([(0.0, None), (0.5, -1.0), (1.0, 1.0)], FloatDistribution(0, 1)))[1:]
     assert empty.split() == ["0", "0", "1"]
     assert (below.count("█"), above.count("█")) == (0, 24)
+
+
+def test_the_largest_values_have_a_median_and_a_bar():
+    worst = sys.float_info.max
+    study = make([(0.0, worst), (0.0, worst), (0.5, -worst), (1.0, 0.25), (1.0, 0.75)], FloatDistribution(0, 1))
+    largest, lowest, middle = printed(study)[1:]
+    assert [line.count("█") for line in (largest, lowest, middle)] == [24, 0, 12]
+    assert middle.split()[-4:] == ["0.5", "0.75", "2", "0"]
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

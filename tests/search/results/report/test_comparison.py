@@ -106,6 +106,14 @@ def test_the_table_and_the_page_say_the_same(sides):
         assert cell in html
 
 
+def test_values_whose_sum_is_no_number_are_compared(make):
+    studies = {name: make(name, values) for name, values in {"a0": (1.6e308,), "a1": (1.7e308, 1e200), "b": (3e200,)}.items()}
+    found = compare([("a", [studies["a0"], studies["a1"]]), ("b", [studies["b"]])])
+    print_table(found, Console(file=(out := io.StringIO()), width=80))
+    assert "1.65e+308" in out.getvalue()
+    assert "-1.65e+308" in render(found)
+
+
 @pytest.mark.parametrize(
     ("directions", "values", "message"),
     [
