@@ -14,8 +14,7 @@ from search.commands.shared import ANY_STUDY, STORAGE, open_any, print_written, 
 @click.option(
     "--best",
     type=click.Choice(["estimate", "value"]),
-    default="estimate",
-    show_default=True,
+    show_default="the winner of the finalists, else estimate",
     help="What the best trial has: the best estimate from its value and those of similar configs, or the best value, "
     "which holds luck.",
 )
@@ -28,11 +27,17 @@ from search.commands.shared import ANY_STUDY, STORAGE, open_any, print_written, 
 )
 @STORAGE
 def command(
-    study: str, output: Path | None, trial: int | None, best: str, by: str | None, ensemble: int | None, storage: str | None
+    study: str,
+    output: Path | None,
+    trial: int | None,
+    best: str | None,
+    by: str | None,
+    ensemble: int | None,
+    storage: str | None,
 ) -> None:
     """Write the best trial as a TOML config with its provenance.
 
-    The winner of the finalists, where there is one, and else the trial that is likely the best.
+    The winner of the finalists, where there is one, and else the trial that is likely the best. --best chooses without them.
     """
     from search.files import write
     from search.results.export import export_trial
@@ -40,9 +45,10 @@ def command(
     from search.results.likely_best import likely_best
 
     with open_any(study, storage) as opened:
-        ranking = load_ranking(opened.study) if trial is None and by is None else None
+        chosen = trial is not None or by is not None
+        ranking = None if chosen or best is not None else load_ranking(opened.study)
         won = ranking is not None and ranking.winner is not None
-        likely = likely_best(opened.study) if best == "estimate" and trial is None and by is None and not won else None
+        likely = None if chosen or best == "value" or won else likely_best(opened.study)
         document = export_trial(opened.study, opened.spec, opened.url, trial, by, ranking, likely, ensemble or 1)
     if likely is not None and likely.differs:
         say(likely.describe())

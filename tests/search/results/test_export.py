@@ -9,7 +9,7 @@ import pytest
 
 from search.errors import StorageError, StudyError
 from search.files import write as write_document
-from search.records.attributes import CONFIG_KEY, PROVENANCE_KEY, SEED_KEY
+from search.records.attributes import CONFIG_KEY, FINALIST_KEY, PROVENANCE_KEY, SEED_KEY
 from search.results.export import export_trial
 from search.study_file.load import load
 
@@ -156,6 +156,26 @@ def test_export_writes_the_likely_best_and_says_so(write, search, tmp_path):
     assert (lucky["provenance"]["trial"], "estimate" in lucky["provenance"], done.stderr) == (20, False, "")
     done = search("export", path, "-o", "one.toml", "--trial", "3")
     assert (tomllib.loads(Path("one.toml").read_text())["provenance"]["trial"], done.stderr) == (3, "")
+
+
+def test_export_writes_the_winner_of_the_finalists_unless_best_says_otherwise(write, search, tmp_path):
+    storage = f"sqlite:///{tmp_path}/demo.db"
+    lucky_study(storage)
+    linked = optuna.create_study(storage=storage, study_name="demo-finalists", direction="maximize")
+    for seed in range(2):
+        linked.add_trial(optuna.create_trial(value=0.9, user_attrs={FINALIST_KEY: 3, SEED_KEY: seed}))
+    path = write()
+    for options, number, key in (
+        ((), 3, "finalists"),
+        (("--best", "value"), 20, None),
+        (("--best", "estimate"), 14, "estimate"),
+    ):
+        done = search("export", path, *options)
+        provenance = tomllib.loads(done.stdout)["provenance"]
+        assert provenance["trial"] == number
+        assert {"finalists", "estimate"} & provenance.keys() == ({key} if key else set())
+        assert ("the winner of demo-finalists" in done.stderr) is (key == "finalists")
+    assert tomllib.loads(search("export", path, "--best", "value", "--trial", 3).stdout)["provenance"]["trial"] == 3
 
 
 def test_where_both_are_one_trial_nothing_is_said(write, search, tmp_path):
