@@ -117,7 +117,8 @@ class TrialSource:
         study.sampler = sampler
         seen = study
         if spec.fidelity is not None:
-            seen = seeing(study, seen_by_sampler(trials, spec.fidelity, self._startup_trials))
+            enough = samplers.enough_trials(spec.sampler.name, spec.sampler.options)
+            seen = seeing(study, seen_by_sampler(trials, spec.fidelity, enough))
         try:
             trial = optuna.Trial(seen, trial_id)
             drawn: dict[str, Any] = {}

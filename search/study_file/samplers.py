@@ -97,6 +97,9 @@ _KINDS: Mapping[str, _Kind] = MappingProxyType(
 _DESIGN, _COST, _KEEP = "initial_design", "cost", "keep"
 """The options that are not a class's own; each is true or false."""
 
+_FEWEST = 6
+"""So many trials tell something; of one all that can be learned is to stay with it."""
+
 FINITE = ("grid", "none")
 """Samplers that come to an end, and so need whole configs in the queue."""
 
@@ -205,6 +208,21 @@ def startup_trials(name: str, options: Mapping[str, Any]) -> int:
         return 0
     default = inspect.signature(kind.factory).parameters["n_startup_trials"].default
     return int(_arguments(kind, options).get("n_startup_trials", default))
+
+
+def enough_trials(name: str, options: Mapping[str, Any]) -> int:
+    """Returns from how many trials on this sampler may learn: as many as its initial design has, where it has one.
+
+    Else as many as it draws at random itself or as a generation has, 6 at least. Imports a class of the user's own.
+    """
+    if startup := startup_trials(name, options):
+        return startup
+    kind = _kind(name)
+    parameters, given = inspect.signature(kind.factory).parameters, _arguments(kind, options)
+    wanted = [
+        given.get(key, parameters[key].default if key in parameters else 0) for key in ("n_startup_trials", "population_size")
+    ]
+    return max([_FEWEST, *(number for number in wanted if isinstance(number, int))])
 
 
 def fixed(params: Mapping[str, Any]) -> BaseSampler:

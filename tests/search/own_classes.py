@@ -50,6 +50,13 @@ class Neighbour(RandomSampler):
         return drawn if best is None else (9 * best.params[name] + drawn) / 10
 
 
+class Results(Edges):
+    """Draws how many results it sees."""
+
+    def sample_independent(self, study, trial, name, distribution):
+        return float(len(study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))))
+
+
 class Raising(Edges):
     def sample_independent(self, study, trial, name, distribution):
         raise RuntimeError("no idea\nwhat to draw")

@@ -8,6 +8,7 @@ import optuna
 import pytest
 
 from search.driver.ask import TrialSource
+from search.records.rungs import RUNGS_KEY
 from search.storage.open import open_study
 from search.study_file.load import load
 
@@ -53,6 +54,24 @@ def test_one_that_remembers_is_kept_for_the_launch(search, write):
     path = write(study={"name": '"anew"'}, sampler={"target": '"mine:Counting"', "keep": "false"})
     search("launch", path, "--trials", 2, "--quiet")
     assert drawn("anew") == [0.0, 0.0]
+
+
+def test_with_a_fidelity_it_learns_from_more_than_the_one_trial_that_is_ahead(write):
+    epochs = '{ type = "int", low = 1, high = 4, fidelity = true }'
+    path = write(study={"objective": '"objectives:Climbing"'}, space={"epochs": epochs}, sampler={"target": '"mine:Results"'})
+    study = optuna.create_study(direction="maximize")
+    source = TrialSource(study, load(path))
+
+    def add(count, *rungs):
+        for _ in range(count):
+            attrs = {RUNGS_KEY: {str(rung): [float(rung), 1.0] for rung in rungs}}
+            study.add_trial(optuna.create_trial(value=float(rungs[-1]), system_attrs=attrs))
+
+    add(1, 1, 2, 4)
+    add(4, 1)
+    assert source.ask({}).params["x"] == 5.0, "all at the lowest rung"
+    add(5, 1, 2)
+    assert source.ask({}).params["x"] == 6.0, "who has been at the second"
 
 
 @pytest.mark.slow

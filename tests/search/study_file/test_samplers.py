@@ -76,6 +76,27 @@ def test_without_an_initial_design_tpe_begins_as_optuna_has_it():
     assert drawn == draw("tpe", 0, 20, {"n_startup_trials": 10}) != draw("tpe", 0, 20)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "enough"),
+    [
+        ("tpe", {}, 6),
+        ("tpe", {"n_startup_trials": 4}, 4),
+        ("tpe", {"n_startup_trials": 0}, 6),
+        ("tpe", {"initial_design": False}, 10),
+        ("tpe", {"initial_design": False, "n_startup_trials": 20}, 20),
+        ("gp", {}, 10),
+        ("random", {}, 6),
+        ("cmaes", {}, 6),
+        ("nsgaii", {}, 50),
+        ("nsgaiii", {"population_size": 8}, 8),
+        ("optuna.samplers:CmaEsSampler", {"n_startup_trials": 12}, 12),
+        ("optuna.samplers:BruteForceSampler", {}, 6),
+    ],
+)
+def test_how_many_trials_are_enough_to_learn_from(name, options, enough):
+    assert samplers.enough_trials(name, options) == enough
+
+
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(PydanticCustomError) as caught:
