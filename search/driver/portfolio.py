@@ -54,7 +54,7 @@ def add_portfolio(study: optuna.Study, spec: StudySpec, sources: Sequence[optuna
     if before is not None:
         return []
     tables = [Table.of(source, spec) for source in sources]
-    configs = choose(spec.space, tables)
+    configs = choose(spec.drawn, tables)
     study.set_user_attr(PORTFOLIO_KEY, {"studies": list(names), "configs": configs})
     shown = f"{', '.join(map(plain, names[:-1]))} and {plain(names[-1])}"
     lines = [f"Portfolio: {_count(len(configs), 'config')} that did best across {shown}, tried first."]
@@ -69,7 +69,7 @@ class Table:
     """What is known of one study.
 
     Attributes:
-        configs: Its results that fit the new space, the best first.
+        configs: Its results that fit the new space, the best first; without a fidelity, which is the driver's choice.
         ranks: The rank of each, from 0, the best, to 1; shape (configs,).
     """
 
@@ -82,11 +82,11 @@ class Table:
         sign = -1 if source.direction is StudyDirection.MAXIMIZE else 1
         results = sorted(filter(is_result, source.get_trials(deepcopy=False)), key=lambda trial: sign * trial.values[0])
         pairs = [
-            (params, place / max(len(results) - 1, 1))
+            (drawn, place / max(len(results) - 1, 1))
             for place, trial in enumerate(results)
-            if (params := fit_params(trial, source, spec, whole=False)[0])
+            if (drawn := _drawn(fit_params(trial, source, spec, whole=False)[0], spec))
         ]
-        return cls([params for params, _ in pairs], np.array([rank for _, rank in pairs]))
+        return cls([drawn for drawn, _ in pairs], np.array([rank for _, rank in pairs]))
 
     def rank_of(self, config: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> float:
         """Returns the rank that a config has here, as the trials nearest to it say; 1 where there is none."""
@@ -130,6 +130,10 @@ def _apart(one: Mapping[str, Any], other: Mapping[str, Any], name: str, distribu
         return float(one[name] != other[name])
     places = fraction_of(distribution, np.array([one[name], other[name]]))
     return float(abs(places[0] - places[1]))
+
+
+def _drawn(params: Mapping[str, Any], spec: StudySpec) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if name in spec.drawn}
 
 
 def _candidates(tables: Sequence[Table]) -> Iterator[Mapping[str, Any]]:

@@ -83,6 +83,17 @@ def test_configs_that_are_nearly_the_same_are_tried_once(write, old):
     assert all(pair >= 0.1 for pair in pairs)
 
 
+def test_configs_that_only_differ_in_what_they_were_trained_for_are_tried_once(write, old):
+    sources = [old("one", 0.5, n=1, count=200), old("two", 0.5, n=9, count=200)]
+    assert len({config["n"] for config in portfolio_of(begin(load(write(space=SPACE)), sources)[0]).configs}) > 1
+    spec = load(write(space={**SPACE, "n": '{ type = "int", low = 1, high = 9, fidelity = true }'}))
+    study, lines = begin(spec, sources)
+    configs = portfolio_of(study).configs
+    assert all(config.keys() == {"x", "kind"} for config in configs)
+    assert all(distance(a, b, spec.drawn) >= 0.1 for at, a in enumerate(configs) for b in configs[:at])
+    assert lines[0].startswith(f"Portfolio: {len(configs)} config")
+
+
 def test_they_come_after_the_files_own_queue_and_before_the_design(write, old):
     spec = load(write(space=SPACE, enqueue='[[enqueue]]\nx = 0.75\nn = 1\nkind = "b"\n'))
     study, _ = begin(spec, [old("one", 0.1, 2), old("two", 0.9, 8, "b")])
