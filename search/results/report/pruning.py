@@ -7,7 +7,9 @@ from statistics import median
 
 from optuna.trial import FrozenTrial, TrialState
 
+from search.records.attributes import MEMORY_CONSTRAINT, is_infeasible
 from search.records.durations import duration_of
+from search.records.rungs import rungs_of
 
 
 @dataclass(frozen=True)
@@ -15,11 +17,12 @@ class Pruning:
     """What pruning saved, estimated from the COMPLETE trials.
 
     Attributes:
-        trials: How many were pruned.
+        trials: How many were pruned; what needed more memory than there is was not.
         steps_run: Steps (as a rule epochs) that were reported, by trials of any state.
         steps_saved: Steps that the pruned trials would still have run.
         seconds_saved: `steps_saved` times the median time of a step.
-        planned_by: The parameter that says how many steps a trial has; None where the median of COMPLETE trials was taken.
+        planned_by: The parameter that says how many steps a trial has; None where COMPLETE trials say it.
+        climbed: Trials climbed rungs, and those that have been on the highest say it; else the median COMPLETE trial does.
     """
 
     trials: int
@@ -27,6 +30,7 @@ class Pruning:
     steps_saved: float
     seconds_saved: float
     planned_by: str | None
+    climbed: bool
 
     @property
     def share(self) -> float:
@@ -36,14 +40,16 @@ class Pruning:
 
 def estimate_pruning(trials: Sequence[FrozenTrial]) -> Pruning | None:
     """Returns what pruning saved, or None without a pruned trial, or a COMPLETE one that reported its steps."""
-    pruned = [trial for trial in trials if trial.state is TrialState.PRUNED]
+    ended = [trial for trial in trials if trial.state.is_finished() and not _lacked_memory(trial)]
+    pruned = [trial for trial in ended if trial.state is TrialState.PRUNED]
     whole = [
-        trial for trial in trials if trial.state is TrialState.COMPLETE and trial.intermediate_values and duration_of(trial)
+        trial for trial in ended if trial.state is TrialState.COMPLETE and trial.intermediate_values and duration_of(trial)
     ]
     if not pruned or not whole:
         return None
-    planned_by = _planning_parameter(whole)
-    usual = median(len(trial.intermediate_values) for trial in whole)
+    top = max((rung for trial in whole for rung in rungs_of(trial)), default=None)
+    planned_by = _planning_parameter(whole) if top is None else None  # the fidelity of a pruned one is what it has reached
+    usual = median(len(trial.intermediate_values) for trial in whole if top is None or top in rungs_of(trial))
     saved = 0.0
     for trial in pruned:
         planned = trial.params.get(planned_by) if planned_by else None
@@ -51,7 +57,11 @@ def estimate_pruning(trials: Sequence[FrozenTrial]) -> Pruning | None:
         saved += max(0.0, steps - len(trial.intermediate_values))
     run = sum(len(trial.intermediate_values) for trial in trials)
     step_s = median((duration_of(trial) or 0.0) / len(trial.intermediate_values) for trial in whole)
-    return Pruning(len(pruned), run, saved, saved * step_s, planned_by)
+    return Pruning(len(pruned), run, saved, saved * step_s, planned_by, top is not None)
+
+
+def _lacked_memory(trial: FrozenTrial) -> bool:
+    return is_infeasible(trial) and MEMORY_CONSTRAINT in trial.constraints
 
 
 def _planning_parameter(whole: Sequence[FrozenTrial]) -> str | None:

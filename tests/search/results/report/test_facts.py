@@ -6,9 +6,11 @@ from statistics import median
 
 import optuna
 import pytest
+from optuna.trial import TrialState, create_trial
 
 from search.errors import StudyError
-from search.records.attributes import FILE_KEY, OWNER_KEY, QUEUED_KEY, RETRY_KEY
+from search.records.attributes import FILE_KEY, MEMORY_CONSTRAINT, OWNER_KEY, QUEUED_KEY, RETRY_KEY
+from search.records.rungs import RUNGS_KEY
 from search.results.report.facts import NO_REASON, gather
 
 
@@ -86,6 +88,35 @@ def test_a_plan_that_is_no_number_is_that_of_the_median_trial(study, add, planne
     add(study, 0.0, "PRUNED", params={"epochs": planned}, space=space, reports=[0.0])
     saved = gather(study).pruning
     assert (saved.planned_by, saved.steps_saved) == ("epochs", 9 + 5)
+
+
+def test_with_a_fidelity_steps_are_those_of_the_highest_rung(study, add):
+    def climb(value, state, *rungs):
+        params = {"epochs": rungs[-1]}  # a paused one's too, once the study is over
+        attrs = {RUNGS_KEY: {str(rung): [value, 2.0 * rung] for rung in rungs}}
+        reports, seconds = [value] * rungs[-1], 2.0 * rungs[-1]
+        add(study, value, state, params=params, space=space, reports=reports, seconds=seconds, system_attrs=attrs)
+
+    space = {"epochs": optuna.distributions.IntDistribution(1, 8)}
+    climb(0.5, "COMPLETE", 3)  # the baseline
+    climb(0.9, "COMPLETE", 1, 2, 4)
+    climb(0.8, "COMPLETE", 1, 2, 4)
+    climb(0.95, "COMPLETE", 1, 2)  # better than all of the highest rung
+    climb(0.1, "PRUNED", 1)
+    climb(0.2, "PRUNED", 1, 2)
+    saved = gather(study).pruning
+    assert (saved.planned_by, saved.climbed) == (None, True)
+    assert (saved.trials, saved.steps_saved, saved.seconds_saved) == (2, 3 + 2, 10)
+
+
+def test_what_needs_more_memory_than_there_is_was_not_pruned(study, add):
+    add(study, 1.0, reports=[0.0] * 5)
+    lacking = create_trial(state=TrialState.PRUNED)
+    lacking.set_constraint(MEMORY_CONSTRAINT, 1.0)
+    study.add_trial(lacking)
+    assert gather(study).pruning is None
+    add(study, 0.0, "PRUNED", reports=[0.0], system_attrs={"constraints": [1.0]})  # one of a constraint of the author's own was
+    assert gather(study).pruning.trials == 1
 
 
 def test_workers_and_idle_time(facts, ask):
