@@ -102,6 +102,7 @@ def check_identical(study: optuna.Study, spec: StudySpec) -> None:
     with study_lock(study):
         before = file_of(study)
         if before is None:
+            name_metrics(study, spec.metrics)
             study.set_user_attr(FILE_KEY, now)
             before = now
     for key in (key for key in now if key not in ("file", "sha256")):

@@ -17,7 +17,7 @@ from search.driver.compatibility import check_same, claimed
 from search.driver.launch import Launched, launch
 from search.errors import StudyError
 from search.optuna_internals import storage_of
-from search.records.attributes import FINALIST_KEY, FINALISTS_OF_KEY, SEED_KEY, finalist_of, seed_of
+from search.records.attributes import FINALIST_KEY, FINALISTS_OF_KEY, SEED_KEY, finalist_of, given_of, seed_of
 from search.results.finalist_ranking import Ranking, rank_finalists
 from search.results.ranking import find_baseline, metrics_of, rank
 from search.seeds import Stream, derive
@@ -59,7 +59,7 @@ def run_finalists(
     chosen = choose(source, top)
     linked = create_study(url, spec.name + _SUFFIX, spec.directions, spec.metrics)
     with errors.storage_errors(url), claimed(linked):
-        if not _is_of(linked, token):
+        if not _is_of(linked, source, token):
             raise StudyError(
                 f'study "{linked.study_name}": must hold finalists of study "{spec.name}"; got those of one that had its name '
                 "before. Delete it (optuna delete-study), and run search finalists again."
@@ -90,14 +90,30 @@ def load_ranking(source: optuna.Study) -> Ranking | None:
     if name not in optuna.get_all_study_names(storage_of(source)):
         return None
     linked = optuna.load_study(study_name=name, storage=storage_of(source))
-    if len(source.directions) > 1 or not _is_of(linked, token_of(source)) or linked.get_trials(deepcopy=False, states=_PENDING):
+    if (
+        len(source.directions) > 1
+        or not _is_of(linked, source, token_of(source))
+        or linked.get_trials(deepcopy=False, states=_PENDING)
+    ):
         return None
     return rank_finalists(source, linked)
 
 
-def _is_of(linked: optuna.Study, token: str | None) -> bool:
-    """Returns whether the finalists are of the study with this token, and not of one that had its name before."""
-    return not linked.get_trials(deepcopy=False) or linked.user_attrs.get(FINALISTS_OF_KEY) == token
+def _is_of(linked: optuna.Study, source: optuna.Study, token: str | None) -> bool:
+    """Returns whether the finalists are of this study, and not of one that had its name before.
+
+    The token of the study tells. Where they were run without one, by an earlier version or of a study of plain Optuna, they are
+    this study's if each has the parameters of the trial that it runs again.
+    """
+    before = linked.user_attrs.get(FINALISTS_OF_KEY)
+    if before is not None:
+        return bool(before == token)
+    trials = source.get_trials(deepcopy=False)
+    for again in linked.get_trials(deepcopy=False):
+        number, params = finalist_of(again), {**given_of(again), **again.params}
+        if number is None or number >= len(trials) or any(trials[number].params.get(key) != params[key] for key in params):
+            return False
+    return True
 
 
 def choose(source: optuna.Study, top: int) -> list[FrozenTrial]:

@@ -4,7 +4,8 @@ The maximum of noisy values holds luck, the more of it the more trials there are
 over the configs tells what similar ones share from what a trial has alone, its seed's luck: its posterior mean at a trial is a
 value that is shrunken towards those of its neighbours. Chosen on other data than what it was measured on:
 benchmarks/winner.py. Where the values hold no noise, the best estimate is the best value: benchmarks/winner_simulated.py.
-A trial that diverged says nothing of the others, and a process that has to reach its value is wrong everywhere: it is left out.
+A trial that is far worse than the better half, as one that diverged, says nothing of that, and a process that has to reach its
+value is wrong everywhere: it is left out.
 """
 
 import warnings
@@ -71,8 +72,8 @@ class Winner:
 def likely_best(study: optuna.Study) -> Winner | None:
     """Returns the trial whose config is likely the best; None where that cannot be told, and the best value has to do.
 
-    That is with several directions, with fewer than `FEWEST_RESULTS` results that have not diverged, and where configs explain
-    nothing of the values.
+    That is with several directions, with fewer than `FEWEST_RESULTS` results that are not far worse than the best, and where
+    configs explain nothing of the values.
     """
     metrics = metrics_of(study)
     trials = rank(study.get_trials(deepcopy=False), metrics)
@@ -93,11 +94,11 @@ def likely_best(study: optuna.Study) -> Winner | None:
 
 
 def _count_sound(losses: NDArray[np.float64]) -> int:
-    """Returns how many trials have not diverged, of all, of which the best come first: half of them at least.
+    """Returns how many trials are not far worse than the better half, of all, of which the best come first: half at least.
 
-    Who lies more than three interquartile ranges beyond the worse quartile has diverged, as in the report's charts. Where more
-    than a quarter has, that quartile is one of them, and the better half tells: seven times its range from the median on. Of a
-    symmetric distribution the first limit is seven times half the interquartile range from the median.
+    Far worse is more than three interquartile ranges beyond the worse quartile, as in the report's charts. Where more than a
+    quarter have diverged, that quartile is one of them, and the better half tells: seven times its range from the median on. Of
+    a symmetric distribution the first limit is seven times half the interquartile range from the median.
     """
     shares = losses / max(np.abs(losses).max(), np.finfo(float).tiny)  # three times the largest numbers are none
     best, low, middle, high = np.quantile(shares, [0, 0.25, 0.5, 0.75])

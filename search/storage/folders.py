@@ -31,7 +31,8 @@ def artifacts_of(study: optuna.Study, trial: FrozenTrial, store: Path) -> list[t
         metas = get_all_artifact_meta(trial, storage=storage_of(study))
     except (KeyError, TypeError, ValueError):
         return []
-    return [(meta, store / meta.artifact_id) for meta in metas if _ARTIFACT_ID.fullmatch(meta.artifact_id)]
+    sound = [meta for meta in metas if isinstance(meta.artifact_id, str) and isinstance(meta.filename, str)]
+    return [(meta, store / meta.artifact_id) for meta in sound if _ARTIFACT_ID.fullmatch(meta.artifact_id)]
 
 
 class NotSavedError(Exception):

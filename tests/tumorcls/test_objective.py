@@ -65,7 +65,6 @@ def test_a_notebook_may_ask_for_a_space_of_its_own(settings, quiet_study):
     assert config["epochs"] == len(trial.intermediate_values) == settings["epochs"], "what is not asked for keeps its setting"
 
 
-@pytest.mark.slow  # compiles the last block
 def test_threads_take_turns_and_get_the_values_that_they_would_alone(objective, quiet_study):
     def values(jobs):
         study = optuna.create_study(direction="maximize")
@@ -77,6 +76,7 @@ def test_threads_take_turns_and_get_the_values_that_they_would_alone(objective, 
     assert values(2) == values(1)
 
 
+@pytest.mark.slow  # compiles the last block
 def test_where_training_begins_can_be_sampled(settings, quiet_study):
     space = {"trainable_from": {"type": "categorical", "choices": ["head", "block7"]}}
     without = {name: value for name, value in settings.items() if name != "trainable_from"}

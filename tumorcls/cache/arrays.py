@@ -101,7 +101,8 @@ class ArrayCache:
                         if os.path.samestat(entry.path.stat(), damaged):  # else another process has replaced it meanwhile
                             entry.path.unlink()
                 if not entry.path.exists():
-                    make_room(self.cache, entry.file.size, self.max_bytes)
+                    left = partial.stat().st_size if partial.exists() else 0  # has its room already
+                    make_room(self.cache, max(0, entry.file.size - left), self.max_bytes)
                     entry.file.write(partial, entry.make)
         except OSError as error:
             entry.hold(error)

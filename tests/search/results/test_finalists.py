@@ -174,9 +174,20 @@ def test_finalists_of_a_study_that_had_the_name_before_are_none_of_this_one(make
     source = make(1.0, 2.0)
     linked = run({1: (1.0, 2.0)})
     mark(source)
+    linked.set_user_attr(FINALISTS_OF_KEY, "of another")
     assert load_ranking(source) is None
     linked.set_user_attr(FINALISTS_OF_KEY, token_of(source))
     assert load_ranking(source).winner.number == 1
+
+
+@pytest.mark.parametrize(("params", "own"), [({"x": 1.0}, True), ({"x": 0.5}, False)])
+def test_finalists_that_name_no_study_are_known_by_their_parameters(make, run, params, own):
+    source = make(1.0, 2.0)
+    linked = run({1: (1.0, 2.0)})
+    linked.enqueue_trial(params, user_attrs={FINALIST_KEY: 1, SEED_KEY: 9})
+    linked.tell(linked.ask(SPACE), 2.0)
+    mark(source)
+    assert (load_ranking(source) is not None) is own
 
 
 def test_a_study_with_two_directions_has_no_ranking(run):

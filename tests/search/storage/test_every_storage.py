@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.driver.compatibility import check_same
+from search.driver.compatibility import check_identical, check_same
 from search.driver.ownership import claim
 from search.driver.retry import fail, retry_lost
 from search.errors import StudyError
@@ -49,6 +49,14 @@ def test_metrics_of_a_study_with_trials_keep_their_names_until_a_file_is_accepte
     assert opened.metric_names == ["score"]
     check_same(opened, load(write(study={"metric": '"minutes"'})))
     assert opened.metric_names == ["minutes"]
+    storage.close(opened)
+
+
+def test_who_joins_a_study_of_plain_optuna_first_names_its_metrics(url, write):
+    opened = storage.create_study(url, "demo", ["maximize"], [])
+    opened.add_trial(optuna.trial.create_trial(value=1.0))
+    check_identical(opened, load(write()))
+    assert opened.metric_names == ["score"]
     storage.close(opened)
 
 

@@ -61,6 +61,15 @@ def test_what_an_interrupted_writer_left_counts_and_goes_but_not_under_a_writers
     assert left() == set()
 
 
+def test_who_goes_on_with_a_file_has_its_room_already(tmp_path):
+    cache = ArrayCache(tmp_path, max_bytes=25_000)
+    cache.get("kept", (7, 1000), np.uint8, lambda first: iter([np.zeros((7, 1000), np.uint8)]))
+    with pytest.raises(KeyboardInterrupt):
+        cache.get("a", (10, 1000), np.uint8, interrupted)
+    cache.get("a", (10, 1000), np.uint8, lambda first: iter([np.zeros((10 - first, 1000), np.uint8)]))
+    assert {path.name for path in (tmp_path / "arrays").glob("*.npy")} == {"kept.npy", "a.npy"}
+
+
 def test_on_a_drive_without_locks_only_what_nobody_can_be_writing_goes(tmp_path, monkeypatch):
     def none(*_, **__):
         raise NotImplementedError

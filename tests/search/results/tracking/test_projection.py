@@ -109,6 +109,9 @@ def test_a_file_elsewhere_is_none_of_a_trial(folder):
     for number, place in enumerate(("../secret", str(Path("secret").resolve()))):
         meta = {"artifact_id": place, "filename": f"{number}.txt", "mimetype": "text/plain", "encoding": None}
         attributes[f"artifacts:{number}"] = json.dumps(meta)
+    for number, (place, name) in enumerate(((5, "a.txt"), ("0123", None)), 7):
+        meta = {"artifact_id": place, "filename": name, "mimetype": "text/plain", "encoding": None}
+        attributes[f"artifacts:{number}"] = json.dumps(meta)
     for more in ({}, {"artifacts:3": "[]"}):
         study.add_trial(optuna.trial.create_trial(value=1.0, system_attrs={**attributes, **more}))
         assert trial_run(study, study.get_trials()[-1], Path("demo.artifacts"), ["value"]).files == {}
