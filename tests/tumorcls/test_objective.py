@@ -69,7 +69,7 @@ def test_threads_take_turns_and_get_the_values_that_they_would_alone(objective, 
     def values(jobs):
         study = optuna.create_study(direction="maximize")
         for rate in (1e-2, 1e-4, 3e-3, 3e-4):
-            study.enqueue_trial({**PARAMS, "learning_rate": rate})
+            study.enqueue_trial({**PARAMS, "epochs": 4, "learning_rate": rate})
         study.optimize(objective, n_trials=4, n_jobs=jobs)
         return {trial.params["learning_rate"]: trial.value for trial in study.trials if trial.params}
 
