@@ -100,6 +100,10 @@ def _run() -> int | None:
         code = 1
     except (click.Abort, KeyboardInterrupt):
         code = INTERRUPTED
+    except Exception as error:
+        if "KeyboardInterrupt" not in str(error):  # pydantic, where it builds a class, makes an error of its own of it
+            raise
+        code = INTERRUPTED
     return code
 
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from pydantic_core import SchemaError
 
 import search.cli
 import tumorcls.cli
@@ -34,6 +35,18 @@ def test_help_of_all(module, arguments):
     listed = " ".join(done.stdout.partition("Commands:")[2].split())
     wanted = " ".join(f"{name} {help_}" for name, (help_, *_) in module.COMMANDS.items())
     assert listed == wanted
+
+
+@pytest.mark.parametrize("module", PACKAGES.values(), ids=PACKAGES)
+def test_an_interrupt_while_pydantic_builds_a_class_is_one(module, monkeypatch, capsys):
+    def build(*_, **__):
+        raise SchemaError('Error building "literal" validator:\n  KeyboardInterrupt: ')
+
+    monkeypatch.setattr(module.cli, "main", build)
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(("package", "command"), COMMANDS)

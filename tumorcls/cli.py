@@ -123,6 +123,10 @@ def _run() -> int:
         return 1
     except (click.Abort, KeyboardInterrupt):
         return 130
+    except Exception as error:
+        if "KeyboardInterrupt" not in str(error):  # pydantic, where it builds a class, makes an error of its own of it
+            raise
+        return 130
     return 0
 
 
