@@ -4,6 +4,7 @@ import copy
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -62,6 +63,11 @@ class TrialSource:
         self._seen = 0
         self._unindexed: list[int] = []  # among the first `_seen` trials, ascending
 
+    @cached_property
+    def _enough(self) -> int:
+        """From how many trials on a rung the sampler may learn; a class of the user's own is imported to tell."""
+        return samplers.enough_trials(self._spec.sampler.name, self._spec.sampler.options)
+
     @property
     def exhausted(self) -> bool:
         """True once every config of a grid, or of the queue alone, has been handed out."""
@@ -117,8 +123,7 @@ class TrialSource:
         study.sampler = sampler
         seen = study
         if spec.fidelity is not None:
-            enough = samplers.enough_trials(spec.sampler.name, spec.sampler.options)
-            seen = seeing(study, seen_by_sampler(trials, spec.fidelity, enough))
+            seen = seeing(study, seen_by_sampler(trials, spec.fidelity, self._enough))
         try:
             trial = optuna.Trial(seen, trial_id)
             drawn: dict[str, Any] = {}
