@@ -9,12 +9,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import optuna
-
 from search.driver.compatibility import check_same, claimed
 from search.driver.fingerprint_check import refusal
 from search.errors import ObjectiveError
-from search.records.attributes import REFERENCES_KEY, fingerprint_of, references_of
+from search.records.attributes import REFERENCES_KEY, fingerprint_of
 from search.storage import errors
 from search.storage.open import close, open_study
 from search.storage.place import url_of
@@ -78,8 +76,3 @@ def take_references(objective: Any, directions: int) -> dict[str, tuple[float, .
 def _fits(name: object, values: tuple[Any, ...], directions: int) -> bool:
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) for value in values)
     return isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and len(values) == directions and numbers
-
-
-def describe_references(study: optuna.Study, metric: int = 0) -> list[str]:
-    """Returns a line for each reference of a study: ``logistic regression: 0.7281``."""
-    return [f"{name}: {values[metric]:.4g}" for name, values in references_of(study).items()]
