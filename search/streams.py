@@ -34,7 +34,8 @@ def forgive_output() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # or the next file that is opened would take its number, and what is printed
+            # Or the next file that is opened would take its number, and what is printed; what is started has it too.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     stdout, stderr = sys.__stdout__, sys.__stderr__
     if stdout is not None and sys.stdout is stdout:  # else somebody else has taken it, as a test does
         sys.stdout = _forgiving(stdout, lines=stdout.isatty())

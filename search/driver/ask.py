@@ -17,7 +17,7 @@ from search.driver.budget import EndReason
 from search.driver.initial_design import initial_design
 from search.driver.promotion import next_promotion
 from search.driver.retry import fail
-from search.driver.rung_view import seen_by_sampler
+from search.driver.sampler_view import seen_by_sampler, without
 from search.errors import StudyFileError
 from search.optuna_internals import add_trial, seeing, storage_of, suggest, trial_id_of
 from search.records.attributes import QUEUED_KEY, SEED_KEY, is_warm, queued_of, retry_of, seed_of
@@ -28,7 +28,7 @@ from search.seeds import Stream, derive
 from search.storage.open import study_lock, together
 from search.study_file import own_class, samplers
 from search.study_file.conditions import is_active
-from search.study_file.distributions import check_value
+from search.study_file.distributions import check_value, listed
 from search.study_file.load import StudySpec
 from search.study_file.targets import is_own
 from search.text import show
@@ -55,7 +55,8 @@ class TrialSource:
         # The index of the first trial that is not from the queue, where that is no grid. Equal entries used to be begun each.
         self._first_drawn = len(queue) + len(begun) - len(_distinct(begun))
         if spec.sampler.name == "grid":
-            queue += [point for point in samplers.grid(spec.space, spec.conditions, spec.seed) if point not in queue]
+            taken = [{name: listed(value, spec.space[name]) for name, value in entry.items()} for entry in queue]
+            queue += [point for point in samplers.grid(spec.space, spec.conditions, spec.seed) if point not in taken]
         self._queue = deque(entry for entry in queue if entry not in entries)
         self._defaults: Mapping[str, Any] | None = None
         self._startup_trials = samplers.startup_trials(spec.sampler.name, spec.sampler.options)
@@ -64,8 +65,8 @@ class TrialSource:
         self._unindexed: list[int] = []  # among the first `_seen` trials, ascending
 
     @cached_property
-    def _enough(self) -> int:
-        """From how many trials on a rung the sampler may learn; a class of the user's own is imported to tell."""
+    def _enough(self) -> float:
+        """How many trials on a rung are enough for the sampler; a class of the user's own is imported to tell."""
         return samplers.enough_trials(self._spec.sampler.name, self._spec.sampler.options)
 
     @property
@@ -121,9 +122,14 @@ class TrialSource:
         # A study object of its own: the sampler is this trial's, and no trials cached for an earlier one are in it.
         study = copy.copy(self._study)
         study.sampler = sampler
-        seen = study
+        shown = trials
         if spec.fidelity is not None:
-            seen = seeing(study, seen_by_sampler(trials, spec.fidelity, self._enough))
+            shown = seen_by_sampler(trials, spec.fidelity, self._enough)
+        if spec.conditions and samplers.models_shared(
+            spec.sampler.name
+        ):  # what the first trials happen to share would be no space for the next
+            shown = without(shown, spec.conditions)
+        seen = study if shown is trials else seeing(study, shown)
         try:
             trial = optuna.Trial(seen, trial_id)
             drawn: dict[str, Any] = {}
@@ -169,10 +175,15 @@ class TrialSource:
         by_time = samplers.weighs_time(self._spec.sampler.name, self._spec.sampler.options)
         return next_promotion(trials, fidelity, self._study.direction, may_begin=may_begin, by_time=by_time)
 
-    def _designed(self, index: int) -> dict[str, Any]:
+    def _designed(self, index: int, trials: Sequence[FrozenTrial]) -> dict[str, Any] | None:
+        """Returns a config of the initial design without those that a warm start brought; None where it has no such index."""
         spec = self._spec
-        seed = derive(spec.seed, Stream.DESIGN)
-        return next(islice(initial_design(spec.drawn, spec.conditions, self._startup_trials, seed, spec.priors), index, None))
+        warm = [{key: trial.params[key] for key in trial.params if key in spec.drawn} for trial in trials if is_warm(trial)]
+        design = initial_design(
+            spec.drawn, spec.conditions, self._startup_trials, derive(spec.seed, Stream.DESIGN), spec.priors
+        )
+        new = (config for config in islice(design, self._startup_trials) if config not in warm)
+        return next(islice(new, index, None), None)
 
     def _sampler(self, trial_index: int, trials: Sequence[FrozenTrial], budget_left: float) -> BaseSampler:
         """Returns what draws the trial of an index, given all trials that there are.
@@ -183,8 +194,8 @@ class TrialSource:
         index = trial_index - self._first_drawn
         if 0 <= index < self._startup_trials:
             known = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or is_paused(trial) for trial in trials)
-            if known < self._startup_trials:
-                return samplers.fixed(self._designed(index))
+            if known < self._startup_trials and (designed := self._designed(index, trials)) is not None:
+                return samplers.fixed(designed)
         return self._sampler_kept or self._make(trial_index, budget_left)
 
     def _make(self, trial_index: int, budget_left: float) -> BaseSampler:

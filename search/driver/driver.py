@@ -260,7 +260,8 @@ class Driver:
 
     def _on_records(self, worker: int, records: Sequence[Record]) -> None:
         """Records what a trial said of itself; one that another driver has requeued is told to end."""
-        if not records or (trial := self._pool.running[worker]).number in self._lost:
+        trial = self._pool.running.get(worker)  # a thread that one trial has left may speak in the next
+        if trial is None or trial.number in self._lost or not (records := [r for r in records if r.number == trial.number]):
             return
         reported = leg.reported if (leg := self._legs[worker]) is not None else ()
         try:

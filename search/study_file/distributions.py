@@ -83,6 +83,13 @@ def values_of(distribution: BaseDistribution) -> Iterator[Any]:
         yield _nth(distribution, index)
 
 
+def listed(value: Any, distribution: BaseDistribution) -> Any:
+    """Returns a value of a distribution as `values_of` has it: three steps of 0.1 are not quite 0.3."""
+    if not isinstance(distribution, FloatDistribution) or distribution.step is None:
+        return value
+    return _nth(distribution, round((value - distribution.low) / distribution.step))
+
+
 def value_at(distribution: BaseDistribution, fraction: float) -> Any:
     """Returns the value that lies at a fraction of a distribution: of its range, on its own scale, or of its list of values.
 
@@ -137,7 +144,7 @@ def _count(distribution: IntDistribution | FloatDistribution) -> int:
 
 
 def _nth(distribution: IntDistribution | FloatDistribution, index: int) -> Any:
-    """The value after `at` steps; in floats, three steps of 0.1 are more than 0.3."""
+    """The value after so many steps."""
     assert distribution.step is not None
     return min(distribution.low + index * distribution.step, distribution.high)
 

@@ -100,6 +100,9 @@ _DESIGN, _COST, _KEEP = "initial_design", "cost", "keep"
 _FEWEST = 6
 """So many trials tell something; of one all that can be learned is to stay with it."""
 
+_IN_GENERATIONS = (optuna.samplers.CmaEsSampler, optuna.samplers.NSGAIISampler, optuna.samplers.NSGAIIISampler)
+"""Samplers that begin a generation once enough trials of the one before have a value."""
+
 FINITE = ("grid", "none")
 """Samplers that come to an end, and so need whole configs in the queue."""
 
@@ -210,19 +213,20 @@ def startup_trials(name: str, options: Mapping[str, Any]) -> int:
     return int(_arguments(kind, options).get("n_startup_trials", default))
 
 
-def enough_trials(name: str, options: Mapping[str, Any]) -> int:
-    """Returns from how many trials on this sampler may learn: as many as its initial design has, where it has one.
+def enough_trials(name: str, options: Mapping[str, Any]) -> float:
+    """Returns how many trials on a rung are enough to learn from there: as many as the initial design has, where there is one.
 
-    Else as many as it draws at random itself or as a generation has, 6 at least. Imports a class of the user's own.
+    Else as many as the sampler draws at random itself, 6 at least. No number is for one that goes by generations: all of one
+    reach the lowest rung alone. Imports a class of the user's own.
     """
     if startup := startup_trials(name, options):
         return startup
     kind = _kind(name)
-    parameters, given = inspect.signature(kind.factory).parameters, _arguments(kind, options)
-    wanted = [
-        given.get(key, parameters[key].default if key in parameters else 0) for key in ("n_startup_trials", "population_size")
-    ]
-    return max([_FEWEST, *(number for number in wanted if isinstance(number, int))])
+    if issubclass(kind.factory, _IN_GENERATIONS):
+        return math.inf
+    parameter = inspect.signature(kind.factory).parameters.get("n_startup_trials")
+    random = _arguments(kind, options).get("n_startup_trials", parameter.default if parameter is not None else 0)
+    return max(_FEWEST, random if isinstance(random, int) else 0)
 
 
 def fixed(params: Mapping[str, Any]) -> BaseSampler:
@@ -268,9 +272,14 @@ def _points(
     return points
 
 
+def models_shared(name: str) -> bool:
+    """Returns whether this sampler models the parameters that all trials have, and no others."""
+    return name in _KINDS and _KINDS[name].models_shared
+
+
 def drawn_alone(name: str, conditions: Mapping[str, Condition]) -> str:
     """Returns which conditional parameters this sampler cannot model, as a sentence; empty where it can."""
-    if not conditions or is_own(name) or not _KINDS[name].models_shared:
+    if not conditions or not models_shared(name):
         return ""
     return f"{name} models the parameters that all trials have, and draws the others at random: {', '.join(conditions)}."
 

@@ -53,19 +53,18 @@ class LocalExecutor:
     def receive(self, timeout_s: float) -> list[tuple[int, FromWorker]]:
         """Waits for pipes and for the processes themselves: a killed worker cannot say goodbye."""
         by_connection = {connection: worker for worker, (_, connection) in self._children.items()}
-        by_sentinel = {process.sentinel: worker for worker, (process, _) in self._children.items()}
-        ready = set(wait([*by_connection, *by_sentinel], timeout_s))
+        ready = set(wait([*by_connection, *(process.sentinel for process, _ in self._children.values())], timeout_s))
+        # What a worker has started may outlive it, and holds its pipe and its sentinel open.
+        gone = {worker for worker, (process, _) in self._children.items() if process.exitcode is not None}
         messages: list[tuple[int, FromWorker]] = []
         for connection, worker in by_connection.items():
-            if connection in ready:
+            if connection in ready or worker in gone:
                 messages += [(worker, message) for message in _read(connection)]
-        for sentinel, worker in by_sentinel.items():
-            if sentinel in ready:
-                messages.append((worker, self._reap(worker)))
-            elif self._children[worker][1].closed:
+            if worker not in gone and connection.closed:
                 # The pipe ended but the process has not: it is on its way out, or broken beyond use.
                 self._children[worker][0].join(_SECONDS_TO_LEAVE)
-                messages.append((worker, self._reap(worker)))
+                gone.add(worker)
+        messages += [(worker, self._reap(worker)) for worker in sorted(gone)]
         return messages
 
     def kill(self, worker: int) -> None:

@@ -19,14 +19,14 @@ def print_to(log: Path) -> str:
     except OSError as error:
         notice = _no_log(log, error)
         target = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.flush()
     os.dup2(target, 1)
     os.dup2(target, 2)
     os.close(target)
     forgive_output()  # a full disk must not end a trial that prints
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.reconfigure(line_buffering=True)
     return notice
 
 

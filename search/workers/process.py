@@ -181,7 +181,11 @@ def run_trial(
     """Runs one trial; whatever the objective does short of killing the process becomes an `Outcome`."""
     from optuna import TrialPruned
 
+    ended = threading.Event()  # a thread that the objective has left may know its trial still
+
     def ask(report: Report) -> ReportReply:
+        if ended.is_set():
+            raise Interrupted
         connection.send(report)
         if not task.answered and not connection.poll():
             return ReportReply()
@@ -190,6 +194,8 @@ def run_trial(
         return reply if isinstance(reply, ReportReply) else ReportReply(stop=True)
 
     def tell(message: UserAttr | Artifact | Notice) -> None:
+        if ended.is_set():
+            raise Interrupted
         if isinstance(message, UserAttr):
             message = replace(message, value=as_written.value(message.value, task.params))
         if isinstance(message, Artifact):
@@ -209,6 +215,8 @@ def run_trial(
         reason, trace = as_written.text(describe(error, always_type=True)), as_written.text(traceback.format_exc())
         print(trace, file=sys.stderr)
         return Outcome(task.number, "failed", (), reason, trace, out_of_memory=is_out_of_memory(error))
+    finally:
+        ended.set()
     return Outcome(task.number, "complete", values)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import os
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -223,6 +224,15 @@ def test_a_full_disk_beside_the_storage_is_said_once_and_costs_no_trial(folder, 
     assert line.startswith("warning: ")
     study = optuna.load_study(study_name="demo", storage="sqlite:///demo.db")
     assert [(trial.state, trial.value) for trial in study.trials] == [(TrialState.COMPLETE, float(n)) for n in range(4)]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_launch_whose_output_is_closed_runs(write, environment, closed):
+    write(study={"trials": "1"})
+    command = f"{shlex.quote(sys.executable)} -m search launch demo.toml --quiet {closed}"
+    assert subprocess.run(["sh", "-c", command], env=environment, check=False).returncode == 0
+    study = optuna.load_study(study_name="demo", storage="sqlite:///demo.db")
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -212,6 +213,9 @@ def misbehave(trial, mode, marker="", bad=(1,)):
     if mode == "raise":
         raise OwnError("the disk is\nfull")
     if mode == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if mode == "outlived":
+        Path("outlives").write_text(str(subprocess.Popen(["sleep", "120"], close_fds=False).pid))
         os.kill(os.getpid(), signal.SIGKILL)
     if mode == "exit":
         os._exit(7)

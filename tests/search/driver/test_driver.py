@@ -138,6 +138,12 @@ def test_a_grid_is_tried_whole_and_once(drive, budgets):
     assert study.trials[0].params["x"] == 0
 
 
+def test_a_point_of_a_grid_that_was_enqueued_in_fewer_digits_is_tried_once(drive):
+    space = {"x": '{ type = "float", low = 0.0, high = 1.0, step = 0.1 }'}
+    study = drive(trials=100, space=space, sampler={"name": '"grid"'}, enqueue="[[enqueue]]\nx = 0.3\n[[enqueue]]\nx = 0.7")
+    assert sorted(trial.params["x"] for trial in study.trials) == pytest.approx([step / 10 for step in range(11)])
+
+
 @pytest.mark.parametrize("budgets", [[8], [1, 8], [2, 8]], ids=str)
 def test_of_equal_entries_one_is_tried_and_the_initial_design_follows(drive, budgets):
     study = None

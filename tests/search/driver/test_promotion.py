@@ -16,7 +16,8 @@ from search.driver.fingerprint_check import delete_if_unused
 from search.driver.legs import climb, leg_of, settle
 from search.driver.promotion import Board, expected_improvement, middle_and_spread, next_promotion, pace
 from search.driver.retry import requeue
-from search.driver.rung_view import seen_by_sampler
+from search.driver.sampler_view import seen_by_sampler
+from search.driver.tell import tell
 from search.errors import ObjectiveError
 from search.records.attributes import FINGERPRINT_KEY, MEMORY_CONSTRAINT, RETRY_KEY
 from search.records.durations import duration_of
@@ -24,6 +25,7 @@ from search.records.rungs import RUNGS_KEY, Rung, is_paused, rungs_of
 from search.storage.open import close, create_study, open_study
 from search.study_file.fidelity import Fidelity
 from search.study_file.load import load
+from search.workers.protocol import Outcome
 from tests.search.objectives import straight
 from tests.search.servers import SERVERS
 
@@ -323,6 +325,27 @@ def test_a_sampler_sees_values_that_can_be_compared():
     assert all("epochs" not in trial.params for trial in seen)
     assert trials[3].params == {"x": 0.1, "epochs": 5}, "what is in the storage is left as it is"
     assert [trial.value for trial in seen_by_sampler(trials, FIDELITY, enough=3)[:3]] == [0.5, 0.6, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("cmaes", "popsize"), ("nsgaii", "population_size"), ("nsgaiii", "population_size")]
+)
+def test_generations_follow_each_other_where_few_trials_of_one_climb(write, name, option):
+    pytest.importorskip("cmaes" if name == "cmaes" else "optuna")
+    numbers = dict.fromkeys("xyz", '{ type = "float", low = 0.0, high = 1.0 }')
+    tables = {"sampler": {"name": f'"{name}"', option: "6"}, "space": {**numbers, **TABLES["space"]}}
+    spec = load(write(**{**TABLES, **tables}))
+    study = optuna.create_study(direction="maximize")
+    source = TrialSource(study, spec)
+    while len(study.get_trials(deepcopy=False)) < 60:
+        trial = source.ask({})
+        leg = leg_of(trial, spec.fidelity)
+        value = -sum((trial.params[axis] - 0.3) ** 2 for axis in "xyz") + 0.01 * leg.target
+        tell(
+            trial, Outcome(trial.number, "complete", (value,)), spec, death=None, fresh=True, ran_s=leg.earlier_s + 1.0, leg=leg
+        )
+    generations = [number for trial in study.trials for key, number in trial.system_attrs.items() if key.endswith("generation")]
+    assert max(generations) >= 60 // 6 - 2
 
 
 @pytest.mark.parametrize("constrained", [True, False])

@@ -124,6 +124,20 @@ def test_what_a_worker_died_of_is_recorded_and_its_trial_is_tried_again(drive, s
     assert executor.started == 2, "it is replaced"
 
 
+def test_what_a_trial_says_after_its_end_is_recorded_nowhere(drive, script):
+    """A thread that it has left may speak while its worker waits, or is at the next trial."""
+
+    def late(task, _nth):
+        stale, own = Report(0, 100.0, 7), Report(task.number, 0.5, 0)
+        end = Outcome(task.number, "complete", (0.5,))
+        return {0: [own, end, stale, stale], 1: [None, None, None, own, end], 2: [[stale, own, stale], end]}[task.number]
+
+    study = drive(executor=script(late), workers=2, study={"trials": "2"}, pruner=NO_PRUNER)
+    study = drive(study, executor=script(late), trials=3, pruner=NO_PRUNER)
+    assert names(study) == ["COMPLETE"] * 3
+    assert [trial.intermediate_values for trial in study.trials] == [{0: 0.5}] * 3
+
+
 @pytest.mark.parametrize("kind", ["its outcome", "the outcome of another worker"])
 def test_nothing_is_given_to_a_worker_whose_death_is_heard_of_together_with(drive, script, kind):
     """It would be blamed on a trial that has not run."""

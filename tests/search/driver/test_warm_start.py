@@ -62,9 +62,24 @@ def test_trials_are_taken_with_their_values_reports_and_a_link(write, source):
 
 def test_with_enough_of_them_the_sampler_learns_at_once(write, source):
     spec = load(write())
-    for count, begins_in_the_middle in ((5, True), (6, False)):
+    begun = TrialSource(optuna.create_study(direction="maximize"), spec)
+    last = [begun.ask({}).params for _ in range(6)][-1]
+    for count, goes_on_with_the_design in ((5, True), (6, False)):
         study, _ = start(spec, source(spec, count))
-        assert (TrialSource(study, spec).ask({}).params == {"x": 0.0}) is begins_in_the_middle
+        assert (TrialSource(study, spec).ask({}).params == last) is goes_on_with_the_design
+
+
+def test_of_few_the_initial_design_repeats_none(write, source):
+    spec = load(write())
+    cold = optuna.create_study(direction="maximize")
+    begun = TrialSource(cold, spec)
+    design = [begun.ask({}).params for _ in range(6)]
+    old = source(spec, 0)
+    for params in (design[0], design[3], {"x": 0.123}):
+        old.add_trial(optuna.trial.create_trial(value=1.0, params=params, distributions=dict(spec.space)))
+    study, _ = start(spec, old)
+    warm_source = TrialSource(study, spec)
+    assert [warm_source.ask({}).params for _ in range(4)] == [design[1], design[2], design[4], design[5]]
 
 
 def test_they_count_against_no_budget_and_shift_no_seed(write, source):

@@ -74,6 +74,21 @@ def test_a_trial_has_the_parameters_whose_condition_holds_and_no_others(write, s
     assert {trial.params["optimizer"] for trial in study.trials} == {"adam", "sgd", "rmsprop"}
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_cmaes_goes_on_where_the_first_trials_share_a_parameter_that_later_ones_do_not_have(write, seed):
+    pytest.importorskip("cmaes")
+    ranges = dict.fromkeys("xyz", '{ type = "float", low = 0.0, high = 1.0 }')
+    rare = '{ type = "float", low = 0.0, high = 1.0, when = { param = "kind", in = [1, 2, 3, 4, 5, 6, 7] } }'
+    kind = '{ type = "categorical", choices = [0, 1, 2, 3, 4, 5, 6, 7] }'
+    tables = {"space": {**ranges, "kind": kind, "rare": rare}, "study": {"seed": str(seed)}}
+    study = optuna.create_study(direction="maximize")
+    source = TrialSource(study, load(write(**tables, sampler={"name": '"cmaes"', "with_margin": "true"})))
+    for trial in (source.ask({}) for _ in range(40)):
+        study.tell(trial, trial.params["x"])
+    assert {"rare" in trial.params for trial in study.trials} == {True, False}
+    assert all(any(key.startswith("cmawm:") for key in trial.system_attrs) for trial in study.trials[1:])
+
+
 def test_tpe_learns_below_a_condition_too(write):
     study = ask_and_tell(load(write(space=SPACE, sampler={"name": '"tpe"'})), 60)
     late = [trial.params for trial in study.trials[30:]]

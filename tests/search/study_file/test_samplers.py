@@ -1,4 +1,5 @@
 import importlib.util
+import math
 import re
 from pathlib import Path
 
@@ -86,10 +87,11 @@ def test_without_an_initial_design_tpe_begins_as_optuna_has_it():
         ("tpe", {"initial_design": False, "n_startup_trials": 20}, 20),
         ("gp", {}, 10),
         ("random", {}, 6),
-        ("cmaes", {}, 6),
-        ("nsgaii", {}, 50),
-        ("nsgaiii", {"population_size": 8}, 8),
-        ("optuna.samplers:CmaEsSampler", {"n_startup_trials": 12}, 12),
+        ("cmaes", {}, math.inf),
+        ("nsgaii", {}, math.inf),
+        ("nsgaiii", {"population_size": 8}, math.inf),
+        ("optuna.samplers:CmaEsSampler", {"n_startup_trials": 12}, math.inf),
+        ("optuna.samplers:GPSampler", {"n_startup_trials": 12}, 12),
         ("optuna.samplers:BruteForceSampler", {}, 6),
     ],
 )

@@ -92,6 +92,17 @@ def test_a_killed_worker_is_said_to_have_died_once_and_last(make, wait_for):
     assert executor.receive(0) == []
 
 
+def test_a_death_is_told_though_what_the_worker_started_lives_on(make):
+    """Which has inherited its pipe, and the sentinel of its process."""
+    executor = make("objectives:misbehave", mode="outlived", bad=(0,))
+    executor.start(0)
+    listen(executor, Ready)
+    executor.send(0, RunTrial(0, {"x": 1.0}, {"seed": 0}))
+    said = listen(executor, Died)
+    os.kill(int(Path("outlives").read_text()), signal.SIGKILL)  # which lives still
+    assert said[-1] == (0, Died("the worker process was killed by SIGKILL (out of memory?)"))
+
+
 def test_a_worker_that_cannot_start_says_so_and_leaves(make):
     executor = make("objectives:NoStart")
     executor.start(0)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from search.errors import ObjectiveError
-from search.workers.process import WorkerSetup, as_values, build_objective, describe, serve
+from search.study_file.env import AsWritten
+from search.workers.activity import Interrupted
+from search.workers.process import WorkerSetup, as_values, build_objective, describe, run_trial, serve
 from search.workers.protocol import RunTrial
 
 
@@ -42,6 +44,24 @@ def test_a_class_is_built_once_and_called_for_each_trial():
 
 def test_a_function_gets_the_settings_with_each_trial():
     assert build_objective("objectives:parabola", {"steps": 1})(Trial()) == -1.0
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda trial: trial.report(1.0, 7),
+        lambda trial: trial.set_user_attr("key", 1),
+        lambda trial: trial.upload_artifact("a.txt", b""),
+    ],
+)
+def test_a_thread_that_a_trial_has_left_cannot_speak_in_the_next(say):
+    left = []
+    ours, theirs = Pipe()
+    task = RunTrial(0, {"x": 1.0}, {"seed": 0}, answered=False)
+    assert run_trial(lambda trial: left.append(trial) or 1.0, task, theirs, AsWritten(), lambda _: None).state == "complete"
+    with pytest.raises(Interrupted):
+        say(left[0])
+    assert not ours.poll()
 
 
 def test_what_a_trial_needs_is_imported_before_the_worker_is_ready(folder):

@@ -1,7 +1,7 @@
-"""What a sampler gets to see of trials that are paused and promoted: their values at one rung, which can be compared."""
+"""What a sampler gets to see of trials: of those that are paused and promoted, values at one rung, which can be compared."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -10,7 +10,7 @@ from search.records.rungs import Rung, paused_seconds, rungs_of
 from search.study_file.fidelity import Fidelity
 
 
-def seen_by_sampler(trials: Sequence[FrozenTrial], fidelity: Fidelity, enough: int) -> list[FrozenTrial]:
+def seen_by_sampler(trials: Sequence[FrozenTrial], fidelity: Fidelity, enough: float) -> list[FrozenTrial]:
     """Returns the trials as a sampler is to learn from them.
 
     Of the trials that have reached it, the values at the highest rung that enough have reached count as results; the others
@@ -21,7 +21,7 @@ def seen_by_sampler(trials: Sequence[FrozenTrial], fidelity: Fidelity, enough: i
     Args:
         trials: All trials of the study.
         fidelity: Of the study.
-        enough: So many trials are enough to learn from.
+        enough: So many trials on a rung are enough to learn from there; the lowest rung is where there are not.
     """
     climbed = [rungs_of(trial) for trial in trials]
     counts = {rung: sum(rung in rungs for rungs in climbed) for rung in fidelity.rungs}
@@ -30,6 +30,18 @@ def seen_by_sampler(trials: Sequence[FrozenTrial], fidelity: Fidelity, enough: i
     if not any(MEMORY_CONSTRAINT in trial.constraints for trial in seen if trial.state is TrialState.COMPLETE):
         return seen
     return [_constrained(trial) if trial.state is TrialState.COMPLETE else trial for trial in seen]
+
+
+def without(trials: Sequence[FrozenTrial], names: Container[str]) -> list[FrozenTrial]:
+    """Returns the trials as they would be if these parameters were none."""
+    return [_without(trial, names) if any(name in names for name in trial.params) else trial for trial in trials]
+
+
+def _without(trial: FrozenTrial, names: Container[str]) -> FrozenTrial:
+    rest = copy.copy(trial)
+    rest.params = {name: value for name, value in trial.params.items() if name not in names}
+    rest.distributions = {name: each for name, each in trial.distributions.items() if name not in names}
+    return rest
 
 
 def _constrained(trial: FrozenTrial) -> FrozenTrial:
@@ -45,9 +57,7 @@ def _constrained(trial: FrozenTrial) -> FrozenTrial:
 def _seen(trial: FrozenTrial, rungs: dict[int, Rung], name: str, level: int) -> FrozenTrial:
     if not rungs and name not in trial.params:
         return trial
-    seen = copy.copy(trial)
-    seen.params = {key: value for key, value in trial.params.items() if key != name}
-    seen.distributions = {key: value for key, value in trial.distributions.items() if key != name}
+    seen = _without(trial, (name,))
     if not rungs or trial.state is TrialState.FAIL:
         return seen
     reached, rung = list(rungs.items())[-1]
