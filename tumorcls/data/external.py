@@ -40,7 +40,8 @@ class ExternalData:
         groups: (n,) images with equal numbers are copies or show one patient.
         usable: (n,) whether an image has a class of the model, and no table leaves it out.
         seen_picture: (n,) whether the model may have seen its picture.
-        seen_patient: (n,) whether it may have seen another picture of its patient or its volume, but not this one.
+        seen_patient: (n,) whether it may have seen another picture of its patient or its volume, but not this one. Who
+            is shown is known where either data names them.
         training: The model's own data.
     """
 
@@ -88,8 +89,8 @@ def find_seen(training: PreparedData, other: Manifest, settings: SplitSettings, 
     learned = np.isin(training.parts, _LEARNED_FROM)
     picture = np.isin(groups.images[len(own) :], groups.images[: len(own)][learned])
     picture |= _plainly_alike(other.thumbs, training.manifest.thumbs[learned], settings)
-    known = {who for i in np.flatnonzero(learned).tolist() for who in (own[i].person, own[i].volume)} - {None}
-    patient = np.array([entry.person in known or entry.volume in known for entry in other.entries])
+    theirs, ours = groups.split[len(own) :], groups.split[: len(own)]
+    patient = np.isin(theirs, np.concatenate([ours[learned], theirs[picture]]))
     left_out = np.array([entry.given_part == "left_out" for entry in other.entries])
     usable = has_class(other.entries, settings) & ~left_out
     return ExternalData(other, groups.split[len(own) :], usable, picture, patient & ~picture, training)

@@ -1,11 +1,13 @@
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.tumorcls.pictures import blob, kaggle_folder, write
+from tests.tumorcls.volume_files import write_nifti
 from tumorcls.data.external import find_seen, other_data, own_data
 from tumorcls.data.manifest import scan
 from tumorcls.data.prepare import PreparedData, prepare
@@ -23,6 +25,12 @@ def own(tmp_path: Path) -> PreparedData:
 
 def files_of(own: PreparedData, part: str) -> list[Path]:
     return [own.manifest.entries[i].path for i in own.indices(part)]
+
+
+def smooth(seed: int) -> np.ndarray:
+    """Draws what JPEG leaves so little of that its copies are not joined, but only plainly alike."""
+    values = cv2.GaussianBlur(np.random.default_rng(seed).normal(0, 1, (96, 96)), (0, 0), 24)
+    return np.interp(values, (values.min(), values.max()), (40, 210)).astype(np.uint8)
 
 
 def test_copies_of_what_was_learned_from_are_left_out_and_copies_of_the_test_part_are_not(
@@ -55,6 +63,32 @@ def test_other_pictures_of_a_patient_who_was_learned_from_are_left_out(tmp_path:
     assert {name for name, seen in zip(names, found.seen_patient, strict=True) if seen} == {"7.png"}
     assert {name for name, seen in zip(names, found.seen_picture, strict=True) if seen} == {"3.png"}
     assert {name for name, new in zip(names, found.new, strict=True) if new} == {"6.png", "8.png"}
+
+
+@pytest.mark.parametrize("picture", ["copied", "plainly alike"])
+@pytest.mark.parametrize("named", ["patient", "volume"])
+def test_whose_picture_was_learned_from_is_known_where_the_other_data_alone_names_them(
+    tmp_path: Path, picture: str, named: str
+) -> None:
+    """Class folders name nobody. Where they hold one slice of a patient, no other slice of theirs is new."""
+    cache, other = tmp_path / "cache", tmp_path / "other"
+    draw = blob if picture == "copied" else smooth
+    for number in range(6):
+        write(tmp_path / "own" / "no" / f"{number}.png", draw(number))
+    own = prepare([tmp_path / "own"], SPLIT, cache)
+    twin = np.asarray(Image.open(write(tmp_path / "twin.jpg", draw(int(files_of(own, "train")[0].stem)), 10)))
+    stranger = write(other / "no" / "stranger.png", blob(902))
+    if named == "volume":
+        write_nifti(other / "no" / "theirs.nii", np.stack([twin, blob(901)]))
+        found = find_seen(own, scan([other], cache, "all"), SPLIT, cache)
+    else:
+        write(other / "twin.png", twin)
+        write(other / "another.png", blob(901))
+        (other / "table.csv").write_text("path,label,patient\ntwin.png,no,Q\nanother.png,no,Q\nno/stranger.png,no,R\n")
+        found = find_seen(own, scan([other / "table.csv"], cache), SPLIT, cache)
+    assert (found.seen_picture.sum(), found.seen_patient.sum(), found.new.sum()) == (1, 1, 1)
+    assert [found.manifest.entries[i].path for i in np.flatnonzero(found.new)] == [stranger]
+    assert (found.groups[found.seen_picture] < len(own.manifest.entries)).all() == (picture == "copied")
 
 
 def test_a_tumour_of_unknown_type_is_for_binary_models(own: PreparedData, tmp_path: Path) -> None:
