@@ -207,7 +207,7 @@ def audit(data: PreparedData, settings: SplitSettings) -> Audit:
         association=_cramers_v(counts),
         naive_leak=_naive_leak(copies.images, settings),
         moved_out=data.moved_out,
-        patients=len({entry.person for entry in entries} - {None}),
+        patients=len({entry.patient for entry in entries} - {None}),
         straddling=_groups_with_several(data.groups[data.parts != "left_out"], data.parts[data.parts != "left_out"].tolist()),
     )
 

@@ -35,6 +35,10 @@ class Entry:
     `tumorcls.data.labels.CLASSES`, or `tumorcls.data.sources.UNTYPED_TUMOR`. Width and height are pixels after the orientation
     tag is applied; `phash` is as in `tumorcls.data.fingerprint.Fingerprint`, and so is `volume`, equal for the slices of one.
     `slice_number` says which slice of the file it is, from 1; it is None of a file that holds one picture.
+
+    `patient` says who is shown, by a table or else by the file itself, and `file_patient` what the file says: words that are
+    equal for all images of a patient, whatever source they are in. Two patients of one word are one person: that keeps them on
+    one side of a split, and says of neither that it is new.
     """
 
     source: str
@@ -53,6 +57,7 @@ class Entry:
     folder: str
     slice_number: int | None = None
     volume: str | None = None
+    file_patient: str | None = None
 
     @property
     def path(self) -> Path:
@@ -68,15 +73,6 @@ class Entry:
     def data_set(self) -> tuple[str, str]:
         """What tells the images of one set from those of another: a table may name several sources."""
         return self.folder, self.source
-
-    @property
-    def person(self) -> str | None:
-        """Who is shown: equal for all images of a patient, whatever source they are in.
-
-        Two patients of one id are one person: that keeps them on one side of a split, and says of neither that it is new.
-        figshare's ids, which are numbers, are of its own patients.
-        """
-        return f"figshare/{self.patient}" if self.patient and self.kind == "figshare" else self.patient
 
     @property
     def given_part(self) -> OfficialSplit | None:
@@ -169,7 +165,7 @@ _FROM_TEXT: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("width", "height", "channels"), int),
     "phash": lambda text: int(text, 16),
     "official_split": _SPLITS.__getitem__,
-    **dict.fromkeys(("patient", "plane", "volume"), lambda text: text or None),
+    **dict.fromkeys(("patient", "plane", "volume", "file_patient"), lambda text: text or None),
     "slice_number": lambda text: int(text) if text else None,
 }
 
@@ -241,5 +237,6 @@ def _entry(row: Row, source: Source, result: Fingerprint) -> Entry:
         folder=source.folder.as_posix(),
         slice_number=result.slice_number,
         volume=result.volume,
+        file_patient=result.patient,
         **shared,
     )

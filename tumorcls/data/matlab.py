@@ -27,7 +27,10 @@ _MAX_PATIENT = 64
 
 @dataclass(frozen=True)
 class MatSlice:
-    """One slice: `image` is uint8 (height, width) grey in [0, 255], upright as in MATLAB's ``imshow(cjdata.image)``."""
+    """One slice: `image` is uint8 (height, width) grey in [0, 255], upright as in MATLAB's ``imshow(cjdata.image)``.
+
+    `patient` begins with the data set's name: its ids are numbers, which other sets may have too.
+    """
 
     image: npt.NDArray[np.uint8]
     label: str
@@ -95,4 +98,4 @@ def _patient(codes: "h5py.Dataset", where: str) -> str:
         raise DataError(
             f"{where}: cjdata/PID must be a text of up to {_MAX_PATIENT} characters; got another. Download it again."
         )
-    return text
+    return f"figshare/{text}"

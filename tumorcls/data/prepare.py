@@ -124,7 +124,7 @@ def _image_table(data: PreparedData, folder: Path) -> str:
     place = os.path.realpath(folder)
     for entry, part in zip(data.manifest.entries, data.parts.tolist(), strict=True):
         path = os.path.relpath(os.path.abspath(entry.path), place)
-        values = (path, entry.label, entry.person or "", part, entry.source, entry.plane or "", entry.slice_number or "")
+        values = (path, entry.label, entry.patient or "", part, entry.source, entry.plane or "", entry.slice_number or "")
         writer.writerow(values[: len(columns)])
     return text.getvalue()
 

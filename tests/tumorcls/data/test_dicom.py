@@ -14,13 +14,14 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.tumorcls.volume_files import ID, NAME, header, saved
+from tests.tumorcls.pictures import blob
+from tests.tumorcls.volume_files import ID, NAME, header, saved, write_dicom
 from tumorcls.data import dicom
 from tumorcls.data.decoding import decode
 from tumorcls.data.external import find_seen
 from tumorcls.data.image_files import is_image
 from tumorcls.data.manifest import scan
-from tumorcls.data.prepare import prepare
+from tumorcls.data.prepare import prepare, write_split_files
 from tumorcls.data.split import SplitSettings
 from tumorcls.data.windowing import to_uint8
 from tumorcls.errors import DataError
@@ -381,6 +382,55 @@ def test_a_patient_who_was_learned_from_is_known_in_another_folder(two_years, tm
     expected = np.array([entry.patient in learned for entry in found.manifest.entries])
     assert expected.sum() > 10
     assert (found.seen_patient == expected).all()
+
+
+@pytest.fixture
+def named(tmp_path):
+    """Two scans each of 24 patients, whom the files name, and a table that names who is asked for in words of its own."""
+    labels = ("glioma", "meningioma", "no_tumor", "pituitary")
+
+    def write_table(who, scans=(0, 1), name="table"):
+        lines = ["path,label,patient"]
+        for number in range(24):
+            for scan_number in scans:
+                file = tmp_path / f"{number}-{scan_number}.dcm"
+                write_dicom(file, blob(10 * number + scan_number), PatientID=f"{ID}-{number}")
+                lines.append(f"{file.name},{labels[number % 4]},{who(number, scan_number)}")
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines))
+        return tmp_path / f"{name}.csv"
+
+    return write_table
+
+
+def people(data):
+    """Returns how many files each group has, in ascending order."""
+    return sorted(Counter(data.groups.tolist()).values())
+
+
+def test_a_patient_whom_a_table_names_in_some_rows_is_one_with_whom_the_file_names(named, tmp_path):
+    some_rows = named(lambda number, scan_number: "" if scan_number else f"P-{number}")
+    assert people(prepare([some_rows], SplitSettings(), tmp_path / "cache")) == [2] * 24
+    tables = [
+        named(lambda number, _: f"P-{number}", [0], "all_named"),
+        named(lambda *_: "", [1], "none_named"),
+    ]
+    both = prepare(tables, SplitSettings(), tmp_path / "cache")
+    assert people(both) == [2] * 24
+    write_split_files(both, SplitSettings(), tmp_path / "out")
+    again = prepare([tmp_path / "out" / "images.csv"], SplitSettings(), tmp_path / "cache")
+    assert people(again) == [2] * 24
+    own, other = prepare(tables[:1], SplitSettings(), tmp_path / "cache"), scan(tables[1:], tmp_path / "cache")
+    learned = {
+        entry.name[:-5] for entry, part in zip(own.manifest.entries, own.parts, strict=True) if part in ("train", "validation")
+    }
+    found = find_seen(own, other, SplitSettings(), tmp_path / "cache")
+    assert 0 < len(learned) < 24
+    assert {other.entries[i].name[:-5] for i in np.flatnonzero(found.seen_patient)} == learned
+
+
+def test_patients_whose_ids_are_alike_are_two_where_a_table_names_each(named, tmp_path):
+    by_hospital = named(lambda number, scan_number: f"hospital {scan_number}: {number}")
+    assert people(prepare([by_hospital], SplitSettings(), tmp_path / "cache")) == [1] * 48
 
 
 def test_what_nothing_installed_could_read_is_read_once_something_can(two_years, tmp_path, monkeypatch):

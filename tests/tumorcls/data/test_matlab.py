@@ -5,7 +5,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.tumorcls.pictures import blob
+from tests.tumorcls.pictures import blob, write
+from tumorcls.data.dedup.groups import find_groups
 from tumorcls.data.images import read_image
 from tumorcls.data.manifest import scan
 from tumorcls.data.prepare import prepare
@@ -34,7 +35,7 @@ def test_pixels_label_and_patient_come_out(tmp_path: Path) -> None:
     write_mat(tmp_path / "brainTumorDataPublic_1-766" / "1.mat", upright, 2, "100360")
     manifest = scan([tmp_path], tmp_path / "cache")
     (entry,) = manifest.entries
-    assert (entry.label, entry.patient, entry.source) == ("glioma", "100360", "figshare")
+    assert (entry.label, entry.patient, entry.source) == ("glioma", "figshare/100360", "figshare")
     assert (entry.width, entry.height, entry.channels) == (60, 40, 1)
     image = read_image(entry.path)
     assert image.shape == (40, 60, 3)
@@ -47,7 +48,7 @@ def test_pixels_label_and_patient_come_out(tmp_path: Path) -> None:
 def test_the_numbers_of_the_data_set(tmp_path: Path, number: int, label: str) -> None:
     write_mat(tmp_path / "1.mat", blob(1).astype(np.int16), number, "MR017260F")
     (entry,) = scan([tmp_path], tmp_path / "cache").entries
-    assert (entry.label, entry.patient) == (label, "MR017260F")
+    assert (entry.label, entry.patient) == (label, "figshare/MR017260F")
 
 
 def test_slices_of_a_patient_stay_together(tmp_path: Path) -> None:
@@ -55,10 +56,21 @@ def test_slices_of_a_patient_stay_together(tmp_path: Path) -> None:
         write_mat(tmp_path / f"{i}.mat", blob(i).astype(np.int16) * 9, i // 4 % 3 + 1, f"P{i // 4}")
     data = prepare([tmp_path], SplitSettings(validation=0.2, test=0.2), tmp_path / "cache")
     for patient in range(10):
-        members = [i for i, entry in enumerate(data.manifest.entries) if entry.patient == f"P{patient}"]
+        members = [i for i, entry in enumerate(data.manifest.entries) if entry.patient == f"figshare/P{patient}"]
         assert len(members) == 4
         assert len(set(data.groups[members].tolist())) == 1
         assert len(set(data.parts[members].tolist())) == 1
+
+
+def test_a_patient_is_one_in_a_folder_and_in_a_table(tmp_path: Path) -> None:
+    """Whose id another set's patient may have: such words are two people."""
+    write_mat(tmp_path / "figshare" / "1.mat", blob(1).astype(np.int16), 1, "100360")
+    write_mat(tmp_path / "more" / "2.mat", blob(2).astype(np.int16), 1, "100360")
+    write(tmp_path / "more" / "3.png", blob(3))
+    (tmp_path / "table.csv").write_text("path,label,patient\nmore/2.mat,meningioma,\nmore/3.png,meningioma,100360\n")
+    manifest = scan([tmp_path / "figshare", tmp_path / "table.csv"], tmp_path / "cache")
+    groups = dict(zip((entry.path.name for entry in manifest.entries), find_groups(manifest).split.tolist(), strict=True))
+    assert groups["1.mat"] == groups["2.mat"] != groups["3.png"]
 
 
 @pytest.mark.parametrize("content", [b"", b"MATLAB 5.0 MAT-file, an older version"])

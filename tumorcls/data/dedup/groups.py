@@ -28,7 +28,7 @@ MIN_SIMILARITY = 0.94
 """Correlation of aligned thumbnails from which two images are one picture (inclusive)."""
 
 _ROUND = 4096
-_VERSION = 3  # raised when the same manifest would be grouped otherwise, so that old caches are not used
+_VERSION = 4  # raised when the same manifest would be grouped otherwise, so that old caches are not used
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,11 @@ def _group(manifest: Manifest, flips: bool, quarter_turns: bool) -> Groups:
     hashes = np.array([entry.phash for entry in entries], dtype=np.uint64)
     volumes = first_of_equal([entry.volume or i for i, entry in enumerate(entries)])
     images = join_near(hashes, manifest.thumbs, pixels, volumes, flips=flips, quarter_turns=quarter_turns)
-    patients = first_of_equal([entry.person or i for i, entry in enumerate(entries)])
-    links = [_links(images), _links(patients), _links(volumes)]
+    patients = first_of_equal([entry.patient or i for i, entry in enumerate(entries)])
+    # What a file says holds for all files that say it, unless a table has other words for each of them.
+    said = {entry.file_patient for entry in entries if entry.file_patient == entry.patient} - {None}
+    stated = first_of_equal([entry.file_patient if entry.file_patient in said else i for i, entry in enumerate(entries)])
+    links = [_links(images), _links(patients), _links(stated), _links(volumes)]
     return Groups(files, pixels, images, connect(np.concatenate(links), len(entries)))
 
 
