@@ -69,7 +69,8 @@ def read_dicom(content: bytes, where: str, max_pixels: int, number: int | None =
     try:
         frame = _frame(header, chosen) if count > 1 else header
         image = _shown(header, frame, chosen)
-        volume, position = _volume(header), _position(frame)
+        volume = _volume(header) or (_hash_of(header, "SOPInstanceUID") if count > 1 else None)
+        position = _position(frame)
         return VolumeSlice(image, _patient(header), number=chosen, count=count, volume=volume, position=position)
     except RuntimeError:
         rule = "its compression must be one that pydicom or python-gdcm reads; it is another, or the file is damaged"

@@ -21,7 +21,7 @@ from tumorcls.data.slices import SlicePlace
 THUMB = 64
 """Side of a thumbnail in pixels: a neighbouring slice still differs visibly, 9,000 thumbnails take 37 MB."""
 
-VERSION = 4 * 1000 + PIXELS_VERSION
+VERSION = 5 * 1000 + PIXELS_VERSION
 """Another number whenever any value here would come out differently, so that old caches are not used."""
 
 

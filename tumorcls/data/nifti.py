@@ -8,6 +8,7 @@ patient is: nothing of them is kept or shown.
 """
 
 import gzip
+import hashlib
 import io
 import logging
 import math
@@ -38,6 +39,7 @@ _HEADERS = {348: (344, b"n+1\0", b"ni1\0"), 540: (4, b"n+2\0\r\n\x1a\n", b"ni2\0
 _LONGEST_HEADER = max(_HEADERS)
 _LATEST_START = 2**24  # after extensions
 _AFTER = 2**16  # bytes that are looked at after the volume, for the checksum at the end of what gzip packed
+_HASHED = 64  # values along an axis, at most: all would take longer to hash than a slice to read
 _SQUARE = 0.01  # a pixel may be longer one way by this share
 _INFLATING = threading.Lock()
 
@@ -123,7 +125,8 @@ def read_nifti(content: bytes, where: str, max_pixels: int, number: int | None =
         layout = _layout(header, max_pixels)
         count = layout.laid_shape[layout.through]
         chosen = number_of(number, count, where)
-        image = _shown(_values(content, layout, chosen, keep=number is not None), layout, max_pixels)
+        stored = _stored(content, layout, keep=number is not None)
+        image = _shown(_slice(stored, layout, chosen), layout, max_pixels)
     except _Refused as error:
         raise DataError(f"{where}: {error}.") from None
     except DataError:
@@ -131,7 +134,7 @@ def read_nifti(content: bytes, where: str, max_pixels: int, number: int | None =
     except Exception as error:  # of any kind, and it may quote the header
         rule = f"must be a whole NIfTI file; reading it ended in {type(error).__name__}"
         raise DataError(f"{where}: {rule}. Copy the file again.") from None
-    return VolumeSlice(image, number=chosen, count=count)
+    return VolumeSlice(image, number=chosen, count=count, volume=_hash(stored) if count > 1 else None)
 
 
 def _layout(header: "Nifti1Header", max_pixels: int) -> _Layout:
@@ -165,17 +168,27 @@ def _layout(header: "Nifti1Header", max_pixels: int) -> _Layout:
     return layout
 
 
-def _values(content: bytes, layout: _Layout, number: int, *, keep: bool) -> npt.NDArray[Any]:
-    """Returns a slice, laid as in the public sets; `keep` keeps the file unpacked for the next slice of it."""
-    from nibabel.orientations import apply_orientation
-
+def _stored(content: bytes, layout: _Layout, *, keep: bool) -> npt.NDArray[Any]:
+    """Returns the values as they are stored; `keep` keeps the file unpacked for the next slice of it."""
     size = math.prod(layout.shape) * layout.dtype.itemsize
     with _INFLATING:
         body = (_kept_unpacked if keep and content.startswith(_GZIP) else _unpacked)(content, layout.start + size + _AFTER)
     raw = body[layout.start : layout.start + size]
     if len(raw) < size:
         raise _Refused(f"a NIfTI must be whole; got {len(raw):,} of its {size:,} bytes. Copy the file again")
-    stored = np.frombuffer(raw, layout.dtype).reshape(layout.shape, order="F")
+    return np.frombuffer(raw, layout.dtype).reshape(layout.shape, order="F")
+
+
+def _hash(stored: npt.NDArray[Any]) -> str:
+    """Returns what a volume is known by, however its file is packed and described: of a large one, each n-th value says it."""
+    some = stored[tuple(slice(None, None, -(-side // _HASHED)) for side in stored.shape)]
+    return hashlib.sha256(repr((stored.shape, stored.dtype.str)).encode() + some.tobytes("F")).hexdigest()[:24]
+
+
+def _slice(stored: npt.NDArray[Any], layout: _Layout, number: int) -> npt.NDArray[Any]:
+    """Returns a slice, laid as in the public sets."""
+    from nibabel.orientations import apply_orientation
+
     laid = apply_orientation(stored, layout.turns)[::-1, ::-1, ::-1]  # to the left, to the back and to the feet
     chosen: npt.NDArray[Any] = np.take(laid, -number, axis=layout.through).T
     return chosen

@@ -1,6 +1,7 @@
 """Which slices of volumes are used, and that they stay together: from files to the split, the cache and the tables."""
 
 import csv
+import gzip
 from collections import defaultdict
 
 import numpy as np
@@ -20,7 +21,7 @@ from tumorcls.data.split import SplitSettings
 from tumorcls.errors import DataError
 
 pytest.importorskip("nibabel")
-pytest.importorskip("pydicom")
+pydicom = pytest.importorskip("pydicom")
 FOLDERS = ("glioma", "meningioma", "pituitary", "notumor")
 
 
@@ -92,6 +93,37 @@ def test_a_copy_of_a_volume_is_one(volumes, tmp_path):
     groups = find_groups(manifest)
     sizes = np.bincount(groups.images)
     assert sorted(sizes[sizes > 1].tolist()) == [2] * (DEPTH - 1)
+
+
+def unpacked(path):
+    path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+
+
+def packed_again(path):
+    path.with_name("again.nii.gz").write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), 1))
+
+
+def described_anew(path):
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[148:228] = b"anonymous".ljust(80)
+    path.with_name("again.nii").write_bytes(content)
+
+
+def compressed(path):
+    made = pydicom.dcmread(path)
+    made.compress(pydicom.uid.RLELossless, generate_instance_uid=False)
+    made.save_as(path.with_name("again.dcm"))
+
+
+@pytest.mark.parametrize(
+    ("name", "save"), [("1.nii.gz", unpacked), ("1.nii.gz", packed_again), ("1.nii.gz", described_anew), ("6.dcm", compressed)]
+)
+def test_a_volume_that_is_saved_anew_is_the_same(volumes, tmp_path, name, save):
+    whole = {entry.volume for entry in scan([volumes], tmp_path / "c").entries}
+    save(volumes / "glioma" / name)
+    again = [entry.volume for entry in scan([volumes], tmp_path / "c").entries]
+    assert (len(whole), len(again)) == (40, 41)
+    assert set(again) == whole
 
 
 def test_a_second_scan_opens_nothing_whatever_was_asked_for_between(volumes, tmp_path, monkeypatch):
