@@ -46,6 +46,7 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
     if model_file:
         check_target(model_file)
     trainer = Trainer.open(file.config, cache_folder())
+    test = load_part(trainer.prepared, "test", file.config.image_size, cache_folder())
     probe = fit_linear_probe(trainer, file.config)
     calibration = trainer.calibrate(probe.fitted)
     provenance = {
@@ -58,7 +59,6 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
     }
     network = probe.fitted.classifier(calibration.temperature)
     model = SavedModel(network, probe.config.classes, probe.config, provenance, calibration, written_parts(file.written))
-    test = load_part(trainer.prepared, "test", probe.config.image_size, cache_folder())
     plan = plan_of(probe.config, calibration, unseen)
     identity = {"model_sha256": model.sha256, "split_sha256": trainer.prepared.split_sha256}
     evaluation = evaluate_model(model.predict, test, plan, name="logistic regression", provenance=identity)

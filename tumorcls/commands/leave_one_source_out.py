@@ -102,14 +102,17 @@ def _divide(manifest: "Manifest", source: str, config: "TrainConfig") -> tuple["
     """Returns the images of a source beside all others, and those that are new to a model of the others.
 
     Raises:
-        DataError: None is, or the others are not enough to train with.
+        DataError: None is, or the others are not enough to train and validate with.
     """
     from tumorcls.cache.folder import cache_folder
+    from tumorcls.data.dataset import load_part
     from tumorcls.data.external import leave_out
     from tumorcls.errors import DataError
 
     try:
         other = leave_out(manifest, source, config.split, cache_folder())
+        load_part(other.training, "train", config.image_size, cache_folder())
+        load_part(other.training, "validation", config.image_size, cache_folder())
         return other, other.images(other.new, config.image_size, cache_folder())
     except DataError as error:
         raise DataError(f"without {shown(source)}: {error}") from error

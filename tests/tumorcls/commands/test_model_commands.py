@@ -336,6 +336,24 @@ def test_a_source_of_which_nothing_is_new_is_told_before_anything_is_trained(
         run(leave_one_source_out.command, "--config", tmp_path / "two.toml", "-o", tmp_path / "out")
 
 
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_a_class_that_a_part_lacks_is_told_before_anything_is_trained(images, settings, monkeypatch, tmp_path, part):
+    """Of all images for a baseline, and of those of the other sources where one is left out, which have no test part."""
+    lines = ["path,label,source,split"]
+    for label in CLASSES:
+        for number, row in enumerate([row for row in find_source(images).rows() if row.label == label][:16]):
+            source, split = "ab"[number >= 8], ("train", "validation", "test", "train")[number % 4]
+            lacks = label == "glioma" and split == part and (part == "test" or source == "b")
+            lines.append(f"{row.path},{label},{source},{'left_out' if lacks else split}")
+    (tmp_path / "images.csv").write_text("\n".join(lines))
+    (tmp_path / "two.toml").write_text(tomli_w.dumps({"config": {**settings, "data": [str(tmp_path / "images.csv")]}}))
+    monkeypatch.setattr(Trainer, "fit", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("tumorcls.training.linear_probe.fit_linear_probe", lambda *_: pytest.fail("trained"))
+    command, where = (baseline.command, "") if part == "test" else (leave_one_source_out.command, "without a: ")
+    with pytest.raises(DataError, match=f"^{where}{part} part: every class must have images; none of glioma"):
+        run(command, "--config", tmp_path / "two.toml", "-o", tmp_path / "out")
+
+
 def test_one_source_is_not_enough_to_leave_one_out(workplace):
     folder, _ = workplace
     with pytest.raises(DataError, match="data must have two sources or more; got sartaj alone"):
