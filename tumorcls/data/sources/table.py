@@ -172,6 +172,8 @@ def _read(table: Path) -> dict[int, dict[str, str]]:
             raise _without_columns(table, ", ".join(header))
     else:
         header, rows = _read_csv(content, table)
+    if twice := [name for name in COLUMNS if header.count(name) > 1]:
+        raise DataError(f"{shown(table)}: a table must have each column once; got {twice[0]} in several. Rename all but one.")
     lines = {}
     for number, values in enumerate(rows, _FIRST_ROW):
         if not any(value.strip() for value in values):

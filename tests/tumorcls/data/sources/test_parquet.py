@@ -52,11 +52,12 @@ def test_rows_are_those_of_the_same_csv(folder: Path) -> None:
         ({"path": ["scans/a.png"], "label": ["lime"]}, "row 2: label must be one of glioma"),
         ({"path": ["scans/a.png"]}, "must have the columns path and label, once each; got path"),
         ({"path": ["scans/a.png"], "Path": ["b"], "label": ["glioma"]}, "must have the columns path and label, once each"),
+        ({"path": ["scans/a.png"], "label": ["no"], "split": ["test"], "Split": ["train"]}, "each column once; got split in"),
         ({"path": ["x" * 5000], "label": ["glioma"]}, "at most 4,096 letters"),
         ({"path": ["same"] * 1_000_001, "label": ["glioma"] * 1_000_001}, "at most 1,000,000 rows"),
         ({"path": [{"a": 1}], "label": ["glioma"]}, "path must be a file that is there"),
     ],
-    ids=["no file", "no label", "no column", "twice", "long", "many", "nested"],
+    ids=["no file", "no label", "no column", "twice", "split twice", "long", "many", "nested"],
 )
 def test_what_is_wrong_is_one_line(folder: Path, columns: dict, words: str) -> None:
     with pytest.raises(DataError) as caught:

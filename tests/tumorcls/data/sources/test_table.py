@@ -7,6 +7,7 @@ from tests.tumorcls.pictures import blob, write
 from tumorcls.data.manifest import scan
 from tumorcls.data.sources import open_source
 from tumorcls.data.sources.base import UNTYPED_TUMOR, Row
+from tumorcls.data.sources.table import COLUMNS
 from tumorcls.errors import DataError
 
 
@@ -111,6 +112,12 @@ def test_a_patient_is_not_named_in_an_error(folder: Path) -> None:
 @pytest.mark.parametrize("header", ["", "path", "file,label", "path,path,label", "path|label"])
 def test_a_table_without_its_columns_is_refused(folder: Path, header: str) -> None:
     assert refusal(folder, header, "scans/a.png,no").startswith("a table must have the columns path and label")
+
+
+@pytest.mark.parametrize("column", COLUMNS[2:])
+def test_a_column_that_a_table_has_twice_is_refused(folder: Path, column: str) -> None:
+    told = f"a table must have each column once; got {column} in several. Rename all but one."
+    assert refusal(folder, f"path,label,{column.title()},note,note, {column} ", "scans/a.png,no,,,,") == told
 
 
 def test_a_table_without_rows_is_refused(folder: Path) -> None:
