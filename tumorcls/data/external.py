@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tumorcls.cache.arrays import ArrayCache
 from tumorcls.data.dataset import ImageSet, image_set
 from tumorcls.data.dedup.groups import find_groups
-from tumorcls.data.dedup.orientation import MIRRORED, QUARTER_TURNED, UPRIGHT, turn
+from tumorcls.data.dedup.orientation import MIRRORED, QUARTER_TURNED, TURNED_BACK, UPRIGHT, turn
 from tumorcls.data.fingerprint import THUMB
 from tumorcls.data.manifest import Manifest, scan
 from tumorcls.data.parts import has_class
@@ -115,12 +115,13 @@ def leave_out(manifest: Manifest, source: str, settings: SplitSettings, cache: P
 
 
 def _plainly_alike(thumbs: Thumbs, learned: Thumbs, settings: SplitSettings) -> npt.NDArray[np.bool_]:
-    """Marks thumbnails (n, side, side) that correlate with one that was learned from, as it is or mirrored.
+    """Marks thumbnails (n, side, side) that correlate with one that was learned from, as it is, mirrored or turned.
 
     Copies are joined where their detail correlates. Of a smooth picture, JPEG leaves little of that: here, where a doubt is
     reason enough to leave an image out, the whole picture counts too.
     """
-    orientations = (UPRIGHT, *(MIRRORED if settings.flips else ()), *(QUARTER_TURNED if settings.quarter_turns else ()))
+    quarters = (*QUARTER_TURNED, TURNED_BACK) if settings.quarter_turns else ()
+    orientations = (UPRIGHT, *(MIRRORED if settings.flips else ()), *quarters)
     known = _standardised(learned)
     alike = np.zeros(len(thumbs), np.bool_)
     for orientation in orientations:

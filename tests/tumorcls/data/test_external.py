@@ -91,6 +91,20 @@ def test_whose_picture_was_learned_from_is_known_where_the_other_data_alone_name
     assert (found.groups[found.seen_picture] < len(own.manifest.entries)).all() == (picture == "copied")
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("turns", range(4))
+def test_what_is_plainly_alike_is_so_however_it_is_turned(tmp_path: Path, turns: int, mirrored: bool) -> None:
+    split, cache = SPLIT.model_copy(update={"quarter_turns": True}), tmp_path / "cache"
+    for number in range(6):
+        write(tmp_path / "own" / "no" / f"{number}.png", smooth(number))
+    own = prepare([tmp_path / "own"], split, cache)
+    picture = np.rot90(smooth(int(files_of(own, "train")[0].stem)), turns)
+    write(tmp_path / "other" / "no" / "a.jpg", picture[:, :: -1 if mirrored else 1].copy(), 10)
+    found = find_seen(own, scan([tmp_path / "other"], cache), split, cache)
+    assert found.seen_picture.tolist() == [True]
+    assert found.groups.tolist() == [len(own.manifest.entries)]
+
+
 def test_a_tumour_of_unknown_type_is_for_binary_models(own: PreparedData, tmp_path: Path) -> None:
     for number, name in enumerate(("yes", "no")):
         write(tmp_path / "other" / name / "a.png", blob(900 + number))

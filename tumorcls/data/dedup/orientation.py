@@ -22,6 +22,8 @@ MIRRORED: tuple[Orientation, ...] = ((False, False, True), (False, True, False),
 """Mirror image, upside down, half turn."""
 QUARTER_TURNED: tuple[Orientation, ...] = ((True, False, False), (True, True, True), (True, False, True))
 """Transposed along either diagonal, and turned by a quarter; turned the other way is the same with the two pictures swapped."""
+TURNED_BACK: Orientation = (True, True, False)
+"""Turned the other way, for whoever does not swap them."""
 
 
 def turn(pictures: npt.NDArray[_Scalar], orientation: Orientation) -> npt.NDArray[_Scalar]:
