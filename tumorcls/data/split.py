@@ -42,7 +42,8 @@ def split_groups(
     part_of_group = np.empty(len(counts), np.int64)
     for group in order:
         # Change of sum((missing - group)^2) is |group|^2 - 2 missing.group; the first part is the same for all but its weight.
-        gain = weight * (2 * missing @ scaled[group] - scaled[group] @ scaled[group])
+        # Parts often tie but for the last digit. Sums are the same on every processor, BLAS's products are not.
+        gain = weight * (2 * (missing * scaled[group]).sum(axis=1) - (scaled[group] ** 2).sum())
         best = int(np.argmax(gain))
         part_of_group[group] = best
         missing[best] -= scaled[group]

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -44,6 +47,25 @@ def test_the_seed_fixes_the_split() -> None:
     first = split_groups(groups, strata, SHARES, 1)
     assert np.array_equal(first, split_groups(groups, strata, SHARES, 1))
     assert not np.array_equal(first, split_groups(groups, strata, SHARES, 2))
+
+
+MANY_TIES = """
+import numpy as np
+from tumorcls.data.split import split_groups
+for seed in range(40):
+    rng = np.random.default_rng(seed)
+    groups, strata = rng.integers(0, 100, 200), rng.integers(0, 6, 200).tolist()
+    print(*split_groups(groups, strata, dict.fromkeys("abcde", 0.2), seed))
+"""
+
+
+def test_the_split_is_the_same_on_every_processor() -> None:
+    """An old processor is what OpenBLAS, NumPy's on Linux, takes it for; with another BLAS both are this one."""
+    here, old = (
+        subprocess.run([sys.executable, "-c", MANY_TIES], env=os.environ | kernels, capture_output=True, check=True).stdout
+        for kernels in ({}, {"OPENBLAS_CORETYPE": "Prescott"})
+    )
+    assert here == old
 
 
 def test_a_share_of_zero_gets_nothing() -> None:
