@@ -52,6 +52,8 @@ def assign(entries: Sequence[Entry], groups: Groups, settings: SplitSettings) ->
     np.maximum.at(top, groups.split, rank)
     top = top[groups.split]  # of each image's group
     usable = _usable(entries, groups, settings) & np.array([name != "left_out" for name in given])
+    moved_out = usable & (rank < top) & (top > _TRAIN)
+    usable = _without_copies(entries, groups, settings, usable & ~moved_out)
     parts = np.full(len(entries), "left_out", dtype="<U10")
     parts[(rank == _TEST) & has_class(entries, settings)] = "test"
     parts[usable & (rank == _VALIDATION) & (top == _VALIDATION)] = "validation"
@@ -71,7 +73,7 @@ def assign(entries: Sequence[Entry], groups: Groups, settings: SplitSettings) ->
     needs_validation = has_validation or settings.validation > 0
     needs_test = has_test or (settings.test > 0 and bool(free.any()))  # whoever gives all parts may give none to test
     _check_none_empty(parts, ["train", *["validation"] * needs_validation, *["test"] * needs_test])
-    return Parts(parts, int((usable & (rank < top) & (top > _TRAIN)).sum()))
+    return Parts(parts, int(moved_out.sum()))
 
 
 def _given(entry: Entry, settings: SplitSettings) -> str | None:
@@ -100,16 +102,19 @@ def has_class(entries: Sequence[Entry], settings: SplitSettings) -> Mask:
 
 
 def _usable(entries: Sequence[Entry], groups: Groups, settings: SplitSettings) -> Mask:
-    """Marks the images that policies let into training, validation or a test part of our own."""
+    """Marks the images whose labels let them into training, validation or a test part of our own."""
     usable = has_class(entries, settings)
     if settings.conflicts == "leave-out":
         usable &= ~np.isin(groups.images, conflicting_groups(entries, groups.images, settings.binary))
-    sizes = np.bincount(groups.images, minlength=len(entries))[groups.images]
-    if settings.duplicates == "drop":
-        usable &= sizes == 1
-    elif settings.duplicates == "keep-best":
-        usable &= _best_of_group(entries, groups.images, usable)
     return usable
+
+
+def _without_copies(entries: Sequence[Entry], groups: Groups, settings: SplitSettings, usable: Mask) -> Mask:
+    """Marks those of the usable images that the policy for copies keeps."""
+    if settings.duplicates == "keep-best":
+        return _best_of_group(entries, groups.images, usable)
+    occurs = np.bincount(groups.images, minlength=len(entries))[groups.images]
+    return usable & (occurs == 1) if settings.duplicates == "drop" else usable
 
 
 def conflicting_groups(entries: Sequence[Entry], groups: npt.NDArray[np.int64], binary: bool = False) -> list[int]:

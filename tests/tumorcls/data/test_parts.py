@@ -2,6 +2,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, reject, settings
@@ -63,6 +64,29 @@ def test_a_copy_in_a_more_protected_part_leaves_an_image_out(scans: Path) -> Non
         "3.jpg": "train",
     }
     assert data.moved_out == 2
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "part"),
+    [
+        ("validation", "train", "validation"),
+        ("validation", "", "validation"),
+        ("test", "train", "test"),
+        ("train", "left_out", "train"),
+        ("train", "train", "left_out"),
+    ],
+)
+def test_the_best_copy_is_the_best_of_those_that_may_be_used(tmp_path: Path, small: str, large: str, part: str) -> None:
+    lines = [{"path": f"{i}.png", "split": ("train", "validation", "test")[i % 3]} for i in range(1, 7)]
+    for i in range(7):
+        write(tmp_path / f"{i}.png", blob(i, 48))
+    write(tmp_path / "large.png", cv2.resize(blob(0, 48), (96, 96)))
+    lines += [{"path": "0.png", "split": small}, {"path": "large.png", "split": large}]
+    data = run(tmp_path, lines, SplitSettings(duplicates="keep-best"))
+    assert data.copies.images.tolist().count(data.copies.images[[*parts_of(data)].index("large.png")]) == 2
+    assert parts_of(data)["0.png"] == part
+    assert parts_of(data)["large.png"] == ("train" if part == "left_out" else "left_out")
+    assert data.moved_out == int(large != "left_out" and part != "left_out")
 
 
 def test_validation_comes_from_training_where_no_row_is_for_it(scans: Path) -> None:
