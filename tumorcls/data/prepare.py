@@ -122,9 +122,13 @@ def _image_table(data: PreparedData, folder: Path) -> str:
     columns = COLUMNS if any(entry.slice_number for entry in data.manifest.entries) else COLUMNS[:-1]
     writer.writerow(columns)
     place = os.path.realpath(folder)
-    for entry, part in zip(data.manifest.entries, data.parts.tolist(), strict=True):
+    entries, parts = data.manifest.entries, data.parts.tolist()
+    # Of a file that several sources have, a table takes one row: one that is used, if any, and says who is shown.
+    best = sorted(range(len(entries)), key=lambda i: (parts[i] != "left_out", bool(entries[i].patient)))
+    for i in sorted({(os.path.abspath(entries[i].path), entries[i].slice_number): i for i in best}.values()):
+        entry = entries[i]
         path = os.path.relpath(os.path.abspath(entry.path), place)
-        values = (path, entry.label, entry.patient or "", part, entry.source, entry.plane or "", entry.slice_number or "")
+        values = (path, entry.label, entry.patient or "", parts[i], entry.source, entry.plane or "", entry.slice_number or "")
         writer.writerow(values[: len(columns)])
     return text.getvalue()
 

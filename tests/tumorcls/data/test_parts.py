@@ -149,6 +149,31 @@ def test_what_prepare_writes_is_a_table_with_the_same_split(tmp_path: Path) -> N
     assert third.split_sha256 == second.split_sha256
 
 
+@pytest.mark.parametrize("duplicates", ["group", "keep-best"])
+def test_of_a_file_that_several_sources_have_prepare_writes_one_row(tmp_path: Path, duplicates: str) -> None:
+    """One that is used, and says who is shown."""
+    folder = kaggle_folder(tmp_path / "set", 6)
+    named = [
+        {"path": path, "label": path.parent.name, "patient": f"P{i // 3}"}
+        for i, path in enumerate(sorted(folder.rglob("*.png")))
+    ]
+    nameless = [{**line, "patient": ""} for line in named]
+    sources = [folder, table(tmp_path, named, "named.csv"), table(tmp_path, nameless, "nameless.csv")]
+    split = SHARES.model_copy(update={"duplicates": duplicates})
+    first = prepare(sources, split, tmp_path / "cache")
+    write_split_files(first, split, tmp_path / "out")
+    again = prepare([tmp_path / "out" / "images.csv"], split, tmp_path / "cache")
+
+    def used(data: PreparedData) -> set[tuple[Path, str]]:
+        found = zip(data.manifest.entries, data.parts.tolist(), strict=True)
+        return {(entry.path.resolve(), part) for entry, part in found if part != "left_out"}
+
+    assert used(again) == used(first)
+    assert len(used(again)) == len(again.manifest.entries) == len(named)
+    if duplicates == "group":
+        assert {entry.patient for entry in again.manifest.entries} == {line["patient"] for line in named}
+
+
 LINES = st.fixed_dictionaries(
     {
         "patient": st.sampled_from(["", "", "1", "2", "3"]),
