@@ -51,7 +51,7 @@ def begin(model: Path) -> None:
     else:
         objective = BrainTumourObjective(artifacts=False, **CONFIG)
         marks.append(time.process_time())
-        study = optuna.create_study()
+        study = optuna.create_study(direction="maximize")
         study.enqueue_trial(PARAMS)
         study.optimize(objective, n_trials=1)
     marks.append(time.process_time())

@@ -111,6 +111,11 @@ class BrainTumourObjective:
         return check_space(space, enqueue, _config_settings(settings))
 
     @classmethod
+    def directions(cls, settings: Mapping[str, Any]) -> list[str]:
+        """Returns those that a study must have: one for each score, and all scores are the better the higher they are."""
+        return ["maximize"] * len(TrainConfig.parse(_config_settings(settings), where="[objective]").score)
+
+    @classmethod
     def defaults(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Returns what a trial is trained with where it has no parameter of a name: the setting, or else the default."""
         return TrainConfig.parse(_config_settings(settings), where="[objective]").model_dump()
@@ -167,7 +172,7 @@ class BrainTumourObjective:
         Threads take turns, since they share the network: Optuna's `n_jobs` gains nothing here, and costs nothing either.
 
         Raises:
-            ConfigError: There are more or fewer scores than the study has directions.
+            ConfigError: The study has other directions than to maximize each score.
             optuna.TrialPruned: The pruner gave this trial up.
             TumorclsError: A hyperparameter is out of range, or the data or the cache cannot be read any more.
         """

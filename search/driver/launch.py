@@ -170,7 +170,8 @@ def open_runtime(
     def set_up(worker: int, environ: Mapping[str, str]) -> WorkerSetup:
         log = log_path(name, url, worker)
         fidelity = spec.fidelity.name if spec.fidelity is not None else None
-        return WorkerSetup(spec.target, as_written.expanded, log, environ, as_written, space, spec.enqueue, fidelity)
+        file = (as_written, space, spec.enqueue, fidelity, spec.directions)
+        return WorkerSetup(spec.target, as_written.expanded, log, environ, *file)
 
     with _executor(spec, workers, set_up) as executor:
         yield Runtime(url, workers, executor, log_path(name, url, 0, workers), console or Console(), quiet)

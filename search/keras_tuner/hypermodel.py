@@ -43,7 +43,8 @@ class HyperModelObjective:
         data: A function that returns the keyword arguments of `fit` as a mapping: what you would give to ``tuner.search``; or
             its ``module:attribute``. It is called once.
         monitor: The metric, such as ``val_accuracy``: of the training history, or of the dictionary that `fit` returns.
-        mode: ``"min"`` or ``"max"``: which epoch is the best one. It must agree with the study's direction.
+        mode: ``"min"`` or ``"max"``: which epoch is the best one. It must agree with the study's direction, and `search` sees
+            to it.
         fit: Further keyword arguments of `fit`, such as ``epochs``.
         executions_per_trial: How often each trial trains; its value is the mean. Only the first execution can be pruned.
 
@@ -72,6 +73,11 @@ class HyperModelObjective:
         self._monitor = monitor
         self._best = _GOALS[mode]
         self._executions = executions_per_trial
+
+    @classmethod
+    def directions(cls, settings: Mapping[str, Any]) -> list[str]:
+        """Returns the one that a study must have."""
+        return ["minimize" if settings.get("mode") == "min" else "maximize"]
 
     def __call__(self, trial: Trial) -> float:
         """Trains, and returns the value of the best epoch, or what `fit` says it is.

@@ -12,11 +12,14 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from search.errors import StudyError
 from search.records.attributes import SHOWN_SEED
 from search.seeds import Stream, derive
+from search.study_file.distributions import describe_space
 from search.study_file.env import expand
 from search.study_file.load import StudySpec
+from search.study_file.targets import import_object
 from search.text import show
 from search.workers.process import as_values, build_objective
 from search.workers.protocol import Artifact, Notice, Report, ReportReply, RunTrial, UserAttr
+from search.workers.study_file import take_misfits
 from search.workers.trial import WorkerTrial
 
 _GOALS = {"minimize": "min", "maximize": "max"}
@@ -133,7 +136,7 @@ def study_tuner(
         options: Of the oracle, such as ``max_trials``.
 
     Raises:
-        SearchError: The file has several directions, or asks for what KerasTuner does not have.
+        SearchError: The file has several directions, or asks for what KerasTuner or the objective does not have.
     """
     if len(spec.directions) != 1:
         raise StudyError(f"{spec.path}: KerasTuner has one value; got {show(list(spec.directions))}. Choose one of them.")
@@ -147,7 +150,11 @@ def study_tuner(
         seed=spec.seed + 1,  # it takes 0 for none
         **options,
     )
-    objective = build_objective(spec.target, expand(spec.settings, os.environ, f"{spec.path}: objective"))
+    settings = expand(spec.settings, os.environ, f"{spec.path}: objective")
+    kind, described = import_object(spec.target, "study.objective"), describe_space(spec.space, {})
+    if misfits := take_misfits(kind, described, spec.enqueue, settings, spec.directions):
+        raise StudyError("; ".join(f"{spec.path}: {line}" for line in misfits))
+    objective = build_objective(spec.target, settings)
     where = {"directory": str(folder.parent), "project_name": folder.name, "overwrite": overwrite}
     return ObjectiveTuner(made, objective, space, epochs=epochs, seed=spec.seed, on_report=on_report, **where)
 

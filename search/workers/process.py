@@ -64,6 +64,7 @@ class WorkerSetup:
         space: The tables of the study file's ``[space]``, and `enqueue` those of its ``[[enqueue]]``.
         as_written: Puts the file's words back in the place of what its settings expand to, in all that is stored and shown.
         fidelity: The parameter by which the study pauses trials; None where it does not.
+        directions: Of the study, which an objective may want to be others.
     """
 
     target: str
@@ -74,6 +75,7 @@ class WorkerSetup:
     space: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     enqueue: Sequence[Mapping[str, Any]] = ()
     fidelity: str | None = None
+    directions: Sequence[str] = ()
 
 
 def main(connection: Connection, setup: WorkerSetup) -> None:
@@ -102,7 +104,7 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
     activities = Activities(lambda text: connection.send(Activity(hide(text))), lambda: _is_told_to_end(connection))
     try:
         kind = import_object(setup.target, "study.objective")
-        if misfits := take_misfits(kind, setup.space, setup.enqueue, setup.settings):
+        if misfits := take_misfits(kind, setup.space, setup.enqueue, setup.settings, setup.directions):
             connection.send(Misfits(tuple(map(hide, misfits))))
             return
         watch(kind, activities)

@@ -238,6 +238,10 @@ class Knows:
         return known + [f"enqueue[{at}]: must be small." for at, entry in enumerate(enqueue) if entry.get("x", 0) > 5]
 
     @classmethod
+    def directions(cls, settings):
+        return ["maximize"]
+
+    @classmethod
     def defaults(cls, settings):
         return {"x": 1, "y": settings.get("y", 0.5), "unrelated": None}
 

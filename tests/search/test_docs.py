@@ -62,6 +62,9 @@ def test_your_own_model(search):
     assert take_fingerprint(scope["Fingerprinted"]()) == {"data": hashlib.sha256(b"data").hexdigest()}
     exec(f"class Knows:\n{textwrap.indent(knows, '    ')}", scope)
     assert take_misfits(scope["Knows"], {"x": {}, "y": {}}, [], {}) == ("space.y: must be x; got another name.",)
+    assert take_misfits(scope["Knows"], {"x": {}}, [], {}, ["maximize"]) == ()
+    [line] = take_misfits(scope["Knows"], {"x": {}}, [], {}, ["minimize"])
+    assert line == 'study.direction: must be "maximize" for this objective; got ["minimize"]. Write direction = "maximize".'
     assert take_defaults(scope["Knows"], {"x": 2.0}, ["x"]) == {"x": 2.0}
 
 

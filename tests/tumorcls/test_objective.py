@@ -10,7 +10,7 @@ import pytest
 
 from tumorcls.data.prepare import prepare
 from tumorcls.data.split import SplitSettings
-from tumorcls.errors import TumorclsError
+from tumorcls.errors import ConfigError, TumorclsError
 from tumorcls.objective import CONFIG_KEY, PROVENANCE_KEY, BrainTumourObjective, suggest
 
 pytestmark = pytest.mark.usefixtures("shared_programs")
@@ -120,6 +120,15 @@ def test_several_scores_make_several_values_and_no_reports(settings, objective):
     assert trial.intermediate_values == {}
     with pytest.raises(TumorclsError, match="one score for each of the study's 2 directions; got robust_f1"):
         objective(study.ask())
+
+
+@pytest.mark.parametrize("directions", [["minimize"], ["maximize", "minimize"]])
+def test_a_study_that_would_choose_the_worst_model_is_refused_before_a_training(objective, directions):
+    study = optuna.create_study(directions=directions)
+    with pytest.raises(ConfigError, match=f"must maximize, .*; got {', '.join(directions)}. Write optuna.create_study"):
+        objective(study.ask())
+    assert BrainTumourObjective.directions({"data": "phantoms:8", "score": "clean_f1", "folds": 2}) == ["maximize"]
+    assert BrainTumourObjective.directions({"data": "phantoms:8", "score": ["clean_f1", "noisy_f1"]}) == ["maximize"] * 2
 
 
 @pytest.mark.parametrize("runs", [{"repeats": 3}, {"folds": 3}])

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import optuna
+from optuna.study import StudyDirection
 
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.errors import ConfigError
@@ -57,11 +58,17 @@ class KnowsDirections(Protocol):
 
 
 def check_directions(trial: Trial, config: TrainConfig) -> None:
-    """Tells before the training what Optuna would tell after it; a trial that does not know its study passes.
+    """Tells before the training what Optuna would tell after it, or not at all; a trial that does not know its study passes.
 
     Raises:
-        ConfigError: There are more or fewer scores than the study has directions.
+        ConfigError: There are more or fewer scores than the study has directions, or it minimizes one: Optuna's own default.
     """
+    if isinstance(trial, optuna.Trial) and any(each is not StudyDirection.MAXIMIZE for each in trial.study.directions):
+        got = ", ".join(each.name.lower() for each in trial.study.directions)
+        raise ConfigError(
+            f"the study must maximize, since scores are the better the higher they are; got {got}. "
+            'Write optuna.create_study(direction="maximize").'
+        )
     wanted = len(config.score)
     if isinstance(trial, optuna.Trial):
         wanted = len(trial.study.directions)

@@ -25,6 +25,16 @@ def test_a_name_and_a_config_that_the_objective_refuses_end_a_launch_before_it_i
     assert not Path("built").exists()
 
 
+@pytest.mark.parametrize(
+    "directions", [{"direction": '"minimize"'}, {"direction": None, "metric": None, "directions": '["maximize", "maximize"]'}]
+)
+def test_a_study_that_would_choose_the_worst_is_told_before_the_objective_is_built(write, search, directions):
+    write(study={**KNOWS, **directions})
+    [line] = search("launch", "demo.toml", code=1).stderr.splitlines()
+    assert line.startswith('error: demo.toml: study.direction: must be "maximize" for this objective; got [')
+    assert not Path("built").exists()
+
+
 def test_what_the_file_s_rules_refuse_is_told_with_what_an_installed_objective_does(write, search, monkeypatch):
     monkeypatch.setenv("MY_SECRET", "a long secret")
     study = {**KNOWS, "objective": '"tests.search.objectives:Knows"', "direktion": '"minimize"', "environment": '["MY_SECRET"]'}

@@ -161,3 +161,12 @@ def test_several_directions_are_refused(write, folder):
     }
     with pytest.raises(StudyError, match="KerasTuner has one value"):
         study_tuner(study_file.load(write(study=study)), keras_tuner.oracles.RandomSearchOracle, folder / "there")
+
+
+def test_a_direction_in_which_the_objective_gets_worse_is_refused(write, folder):
+    from search.keras_tuner import HyperModelObjective, study_tuner
+
+    spec = study_file.load(write(study={"objective": '"objectives:Knows"', "direction": '"minimize"'}))
+    with pytest.raises(StudyError, match='direction: must be "maximize" for this objective'):
+        study_tuner(spec, keras_tuner.oracles.RandomSearchOracle, folder / "there")
+    assert [HyperModelObjective.directions({"mode": mode}) for mode in ("min", "max")] == [["minimize"], ["maximize"]]

@@ -165,7 +165,7 @@ def test_train_says_what_it_does(workplace, pretrained):
 
 def test_training_an_exported_trial_gives_its_scores_again(workplace, settings):
     _, done = workplace
-    trial = optuna.create_study().ask({"epochs": optuna.distributions.IntDistribution(2, 2)})
+    trial = optuna.create_study(direction="maximize").ask({"epochs": optuna.distributions.IntDistribution(2, 2)})
     trial.set_user_attr("seed", 12)
     BrainTumourObjective(**settings)(trial)
     last = next(line for line in done.output.splitlines() if line.startswith("epoch 2/2"))
