@@ -63,8 +63,9 @@ def command(
     select_backend()
     from tumorcls.commands._measured_images import measured_images, with_all
     from tumorcls.commands.streams import tell_written
-    from tumorcls.evaluation.evaluate import evaluate_model
+    from tumorcls.evaluation.evaluate import evaluate_model, images_sha256
     from tumorcls.evaluation.record import Evaluation
+    from tumorcls.evaluation.robustness import check_reference, compare
     from tumorcls.model.saved_model import load_model
     from tumorcls.reports.evaluation_page import render_page
     from tumorcls.reports.links import write_page
@@ -80,6 +81,10 @@ def command(
         click.echo(f"note: {note}", err=True)
     test = measured.images
     plan = plan_of(model.config, model.calibration, unseen, clean_only=clean_only)
+    if against is not None:
+        check_reference(against, images_sha256(test), plan.seed, [*plan.conditions, *plan.unseen_conditions])
+    other = measured.external  # what is wrong with it is told before hours
+    everything = None if other is None else other.images(other.usable, model.config.image_size, cache_folder())
     if model.gate is not None:
         plan = replace(plan, passed=tuple(model.gate.passes(features_of(looking_at(model.network), test.images)).tolist()))
     evaluation = evaluate_model(
@@ -94,12 +99,9 @@ def command(
         },
         on_condition=lambda noise, severity: click.echo(f"  {noise} {severity}/5", err=True),
     )
-    if measured.external is not None:
-        everything = measured.external.images(measured.external.usable, model.config.image_size, cache_folder())
-        evaluation = with_all(evaluation, measured.external, model.predict, everything)
+    if other is not None and everything is not None:
+        evaluation = with_all(evaluation, other, model.predict, everything)
     if against is not None:
-        from tumorcls.evaluation.robustness import compare
-
         evaluation = compare(evaluation, against)
     _print(evaluation, to_stderr=output is not None and open_file_of(output) == 1)
     if output:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tumorcls import DISCLAIMER
+from tumorcls.commands._share import Share
 
 if TYPE_CHECKING:
     from tumorcls.data.slices import Which
@@ -32,7 +33,7 @@ _LONGEST_STEM = 200  # bytes; a file's name has 255 at most
     show_default=True,
     help="Of a volume: one answer, or one for each slice that shows something.",
 )
-@click.option("--threshold", type=click.FloatRange(0, 1), help='Confidence below which the answer is "uncertain".')
+@click.option("--threshold", type=Share(0, 1), help='Confidence below which the answer is "uncertain".')
 @click.option("--no-gate", is_flag=True, help='Never answer "no brain MRI slice".')
 def command(
     images: tuple[Path, ...],

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from tumorcls.commands._share import Share
 from tumorcls.data.image_files import shown
 
 
@@ -16,7 +17,7 @@ from tumorcls.data.image_files import shown
     type=click.Path(path_type=Path),
     help="Exported config whose noise and augmentation to show; the defaults without it.",
 )
-@click.option("--noise-intensity", type=click.FloatRange(0, 1), help="Largest intensity in training, instead of the config's.")
+@click.option("--noise-intensity", type=Share(0, 1), help="Largest intensity in training, instead of the config's.")
 @click.option("--draws", type=click.IntRange(1, 60), default=6, show_default=True, help="Training views of each image.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Fixes noise and views.")
 def command(

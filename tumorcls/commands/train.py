@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tumorcls import DISCLAIMER
+from tumorcls.commands._share import Share
 from tumorcls.data.image_files import shown
 from tumorcls.errors import ConfigError
 
@@ -29,14 +30,14 @@ PARTS: "tuple[Part, ...]" = ("train", "validation")
 @click.option("--keep-members", is_flag=True, help="Save all members, to answer together, rather than one average of them.")
 @click.option(
     "--max-error",
-    type=click.FloatRange(0, 1),
+    type=Share(0, 1),
     default=0.05,
     show_default=True,
     help='Share of wrong answers accepted; less sure answers become "uncertain".',
 )
 @click.option(
     "--coverage",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Share(0, 1, min_open=True, max_open=True),
     default=0.9,
     show_default=True,
     help="Share of the sets of classes, which predict and serve show, that are to hold the true class.",

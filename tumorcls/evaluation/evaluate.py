@@ -126,7 +126,7 @@ def measure(
         classes=test.classes,
         labels=tuple(test.labels.tolist()),
         groups=tuple(test.groups.tolist()),
-        test_set_sha256=_fingerprint(test),
+        test_set_sha256=images_sha256(test),
         noise_seed=plan.seed,
         resamples=plan.resamples,
         clean=clean,
@@ -250,6 +250,7 @@ def _kept(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"
 
 
-def _fingerprint(test: ImageSet) -> str:
+def images_sha256(test: ImageSet) -> str:
+    """Returns the hash of keys, labels and groups; see `Evaluation.test_set_sha256`."""
     rows = zip(test.labels.tolist(), test.groups.tolist(), test.keys, strict=True)
     return hashlib.sha256("\n".join(f"{label} {group} {key}" for label, group, key in rows).encode()).hexdigest()

@@ -6,6 +6,7 @@ accuracy) of a model at severity s, b(0) the clean one, and r(s) the reference's
     BE = sum b(s) / sum r(s),    rBE = sum (b(s) - b(0)) / sum (r(s) - r(0)).
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -26,15 +27,7 @@ def compare(evaluation: Evaluation, reference: Evaluation) -> Evaluation:
     Raises:
         DataError: The two were not measured on the same images under the same noise.
     """
-    if (evaluation.test_set_sha256, evaluation.noise_seed) != (reference.test_set_sha256, reference.noise_seed):
-        raise DataError(
-            "reference: must be measured on the same test images with the same noise seed; got others. "
-            "Evaluate the reference model on this split."
-        )
-    missing = set(_conditions(evaluation)) - set(_conditions(reference))
-    if missing:
-        noise, severity = min(missing)
-        raise DataError(f"reference: must be measured under every noise; got no {noise} {severity}. Evaluate it under all.")
+    check_reference(reference, evaluation.test_set_sha256, evaluation.noise_seed, _conditions(evaluation))
     resamples = draw_resamples(np.array(evaluation.groups), evaluation.resamples, evaluation.noise_seed)
 
     def errors(noises: tuple[str, ...]) -> tuple[RelativeError, ...]:
@@ -46,6 +39,23 @@ def compare(evaluation: Evaluation, reference: Evaluation) -> Evaluation:
 
     relative = Relative(reference.name, errors(evaluation.noises), errors(evaluation.unseen_kinds))
     return replace(evaluation, relative=relative)
+
+
+def check_reference(reference: Evaluation, images_sha256: str, noise_seed: int, conditions: Iterable[tuple[str, int]]) -> None:
+    """Refuses a reference that an evaluation of these images under these conditions could not be compared with.
+
+    Raises:
+        DataError: It was measured on other images, with another noise seed or under fewer conditions.
+    """
+    if (images_sha256, noise_seed) != (reference.test_set_sha256, reference.noise_seed):
+        raise DataError(
+            "reference: must be measured on the same test images with the same noise seed; got others. "
+            "Evaluate the reference model on this split."
+        )
+    missing = set(conditions) - set(_conditions(reference))
+    if missing:
+        noise, severity = min(missing)
+        raise DataError(f"reference: must be measured under every noise; got no {noise} {severity}. Evaluate it under all.")
 
 
 def _conditions(evaluation: Evaluation) -> list[tuple[str, int]]:

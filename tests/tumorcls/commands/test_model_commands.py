@@ -18,10 +18,12 @@ from tests.tumorcls.pictures import blob
 from tumorcls import DISCLAIMER
 from tumorcls.commands import baseline, card, evaluate, leave_one_source_out, predict, train
 from tumorcls.commands.leave_one_source_out import file_names
+from tumorcls.data.external import ExternalData
 from tumorcls.data.labels import CLASSES
 from tumorcls.data.prepare import prepare
 from tumorcls.data.sources import find_source
 from tumorcls.errors import ConfigError, DataError
+from tumorcls.evaluation import evaluate as measurement
 from tumorcls.evaluation.record import Evaluation
 from tumorcls.inference import figure
 from tumorcls.model import saved_model
@@ -277,6 +279,33 @@ def test_other_data_needs_the_models_own(workplace, images, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(images, moved)
     assert "Of 1 images the model may have seen 0" in run(*arguments, "--trained-on", moved).output
+
+
+@pytest.mark.usefixtures("loaded_once")
+def test_what_is_wrong_with_a_reference_or_an_image_is_told_before_anything_is_measured(workplace, monkeypatch, tmp_path):
+    model, clean = workplace[0] / "model.keras", tmp_path / "clean.json"
+    assert run(evaluate.command, model, "-o", clean, "--clean-only").exit_code == 0
+    measured = Evaluation.read(clean)
+    (tmp_path / "other.json").write_text(dataclasses.replace(measured, test_set_sha256="0" * 64).to_json())
+    (tmp_path / "other" / "no_tumor").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "other" / "no_tumor" / "a.png"), blob(900))
+    monkeypatch.setattr(measurement, "evaluate_model", lambda *_, **__: pytest.fail("measured"))
+    with pytest.raises(DataError, match="under every noise; got no bias_field 3"):
+        run(evaluate.command, model, "--reference", clean)
+    with pytest.raises(DataError, match="the same test images"):
+        run(evaluate.command, model, "--reference", tmp_path / "other.json", "--clean-only")
+    read = ExternalData.images
+    usable = []
+
+    def break_at_the_second(data, which, *size_and_cache):
+        usable.append(which)
+        if len(usable) == 2:
+            raise DataError("a.png: cannot be read")
+        return read(data, which, *size_and_cache)
+
+    monkeypatch.setattr(ExternalData, "images", break_at_the_second)
+    with pytest.raises(DataError, match="cannot be read"):
+        run(evaluate.command, model, "--clean-only", "--data", tmp_path / "other")
 
 
 @pytest.fixture(scope="module")
