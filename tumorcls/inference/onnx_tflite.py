@@ -32,6 +32,7 @@ TOLERANCE = 1e-3
 differently, by about 1e-6 in a trained network."""
 
 _MODULES = {".onnx": ("tf2onnx", "onnx", "onnxruntime"), ".tflite": ("ai_edge_litert",)}
+_TOGETHER = 32  # images of which a network holds the activations
 _INPUT, _OUTPUT = "image", "probabilities"
 
 
@@ -84,7 +85,7 @@ def run_onnx(content: bytes, images: Images) -> Probabilities:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return np.asarray(session.run([_OUTPUT], {_INPUT: images})[0])
+    return np.concatenate([session.run([_OUTPUT], {_INPUT: batch})[0] for batch in _batches(images)])
 
 
 def run_tflite(content: bytes, images: Images) -> Probabilities:
@@ -92,12 +93,19 @@ def run_tflite(content: bytes, images: Images) -> Probabilities:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=content)
-    place = interpreter.get_input_details()[0]["index"]
-    interpreter.resize_tensor_input(place, images.shape)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(place, images)
-    interpreter.invoke()
-    return np.asarray(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+    place, answer = (details[0]["index"] for details in (interpreter.get_input_details(), interpreter.get_output_details()))
+    answers = []
+    for batch in _batches(images):
+        interpreter.resize_tensor_input(place, batch.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(place, batch)
+        interpreter.invoke()
+        answers.append(interpreter.get_tensor(answer))
+    return np.concatenate(answers)
+
+
+def _batches(images: Images) -> list[Images]:
+    return [images[first : first + _TOGETHER] for first in range(0, len(images), _TOGETHER)]
 
 
 def _check(path: Path) -> None:

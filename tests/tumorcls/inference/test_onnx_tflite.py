@@ -1,7 +1,9 @@
 import io
 import json
+import sys
 import zipfile
 from dataclasses import replace
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -60,9 +62,9 @@ def test_onnx_answers_as_the_model_does_and_says_what_it_is(model, pictures, tmp
     assert (told["disclaimer"], told["model_sha256"], told["split_sha256"]) == (DISCLAIMER, model.sha256, "abc")
     assert float(told["threshold"]) == 0.6
     assert ([i.name for i in written.graph.input], [o.name for o in written.graph.output]) == (["image"], ["probabilities"])
-    for count in (1, 3):
-        answers = onnx_tflite.run_onnx(path.read_bytes(), pictures[:count])
-        np.testing.assert_allclose(answers, model.predict(pictures[:count]), atol=onnx_tflite.TOLERANCE)
+    for some in (pictures[:1], pictures, np.tile(pictures, (13, 1, 1, 1))):
+        answers = onnx_tflite.run_onnx(path.read_bytes(), some)
+        np.testing.assert_allclose(answers, model.predict(some), atol=onnx_tflite.TOLERANCE)
 
 
 @pytest.mark.slow
@@ -74,9 +76,55 @@ def test_tflite_answers_as_the_model_does_and_says_what_it_is(model, pictures, t
         told = json.loads(archive.read("tumorcls.json"))
         assert archive.read("labels.txt").decode().split() == list(CLASSES)
     assert told == onnx_tflite.metadata(model)
-    np.testing.assert_allclose(
-        onnx_tflite.run_tflite(path.read_bytes(), pictures[:1]), model.predict(pictures[:1]), atol=onnx_tflite.TOLERANCE
-    )
+    for some in (pictures[:1], np.tile(pictures, (13, 1, 1, 1))):
+        answers = onnx_tflite.run_tflite(path.read_bytes(), some)
+        np.testing.assert_allclose(answers, model.predict(some), atol=onnx_tflite.TOLERANCE)
+
+
+class Runtime:
+    """Stands for ONNX Runtime's session and LiteRT's interpreter: answers each image with its first pixel, and counts."""
+
+    def __init__(self, *_, **__):
+        self.batches = []
+        OPENED.append(self)
+
+    def run(self, _, inputs):
+        [images] = inputs.values()
+        self.batches.append(len(images))
+        return [images[:, 0, 0, :1]]
+
+    def get_input_details(self):
+        return [{"index": 0}]
+
+    get_output_details = get_input_details
+
+    def resize_tensor_input(self, _, shape):
+        self.shape = shape
+
+    def allocate_tensors(self):
+        self.invoke = lambda: None
+
+    def set_tensor(self, _, images):
+        assert images.shape == self.shape
+        [self.answer] = self.run(None, {0: images})
+
+    def get_tensor(self, _):
+        return self.answer
+
+
+OPENED: list[Runtime] = []
+
+
+@pytest.mark.parametrize("run", [onnx_tflite.run_onnx, onnx_tflite.run_tflite])
+def test_a_folder_of_images_goes_through_a_file_few_at_a_time(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(InferenceSession=Runtime))
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", SimpleNamespace(Interpreter=Runtime))
+    images = np.random.default_rng(0).integers(0, 256, (70, 32, 32, 3)).astype(np.uint8)
+    OPENED.clear()
+    np.testing.assert_array_equal(run(b"file", images), images[:, 0, 0, :1])
+    [opened] = OPENED
+    assert opened.batches == [32, 32, 6]
 
 
 def test_another_answer_is_an_error_and_writes_nothing(model, pictures, tmp_path, monkeypatch):
