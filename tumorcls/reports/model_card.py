@@ -86,8 +86,8 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
         DataError: An evaluation is of another model or of other data than it must be.
     """
     for one in (evaluation, *externals):
-        if one is evaluation or one.provenance.get("recipe_sha256") != model.config.recipe_sha256:
-            _check_model(one, model)
+        same_settings = one is not evaluation and one.provenance.get("recipe_sha256") == model.config.recipe_sha256
+        _check_model(one, model, same_settings=same_settings)
     if evaluation.external is not None or any(one.external is None for one in externals):
         rule = "the first must be of the model's own test part, those of --external of other data"
         raise DataError(f"evaluation: {rule}; got another. Run `tumorcls evaluate` without --data for the first.")
@@ -140,8 +140,8 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
     return f"{card}\n"
 
 
-def _check_model(evaluation: Evaluation, model: SavedModel) -> None:
-    if evaluation.provenance.get("model_sha256") != model.sha256:
+def _check_model(evaluation: Evaluation, model: SavedModel, *, same_settings: bool) -> None:
+    if not same_settings and evaluation.provenance.get("model_sha256") != model.sha256:
         raise DataError(
             f"evaluation: must be of this model ({model.sha256[:12]}); "
             f"got {evaluation.provenance.get('model_sha256', 'none')[:12]}. Run `tumorcls evaluate` on it."

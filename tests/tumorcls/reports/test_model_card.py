@@ -10,7 +10,7 @@ import yaml  # type: ignore[import-untyped]
 from tests.browser import problems
 from tests.tumorcls.pictures import image_set
 from tumorcls import DISCLAIMER
-from tumorcls.data.labels import CLASSES
+from tumorcls.data.labels import BINARY_CLASSES, CLASSES
 from tumorcls.errors import DataError
 from tumorcls.evaluation.evaluate import Plan, evaluate_model
 from tumorcls.evaluation.external import External, WithSeen
@@ -214,3 +214,14 @@ def test_other_data_is_on_the_card_of_a_model_and_of_one_of_the_same_settings(mo
         write_card(model, evaluation, "model", [replace(other, provenance={**recipe, "recipe_sha256": "0"})])
     with pytest.raises(DataError, match="the first must be of the model's own test part"):
         write_card(model, other, "model", [other])
+
+
+@pytest.mark.parametrize("classes", [BINARY_CLASSES, CLASSES[::-1]])
+@pytest.mark.parametrize("of_this_model", [True, False])
+def test_no_evaluation_of_other_classes_is_on_a_card(model, evaluation, classes, of_this_model):
+    scores = evaluation.clean
+    external = External(24, 0, 0, WithSeen(scores.accuracy, scores.balanced_accuracy, scores.macro_f1))
+    found = {"model_sha256": model.sha256} if of_this_model else {"recipe_sha256": model.config.recipe_sha256}
+    other = replace(evaluation, classes=classes, external=external, provenance=found)
+    with pytest.raises(DataError, match=f"must have the model's classes .*; got {', '.join(classes)}"):
+        write_card(model, evaluation, "model", [other])
