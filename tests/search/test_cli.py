@@ -135,6 +135,17 @@ def test_compare_prints_a_table_and_writes_a_page(launched, monkeypatch, capsys)
     assert "<h1>demo against twice</h1>" in Path("page.html").read_text()
 
 
+def test_a_page_that_goes_to_stdout_is_alone_there(launched, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "argv", ["search", "compare", "demo.toml", "twice=demo.toml,demo.toml", "-o", "-"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert not caught.value.code
+    out, err = capfd.readouterr()
+    assert out.startswith("<!doctype html>")
+    assert out.rstrip().endswith("</html>")
+    assert "twice" in err
+
+
 def test_another_storage(write, search):
     write(study={"trials": "1"})
     done = search("launch", "demo.toml", "--storage", "sqlite:///other.db")

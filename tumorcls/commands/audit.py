@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tumorcls.commands._split_options import settings_of, split_options
+from tumorcls.commands.streams import talk_beside
 from tumorcls.data.image_files import shown
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def command(folders: tuple[str, ...], cache_dir: Path, slices: "Which", page: Pa
     from tumorcls.files import check_writable
     from tumorcls.reports.audit_page import write_audit
 
+    talk_beside(page)
     if page is not None:
         check_writable(page)
     settings = settings_of(options)

@@ -6,6 +6,7 @@ import click
 
 from tumorcls import DISCLAIMER
 from tumorcls.commands._plan import UNSEEN, plan_of
+from tumorcls.commands.streams import talk_beside, tell
 
 _FILE = click.Path(path_type=Path)
 
@@ -27,12 +28,12 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
     from tumorcls.files import check_writable
     from tumorcls.model.backend import select_backend
 
+    talk_beside(output, model_file, html)
     file = read_config(config_file)
     for path in (output, html):
         if path is not None:
             check_writable(path)
     select_backend()
-    from tumorcls.commands.streams import tell_written
     from tumorcls.config.variables import written_parts
     from tumorcls.data.dataset import load_part
     from tumorcls.evaluation.evaluate import evaluate_model
@@ -65,11 +66,11 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
     evaluation.write(output)
     scores = probe.fitted.scores
     shown = ", ".join(f"{name} {scores[name]:.3f}" for name in probe.config.score)
-    tell_written(output, f"Validation: {shown}. Test: macro-F1 clean {evaluation.clean.macro_f1}. Wrote {output}.")
+    tell(f"Validation: {shown}. Test: macro-F1 clean {evaluation.clean.macro_f1}. Wrote {output}.")
     if model_file:
         model.save(model_file)
-        tell_written(model_file, f"Wrote {model_file}.")
+        tell(f"Wrote {model_file}.")
     if html:
         write_page(html, render_page(evaluation, test.images))
-        tell_written(html, f"Wrote {html}.")
-    tell_written(output, DISCLAIMER)
+        tell(f"Wrote {html}.")
+    tell(DISCLAIMER)

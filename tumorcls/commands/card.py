@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from tumorcls import DISCLAIMER
+from tumorcls.commands.streams import talk_beside, tell
 
 _FILE = click.Path(path_type=Path)
 
@@ -28,7 +29,6 @@ def command(model_file: Path, evaluation_file: Path, external_files: tuple[Path,
     It names data and split by their hashes, the search, every setting, clean and noisy results with intervals for each class,
     calibration, what the model is for, and what it is not for.
     """
-    from tumorcls.commands.streams import tell_written
     from tumorcls.evaluation.record import Evaluation
     from tumorcls.files import write_whole
     from tumorcls.model.backend import select_backend
@@ -38,12 +38,13 @@ def command(model_file: Path, evaluation_file: Path, external_files: tuple[Path,
     from tumorcls.reports.links import write_page
     from tumorcls.reports.model_card import render_page, write_card
 
+    talk_beside(output, html)
     model = load_model(model_file)
     externals = [Evaluation.read(file) for file in external_files]
     card = write_card(model, Evaluation.read(evaluation_file), model_file.stem, externals)
     write_whole(output, card)
-    tell_written(output, f"Wrote {output}.")
+    tell(f"Wrote {output}.")
     if html:
         write_page(html, render_page(card, model_file.stem))
-        tell_written(html, f"Wrote {html}.")
-    tell_written(output, DISCLAIMER)
+        tell(f"Wrote {html}.")
+    tell(DISCLAIMER)

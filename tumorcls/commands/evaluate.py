@@ -9,6 +9,7 @@ import click
 
 from tumorcls import DISCLAIMER
 from tumorcls.commands._plan import UNSEEN, plan_of
+from tumorcls.commands.streams import talk_beside, tell
 from tumorcls.data.image_files import shown
 
 if TYPE_CHECKING:
@@ -57,12 +58,11 @@ def command(
     search has seen: blur, motion, contrast, brightness, gamma, resolution, compression, ghosts and uneven fields.
     """
     from tumorcls.cache.folder import cache_folder
-    from tumorcls.files import check_writable, open_file_of
+    from tumorcls.files import check_writable
     from tumorcls.model.backend import select_backend
 
     select_backend()
     from tumorcls.commands._measured_images import measured_images, with_all
-    from tumorcls.commands.streams import tell_written
     from tumorcls.evaluation.evaluate import evaluate_model, images_sha256
     from tumorcls.evaluation.record import Evaluation
     from tumorcls.evaluation.robustness import check_reference, compare
@@ -71,6 +71,7 @@ def command(
     from tumorcls.reports.links import write_page
     from tumorcls.training.fit_gate import features_of, looking_at
 
+    talk_beside(output, html)
     for path in (output, html):
         if path is not None:
             check_writable(path)
@@ -103,26 +104,26 @@ def command(
         evaluation = with_all(evaluation, other, model.predict, everything)
     if against is not None:
         evaluation = compare(evaluation, against)
-    _print(evaluation, to_stderr=output is not None and open_file_of(output) == 1)
+    _print(evaluation)
     if output:
         evaluation.write(output)
-        tell_written(output, f"Wrote {output}.")
+        tell(f"Wrote {output}.")
     if html:
         write_page(html, render_page(evaluation, test.images, against))
-        tell_written(html, f"Wrote {html}.")
-    tell_written(output or html or Path(), DISCLAIMER)
+        tell(f"Wrote {html}.")
+    tell(DISCLAIMER)
 
 
 def _share(value: float | None) -> str:
     return "not defined" if value is None else f"{value:.3f}"
 
 
-def _print(evaluation: "Evaluation", *, to_stderr: bool = False) -> None:
+def _print(evaluation: "Evaluation") -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(stderr=to_stderr)
+    console = Console()
     clean = evaluation.clean
     where = "the test part" if evaluation.external is None else evaluation.provenance.get("sources", "other data")
     title = Text(f"{shown(evaluation.name)} on {where}, clean", style="italic")

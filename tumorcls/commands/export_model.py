@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from tumorcls import DISCLAIMER
+from tumorcls.commands.streams import talk_beside, tell
 
 _FILE = click.Path(path_type=Path)
 _COMPARED = 8
@@ -31,11 +32,11 @@ def command(model_file: Path, images: tuple[Path, ...], outputs: tuple[Path, ...
     select_backend()
     import numpy as np
 
-    from tumorcls.commands.streams import tell_written
     from tumorcls.data.images import fit_square, read_image
     from tumorcls.inference.onnx_tflite import export
     from tumorcls.model.saved_model import load_model
 
+    talk_beside(*outputs)
     model = load_model(model_file)
     size = model.config.image_size
     if images:
@@ -46,5 +47,5 @@ def command(model_file: Path, images: tuple[Path, ...], outputs: tuple[Path, ...
     for output in outputs:
         difference = export(model, output, compared)
         compared_to = f"over {len(compared)} images its probabilities differ by at most {difference:.1e}"
-        tell_written(output, f"Wrote {output}: {compared_to}.")
+        tell(f"Wrote {output}: {compared_to}.")
     click.echo(DISCLAIMER)

@@ -10,6 +10,7 @@ import click
 
 from tumorcls import DISCLAIMER
 from tumorcls.commands._share import Share
+from tumorcls.commands.streams import talk_beside, tell
 
 if TYPE_CHECKING:
     from tumorcls.data.slices import Which
@@ -56,11 +57,11 @@ def command(
     from tumorcls.files import check_writable, write_whole
     from tumorcls.model.backend import select_backend
 
+    talk_beside(output)
     for place in (output, overlay and overlay / _PICTURE.format(0, "")):
         if place is not None:
             check_writable(place)
     select_backend()
-    from tumorcls.commands.streams import tell_written
     from tumorcls.inference.activation_map import Explainer
     from tumorcls.inference.pictures import find_volumes
     from tumorcls.inference.predict import Judgement, as_csv, as_json, as_text, predict_files
@@ -82,7 +83,7 @@ def command(
         click.echo(text, nl=False)
     else:
         write_whole(output, text)
-        tell_written(output, f"Wrote {output}. {DISCLAIMER}")
+        tell(f"Wrote {output}. {DISCLAIMER}")
     if errors:
         raise SystemExit(1)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from tumorcls.commands._share import Share
+from tumorcls.commands.streams import talk_beside, tell
 from tumorcls.data.image_files import shown
 
 
@@ -30,15 +31,15 @@ def command(
     from tumorcls.files import write_whole
     from tumorcls.model.backend import select_backend
 
+    talk_beside(output)
     config = TrainConfig(data=("preview",)) if config_file is None else read_config(config_file).config
     if noise_intensity is not None:
         config = config.model_copy(update={"noise_intensity": noise_intensity})
     pixels = [read_image(path) for path in images]
     select_backend()
-    from tumorcls.commands.streams import tell_written
     from tumorcls.reports.noise_sheet import draw_sheet
     from tumorcls.reports.png import encode_png
 
     sheet = draw_sheet(pixels, [shown(path.name) for path in images], config, draws=draws, seed=seed)
     write_whole(output, encode_png(sheet))
-    tell_written(output, f"wrote {output}: {sheet.width} x {sheet.height} pixels")
+    tell(f"wrote {output}: {sheet.width} x {sheet.height} pixels")

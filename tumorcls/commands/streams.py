@@ -1,5 +1,6 @@
 """Standard output and error that end no command: what they could not take is told at its end."""
 
+import contextlib
 import errno
 import io
 import os
@@ -61,9 +62,15 @@ def unwritten_output() -> str:
     return f"standard output: must be writable; got {failure.strerror or failure}. What was printed is cut."
 
 
-def tell_written(path: Path, line: str) -> None:
-    """Prints a line about a file that was written: to stderr where that was stdout."""
-    click.echo(shown(line), err=open_file_of(path) == 1)
+def talk_beside(*outputs: Path | None) -> None:
+    """Has all that the command prints from here on go to stderr, where one of the files that it is to write is stdout."""
+    if any(path is not None and open_file_of(path) == 1 for path in outputs):
+        click.get_current_context().with_resource(contextlib.redirect_stdout(sys.stderr))
+
+
+def tell(line: str) -> None:
+    """Prints a line that may have a path in it."""
+    click.echo(shown(line))
 
 
 def _forgiving(stream: TextIO, *, lines: bool) -> TextIO:

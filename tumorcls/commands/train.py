@@ -8,6 +8,7 @@ import click
 
 from tumorcls import DISCLAIMER
 from tumorcls.commands._share import Share
+from tumorcls.commands.streams import talk_beside
 from tumorcls.data.image_files import shown
 from tumorcls.errors import ConfigError
 
@@ -61,6 +62,7 @@ def command(
     from tumorcls.config.file import read_config
     from tumorcls.model.backend import select_backend
 
+    talk_beside(output)
     file = read_config(config_file)
     config = file.config
     chosen_seed = _check_seed(file, seed, config_file)

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from tests.tumorcls.pictures import blob
 from tumorcls import DISCLAIMER
-from tumorcls.commands import baseline, card, evaluate, leave_one_source_out, predict, train
+from tumorcls.commands import audit, baseline, card, evaluate, leave_one_source_out, predict, train
 from tumorcls.commands.leave_one_source_out import file_names
 from tumorcls.data.external import ExternalData
 from tumorcls.data.labels import CLASSES
@@ -516,6 +516,29 @@ def test_predict_answers_for_good_images_and_names_bad_ones(workplace, images, t
     assert shares == sorted(shares, reverse=True)
     assert DISCLAIMER in done.stdout
     assert run(predict.command, "-m", folder / "model.keras", good).exit_code == 0
+
+
+@pytest.mark.usefixtures("loaded_once")
+def test_an_output_that_is_stdout_is_alone_there_whatever_else_is_written(workplace, images, capfd, tmp_path):
+    """A document is written to the descriptor, and what is printed to `sys.stdout`, which the runner takes."""
+    model, record = workplace[0] / "model.keras", tmp_path / "test.json"
+
+    def written(command, *arguments):
+        capfd.readouterr()
+        done = run(command, *arguments)
+        assert (done.exit_code, done.stdout) == (0, "")
+        assert done.stderr
+        return capfd.readouterr().out
+
+    assert written(evaluate.command, model, "--clean-only", "-o", record, "--html", "-").endswith("</html>")
+    assert json.loads(written(evaluate.command, model, "--clean-only", "-o", "/dev/stdout", "--html", tmp_path / "a.html"))
+    assert written(card.command, model, record, "-o", tmp_path / "card.md", "--html", "-").endswith("</html>")
+    page = tmp_path / "card.html"
+    assert written(card.command, model, record, "-o", "-", "--html", page) == (tmp_path / "card.md").read_text()
+    config = ["--config", workplace[0] / "best.toml", "--unseen", "none"]
+    assert written(baseline.command, *config, "-o", record, "--html", "-").endswith("</html>")
+    assert json.loads(written(baseline.command, *config, "-o", "-", "--model", tmp_path / "b.keras", "--html", page))
+    assert written(audit.command, images, "--html", "-").endswith("</html>")
 
 
 def test_a_config_that_is_none_is_refused(tmp_path):
