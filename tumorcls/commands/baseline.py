@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from tumorcls import DISCLAIMER
+from tumorcls.commands._made_with import made_with
 from tumorcls.commands._plan import UNSEEN, plan_of
 from tumorcls.commands.streams import talk_beside, tell
 
@@ -38,7 +39,6 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
     from tumorcls.data.dataset import load_part
     from tumorcls.evaluation.evaluate import evaluate_model
     from tumorcls.model.saved_model import SavedModel, check_target
-    from tumorcls.objective import package_versions
     from tumorcls.reports.evaluation_page import render_page
     from tumorcls.reports.links import write_page
     from tumorcls.training.linear_probe import INVERSE_PENALTY, fit_linear_probe
@@ -52,11 +52,10 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
     calibration = trainer.calibrate(probe.fitted)
     provenance = {
         "seed": 0,
-        "manifest_sha256": trainer.prepared.manifest.sha256,
-        "split_sha256": trainer.prepared.split_sha256,
+        **made_with(trainer, probe.config),
         "validation": dict(probe.fitted.scores),
+        "trained_on": "training images",
         "method": f"logistic regression on frozen features, C = {INVERSE_PENALTY}",
-        **package_versions(),
     }
     network = probe.fitted.classifier(calibration.temperature)
     model = SavedModel(network, probe.config.classes, probe.config, provenance, calibration, written_parts(file.written))

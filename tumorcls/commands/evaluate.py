@@ -11,6 +11,7 @@ from tumorcls import DISCLAIMER
 from tumorcls.commands._plan import UNSEEN, plan_of
 from tumorcls.commands.streams import talk_beside, tell
 from tumorcls.data.image_files import shown
+from tumorcls.data.labels import exact_percent
 
 if TYPE_CHECKING:
     from tumorcls.evaluation.record import Evaluation
@@ -146,7 +147,7 @@ def _print(evaluation: "Evaluation") -> None:
         console.print(f"with them: accuracy {all_of_it.accuracy}   macro-F1 {all_of_it.macro_f1}", soft_wrap=True)
     if evaluation.sets is not None:
         clean_sets = evaluation.sets.rows[0]
-        asked = f"{evaluation.sets.asked:.0%} asked for"
+        asked = f"{exact_percent(evaluation.sets.asked)} asked for"
         console.print(f"sets of classes hold the true one: {clean_sets.coverage}, {asked}; classes in a set {clean_sets.size}")
     for measured, noises in (
         ("Macro-F1 under noise", evaluation.noises),

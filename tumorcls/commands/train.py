@@ -7,21 +7,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tumorcls import DISCLAIMER
+from tumorcls.commands._made_with import PARTS, made_with
 from tumorcls.commands._share import Share
 from tumorcls.commands.streams import talk_beside
 from tumorcls.data.image_files import shown
+from tumorcls.data.labels import exact_percent
 from tumorcls.errors import ConfigError
 
 if TYPE_CHECKING:
     from tumorcls.config.file import ConfigFile
-    from tumorcls.config.train_config import TrainConfig
-    from tumorcls.data.dataset import Part
     from tumorcls.model.calibration import Calibration
     from tumorcls.training.ensemble import Ensemble
     from tumorcls.training.trainer import Trainer
-
-PARTS: "tuple[Part, ...]" = ("train", "validation")
-"""What a model is made with; none is a test image."""
 
 
 @click.command("train")
@@ -97,8 +94,7 @@ def command(
     provenance = {
         "exported": file.provenance,
         "seed": chosen_seed,
-        **measured_with,
-        **_measured_on(trainer, config),
+        **made_with(trainer, config),
         "validation": dict(fitted.scores),
         "trained_on": "training and validation images" if final else "training images",
         **(ensemble.provenance if ensemble is not None else {}),
@@ -142,18 +138,6 @@ def _fit_ensemble(trainer: "Trainer", file: "ConfigFile", keep_members: bool) ->
     return ensemble
 
 
-def _measured_on(trainer: "Trainer", config: "TrainConfig") -> dict[str, Any]:
-    """Returns which images, by class, and which versions of packages a model was made with."""
-    from tumorcls.objective import package_versions
-
-    return {
-        "manifest_sha256": trainer.prepared.manifest.sha256,
-        "split_sha256": trainer.prepared.split_sha256,
-        **{f"{part}_images": trainer.images(part, config.image_size).class_counts() for part in PARTS},
-        **package_versions(),
-    }
-
-
 def _recorded(exported: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, str]:
     """Returns what the exported trial was measured with; what its file does not say counts as what is there now."""
     recorded = exported.get("recorded")
@@ -167,5 +151,5 @@ def _describe(calibration: "Calibration") -> str:
         f"On {calibration.images} validation images: temperature {calibration.temperature:.2f}; above confidence "
         f"{calibration.threshold:.3f}, {calibration.coverage:.1%} get an answer and {calibration.error:.1%} of these are wrong."
         f" Sets of all classes with at least {calibration.sets.cutoff:.3f} are to hold the true one "
-        f"{calibration.sets.coverage:.0%} of the time."
+        f"{exact_percent(calibration.sets.coverage)} of the time."
     )

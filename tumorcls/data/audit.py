@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tumorcls.data.image_files import shown
-from tumorcls.data.labels import counted
+from tumorcls.data.labels import counted, percent
 from tumorcls.data.manifest import Entry
 from tumorcls.data.parts import conflicting_groups
 from tumorcls.data.prepare import PreparedData
@@ -142,7 +142,7 @@ class Audit:
         note = f"Cramér's V between class and source is {self.association:.2f} (0 independent, 1 one determines the other)."
         if self.association < _CONFOUNDED:
             return note
-        return f"{note} {share:.0%} of {label} comes from {source}: a model can learn the source in place of the class."
+        return f"{note} {percent(share)} of {label} comes from {source}: a model can learn the source in place of the class."
 
     def _copies(self) -> Table:
         named = (("same file", self.files), ("same pixels", self.pixels), ("same picture (near duplicates too)", self.pictures))

@@ -45,6 +45,18 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def percent(share: float) -> str:
+    """Returns a share that was measured, in whole per cent; nearly all is not 100%, and nearly none not 0%."""
+    if 0.995 <= share < 1:
+        return ">99%"
+    return "<1%" if 0 < share <= 0.005 else f"{share:.0%}"
+
+
+def exact_percent(share: float) -> str:
+    """Returns a share that was asked for, in per cent, with all its digits."""
+    return f"{100 * share:.10g}%"
+
+
 def words(name: str) -> str:
     """Returns the name of a class, a noise or a setting as it is read: ``salt_pepper`` -> ``salt pepper``."""
     return name.replace("_", " ")

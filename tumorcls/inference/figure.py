@@ -5,7 +5,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tumorcls import DISCLAIMER
 from tumorcls.data.images import fit_square
-from tumorcls.data.labels import words
+from tumorcls.data.labels import percent, words
 from tumorcls.inference.activation_map import overlay
 from tumorcls.inference.predict import NO_SLICE, UNCERTAIN, Prediction
 from tumorcls.reports.png import encode_png
@@ -30,5 +30,5 @@ def draw_answer(prediction: Prediction) -> bytes:
 
 def _caption(prediction: Prediction) -> str:
     name, share = max(prediction.probabilities.items(), key=lambda pair: pair[1])
-    likeliest = f"{words(name)} {share:.0%}"
+    likeliest = f"{words(name)} {percent(share)}"
     return f"{prediction.answer}, likeliest {likeliest}" if prediction.answer in (UNCERTAIN, NO_SLICE) else likeliest

@@ -54,21 +54,9 @@ _CLAIM = (
 
 _LONGEST = 500  # letters of a text from the model's file
 _MARKUP = re.compile(r"[\\`*\[\]<>&|~]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
-_TRAINING = (
-    *(
-        "image_size",
-        "weights",
-        "trainable_from",
-        "batch_norm",
-        "epochs",
-        "batch_size",
-        "learning_rate",
-        "schedule",
-        "optimizer",
-    ),
-    "dropout",
-    *("label_smoothing", *VIEW_FIELDS, "views", "mirror_average"),
-)
+_NETWORK = ("image_size", "weights", "trainable_from", "batch_norm")
+_DESCENT = ("epochs", "batch_size", "learning_rate", "schedule", "optimizer", "dropout", "label_smoothing")
+_VIEWS = (*VIEW_FIELDS, "views", "mirror_average")
 _MEMBERS = {"averaged": "Averaged weights of", "held": "Mean of the logits of"}
 _PACKAGES = ("tumorcls", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy")
 
@@ -94,7 +82,9 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
     provenance, config = model.provenance, {**model.config.model_dump(mode="json"), **model.written}
     exported, data = provenance.get("exported"), config["data"]
     hashes = [(words(key), _cell(provenance[key])) for key in ("manifest_sha256", "split_sha256") if key in provenance]
-    settings = {**config, "weights": Path(config["weights"]).name}
+    method = provenance.get("method")  # where it is no training run's, whose settings it had not
+    settings = {**config, "weights": Path(config["weights"]).name, "method": method}
+    named = (*_NETWORK, *(("method",) if method else _DESCENT), *_VIEWS)
     generated = all(str(folder).startswith("phantoms") for folder in ([data] if isinstance(data, str) else data))
     relative, clean = evaluation.relative, evaluation.clean
     reader = environment().overlay(finalize=_markdown)
@@ -116,7 +106,7 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
         seed=provenance.get("seed", "not on record"),
         # Where they lay is nobody else's business.
         folders=Markup(", ").join(_code(Path(folder).name) for folder in ([data] if isinstance(data, str) else data)),
-        settings=[(words(key), _value(settings[key])) for key in _TRAINING if key in settings],
+        settings=[(words(key), _value(settings[key])) for key in named if key in settings],
         measured=_measured(evaluation),
         sources=evaluation.provenance.get("sources", "not on record"),
         finalists=_finalists(exported),

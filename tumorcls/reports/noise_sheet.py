@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tumorcls.config.train_config import TrainConfig, ViewRecipe
 from tumorcls.data.images import fit_square
-from tumorcls.data.labels import words
+from tumorcls.data.labels import exact_percent, words
 from tumorcls.noise.severity import SEVERITIES, SEVERITY_LEVELS, corrupt
 
 Pixels = NDArray[np.uint8]
@@ -88,7 +88,7 @@ def _noise_rows(square: Pixels, name: str, seed: int) -> list[Row]:
 def _training_rows(views: Pixels, recipe: ViewRecipe) -> list[Row]:
     tiles = [(view, f"draw {i + 1}") for i, view in enumerate(views)]
     note = (
-        f"intensity up to {recipe.noise_intensity:g},\n{recipe.clean_share:.0%} clean,\n"
+        f"intensity up to {recipe.noise_intensity:g},\n{exact_percent(recipe.clean_share)} clean,\n"
         f"rotation ±{recipe.rotation_degrees:g}°,\nshift ±{recipe.width_shift:g} / ±{recipe.height_shift:g}"
         + (",\nflip" if recipe.horizontal_flip else "")
     )

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from tumorcls import DISCLAIMER
-from tumorcls.data.labels import words
+from tumorcls.data.labels import exact_percent, percent, words
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -43,7 +43,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals |= {"disclaimer": DISCLAIMER, "policy": policy, "today": _today, "version": _version}
-    environment.filters |= {"number": number, "percent": "{:.0%}".format, "words": words}
+    environment.filters |= {"number": number, "percent": percent, "exact_percent": exact_percent, "words": words}
     return environment
 
 

@@ -13,7 +13,7 @@ from tumorcls import DISCLAIMER
 from tumorcls.cache.arrays import Rows
 from tumorcls.data.dataset import ImageSet
 from tumorcls.data.images import fit_square
-from tumorcls.data.labels import words
+from tumorcls.data.labels import percent, words
 from tumorcls.evaluation.mistakes import Mistake
 from tumorcls.reports.page import COLOURS
 from tumorcls.reports.png import encode_png
@@ -107,7 +107,7 @@ def _confusion(measured: Measured, classes: Sequence[str]) -> Element:
         _add(svg, "rect", x=x, y=y, width=_CELL - 2, height=_CELL - 2, fill=COLOURS[0], fill_opacity=f"{share:.3f}")
         ink = "#fff" if share > 0.5 else _INK
         _write(svg, x + _CELL / 2, y + _CELL / 2, str(counts[row, column]), "middle", ink)
-        _write(svg, x + _CELL / 2, y + _CELL / 2 + 16, f"{share:.0%}", "middle", ink)
+        _write(svg, x + _CELL / 2, y + _CELL / 2 + 16, percent(share), "middle", ink)
     return svg
 
 
@@ -144,6 +144,6 @@ def _mistakes(mistakes: Sequence[Mistake], images: Rows, classes: Sequence[str])
         row, column = divmod(number, _TILES)
         x, y = _GAP + column * (_SIDE + _GAP), _HEADING + row * (_SIDE + _CAPTION + _GAP)
         sheet.paste(Image.fromarray(fit_square(images[mistake.image], _SIDE)).convert("L"), (x, y))
-        pen.text((x, y + _SIDE + 3), f"{words(classes[mistake.predicted])} {mistake.confidence:.0%}", fill=30, font=font)
+        pen.text((x, y + _SIDE + 3), f"{words(classes[mistake.predicted])} {percent(mistake.confidence)}", fill=30, font=font)
         pen.text((x, y + _SIDE + 18), f"is {words(classes[mistake.label])}", fill=95, font=font)
     return encode_png(sheet)

@@ -562,3 +562,11 @@ def test_the_baseline_is_an_evaluation_and_a_reference(workplace):
     first, second = (json.loads((folder / f"{name}.json").read_text()) for name in ("baseline", "again"))
     assert first["clean"] == second["clean"]
     assert second["relative"]["reference"] == "logistic regression"
+    recorded, trained = (load_model(folder / f"{name}.keras").provenance for name in ("baseline", "model"))
+    assert recorded.keys() - trained.keys() == {"method"}
+    assert trained.keys() - recorded.keys() == {"exported"}
+    assert (recorded["trained_on"], recorded["train_images"]) == ("training images", trained["train_images"])
+    assert run(card.command, folder / "baseline.keras", folder / "again.json", "-o", folder / "baseline.md").exit_code == 0
+    papers = (folder / "baseline.md").read_text()
+    assert "| method | logistic regression on frozen features" in papers
+    assert "| epochs |" not in papers

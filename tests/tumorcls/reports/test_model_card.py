@@ -10,7 +10,7 @@ import yaml  # type: ignore[import-untyped]
 from tests.browser import problems
 from tests.tumorcls.pictures import image_set
 from tumorcls import DISCLAIMER
-from tumorcls.data.labels import BINARY_CLASSES, CLASSES
+from tumorcls.data.labels import BINARY_CLASSES, CLASSES, exact_percent
 from tumorcls.errors import DataError
 from tumorcls.evaluation.evaluate import Plan, evaluate_model
 from tumorcls.evaluation.external import External, WithSeen
@@ -18,6 +18,7 @@ from tumorcls.evaluation.robustness import compare
 from tumorcls.model.calibration import Calibration
 from tumorcls.model.gate import Gate, GateLimit
 from tumorcls.model.saved_model import SavedModel
+from tumorcls.reports import evaluation_page
 from tumorcls.reports.model_card import render_page, write_card
 
 
@@ -113,6 +114,30 @@ def test_results_come_before_hashes_and_figures_have_three_digits(model, evaluat
     assert "| test | 6 | 6 | 6 | 6 |" in card
 
 
+def test_what_was_not_trained_by_epochs_has_none_on_its_card(model, evaluation):
+    config = model.config.model_copy(update={"epochs": 17, "optimizer": "sgd"})
+    trained = replace(model, config=config)
+    fitted = replace(trained, provenance={**model.provenance, "method": "logistic regression, C = 0.01"})
+    cards = [write_card(each, evaluation, "model") for each in (trained, fitted)]
+    for row in ("| epochs | 17 |", "| optimizer | sgd |", "| learning rate |", "| dropout |", "| batch size |"):
+        assert [row in card for card in cards] == [True, False]
+    for row in ("| method | logistic regression, C = 0.01 |", "| method |"):
+        assert [row in card for card in cards] == [False, True]
+    assert all("| views |" in card and "| trainable from |" in card for card in cards)
+
+
+@pytest.mark.parametrize(("share", "shown"), [(0.995, "99.5%"), (0.07, "7%"), (0.99995, "99.995%")])
+def test_what_was_asked_for_is_not_rounded(model, evaluation, share, shown):
+    asked = replace(evaluation, sets=replace(evaluation.sets, asked=share))
+    calibration = replace(model.calibration, max_error=1 - share)
+    card = write_card(replace(model, calibration=calibration), asked, "model")
+    assert f"for {shown} of the sets to hold the true class" in card
+    assert f"at most {exact_percent(1 - share)} was asked for" in card
+    assert f"chose that for {shown} of the sets" in " ".join(
+        evaluation_page.render_page(asked, np.zeros((24, 8, 8, 3), np.uint8)).split()
+    )
+
+
 def test_what_it_cannot_say_is_said_to_be_open(model, evaluation):
     card = write_card(model, evaluation, "model")
     assert "None was measured on the same test images." in card
@@ -140,7 +165,7 @@ def test_a_model_that_is_never_uncertain_says_so(model, evaluation):
     calibration = Calibration(1.0, 0.0, 0.05, 1.0, 0.028, 120)
     sure = SavedModel(model.network, model.classes, model.config, model.provenance, calibration)
     card = write_card(sure, evaluation, "model")
-    assert "answers whatever the confidence: on the validation images 2.8% of all answers were wrong (at most 5.0%" in card
+    assert "answers whatever the confidence: on the validation images 2.8% of all answers were wrong (at most 5% was" in card
     assert "uncertain" not in card
 
 
