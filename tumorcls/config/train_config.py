@@ -170,9 +170,14 @@ class TrainConfig(BaseModel):
         return self.schedule != "cosine"
 
     @property
+    def is_generated(self) -> bool:
+        """Whether all its images are drawn: none is a scan."""
+        return all(folder.startswith("phantoms:") for folder in self.data)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What to know before its figures are there, a line each."""
-        generated = all(folder.startswith("phantoms:") for folder in self.data)
+        generated = self.is_generated
         lines = ["the images are generated, so no figure here says anything about real scans"] if generated else []
         if self.weights == "none":
             lines.append('weights = "none": the network begins with RANDOM weights, so expect far less than with ImageNet\'s')

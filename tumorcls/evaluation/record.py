@@ -1,5 +1,6 @@
 """What an evaluation holds, and how it is written and read. What is read may come from a stranger, so it is bounded."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from tumorcls import DISCLAIMER
 from tumorcls.errors import DataError, one_line, reason
 from tumorcls.evaluation.bootstrap import Estimate, Finite
 from tumorcls.evaluation.external import External
@@ -181,8 +183,8 @@ class Evaluation:
         return tuple(condition for condition in (*self.noisy, *self.unseen) if condition.noise == noise)
 
     def to_json(self) -> str:
-        """Returns the evaluation as JSON; see `from_json`."""
-        return _ADAPTER.dump_json(self, indent=1).decode()
+        """Returns the evaluation as JSON, the disclaimer first; see `from_json`, which needs none."""
+        return _ADAPTER.dump_json(self, indent=1).decode().replace("{", f'{{\n "note": {json.dumps(DISCLAIMER)},', 1)
 
     @classmethod
     def from_json(cls, text: str, where: str = "evaluation") -> "Evaluation":

@@ -85,7 +85,7 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
     method = provenance.get("method")  # where it is no training run's, whose settings it had not
     settings = {**config, "weights": Path(config["weights"]).name, "method": method}
     named = (*_NETWORK, *(("method",) if method else _DESCENT), *_VIEWS)
-    generated = all(str(folder).startswith("phantoms") for folder in ([data] if isinstance(data, str) else data))
+    generated = model.config.is_generated
     relative, clean = evaluation.relative, evaluation.clean
     reader = environment().overlay(finalize=_markdown)
     reader.filters = {**reader.filters, "yaml": _yaml}

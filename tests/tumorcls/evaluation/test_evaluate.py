@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import time
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.tumorcls.pictures import image_set
+from tumorcls import DISCLAIMER
 from tumorcls.errors import DataError
 from tumorcls.evaluation.evaluate import Plan, Predictions, evaluate_model, measure
 from tumorcls.evaluation.record import Evaluation
@@ -108,6 +110,9 @@ def test_json_round_trip(test_set, tmp_path):
     text = (tmp_path / "new" / "evaluation.json").read_text()
     assert "NaN" not in text
     assert Evaluation.from_json(text) == found
+    note, *rest = json.loads(text).items()
+    assert note == ("note", DISCLAIMER), "it holds predictions"
+    assert Evaluation.from_json(json.dumps(dict(rest))) == found, "as one of before is"
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"name": 3}'])

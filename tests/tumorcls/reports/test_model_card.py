@@ -159,6 +159,7 @@ def test_nothing_is_said_of_sources_and_patients_that_are_not_there(model, evalu
     assert "Patients are not named" not in card("phantoms:64")
     assert "Its images are generated." in card("phantoms:64")
     assert "public sets" not in card("phantoms:64").lower()
+    assert "Its images are generated." not in card("phantoms-of-our-ward"), "a folder may be called so"
 
 
 def test_a_model_that_is_never_uncertain_says_so(model, evaluation):
