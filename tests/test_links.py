@@ -2,6 +2,9 @@
 
 import os
 import re
+import sys
+import threading
+import time
 
 import pytest
 
@@ -56,3 +59,35 @@ def test_pages_of_one_title_are_told_apart_by_their_names(tmp_path, write):
         write(tmp_path / name, page("search", "Study" if name == "study.html" else "Data audit"))
     assert links(tmp_path / "study.html") == [("a.html", "Data audit (a.html)"), ("b%26c.html", "Data audit (b&amp;c.html)")]
     assert links(tmp_path / "a.html") == [("b%26c.html", "Data audit (b&amp;c.html)"), ("study.html", "Study")]
+
+
+@pytest.mark.parametrize("write", [write_of_search, write_of_tumorcls])
+@pytest.mark.parametrize("write_meanwhile", [write_of_search, write_of_tumorcls])
+def test_a_page_that_another_writes_meanwhile_is_not_put_back(tmp_path, monkeypatch, write, write_meanwhile):
+    study, module, waits = tmp_path / "study.html", sys.modules[write.__module__], threading.Event()
+    write(study, page("search", "Old"))
+    other = threading.Thread(target=write_meanwhile, args=(study, page("search", "New")))
+    read = module._read_ours
+
+    def read_slowly(place):
+        text = read(place)
+        if place == study and other.ident is None:
+            other.start()
+            while other.is_alive() and not waits.is_set():
+                time.sleep(0.01)
+        return text
+
+    for each in {module, sys.modules[write_meanwhile.__module__]}:
+
+        def lock_and_tell(file, lock=each.lock):
+            if threading.current_thread() is other:
+                waits.set()
+            lock(file)
+
+        monkeypatch.setattr(each, "lock", lock_and_tell)
+    monkeypatch.setattr(module, "_read_ours", read_slowly)
+    write(tmp_path / "audit.html", page("tumorcls", "Data audit"))
+    other.join()
+    assert "<h1>New</h1>" in study.read_text()
+    assert links(study) == [("audit.html", "Data audit")]
+    assert links(tmp_path / "audit.html") == [("study.html", "New")]

@@ -4,12 +4,13 @@ import contextlib
 import os
 import re
 from collections import Counter
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
 from search.errors import StorageError
-from search.files import open_file_of, write
+from search.files import lock, open_file_of, write
 from search.text import show_path
 
 _OURS = re.compile('<meta name="generator" content="(?:search|tumorcls)">')
@@ -24,10 +25,17 @@ def write_page(path: Path, page: str) -> None:
     Raises:
         StorageError: The page cannot be written. One beside it that cannot be is left as it is.
     """
-    write(page, path)
-    if open_file_of(path) is not None or not path.is_file():
+    if open_file_of(path) is not None or (os.path.exists(path) and not os.path.isfile(path)):
+        write(page, path)
         return
-    beside = sorted(path.resolve().parent.glob("*.html"))[:_MOST_PAGES]
+    folder = Path(os.path.realpath(path)).parent
+    with _alone_in(folder):
+        write(page, path)
+        _link(folder)
+
+
+def _link(folder: Path) -> None:
+    beside = sorted(folder.glob("*.html"))[:_MOST_PAGES]
     pages = {place: text for place in beside if (text := _read_ours(place)) is not None}
     for place, text in pages.items():
         linked = _LINKS.sub(lambda _, place=place: _links(pages, place), text, count=1)  # type: ignore[misc]
@@ -36,6 +44,17 @@ def write_page(path: Path, page: str) -> None:
                 times = place.stat()
                 write(linked, place)
                 os.utime(place, ns=(times.st_atime_ns, times.st_mtime_ns))  # it says nothing new
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Waits for its turn: who has read a page must not put it back where another process has written a newer one."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # there is no folder yet, or its file system has no locks
+            held = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, held)
+            lock(held)
+        yield
 
 
 def _read_ours(path: Path) -> str | None:
