@@ -9,9 +9,6 @@ A class may define each as a class method, so that a typo is told before data is
     def directions(cls, settings) -> list[str]: ...
 
     @classmethod
-    def directions(cls, settings) -> list[str]: ...
-
-    @classmethod
     def defaults(cls, settings) -> dict[str, Any]: ...
 
 `space` has the tables of ``[space]`` as a file writes them, `enqueue` those of ``[[enqueue]]``, `settings` those of
