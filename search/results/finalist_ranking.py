@@ -1,5 +1,6 @@
 """Ranks finalists by their mean over seeds, with intervals, and says how much of the search's best value was luck."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,10 +47,12 @@ class Ranking:
     Attributes:
         study: The name of the study that holds them.
         metric: What is ranked.
-        finalists: The best mean first; only those with a COMPLETE trial.
+        finalists: Those with a value, the fewest seeds without one first, and then the best mean.
         baseline: The number of the baseline's trial; None where there is none.
         best: The number of the trial that is the search's best now.
         references: What is reached without a search, by name.
+        missing: With how many seeds a finalist has run and has no value, as it failed, was pruned or broke a constraint; by the
+            number of its trial, only where there are any.
     """
 
     study: str
@@ -58,6 +61,7 @@ class Ranking:
     baseline: int | None
     best: int
     references: Mapping[str, float] = field(default_factory=dict)
+    missing: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def winner(self) -> Finalist | None:
@@ -69,10 +73,19 @@ class Ranking:
         """Returns the finalist of a trial, or None."""
         return next((finalist for finalist in self.finalists if finalist.number == number), None)
 
+    def cannot_win(self, number: int) -> bool:
+        """Returns whether a finalist has no value with more seeds than the first one: the mean of the others says too much."""
+        return bool(self.finalists) and self.missing.get(number, 0) > self.missing.get(self.finalists[0].number, 0)
+
+    def describe_missing(self, number: int) -> str:
+        """Returns what one of `missing` has not, as the end of a sentence."""
+        finalist, missing = self.of(number), self.missing[number]
+        return f"has no value with {missing} of {missing + (len(finalist.values) if finalist else 0)} seeds"
+
     def selection_bias(self) -> float | None:
-        """Returns by how much the search's best value is better than the mean over seeds; None where it is no finalist."""
+        """Returns by how much the search's best value is better than the mean over seeds; None where not all have one."""
         best = self.of(self.best)
-        if best is None or best.searched is None:
+        if best is None or best.searched is None or best.number in self.missing:
             return None
         return self.metric.sign * (best.score.mean - best.searched)
 
@@ -82,6 +95,8 @@ class Ranking:
         score = f"{plain(self.metric.name)} {self.winner.score} over {len(self.winner.values)} seeds."
         if self.winner.number == self.best:
             return f"{score} It is the search's best trial too."
+        if self.best in self.missing:
+            return f"{score} The search's best, trial {self.best}, {self.describe_missing(self.best)}."
         best = self.of(self.best)
         if best is None:
             return f"{score} Trial {self.best} did better in the search since: run search finalists again."
@@ -91,7 +106,8 @@ class Ranking:
         """Returns the trials that cannot be told from the winner: the paired 95% interval of their difference holds 0."""
         if self.winner is None:
             return []
-        differences = [(other.number, other.less(self.winner)) for other in self.finalists[1:]]
+        others = [other for other in self.finalists[1:] if not self.cannot_win(other.number)]
+        differences = [(other.number, other.less(self.winner)) for other in others]
         return [number for number, d in differences if d is None or d.half is None or abs(d.mean) <= d.half]
 
 
@@ -100,16 +116,22 @@ def rank_finalists(source: optuna.Study, linked: optuna.Study) -> Ranking:
     [metric] = metrics_of(source)
     trials = source.get_trials(deepcopy=False)
     values: dict[int, dict[int, float]] = {}
-    for trial in filter(is_result, linked.get_trials(deepcopy=False)):
+    ended: set[tuple[int, int]] = set()
+    to_end: set[tuple[int, int]] = set()
+    for trial in linked.get_trials(deepcopy=False):
         number, seed = finalist_of(trial), seed_of(trial)
-        if number is not None and seed is not None and number < len(trials):
+        if number is None or seed is None or number >= len(trials):
+            continue
+        (ended if trial.state.is_finished() else to_end).add((number, seed))
+        if is_result(trial):
             values.setdefault(number, {})[seed] = metric.of(trial)
+    missing = Counter(number for number, seed in sorted(ended - to_end) if seed not in values.get(number, ()))
     finalists = []
     for number, of_it in values.items():
         trial = trials[number]
         searched = metric.of(trial) if is_result(trial) else None
         finalists.append(Finalist(number, trial.params, searched, of_it, mean_interval(list(of_it.values()))))
-    finalists.sort(key=lambda finalist: metric.sign * finalist.score.mean)
+    finalists.sort(key=lambda finalist: (missing[finalist.number], metric.sign * finalist.score.mean))
     baseline = find_baseline(source)
     number_of_baseline = None
     if baseline is not None:
@@ -118,7 +140,7 @@ def rank_finalists(source: optuna.Study, linked: optuna.Study) -> Ranking:
         number_of_baseline = same[0] if same else baseline.number
     references = {name: value for name, (value,) in references_of(source).items()}
     best = rank(trials, [metric])[0].number
-    return Ranking(linked.study_name, metric, tuple(finalists), number_of_baseline, best, references)
+    return Ranking(linked.study_name, metric, tuple(finalists), number_of_baseline, best, references, missing)
 
 
 def print_ranking(ranking: Ranking, console: Console | None = None) -> None:
@@ -157,6 +179,9 @@ def describe_ranking(ranking: Ranking) -> Sequence[str]:
         )
         if level := ranking.level():
             lines.append(f"Not to be told from it by these seeds: {', '.join(f'trial {number}' for number in level)}.")
+    for number in ranking.missing:
+        out = ", and cannot win" if ranking.cannot_win(number) else ""
+        lines.append(f"Trial {number} {ranking.describe_missing(number)}{out}.")
     if best is not None and bias is not None:
         verdict = f"{abs(bias):.2g} of it was luck" if bias > 0 else f"no luck, it does {abs(bias):.2g} better"
         count = len(best.values)

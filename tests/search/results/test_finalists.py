@@ -19,7 +19,7 @@ from search.driver.retry import requeue
 from search.errors import StudyError
 from search.optuna_internals import storage_of
 from search.records.attributes import FINALIST_KEY, FINALISTS_OF_KEY, SEED_KEY
-from search.results.finalist_ranking import print_ranking, rank_finalists
+from search.results.finalist_ranking import describe_ranking, print_ranking, rank_finalists
 from search.results.finalists import _enqueue_missing, choose, load_ranking, run_finalists
 from search.storage.open import token_of
 from search.storage.readback import mark
@@ -51,11 +51,11 @@ def make():
 def run(make):
     """Adds the finalists' results to a linked study: number -> value by seed."""
 
-    def add(results):
+    def add(results, lost_as=TrialState.FAIL):
         linked = make(name="demo-finalists")
         for number, values in results.items():
             for seed, value in enumerate(values):
-                state = TrialState.COMPLETE if value is not None else TrialState.FAIL
+                state = TrialState.COMPLETE if value is not None else lost_as
                 linked.add_trial(create_trial(state=state, value=value, user_attrs={FINALIST_KEY: number, SEED_KEY: seed}))
         return linked
 
@@ -135,6 +135,33 @@ def test_finalists_that_diverge_with_some_seeds_are_ranked(make, run):
     print_ranking(ranking, Console(file=(out := io.StringIO()), width=90))
     assert "Winner: trial 3, value 0.03333 over 3 seeds." in out.getvalue()
     assert ranking.level() == [1, 0, 2]
+
+
+@pytest.mark.parametrize("state", [TrialState.FAIL, TrialState.PRUNED])
+@pytest.mark.parametrize("lucky", [(9.0, 9.0, None, None, None), (None, None, 9.0, None, None), (None,) * 5])
+def test_one_that_lacks_seeds_which_others_have_cannot_win(make, run, state, lucky):
+    source = make(1.0, 6.0, 9.0, baseline=0)
+    linked = run({2: lucky, 1: (5.0, 6.0, 5.5, 5.2, 5.4), 0: (1.0, 1.1, 1.2, 1.3, 1.0)}, state)
+    ranking = rank_finalists(source, linked)
+    assert (ranking.winner.number, ranking.selection_bias(), ranking.level()) == (1, None, [])
+    print_ranking(ranking, Console(file=(out := io.StringIO()), width=90))
+    count = lucky.count(None)
+    assert out.getvalue().splitlines()[-1] == f"Trial 2 has no value with {count} of 5 seeds, and cannot win."
+    assert ranking.describe_choice().endswith(f"seeds. The search's best, trial 2, has no value with {count} of 5 seeds.")
+
+
+def test_a_seed_that_nobody_has_keeps_nobody_from_winning(make, run):
+    ranking = rank_finalists(make(1.0, 2.0), run({0: (1.0, 2.0, None), 1: (None, 4.0, 5.0)}))
+    assert (ranking.winner.number, ranking.missing) == (1, {0: 1, 1: 1})
+    assert "Trial 1 has no value with 1 of 3 seeds." in describe_ranking(ranking)
+
+
+def test_what_is_still_to_run_or_was_run_again_is_not_missing(make, run):
+    linked = run({0: (1.0, 2.0, None, None), 1: (4.0, 5.0)})
+    linked.enqueue_trial({"x": 0.0}, user_attrs={FINALIST_KEY: 0, SEED_KEY: 2})
+    linked.add_trial(create_trial(value=1.5, user_attrs={FINALIST_KEY: 0, SEED_KEY: 3}))
+    ranking = rank_finalists(make(1.0, 2.0), linked)
+    assert (ranking.winner.number, ranking.missing) == (1, {})
 
 
 def test_configs_that_cannot_be_told_apart_are_named(make, run):
