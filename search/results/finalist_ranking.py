@@ -22,7 +22,7 @@ class Finalist:
 
     Attributes:
         number: Its trial in the search.
-        params: Its parameters.
+        params: What it was trained with.
         searched: That trial's value; None where it is not COMPLETE.
         values: By seed.
         score: Their mean.
@@ -116,6 +116,7 @@ def rank_finalists(source: optuna.Study, linked: optuna.Study) -> Ranking:
     [metric] = metrics_of(source)
     trials = source.get_trials(deepcopy=False)
     values: dict[int, dict[int, float]] = {}
+    params: dict[int, dict[str, Any]] = {}
     ended: set[tuple[int, int]] = set()
     to_end: set[tuple[int, int]] = set()
     for trial in linked.get_trials(deepcopy=False):
@@ -125,18 +126,19 @@ def rank_finalists(source: optuna.Study, linked: optuna.Study) -> Ranking:
         (ended if trial.state.is_finished() else to_end).add((number, seed))
         if is_result(trial):
             values.setdefault(number, {})[seed] = metric.of(trial)
+            params[number] = {**trials[number].params, **trial.params}
     missing = Counter(number for number, seed in sorted(ended - to_end) if seed not in values.get(number, ()))
     finalists = []
     for number, of_it in values.items():
         trial = trials[number]
         searched = metric.of(trial) if is_result(trial) else None
-        finalists.append(Finalist(number, trial.params, searched, of_it, mean_interval(list(of_it.values()))))
+        finalists.append(Finalist(number, params[number], searched, of_it, mean_interval(list(of_it.values()))))
     finalists.sort(key=lambda finalist: (missing[finalist.number], metric.sign * finalist.score.mean))
     baseline = find_baseline(source)
     number_of_baseline = None
     if baseline is not None:
         # The best trial may have had the same parameters, and then stands for both.
-        same = [finalist.number for finalist in finalists if finalist.params == baseline.params]
+        same = [finalist.number for finalist in finalists if trials[finalist.number].params == baseline.params]
         number_of_baseline = same[0] if same else baseline.number
     references = {name: value for name, (value,) in references_of(source).items()}
     best = rank(trials, [metric])[0].number

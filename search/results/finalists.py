@@ -17,13 +17,14 @@ from search.driver.compatibility import check_same, claimed
 from search.driver.launch import Launched, launch
 from search.errors import StudyError
 from search.optuna_internals import storage_of
-from search.records.attributes import FINALIST_KEY, FINALISTS_OF_KEY, SEED_KEY, finalist_of, given_of, seed_of
+from search.records.attributes import FINALIST_KEY, FINALISTS_OF_KEY, SEED_KEY, finalist_of, given_of, is_result, seed_of
 from search.results.finalist_ranking import Ranking, rank_finalists
 from search.results.ranking import find_baseline, metrics_of, rank
 from search.seeds import Stream, derive
 from search.storage import errors
 from search.storage.open import close, create_study, open_study, snapshot, token_of
 from search.storage.place import url_of
+from search.study_file.fidelity import Fidelity
 from search.study_file.load import Choice, StudySpec
 
 _SUFFIX = "-finalists"
@@ -65,7 +66,7 @@ def run_finalists(
                 "before. Delete it (optuna delete-study), and run search finalists again."
             )
         linked.set_user_attr(FINALISTS_OF_KEY, token)
-        _enqueue_missing(linked, chosen, [derive(spec.seed, Stream.FINALIST, index) for index in range(seeds)])
+        _enqueue_missing(linked, chosen, [derive(spec.seed, Stream.FINALIST, index) for index in range(seeds)], spec.fidelity)
         budget = len(linked.get_trials(deepcopy=False, states=_COUNTED))
     close(linked)
     again = dataclasses.replace(
@@ -140,14 +141,23 @@ def choose(source: optuna.Study, top: int) -> list[FrozenTrial]:
     return chosen
 
 
-def _enqueue_missing(linked: optuna.Study, chosen: list[FrozenTrial], seeds: list[int]) -> None:
+def _enqueue_missing(
+    linked: optuna.Study, chosen: list[FrozenTrial], seeds: list[int], fidelity: Fidelity | None = None
+) -> None:
     """Enqueues the pairs of config and seed that are missing, all configs with one seed before the next seed."""
     alive = [trial for trial in linked.get_trials(deepcopy=False) if trial.state is not TrialState.FAIL]
     present = {(finalist_of(trial), seed_of(trial)) for trial in alive}
     for seed in seeds:
         for trial in chosen:
             if (trial.number, seed) not in present:
-                linked.enqueue_trial(trial.params, user_attrs={FINALIST_KEY: trial.number, SEED_KEY: seed})
+                linked.enqueue_trial(_config(trial, fidelity), user_attrs={FINALIST_KEY: trial.number, SEED_KEY: seed})
+
+
+def _config(trial: FrozenTrial, fidelity: Fidelity | None) -> dict[str, Any]:
+    """Returns what a finalist is trained with: a baseline that is no result, as it is paused for instance, goes all the way."""
+    if fidelity is None or is_result(trial):
+        return trial.params
+    return {**trial.params, fidelity.name: given_of(trial).get(fidelity.name, fidelity.rungs[-1])}
 
 
 def _identity(params: Mapping[str, Any]) -> str:

@@ -18,11 +18,13 @@ from search.driver.compatibility import check_same
 from search.driver.retry import requeue
 from search.errors import StudyError
 from search.optuna_internals import storage_of
-from search.records.attributes import FINALIST_KEY, FINALISTS_OF_KEY, SEED_KEY
+from search.records.attributes import FINALIST_KEY, FINALISTS_OF_KEY, SEED_KEY, given_of
+from search.records.rungs import RUNGS_KEY
 from search.results.finalist_ranking import describe_ranking, print_ranking, rank_finalists
 from search.results.finalists import _enqueue_missing, choose, load_ranking, run_finalists
 from search.storage.open import token_of
 from search.storage.readback import mark
+from search.study_file.fidelity import Fidelity
 from search.study_file.load import load
 
 SPACE = {"x": optuna.distributions.FloatDistribution(-10, 10)}
@@ -96,6 +98,26 @@ def test_only_what_is_missing_is_enqueued(make, run):
     assert pairs == [(0, 0), (1, 1), (0, 1)], "what failed is to be run again"
     _enqueue_missing(linked, chosen, [0, 1])
     assert len(linked.get_trials(states=(TrialState.WAITING,))) == 3
+
+
+@pytest.mark.parametrize("given", [{}, {"epochs": 2}])
+@pytest.mark.parametrize("state", [TrialState.WAITING, TrialState.RUNNING, TrialState.FAIL, TrialState.PRUNED])
+def test_with_a_fidelity_a_baseline_is_trained_for_its_whole_length(make, run, state, given):
+    epochs = {"epochs": optuna.distributions.IntDistribution(1, 8)}
+    source, linked = make(), run({})
+    rungs = {RUNGS_KEY: {"1": [0.5, 1.0]}, "fixed_params": {"x": 2.0, **given}}
+    reached = {"epochs": 1} if state is TrialState.PRUNED else {}
+    space = {name: {**SPACE, **epochs}[name] for name in ("x", *reached)}
+    baseline = create_trial(state=state, params={"x": 2.0, **reached}, distributions=space, system_attrs=rungs)
+    best = create_trial(value=1.0, params={"x": 1.0, "epochs": 4}, distributions={**SPACE, **epochs})
+    source.add_trials([baseline, best])
+    chosen = choose(source, 1)
+    _enqueue_missing(linked, chosen, [0, 1], Fidelity("epochs", epochs["epochs"]))
+    assert [given_of(trial)["epochs"] for trial in linked.trials] == [4, given.get("epochs", 8)] * 2
+    for _ in linked.trials:
+        linked.tell(linked.ask({**SPACE, **epochs}), 0.5)
+    ranking = rank_finalists(source, linked)
+    assert (ranking.baseline, ranking.of(0).params) == (0, {"x": 2.0, "epochs": given.get("epochs", 8)})
 
 
 def test_a_lost_run_stays_the_same_finalist(run):
