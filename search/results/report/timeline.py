@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -32,7 +33,8 @@ class Span:
 class Timeline:
     """The lanes of a study.
 
-    A lane is a worker. Trials of plain Optuna name none: they get as few lanes as hold them without overlap.
+    A lane is a worker; where several machines worked at the same time, their workers are counted on. Trials of plain Optuna
+    name none: they get as few lanes as hold them without overlap.
 
     Attributes:
         spans: By trial number.
@@ -61,17 +63,18 @@ def lay_out(trials: Sequence[FrozenTrial]) -> Timeline:
     started = [trial for trial in trials if trial.datetime_start and trial.state is not TrialState.WAITING]
     workers = {trial.number: worker for trial in started if (worker := worker_of(trial)) is not None}
     named = bool(started) and len(workers) == len(started)
-    times = {number: time for launch in _by_driver(started) for number, time in _times(launch).items()}
-    lanes = workers if named else _pack(times)
+    launches = _by_driver(started)
+    times = {number: time for launch in launches for number, time in _times(launch).items()}
+    lanes = _side_by_side(launches, workers, times) if named else _pack(times)
     spans = [Span(trial, lanes[trial.number], *times[trial.number]) for trial in started]
     walls = [(_wall_s(launch), len({span.lane for span in launch})) for launch in _launches(spans)]
     busy_s = sum(span.seconds for span in spans)
-    available_s = sum(wall * count for wall, count in walls)
+    available_s = sum(wall * lanes for wall, lanes in walls)
     return Timeline(
         spans=tuple(spans),
         lanes=max((span.lane for span in spans), default=-1) + 1,
         named=named,
-        wall_s=sum(wall for wall, _ in walls),
+        wall_s=sum(map(_wall_s, _sessions(spans))),
         busy_s=busy_s,
         idle_s=max(0.0, available_s - busy_s),
     )
@@ -81,11 +84,22 @@ def working_seconds(timeline: Timeline) -> dict[int, float]:
     """Returns when each trial ended, in seconds of wall time since the study began, without what lies between launches."""
     ended: dict[int, float] = {}
     before = 0.0
-    for launch in sorted(_launches(timeline.spans), key=lambda launch: min(span.start for span in launch)):
-        began = min(span.start for span in launch)
-        ended |= {span.trial.number: before + span.end - began for span in launch}
-        before += _wall_s(launch)
+    for session in _sessions(timeline.spans):
+        began = _began(session)
+        ended |= {span.trial.number: before + span.end - began for span in session}
+        before += _wall_s(session)
     return ended
+
+
+def _sessions(spans: Iterable[Span]) -> list[list[Span]]:
+    """Returns the spans of launches, the earliest first; those of machines that worked at the same time are one."""
+    sessions: list[list[Span]] = []
+    for launch in sorted(_launches(spans), key=_began):
+        if sessions and _began(launch) < max(span.end for span in sessions[-1]):
+            sessions[-1] += launch
+        else:
+            sessions.append(launch)
+    return sessions
 
 
 def _launches(spans: Iterable[Span]) -> list[list[Span]]:
@@ -101,8 +115,12 @@ def _by_driver(trials: Iterable[FrozenTrial]) -> list[list[FrozenTrial]]:
     return list(launches.values())
 
 
+def _began(spans: Sequence[Span]) -> float:
+    return min(span.start for span in spans)
+
+
 def _wall_s(spans: Sequence[Span]) -> float:
-    return max(span.end for span in spans) - min(span.start for span in spans)
+    return max(span.end for span in spans) - _began(spans)
 
 
 def _times(launch: Sequence[FrozenTrial]) -> dict[int, tuple[float, float]]:
@@ -119,6 +137,22 @@ def _times(launch: Sequence[FrozenTrial]) -> dict[int, tuple[float, float]]:
     last = max(end for _, end in times.values())
     running = (trial.number for trial in launch if trial.datetime_complete is None)
     return times | {number: (times[number][0], last) for number in running}
+
+
+def _side_by_side(
+    launches: Sequence[Sequence[FrozenTrial]], workers: Mapping[int, int], times: Mapping[int, tuple[float, float]]
+) -> dict[int, int]:
+    """Returns a lane for each trial: its worker's number, counted on from those of launches that ran at the same time."""
+    lanes: dict[int, int] = {}
+    taken: list[tuple[float, range]] = []
+    for launch in sorted(launches, key=lambda launch: min(times[trial.number] for trial in launch)):
+        start, end = min(times[trial.number][0] for trial in launch), max(times[trial.number][1] for trial in launch)
+        width = max(workers[trial.number] for trial in launch) + 1
+        in_use = {lane for until, block in taken if until > start for lane in block}
+        first = next(lane for lane in count() if in_use.isdisjoint(range(lane, lane + width)))
+        taken.append((end, range(first, first + width)))
+        lanes |= {trial.number: first + workers[trial.number] for trial in launch}
+    return lanes
 
 
 def _pack(times: Mapping[int, tuple[float, float]]) -> dict[int, int]:

@@ -12,6 +12,7 @@ from search.errors import StudyError
 from search.records.attributes import FILE_KEY, MEMORY_CONSTRAINT, OWNER_KEY, QUEUED_KEY, RETRY_KEY
 from search.records.rungs import RUNGS_KEY
 from search.results.report.facts import NO_REASON, gather
+from search.results.report.timeline import working_seconds
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +136,17 @@ def test_time_between_two_launches_is_not_idle(study, add):
         add(study, 1.0, start=start + 15, user_attrs={OWNER_KEY: {"pid": pid, "worker": 0}})
     line = gather(study).timeline
     assert (line.wall_s, line.busy_s, line.idle_s) == (50, 40, 10)
+
+
+def test_machines_that_work_at_the_same_time_are_one_session(study, add):
+    """Driver 1 with two workers; 2 joins, and 3 when 1 has ended; 4 is a launch of the next day."""
+    trials = [(1, 0, 0), (1, 1, 0), (2, 0, 5), (1, 0, 10), (2, 0, 15), (3, 0, 21), (2, 0, 25), (4, 1, 1000)]
+    for pid, worker, start in trials:
+        add(study, 1.0, start=start, user_attrs={OWNER_KEY: {"pid": pid, "worker": worker}})
+    line = gather(study).timeline
+    assert [span.lane for span in line.spans] == [0, 1, 2, 0, 2, 0, 2, 1]
+    assert (line.lanes, line.wall_s, line.busy_s, line.idle_s) == (3, 35 + 10, 80, 2 * 20 + 30 + 10 + 10 - 80)
+    assert sorted(working_seconds(line).items()) == list(enumerate([10, 10, 15, 20, 25, 31, 35, 45]))
 
 
 def test_trials_of_plain_optuna_get_lanes_without_overlap(study, add):
