@@ -13,7 +13,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from search.records.attributes import BEAT_KEY, CLOCK_KEY, RAN_KEY, WORKER_KEY, owner_of
-from search.records.rungs import rungs_of
+from search.records.rungs import is_paused, last_leg_seconds, paused_seconds, rungs_of
 
 BEAT_S = 15.0
 """How often a driver shows it: so much of a lost trial's time may be missing."""
@@ -33,6 +33,16 @@ def duration_of(trial: FrozenTrial) -> float | None:
         return None
     ends = (_timestamp(trial.datetime_complete.replace(fold=hour)) for hour in (0, 1))  # an hour that came twice
     return max(0.0, next((end - began for end in ends if end >= began), 0.0))
+
+
+def earlier_seconds(trial: FrozenTrial) -> float:
+    """Returns how long a trial ran before its last leg; 0 without a fidelity. Its moments are those of the last leg alone."""
+    if not rungs_of(trial):
+        return 0.0
+    began, ended, ran = began_at(trial), ended_at(trial), duration_of(trial)
+    if began is not None and ended is not None and ran is not None:
+        return max(0.0, ran - max(0.0, ended - began))
+    return paused_seconds(trial) - (last_leg_seconds(trial) if is_paused(trial) else 0.0)
 
 
 def began_at(trial: FrozenTrial) -> float | None:

@@ -66,6 +66,11 @@ def paused_seconds(trial: "FrozenTrial") -> float:
     return sum(rung.seconds for rung in rungs_of(trial).values())
 
 
+def last_leg_seconds(trial: "FrozenTrial") -> float:
+    """Returns how long a trial took to the last rung that it has reached from the one before."""
+    return next((rung.seconds for rung in reversed(rungs_of(trial).values())), 0.0)
+
+
 def reports_made(trial: "FrozenTrial") -> int:
     """Returns how many reports a trial has made itself, without those of the try that it takes up again."""
     earlier = trial.system_attrs.get(REPORTED_KEY)

@@ -35,7 +35,7 @@ class TrialRow:
         values: One for each direction; of a trial that runs the last it has reported; empty where there is none.
         params: What was drawn, or given.
         seconds: For how long it ran or runs; None where it has not begun, or that is not known.
-        began: When it began.
+        began: When it began; of one that was paused, when it went on.
         note: Why it failed, or where it comes from.
     """
 
@@ -126,7 +126,7 @@ def _seconds(trial: FrozenTrial) -> float | None:
     if is_paused(trial):
         return paused_seconds(trial)
     if trial.state is TrialState.RUNNING and (began := began_at(trial)) is not None:
-        return max(0.0, time.time() - began)
+        return paused_seconds(trial) + max(0.0, time.time() - began)
     return duration_of(trial)
 
 

@@ -1,11 +1,13 @@
 """Says what a study was made of: objective, data, settings, when it ran, and what its objective put on record."""
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 
 import optuna
 from optuna.trial import FrozenTrial
 
 from search.records.attributes import NOTICE, file_of, provenance_of
+from search.records.durations import earlier_seconds
 from search.text import show_value
 
 _DATA = "data"
@@ -39,7 +41,7 @@ def notice_of(study: optuna.Study) -> str:
 
 def _dates(study: optuna.Study) -> Iterator[tuple[str, str]]:
     trials = study.get_trials(deepcopy=False)
-    started = [trial.datetime_start for trial in trials if trial.datetime_start]
+    started = [trial.datetime_start - timedelta(seconds=earlier_seconds(trial)) for trial in trials if trial.datetime_start]
     ended = [trial.datetime_complete for trial in trials if trial.datetime_complete]
     for what, moments, choose in (("first trial began", started, min), ("last trial ended", ended, max)):
         if moments:

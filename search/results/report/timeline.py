@@ -8,14 +8,16 @@ from itertools import count
 from optuna.trial import FrozenTrial, TrialState
 
 from search.records.attributes import worker_of
-from search.records.durations import began_at, clock_of, driver_of, ended_at, until_last_sign
+from search.records.durations import began_at, clock_of, driver_of, earlier_seconds, ended_at, until_last_sign
+from search.records.rungs import is_paused, last_leg_seconds
 
 
 @dataclass(frozen=True)
 class Span:
     """A trial's time on its lane, in seconds since the epoch, as its driver's clock would have shown it if nobody had set it.
 
-    A trial that still runs ends with the last thing that is known of its launch.
+    A trial that still runs ends with the last thing that is known of its launch. One that was paused shows its last leg:
+    how long those before were is kept, but not when.
     """
 
     trial: FrozenTrial
@@ -25,8 +27,13 @@ class Span:
 
     @property
     def seconds(self) -> float:
-        """How long it ran."""
+        """How long it ran, in its last leg."""
         return self.end - self.start
+
+    @property
+    def earlier_s(self) -> float:
+        """How long it ran before that."""
+        return earlier_seconds(self.trial)
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,8 @@ class Timeline:
 
 def lay_out(trials: Sequence[FrozenTrial]) -> Timeline:
     """Returns the timeline of the trials that were started."""
-    started = [trial for trial in trials if trial.datetime_start and trial.state is not TrialState.WAITING]
+    begun = (trial for trial in trials if trial.state is not TrialState.WAITING or is_paused(trial))
+    started = [trial for trial in begun if trial.datetime_start]
     workers = {trial.number: worker for trial in started if (worker := worker_of(trial)) is not None}
     named = bool(started) and len(workers) == len(started)
     launches = _by_driver(started)
@@ -68,7 +76,7 @@ def lay_out(trials: Sequence[FrozenTrial]) -> Timeline:
     lanes = _side_by_side(launches, workers, times) if named else _pack(times)
     spans = [Span(trial, lanes[trial.number], *times[trial.number]) for trial in started]
     walls = [(_wall_s(launch), len({span.lane for span in launch})) for launch in _launches(spans)]
-    busy_s = sum(span.seconds for span in spans)
+    busy_s = sum(span.seconds + span.earlier_s for span in spans)
     available_s = sum(wall * lanes for wall, lanes in walls)
     return Timeline(
         spans=tuple(spans),
@@ -116,7 +124,7 @@ def _by_driver(trials: Iterable[FrozenTrial]) -> list[list[FrozenTrial]]:
 
 
 def _began(spans: Sequence[Span]) -> float:
-    return min(span.start for span in spans)
+    return min(span.start - span.earlier_s for span in spans)
 
 
 def _wall_s(spans: Sequence[Span]) -> float:
@@ -133,9 +141,10 @@ def _times(launch: Sequence[FrozenTrial]) -> dict[int, tuple[float, float]]:
         began, ended, clock = began_at(trial), ended_at(trial), clocks[trial.number]
         assert began is not None
         start = began if clock is None else clock + offset
-        times[trial.number] = (start, start + (until_last_sign(trial, launch) if ended is None else max(0.0, ended - began)))
+        ran = until_last_sign(trial, launch) if ended is None else max(0.0, ended - began)
+        times[trial.number] = (start, start + (last_leg_seconds(trial) if is_paused(trial) else ran))
     last = max(end for _, end in times.values())
-    running = (trial.number for trial in launch if trial.datetime_complete is None)
+    running = (trial.number for trial in launch if trial.state is TrialState.RUNNING)
     return times | {number: (times[number][0], last) for number in running}
 
 

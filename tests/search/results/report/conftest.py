@@ -6,6 +6,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 
 from search.records.attributes import FAILURE_KEY, OWNER_KEY, TRACEBACK_KEY, WORKER_KEY
+from search.records.rungs import RUNGS_KEY
 
 START = datetime.datetime(2026, 1, 1, 8)
 SPACE = {
@@ -39,7 +40,7 @@ def add():
             user_attrs=extra.get("user_attrs"),
             system_attrs=extra.get("system_attrs"),
         )
-        if state != "WAITING":
+        if state != "WAITING" or RUNGS_KEY in (extra.get("system_attrs") or {}):
             trial.datetime_start = START + datetime.timedelta(seconds=start)
         if trial.state.is_finished():
             trial.datetime_complete = trial.datetime_start + datetime.timedelta(seconds=seconds)

@@ -1,6 +1,7 @@
 """Numbers of the report against what an independent query of the SQLite file gives."""
 
 import sqlite3
+import time
 from contextlib import closing
 from statistics import median
 
@@ -9,10 +10,13 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from search.errors import StudyError
-from search.records.attributes import FILE_KEY, MEMORY_CONSTRAINT, OWNER_KEY, QUEUED_KEY, RETRY_KEY
+from search.records.attributes import FILE_KEY, MEMORY_CONSTRAINT, OWNER_KEY, QUEUED_KEY, RAN_KEY, RETRY_KEY
 from search.records.rungs import RUNGS_KEY
 from search.results.report.facts import NO_REASON, gather
+from search.results.report.origin import origin
 from search.results.report.timeline import working_seconds
+from search.results.trial_rows import rows_of
+from tests.search.results.report.conftest import START
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +151,23 @@ def test_machines_that_work_at_the_same_time_are_one_session(study, add):
     assert [span.lane for span in line.spans] == [0, 1, 2, 0, 2, 0, 2, 1]
     assert (line.lanes, line.wall_s, line.busy_s, line.idle_s) == (3, 35 + 10, 80, 2 * 20 + 30 + 10 + 10 - 80)
     assert sorted(working_seconds(line).items()) == list(enumerate([10, 10, 15, 20, 25, 31, 35, 45]))
+
+
+def test_with_a_fidelity_all_legs_of_a_trial_are_time_of_it(study, add):
+    """One worker without a pause: trial 0 climbs to the top, trial 1 is paused at once, trial 2 is on its second leg."""
+    of_a_driver = {OWNER_KEY: {"pid": 1, "worker": 0}}
+    for state, start, legs in (("COMPLETE", 30, [10, 20, 40]), ("WAITING", 70, [10]), ("RUNNING", 90, [10])):
+        rungs = {RUNGS_KEY: {str(2**level): [0.5, leg] for level, leg in enumerate(legs)}}
+        attrs = {**of_a_driver, **({RAN_KEY: sum(legs)} if state == "COMPLETE" else {})}
+        value = 0.5 if state == "COMPLETE" else None
+        add(study, value, state, start=start, seconds=legs[-1], user_attrs=attrs, system_attrs=rungs)
+    line = gather(study).timeline
+    assert (line.wall_s, line.busy_s, line.idle_s) == (90, 90, 0)
+    assert [span.seconds for span in line.spans] == [40, 10, 0]
+    assert working_seconds(line)[0] == 70
+    assert dict(origin(study, None))["first trial began"] == START.isoformat(" ", "minutes")
+    running = rows_of(study, study.trials)[2].seconds
+    assert running == pytest.approx(10 + time.time() - study.trials[2].datetime_start.timestamp(), abs=5)
 
 
 def test_trials_of_plain_optuna_get_lanes_without_overlap(study, add):
