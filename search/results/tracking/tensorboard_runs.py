@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
 
 _FILE = "events.out.tfevents.{began}.search"
+_BEGAN = re.compile(r"events\.out\.tfevents\.(\d+)\.search")
 _ID_FILE = ".search-study"
 _TRIAL = re.compile(r"trial-\d{4,}")
 _LONGEST_CELL = 1000  # characters
@@ -51,6 +52,7 @@ class TensorBoardRuns:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._study = folder
+        self._foreign: frozenset[Path] = frozenset()
 
     @property
     def name(self) -> str:
@@ -64,6 +66,7 @@ class TensorBoardRuns:
             self._study.mkdir(parents=True, exist_ok=True)
             mark = self._study / _ID_FILE
             before = mark.read_bytes() if mark.exists() else None
+            self._foreign = frozenset(_files_of(self._study) if before is None else ())
             if before != study.id.encode():
                 for file in _files_of(self._study) if before is not None else ():
                     file.unlink()
@@ -74,16 +77,18 @@ class TensorBoardRuns:
     def send_study(self, study: StudyRun) -> None:
         """See `Tracker`."""
         with _failures():
-            records = [_Record(0, study.began, _experiment(study))]
+            path, began = self._file_in(self._study, study.began)
+            records = [_Record(0, began, _experiment(study, began))]
             records += [_Record(point.step, point.seconds, _scalar(point.name, point.value)) for point in study.points]
-            _bring(self._study / _FILE.format(began=int(study.began)), records)
+            _bring(path, records)
 
     def send_trial(self, trial: TrialRun) -> bool:
         """See `Tracker`."""
         with _failures():
             folder = self._study / f"trial-{trial.number:04d}"
             folder.mkdir(exist_ok=True)
-            records = [_Record(0, trial.began, _session_start(trial))]
+            path, began = self._file_in(folder, trial.began)
+            records = [_Record(0, began, _session_start(trial, began))]
             points = [(point, _scalar(point.name, point.value)) for point in trial.points]
             records += [_Record(point.step, point.seconds, summary) for point, summary in points]
             if trial.is_over:
@@ -91,7 +96,16 @@ class TensorBoardRuns:
                 pictures = [_picture(name, path) for name, path in trial.files.items()]
                 shown = [summary for summary in (_notes(trial), *pictures, _session_end(trial)) if summary is not None]
                 records += [_Record(0, ended, summary) for summary in shown]
-            return _bring(folder / _FILE.format(began=int(trial.began)), records)
+            return _bring(path, records)
+
+    def _file_in(self, folder: Path, began: float) -> tuple[Path, float]:
+        """Returns the event file of a run, and when that began: what goes on after a pause begins anew, but not its file."""
+        named = {path: int(match[1]) for path in folder.glob("events*") if (match := _BEGAN.fullmatch(path.name))}
+        found = sorted(named.keys() - self._foreign, key=lambda path: named[path])
+        first, *others = found or [folder / _FILE.format(began=int(began))]
+        for path in others:
+            path.unlink()
+        return first, float(named.get(first, int(began)))
 
 
 def _files_of(study: Path) -> list[Path]:
@@ -213,10 +227,10 @@ def _notes(trial: TrialRun) -> bytes:
     return _serialized(Summary(value=[Summary.Value(tag="trial", metadata=metadata, tensor=tensor)]))
 
 
-def _session_start(trial: TrialRun) -> bytes:
+def _session_start(trial: TrialRun, began: float) -> bytes:
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
 
-    start = SessionStartInfo(start_time_secs=trial.began)
+    start = SessionStartInfo(start_time_secs=began)
     for name, value in trial.params.items():
         _value(start.hparams[name], value)
     return _hparams("_hparams_/session_start_info", HParamsPluginData(session_start_info=start))
@@ -231,7 +245,7 @@ def _session_end(trial: TrialRun) -> bytes:
     return _hparams("_hparams_/session_end_info", HParamsPluginData(session_end_info=end))
 
 
-def _experiment(study: StudyRun) -> bytes:
+def _experiment(study: StudyRun, began: float) -> bytes:
     """What the HParams tab is told of the study: its parameters and their ranges, and the names of its values."""
     from google.protobuf.struct_pb2 import ListValue, Value
     from tensorboard.plugins.hparams import api_pb2
@@ -249,7 +263,7 @@ def _experiment(study: StudyRun) -> bytes:
     names = [*study.metrics, *([reported_as(study.metrics[0])] if len(study.metrics) == 1 else [])]
     metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=name), display_name=name) for name in names]
     experiment = api_pb2.Experiment(
-        description=study.name, time_created_secs=study.began, hparam_infos=parameters, metric_infos=metrics
+        description=study.name, time_created_secs=began, hparam_infos=parameters, metric_infos=metrics
     )
     return _hparams("_hparams_/experiment", HParamsPluginData(experiment=experiment))
 

@@ -34,7 +34,9 @@ def assert_holds(trials, found):
     assert sorted(found) == [trial.number for trial in trials if trial.state is not TrialState.WAITING]
     for number, run in found.items():
         trial = trials[number]
-        assert dict(run["scalars"].get("reported/score", [])) == pytest.approx(trial.intermediate_values, rel=1e-5)
+        reported = run["scalars"].get("reported/score", [])
+        assert dict(reported) == pytest.approx(trial.intermediate_values, rel=1e-5)
+        assert len(reported) == len(trial.intermediate_values), "each report once"
         assert [value for _, value in run["scalars"].get("score", [])] == pytest.approx(
             trial.values if trial.state is TrialState.COMPLETE else [], rel=1e-5
         )

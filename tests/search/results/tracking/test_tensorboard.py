@@ -4,6 +4,7 @@ import math
 import struct
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import optuna
@@ -58,6 +59,22 @@ def test_one_that_goes_on_is_appended_to(study):
     assert (sync.send(study).sent, sync.send(study).sent) == (1, 0)
     assert files()["trial-0006"].startswith(before)
     assert scalars(files()["trial-0006"])[-2:] == [("reported/score", 1, 0.75), ("score", 1, pytest.approx(0.8))]
+
+
+def test_a_trial_that_begins_anew_goes_on_in_its_file(study):
+    """As one does that was paused and is promoted, and the study with its first."""
+    promoted = study._storage._get_trial(6)
+    promoted.datetime_start -= timedelta(seconds=1000)
+    send(study)
+    before = files()
+    promoted.datetime_start += timedelta(seconds=500)
+    study._storage.set_trial_intermediate_value(6, 1, 0.75)
+    other = Path("runs/demo/trial-0006/events.out.tfevents.9999999999.search")  # as one for each leg
+    other.write_bytes(before["trial-0006"])
+    assert (send(study).sent, send(study).sent) == (1, 0)
+    assert len(list(Path("runs").rglob("events*"))) == len(before)
+    assert files()["trial-0006"].startswith(before.pop("trial-0006")), "a TensorBoard that shows it goes on"
+    assert before.items() <= files().items()
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "other", "empty"])
@@ -123,9 +140,9 @@ def test_only_what_another_study_of_that_folder_has_left_goes(study):
 def test_where_no_study_has_left_its_mark_nothing_goes(study):
     found = Path("runs/demo/events.out.tfevents.1.search")
     found.parent.mkdir(parents=True)
-    found.touch()
+    found.write_bytes(b"mine")
     send(study)
-    assert found.exists()
+    assert found.read_bytes() == b"mine"
 
 
 def test_a_folder_that_cannot_be_written_is_told_and_not_raised(study):
@@ -138,7 +155,7 @@ def test_a_folder_that_cannot_be_written_is_told_and_not_raised(study):
 def test_it_does_without_tensorflow(study):
     script = "import sys; from search.results.tracking import tensorboard_runs as t; t._scalar('a', 1.0); t._framed(b'x'); "
     script += "from search.results.tracking.projection import StudyRun; "
-    script += "t._experiment(StudyRun('i', 'n', False, {}, {}, (), ['s'], {}, 0, 0)); assert 'tensorflow' not in sys.modules"
+    script += "t._experiment(StudyRun('i', 'n', False, {}, {}, (), ['s'], {}, 0, 0), 0); assert 'tensorflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True, timeout=PATIENCE_S)
 
 
