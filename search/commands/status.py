@@ -21,7 +21,7 @@ def command(
 ) -> None:
     """Print a study as a table."""
     from search.results.levels import print_levels
-    from search.results.status import finished_count, print_status, watch_status
+    from search.results.status import budget_in, finished_count, print_status, watch_status
     from search.results.trial_rows import as_csv, as_json
 
     if sum(map(bool, (watch, form, parameter))) > 1:
@@ -29,7 +29,7 @@ def command(
     if watch and not sys.stdout.isatty():
         raise SearchError("status: --watch needs a terminal; got a file or a pipe. Leave it out.")
     with open_any(study, storage) as opened:
-        budget = opened.spec.policy.trials if opened.spec else None
+        budget = budget_in(opened.study, opened.spec)
         if parameter is not None:
             print_levels(opened.study, parameter)
         elif form == "csv":

@@ -25,7 +25,7 @@ from search.errors import ObjectiveError, StudyError, WorkerError
 from search.records.attributes import BUDGET_KEY, DRIVER_KEY, budget_of
 from search.storage import errors
 from search.storage.folders import artifact_folder, checkpoint_folder
-from search.storage.open import create_study, read_back, shared
+from search.storage.open import create_study, read_back
 from search.storage.place import url_of
 from search.storage.url import folder, hide_password, storage_file
 from search.study_file import pruners
@@ -105,8 +105,7 @@ def launch(
         with claimed(study, take_over=take_over) as owner:
             check_same(study, spec)
             announce_local_code(spec, runtime)
-            if shared(study) is not None:
-                study.set_user_attr(BUDGET_KEY, policy.trials)
+            study.set_user_attr(BUDGET_KEY, policy.trials)
             retried = tuple(retry_lost(study, gone))
             delete_if_unused(study)
             if measured_as is not None:

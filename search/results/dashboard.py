@@ -20,10 +20,12 @@ from search.driver.compatibility import describe, living_driver
 from search.errors import DashboardError
 from search.optuna_internals import storage_of, study_id_of
 from search.records.attributes import provenance_of
+from search.records.states import state_name
 from search.results.dashboard_origin import SameOrigin
 from search.results.ranking import Metric, find_baseline, metrics_of
 from search.results.report.facts import gather
 from search.results.report.figures import best_so_far, timeline
+from search.results.status import budget_in
 from search.storage.errors import storage_errors
 from search.storage.folders import artifact_folder
 from search.storage.open import close, snapshot
@@ -145,7 +147,8 @@ def _lines(study: optuna.Study, spec: StudySpec) -> Iterator[str]:
     file = describe(spec)
     metrics = metrics_of(study)
     yield f"## {study.study_name}\n"
-    yield f"{'; '.join(map(_metric, metrics))}, of `{spec.target}`. Budget {spec.policy.trials} trials, seed {spec.seed}."
+    budget = budget_in(study, spec) or spec.policy.trials
+    yield f"{'; '.join(map(_metric, metrics))}, of `{spec.target}`. Budget {budget} trials, seed {spec.seed}."
     yield f"Sampler {_choice(file['sampler'])}; pruner {_choice(file['pruner'])}.\n"
     yield "| parameter | values |\n|---|---|"
     yield from (f"| {name} | {_cell(_values(table))} |" for name, table in file["space"].items())
@@ -188,7 +191,7 @@ def _baseline(spec: StudySpec, trial: FrozenTrial | None, metrics: Sequence[Metr
     if trial is not None and trial.state is TrialState.COMPLETE:
         result = f" Trial {trial.number}: {', '.join(f'{metric.name} {metric.of(trial):.6g}' for metric in metrics)}."
     elif trial is not None:
-        result = f" Trial {trial.number}: {trial.state.name.lower()}."
+        result = f" Trial {trial.number}: {state_name(trial)}."
     return f"**Baseline**, enqueued first: {format_params(spec.enqueue[0])}.{result}"
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-from collections import Counter
 from collections.abc import Iterator
 
 import optuna
@@ -13,11 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from search.driver.ownership import Owner
-from search.records.attributes import DRIVER_KEY, file_of, is_warm, owner_of
-from search.records.states import state_name
+from search.records.attributes import DRIVER_KEY, budget_of, file_of, is_warm, owner_of
+from search.records.states import count_states
 from search.records.values import value_names
 from search.results.ranking import describe_best
 from search.results.trial_rows import rows_of
+from search.study_file.load import StudySpec
 from search.text import clock, format_params, plain, print_line
 
 _STYLES = {
@@ -30,7 +30,7 @@ _STYLES = {
     "paused": "cyan",
     "waiting": "",
 }
-"""Colours by state, in the order in which they are counted."""
+"""Colours by state."""
 
 _SECONDS_BETWEEN = 2.0
 _LINES_BESIDE_ROWS = 8  # of a terminal
@@ -83,16 +83,14 @@ def is_at_work(study: optuna.Study) -> bool:
 def _parts(study: optuna.Study, budget: int | None, rows: int | None) -> Iterator[str | Table]:
     """Yields the lines of a study's status, and the table."""
     trials = study.get_trials(deepcopy=False)
-    counts = Counter(state_name(trial) for trial in trials if not is_warm(trial))
-    states = " · ".join(f"{counts[state]} {state}" for state in _STYLES if counts[state])
-    if warm := len(trials) - counts.total():
-        states += f"{' · ' * bool(states)}{warm} of a warm start"
+    counts = count_states(trials)
+    states = " · ".join(f"{count} {state}" for state, count in counts.items())
     done = f"{finished_count(study)}{f'/{budget}' if budget is not None else ''} trials finished"
     yield f"{plain(study.study_name)}: {done}" + (f" ({states})" if states else "")
     driver = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
     if driver is not None and driver.may_live():
         yield f"A driver is at work: process {driver.pid} on {plain(driver.host)}."
-    elif counts["running"]:
+    elif "running" in counts:
         hosts = sorted(_hosts_at_work(trials))
         lost = "No driver is at work: what is still running was lost, and the next launch takes it up again."
         yield f"Trials run on {plain(', '.join(hosts))}, as far as is known." if hosts else lost
@@ -120,6 +118,12 @@ def _hosts_at_work(trials: list[FrozenTrial]) -> set[str]:
     running = (trial for trial in trials if trial.state is TrialState.RUNNING)
     owners = (Owner.from_attr(owner_of(trial)) for trial in running)
     return {owner.host for owner in owners if owner is not None and owner.may_live()}
+
+
+def budget_in(study: optuna.Study, spec: StudySpec | None) -> int | None:
+    """Returns how many trials the last launch wanted, or else the study's own file does; None where neither says."""
+    file = spec.policy.trials if spec is not None and spec.name == study.study_name else None
+    return budget_of(study) or file
 
 
 def finished_count(study: optuna.Study) -> int:

@@ -161,6 +161,7 @@ def test_a_changed_file_is_refused(launched, write, search):
 
 def test_a_larger_budget_goes_on(launched, search):
     assert "Budget reached: 6/6 trials." in search("launch", "demo.toml", "--trials", 6).stdout
+    assert search("status", "demo.toml").stdout.startswith("demo: 6/6 trials finished ")
 
 
 def test_the_optuna_command_reads_the_study(launched):

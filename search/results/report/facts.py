@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from search.errors import StudyError
 from search.records.attributes import failure_of, is_warm, references_of, traceback_of
@@ -71,10 +71,6 @@ class Facts:
     def top(self) -> tuple[FrozenTrial, ...]:
         """At most `TOP` trials: the best ones, or the first of the Pareto front."""
         return (self.ranked if len(self.metrics) == 1 else self.best)[:TOP]
-
-    def count(self, state: TrialState) -> int:
-        """Returns how many trials are in a state."""
-        return sum(trial.state is state for trial in self.trials)
 
     def gain(self) -> float | None:
         """Returns how much better the best trial is than the baseline, at least 0; None where they cannot be compared."""

@@ -9,6 +9,7 @@ from operator import attrgetter
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial, TrialState
 
+from search.records.states import state_name
 from search.results.ranking import Metric, improvements
 from search.results.report.facts import Facts
 from search.results.report.html import inert
@@ -16,16 +17,20 @@ from search.results.report.importances import Importances
 from search.text import clock, show_value
 
 BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A929C"
+YELLOW = "#F0E442"
 """Okabe & Ito 2008: told apart by colour-blind readers."""
 
 CLEAR = "rgba(0, 0, 0, 0)"
 """The ground of a chart is its page's, which turns a chart's colours round where the reader wants it dark."""
 
 STATE_COLOURS = {
-    TrialState.COMPLETE: BLUE,
-    TrialState.PRUNED: ORANGE,
-    TrialState.FAIL: VERMILLION,
-    TrialState.RUNNING: GREY,
+    "complete": BLUE,
+    "pruned": ORANGE,
+    "fail": VERMILLION,
+    "interrupted": PINK,
+    "lost": YELLOW,
+    "paused": SKY,
+    "running": GREY,
 }
 
 _Of = Callable[[FrozenTrial], float]
@@ -50,7 +55,7 @@ def hover(trial: FrozenTrial) -> str:
     """Returns what a trial's mark says under the pointer."""
     values = ", ".join(f"{value:.6g}" for value in trial.values or [])
     params = [f"{inert(name)}={inert(show_value(value))}" for name, value in list(trial.params.items())[:_LINES]]
-    return "<br>".join([f"trial {trial.number}: {values or trial.state.name.lower()}", *params])
+    return "<br>".join([f"trial {trial.number}: {values or state_name(trial)}", *params])
 
 
 def sensible_range(values: Sequence[float], maximize: bool, shown: Sequence[float] = ()) -> tuple[float, float] | None:
@@ -142,7 +147,7 @@ def timeline(facts: Facts) -> go.Figure:
     """A bar for each trial on its worker; gaps between bars are idle time."""
     figure = go.Figure()
     for state, colour in STATE_COLOURS.items():
-        spans = [span for span in facts.timeline.spans if span.trial.state is state]
+        spans = [span for span in facts.timeline.spans if state_name(span.trial) == state]
         if not spans:
             continue
         figure.add_bar(
@@ -150,7 +155,7 @@ def timeline(facts: Facts) -> go.Figure:
             x=[span.seconds * 1000 for span in spans],
             base=[datetime.fromtimestamp(span.start).isoformat() for span in spans],
             orientation="h",
-            name=state.name.lower(),
+            name=state,
             marker={"color": colour, "line": {"color": "#fff", "width": 0.5 if len(facts.timeline.spans) < 400 else 0}},
             text=[f"{hover(span.trial)}<br>{clock(span.seconds)}" for span in spans],
             textposition="none",

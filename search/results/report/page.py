@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from search.records.durations import duration_of
+from search.records.states import count_states, state_name
 from search.results.report import figures, landscape
 from search.results.report.facts import Facts, Failure, gather
 from search.results.report.html import page
@@ -34,7 +35,8 @@ def render(study: optuna.Study, artifacts: Path | None = None) -> str:
     return page(
         "report.html",
         facts=facts,
-        states=", ".join(f"{facts.count(state)} {state.name.lower()}" for state in TrialState if facts.count(state)),
+        states=", ".join(f"{count} {state}" for state, count in count_states(facts.trials).items()),
+        state_name=state_name,
         params=params,
         configs=[_config(facts, rank, trial, params[: _LIMITS["params"]]) for rank, trial in enumerate(facts.top, 1)],
         failures=[_failure(failure) for failure in facts.failures[: _LIMITS["failures"]]],

@@ -10,12 +10,13 @@ import pytest
 from rich.console import Console
 
 from search.driver.ownership import Owner
-from search.records.attributes import DRIVER_KEY, FAILURE_KEY, FILE_KEY, OWNER_KEY, RETRY_KEY
+from search.records.attributes import BUDGET_KEY, DRIVER_KEY, FAILURE_KEY, FILE_KEY, OWNER_KEY, RETRY_KEY
 from search.records.reports import save_reports
 from search.records.states import DRIVER_DIED, INTERRUPTED
 from search.results import status
-from search.results.status import print_status, watch_status
+from search.results.status import budget_in, print_status, watch_status
 from search.results.trial_rows import as_csv, as_json
+from search.study_file.load import load
 
 
 def printed(study, **options):
@@ -34,6 +35,14 @@ def make(count):
 
 def test_an_empty_study():
     assert printed(make(0)) == ["demo: 0/30 trials finished"]
+
+
+def test_the_budget_is_that_of_the_launch_and_else_of_the_studys_own_file(write):
+    study, spec = make(0), load(write(study={"trials": "7"}))
+    other = optuna.create_study(study_name="demo-finalists")
+    assert [budget_in(*pair) for pair in ((study, spec), (other, spec), (study, None))] == [7, None, None]
+    study.set_user_attr(BUDGET_KEY, 9)
+    assert budget_in(study, spec) == 9
 
 
 def test_counts_best_and_table():

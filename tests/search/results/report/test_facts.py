@@ -12,6 +12,7 @@ from optuna.trial import TrialState, create_trial
 from search.errors import StudyError
 from search.records.attributes import FILE_KEY, MEMORY_CONSTRAINT, OWNER_KEY, QUEUED_KEY, RAN_KEY, RETRY_KEY
 from search.records.rungs import RUNGS_KEY
+from search.records.states import count_states
 from search.results.report.facts import NO_REASON, gather
 from search.results.report.origin import origin
 from search.results.report.timeline import working_seconds
@@ -43,7 +44,7 @@ SPANS = """SELECT a.value_json, MIN(julianday(datetime_start)) * 86400, MAX(juli
 
 def test_counts_best_and_top(facts, ask):
     states = dict(ask("SELECT state, COUNT(*) FROM trials GROUP BY state"))
-    assert {state.name: facts.count(state) for state in optuna.trial.TrialState if facts.count(state)} == states
+    assert {state.upper(): count for state, count in count_states(facts.trials).items()} == states
     query = """SELECT number, value FROM trials t JOIN trial_values v ON v.trial_id = t.trial_id
                WHERE t.state = 'COMPLETE' ORDER BY value DESC LIMIT 10"""
     assert [(trial.number, trial.value) for trial in facts.top] == ask(query)

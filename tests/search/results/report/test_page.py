@@ -1,3 +1,4 @@
+import io
 import json
 import re
 import time
@@ -5,11 +6,15 @@ import time
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from rich.console import Console
 
-from search.records.attributes import CONFIG_KEY, FILE_KEY, NOTICE, OWNER_KEY, PROVENANCE_KEY
+from search.records.attributes import CONFIG_KEY, FAILURE_KEY, FILE_KEY, NOTICE, OWNER_KEY, PROVENANCE_KEY, WARM_KEY
+from search.records.rungs import RUNGS_KEY
+from search.records.states import DRIVER_DIED, INTERRUPTED
 from search.results.report.facts import gather
 from search.results.report.figures import best_so_far
 from search.results.report.page import render
+from search.results.status import print_status
 from tests.browser import problems
 
 
@@ -60,6 +65,26 @@ def test_the_summary_and_the_table_say_what_the_storage_says(html):
     rows = [row.split("</td><td>") for row in found]
     assert rows[0] == ["1", "5", "0.67", "00:12", "0.2", "3", "b"]
     assert [row[1] for row in rows if "★" in row[1]] == ["0 ★"]
+
+
+def test_states_are_called_what_status_calls_them(add, study):
+    """Of FAIL, WAITING and trials of another study alike: on the card, of the baseline, in the chart and under the pointer."""
+    add(study, 0.5)
+    paused = {"system_attrs": {RUNGS_KEY: {"2": [0.5, 4.0]}, "fixed_params": {"rate": 0.1}}}
+    add(study, state="WAITING", start=10, **paused)
+    add(study, state="WAITING")
+    for start, reason in ((20, INTERRUPTED), (30, DRIVER_DIED), (40, "no memory")):
+        add(study, state="FAIL", start=start, user_attrs={FAILURE_KEY: reason})
+    add(study, 0.4, user_attrs={WARM_KEY: {"study": "other", "trial": 0, "compared": True}})
+    states = ["1 complete", "1 fail", "1 interrupted", "1 lost", "1 paused", "1 waiting", "1 of a warm start"]
+    found = sections(render(study))
+    cards = re.findall(r"<b>(.*?)</b><span>(.*?)</span>", found["In short"])
+    assert cards[1:3] == [("paused", "baseline, trial 1: nothing to compare with"), ("7", f"trials: {', '.join(states)}")]
+    print_status(study, budget=None, rows=None, console=Console(file=(out := io.StringIO()), width=160))
+    assert f"({' · '.join(states)})" in out.getvalue()
+    bars = {trace["name"]: trace["text"][0].partition("<br>")[0] for trace in traces(found["Workers"])}
+    names = {1: "paused", 3: "interrupted", 4: "lost", 5: "fail"}
+    assert bars == {"complete": "trial 0: 0.5", **{name: f"trial {number}: {name}" for number, name in names.items()}}
 
 
 def test_the_curves_are_those_of_the_trials(html):
