@@ -70,12 +70,19 @@ def find_baseline(study: optuna.Study) -> FrozenTrial | None:
     trials = study.get_trials(deepcopy=False)
     file = file_of(study)
     if file is None:
-        given = (trial for trial in trials if given_of(trial) and retry_of(trial) is None)
-        return next(given, None)
-    queue = file["enqueue"]
-    tries = [trial for trial in trials if queue and queued_of(trial) == queue[0]]
+        first = next((trial.number for trial in trials if given_of(trial) and _first_try(trial) is None), None)
+        tries = [trial for trial in trials if first in (trial.number, _first_try(trial)) and first is not None]
+    else:
+        queue = file["enqueue"]
+        tries = [trial for trial in trials if queue and queued_of(trial) == queue[0]]
     complete = (trial for trial in tries if trial.state is TrialState.COMPLETE)
     return next(complete, tries[-1] if tries else None)
+
+
+def _first_try(trial: FrozenTrial) -> object:
+    """Returns the number of the trial that this one takes up again, for a driver of ours or a callback of Optuna's."""
+    first = retry_of(trial)
+    return trial.system_attrs.get("failed_trial") if first is None else first
 
 
 def best_trials(study: optuna.Study) -> list[FrozenTrial]:

@@ -209,6 +209,19 @@ def test_importances_that_cannot_be_had(study, add, values):
     assert gather(study).importances == (None,)
 
 
+@pytest.mark.parametrize("retry", [{"user_attrs": {RETRY_KEY: 1}}, {"failed_trial": 1, "retry_history": [1, 2]}])
+def test_a_baseline_of_plain_optuna_is_the_retry_that_completed(study, add, retry):
+    """As `RetryHeartbeatStaleTrialCallback` enqueues it, with what was given."""
+    user_attrs, given = retry.pop("user_attrs", {}), {"fixed_params": {"rate": 0.1}}
+    add(study, 0.9)
+    add(study, state="FAIL", system_attrs=given)
+    add(study, 0.8, system_attrs=given)
+    assert gather(study).baseline.number == 1
+    for state, value in (("FAIL", None), ("COMPLETE", 0.7), ("FAIL", None)):
+        add(study, value, state, user_attrs=user_attrs, system_attrs={**given, **retry})
+    assert (gather(study).baseline.number, gather(study).gain()) == (4, pytest.approx(0.2))
+
+
 def test_the_baseline_of_a_study_file_is_its_first_enqueued_config(study, add):
     first = {"rate": 0.1}
     file = {"objective": "a:b", "directions": ["maximize"], "seed": 0, "space": {}, "settings": {}}
