@@ -108,7 +108,8 @@ def importances(found: Importances) -> go.Figure:
     for label, shares, colour in (("PED-ANOVA", found.ped_anova, ORANGE), ("fANOVA", found.fanova, BLUE)):
         known = [name for name in names if name in shares]
         figure.add_bar(
-            y=[inert(name) for name in known],
+            y=[names.index(name) for name in known],
+            text=[inert(name) for name in known],
             x=[shares[name] for name in known],
             name=label,
             orientation="h",
@@ -116,10 +117,10 @@ def importances(found: Importances) -> go.Figure:
             texttemplate="%{x:.2f}",
             textposition="outside",
             cliponaxis=False,
-            hovertemplate="%{y}: %{x:.3f}<extra>" + label + "</extra>",
+            hovertemplate="%{text}: %{x:.3f}<extra>" + label + "</extra>",
         )
     figure.update_xaxes(title="share", range=[0, 1.08])
-    figure.update_yaxes(type="category", categoryorder="array", categoryarray=names, automargin=True)
+    figure.update_yaxes(tickvals=[*range(len(names))], ticktext=[*map(inert, names)], automargin=True)
     return style(figure, 110 + 44 * len(names), barmode="group", legend_traceorder="reversed")
 
 

@@ -12,7 +12,9 @@ from search.records.attributes import CONFIG_KEY, FAILURE_KEY, FILE_KEY, NOTICE,
 from search.records.rungs import RUNGS_KEY
 from search.records.states import DRIVER_DIED, INTERRUPTED
 from search.results.report.facts import gather
-from search.results.report.figures import best_so_far
+from search.results.report.figures import best_so_far, importances
+from search.results.report.html import inert
+from search.results.report.importances import Importances
 from search.results.report.page import render
 from search.results.status import print_status
 from tests.browser import problems
@@ -196,6 +198,16 @@ def test_a_single_trial(study, add):
     found = sections(render(study))
     assert "Importances cannot be had" in found["What matters"]
     assert "Contour" not in found
+
+
+def test_every_parameter_has_a_bar_of_its_own_in_its_place():
+    names = ["a<b & c", "p", "z" * 210 + "1", "z" * 210 + "2"]
+    found = Importances({name: 0.1 * at for at, name in enumerate(names)}, {names[1]: 0.5}, 9, 1)
+    figure = importances(found)
+    shown = dict(zip(figure.layout.yaxis.tickvals, figure.layout.yaxis.ticktext, strict=True))
+    assert [shown[at] for at in sorted(shown)] == [inert(name) for name in found.ranking()[::-1]]
+    for bars, shares in zip(figure.data, (found.ped_anova, found.fanova), strict=True):
+        assert {found.ranking()[::-1][at]: share for at, share in zip(bars.y, bars.x, strict=True)} == shares
 
 
 @pytest.mark.parametrize(
