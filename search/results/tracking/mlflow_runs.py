@@ -40,6 +40,9 @@ _STATUS = {
 
 # What MLflow takes in one request, and of one name, parameter and tag.
 _METRICS, _OTHERS, _KEY, _PARAM, _TAG = 1000, 100, 250, 6000, 5000
+_NO_PART = re.compile(r"(?<![^/])\.*(?![^/])|^\.\.")
+"""What MLflow takes in no name, as it is a path too: a part that is empty or of dots alone, and two dots at the beginning."""
+
 _LONGEST_REASON = 200
 _LINE_CUT = (ConnectionError, TimeoutError)
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
@@ -265,7 +268,10 @@ def _keys(names: Iterable[str]) -> dict[str, str]:
     for name in names:
         if name in keys:
             continue
-        key = plain_key = re.sub(r"[^\w\-. /]", "_", name, flags=re.ASCII)[: _KEY - 10].strip() or "_"
+        key = re.sub(r"[^\w\-. /]", "_", name, flags=re.ASCII)
+        for _ in range(2):  # what is cut may end in such a part
+            key = _NO_PART.sub("_", key[: _KEY - 10].strip())
+        plain_key = key
         count = 1
         while key in keys.values():
             count += 1

@@ -1,6 +1,7 @@
 """Against MLflow's own client and database."""
 
 import contextlib
+import itertools
 import math
 import socket
 import threading
@@ -11,7 +12,7 @@ import pytest
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from search.results.tracking import mlflow_runs
-from search.results.tracking.mlflow_runs import MlflowRuns, _keys
+from search.results.tracking.mlflow_runs import _KEY, MlflowRuns, _keys
 from search.results.tracking.sync import Sync
 from tests.search.results.tracking.mlflow_reading import copy_of, points, read
 
@@ -202,6 +203,22 @@ def test_a_password_is_not_shown():
 def test_a_database_that_is_none(study, folder):
     (folder / "mlflow.db").write_text("no database at all, but a long enough text")
     assert "not a database" in send(study, f"sqlite:///{folder}/mlflow.db").reason
+
+
+def test_keys_are_such_that_mlflow_takes_them():
+    from mlflow.utils.validation import _validate_metric_name, _validate_param_name, _validate_tag_name
+
+    parts = ["", ".", "..", "...", "/", " ", "a", ".a", "..a", "a.", "ä:"]
+    names = ["/".join(name) for name in itertools.product(parts, repeat=3)] + parts
+    names += [f"{'a' * length}/{part}/b" for length in range(225, 245) for part in parts] + ["/" * 300, "a/" * 200]
+    keys = _keys(names)
+    assert len(set(keys.values())) == len(set(names))
+    for key in keys.values():
+        _validate_metric_name(key)
+        _validate_param_name(key)
+        _validate_tag_name(f"search.{key}"[:_KEY])
+    few = _keys(["a/.a/a.", "..", "//lr", "..a", "loss/"])
+    assert list(few.values()) == ["a/.a/a.", "_", "_/_/lr", "_a", "loss/_"]
 
 
 def test_keys_are_unique():
