@@ -250,9 +250,9 @@ def logits_of(network: keras.Model) -> keras.Model:
 
 
 def weights_sha256(model: keras.Model) -> str:
-    """Returns a hash of all weights of a model, in order; it names what a cached activation was computed with."""
+    """Returns a hash of all weights of a model, in order, the same on every backend, whose integers differ in width."""
     digest = hashlib.sha256()
     for value in model.get_weights():
         digest.update(str(value.shape).encode())
-        digest.update(np.ascontiguousarray(value).tobytes())
+        digest.update(np.ascontiguousarray(value, np.int64 if value.dtype.kind in "iu" else None).tobytes())
     return digest.hexdigest()

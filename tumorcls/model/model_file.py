@@ -265,10 +265,11 @@ def _members(archive: zipfile.ZipFile, where: str) -> dict[str, bytes]:
 
 
 def _array(file: Any, name: str, variable: keras.Variable) -> np.ndarray[Any, Any]:
-    stored, shape, dtype = file[name], tuple(variable.shape), variable.dtype
-    if stored.shape != shape or stored.dtype != np.dtype(dtype):
+    stored, shape, dtype = file[name], tuple(variable.shape), np.dtype(variable.dtype)
+    counts = stored.dtype.kind in "iu" and dtype.kind in "iu"  # of 64 bits on TensorFlow, of 32 on JAX
+    if stored.shape != shape or (stored.dtype != dtype and not counts):
         raise ValueError(f"{name} must be {dtype} of shape {shape}; got {stored.dtype} of shape {stored.shape}")
-    value: np.ndarray[Any, Any] = np.asarray(stored[()])
+    value: np.ndarray[Any, Any] = np.asarray(stored[()]).astype(dtype)
     if not np.isfinite(value).all():
         raise ValueError(f"{name} must be finite; got {np.count_nonzero(~np.isfinite(value))} numbers that are not")
     return value

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -106,6 +108,14 @@ def test_imagenet_offline_names_the_ways_out(monkeypatch):
     with pytest.raises(WeightsError, match='weights = "none"') as caught:
         build_backbone(SIZE, "imagenet")
     assert "\n" not in str(caught.value)
+
+
+def test_a_hash_does_not_hang_on_how_wide_integers_are():
+    values = [np.ones((2, 3), np.float32), np.asarray(7)]
+    wide, narrow = ([values[0], values[1].astype(width)] for width in (np.int64, np.int32))
+    hashes = {weights_sha256(SimpleNamespace(get_weights=lambda given=given: given)) for given in (wide, narrow)}
+    assert len(hashes) == 1
+    assert weights_sha256(SimpleNamespace(get_weights=lambda: [values[0], np.asarray(8)])) not in hashes
 
 
 def test_frozen_batch_norm_keeps_its_statistics(batch):

@@ -1,4 +1,6 @@
+import io
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -133,6 +135,46 @@ def test_a_gate_that_is_none_is_one_line(gated, tmp_path, space):
     with pytest.raises(ModelError, match=r"must be a model saved by `tumorcls train`; .*tumorcls\.gate") as caught:
         load_model(path)
     assert "\n" not in str(caught.value)
+
+
+def test_integers_of_another_width_are_the_same_numbers(model, saved, pictures, tmp_path):
+    with zipfile.ZipFile(saved) as ours, zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
+        for name in ours.namelist():
+            archive.writestr(name, narrowed(ours.read(name)) if name == "model.weights.h5" else ours.read(name))
+    loaded = load_model(tmp_path / "other.keras")
+    np.testing.assert_array_equal(loaded.predict(pictures), load_model(saved).predict(pictures))
+    assert loaded.sha256 == model.sha256
+
+
+def narrowed(content):
+    """Returns a file of weights as a backend writes it whose integers have 32 bits."""
+    content, changed = io.BytesIO(content), []
+    with h5py.File(content, "r+") as file:
+        file.visititems(lambda name, at: changed.append(name) if isinstance(at, h5py.Dataset) and at.dtype == "i8" else None)
+        for name in changed:
+            value = file[name][()]
+            del file[name]
+            file[name] = value.astype(np.int32)
+    assert changed, "else it shows nothing"
+    return content.getvalue()
+
+
+@pytest.mark.slow
+def test_a_model_goes_from_a_backend_to_the_other_and_back(model, saved, pictures, tmp_path):
+    pytest.importorskip("jax")
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom tumorcls.model.backend import select_backend\n"
+        "assert select_backend() == 'jax'\n"
+        "from tumorcls.model.saved_model import load_model\nmodel = load_model(Path(sys.argv[1]))\n"
+        "model.save(Path(sys.argv[2]))\nprint(model.sha256)"
+    )
+    arguments, environ = [str(saved), str(tmp_path / "jax.keras")], {"KERAS_BACKEND": "jax", "TUMORCLS_CACHE": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], env={**os.environ, **environ}, stdout=subprocess.PIPE, text=True, check=True
+    )
+    back = load_model(tmp_path / "jax.keras")
+    assert done.stdout.strip() == back.sha256 == model.sha256
+    np.testing.assert_array_equal(back.predict(pictures), load_model(saved).predict(pictures))
 
 
 @pytest.mark.slow

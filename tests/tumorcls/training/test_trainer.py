@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tumorcls.cache.arrays import ArrayCache
+from tumorcls.cache.arrays import ArrayCache, Stored
 from tumorcls.data.dataset import stratified_subset
 from tumorcls.errors import DataError
 from tumorcls.model.backbone import FROZEN_OUTPUT
@@ -160,6 +160,18 @@ def test_views_differ_and_are_shared_by_all_trials(trainer, make_config):
     path = {p: p.stat().st_ino for p in (trainer.cache / "arrays").glob("*.npy")}
     np.testing.assert_array_equal(features.training_view(changed.view_recipe, images, 0), first)
     assert {p: p.stat().st_ino for p in (trainer.cache / "arrays").glob("*.npy")} == path, "nothing was made anew"
+
+
+def test_activations_are_not_shared_by_backends(trainer, make_config, monkeypatch):
+    images = trainer.images("validation", 32)
+    features = Features(trainer.programs.get(make_config()), ArrayCache(trainer.cache))
+    paths = set()
+    for on_jax in (False, True):
+        monkeypatch.setattr("tumorcls.training.features.keras_runs_on_jax", lambda on_jax=on_jax: on_jax)
+        entry = features.of_images(images.images, images.key)
+        assert isinstance(entry, Stored)
+        paths.add(entry.path)
+    assert len(paths) == 2
 
 
 def test_the_learning_rate_falls_along_a_cosine(make_config):
