@@ -16,7 +16,7 @@ from search.study_file.distributions import describe_space
 from search.study_file.env import expand
 from search.study_file.load import StudySpec
 from search.study_file.targets import import_object
-from search.text import show
+from search.text import show, suggest
 from search.workers.process import as_values, build_objective
 from search.workers.protocol import Artifact, Notice, Report, ReportReply, RunTrial, UserAttr
 from search.workers.study_file import take_misfits
@@ -51,11 +51,14 @@ class ObjectiveTuner(keras_tuner.engine.base_tuner.BaseTuner):
     Args:
         oracle: The oracle, which knows the space, and the objective as a single metric.
         objective: Called with each trial.
-        space: The space that the oracle was given.
+        space: The space that the oracle was given, as `hyper_parameters` declares it.
         epochs: The parameter that takes Hyperband's number of epochs.
         seed: Fixes each trial's own seed.
         on_report: Is told of each report: KerasTuner's id of the trial, value and step.
         options: Of `keras_tuner.engine.base_tuner.BaseTuner`: ``directory``, ``project_name``, ``overwrite``.
+
+    Raises:
+        StudyError: The oracle's space is another one: that of the project which it goes on with.
     """
 
     def __init__(
@@ -70,6 +73,13 @@ class ObjectiveTuner(keras_tuner.engine.base_tuner.BaseTuner):
         **options: Any,
     ) -> None:
         super().__init__(oracle, **options)
+        there, here = (_declared(hp) for hp in (oracle.get_space(), hyper_parameters(space)))
+        if there != here:
+            names = ", ".join(name for name in {**there, **here} if there.get(name) != here.get(name))
+            raise StudyError(
+                f"{self.project_dir}: must be a project of the same space; got one that differs in {names}. "
+                "Name another folder, or begin anew with overwrite=True."
+            )
         self._objective = objective
         self._space = space
         self._epochs = epochs
@@ -88,6 +98,7 @@ class ObjectiveTuner(keras_tuner.engine.base_tuner.BaseTuner):
         """
         values = trial.hyperparameters.values
         params = params_of(values, self._space)
+        values |= params  # so that the score is that of what ran
         if self._epochs is not None and "tuner/epochs" in values:
             params[self._epochs] = values["tuner/epochs"]
         number = self.oracle.start_order.index(trial.trial_id)
@@ -130,18 +141,21 @@ def study_tuner(
         spec: The study file; of one direction.
         oracle: The oracle's class, such as `keras_tuner.oracles.BayesianOptimizationOracle`.
         folder: The project's folder.
-        epochs: See `ObjectiveTuner`; the parameter leaves the space.
+        epochs: See `ObjectiveTuner`; the parameter leaves the space, which must have it.
         on_report: See `ObjectiveTuner`.
-        overwrite: Begin anew where there is a project already; else it is gone on with.
+        overwrite: Begin anew where there is a project already; else it is gone on with, if its space is the same.
         options: Of the oracle, such as ``max_trials``.
 
     Raises:
-        SearchError: The file has several directions, or asks for what KerasTuner or the objective does not have.
+        SearchError: The file has several directions, asks for what KerasTuner or the objective does not have, or has no
+            parameter `epochs`; or the project was begun with another space.
     """
     if len(spec.directions) != 1:
         raise StudyError(f"{spec.path}: KerasTuner has one value; got {show(list(spec.directions))}. Choose one of them.")
     for name, condition in spec.conditions.items():
         raise StudyError(f"{spec.path}: space.{name}.when: KerasTuner draws every parameter; got {condition}. Remove it.")
+    if epochs is not None and epochs not in spec.space:
+        raise StudyError(f"{spec.path}: epochs: must be in [space]; got {show(epochs)}. {suggest(epochs, spec.space)}")
     space = {name: distribution for name, distribution in spec.space.items() if name != epochs}
     metric = spec.metrics[0] if spec.metrics else "value"
     made = oracle(
@@ -157,6 +171,10 @@ def study_tuner(
     objective = build_objective(spec.target, settings)
     where = {"directory": str(folder.parent), "project_name": folder.name, "overwrite": overwrite}
     return ObjectiveTuner(made, objective, space, epochs=epochs, seed=spec.seed, on_report=on_report, **where)
+
+
+def _declared(hp: keras_tuner.HyperParameters) -> dict[str, tuple[str, Any]]:
+    return {parameter.name: (type(parameter).__name__, parameter.get_config()) for parameter in hp.space}
 
 
 def _declare(hp: keras_tuner.HyperParameters, name: str, distribution: BaseDistribution) -> None:
@@ -188,5 +206,6 @@ def _param(value: Any, distribution: BaseDistribution) -> Any:
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[distribution.choices.index(value)]  # as the study file has it: 1, not 1.0
     assert isinstance(distribution, IntDistribution | FloatDistribution)
-    inside = min(max(value, distribution.low), distribution.high)  # steps add up to a little more in floats
+    # Steps add up to a little more in floats, and an optimizer that ends at a bound gives an int with `log` one more.
+    inside = min(max(value, distribution.low), distribution.high)
     return int(inside) if isinstance(distribution, IntDistribution) else float(inside)

@@ -150,6 +150,68 @@ def test_what_the_objective_gives_up_has_failed(folder):
     assert [trial.status for trial in oracle.trials.values()] == ["FAILED"]
 
 
+CHANGES = {
+    "another range": {"x": '{ type = "float", low = -10.0, high = 1.0 }'},
+    "another step": {"units": '{ type = "int", low = 8, high = 32, step = 4 }'},
+    "other choices": {"kind": '{ type = "categorical", choices = ["b", "c"] }'},
+    "log no more": {"batch": '{ type = "int", low = 1, high = 64 }'},
+    "another type": {"flip": '{ type = "categorical", choices = ["yes", "no"] }'},
+    "one more": {"y": '{ type = "float", low = 0.0, high = 1.0 }'},
+}
+
+
+def begin(path, folder, **options):
+    from search.keras_tuner import study_tuner
+
+    oracle = keras_tuner.oracles.RandomSearchOracle
+    return study_tuner(study_file.load(path), oracle, folder / "there", **{"max_trials": 2, **options})
+
+
+def test_a_project_is_gone_on_with_where_its_space_is_the_same(write, folder):
+    study = {"objective": '"objectives:parabola"'}
+    begin(write(study=study, space=SPACE), folder).search(verbose=0)
+    tuner = begin(write(study=study, space=dict(reversed(SPACE.items()))), folder, max_trials=4)
+    tuner.search(verbose=0)
+    assert [trial.status for trial in tuner.oracle.trials.values()] == ["COMPLETED"] * 4
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_project_of_another_space_is_not_gone_on_with(write, folder, change):
+    study = {"objective": '"objectives:parabola"'}
+    begin(write(study=study, space=SPACE), folder).search(verbose=0)
+    path = write(study=study, space={**SPACE, **CHANGES[change]})
+    with pytest.raises(StudyError, match=rf"there: must be .* differs in {next(iter(CHANGES[change]))}\. .* overwrite=True"):
+        begin(path, folder)
+    begin(path, folder, overwrite=True)
+
+
+def test_a_score_is_kept_with_the_value_that_ran(folder):
+    from search.keras_tuner import ObjectiveTuner, hyper_parameters
+
+    space = {"batch": IntDistribution(1, 64, log=True), "drop": FloatDistribution(0, 0.3, step=0.1)}
+    seen = []
+
+    def objective(trial):
+        seen.append(dict(trial.params))
+        return 0.0
+
+    hp = hyper_parameters(space)
+    ends = {parameter.name: parameter.prob_to_value(1.0) for parameter in hp.space}  # as an optimizer may end at them
+    assert ends == {"batch": 65, "drop": pytest.approx(0.3)}
+    assert ends["drop"] > 0.3
+    oracle = keras_tuner.oracles.RandomSearchOracle(keras_tuner.Objective("value", "max"), max_trials=1, hyperparameters=hp)
+    oracle.populate_space = lambda trial_id: {"status": "RUNNING", "values": ends}
+    ObjectiveTuner(oracle, objective, space, directory=str(folder), project_name="ends").search(verbose=0)
+    assert [trial.hyperparameters.values for trial in oracle.trials.values()] == seen == [{"batch": 64, "drop": 0.3}]
+
+
+def test_epochs_must_be_a_parameter(write, folder):
+    path = write(study={"objective": '"objectives:parabola"'}, space={**SPACE, "epochs": '{ type = "int", low = 1, high = 9 }'})
+    with pytest.raises(StudyError, match=r'epochs: must be in \[space\]; got "epoch"\. Did you mean "epochs"\?'):
+        begin(path, folder, epochs="epoch")
+    assert not (folder / "there").exists()
+
+
 def test_several_directions_are_refused(write, folder):
     from search.keras_tuner import study_tuner
 
