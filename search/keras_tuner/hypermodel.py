@@ -137,7 +137,8 @@ class _Report(keras.callbacks.Callback):
             return
         self._trial.report(float(logs[self._monitor]), epoch)
         last = (self.params or {}).get("epochs")
-        if (last is None or epoch + 1 < last) and self._trial.should_prune():
+        ended = getattr(self.model, "stop_training", False) or (last is not None and epoch + 1 >= last)
+        if not ended and self._trial.should_prune():
             raise optuna.TrialPruned
 
 

@@ -7,7 +7,7 @@ from sklearn.model_selection import train_test_split
 
 
 class Report(keras.callbacks.Callback):
-    """Reports a metric after each epoch, and ends a trial that is not worth going on with."""
+    """Reports a metric after each epoch, and ends a trial that is not worth going on with, if it has not ended."""
 
     def __init__(self, trial: optuna.Trial, monitor: str) -> None:
         super().__init__()
@@ -17,7 +17,8 @@ class Report(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Is called by Keras."""
         self.trial.report(logs[self.monitor], epoch)
-        if self.trial.should_prune():
+        ended = self.model.stop_training or epoch + 1 == self.params["epochs"]
+        if not ended and self.trial.should_prune():
             raise optuna.TrialPruned
 
 

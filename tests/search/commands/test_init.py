@@ -1,10 +1,14 @@
 """`search init` writes what runs as it is."""
 
+import contextlib
 import re
+import runpy
 import tomllib
 from importlib import resources
 from pathlib import Path
+from types import SimpleNamespace
 
+import optuna
 import pytest
 
 from search.study_file.load import load
@@ -62,6 +66,20 @@ def test_another_folder_and_a_wrong_name(search):
     assert lines[-1] == "Next:  cd 'sub folder' && search launch a.toml"
     assert "must end in .toml" in search("init", "study.yaml", code=1).stderr
     assert "nowhere/a.toml: must be writable" in search("init", "nowhere/a.toml", code=1).stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("epoch", "stopped", "pruned"), [(0, False, True), (0, True, False), (2, False, False)])
+def test_the_callback_prunes_no_trial_that_has_ended(epoch, stopped, pruned):
+    template = runpy.run_path(str(resources.files("search.commands") / "templates" / "own-keras.py"))
+    reported = []
+    trial = SimpleNamespace(report=lambda value, step: reported.append((value, step)), should_prune=lambda: True)
+    callback = template["Report"](trial, "loss")
+    callback.set_model(SimpleNamespace(stop_training=stopped))
+    callback.set_params({"epochs": 3})
+    with pytest.raises(optuna.TrialPruned) if pruned else contextlib.nullcontext():
+        callback.on_epoch_end(epoch, {"loss": 0.5})
+    assert reported == [(0.5, epoch)]
 
 
 def flat(text):

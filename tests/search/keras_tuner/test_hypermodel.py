@@ -106,6 +106,21 @@ def test_pruning(objective):
     assert (study.trials[0].state, study.trials[0].intermediate_values) == (TrialState.PRUNED, {0: 1.9})
 
 
+@pytest.mark.parametrize("ends", ["early", "by its epochs", "not yet"])
+def test_a_trial_that_has_ended_is_not_pruned(objective, ends):
+    import keras
+
+    stop = keras.callbacks.EarlyStopping("val_accuracy", patience=0, baseline=2.0)  # which it never reaches: two epochs
+    fit = {"epochs": 2 if ends == "by its epochs" else 5, "verbose": 0, "callbacks": [stop] * (ends == "early")}
+    study = optuna.create_study(
+        direction="maximize", pruner=optuna.pruners.ThresholdPruner(lower=2, n_warmup_steps=1)
+    )  # prunes all from the second epoch on
+    study.enqueue_trial({"size": 7, "rate": 0.01, "flip": False, "shuffle": True})
+    study.optimize(objective("TunedTraining", fit=fit), n_trials=1)
+    assert study.trials[0].state is (TrialState.PRUNED if ends == "not yet" else TrialState.COMPLETE)
+    assert sorted(study.trials[0].intermediate_values) == [0, 1]
+
+
 def test_several_executions_are_averaged_and_the_first_one_reports(objective):
     study = optuna.create_study(direction="maximize")
     study.enqueue_trial({"size": 7, "rate": 0.01, "flip": False, "shuffle": True})
