@@ -1,5 +1,6 @@
 """Which Keras backend runs, decided before Keras is imported."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -61,6 +62,7 @@ def select_backend() -> str:
             if name == "jax":
                 _keep_compiled_programs()
                 load("keras")
+                _serialize_without_tensorflow()
             else:
                 _take_quick_kernels()
                 load("tensorflow", without=None if hasattr(sys, "ps1") else "jax")
@@ -81,6 +83,18 @@ def _take_quick_kernels() -> None:
     """
     if platform.machine() in ("x86_64", "AMD64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+def _serialize_without_tensorflow() -> None:
+    """Has Keras on JAX not import TensorFlow, where both are installed, to see whether what it serializes is of its types.
+
+    That is asked for each layer that is copied or saved. A notebook keeps it: its user may have such types.
+    """
+    if "tensorflow" not in sys.modules and not hasattr(sys, "ps1"):
+        with contextlib.suppress(ImportError):  # the name is Keras's own, and may change
+            from keras.src.utils.module_utils import tensorflow
+
+            tensorflow._available = False
 
 
 def _keep_compiled_programs() -> None:

@@ -271,3 +271,19 @@ def test_tensorflow_does_not_load_jax_which_can_be_imported_after_it(in_notebook
     environ = {**os.environ, "KERAS_BACKEND": "tensorflow"}
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
     assert done.stdout == f"tensorflow {in_notebook} 3\n"
+
+
+@needs_jax
+@pytest.mark.parametrize("in_notebook", [False, True])
+def test_jax_does_not_load_tensorflow_which_can_be_imported_after_it(in_notebook, tmp_path):
+    pytest.importorskip("tensorflow")
+    code = (
+        f"import sys; {'sys.ps1 = 1; ' if in_notebook else ''}from tumorcls.model.backend import select_backend\n"
+        "select_backend(); import keras; model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n"
+        "keras.models.clone_model(model).save(sys.argv[1]); loaded = 'tensorflow' in sys.modules\n"
+        "import tensorflow as tf; print(keras.backend.backend(), loaded, int(tf.reduce_sum(tf.range(3))))"
+    )
+    environ = {**os.environ, "KERAS_BACKEND": "jax", "TUMORCLS_CACHE": str(tmp_path)}
+    command = [sys.executable, "-c", code, str(tmp_path / "model.keras")]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout == f"jax {in_notebook} 3\n"

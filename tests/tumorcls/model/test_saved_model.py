@@ -166,7 +166,7 @@ def test_a_model_goes_from_a_backend_to_the_other_and_back(model, saved, picture
         "import sys\nfrom pathlib import Path\nfrom tumorcls.model.backend import select_backend\n"
         "assert select_backend() == 'jax'\n"
         "from tumorcls.model.saved_model import load_model\nmodel = load_model(Path(sys.argv[1]))\n"
-        "model.save(Path(sys.argv[2]))\nprint(model.sha256)"
+        "model.save(Path(sys.argv[2]))\nassert 'tensorflow' not in sys.modules\nprint(model.sha256)"
     )
     arguments, environ = [str(saved), str(tmp_path / "jax.keras")], {"KERAS_BACKEND": "jax", "TUMORCLS_CACHE": str(tmp_path)}
     done = subprocess.run(
