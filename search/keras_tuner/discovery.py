@@ -10,7 +10,7 @@ import keras
 import keras_tuner
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from search.errors import ProjectError
+from search.errors import ProjectError, SearchError
 from search.keras_tuner.hypermodel import as_hypermodel, load_data
 from search.keras_tuner.hyperparameters import parse
 from search.keras_tuner.space import Declared, Fixed
@@ -49,10 +49,11 @@ def discover(hypermodel: Any, data: str | Callable[[], Mapping[str, Any]] | None
 
     Raises:
         ObjectiveError: An argument is not what it must be.
-        ProjectError: It cannot be built with its defaults, has one name for two ranges, or asks for ever more.
+        ProjectError: It, or the data, cannot be loaded; it cannot be built with its defaults, has one name for two ranges, or
+            asks for ever more.
     """
-    model = as_hypermodel(hypermodel)
-    arguments = None if data is None else load_data(data)
+    model = _loaded(as_hypermodel, hypermodel)
+    arguments = None if data is None else _loaded(load_data, data)
     discovered = Discovered()
     waiting: deque[dict[str, Any]] = deque([{}])
     scopes: list[dict[str, Any]] = []
@@ -78,6 +79,15 @@ def discover(hypermodel: Any, data: str | Callable[[], Mapping[str, Any]] | None
             elif _add(discovered, parameter, str(hypermodel)):
                 waiting += [{**values, parameter.name: end} for end in _ends(discovered.space[parameter.name])]
     return discovered
+
+
+def _loaded(load: Callable[[Any], Any], given: Any) -> Any:
+    try:
+        return load(given)
+    except SearchError:
+        raise
+    except Exception as error:  # its author's code
+        raise ProjectError(f"{given}: must load; got: {describe(error, always_type=True)}.") from None
 
 
 def _run(

@@ -150,6 +150,11 @@ def as_hypermodel(given: Any) -> keras_tuner.HyperModel:
     """
     result = import_object(given, "objective.hypermodel") if isinstance(given, str) else given
     if inspect.isclass(result) and issubclass(result, keras_tuner.HyperModel):
+        try:
+            inspect.signature(result).bind()
+        except TypeError as error:
+            needed = f"a class must be made without arguments; got {result.__name__}, {error}"
+            raise ObjectiveError(f"objective.hypermodel: {needed}. Name an instance, or a function of hp") from None
         result = result()
     if isinstance(result, keras_tuner.HyperModel):
         return result

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +85,7 @@ def import_project(project: Project, study: optuna.Study, objectives: Sequence[O
     for file, trial in trials:
         earlier = before.get(file.trial_id)
         if earlier is not None and earlier.state is TrialState.RUNNING and trial.state is not TrialState.RUNNING:
-            _finish(study, earlier, trial)
+            _finish(project, study, earlier, trial)
             finished += 1
         elif earlier is not None and not _was_retried(earlier, file):
             known += 1
@@ -190,22 +191,29 @@ def _is_same(earlier: FrozenTrial, file: TrialFile, trial: FrozenTrial) -> bool:
     return earlier.params == trial.params and (earlier.values or []) == (trial.values or [])
 
 
-def _add(project: Project, study: optuna.Study, trial: FrozenTrial) -> None:
+@contextmanager
+def _one_space(project: Project, study: optuna.Study) -> Iterator[None]:
     try:
-        study.add_trial(trial)
+        yield
     except ValueError as error:  # another distribution under the same name
         raise StudyError(
-            f'{project.folder}: study "{study.study_name}" must have the same space; got: {one_line(error)}. '
+            f'{project.folder}: study "{study.study_name}" must have the same space; got: {one_line(error).rstrip(".")}. '
             "Add --study with another name."
         ) from None
 
 
-def _finish(study: optuna.Study, earlier: FrozenTrial, now: FrozenTrial) -> None:
+def _add(project: Project, study: optuna.Study, trial: FrozenTrial) -> None:
+    with _one_space(project, study):
+        study.add_trial(trial)
+
+
+def _finish(project: Project, study: optuna.Study, earlier: FrozenTrial, now: FrozenTrial) -> None:
     """Tells the end of a trial that was running when it was imported."""
     storage, trial_id = storage_of(study), trial_id_of(earlier)
-    for name, value in now.params.items():
-        distribution = now.distributions[name]
-        storage.set_trial_param(trial_id, name, distribution.to_internal_repr(value), distribution)
+    with _one_space(project, study):
+        for name, value in now.params.items():
+            distribution = now.distributions[name]
+            storage.set_trial_param(trial_id, name, distribution.to_internal_repr(value), distribution)
     for key, attr in now.user_attrs.items():
         storage.set_trial_user_attr(trial_id, key, attr)
     for key, attr in now.system_attrs.items():

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -82,3 +84,30 @@ def test_what_has_no_space_to_show(discover, monkeypatch):
     ]:
         with pytest.raises(ProjectError, match=message):
             discover(build)
+
+
+def test_code_that_cannot_be_loaded_is_one_line(search):
+    Path("raises_itself.py").write_text("open('nothing.npz')")
+    Path("hypermodels_that_raise.py").write_text(
+        "import keras_tuner\nclass Classes(keras_tuner.HyperModel):\n    def __init__(self, classes):\n        pass\n"
+        "class Raises(keras_tuner.HyperModel):\n    def __init__(self):\n        raise RuntimeError('no GPU')\n"
+        "def build(hp): ...\ndef data():\n    raise FileNotFoundError('no train.npz')"
+    )
+    for arguments, message in [
+        (
+            ["raises_itself:Model"],
+            "raises_itself:Model: must load; got: FileNotFoundError: [Errno 2] No such file or directory",
+        ),
+        (["hypermodels_that_raise:Raises"], "hypermodels_that_raise:Raises: must load; got: RuntimeError: no GPU"),
+        (
+            ["hypermodels_that_raise:build", "--data", "hypermodels_that_raise:data"],
+            "hypermodels_that_raise:data: must load; got: FileNotFoundError: no train.npz",
+        ),
+        (
+            ["hypermodels_that_raise:Classes"],
+            "a class must be made without arguments; got Classes, missing a required argument: 'classes'. Name an",
+        ),
+    ]:
+        said = search("space-from-keras-tuner", *arguments, code=1).stderr
+        assert message in said
+        assert said.count("\n") == 1

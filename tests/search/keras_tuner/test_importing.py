@@ -182,6 +182,16 @@ def test_another_space_is_refused(write_project, study):
         load(write_project(trial({"x": 0.1}, 0.1), trial({"x": 0.1, "y": True}, 0.1), space=space), study)
 
 
+def test_another_space_of_a_trial_that_has_ended_since_is_refused(write_project, study):
+    first = [X, parameter("Choice", "kind", values=["a", "b"])]
+    load(write_project(trial({"x": 0.1, "kind": "a"}, 0.1), trial({"x": 0.2}, status="RUNNING"), space=first), study)
+    space = [X, parameter("Choice", "kind", values=["a", "c"])]
+    later = write_project(trial({"x": 0.1, "kind": "a"}, 0.1), trial({"x": 0.2, "kind": "c"}, 0.2), space=space)
+    with pytest.raises(StudyError, match=r'study "demo" must have the same space; got: .*[^.]\. Add --study'):
+        load(later, study)
+    assert study.trials[1].state is TrialState.RUNNING
+
+
 def test_infinity_and_nan_of_other_metrics_are_left_out(write_project, study):
     history = {"val_loss": metric("min", 0.1), "loss": metric("min", float("nan"))}
     folder = write_project(trial({"x": 0.1}, 0.1, history))
