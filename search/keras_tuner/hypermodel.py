@@ -4,6 +4,7 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
@@ -97,6 +98,9 @@ class HyperModelObjective:
         model = self._hypermodel.build(hp)
         # Callbacks have a state, and all trials are given the same.
         callbacks = copy.deepcopy(list(self._arguments.get("callbacks") or []))
+        for callback in callbacks:
+            if isinstance(callback, keras.callbacks.TensorBoard):
+                callback.log_dir = str(Path(callback.log_dir, f"trial-{trial.number:04d}", f"execution{execution}"))
         if execution == 0:
             callbacks.append(_Report(trial, self._monitor))
         return self._value(self._hypermodel.fit(hp, model, **{**self._arguments, "callbacks": callbacks}))

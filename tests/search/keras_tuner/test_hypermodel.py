@@ -129,6 +129,25 @@ def test_several_executions_are_averaged_and_the_first_one_reports(objective):
     assert 0 <= study.best_value <= 1
 
 
+def test_each_execution_of_a_trial_has_a_run_of_its_own_in_tensorboard(folder):
+    import keras
+
+    from search.keras_tuner import HyperModelObjective
+
+    class Seen(importlib.import_module("hypermodels").Returns):
+        def fit(self, hp, model, callbacks, **kwargs):
+            self.result.append(callbacks[0].log_dir)
+            return 0.5
+
+    runs = []
+    board = keras.callbacks.TensorBoard("logs")
+    given = {"monitor": "loss", "mode": "min", "fit": {"callbacks": [board]}, "executions_per_trial": 2}
+    study = optuna.create_study()
+    study.optimize(HyperModelObjective(hypermodel=Seen(runs), data=dict, **given), n_trials=2)
+    assert runs == [f"logs/trial-000{trial}/execution{execution}" for trial in (0, 1) for execution in (0, 1)]
+    assert board.log_dir == "logs"
+
+
 @pytest.mark.parametrize(("result", "value"), [(0.5, 0.5), ({"loss": 2, "accuracy": 0.1}, 2.0), ([1.0, {"loss": 2.0}], 1.5)])
 def test_what_fit_may_return(result, value):
     assert returning(result)(FixedTrial({})) == value
