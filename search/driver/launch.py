@@ -199,8 +199,8 @@ def drive(
         study.pruner = guard(study.pruner, f"{spec.path}: pruner.target")
     view = make_view(Progress.of(study, spec.policy.trials, spec.policy.timeout_s), runtime.console, quiet=runtime.quiet)
     pool = WorkerPool(runtime.executor, runtime.workers, spec.policy)
-    artifacts, checkpoints = artifact_folder(runtime.url), checkpoint_folder(runtime.url, spec.name)
-    readback = read_back(study, runtime.url)
+    readback = read_back(study, runtime.url)  # gives the study its token
+    artifacts, checkpoints = artifact_folder(runtime.url), checkpoint_folder(runtime.url, study)
     driver = Driver(
         study,
         spec,

@@ -72,7 +72,7 @@ def task_of(trial: optuna.Trial, leg: Leg | None, checkpoints: Path | None, *, a
         answered: Whether each report will be answered.
     """
     params = trial.params if leg is None else {**trial.params, leg.fidelity.name: leg.target}
-    folder = checkpoints_of(trial, checkpoints) if checkpoints else None
+    folder = checkpoints_of(trial, checkpoints).absolute() if checkpoints else None
     return RunTrial(trial.number, params, shown_attrs(trial), len(trial.study.directions), answered, folder)
 
 

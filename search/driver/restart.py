@@ -33,9 +33,10 @@ def begin_anew(study: optuna.Study, spec: StudySpec, url: str) -> optuna.Study |
         return None
     if all(_fits(trial, spec) for trial in study.get_trials(deepcopy=False)):
         return None
+    checkpoints = checkpoint_folder(url, study)
     optuna.delete_study(study_name=study.study_name, storage=storage_of(study))
     close(study)
-    shutil.rmtree(checkpoint_folder(url, spec.name), ignore_errors=True)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     return create_study(url, spec.name, spec.directions, spec.metrics)
 
 

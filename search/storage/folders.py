@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial
 from search.files import temporary_folder
 from search.optuna_internals import storage_of
 from search.records.attributes import retry_of
+from search.storage.open import token_of
 from search.storage.url import folder, storage_file
 
 _ARTIFACT_ID = re.compile(r"[0-9a-f-]{1,64}", re.ASCII)
@@ -69,10 +70,11 @@ def save_artifact(filename: str, content: bytes, trial: optuna.Trial, store: Pat
         upload_artifact(artifact_store=_Moved(store, file), file_path=str(file), study_or_trial=trial)
 
 
-def checkpoint_folder(url: str, study: str) -> Path:
-    """Returns the folder of a study's checkpoints, which need not be there."""
+def checkpoint_folder(url: str, study: optuna.Study) -> Path:
+    """Returns the folder of a study's checkpoints, which need not be there: its token tells it from any other of its name."""
     path = storage_file(url)
-    return (path.with_suffix(".checkpoints") if path is not None else folder(url) / "checkpoints") / study
+    base = path.with_suffix(".checkpoints") if path is not None else folder(url) / "checkpoints"
+    return base / f"{study.study_name}-{token_of(study)}"
 
 
 def checkpoints_of(trial: optuna.Trial | FrozenTrial, base: Path) -> Path:

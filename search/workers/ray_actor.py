@@ -33,8 +33,8 @@ class Host:
         if os.path.isdir(folder):
             os.chdir(folder)
         environ = {name: value for name, value in setup.environ.items() if name not in os.environ or name == VISIBLE}
-        log = setup.log if setup.log is not None and setup.log.parent.is_dir() else None
-        setup = replace(setup, environ=environ, log=log)
+        log = Path(folder, setup.log) if setup.log is not None else None
+        setup = replace(setup, environ=environ, log=log if log is not None and log.parent.is_dir() else None)
         self._local = LocalExecutor(lambda _: setup)
         with _as_a_plain_interpreter():
             self._local.start(_ONLY)

@@ -15,6 +15,8 @@ import pytest
 from search.errors import WorkerError
 from search.records.attributes import FAILURE_KEY, RETRIES_KEY, RETRY_KEY, SEED_KEY
 from search.study_file.policy import RayResources
+from search.workers import ray_actor
+from search.workers.local import LocalExecutor
 from search.workers.process import WorkerSetup
 from search.workers.protocol import Died, Outcome, Ready, Report, RunTrial, StartFailed, UserAttr
 from search.workers.ray import RayExecutor, connected
@@ -230,6 +232,18 @@ def test_a_worker_that_dies_says_by_which_signal(make):
     executor.send(0, RunTrial(1, {"x": 1.0}, {}))
     assert listen(executor, Died) == [(0, Died("the worker process was killed by SIGKILL (out of memory?)"))]
     assert executor.receive(0.1) == []
+
+
+@pytest.mark.parametrize("has_folder", [True, False])
+def test_a_node_without_the_drivers_folder_makes_no_log_of_its_own(folder, monkeypatch, has_folder):
+    started = []
+    monkeypatch.setattr(ray_actor, "_as_a_plain_interpreter", contextlib.nullcontext)
+    monkeypatch.setattr(LocalExecutor, "start", lambda executor, worker: started.append(executor._setup(worker)))
+    there = folder / "there"
+    if has_folder:
+        there.mkdir()
+    ray_actor.Host(WorkerSetup("objectives:Parabola", {}, Path("0.log")), str(there))
+    assert started[0].log == (there / "0.log" if has_folder else None)
 
 
 @needs_ray
