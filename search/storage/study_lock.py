@@ -40,7 +40,7 @@ _SENDING = 0x7E58
 @contextlib.contextmanager
 def lock(engine: sqlalchemy.Engine, study_id: int) -> Iterator[None]:
     """Waits until no other driver has its turn at a study, and keeps them out of the block below."""
-    family = _family(engine)
+    family = engine.dialect.name
     arguments = {"place": _PLACE, "study": study_id}
     connection = _taken(engine, functools.partial(_execute, statement=_TAKE[family], arguments=arguments))
     try:
@@ -57,7 +57,7 @@ def lock(engine: sqlalchemy.Engine, study_id: int) -> Iterator[None]:
 def try_to_send(engine: sqlalchemy.Engine, study_id: int) -> sqlalchemy.Connection | None:
     """Takes the turn of sending a study to its trackers; None where another process has it. It ends with the connection."""
     connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    statement = sqlalchemy.text(_TRY[_family(engine)])
+    statement = sqlalchemy.text(_TRY[engine.dialect.name])
     if connection.execute(statement, {"place": _SENDING, "study": study_id}).scalar():
         return connection
     connection.close()
@@ -70,7 +70,7 @@ def stop_sending(connection: sqlalchemy.Connection, study_id: int) -> None:
     A server notices a moment later that a connection was closed: until then nobody would have the turn.
     """
     try:
-        _execute(connection, _UNLOCK[_family(connection.engine)], {"place": _SENDING, "study": study_id})
+        _execute(connection, _UNLOCK[connection.engine.dialect.name], {"place": _SENDING, "study": study_id})
     except SQLAlchemyError:  # the connection was lost, now or before, and the lock with it
         connection.invalidate()
     connection.close()
@@ -81,7 +81,7 @@ def bound_silence(engine: sqlalchemy.Engine) -> None:
     statement = {
         "postgresql": f"SET idle_in_transaction_session_timeout = '{_SILENCE_S}s'",
         "mysql": f"SET SESSION wait_timeout = {_IDLE_S}",
-    }[_family(engine)]
+    }[engine.dialect.name]
     on_connect(engine, statement)
 
 
@@ -114,7 +114,3 @@ def _taken(engine: sqlalchemy.Engine, take: Callable[[sqlalchemy.Connection], No
 
 def _execute(connection: sqlalchemy.Connection, statement: str, arguments: dict[str, int]) -> None:
     connection.execute(sqlalchemy.text(statement), arguments)
-
-
-def _family(engine: sqlalchemy.Engine) -> str:
-    return "mysql" if engine.dialect.name == "mariadb" else engine.dialect.name

@@ -15,8 +15,8 @@ from search.text import MASK, SHOWN_OPTIONS
 EXTRAS = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 """The extra of this package that installs the driver of a database server."""
 
-_DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
-_KINDS = ("sqlite", "journal", *_DRIVERS)
+_DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
+_KINDS = ("sqlite", "journal", *EXTRAS)
 FILES = ("sqlite", "journal")
 """Kinds of storage that are a file."""
 
@@ -110,9 +110,10 @@ def folder(url: str) -> Path:
 
 
 def with_driver(url: str) -> sqlalchemy.URL:
-    """Returns the URL with the driver that our extra installs, where it names none."""
+    """Returns the URL with the driver that our extra installs, where it names none; MariaDB is MySQL to Optuna."""
     parsed = parse(url)
-    return parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
+    name = re.sub("^mariadb", "mysql", parsed.drivername)
+    return parsed.set(drivername=_DRIVERS.get(name, name))
 
 
 def hide_password(url: str) -> str:

@@ -442,7 +442,7 @@ def drop(server, name):
 def truncate(server, name):
     sql = {
         "postgresql": [*server.sql[:-2], name, "-c", "TRUNCATE studies CASCADE"],
-        "mysql": [*server.sql, f"USE {name}; SET FOREIGN_KEY_CHECKS = 0; TRUNCATE studies; TRUNCATE trials"],
+        "mariadb": [*server.sql, f"USE {name}; SET FOREIGN_KEY_CHECKS = 0; TRUNCATE studies; TRUNCATE trials"],
     }[server.scheme]
     subprocess.run(sql, check=True, capture_output=True, user=server.account)
 

@@ -213,7 +213,7 @@ def mariadb():
         command = [mariadbd, *options, f"--socket={socket_path}", "--bind-address=127.0.0.1", f"--port={port}"]
         command += [f"--pid-file={folder / 'pid'}"]
         sql = [client, "--no-defaults", f"--socket={socket_path}", "--user=root", "-BN", "-e"]
-        with running(Server("mysql", command, account, port, sql, folder / "log")) as server:
+        with running(Server("mariadb", command, account, port, sql, folder / "log")) as server:
             user = f"{USER}@'127.0.0.1'"
             server.execute(f"CREATE USER {user} IDENTIFIED BY '{PASSWORD}'; GRANT ALL ON *.* TO {user}")
             yield server

@@ -60,7 +60,8 @@ def test_urls_that_cannot_be(url, rule):
     [
         ("postgresql://host/x", "postgresql+psycopg"),
         ("mysql://host/x", "mysql+pymysql"),
-        ("mariadb://host/x", "mariadb+pymysql"),
+        ("mariadb://host/x", "mysql+pymysql"),
+        ("mariadb+mariadbconnector://host/x", "mysql+mariadbconnector"),
         ("postgresql+psycopg2://host/x", "postgresql+psycopg2"),
         ("sqlite:///demo.db", "sqlite"),
     ],
