@@ -15,7 +15,7 @@ from search.records.attributes import RAN_KEY, given_of, is_result, shown_attrs
 from search.records.durations import end_after
 from search.records.rungs import RUNGS_KEY, Rung, as_attr, is_paused, paused_seconds, rungs_of
 from search.storage.folders import checkpoints_of, delete_checkpoints
-from search.storage.open import end_trial, study_lock
+from search.storage.open import end_trial, longest_attr, study_lock
 from search.study_file.fidelity import Fidelity
 from search.workers.pool import WorkerState
 from search.workers.protocol import RunTrial
@@ -73,7 +73,8 @@ def task_of(trial: optuna.Trial, leg: Leg | None, checkpoints: Path | None, *, a
     """
     params = trial.params if leg is None else {**trial.params, leg.fidelity.name: leg.target}
     folder = checkpoints_of(trial, checkpoints).absolute() if checkpoints else None
-    return RunTrial(trial.number, params, shown_attrs(trial), len(trial.study.directions), answered, folder)
+    directions, longest = len(trial.study.directions), longest_attr(trial.study)
+    return RunTrial(trial.number, params, shown_attrs(trial), directions, answered, folder, longest)
 
 
 def climb(trial: optuna.Trial, leg: Leg, value: float, ran_s: float) -> None:

@@ -24,6 +24,7 @@ from search.storage.url import hide_password, kind_of, storage_file
 from search.study_file.tables import Direction
 
 _PATIENCE_S = 30 * 60.0  # a restart, an update, a switch that is replaced; nobody is there at night to launch again
+_MYSQL_TEXT = 65_535  # bytes; what is longer is an error in its strict mode, and cut off otherwise
 
 
 def open_study(url: str, name: str | None, *, writable: bool = False) -> optuna.Study:
@@ -118,6 +119,12 @@ def shared(study: optuna.Study) -> server.ReconnectingStorage | None:
     """Returns the storage of a study that several drivers may write to, those of other machines too; None for any other."""
     storage = storage_of(study)
     return storage if isinstance(storage, server.ReconnectingStorage) else None
+
+
+def longest_attr(study: optuna.Study) -> int | None:
+    """Returns how many bytes of JSON a study's storage keeps of an attribute; None where that has no end."""
+    storage = storage_of(study)
+    return _MYSQL_TEXT if isinstance(storage, OwnTrialsStorage) and storage.backend.engine.dialect.name == "mysql" else None
 
 
 def study_lock(study: optuna.Study) -> contextlib.AbstractContextManager[None]:

@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pickle import UnpicklingError
 
+from search.errors import WorkerError
 from search.workers.memory import OomKills
 from search.workers.process import TRACE_SIGNAL, WorkerSetup, main
 from search.workers.protocol import Died, FromWorker, Stop, ToWorker
@@ -35,12 +36,21 @@ class LocalExecutor:
         self._oom_kills = OomKills()
 
     def start(self, worker: int) -> None:
-        """Starts a worker process."""
-        ours, theirs = self._context.Pipe()
+        """Starts a worker process.
+
+        Raises:
+            WorkerError: The system has no room for another one.
+        """
         setup = self._setup(worker)
-        process = self._context.Process(target=main, args=(theirs, setup), name=f"worker-{worker}")
-        with signals_blocked(), _environment(setup.environ):
-            process.start()
+        try:
+            ours, theirs = self._context.Pipe()
+            process = self._context.Process(target=main, args=(theirs, setup), name=f"worker-{worker}")
+            with signals_blocked(), _environment(setup.environ):
+                process.start()
+        except OSError as error:
+            raise WorkerError(
+                f"worker {worker}: must start; got: {error.strerror or error}. Start fewer, or raise the limits (ulimit -a)"
+            ) from error
         theirs.close()  # so that the pipe ends when the child does
         self._children[worker] = (process, ours)
 

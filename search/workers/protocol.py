@@ -22,6 +22,7 @@ class RunTrial:
     Attributes:
         answered: Whether each report will be answered.
         checkpoints: A folder for what the objective needs to go on where an earlier try of this trial was lost, or has paused.
+        longest_attr: How many bytes of JSON the storage keeps of a user attribute; None where that has no end.
     """
 
     number: int
@@ -30,6 +31,7 @@ class RunTrial:
     directions: int = 1
     answered: bool = True
     checkpoints: Path | None = None
+    longest_attr: int | None = None
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from search.records.attributes import OBJECTIVE_KEYS, PREFIX
+from search.text import plain
 from search.workers.activity import Interrupted
 from search.workers.protocol import Artifact, Notice, Report, ReportReply, RunTrial, UserAttr
 
 MAX_ARTIFACT_BYTES = 16 * 2**20
 """The driver holds an artifact in memory, and serves no other worker while it writes it."""
+
+_STEPS = 2**31  # PostgreSQL and MySQL count no further
+_LONGEST_KEY = 512  # characters, in Optuna's tables
 
 
 class WorkerTrial:
@@ -41,7 +45,7 @@ class WorkerTrial:
         self.params: dict[str, Any] = dict(task.params)
         self.user_attrs: dict[str, Any] = dict(task.user_attrs)
         self.directions = task.directions
-        self._checkpoints = task.checkpoints
+        self._checkpoints, self._longest_attr = task.checkpoints, task.longest_attr
         self._ask = ask
         self._tell = tell
         self._progress = progress
@@ -93,7 +97,7 @@ class WorkerTrial:
 
         Raises:
             TypeError: `value` is not a number, or `step` not a whole one.
-            ValueError: `step` is negative.
+            ValueError: `step` is negative, or larger than a storage can hold.
             NotImplementedError: The study has several directions; Optuna has no intermediate values there.
         """
         if self.directions > 1:
@@ -108,6 +112,8 @@ class WorkerTrial:
             raise TypeError(f"The `step` argument is of type '{type(step)}' but supposed to be an int.") from None
         if step < 0:
             raise ValueError(f"`step={step}` must be non-negative.")
+        if step >= _STEPS:
+            raise ValueError(f"report: the step must be below {_STEPS:,}, which storages can hold; got {step}. Count epochs.")
         if step in self._steps:
             warnings.warn(f"The reported value is ignored because `step={step}` is already reported.", stacklevel=2)
             return
@@ -134,12 +140,22 @@ class WorkerTrial:
 
         Raises:
             TypeError: JSON cannot hold `value`.
-            ValueError: The key is one that the driver sets.
+            ValueError: The key is one that the driver sets, or that no storage can hold; or the study's cannot hold the value.
         """
+        if not _is_text(key) or len(key) > _LONGEST_KEY:
+            raise ValueError(
+                f"set_user_attr: a key must be a text in UTF-8 of at most {_LONGEST_KEY} characters, without NUL; "
+                f"got {plain(key)}. Rename it."
+            )
         if key.startswith(PREFIX) and key not in OBJECTIVE_KEYS:
             theirs = " and ".join(OBJECTIVE_KEYS)
             raise ValueError(f"set_user_attr: a key that begins with {PREFIX} must be {theirs}; got {key!r}. Rename it.")
-        json.dumps(value)
+        size = len(json.dumps(value))
+        if self._longest_attr is not None and size > self._longest_attr:
+            raise ValueError(
+                f"set_user_attr: {key} must have at most {self._longest_attr:,} bytes as JSON, which the storage can hold; "
+                f"got {size:,}. Keep less, or a file with upload_artifact."
+            )
         self.user_attrs[key] = value
         self._tell(UserAttr(self.number, key, value))
 
@@ -151,10 +167,13 @@ class WorkerTrial:
             content: At most `MAX_ARTIFACT_BYTES`.
 
         Raises:
-            ValueError: The name has a folder or none is left, or the content is too large.
+            TypeError: The content is not of bytes.
+            ValueError: The name has a folder or none is left, or is none that a file can have; or the content is too large.
         """
-        if not filename or Path(filename).name != filename:
-            raise ValueError(f"upload_artifact: the name must be a file's, without a folder; got {filename!r}.")
+        if not filename or Path(filename).name != filename or not _is_text(filename):
+            raise ValueError(f"upload_artifact: the name must be a file's, without a folder; got {plain(filename)!r}.")
+        if not isinstance(content, bytes | bytearray):
+            raise TypeError(f"upload_artifact: the content of {filename} must be bytes; got {type(content).__name__}.")
         if len(content) > MAX_ARTIFACT_BYTES:
             raise ValueError(
                 f"upload_artifact: {filename} must have at most {MAX_ARTIFACT_BYTES:,} bytes; got {len(content):,}. "
@@ -193,3 +212,8 @@ class WorkerTrial:
             )
         if step is not None and not math.isclose((value - low) / step, round((value - low) / step), abs_tol=1e-8):
             raise ValueError(f"space.{name}: the objective expects {low} plus a multiple of {step}; got {value}.")
+
+
+def _is_text(name: object) -> bool:
+    """Returns whether storages and file systems can hold a name: it has no NUL and no half of a surrogate pair."""
+    return isinstance(name, str) and "\0" not in name and name.encode(errors="ignore").decode() == name

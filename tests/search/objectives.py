@@ -203,6 +203,18 @@ def two_values(trial):
     return x, -x
 
 
+def overdo(trial):
+    """Leaves something that no storage can hold with each of its first trials, then a long text that most can, then nothing."""
+    x = trial.suggest_float("x", -10.0, 10.0)
+    steps = [lambda step=step: trial.report(x, step) for step in (10**19, 3 * 10**9)]
+    keys = [lambda key=key: trial.set_user_attr(key, x) for key in ("half \ud83e", "nul\0", "k" * 600, 7)]
+    names = [lambda name=name: trial.upload_artifact(name, b"") for name in ("half \ud83e", "nul\0")]
+    others = [lambda: trial.upload_artifact("text", "text"), lambda: trial.set_user_attr("long", "y" * 70_000), lambda: None]
+    calls = [*steps, *keys, *names, *others]
+    calls[trial.number]()
+    return x
+
+
 def misbehave(trial, mode, marker="", bad=(1,)):
     """Does what `mode` says in the trials of `bad`, and once only where `marker` names a file to leave behind."""
     x = trial.suggest_float("x", -10.0, 10.0)

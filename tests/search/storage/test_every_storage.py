@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import urllib.request
 
 import optuna
@@ -10,6 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.driver.compatibility import check_identical, check_same
+from search.driver.launch import launch
 from search.driver.ownership import claim
 from search.driver.retry import fail, retry_lost
 from search.errors import StudyError
@@ -96,6 +98,21 @@ def test_a_failure_keeps_its_reason_and_the_end_of_its_traceback(study, reopen):
     found = reopen().trials[0]
     assert failure_of(found) == "the disk is full"
     assert traceback_of(found).endswith("x\nOSError: the disk is full")
+
+
+@pytest.mark.slow
+def test_what_a_storage_cannot_hold_costs_the_trial_that_says_it(write, url, reopen):
+    """And no launch: the next one is tried."""
+    tables = {"objective": '"objectives:overdo"', "trials": "1", "max_failures": "20", "storage": f'"{url}"'}
+    launched = launch(load(write(study=tables, pruner={"name": '"none"'})), quiet=True)
+    storage.close(launched.study)
+    *failed, last = reopen().trials
+    assert {trial.state for trial in failed} == {TrialState.FAIL}
+    assert all(
+        re.search(r"^(Type|Value)Error: (report|set_user_attr|upload_artifact): ", failure_of(trial)) for trial in failed
+    )
+    assert len(failed) == (10 if url.startswith("mariadb") else 9)
+    assert last.state is TrialState.COMPLETE
 
 
 @pytest.mark.slow

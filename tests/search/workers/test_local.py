@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import time
@@ -5,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from search.errors import WorkerError
 from search.workers.local import LocalExecutor
 from search.workers.process import WorkerSetup
 from search.workers.protocol import Died, Outcome, Ready, Report, ReportReply, RunTrial, StartFailed
@@ -51,6 +53,18 @@ def test_a_trial_from_start_to_stop(make):
     executor.stop()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+@pytest.mark.parametrize("step", ["Pipe", "Process"])
+def test_a_system_without_room_for_another_worker_is_not_taken_for_a_broken_storage(make, monkeypatch, step):
+    executor = make("objectives:parabola")
+
+    def full(*_args, **_options):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(executor._context, step, full)
+    with pytest.raises(WorkerError, match=r"worker 3: must start; got: Too many open files\. Start fewer, or raise the limits"):
+        executor.start(3)
 
 
 def test_where_nobody_looks_at_reports_a_worker_waits_for_no_answer_and_still_stops(make):

@@ -96,6 +96,38 @@ def test_user_attributes_must_be_json():
         trial.set_user_attr("key", object())
 
 
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda trial: trial.report(1.0, 2**31),
+            "the step must be below 2,147,483,648, which storages can hold; got 2147483648",
+        ),
+        (lambda trial: trial.set_user_attr("k" * 513, 1), "a text in UTF-8 of at most 512 characters, without NUL; got kkk"),
+        (lambda trial: trial.set_user_attr("\ud83e", 1), "a text in UTF-8 of at most 512 characters, without NUL; got "),
+        (lambda trial: trial.set_user_attr(7, 1), "a text in UTF-8 of at most 512 characters, without NUL; got 7"),
+        (lambda trial: trial.set_user_attr("key", "x" * 99), "key must have at most 100 bytes as JSON, .* got 101"),
+        (lambda trial: trial.upload_artifact("a\0", b""), "the name must be a file's"),
+        (lambda trial: trial.upload_artifact("a", "text"), "the content of a must be bytes; got str"),
+    ],
+)
+def test_what_no_storage_can_hold_is_refused_in_one_line(call, words):
+    said = []
+    trial = WorkerTrial(RunTrial(3, {}, {}, longest_attr=100), said.append, said.append)
+    with pytest.raises((TypeError, ValueError), match=words) as caught:
+        call(trial)
+    assert str(caught.value).isprintable()
+    assert said == []
+
+
+def test_what_every_storage_can_hold_is_kept():
+    trial, said = make()
+    for key in ("", "k" * 512, "naïve → 🧠 \n"):
+        trial.set_user_attr(key, "x" * 100_000)
+    trial.report(1.0, 2**31 - 1)
+    assert len(said) == 4
+
+
 def test_the_keys_of_the_driver_are_its_own():
     trial, _ = make()
     with pytest.raises(ValueError, match="a key that begins with search: must be search:config and search:provenance"):
