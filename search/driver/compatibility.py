@@ -70,6 +70,7 @@ def check_same(study: optuna.Study, spec: StudySpec, *, save: bool = True) -> No
         StudyError: The study was made from a file that differs.
     """
     _refuse_former(study)
+    _check_case(study, spec)
     now = describe(spec)
     before = file_of(study)
     _compare(spec, "directions", [direction.name.lower() for direction in study.directions], now["directions"])
@@ -98,6 +99,7 @@ def check_identical(study: optuna.Study, spec: StudySpec) -> None:
         StudyError: The files differ in more than budgets, comments and their names.
     """
     _refuse_former(study)
+    _check_case(study, spec)
     now = describe(spec)
     with study_lock(study):
         before = file_of(study)
@@ -108,6 +110,16 @@ def check_identical(study: optuna.Study, spec: StudySpec) -> None:
     for key in (key for key in now if key not in ("file", "sha256")):
         _compare(spec, key, before.get(key), now[key], "Join with the file that the study was launched with.")
     _compare(spec, "directions", [direction.name.lower() for direction in study.directions], now["directions"])
+
+
+def _check_case(study: optuna.Study, spec: StudySpec) -> None:
+    names = {name.casefold(): name for name in spec.space}
+    alike = [name for name in spec.space if names[name.casefold()] != name]
+    if alike and (among := shared(study)) is not None and not among.tells_case():
+        raise StudyError(
+            f"{spec.path}: space.{alike[0]}: must differ from the other names by more than its case, as these tables of MySQL "
+            f"know none; got {names[alike[0].casefold()]} too. Rename it, or let search make the tables in an empty database."
+        )
 
 
 def describe(spec: StudySpec) -> dict[str, Any]:

@@ -71,6 +71,8 @@ def open_database(url: str, path: Path | None, *, writable: bool) -> RDBStorage:
         elif path is not None:
             backend = _make(place, options)
         else:
+            if complete.get_backend_name() == "mysql":
+                _tell_case_apart()
             with server.opening(complete, options):
                 with _connected(place, options) as connection:
                     revision = _revision(connection)
@@ -142,6 +144,12 @@ def _tables() -> sqlalchemy.MetaData:
     for model in (models.StudyModel, models.TrialModel):
         tables.tables[model.__tablename__].dialect_options["sqlite"]["autoincrement"] = True
     return tables
+
+
+def _tell_case_apart() -> None:
+    """Has MySQL tell `c` from `C` and `é` from `e` in tables that are made from now on, as all other storages do."""
+    for table in models.BaseModel.metadata.tables.values():
+        table.dialect_options["mysql"].update(charset="utf8mb4", collate="utf8mb4_bin")
 
 
 def _look(url: str, place: str, options: dict[str, Any]) -> RDBStorage:

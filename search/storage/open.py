@@ -66,9 +66,13 @@ def create_study(url: str, name: str, directions: Sequence[Direction], metrics: 
 
     Raises:
         StorageError: The storage cannot be opened or written.
+        StudyError: It takes the name of another study for this one's: MySQL's tables that plain Optuna made know no case.
     """
     with storage_errors(url), _opened(url, writable=True, patience_s=_PATIENCE_S) as storage:
         study = optuna.create_study(storage=storage, study_name=name, directions=list(directions), load_if_exists=True)
+        if (found := storage.get_study_name_from_id(study_id_of(study))) != name:
+            got = f'"{found}", which it takes for the same'
+            raise StudyError(f'{hide_password(url)}: a study must be called "{name}"; got {got}. Choose another name.')
         if not study.get_trials(deepcopy=False):
             name_metrics(study, metrics)
         return study

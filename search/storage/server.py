@@ -131,6 +131,15 @@ class ReconnectingStorage(OwnTrialsStorage):
             rows = session.query(beat.trial_id, beat.heartbeat).filter(beat.trial_id.in_(trial_ids))
             return {row[0]: row[1] for row in rows.all()}
 
+    def tells_case(self) -> bool:
+        """Returns whether names that differ in their case alone are two; not so in tables of MySQL that plain Optuna made."""
+        if self.backend.engine.dialect.name != "mysql":
+            return True
+        where = "table_schema = DATABASE() AND table_name = 'trial_params' AND column_name = 'param_name'"
+        with self.session() as session:
+            found = sqlalchemy.text(f"SELECT collation_name FROM information_schema.columns WHERE {where}")
+            return str(session.execute(found).scalar()).endswith("_bin")
+
     def _connect(self, dialect: sqlalchemy.Dialect, _record: object, args: list[Any], params: dict[str, Any]) -> Any:
         assert dialect.dbapi is not None
         try:

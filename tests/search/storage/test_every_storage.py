@@ -76,6 +76,38 @@ def test_what_trials_hold_comes_back(study, reopen):
     assert found.value == -math.inf
 
 
+def test_names_that_differ_in_their_case_alone_are_two(study, url, reopen):
+    names = ["c", "C", "é", "e"]
+    trial = study.ask(fixed_distributions=dict.fromkeys(names, SPACE["x"]))
+    with storage.together(study, trial._trial_id):
+        for number, name in enumerate(names):
+            trial.set_user_attr(name, number)
+    for number, name in enumerate(names):
+        study.set_user_attr(name, number)
+    storage.close(storage.create_study(url, "Demo", ["maximize"], []))
+    found = reopen()
+    assert found.trials[0].params == trial.params
+    assert len(trial.params) == 4
+    assert found.trials[0].user_attrs == found.user_attrs == dict(zip(names, range(4), strict=True))
+    assert reopen("Demo").trials == []
+
+
+@pytest.mark.parametrize("check", [check_same, check_identical])
+@pytest.mark.server
+def test_tables_that_know_no_case_are_not_given_what_they_would_mix_up(mariadb, write, check):
+    url = mariadb.new_database()
+    study = storage.create_study(url, "demo", ["maximize"], [])
+    for table in ("studies", "trial_params"):  # as plain Optuna leaves them to the server's setting
+        change = f"ALTER TABLE {table} CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"
+        mariadb.execute(f"USE {url.rpartition('/')[2]}; {change}")
+    with pytest.raises(StudyError, match='a study must be called "Demo"; got "demo", which it takes for the same'):
+        storage.create_study(url, "Demo", ["maximize"], [])
+    with pytest.raises(StudyError, match=r"space\.x: must differ from the other names by more than its case, .* got X too"):
+        check(study, load(write(space={"X": '{ type = "float", low = 0.0, high = 1.0 }'})))
+    check(study, load(write()))
+    storage.close(study)
+
+
 def test_a_driver_on_another_machine_keeps_its_study(study, reopen):
     study.set_user_attr(DRIVER_KEY, {"host": "elsewhere", "pid": 1, "started": 1.0})
     with pytest.raises(StudyError, match="got one at work, process 1 on elsewhere"):
