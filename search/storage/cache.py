@@ -41,6 +41,7 @@ class OwnTrialsStorage(TellsEnds, CachedStorage):
         self.writable = writable
         self.alone = writable
         self.told_ends: dict[int, End] = {}
+        self.user_attrs: dict[int, dict[str, Any]] = {}
         self._held: dict[int, Changes] = {}  # by trial
 
     @contextlib.contextmanager
@@ -75,7 +76,7 @@ class OwnTrialsStorage(TellsEnds, CachedStorage):
 
     def known(self, study_id: int) -> Known:
         """Returns what this process knows of a study, without asking the database."""
-        return Known(self.cached_trials(study_id), self.told_ends)
+        return Known(self.cached_trials(study_id), self.told_ends, self.user_attrs.get(study_id, {}))
 
     def stored(self, name: str) -> Stored | None:
         """Returns what the database holds of a study, in a transaction of its own; None where it is not there."""

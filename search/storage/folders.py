@@ -15,15 +15,14 @@ from search.files import temporary_folder
 from search.optuna_internals import storage_of
 from search.records.attributes import retry_of
 from search.storage.open import token_of
-from search.storage.url import folder, storage_file
+from search.storage.url import folder, stem_of, storage_file
 
 _ARTIFACT_ID = re.compile(r"[0-9a-f-]{1,64}", re.ASCII)
 
 
 def artifact_folder(url: str) -> Path:
     """Returns the folder of a storage's artifacts, which need not be there: one for all studies, as a dashboard shows all."""
-    path = storage_file(url)
-    return path.with_suffix(".artifacts") if path is not None else folder(url) / "artifacts"
+    return _beside(url, "artifacts")
 
 
 def artifacts_of(study: optuna.Study, trial: FrozenTrial, store: Path) -> list[tuple[ArtifactMeta, Path]]:
@@ -72,9 +71,7 @@ def save_artifact(filename: str, content: bytes, trial: optuna.Trial, store: Pat
 
 def checkpoint_folder(url: str, study: optuna.Study) -> Path:
     """Returns the folder of a study's checkpoints, which need not be there: its token tells it from any other of its name."""
-    path = storage_file(url)
-    base = path.with_suffix(".checkpoints") if path is not None else folder(url) / "checkpoints"
-    return base / f"{study.study_name}-{token_of(study)}"
+    return _beside(url, "checkpoints") / f"{study.study_name}-{token_of(study)}"
 
 
 def checkpoints_of(trial: optuna.Trial | FrozenTrial, base: Path) -> Path:
@@ -91,3 +88,8 @@ def delete_checkpoints(trial: optuna.Trial | FrozenTrial, base: Path | None) -> 
     for empty in (base, base.parent):
         with contextlib.suppress(OSError):  # it is not there, or still holds something
             empty.rmdir()
+
+
+def _beside(url: str, what: str) -> Path:
+    path = storage_file(url)
+    return folder(url) / (f"{stem_of(path)}.{what}" if path is not None else what)

@@ -25,7 +25,7 @@ from search.storage.journal import Journal
 from search.storage.rescue import Frame, rescue
 from search.storage.server import ReconnectingStorage
 from search.storage.trial_ends import End, Stored, read_stored
-from search.storage.url import folder, hide_password, storage_file
+from search.storage.url import file_url, folder, hide_password, stem_of, storage_file
 from search.text import one_line
 
 _EVERY_S = 30.0
@@ -71,6 +71,7 @@ class ReadBack:
         path = storage_file(url)
         self._path = path.resolve() if path is not None else None
         self._frame = Frame.of(study)
+        storage.get_study_user_attrs(study_id_of(study))  # which it knows from now on
         self._token = self._frame.system_attrs.get(TOKEN_KEY)
         self._files = self._look()
         self._confirmed = 0  # ends told so far that were found again
@@ -189,11 +190,11 @@ class ReadBack:
 
     def _save(self) -> str:
         known = self._storage.known(study_id_of(self._study))
-        stem = self._path.stem if self._path is not None else self._frame.name
+        stem = stem_of(self._path) if self._path is not None else self._frame.name
         path = rescue(self._frame, known, stem, folder(self._url))
         if path is None:
             return f"What is known, {len(known.trials)} trials, could not be saved anywhere else either."
-        saved = f"journal:///{path}"
+        saved = file_url("journal", path)
         return (
             f"All that is known, {len(known.trials)} trials, is saved: search status '{saved}#{self._frame.name}' shows it, "
             f"and search launch with --storage '{saved}' goes on from there."

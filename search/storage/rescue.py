@@ -21,25 +21,23 @@ from search.storage.trial_ends import Known, end_of
 
 @dataclass(frozen=True)
 class Frame:
-    """A study without its trials.
+    """What of a study stays as it is.
 
     Attributes:
         name: Its name.
         directions: Of its values.
-        user_attrs: Its user attributes.
         system_attrs: Its system attributes, such as the metrics' names.
     """
 
     name: str
     directions: list[StudyDirection]
-    user_attrs: Mapping[str, Any]
     system_attrs: Mapping[str, Any]
 
     @classmethod
     def of(cls, study: optuna.Study) -> "Frame":
         """Returns that of a study as it is in the storage."""
         system_attrs = storage_of(study).get_study_system_attrs(study_id_of(study))
-        return cls(study.study_name, study.directions, study.user_attrs, dict(system_attrs))
+        return cls(study.study_name, study.directions, dict(system_attrs))
 
 
 def rescue(frame: Frame, known: Known, stem: str, folder: Path) -> Path | None:
@@ -47,7 +45,7 @@ def rescue(frame: Frame, known: Known, stem: str, folder: Path) -> Path | None:
 
     Args:
         frame: The study.
-        known: Its trials.
+        known: Its trials and user attributes.
         stem: What the file's name begins with.
         folder: Where it is to lie; else in the current one, or that for temporary files.
     """
@@ -86,9 +84,11 @@ def _journal(frame: Frame, known: Known) -> bytes:
     study = optuna.create_study(
         storage=optuna.storages.JournalStorage(lines), study_name=frame.name, directions=frame.directions
     )
-    for key, value in frame.user_attrs.items():
+    for key, value in known.user_attrs.items():
         study.set_user_attr(key, value)
     for key, value in frame.system_attrs.items():
+        if ":parent:" in key:
+            continue  # a generation of `nsgaii`, by trials' ids, which are others in this file: it is chosen again
         storage_of(study).set_study_system_attr(study_id_of(study), key, value)
     for trial in known.trials:
         study.add_trial(_as_told(trial, known))

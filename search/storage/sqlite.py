@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 from search.errors import StorageError
 from search.storage.errors import remedy
 from search.storage.mounts import network_file_system
+from search.storage.url import file_url
 from search.text import one_line
 
 _BUSY_TIMEOUT_S = 30.0
@@ -130,7 +131,7 @@ def _check_local(url: str, path: Path) -> None:
     if network is not None:
         raise StorageError(
             f"{url}: SQLite needs a local file system, as its locks and shared memory fail on others; "
-            f"got {network}. Use a local path, journal:///{path.with_suffix('.log')}, or a database server."
+            f"got {network}. Use a local path, {file_url('journal', path.with_suffix('.log'))}, or a database server."
         )
 
 

@@ -37,11 +37,13 @@ class Known:
 
     Attributes:
         trials: As they were last read or written.
-        told: How this process has ended trials, by id, whether or not that arrived.
+        told_ends: How this process has ended trials, by id, whether or not that arrived.
+        user_attrs: The study's, as they were last read or written.
     """
 
     trials: list[FrozenTrial]
     told_ends: dict[int, End] = field(default_factory=dict)
+    user_attrs: dict[str, Any] = field(default_factory=dict)
 
     def ends(self) -> dict[int, End]:
         """Returns the state and the values of each trial, by number."""
@@ -49,9 +51,21 @@ class Known:
 
 
 class TellsEnds(BaseStorage):
-    """Makes a storage remember which ends it was told; a base class in front of one of Optuna's."""
+    """Makes a storage remember which ends it was told, and what studies say of themselves; in front of one of Optuna's."""
 
     told_ends: dict[int, End]
+    user_attrs: dict[int, dict[str, Any]]
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        """Returns a study's user attributes."""
+        attrs: dict[str, Any] = super().get_study_user_attrs(study_id)  # type: ignore[safe-super]
+        self.user_attrs.setdefault(study_id, {}).update(attrs)
+        return attrs
+
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        """Writes a user attribute of a study."""
+        self.user_attrs.setdefault(study_id, {})[key] = value
+        super().set_study_user_attr(study_id, key, value)  # type: ignore[safe-super]
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Ends a trial, or begins one that was waiting."""

@@ -83,12 +83,22 @@ def storage_file(url: str) -> Path | None:
     return Path(parsed.database) if parsed.get_backend_name() in FILES and parsed.database else None
 
 
+def stem_of(path: Path) -> str:
+    """Returns what the names of the files beside a storage begin with; of a study that was rescued, those of what it was."""
+    return re.sub(r"\.rescued(-\d+)?$", "", path.stem)
+
+
+def file_url(kind: str, path: "str | os.PathLike[str]") -> str:
+    """Returns the URL of a file, whatever its path is made of."""
+    return f"{kind}:///{quote(os.fsencode(path), safe=' +/')}"
+
+
 def absolute(url: str) -> str:
     """Returns the URL of a file with its whole path, so that it means the same in every folder; that of a server as it is."""
     path = storage_file(url)
     if path is None or path.is_absolute():
         return url
-    return parse(url).set(database=os.path.abspath(path)).render_as_string(hide_password=False)
+    return file_url(kind_of(url), os.path.abspath(path))
 
 
 def location(url: str) -> str:

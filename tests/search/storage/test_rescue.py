@@ -1,13 +1,22 @@
 """What is written of a study whose storage is lost, whatever that had made of its trials by then."""
 
+import re
+from pathlib import Path
+
 import optuna
 import pytest
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.optuna_internals import trial_id_of
+from search.errors import StorageError
+from search.optuna_internals import storage_of, study_id_of, trial_id_of
+from search.records.attributes import FINGERPRINT_KEY
+from search.storage.folders import artifact_folder, checkpoint_folder
+from search.storage.open import close, create_study, open_study, read_back
+from search.storage.reference import split_name
 from search.storage.rescue import Frame, rescue
 from search.storage.trial_ends import Known
+from search.storage.url import file_url, storage_file
 
 COMPLETE, FAIL, PRUNED, RUNNING = TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED, TrialState.RUNNING
 
@@ -34,7 +43,59 @@ def half_deleted() -> FrozenTrial:
 )
 def test_a_trial_ends_as_it_was_told(tmp_path, trial, told, saved):
     known = Known([trial], {trial_id_of(trial): told} if told else {})
-    path = rescue(Frame("lost", [StudyDirection.MINIMIZE], {}, {}), known, "lost", tmp_path)
+    path = rescue(Frame("lost", [StudyDirection.MINIMIZE], {}), known, "lost", tmp_path)
     backend = optuna.storages.journal.JournalFileBackend(str(path))
     [found] = optuna.load_study(study_name="lost", storage=optuna.storages.JournalStorage(backend)).trials
     assert (found.state, found.value) == saved
+
+
+def lose(url):
+    """A study whose file is removed once this process has written to it: its checkpoints, and the URL that is named."""
+    study = create_study(url, "demo", ["maximize"], [])
+    readback = read_back(study, url)
+    study.add_trial(create_trial(value=1.0))
+    study.set_user_attr(FINGERPRINT_KEY, {"data": "abc"})
+    checkpoints = checkpoint_folder(url, study)
+    storage_file(url).unlink()
+    with pytest.raises(StorageError) as caught:
+        readback.poll()
+    saved, name = split_name(re.search("search status '([^']*)'", str(caught.value)).group(1))
+    assert name == "demo"
+    assert f"--storage '{saved}'" in str(caught.value)
+    close(study)
+    return checkpoints, saved
+
+
+@pytest.mark.parametrize("url", ["sqlite:///demo.db", "journal:///demo.log"])
+def test_what_was_saved_is_the_whole_study(url):
+    """Also what the launch wrote of it since it began, and what lies beside it; and it is saved again under the first name."""
+    checkpoints, saved = lose(url)
+    found = open_study(saved, "demo")
+    assert found.user_attrs == {FINGERPRINT_KEY: {"data": "abc"}}
+    assert artifact_folder(saved) == artifact_folder(url) == Path("demo.artifacts")
+    assert checkpoint_folder(saved, found) == checkpoints
+    close(found)
+    assert lose(saved)[1] == "journal:///demo.rescued.log"
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_the_command_that_is_named_finds_it_whatever_the_folder_is_called(folder, kind):
+    place = folder / "50%25 #1? it's"
+    place.mkdir()
+    _, saved = lose(file_url(kind, place / "demo.db"))
+    found = open_study(saved, "demo")
+    assert len(found.trials) == 1
+    assert (place / "demo.rescued.log").exists()
+    close(found)
+
+
+def test_parents_that_were_chosen_by_the_ids_of_another_file_are_chosen_anew():
+    study = create_study("sqlite:///demo.db", "demo", ["maximize"], ["score"])
+    storage_of(study).set_study_system_attr(study_id_of(study), "NSGAIISampler:parent:1", [1])
+    path = rescue(Frame.of(study), Known([]), "demo", Path())
+    close(study)
+    found = open_study(file_url("journal", path), "demo")
+    assert (found.metric_names, list(storage_of(found).get_study_system_attrs(study_id_of(found)))) == (
+        ["score"],
+        ["study:metric_names"],
+    )
