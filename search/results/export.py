@@ -21,7 +21,7 @@ from search.results.ranking import best_trials, metrics_of, rank
 from search.storage.url import absolute, hide_password
 from search.study_file.env import variables_in
 from search.study_file.load import StudySpec
-from search.text import one_line, plain
+from search.text import one_line, plain, show_path
 
 COMPROMISE = "compromise"
 """Chooses the trial of the Pareto front that is nearest to the ideal point, each direction scaled to the front's extent."""
@@ -163,7 +163,7 @@ def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec | None,
 def _file(spec: StudySpec | None) -> dict[str, Any]:
     if spec is None:
         return {}
-    return {"objective": spec.target, "study_file": str(spec.path.absolute()), "study_file_sha256": spec.sha256}
+    return {"objective": spec.target, "study_file": show_path(spec.path.absolute()), "study_file_sha256": spec.sha256}
 
 
 def _commit() -> dict[str, Any]:

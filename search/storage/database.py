@@ -155,8 +155,7 @@ def _tell_case_apart() -> None:
 def _look(url: str, place: str, options: dict[str, Any]) -> RDBStorage:
     with _connected(place, options) as connection:
         revision = _revision(connection)  # the last of what Optuna makes
-        missing = models.BaseModel.metadata.tables.keys() - set(sqlalchemy.inspect(connection).get_table_names())
-        if revision is None or missing:
+        if revision is None or not sqlalchemy.inspect(connection).has_table(models.StudyModel.__tablename__):
             raise StudyError(f"{hide_password(url)}: holds no study. Run search launch first, or check --storage.")
     backend = _storage(place, options, revision, make=False)
     if backend.engine.dialect.name != "sqlite":

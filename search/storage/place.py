@@ -4,13 +4,12 @@ A relative path in a study file starts at the file's folder. A study that was be
 folder is gone on with where it is. What a person types, with ``--storage``, starts where they stand.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from search.errors import SearchError
 from search.storage.open import close, open_study
-from search.storage.url import parse, storage_file
+from search.storage.url import file_url, kind_of, storage_file
 from search.study_file.load import StudySpec
 from search.text import show_path
 
@@ -31,7 +30,7 @@ def url_of(spec: StudySpec, storage: str | None = None, say: Callable[[str], Non
     path, folder = storage_file(spec.storage), spec.path.parent
     if path is None or path.is_absolute() or folder.resolve() == Path.cwd():
         return spec.storage
-    beside = parse(spec.storage).set(database=os.fspath(folder / path)).render_as_string(hide_password=False)
+    beside = file_url(kind_of(spec.storage), folder / path)
     if not _holds(spec.storage, spec.name) or _holds(beside, spec.name):  # the first is told by a file that is not there
         say(f"Study {spec.name} lies beside its file, in {show_path(folder / path)}.")
         return beside

@@ -4,7 +4,7 @@ import functools
 import os
 import re
 from pathlib import Path
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote_to_bytes
 
 import sqlalchemy
 from sqlalchemy.exc import ArgumentError
@@ -54,6 +54,10 @@ def parse(url: str) -> sqlalchemy.URL:
         raise StorageError(f'{_render(parsed)}: the kind of storage must be {known}; got "{kind}". Correct it.')
     if kind in FILES:
         _check_file(url, parsed)
+        path = os.fsdecode(
+            unquote_to_bytes(url.partition("://")[2][1:])
+        )  # SQLAlchemy takes a name that is not UTF-8 for another
+        return parsed.set(database=path)
     return parsed
 
 
@@ -153,5 +157,7 @@ def hide_secrets(text: str, url: str) -> str:
 
 
 def _render(parsed: sqlalchemy.URL) -> str:
+    if parsed == sqlalchemy.URL.create(parsed.drivername, database=parsed.database) and parsed.database:
+        return file_url(parsed.drivername, parsed.database)
     hidden = parsed.set(query={key: value if key in SHOWN_OPTIONS else MASK for key, value in parsed.query.items()})
     return hidden.render_as_string(hide_password=True).replace(quote_plus(MASK), MASK)

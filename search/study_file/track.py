@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError
 from search.study_file.limits import MAX_STORAGE
 from search.study_file.options import check_packages
 from search.study_file.rule_errors import rule_error
-from search.text import mask_urls, show
+from search.text import mask_urls, show, show_path
 
 _SERVERS = ("http", "https")
 _DATABASES = ("sqlite", "postgresql", "mysql")
@@ -99,7 +99,11 @@ def _beside(uri: str, folder: Path) -> str:
     path = file_of_database(uri)
     if path is None or path.is_absolute():
         return uri
-    return sqlalchemy.make_url(uri).set(database=str((folder / path).resolve())).render_as_string(hide_password=False)
+    try:
+        return sqlalchemy.make_url(uri).set(database=str((folder / path).resolve())).render_as_string(hide_password=False)
+    except UnicodeEncodeError:
+        rule = "must lie in a folder whose name is UTF-8, as MLflow knows no other"
+        raise rule_error(rule, got=show_path(folder), remedy="Rename the folder.", key="mlflow") from None
 
 
 def file_of_database(uri: str) -> Path | None:

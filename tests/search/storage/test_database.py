@@ -117,10 +117,16 @@ def test_a_file_that_another_program_uses_as_well_gets_them_too():
     assert [entry for entry in made if entry[1] != "theirs"] == contents("plain.db")[0]
 
 
-@pytest.mark.parametrize("opens", [create, lambda: storage.open_study(URL, "demo")])
-def test_tables_of_another_version_are_refused(opens):
+def look():
+    return storage.open_study(URL, "demo")
+
+
+@pytest.mark.parametrize(("opens", "lacks"), [(create, None), (look, None), (look, "trial_heartbeats")])
+def test_tables_of_another_version_are_refused(opens, lacks):
     storage.close(create())
     with closing(sqlite3.connect("demo.db")) as connection:
+        if lacks:
+            connection.execute(f"DROP TABLE {lacks}")
         connection.execute("UPDATE alembic_version SET version_num = 'v3.0.0.d'")
         connection.commit()
     before = Path("demo.db").read_bytes()

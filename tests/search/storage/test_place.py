@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from search.errors import StudyFileError
 from search.storage.open import close, create_study
 from search.storage.place import url_of
 from search.study_file.load import load
@@ -65,3 +66,27 @@ def test_every_command_finds_the_same_study(write, search):
     assert provenance["study_file"] == os.path.abspath("studies/demo.toml")
     assert provenance["storage"] == f"sqlite:///{os.path.abspath('studies/demo.db')}"
     assert "2/2 trials" in search("launch", "studies/demo.toml").stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", ["sqlite:///demo.db", "journal:///demo.log"])
+def test_a_folder_whose_name_is_no_utf8_is_one_like_any_other(write, search_process, monkeypatch, storage):
+    place = os.fsdecode(b"caf\xe9 50%25 #1")
+    Path(place).mkdir()
+    write(f"{place}/demo.toml", study={"trials": "2", "storage": f'"{storage}"'})
+    said = search_process("launch", f"{place}/demo.toml").stdout
+    assert "2/2 trials" in said
+    assert "caf\\xe9" in said
+    assert (Path(place) / Path(storage).name).exists()
+    assert "2/2 trials finished" in search_process("status", f"{place}/demo.toml").stdout
+    search_process("export", f"{place}/demo.toml", "-o", "best.toml")
+    assert "caf%E9 50%2525 %231/demo" in tomllib.loads(Path("best.toml").read_text())["provenance"]["storage"]
+    monkeypatch.chdir(place)
+    assert "2 trials finished" in search_process("status", storage + "#demo").stdout
+
+
+def test_a_database_of_mlflow_in_such_a_folder_is_refused_in_one_line(write):
+    place = os.fsdecode(b"caf\xe9")
+    Path(place).mkdir()
+    with pytest.raises(StudyFileError, match="must lie in a folder whose name is UTF-8, as MLflow knows no other"):
+        load(write(f"{place}/demo.toml", track={"mlflow": '"sqlite:///mlflow.db"'}))
