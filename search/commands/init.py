@@ -38,7 +38,8 @@ def command(study: Path | None, template: str) -> None:
         texts[study.with_name("objective.py")] = module.read_text(encoding="utf-8").replace(f"{template}.toml", study.name)
     for path in texts:
         if path.exists():
-            raise StudyFileError(f"{show_path(path)}: must not be there yet; got a file. Give another name, or remove it.")
+            other = "name" if path == study else "folder"
+            raise StudyFileError(f"{show_path(path)}: must not be there yet; got a file. Give another {other}, or remove it.")
     for path, content in texts.items():
         write(content, path)
         click.echo(f"wrote {show_path(path)}")

@@ -1,6 +1,7 @@
 """One launch of a study: opens it, puts right what an earlier launch left, drives it, and lets go of it."""
 
 import contextlib
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -92,6 +93,10 @@ def launch(
     Raises:
         SearchError: In one line, what the user can mend.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker imports the script that launches
+        raise StudyError(
+            'search.launch: must stand below a line if __name__ == "__main__": of a script; got none above it. Add one'
+        )
     url = url_of(spec, url, _sayer(console, quiet=quiet))
     policy = replace(spec.policy, trials=trials or spec.policy.trials, timeout_s=timeout_s or spec.policy.timeout_s)
     spec = replace(spec, policy=policy)

@@ -150,14 +150,14 @@ class WorkerTrial:
         if key.startswith(PREFIX) and key not in OBJECTIVE_KEYS:
             theirs = " and ".join(OBJECTIVE_KEYS)
             raise ValueError(f"set_user_attr: a key that begins with {PREFIX} must be {theirs}; got {key!r}. Rename it.")
-        size = len(json.dumps(value))
-        if self._longest_attr is not None and size > self._longest_attr:
+        text = json.dumps(value)
+        if self._longest_attr is not None and len(text) > self._longest_attr:
             raise ValueError(
                 f"set_user_attr: {key} must have at most {self._longest_attr:,} bytes as JSON, which the storage can hold; "
-                f"got {size:,}. Keep less, or a file with upload_artifact."
+                f"got {len(text):,}. Keep less, or a file with upload_artifact."
             )
         self.user_attrs[key] = value
-        self._tell(UserAttr(self.number, key, value))
+        self._tell(UserAttr(self.number, key, json.loads(text)))  # the driver knows no class of the objective's
 
     def upload_artifact(self, filename: str, content: bytes) -> None:
         """Keeps a file with the trial; optuna-dashboard shows images on the trial's page. `optuna.Trial` has no such method.

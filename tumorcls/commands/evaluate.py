@@ -103,8 +103,10 @@ def command(
     )
     if other is not None and everything is not None:
         evaluation = with_all(evaluation, other, model.predict, everything)
-    if against is not None:
+    if against is not None and (evaluation.noisy or evaluation.unseen):
         evaluation = compare(evaluation, against)
+    elif against is not None:
+        click.echo("note: nothing is compared with the reference: errors under noise would be, and none was measured", err=True)
     _print(evaluation)
     if output:
         evaluation.write(output)
@@ -121,7 +123,7 @@ def _share(value: float | None) -> str:
 
 def _print(evaluation: "Evaluation") -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     console = Console()
@@ -155,7 +157,7 @@ def _print(evaluation: "Evaluation") -> None:
     ):
         if noises:
             severities = [f"severity {condition.severity}" for condition in evaluation.under(noises[0])]
-            noisy = Table("noise", *severities, title=measured)
+            noisy = Table(Column("noise", no_wrap=True), *severities, title=measured)
             for noise in noises:
                 noisy.add_row(noise, *(str(condition.scores.macro_f1) for condition in evaluation.under(noise)))
             console.print(noisy)

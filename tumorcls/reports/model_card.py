@@ -124,6 +124,8 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
             for i, label in enumerate(evaluation.classes)
         ],
         by_noise=_by_noise(evaluation, evaluation.noises),
+        noise_ends=_ends(evaluation, evaluation.noises),
+        unseen_ends=_ends(evaluation, evaluation.unseen_kinds),
         by_unseen=_by_noise(evaluation, evaluation.unseen_kinds),
         recalls=[(words(noise), *evaluation.under(noise)[-1].scores.recall) for noise in evaluation.noises],
     )
@@ -197,12 +199,21 @@ def _value(value: object) -> str:
     return ", ".join(map(_value, value)) if isinstance(value, list) else str(value)
 
 
+def _ends(evaluation: Evaluation, noises: Sequence[str]) -> list[str]:
+    """Returns how the columns of `_by_noise` are called that hold scores."""
+    severities = sorted({condition.severity for noise in noises for condition in evaluation.under(noise)})
+    if len(severities) == 1:
+        return [f"macro-F1 at severity {severities[0]} of 5"]
+    return ["macro-F1, mildest", "macro-F1, hardest"]
+
+
 def _by_noise(evaluation: Evaluation, noises: Sequence[str]) -> list[tuple[str, ...]]:
-    """Returns for each noise what its parameter is, and the macro-F1 at its mildest and its hardest severity."""
+    """Returns for each noise what its parameter is, and the macro-F1 at its mildest and its hardest severity, or at the one."""
     rows = []
+    both = len(_ends(evaluation, noises)) > 1
     for noise in noises:
         conditions = evaluation.under(noise)
-        ends = (conditions[0], conditions[-1])
+        ends = (conditions[0], conditions[-1]) if both else conditions
         values = (f"{end.scores.macro_f1} at {parameter_of(noise, end.severity)}" for end in ends)
         rows.append((words(noise), meaning_of(noise), *values))
     return rows

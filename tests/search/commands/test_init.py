@@ -55,7 +55,7 @@ def test_an_objective_of_ones_own_runs(search, read_study, template):
 def test_nothing_is_overwritten(search):
     Path("objective.py").write_text("mine")
     refused = search("init", "--template", "own", code=1)
-    assert "objective.py: must not be there yet; got a file" in refused.stderr
+    assert "objective.py: must not be there yet; got a file. Give another folder, or remove it." in refused.stderr
     assert not Path("own.toml").exists()
     assert Path("objective.py").read_text() == "mine"
 

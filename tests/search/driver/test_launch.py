@@ -1,6 +1,7 @@
 """Launches with real processes: what is killed, interrupted and resumed. The same by a script, in no time: test_verdicts.py."""
 
 import importlib
+import multiprocessing
 import os
 import shutil
 import signal
@@ -16,10 +17,22 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
+from search.driver.launch import launch
+from search.errors import StudyError
 from search.records.attributes import FAILURE_KEY, FILE_KEY, MEMORY_CONSTRAINT, RETRY_KEY, SEED_KEY, SHOWN_SEED
+from search.study_file.load import load
 from tests.patience import PATIENCE_S
 
 SLOW = {"study": {"objective": '"objectives:Parabola"', "trials": "6"}, "objective": {"pause": "0.04"}}
+
+
+def test_a_script_that_launches_without_a_guard_is_told_what_it_lacks(write, monkeypatch):
+    """Each of its workers imports it, and would launch as well."""
+    spec = load(write())
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    with pytest.raises(StudyError, match="must stand below a line if __name__"):
+        launch(spec)
+    assert not Path("demo.db").exists()
 
 
 def rows(query):

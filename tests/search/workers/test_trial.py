@@ -1,8 +1,14 @@
+from enum import StrEnum
+
 import pytest
 
 from search.workers.activity import Interrupted
 from search.workers.protocol import Report, ReportReply, RunTrial, UserAttr
 from search.workers.trial import WorkerTrial
+
+
+class Kind(StrEnum):
+    A = "a"
 
 
 def make(params=None, answer=None, directions=1):
@@ -94,6 +100,14 @@ def test_user_attributes_must_be_json():
     assert trial.user_attrs["key"] == {"a": [1]}
     with pytest.raises(TypeError):
         trial.set_user_attr("key", object())
+
+
+def test_the_driver_hears_of_no_class_of_the_objectives():
+    """It would import the objective's module to read the message."""
+    trial, said = make()
+    trial.set_user_attr("key", [Kind.A, (1,)])
+    assert said == [UserAttr(3, "key", ["a", [1]])]
+    assert type(said[0].value[0]) is str
 
 
 @pytest.mark.parametrize(

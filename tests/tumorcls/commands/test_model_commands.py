@@ -203,6 +203,7 @@ def test_evaluate_prints_and_writes_the_test_part(workplace):
     assert "plotly" in (folder / "test.html").read_text()[:5_000_000].lower()
     again = run(evaluate.command, folder / "model.keras", "--reference", folder / "test.json", "--clean-only")
     assert again.exit_code == 0
+    assert "note: nothing is compared" in again.output
 
 
 @pytest.mark.usefixtures("loaded_once")
@@ -396,6 +397,7 @@ def test_train_chooses_temperature_and_threshold(workplace):
     calibration = document["calibration"]
     assert f"above confidence {calibration['threshold']:.3f}" in done.output
     assert calibration["max_error"] == 0.05
+    assert ("No confidence has at most 5% wrong, as was asked for." in done.output) is (calibration["error"] > 0.05)
 
 
 def test_a_final_model_takes_the_calibration_over(workplace):

@@ -74,6 +74,11 @@ def test_what_was_never_seen_stands_apart(model, evaluation):
     summary = evaluation.unseen_summary
     assert f"{summary.noisy_f1}; under the worst, gamma up:\n{summary.worst_f1}." in card
     assert f"| gamma up | exponent | {evaluation.under('gamma_up')[0].scores.macro_f1} at 1.3 |" in card
+    assert "and their severities" in card
+    middle = replace(evaluation, unseen=tuple(one for one in evaluation.unseen if one.severity == 3))
+    card = write_card(model, middle, "model")
+    assert "| corruption | parameter | macro-F1 at severity 3 of 5 |" in card
+    assert "and their severities" not in card
     without = replace(evaluation, unseen=(), unseen_summary=None)
     assert "Nothing is known of how it does on scans that blur" in write_card(model, without, "model")
 
