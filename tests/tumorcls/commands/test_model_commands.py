@@ -282,6 +282,7 @@ def test_other_data_needs_the_models_own(workplace, images, tmp_path):
     assert "Of 1 images the model may have seen 0" in run(*arguments, "--trained-on", moved).output
 
 
+@pytest.mark.slow  # much memory
 @pytest.mark.usefixtures("loaded_once")
 def test_what_is_wrong_with_a_reference_or_an_image_is_told_before_anything_is_measured(workplace, monkeypatch, tmp_path):
     model, clean = workplace[0] / "model.keras", tmp_path / "clean.json"
@@ -520,6 +521,7 @@ def test_predict_answers_for_good_images_and_names_bad_ones(workplace, images, t
     assert run(predict.command, "-m", folder / "model.keras", good).exit_code == 0
 
 
+@pytest.mark.slow  # much memory
 @pytest.mark.usefixtures("loaded_once")
 def test_an_output_that_is_stdout_is_alone_there_whatever_else_is_written(workplace, images, capfd, tmp_path):
     """A document is written to the descriptor, and what is printed to `sys.stdout`, which the runner takes."""
