@@ -125,9 +125,8 @@ class TrialSource:
         shown = trials
         if spec.fidelity is not None:
             shown = seen_by_sampler(trials, spec.fidelity, self._enough)
-        if spec.conditions and samplers.models_shared(
-            spec.sampler.name
-        ):  # what the first trials happen to share would be no space for the next
+        # What the first trials happen to share would be no space for the next.
+        if spec.conditions and samplers.models_shared(spec.sampler.name):
             shown = without(shown, spec.conditions)
         seen = study if shown is trials else seeing(study, shown)
         try:
@@ -178,10 +177,10 @@ class TrialSource:
     def _designed(self, index: int, trials: Sequence[FrozenTrial]) -> dict[str, Any] | None:
         """Returns a config of the initial design without those that a warm start brought; None where it has no such index."""
         spec = self._spec
-        warm = [{key: trial.params[key] for key in trial.params if key in spec.drawn} for trial in trials if is_warm(trial)]
-        design = initial_design(
-            spec.drawn, spec.conditions, self._startup_trials, derive(spec.seed, Stream.DESIGN), spec.priors
-        )
+        taken_over = (trial.params.items() for trial in trials if is_warm(trial))
+        warm = [{name: value for name, value in params if name in spec.drawn} for params in taken_over]
+        seed = derive(spec.seed, Stream.DESIGN)
+        design = initial_design(spec.drawn, spec.conditions, self._startup_trials, seed, spec.priors)
         new = (config for config in islice(design, self._startup_trials) if config not in warm)
         return next(islice(new, index, None), None)
 

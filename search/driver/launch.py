@@ -94,9 +94,8 @@ def launch(
         SearchError: In one line, what the user can mend.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker imports the script that launches
-        raise StudyError(
-            'search.launch: must stand below a line if __name__ == "__main__": of a script; got none above it. Add one'
-        )
+        rule = 'must stand below a line if __name__ == "__main__": of a script'
+        raise StudyError(f"search.launch: {rule}; got none above it. Add one.")
     url = url_of(spec, url, _sayer(console, quiet=quiet))
     policy = replace(spec.policy, trials=trials or spec.policy.trials, timeout_s=timeout_s or spec.policy.timeout_s)
     spec = replace(spec, policy=policy)

@@ -16,9 +16,9 @@ from search.results.report.html import inert
 from search.results.report.importances import Importances
 from search.text import clock, show_value
 
-BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A929C"
-YELLOW = "#F0E442"
-"""Okabe & Ito 2008: told apart by colour-blind readers."""
+BLUE, VERMILLION, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ORANGE, SKY, YELLOW, GREY = "#E69F00", "#56B4E9", "#F0E442", "#8A929C"
+"""With the line above Okabe & Ito 2008: told apart by colour-blind readers."""
 
 CLEAR = "rgba(0, 0, 0, 0)"
 """The ground of a chart is its page's, which turns a chart's colours round where the reader wants it dark."""
