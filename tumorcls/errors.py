@@ -7,7 +7,9 @@
     ├── WeightsError        pretrained weights cannot be had
     ├── BackendError        no Keras backend is installed
     ├── ModelError          a file is not a model that tumorcls saved
-    └── ExportError         a model cannot be written for other programs
+    ├── ExportError         a model cannot be written for other programs
+    └── TrainingDivergedError
+                            a loss, a weight or an answer is not finite
 
 Every message reads *where: rule; what was received. Remedy.*
 """
@@ -43,6 +45,10 @@ class ModelError(TumorclsError):
 
 class ExportError(TumorclsError):
     """A model cannot be written for other programs."""
+
+
+class TrainingDivergedError(TumorclsError):
+    """A training's loss, a weight or an answer of the network is infinite or not a number."""
 
 
 def reason(error: BaseException) -> str:

@@ -3,7 +3,6 @@
 import functools
 import importlib.metadata
 import json
-import math
 import os
 import threading
 from collections import Counter
@@ -20,7 +19,7 @@ from tumorcls.cache.folder import cache_folder
 from tumorcls.config.space_check import check_opened
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.config.variables import lasting
-from tumorcls.errors import ConfigError, TumorclsError
+from tumorcls.errors import ConfigError
 from tumorcls.model.backend import select_backend
 from tumorcls.training.trial import KeepsArtifacts, KeepsCheckpoints, Trial, check_directions, report
 
@@ -174,6 +173,7 @@ class BrainTumourObjective:
         Raises:
             ConfigError: The study has other directions than to maximize each score.
             optuna.TrialPruned: The pruner gave this trial up.
+            TrainingDivergedError: Its loss, a weight or an answer of the network is not finite.
             TumorclsError: A hyperparameter is out of range, or the data or the cache cannot be read any more.
         """
         params = dict(trial.params) or suggest(trial)
@@ -203,8 +203,6 @@ class BrainTumourObjective:
         checkpoints = self._checkpoints_of(trial)
 
         def on_epoch_end(epoch: "Epoch") -> None:
-            if not math.isfinite(epoch.loss):
-                raise TrainingDivergedError(f"epoch {epoch.number}: the training loss must stay finite; got {epoch.loss}.")
             score = config.score[0]
             activity.retitle(f"trial {trial.number}, {score} {epoch.scores[score]:.3f}")
             if len(runs) == 1:
@@ -289,10 +287,6 @@ def _check_can_go_on(config: TrainConfig, where: str) -> None:
 
 _FEW_RUNS = 16
 """Runs of a trial whose scores fit in a line."""
-
-
-class TrainingDivergedError(TumorclsError):
-    """The training loss became infinite or not a number."""
 
 
 def suggest(trial: Trial) -> dict[str, Any]:

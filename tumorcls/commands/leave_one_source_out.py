@@ -61,6 +61,7 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
     select_backend()
     from tumorcls.commands._measured_images import with_all
     from tumorcls.evaluation.evaluate import evaluate_model
+    from tumorcls.model.divergence import naming_run
     from tumorcls.model.program_cache import ProgramCache
     from tumorcls.model.saved_model import SavedModel
     from tumorcls.reports.evaluation_page import render_page
@@ -73,7 +74,8 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
         other, images = divided[source]
         everything = other.images(other.usable, config.image_size, cache_folder())
         trainer = Trainer(other.training, cache_folder(), programs)
-        fitted = trainer.fit(config, chosen, lambda epoch: None)
+        with naming_run(f"without {shown(source)}"):
+            fitted = trainer.fit(config, chosen, lambda epoch: None)
         calibration = trainer.calibrate(fitted)
         model = SavedModel(fitted.classifier(calibration.temperature), config.classes, config, {}, calibration)
         provenance = {

@@ -25,6 +25,7 @@ from tumorcls.model.backbone import (
     weights_sha256,
 )
 from tumorcls.model.backend import gains_by_bfloat16, placed_bytes
+from tumorcls.model.divergence import check_finite
 from tumorcls.model.folding import fold_batch_norm
 from tumorcls.model.layers import RandomAugment, VariableDropout, assign_recipe, mixed_precision
 from tumorcls.model.loop import make_loop
@@ -201,6 +202,9 @@ class TrainingProgram:
 
         Args:
             *inputs: Rows, which are predicted as if they were one array, or what `place_parts` made of them.
+
+        Raises:
+            TrainingDivergedError: One of them is not finite: finite weights, too, may overflow on the way through the network.
         """
         if isinstance(inputs[0], PlacedParts):
             pieces, count = iter(inputs[0].pieces), inputs[0].count
@@ -212,7 +216,9 @@ class TrainingProgram:
             if len(logits) > 1:
                 logits[-2] = np.asarray(logits[-2])  # no more than two pieces are on the device
             logits.append(self._loop.predict(piece, batches)[: batches * PREDICT_BATCH])
-        return np.concatenate([np.asarray(some) for some in logits])[:count]
+        answers: NDArray[np.float32] = np.concatenate([np.asarray(some) for some in logits])[:count]
+        check_finite("the network's answers", answers)
+        return answers
 
     def draw_view(self, images: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
         """Returns the frozen part's activations of one augmented and noisy view of each image.

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tumorcls.config.file import Member
 from tumorcls.config.train_config import TrainableFrom, TrainConfig
 from tumorcls.errors import ConfigError
+from tumorcls.model.divergence import naming_run
 from tumorcls.model.ensemble import most_members
 from tumorcls.model.model_file import MOST_WEIGHTS
 from tumorcls.training.trainer import Fitted, Trainer, Weights
@@ -108,7 +109,8 @@ def fit_members(
     """
     score, runs = config.score[0], []
     for number, member in enumerate(members, start=1):
-        fitted = replace(trainer.fit(member.config, member.seed, _ignore), config=config)
+        with naming_run(member.name):
+            fitted = replace(trainer.fit(member.config, member.seed, _ignore), config=config)
         logits = trainer.logits(fitted)
         runs.append(Run(_score(trainer.measured(logits, config), config), member, fitted, fitted.program.weights(), logits))
         tell(f"member {number}/{len(members)}, {member.name}: {score} {runs[-1].score:.4f}")
@@ -139,7 +141,8 @@ def fit_final(trainer: Trainer, ensemble: Ensemble) -> Fitted:
     """Trains what was chosen on training and validation images together, to count as often."""
     weights: list[tuple[Weights, int]] = []
     for member, count in ensemble.counts:
-        fitted = trainer.fit(member.config, member.seed, _ignore, final=True)
+        with naming_run(member.name):
+            fitted = trainer.fit(member.config, member.seed, _ignore, final=True)
         weights.append((fitted.program.weights(), count))
     return _together(replace(fitted, config=ensemble.fitted.config), weights, keep=ensemble.keeps)
 

@@ -18,6 +18,7 @@ from tumorcls.data.dataset import Fold, ImageSet, Part, k_folds, load_part
 from tumorcls.data.prepare import PreparedData, prepare
 from tumorcls.model.calibration import MAX_ERROR, Calibration, calibrate
 from tumorcls.model.conformal import COVERAGE
+from tumorcls.model.divergence import check_finite
 from tumorcls.model.ensemble import join
 from tumorcls.model.pieces import Placed
 from tumorcls.model.program import TrainingProgram
@@ -166,6 +167,7 @@ class Trainer:
 
         Raises:
             DataError: An image or the cache cannot be read.
+            TrainingDivergedError: The loss of an epoch, a weight at its end or an answer of the network is not finite.
             WeightsError: The weights cannot be had.
         """
         started = perf_counter()
@@ -194,6 +196,8 @@ class Trainer:
             inputs = self._inputs(program, config, train, number)
             program.set_learning_rate(learning_rate_at(config, number))
             loss = program.train_epoch(inputs, targets, order_rng.permutation(rows), config.batch_size)
+            check_finite(f"{name}: the training loss", loss)
+            check_finite(f"{name}: each weight", *program.weights())
             trained = perf_counter()
             activity.tell(f"{name}: measuring")
             measured = validation.measure(program, config, final=number == config.epochs - 1) if validation else None
