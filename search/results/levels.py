@@ -23,7 +23,7 @@ from search.text import plain, show_value, show_values, suggest
 
 _MOST_LEVELS = 8
 _SHRINK = 1024.0  # the largest numbers have no sum, and no length in characters
-_BAR = 24  # characters: with a long name the table still fits a terminal of 80
+_BAR = 24  # characters at most; fewer where the names of the levels leave no room
 
 
 @dataclass(frozen=True)
@@ -104,15 +104,15 @@ def print_levels(study: optuna.Study, parameter: str, console: Console | None = 
     medians = [_median(level.values) for level in found if level.values]
     low, high = min([0.0, *medians]), max([0.0, *medians])
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column(Text(plain(parameter)), no_wrap=True)
-    table.add_column(Text(f"median {plain(metric.name)}"), width=_BAR, no_wrap=True)
+    table.add_column(Text(plain(parameter)), overflow="fold")
+    table.add_column(Text(f"median {plain(metric.name)}"), min_width=8, max_width=_BAR)
     for column in ("", "best", "complete", "pruned"):
         table.add_column(column, justify="right", no_wrap=True)
     for level in found:
         best = min(level.values, key=lambda value: metric.sign * value, default=None)
         middle = _median(level.values) if level.values else None
         size, end = high / _SHRINK - low / _SHRINK, 0.0 if middle is None else middle / _SHRINK - low / _SHRINK
-        bar = Bar(size or 1.0, 0.0, end, width=_BAR, color="green")
+        bar = Bar(size or 1.0, 0.0, end, color="green")
         shown = ("" if value is None else f"{value:.4g}" for value in (middle, best))
         table.add_row(Text(level.name), bar, *shown, str(len(level.values)), str(level.pruned))
     console.print(table)

@@ -1,4 +1,5 @@
 import io
+import re
 import sys
 
 import optuna
@@ -126,6 +127,21 @@ def test_a_long_name_fits_a_terminal_of_80():
     lines = printed(study, "noise_intensity")
     assert len(lines) == 5
     assert max(map(len, lines)) <= 80
+    assert not any("…" in line for line in lines)
+
+
+def test_where_names_leave_no_room_the_bars_are_shorter_and_the_figures_whole():
+    points = [(1.2345e-5 * 10 ** (number / 10), 0.51234 + number / 1000) for number in range(40)]
+    lines = printed(make(points, FloatDistribution(1e-5, 1, log=True)))
+    assert len(lines) == 5
+    assert not any("…" in line for line in lines)
+    assert all(re.fullmatch(r"[\de.-]+ to [\de.-]+ +█{8,24}\S? +0\.\d{4} +0\.\d{3,4} +10 +0", line) for line in lines[1:])
+
+
+def test_a_choice_with_a_long_name_is_told_in_several_lines():
+    long = "l" * 70
+    lines = printed(make([(long, 0.5), ("b", 0.25)], CategoricalDistribution([long, "b"])))
+    assert sum(line.split()[0].count("l") for line in lines) == 70
     assert not any("…" in line for line in lines)
 
 
