@@ -119,7 +119,7 @@ def slice_along(facts: Facts, metric: Metric, name: str) -> go.Figure:
     trials = sorted((trial for trial in facts.ranked if name in trial.params), key=lambda trial: trial.number)
     axis = Axis.of(name, trials)
     x = [axis.place(trial.params[name]) for trial in trials]
-    colours = {"color": [trial.number for trial in trials], "colorscale": _SCALE}
+    colours = {"color": [trial.number for trial in trials], "colorscale": _shades()}
     marker = {"size": 7, "line": {"color": "#8A929C", "width": 0.5}, **colours}
     text = [hover(trial) for trial in trials]
     figure = go.Figure()
@@ -208,6 +208,7 @@ def _add_scale(figure: go.Figure, at: int, axis: Axis, places: Sequence[float], 
 
 
 def _shades() -> list[str]:
+    """Returns the scale without its faintest part, which no ground would show, light or dark."""
     from plotly.colors import sample_colorscale
 
     return list(sample_colorscale(_SCALE, [0.35 + 0.65 * part / (_SHADES - 1) for part in range(_SHADES)]))
