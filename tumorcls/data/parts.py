@@ -51,7 +51,7 @@ def assign(entries: Sequence[Entry], groups: Groups, settings: SplitSettings) ->
     top = np.zeros(len(entries), np.int64)
     np.maximum.at(top, groups.split, rank)
     top = top[groups.split]  # of each image's group
-    usable = _usable(entries, groups, settings) & np.array([name != "left_out" for name in given])
+    usable = _usable(entries, groups, settings) & ~_taken_out(entries)
     moved_out = usable & (rank < top) & (top > _TRAIN)
     usable = _without_copies(entries, groups, settings, usable & ~moved_out)
     parts = np.full(len(entries), "left_out", dtype="<U10")
@@ -74,6 +74,11 @@ def assign(entries: Sequence[Entry], groups: Groups, settings: SplitSettings) ->
     needs_test = has_test or (settings.test > 0 and bool(free.any()))  # whoever gives all parts may give none to test
     _check_none_empty(parts, ["train", *["validation"] * needs_validation, *["test"] * needs_test])
     return Parts(parts, int(moved_out.sum()))
+
+
+def _taken_out(entries: Sequence[Entry]) -> Mask:
+    """Marks the images that a table leaves out: no copy of theirs is judged by them."""
+    return np.array([entry.given_part == "left_out" for entry in entries])
 
 
 def _given(entry: Entry, settings: SplitSettings) -> str | None:
@@ -113,14 +118,19 @@ def _without_copies(entries: Sequence[Entry], groups: Groups, settings: SplitSet
     """Marks those of the usable images that the policy for copies keeps."""
     if settings.duplicates == "keep-best":
         return _best_of_group(entries, groups.images, usable)
-    occurs = np.bincount(groups.images, minlength=len(entries))[groups.images]
+    occurs = np.bincount(groups.images[~_taken_out(entries)], minlength=len(entries))[groups.images]
     return usable & (occurs == 1) if settings.duplicates == "drop" else usable
 
 
 def conflicting_groups(entries: Sequence[Entry], groups: npt.NDArray[np.int64], binary: bool = False) -> list[int]:
-    """Returns the groups whose members cannot all be right. An untyped tumour agrees with every type of tumour."""
+    """Returns the groups whose members cannot all be right, those that are taken out by hand aside.
+
+    An untyped tumour agrees with every type of tumour.
+    """
     labels: dict[int, set[str]] = {}
     for entry, group in zip(entries, groups.tolist(), strict=True):
+        if entry.given_part == "left_out":
+            continue
         name = BINARY_CLASSES[class_index(entry.label, BINARY_CLASSES)] if binary else entry.label
         labels.setdefault(group, set()).add(name)
     return [

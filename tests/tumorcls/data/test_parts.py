@@ -89,6 +89,20 @@ def test_the_best_copy_is_the_best_of_those_that_may_be_used(tmp_path: Path, sma
     assert data.moved_out == int(large != "left_out" and part != "left_out")
 
 
+@pytest.mark.parametrize(("duplicates", "other"), [("group", "pituitary"), ("keep-best", "pituitary"), ("drop", "glioma")])
+def test_a_copy_that_is_taken_out_by_hand_takes_nothing_with_it(tmp_path: Path, duplicates: str, other: str) -> None:
+    """It settles which of two labels is right, and which of two copies is used."""
+    lines = [{"path": f"{i}.png", "split": ("train", "validation", "test")[i % 3], "label": "glioma"} for i in range(6)]
+    for i in range(6):
+        write(tmp_path / f"{i}.png", blob(i, 48))
+    write(tmp_path / "copy.png", blob(0, 48))
+    for split, wanted in (("train", "left_out"), ("left_out", "train")):
+        copy = {"path": "copy.png", "split": split, "label": other}
+        assert (
+            parts_of(run(tmp_path, [*lines, copy], SplitSettings.model_validate({"duplicates": duplicates})))["0.png"] == wanted
+        )
+
+
 def test_validation_comes_from_training_where_no_row_is_for_it(scans: Path) -> None:
     data = run(scans, [{"path": f"{i}.png", "split": "test" if i < 4 else "train"} for i in range(16)])
     assert [list(data.parts).count(part) for part in ("train", "validation", "test")] == [9, 3, 4]
