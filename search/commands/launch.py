@@ -89,6 +89,7 @@ def _print_end(launched: "Launched", arguments: str, reference: str) -> None:
         "device_time": f"All device time is used up (max_device_time): {done}. To go on, raise it, and: {again}",
         "patience": f"No better trial for a while (patience): {done}. To go on, raise it, and: {again}",
         "grid": f"Every config was tried: {done}.",
+        "sampler": f"The sampler has ended the search: {done}.",
         "interrupted": f"Interrupted: {done}. To go on: {again}",
     }
     if launched.retried:

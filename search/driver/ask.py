@@ -1,6 +1,8 @@
 """What the next trial is: a lost one, a config of the queue or of the initial design, or a draw of the sampler."""
 
 import copy
+import hashlib
+import json
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +22,7 @@ from search.driver.retry import fail
 from search.driver.sampler_view import seen_by_sampler, without
 from search.errors import StudyFileError
 from search.optuna_internals import add_trial, seeing, storage_of, suggest, trial_id_of
-from search.records.attributes import QUEUED_KEY, SEED_KEY, is_warm, queued_of, retry_of, seed_of
+from search.records.attributes import QUEUED_KEY, SEED_KEY, STOPPED_KEY, is_warm, queued_of, retry_of, seed_of
 from search.records.beginnings import portfolio_of
 from search.records.rungs import is_paused
 from search.records.saving import save, split
@@ -46,8 +48,10 @@ class TrialSource:
     """
 
     def __init__(self, study: optuna.Study, spec: StudySpec) -> None:
-        self._study = study
+        self._study = copy.copy(study)
+        self._study.stop = self._stop  # type: ignore[method-assign]  # Optuna's own is for `Study.optimize`
         self._spec = spec
+        self._has_stopped = False
         queue = _distinct((*spec.enqueue, *_portfolio(study, spec)))
         tried = [(trial, entry) for trial in study.get_trials(deepcopy=False) if (entry := queued_of(trial)) is not None]
         entries = [entry for _, entry in tried]
@@ -65,16 +69,23 @@ class TrialSource:
         self._unindexed: list[int] = []  # among the first `_seen` trials, ascending
 
     @cached_property
+    def _sampler_digest(self) -> str:
+        """Stands for the sampler and its options: another one may go on where one has stopped."""
+        sampler = self._spec.sampler
+        return hashlib.sha256(json.dumps([sampler.name, sampler.options], sort_keys=True, default=str).encode()).hexdigest()
+
+    @cached_property
     def _enough(self) -> float:
         """How many trials on a rung are enough for the sampler; a class of the user's own is imported to tell."""
         return samplers.enough_trials(self._spec.sampler.name, self._spec.sampler.options)
 
     @property
-    def exhausted(self) -> bool:
-        """True once every config of a grid, or of the queue alone, has been handed out."""
-        if self._spec.sampler.name not in samplers.FINITE or self._queue:
-            return False
-        return not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    def exhausted(self) -> EndReason | None:
+        """Why no config is left: those of a grid, or of the queue alone, are handed out, or the sampler wants no more."""
+        finite = self._spec.sampler.name in samplers.FINITE and not self._queue
+        if not (finite or self._has_stopped) or self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            return None
+        return "grid" if finite else "sampler"
 
     def may_go_on(self, trials: Sequence[FrozenTrial]) -> bool:
         """Returns whether a paused one of all trials is to go on, even where no new config may begin."""
@@ -102,6 +113,9 @@ class TrialSource:
             trials = self._study.get_trials(deepcopy=False)
             self._look_at(trials[self._seen :])
             self._seen = len(trials)
+            self._has_stopped |= (
+                is_own(self._spec.sampler.name) and self._study.user_attrs.get(STOPPED_KEY) == self._sampler_digest
+            )
             reason = end_reason(trials)
             if reason is not None and (reason != "budget" or self._spec.fidelity is None):
                 return None
@@ -115,6 +129,11 @@ class TrialSource:
         if waiting is not None and is_paused(waiting):
             return optuna.Trial(copy.copy(self._study), trial_id)  # there is nothing left to draw
         return self._drawn(trial_id, trials, self._sampler(trial_index, trials, budget_left))
+
+    def _stop(self) -> None:
+        """Notes that a sampler of the user's own has called `Study.stop`, which is for all launches with it."""
+        self._has_stopped = True
+        self._study.set_user_attr(STOPPED_KEY, self._sampler_digest)
 
     def _drawn(self, trial_id: int, trials: Sequence[FrozenTrial], sampler: BaseSampler) -> optuna.Trial:
         """Returns a trial with its parameters: those that it has, and the others drawn."""

@@ -18,7 +18,7 @@ from search.study_file.policy import Policy
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 """The states of a trial that counts against the budget."""
 
-EndReason = Literal["budget", "timeout", "reports", "device_time", "patience", "grid", "interrupted"]
+EndReason = Literal["budget", "timeout", "reports", "device_time", "patience", "grid", "sampler", "interrupted"]
 
 
 @dataclass

@@ -150,7 +150,11 @@ class Driver:
         """Whether nothing is left for this driver; ends what is paused, where the study is over and no other may promote it."""
         if reason == "interrupted":
             return True
-        waits = self._waits and reason in ("budget", "grid")  # for what may be lost, or fail, and so be taken up here
+        waits = self._waits and reason in (
+            "budget",
+            "grid",
+            "sampler",
+        )  # for what may be lost, or fail, and so be taken up here
         if waits and self._others.running:  # when last looked
             return False
         trials = self._study.get_trials(deepcopy=False)
@@ -198,7 +202,7 @@ class Driver:
             return "interrupted"
         running, seconds = len(self._pool.running) + self._others.running, self._pool.seconds_at_work()
         exhausted = self._usage.exhausted(self._spec.policy, running, seconds)
-        return "grid" if exhausted is None and self._source.exhausted else exhausted
+        return exhausted or self._source.exhausted
 
     def _hand_out(self) -> None:
         """Gives every idle worker a trial, and starts workers where there is work for more of them."""

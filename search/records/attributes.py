@@ -46,6 +46,9 @@ WARM_KEY = f"{PREFIX}warm_start"
 PORTFOLIO_KEY = f"{PREFIX}portfolio"
 """Study user attribute: its `Portfolio`."""
 
+STOPPED_KEY = f"{PREFIX}stopped"
+"""Study user attribute: the digest of a sampler of the user's own that wants no more trials."""
+
 OWNER_KEY = f"{PREFIX}owner"
 """Trial system attribute: the `Owner` that asked for the trial, and which of its workers runs it.
 

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+import optuna
 from optuna.exceptions import OptunaError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -49,6 +50,9 @@ def find_class(target: str, base: type) -> Any:
     if not (inspect.isclass(found) and issubclass(found, base)):
         is_what = "a class that does not" if inspect.isclass(found) else f"which is of type {type(found).__name__}"
         raise rule_error(rule, got=f"{show(target)}, {is_what}", remedy="Name another one.", key="target")
+    if issubclass(found, optuna.samplers.GridSampler):
+        rule = "must be a class that can be made anew for each trial; Optuna's grid would number its points by each one's seed"
+        raise rule_error(rule, got=show(target), remedy='Write name = "grid" instead.', key="target")
     return found
 
 

@@ -40,6 +40,19 @@ class Counting(Edges):
         self.ended += 1
 
 
+class Ending(RandomSampler):
+    """Ends the search when so many trials have ended."""
+
+    def __init__(self, seed=None, after: int = 1):
+        super().__init__(seed)
+        self.after = after
+
+    def after_trial(self, study, trial, state, values):
+        ended = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+        if len(ended) + 1 >= self.after:  # this one is told of before it is stored
+            study.stop()
+
+
 class Neighbour(RandomSampler):
     """Learns from the study alone: draws near the best so far."""
 

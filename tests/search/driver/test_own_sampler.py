@@ -8,6 +8,8 @@ import optuna
 import pytest
 
 from search.driver.ask import TrialSource
+from search.driver.retry import requeue
+from search.records.attributes import retry_of
 from search.records.rungs import RUNGS_KEY
 from search.storage.open import open_study
 from search.study_file.load import load
@@ -82,6 +84,47 @@ def test_it_climbs_a_fidelity(search, write):
         sampler={"target": '"mine:Neighbour"'},
     )
     assert "6/6" in search("launch", path).stdout
+
+
+FEW = '{ type = "int", low = 0, high = 3 }'
+
+
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [
+        ("optuna.samplers:BruteForceSampler", {}),
+        ("mine:Ending", {"after": "4"}),
+    ],
+)
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_one_that_calls_stop_ends_the_search(search, write, target, options, workers):
+    sampler = {"target": f'"{target}"', **options}
+    path = write(study={"trials": "30"}, space={"x": FEW}, sampler=sampler)
+    ended = search("launch", path, "--workers", workers).stdout
+    assert "The sampler has ended the search: " in ended
+    first = drawn()
+    assert len(first) in range(4, 4 + workers)
+    assert sorted(set(first)) == [0, 1, 2, 3] or target == "mine:Ending"
+    states = {trial.state for trial in open_study("sqlite:///demo.db", "demo").get_trials()}
+    assert states == {optuna.trial.TrialState.COMPLETE}
+    assert "The sampler has ended the search: " in search("launch", path).stdout
+    assert drawn() == first, "a launch that goes on asks for no more"
+    write(study={"trials": "30"}, space={"x": FEW})
+    search("launch", path, "--trials", len(first) + 1)
+    assert len(drawn()) == len(first) + 1, "another sampler does"
+
+
+def test_what_is_lost_is_run_again_though_the_sampler_has_stopped(write):
+    path = write(study={"trials": "9"}, space={"x": FEW}, sampler={"target": '"mine:Ending"', "after": "1"})
+    study = optuna.create_study(direction="maximize")
+    source, other = (TrialSource(study, load(path)) for _ in range(2))
+    trials = [source.ask({}) for _ in range(2)]
+    requeue(study, trials[0].number, "lost")
+    trials[1].study.tell(trials[1], 0.5)
+    assert source.exhausted is None
+    assert retry_of(study.get_trials()[source.ask({}).number]) == trials[0].number
+    assert source.exhausted == "sampler"
+    assert other.ask({}, lambda _: other.exhausted) is None, "another driver is told in time"
 
 
 def test_where_it_is_named(search, write):

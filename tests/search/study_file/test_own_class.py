@@ -34,6 +34,8 @@ SAMPLERS = {
     'got "nowhere:Edges": no module named "nowhere". Check it, and run from the folder that holds the module',
     "mine:Second": "sampler.target: must be a class that can be imported and derives from optuna's BaseSampler; "
     'got "mine:Second", a class that does not. Name another one.',
+    "optuna.samplers:GridSampler": "sampler.target: must be a class that can be made anew for each trial; Optuna's grid would "
+    'number its points by each one\'s seed; got "optuna.samplers:GridSampler". Write name = "grid" instead.',
     "mine:NO_CLASS": "sampler.target: must be a class that can be imported and derives from optuna's BaseSampler; "
     'got "mine:NO_CLASS", which is of type int. Name another one.',
     "mine.Edges": 'sampler.target: must be module:attribute; got "mine.Edges". Write it as "package.module:Class".',
