@@ -54,7 +54,7 @@ def write(document: str, path: Path) -> None:
             _replace(target, data)
     except OSError as error:
         raise StorageError(
-            f"{show_path(path)}: must be writable; got: {error.strerror or error}. Choose another file with -o."
+            f"{show_path(path)}: must be writable; got: {error.strerror or error}. Choose another place."
         ) from None
 
 

@@ -15,7 +15,7 @@ from search.text import error_line
 def command(study: str, host: str, port: int, storage: str | None, names: tuple[str, ...]) -> None:
     """Serve optuna-dashboard for a study until ^C.
 
-    Where nobody drives the study, it gets a note and charts that the dashboard shows, and can be edited.
+    The study gets a note and charts that the dashboard shows, and can be edited; in a file only where nobody drives it.
 
     There is no login: whoever reaches the port can read and change the studies.
     """

@@ -20,7 +20,7 @@ def command(study: str, top: int, seeds: int, workers: int, quiet: bool, storage
     from search.results.finalist_ranking import print_ranking
     from search.results.finalists import run_finalists
     from search.storage.open import close
-    from search.storage.reference import load_named
+    from search.storage.reference import as_typed, load_named
 
     quiet_optuna()
     spec = load_named(study)
@@ -30,5 +30,5 @@ def command(study: str, top: int, seeds: int, workers: int, quiet: bool, storage
     close(launched.study)
     if launched.reason != "interrupted":
         return 0
-    click.echo(f"Interrupted. To go on: search finalists {study} --top {top} --seeds {seeds}")
+    click.echo(f"Interrupted. To go on: search finalists {as_typed(study, storage=storage)} --top {top} --seeds {seeds}")
     return INTERRUPTED

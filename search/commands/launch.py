@@ -45,8 +45,7 @@ def command(
     from search.driver.whole_file import load_whole
     from search.storage.open import close
     from search.storage.place import url_of
-    from search.storage.reference import read_sources
-    from search.storage.url import hide_password
+    from search.storage.reference import as_typed, read_sources
     from search.study_file.load import renamed
     from search.study_file.samplers import drawn_alone
 
@@ -69,8 +68,8 @@ def command(
             quiet=quiet,
         )
     if not quiet:
-        where = f" --storage {hide_password(storage)}" if storage else ""
-        _print_end(launched, f"{study}{f' --as {name}' if name else ''}{where}", f"{study}{f'#{name}' if name else ''}{where}")
+        again = as_typed(study, *(("--as", name) if name else ()), storage=storage)
+        _print_end(launched, again, as_typed(f"{study}{f'#{name}' if name else ''}", storage=storage))
     close(launched.study)
     return INTERRUPTED if launched.reason == "interrupted" else 0
 

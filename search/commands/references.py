@@ -2,7 +2,7 @@
 
 import click
 
-from search.commands.shared import STORAGE, quiet_optuna
+from search.commands.shared import STORAGE, quiet_optuna, say
 
 
 @click.command("references")
@@ -17,5 +17,5 @@ def command(study: str, storage: str | None) -> None:
     from search.storage.reference import load_named
 
     quiet_optuna()
-    for name, values in measure_references(load_named(study), storage).items():
+    for name, values in measure_references(load_named(study), storage, say).items():
         click.echo(f"{name}: {', '.join(f'{value:.4g}' for value in values)}")

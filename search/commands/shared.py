@@ -67,9 +67,9 @@ def track(spec: "StudySpec", url: str, storage: str | None, *, quiet: bool) -> "
     if spec.track is None:
         return contextlib.nullcontext()
     from search.results.tracking.launched import followed
-    from search.storage.url import hide_password
+    from search.storage.reference import as_typed
 
-    reference = f"{show_path(spec.path)}#{spec.name}{f' --storage {hide_password(storage)}' if storage else ''}"
+    reference = as_typed(f"{spec.path}#{spec.name}", storage=storage)
     return followed(spec, url, reference, (lambda _: None) if quiet else say, lambda line: say(f"warning: {plain(line, 1000)}"))
 
 

@@ -48,7 +48,7 @@ def command(
     """
     from search.driver.slurm import Resources, parse_more
     from search.driver.slurm import submit as send
-    from search.storage.url import hide_password
+    from search.storage.reference import as_typed
     from search.study_file.load import renamed
 
     spec = load_study(study, imports=False)  # this machine only sends it
@@ -57,11 +57,10 @@ def command(
     logs = logs or Path(f"{spec.name}.jobs")
     resources = Resources(seconds(time_limit, "--time"), gpus, cpus, memory, partition, parse_more(more))
     ids = send(spec, resources, jobs=jobs, logs=logs, workers=workers, name=name, url=storage, cluster=cluster)
-    where = f" --storage {hide_password(storage)}" if storage else ""
     if cluster == "slurm":
         job = ids[0].partition("_")[0]
         click.echo(f"Sent: job {job}, tasks: {jobs}. Their logs: {logs}/{job}_*")
         click.echo(f"Watch them:  squeue --job {job}")
     else:
         click.echo(f"Started here: processes {', '.join(ids)}. Their logs: {logs}")
-    click.echo(f"The study:   search status {study}{f'#{name}' if name else ''}{where}")
+    click.echo(f"The study:   search status {as_typed(f'{study}#{name}' if name else study, storage=storage)}")

@@ -59,7 +59,7 @@ def check_same(study: optuna.Study, spec: StudySpec, *, save: bool = True) -> No
 
     What a trial's value depends on must stay: objective, settings, space, directions and seed. How the search goes about it
     may change: budget, sampler, pruner, priors, enqueued configs. Nothing but the directions binds before there is something to
-    compare with: a mistake that let every trial fail can be mended in place.
+    compare with, or that is at work or paused: a mistake that let every trial fail can be mended in place.
 
     Args:
         study: The study.

@@ -150,11 +150,7 @@ class Driver:
         """Whether nothing is left for this driver; ends what is paused, where the study is over and no other may promote it."""
         if reason == "interrupted":
             return True
-        waits = self._waits and reason in (
-            "budget",
-            "grid",
-            "sampler",
-        )  # for what may be lost, or fail, and so be taken up here
+        waits = self._waits and reason in ("budget", "grid", "sampler")  # what is lost, or fails, may be taken up here
         if waits and self._others.running:  # when last looked
             return False
         trials = self._study.get_trials(deepcopy=False)

@@ -144,9 +144,14 @@ def announce_local_code(spec: StudySpec, runtime: Runtime) -> None:
     """Says first of all when a study runs the code of the folder that it is launched in: it may be somebody else's."""
     named = {"objective": spec.target, "sampler": spec.sampler.name, "pruner": spec.pruner.name}
     for what, target in named.items():
-        if is_own(target) and not runtime.quiet and (code := local_module(target, Path.cwd())) is not None:
-            line = f"Runs the code of {code.name} in this folder, which {spec.path.name} names as its {what}."
+        if not runtime.quiet and (line := describe_local_code(spec, what, target)):
             print_line(runtime.console, line)
+
+
+def describe_local_code(spec: StudySpec, what: str, target: str) -> str:
+    """Returns a line that says whose code a target is, where that lies in the current folder; else an empty one."""
+    code = local_module(target, Path.cwd()) if is_own(target) else None
+    return f"Runs the code of {code.name} in this folder, which {spec.path.name} names as its {what}." if code else ""
 
 
 @contextlib.contextmanager

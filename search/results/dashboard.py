@@ -86,7 +86,7 @@ def serve(opened: Opened, host: str, port: int, ready: Callable[[str], None], na
     with storage_errors(opened.url):
         if opened.writable:
             if opened.spec is not None:
-                save_note(study, opened.spec)
+                save_note(study, opened.spec, opened.typed)
             save_charts(study)
             artifacts.mkdir(exist_ok=True)  # a trial may leave its first one while the dashboard is open
         app = optuna_dashboard.wsgi(storage_of(study), artifact_store=FileSystemArtifactStore(artifacts))
@@ -119,10 +119,10 @@ class _QuietHandler(WSGIRequestHandler):
         """Says nothing: a line for each poll of the page would bury what matters."""
 
 
-def save_note(study: optuna.Study, spec: StudySpec) -> None:
-    """Writes the study's note, unless a person has made it theirs."""
+def save_note(study: optuna.Study, spec: StudySpec, typed: str) -> None:
+    """Writes the study's note, unless a person has made it theirs; `typed` names the study on a command line."""
     before = optuna_dashboard.get_note(study)
-    note = "\n".join(_lines(study, spec)) + f"\n\n{MARK}\n"
+    note = "\n".join(_lines(study, spec, typed)) + f"\n\n{MARK}\n"
     if note != before and (not before or MARK in before):
         optuna_dashboard.save_note(study, note)
 
@@ -143,7 +143,7 @@ def save_charts(study: optuna.Study) -> None:
         optuna_dashboard.save_plotly_graph_object(study, figure, graph_object_id=title.lower().replace(" ", "-"))
 
 
-def _lines(study: optuna.Study, spec: StudySpec) -> Iterator[str]:
+def _lines(study: optuna.Study, spec: StudySpec, typed: str) -> Iterator[str]:
     file = describe(spec)
     metrics = metrics_of(study)
     yield f"## {study.study_name}\n"
@@ -160,7 +160,7 @@ def _lines(study: optuna.Study, spec: StudySpec) -> Iterator[str]:
     if spec.settings:
         yield "\n### Settings of the objective\n\n| | |\n|---|---|"
         yield from (f"| {key} | `{_cell(value)}` |" for key, value in file["settings"].items())
-    yield f"\n### What next\n\n```sh\nsearch report {spec.path.name}\nsearch export {spec.path.name} -o best.toml\n```"
+    yield f"\n### What next\n\n```sh\nsearch report {typed}\nsearch export {typed} -o best.toml\n```"
 
 
 def _cell(value: object) -> str:

@@ -6,11 +6,12 @@ where they were measured with what its trials are measured with.
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from search.driver.compatibility import check_same, claimed
 from search.driver.fingerprint_check import refusal
+from search.driver.launch import describe_local_code
 from search.errors import ObjectiveError
 from search.records.attributes import REFERENCES_KEY, fingerprint_of
 from search.storage import errors
@@ -27,8 +28,15 @@ _MOST = 10
 _LONGEST_NAME = 100
 
 
-def measure_references(spec: StudySpec, url: str | None = None) -> Mapping[str, tuple[float, ...]]:
+def measure_references(
+    spec: StudySpec, url: str | None = None, say: Callable[[str], None] = lambda _: None
+) -> Mapping[str, tuple[float, ...]]:
     """Has the objective of a study measure what is reached without a search, and keeps it with the study.
+
+    Args:
+        spec: The study's file.
+        url: The storage instead of the file's.
+        say: Is told first where the code of the current folder is run.
 
     Returns:
         By name, a value for each direction.
@@ -41,6 +49,8 @@ def measure_references(spec: StudySpec, url: str | None = None) -> Mapping[str, 
     try:
         with errors.storage_errors(url), claimed(study):
             check_same(study, spec, save=False)
+            if line := describe_local_code(spec, "objective", spec.target):
+                say(line)
             find_beside()
             settings = AsWritten.of(spec.settings, os.environ, f"{spec.path}: objective").expanded
             objective = build_objective(spec.target, settings)

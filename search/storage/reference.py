@@ -1,6 +1,7 @@
 """What a person may call a study: a study file, with ``#NAME`` where it has another name, or a storage's URL with ``#NAME``."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +30,34 @@ class Opened:
         url: Its storage.
         spec: Its file; None where a URL named it.
         writable: It may be written to.
+        typed: The words that name it on a command line.
     """
 
     study: optuna.Study
     url: str
     spec: StudySpec | None
     writable: bool = False
+    typed: str = ""
+
+
+def as_typed(study: str | Path, *options: str, storage: str | None = None) -> str:
+    """Returns the words that name a study on a command line, for whoever copies them from a message; passwords are hidden.
+
+    Args:
+        study: A path or a URL; either may end in ``#NAME``.
+        *options: Further words, such as ``--as NAME``.
+        storage: What ``--storage`` was given.
+    """
+    if "://" in str(study):
+        url, name = split_name(str(study))
+        study = hide_password(url) + (f"#{name.replace('%', '%25')}" if name else "")
+    return " ".join(map(_quoted, [show_path(study), *options, *(("--storage", hide_password(storage)) if storage else ())]))
+
+
+def _quoted(word: str) -> str:
+    """Returns a word as a shell takes it; a # begins a comment only where it begins a word."""
+    rest = word.replace("#", "")
+    return word if shlex.quote(rest) == rest and not word.startswith("#") else shlex.quote(word)
 
 
 def split_label(argument: str) -> tuple[str | None, list[str]]:
@@ -62,11 +85,11 @@ def open_reference(text: str, storage: str | None = None, *, writable: bool = Fa
     if "://" not in text:
         spec = load_named(text)
         url = url_of(spec, storage)
-        return Opened(open_study(url, spec.name, writable=writable), url, spec, writable)
+        return Opened(open_study(url, spec.name, writable=writable), url, spec, writable, as_typed(text, storage=storage))
     url, name = split_name(text)
     if storage is not None:
         raise StudyError(f"{hide_password(url)}: --storage goes with a study file; got a storage's URL. Remove one of them.")
-    return Opened(open_study(url, name or None, writable=writable), url, None, writable)
+    return Opened(open_study(url, name or None, writable=writable), url, None, writable, as_typed(text))
 
 
 def load_named(text: str) -> StudySpec:

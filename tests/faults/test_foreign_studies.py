@@ -115,7 +115,7 @@ def test_whoever_made_it(search, kind, backend):
     assert taken.taken <= len(results)
     with contextlib.suppress(SearchError):
         save_charts(source)
-        save_note(source, spec)
+        save_note(source, spec, "demo.toml")
 
 
 def test_no_script_but_its_own_runs_on_a_page():

@@ -33,7 +33,7 @@ def test_a_link_stays_a_link_and_a_mode_stays(folder):
 def test_a_device_is_written_into(folder):
     write("x", Path("/dev/null"))
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
-    with pytest.raises(StorageError, match=r"/dev/full: must be writable; got: No space left on device\. Choose another file"):
+    with pytest.raises(StorageError, match=r"/dev/full: must be writable; got: No space left on device\. Choose another place"):
         write("x", Path("/dev/full"))
 
 
@@ -60,7 +60,7 @@ def test_what_cannot_be_written_is_one_line_and_leaves_nothing(folder, name):
     Path("folder").mkdir()
     Path("loop").symlink_to("loop")
     before = sorted(os.listdir())
-    with pytest.raises(StorageError, match=r"must be writable; got: .*\. Choose another file with -o\.$"):
+    with pytest.raises(StorageError, match=r"must be writable; got: .*\. Choose another place\.$"):
         write("x", Path(name))
     assert sorted(os.listdir()) == before
 

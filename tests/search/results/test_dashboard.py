@@ -7,8 +7,10 @@ from optuna.trial import TrialState
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
 from search.driver.compatibility import check_same
+from search.errors import DashboardError
 from search.records.attributes import PROVENANCE_KEY, QUEUED_KEY
-from search.results.dashboard import MARK, save_charts, save_note
+from search.results.dashboard import MARK, open_for, save_charts, save_note, serve
+from search.storage.open import create_study
 from search.study_file.load import load
 
 
@@ -45,7 +47,7 @@ def charts(study):
 
 
 def test_the_note_says_what_is_searched(study, spec, finish):
-    save_note(study, spec)
+    save_note(study, spec, "demo.toml")
     note = optuna_dashboard.get_note(study)
     for line in (
         "| x | -10 to 10 |",
@@ -57,17 +59,26 @@ def test_the_note_says_what_is_searched(study, spec, finish):
     ):
         assert line in note.splitlines()
     finish(0.25, **{QUEUED_KEY: {"x": 1.5}, PROVENANCE_KEY: {"split_sha256": "abc"}})
-    save_note(study, spec)
+    save_note(study, spec, "demo.toml")
     note = optuna_dashboard.get_note(study)
     assert "**Baseline**, enqueued first: x=1.5. Trial 0: score 0.25." in note
     assert "| split_sha256 | `abc` |" in note
 
 
+def test_the_note_names_the_study_that_it_is_of(write):
+    file = write()
+    create_study("sqlite:///demo.db", "wider", ["maximize"], ())
+    opened = open_for(f"{file}#wider", None, pytest.fail)
+    with pytest.raises(DashboardError):
+        serve(opened, "no such host", 0, pytest.fail)
+    assert "search export demo.toml#wider -o best.toml" in optuna_dashboard.get_note(opened.study).splitlines()
+
+
 def test_a_note_that_a_person_took_over_is_left_alone(study, spec):
-    save_note(study, spec)
+    save_note(study, spec, "demo.toml")
     mine = optuna_dashboard.get_note(study).replace(MARK, "Mine.")
     optuna_dashboard.save_note(study, mine)
-    save_note(study, spec)
+    save_note(study, spec, "demo.toml")
     assert optuna_dashboard.get_note(study) == mine
 
 

@@ -18,6 +18,14 @@ from search.study_file.load import load
 from tests.search.objectives import Measured
 
 
+def test_whose_code_measures_them_is_said_first(search, write):
+    path = write(study={"objective": '"objectives:Measured"', "trials": "1"})
+    search("launch", path, "--quiet")
+    done = search("references", path)
+    assert done.stderr == "Runs the code of objectives.py in this folder, which demo.toml names as its objective.\n"
+    assert done.stdout == "the middle: -4\nchance: -37\n"
+
+
 @pytest.mark.usefixtures("folder")
 def test_they_are_kept_with_the_study_and_on_its_report(write):
     spec = load(write(study={"objective": '"objectives:Measured"', "trials": "2"}))

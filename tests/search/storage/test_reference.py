@@ -1,8 +1,14 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import optuna
 import pytest
 
 from search.errors import StudyError
-from search.storage.reference import open_reference, read_labelled, split_name
+from search.optuna_internals import study_id_of
+from search.storage.reference import as_typed, open_reference, read_labelled, split_name
 
 URL = "sqlite:///any.db"
 
@@ -86,3 +92,25 @@ def test_studies_of_one_name_are_called_by_their_place_too(studies, tmp_path):
 def test_sides_that_cannot_be_opened(studies, arguments, message):
     with pytest.raises(StudyError, match=message):
         read_labelled(arguments)
+
+
+@pytest.mark.parametrize("name", ["one", "two # 2"])
+@pytest.mark.parametrize("place", [".", "a folder", "it's #1"])
+def test_what_names_a_study_in_a_message_can_be_typed_again(write, studies, name, place):
+    Path(place).mkdir(exist_ok=True)
+    path = write(f"{place}/demo.toml", study={"name": '"demo"', "storage": f'"sqlite:///{Path.cwd()}/any.db"'})
+    optuna.copy_study(from_study_name="one", from_storage=URL, to_storage=URL, to_study_name="wider")
+    for text, storage in (f"{URL}#{name}", None), (f"{path}#wider", None), (f"{path}#wider", "sqlite:///./any.db"):
+        opened = open_reference(text, storage)
+        program = "import json, sys; print(json.dumps(sys.argv[1:]))"
+        done = subprocess.run(f"{sys.executable} -c '{program}' {opened.typed}", shell=True, capture_output=True, check=True)
+        again, *options = json.loads(done.stdout)
+        assert options == ([] if storage is None else ["--storage", storage])
+        assert study_id_of(open_reference(again, storage).study) == study_id_of(opened.study)
+
+
+def test_no_password_is_typed_again():
+    assert as_typed("a b.toml", "--as", "x", storage="mysql://me:secret@host/db") == (
+        "'a b.toml' --as x --storage 'mysql://me:***@host/db'"
+    )
+    assert as_typed("mysql://me:secret@host/db#one") == "'mysql://me:***@host/db#one'"
