@@ -69,10 +69,11 @@ def calibrate(
 def fit_temperature(logits: NDArray[np.floating], labels: Labels) -> float:
     """Returns the temperature with the smallest negative log-likelihood of the labels, between 0.05 and 20."""
     from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
 
     def loss(log_temperature: float) -> float:
-        probabilities = softmax(logits, float(np.exp(log_temperature)))[np.arange(len(labels)), labels]
-        return float(-np.log(np.maximum(probabilities, 1e-300)).mean())
+        log_probabilities = log_softmax(np.asarray(logits, np.float64) / np.exp(log_temperature), axis=1)
+        return float(-log_probabilities[np.arange(len(labels)), labels].mean())
 
     optimum = minimize_scalar(loss, bounds=tuple(np.log(_TEMPERATURES)), method="bounded", options={"xatol": 1e-4})
     return float(np.exp(optimum.x))

@@ -41,6 +41,16 @@ def test_twins_across_the_official_split(report: Audit) -> None:
     assert report.twins == (Twins("nickparvar", test=20, same_file=1, same_pixels=1, same_picture=2),)
 
 
+def test_a_twin_may_be_in_what_another_set_gives_to_training(tmp_path: Path) -> None:
+    a, b = kaggle_folder(tmp_path / "a", 3), kaggle_folder(tmp_path / "b", 3, sartaj=True, seed=1)
+    write(b / "Training" / "no_tumor" / "copy.png", colour(blob(12)))  # of a/Testing/glioma/image (0).png
+    report = audit(prepare([a, b], SETTINGS, tmp_path / "c"), SETTINGS)
+    assert report.twins == (
+        Twins("nickparvar", test=12, same_file=0, same_pixels=1, same_picture=1),
+        Twins("sartaj", test=12, same_file=0, same_pixels=0, same_picture=0),
+    )
+
+
 def test_conflicts_name_labels_and_members(report: Audit, data: PreparedData) -> None:
     (conflict,) = report.conflicts
     assert conflict.labels == ("meningioma", "pituitary")

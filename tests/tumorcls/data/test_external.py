@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.tumorcls.pictures import blob, kaggle_folder, write
 from tests.tumorcls.volume_files import write_nifti
-from tumorcls.data.external import find_seen, other_data, own_data
+from tumorcls.data.external import find_seen, leave_out, other_data, own_data
 from tumorcls.data.manifest import scan
 from tumorcls.data.prepare import PreparedData, prepare
 from tumorcls.data.sources import find_source
@@ -111,6 +111,55 @@ def test_a_tumour_of_unknown_type_is_for_binary_models(own: PreparedData, tmp_pa
     other = scan([tmp_path / "other"], tmp_path / "cache")
     assert find_seen(own, other, SPLIT, tmp_path / "cache").usable.sum() == 1
     assert find_seen(own, other, SplitSettings(binary=True), tmp_path / "cache").usable.sum() == 2
+
+
+def test_of_many_images_each_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tumorcls.data.external._CHUNK", 2)
+    cache = tmp_path / "cache"
+    for number in range(6):
+        write(tmp_path / "own" / "no" / f"{number}.png", smooth(number))
+    own = prepare([tmp_path / "own"], SPLIT, cache)
+    twin = smooth(int(files_of(own, "train")[0].stem))
+    for number in range(4):
+        write(tmp_path / "other" / "no" / f"{number} new.png", blob(900 + number))
+        write(tmp_path / "other" / "no" / f"{number} seen.jpg", twin, 10 + number)
+    found = find_seen(own, scan([tmp_path / "other"], cache), SPLIT, cache)
+    assert [entry.path.stem.endswith("seen") for entry in found.manifest.entries] == found.seen_picture.tolist()
+
+
+def test_of_volumes_the_same_slices_are_compared_as_were_trained_with(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    for number in range(6):
+        write_nifti(tmp_path / "own" / "no" / f"{number}.nii", np.stack([blob(10 * number + i) for i in range(4)]))
+    own = prepare([tmp_path / "own"], SPLIT, cache, "all")
+    assert len(own.parts) == 24
+    assert own_data([tmp_path / "own"], own.split_sha256, SPLIT, cache, "all").split_sha256 == own.split_sha256
+    assert other_data([tmp_path / "own"], own.manifest.sha256, cache, "all") is None
+
+
+def test_new_images_of_one_patient_are_one_group(own: PreparedData, tmp_path: Path) -> None:
+    """They are right or wrong together, which intervals know."""
+    for number in range(3):
+        write(tmp_path / f"{number}.png", blob(900 + number))
+    (tmp_path / "other.csv").write_text("path,label,patient\n0.png,no,Q\n1.png,no,R\n2.png,no,Q\n")
+    found = find_seen(own, scan([tmp_path / "other.csv"], tmp_path / "cache"), SPLIT, tmp_path / "cache")
+    images = found.images(found.new, 32, tmp_path / "cache")
+    group = dict(zip(images.names, images.groups.tolist(), strict=True))
+    assert group["other/0.png"] == group["other/2.png"] != group["other/1.png"]
+
+
+def test_a_source_that_is_left_out_stands_beside_all_others_which_need_no_test_part(tmp_path: Path) -> None:
+    cache, other = tmp_path / "cache", tmp_path / "other"
+    write(other / "glioma" / "copy.jpg", blob(0), 60)  # of Training/glioma/image (0).png
+    write(other / "no" / "new.png", blob(900))
+    manifest = scan([kaggle_folder(tmp_path / "own", 3), other], cache)
+    split = SplitSettings(validation=0.25, test=0.25, official_test=True)
+    found = leave_out(manifest, "other", split, cache)
+    assert [entry.name for entry, new in zip(found.manifest.entries, found.new, strict=True) if new] == ["no/new.png"]
+    assert {entry.source for entry in found.manifest.entries} == {"other"}
+    assert {entry.source for entry in found.training.manifest.entries} == {"nickparvar"}
+    assert set(found.training.parts.tolist()) == {"train", "validation"}
+    assert len(found.training.parts) == 24
 
 
 def test_nothing_new_is_one_line(own: PreparedData, tmp_path: Path) -> None:

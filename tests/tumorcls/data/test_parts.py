@@ -103,6 +103,44 @@ def test_a_copy_that_is_taken_out_by_hand_takes_nothing_with_it(tmp_path: Path, 
         )
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_each_class_of_each_source_is_shared_as_asked(scans: Path, seed: int) -> None:
+    lines = [{"path": f"{i}.png", "label": CLASSES[i % 2], "source": "ab"[i // 2 % 2]} for i in range(16)]
+    parts = parts_of(run(scans, lines, SHARES.model_copy(update={"seed": seed})))
+    for stratum in range(4):
+        assert sorted(parts[f"{i}.png"] for i in range(stratum, 16, 4)) == ["test", "train", "train", "validation"]
+
+
+def test_of_a_test_part_that_is_given_no_label_takes_an_image_out(scans: Path) -> None:
+    """Not even where its copies disagree; those in training are left out."""
+    lines = [{"path": f"{i}.png", "split": ("test", "test", "train", "validation")[i % 4]} for i in range(16)]
+    lines += [{"path": f"{i}.jpg", "label": "pituitary", "split": part} for i, part in enumerate(("test", "train", "train"))]
+    parts = parts_of(run(scans, lines))
+    assert [parts[f"{i}.png"] for i in range(3)] == ["test", "test", "left_out"]
+    assert [parts[f"{i}.jpg"] for i in range(3)] == ["test", "left_out", "left_out"]
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_tumour_of_unknown_type_is_in_no_part_of_a_study_of_types(scans: Path, binary: bool) -> None:
+    names = ("train", "validation", "test")
+    lines = [{"path": f"{i}.png", "split": names[i % 3], "label": "tumor" if i < 3 else "glioma"} for i in range(9)]
+    parts = parts_of(run(scans, lines, SplitSettings(binary=binary)))
+    assert [parts[f"{i}.png"] for i in range(3)] == (list(names) if binary else ["left_out"] * 3)
+    assert [parts[f"{i}.png"] for i in range(3, 9)] == [*names, *names]
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_copies_of_two_types_of_tumour_are_no_conflict_of_a_binary_study(scans: Path, binary: bool) -> None:
+    """Whatever its type, a tumour is none that is not there."""
+    lines = [{"path": f"{i}.png", "split": ("train", "train", "train", "validation", "test")[i % 5]} for i in range(16)]
+    lines[5] = {"path": "5.png", "split": "train", "label": "no_tumor"}
+    copies = {0: "pituitary", 1: "no_tumor", 2: "tumor", 5: "tumor"}
+    lines += [{"path": f"{i}.jpg", "label": label} for i, label in copies.items()]
+    parts = parts_of(run(scans, lines, SplitSettings(binary=binary)))
+    kept = {name for name, part in parts.items() if part != "left_out" and int(name.split(".")[0]) in copies}
+    assert kept == ({"0.png", "0.jpg", "2.png", "2.jpg"} if binary else {"2.png"})
+
+
 def test_validation_comes_from_training_where_no_row_is_for_it(scans: Path) -> None:
     data = run(scans, [{"path": f"{i}.png", "split": "test" if i < 4 else "train"} for i in range(16)])
     assert [list(data.parts).count(part) for part in ("train", "validation", "test")] == [9, 3, 4]
@@ -115,8 +153,10 @@ def test_whoever_gives_all_parts_may_give_none_to_test(scans: Path) -> None:
     with pytest.raises(DataError, match="split: train must get"):
         run(scans, [{"path": "0.png", "split": "validation"}])
     lines = [{"path": "0.png", "split": "validation"}, {"path": "0.jpg", "split": "test"}, {"path": "1.png", "split": "train"}]
-    with pytest.raises(DataError, match="split: validation must get"):  # its only image has a copy in test
-        run(scans, lines)
+    for more in range(2, 14, 11):  # none is taken from training, however many there are
+        others = [{"path": f"{i}.png", "split": "train"} for i in range(2, more)]
+        with pytest.raises(DataError, match="split: validation must get"):  # its only image has a copy in test
+            run(scans, [*lines, *others])
 
 
 def test_a_patient_of_several_sources_of_a_table_is_one(scans: Path) -> None:

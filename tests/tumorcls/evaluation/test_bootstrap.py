@@ -37,6 +37,13 @@ def test_sums_by_hand():
         np.testing.assert_allclose(row, counts[0] * np.array([3, 30]) + counts[1] * np.array([4, 40]))
 
 
+def test_means_are_of_as_many_images_as_a_resample_holds():
+    drawn = draw_resamples(np.array([1, 1, 1, 2]), 50, 0)
+    values = np.array([1.0, 1.0, 1.0, 0.0])
+    wanted = drawn.counts[:, 0] * 3 / (drawn.counts @ [3, 1])
+    np.testing.assert_allclose(drawn.means(values), [3 / 4, *wanted])
+
+
 def test_the_seed_fixes_the_draw():
     groups = np.arange(30)
     once, again, other = (draw_resamples(groups, 10, seed).counts for seed in (1, 1, 2))
@@ -50,6 +57,7 @@ def test_one_group_has_an_interval_without_width():
 
 def test_what_is_not_defined_has_no_estimate():
     assert estimate(np.array([np.nan, np.nan, 1.0])) == Estimate(None, None, None)
+    assert estimate(np.array([0.5, np.nan, np.nan])) == Estimate(None, None, None)
     assert str(Estimate(None, None, None)) == "not defined"
     found = estimate(np.array([0.5, np.nan, 0.4, 0.6]))
     assert found.low == pytest.approx(0.4, abs=0.01)
@@ -68,5 +76,6 @@ def test_where_nothing_is_wrong_the_interval_is_that_of_so_many_groups():
 def test_a_value_lies_in_its_interval():
     biased = estimate(np.array([0.02, *np.linspace(0.03, 0.09, 200)]), centred=True)
     assert biased.low <= 0.02 <= biased.high < 0.06
+    assert estimate(np.array([0.02, *np.linspace(0.0, 0.3, 200)]), centred=True).low == 0.0, "a share is not negative"
     plain = estimate(np.array([0.02, *np.linspace(0.03, 0.09, 200)]))
     assert plain.low == 0.02

@@ -10,7 +10,7 @@ import pytest
 from tests.tumorcls.pictures import image_set
 from tumorcls import DISCLAIMER
 from tumorcls.errors import DataError
-from tumorcls.evaluation.evaluate import Plan, Predictions, evaluate_model, measure
+from tumorcls.evaluation.evaluate import Plan, Predictions, evaluate_model, images_sha256, measure
 from tumorcls.evaluation.record import Evaluation
 from tumorcls.evaluation.robustness import compare
 from tumorcls.noise.severity import corrupt
@@ -75,6 +75,25 @@ def test_the_model_sees_the_corrupted_images_and_never_writes_to_ours(test_set):
         np.testing.assert_array_equal(shown, corrupt(test_set.images, "speckle", severity, 3, test_set.keys))
 
 
+def test_in_pieces_too_each_image_gets_the_noise_of_its_own_key(test_set, monkeypatch):
+    monkeypatch.setattr("tumorcls.evaluation.evaluate._CHUNK", 16)
+    seen = []
+
+    def predict(images):
+        seen.append(images.copy())
+        return by_brightness(images)
+
+    evaluate_model(predict, test_set, Plan(("speckle",), (3,)))
+    assert [len(images) for images in seen] == [16, 16, 8] * 2
+    np.testing.assert_array_equal(np.concatenate(seen[3:]), corrupt(test_set.images, "speckle", 3, 0, test_set.keys))
+
+
+def test_each_condition_is_measured_once_the_mildest_first():
+    plan = Plan(("speckle", "gaussian", "speckle"), (3, 1, 3), unseen=("gamma_up", "gamma_up"), unseen_severities=(2, 2))
+    assert plan.conditions == [("speckle", 1), ("speckle", 3), ("gaussian", 1), ("gaussian", 3)]
+    assert plan.unseen_conditions == [("gamma_up", 2)]
+
+
 def test_mistakes_are_the_surest_ones_first_and_one_per_group(test_set):
     def predict(images):
         result = by_roughness(images)
@@ -91,6 +110,12 @@ def test_mistakes_are_the_surest_ones_first_and_one_per_group(test_set):
     noisy = [m.image for m in found.mistakes if m.noise == "gaussian"]
     assert len(noisy) == len({image // 2 for image in noisy}) == 12
     assert not {3, 4, 5} & set(noisy)
+
+
+def test_a_mistake_under_noise_is_one_of_an_image_that_was_right_without():
+    clean, noisy = probabilities_for([1, 0, 0]), probabilities_for([1, 1, 0])
+    found = measure(Predictions(clean, {("gaussian", 2): noisy}), image_set(np.zeros(3, int)), Plan())
+    assert [(one.image, one.noise, one.severity) for one in found.mistakes] == [(0, None, 0), (1, "gaussian", 2)]
 
 
 def test_what_is_measured_can_be_read_again_whatever_its_names_are(test_set):
@@ -164,6 +189,7 @@ def test_what_was_never_seen_is_summed_up_apart(test_set):
     assert found.under("defocus_blur")[-1].scores.macro_f1.value == 1
     means = [np.mean([c.scores.macro_f1.value for c in found.under(kind)]) for kind in plan.unseen]
     assert found.unseen_summary.noisy_f1.value == pytest.approx(np.mean(means))
+    assert found.unseen_summary.robust_f1.value == pytest.approx((1 + np.mean(means)) / 2)
     alone = evaluate_model(by_brightness, test_set, Plan(NOISES, (1,)))
     assert replace(found, unseen=(), unseen_summary=None) == alone
     assert alone.unseen_summary is None
@@ -201,6 +227,48 @@ def test_intervals_are_by_group(test_set):
     single = measure(predictions, replace(test_set, groups=np.arange(40)), Plan()).clean.accuracy
     assert grouped.value == single.value == 0.8
     assert grouped.high - grouped.low > 1.2 * (single.high - single.low)
+
+
+def test_where_nothing_is_wrong_a_mean_over_classes_rests_on_the_groups_of_the_smallest():
+    labels = np.repeat([0, 1], (6, 2))
+    right = probabilities_for(labels)
+    found = measure(Predictions(right, {("gaussian", 1): right}), image_set(labels), Plan(passed=(True,) * 8))
+
+    def low_of(groups):
+        return pytest.approx(0.025 ** (1 / groups))
+
+    assert (found.clean.accuracy.low, found.gate_passes.low) == (low_of(8), low_of(8))
+    assert [recall.low for recall in found.clean.recall[:2]] == [low_of(6), low_of(2)]
+    summary = found.summary
+    for mean in (found.clean.balanced_accuracy, found.clean.macro_f1, summary.noisy_f1, summary.robust_f1, summary.worst_f1):
+        assert mean.low == low_of(4)
+
+
+def test_the_calibration_errors_interval_is_shifted_by_what_resamples_add_to_it():
+    """Of a model that is as sure as it is right, resamples show an error that it does not have."""
+    labels = np.zeros(200, int)
+    predicted = (np.arange(200) % 10 == 0).astype(int)  # .9 of confidence, and nine of ten right
+    found = measure(Predictions(probabilities_for(predicted, 0.9), {}), image_set(labels), Plan())
+    assert found.clean.calibration_error.value == pytest.approx(0, abs=1e-9)
+    assert found.clean.calibration_error.high < 0.04
+
+
+def test_the_seed_decides_the_resamples(test_set):
+    predictions = Predictions(probabilities_for(np.where(np.arange(40) < 8, 3, test_set.labels)), {})
+    once, again, other = (measure(predictions, test_set, Plan(seed=seed, resamples=50)).clean.macro_f1 for seed in (1, 1, 2))
+    assert once == again
+    assert once != other
+
+
+def test_a_test_set_is_its_keys_labels_and_groups_in_their_order(test_set):
+    others = [
+        replace(test_set, labels=(test_set.labels + 1) % 4),
+        replace(test_set, groups=np.arange(40)),
+        replace(test_set, keys=tuple(f"other {key}" for key in test_set.keys)),
+        test_set.rows(np.arange(40)[::-1]),
+    ]
+    assert images_sha256(replace(test_set, images=test_set.images // 2, key="elsewhere")) == images_sha256(test_set)
+    assert len({images_sha256(one) for one in (test_set, *others)}) == 5
 
 
 def test_progress_names_each_condition(test_set):

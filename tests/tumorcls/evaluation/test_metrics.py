@@ -50,6 +50,7 @@ def test_a_class_that_is_missing_is_not_defined_and_does_not_count():
     assert np.isnan(metrics.recall(confusion)).tolist() == [False, False, True, True]
     assert np.isnan(metrics.precision(confusion)).tolist() == [False, False, True, True]
     assert metrics.macro_f1(confusion) == pytest.approx(sklearn_metrics.f1_score(labels, predicted, average="macro"))
+    assert metrics.balanced_accuracy(confusion) == pytest.approx(sklearn_metrics.balanced_accuracy_score(labels, predicted))
     probabilities = np.eye(4)[predicted]
     assert metrics.roc_auc(labels, probabilities)[2:] == [None, None]
 
@@ -71,6 +72,19 @@ def test_calibration_error_by_hand():
         metrics.Bin(1, pytest.approx(0.5), 0.0),
         metrics.Bin(3, pytest.approx(0.9), pytest.approx(2 / 3)),
     ]
+
+
+def test_being_too_sure_here_does_not_make_up_for_being_too_unsure_there():
+    # Two of confidence .9, one of them right, and two of .6, both right: .4 too sure, and .4 too unsure.
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
+    sums = metrics.calibration_sums(np.array([0, 1, 0, 0]), probabilities).sum(axis=0)
+    assert metrics.calibration_error(sums) == pytest.approx(0.4)
+
+
+def test_a_bin_is_closed_above():
+    confidences = np.array([0.6, 0.8])  # 9/15 and 12/15
+    sums = metrics.calibration_sums(np.zeros(2, int), np.stack([confidences, 1 - confidences], axis=1)).sum(axis=0)
+    assert np.flatnonzero(sums[:, 0]).tolist() == [8, 11]
 
 
 def test_sure_and_right_is_calibrated_and_certainty_falls_in_the_last_bin():

@@ -62,8 +62,40 @@ def test_the_reference_next_to_itself_is_1_with_no_width():
             assert (value.value, value.low, value.high) == pytest.approx((1, 1, 1))
 
 
+def answering(labels, clean, noisy, groups=None):
+    """A model that answers so to clean images and under gaussian 1."""
+    return measure(Predictions(np.eye(4)[clean], {("gaussian", 1): np.eye(4)[noisy]}), image_set(labels, groups=groups), Plan())
+
+
+def test_each_class_counts_alike_however_few_images_it_has():
+    labels, place = np.repeat([0, 1], (30, 10)), np.arange(40)
+    ours = answering(labels, labels, np.where(place < 3, 1, labels))  # a tenth of class 0 is wrong
+    reference = answering(labels, labels, np.where(place >= 35, 0, labels))  # half of class 1
+    assert errors_of(compare(ours, reference))["gaussian"] == pytest.approx((0.1 / 0.5, 0.1 / 0.5))
+
+
+def test_where_noise_changes_no_answer_the_error_does_not_rise_in_any_resample():
+    wrong = np.where(np.arange(200) % 5 == 0, (LABELS + 1) % 4, LABELS)
+    reference = answering(LABELS, LABELS, np.where(np.arange(200) < 100, (LABELS + 1) % 4, LABELS))
+    rise = compare(answering(LABELS, wrong, wrong), reference).relative.errors[0].rbe
+    assert (rise.value, rise.low, rise.high) == pytest.approx((0, 0, 0), abs=1e-12)
+
+
+def test_intervals_are_by_group():
+    def width(groups):
+        tenths = np.arange(200) // 10  # of 20 images each, right or wrong together
+        ours, theirs = (np.where(tenths % every == 0, (LABELS + 1) % 4, LABELS) for every in (5, 2))
+        found = compare(answering(LABELS, LABELS, ours, groups), answering(LABELS, LABELS, theirs, groups))
+        return found.relative.errors[0].be.high - found.relative.errors[0].be.low
+
+    assert width(np.arange(200) // 10) > 2 * width(np.arange(200))
+
+
 def test_a_reference_that_hardly_errs_is_not_divided_by():
     ours = model(5, {"gaussian": (6, 10)})
+    for wrong, ratio in ((1, None), (3, pytest.approx(1))):  # of the 50 images of one of four classes: .005 and .015
+        hardly = answering(LABELS, LABELS, np.where((LABELS == 0) & (np.arange(200) < 4 * wrong), 1, LABELS))
+        assert errors_of(compare(hardly, hardly))["gaussian"][0] == ratio
     assert errors_of(compare(ours, model(0, {"gaussian": (0, 0)})))["gaussian"] == (None, None)
     be, rbe = errors_of(compare(ours, model(10, {"gaussian": (10, 10)})))["gaussian"]
     assert be == pytest.approx(16 / 20)

@@ -18,6 +18,14 @@ def test_coverage_against_error_by_hand():
     assert found.error.low <= 0.25 <= found.error.high
 
 
+def test_only_what_is_answered_can_be_wrong():
+    found = measure(LABELS, PROBABILITIES, 0.85, draw_resamples(np.arange(5), 50, 0))
+    assert (found.coverage.value, found.error.value) == (pytest.approx(0.4), 0)  # the wrong one is sure of .8
+    assert found.error.high == pytest.approx(1 - 0.025 ** (1 / 2)), "two answers say little"
+    everything = measure(LABELS, PROBABILITIES, 0.0, draw_resamples(np.array([0, 0, 1, 2, 2]), 50, 0)).coverage
+    assert (everything.value, everything.low) == (1, pytest.approx(0.025 ** (1 / 3)))
+
+
 def test_a_threshold_that_nothing_reaches_has_no_error():
     found = measure(LABELS, PROBABILITIES, 1.0, draw_resamples(np.arange(5), 50, 0))
     assert found.coverage.value == 0

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from tumorcls.model.calibration import calibrate, choose_threshold, fit_temperature, softmax
+from tumorcls.errors import ModelError
+from tumorcls.model.calibration import calibrate, check_probabilities, choose_threshold, fit_temperature, softmax
+
+
+def test_a_model_that_is_wrong_and_very_sure_is_made_as_unsure_as_can_be():
+    assert fit_temperature(np.array([[4000.0, 0.0], [2.0, 0.0]]), np.array([1, 0])) == pytest.approx(20, rel=0.01)
 
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
@@ -39,6 +44,8 @@ def test_equal_confidences_are_answered_together():
 def test_where_no_threshold_is_good_enough_the_best_is_taken():
     probabilities, labels = answers([0.9, 0.8, 0.7], [False, True, False])
     assert choose_threshold(probabilities, labels, 0.1) == (0.8, pytest.approx(2 / 3), 0.5)
+    probabilities, labels = answers([0.9, 0.8, 0.7, 0.6, 0.5], [False, True, False, True, False])
+    assert choose_threshold(probabilities, labels, 0.1) == (0.6, 0.8, 0.5), "of two that are as good, the one that answers more"
 
 
 def test_calibrate_says_what_it_chose():
@@ -52,3 +59,15 @@ def test_calibrate_says_what_it_chose():
     assert answered.mean() == pytest.approx(found.coverage)
     assert (shares.argmax(axis=1) != labels)[answered].mean() == pytest.approx(found.error)
     assert found.error <= 0.1
+    for coverage in (0.5, 0.99):
+        sets = calibrate(logits, labels, coverage=coverage).sets
+        assert sets.coverage == coverage
+        assert (shares[np.arange(500), labels] >= sets.cutoff).mean() == pytest.approx(coverage, abs=0.01)
+
+
+@pytest.mark.parametrize("row", [[0.6, 0.5], [0.5, 0.49], [1.2, -0.2], [np.nan, 1.0], [np.inf, 0.0]])
+def test_an_answer_that_is_no_probabilities_is_refused(row):
+    whole = np.array([[0.25, 0.75]], np.float32)
+    assert check_probabilities(whole) is whole
+    with pytest.raises(ModelError, match=r"must answer with probabilities that add up to 1; got .*\. Train it again\."):
+        check_probabilities(np.concatenate([whole, np.array([row], np.float32)]))

@@ -33,6 +33,7 @@ def test_the_cutoff_by_hand():
     assert calibrate_sets(probabilities, labels, 0.8).cutoff == pytest.approx(0.6)  # 4 of 5
     assert calibrate_sets(probabilities, labels, 0.6).cutoff == pytest.approx(0.7)
     assert calibrate_sets(probabilities, labels, 0.9).cutoff == 0.0  # 5 of 5: four images cannot promise it
+    assert class_sets(np.array([[1.0, 0.0]]), 0.0).all(), "nothing is ruled out"
     assert class_sets(probabilities, 0.75).tolist() == [[True, False], [True, False], [False, False], [False, False]]
 
 

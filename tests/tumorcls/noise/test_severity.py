@@ -69,6 +69,38 @@ def test_noise_severity_seed_and_key_each_change_it(noise, images):
     assert all(seen.count(one) == 1 for one in seen)
 
 
+WAS = {
+    "gaussian": [78, 16, 4, 0, 1, 96, 219, 152, 72, 3, 131, 211, 122, 164, 149, 220],
+    "speckle": [46, 54, 34, 74, 38, 59, 50, 68, 90, 90, 168, 145, 234, 160, 42, 163],
+    "rician": [37, 179, 162, 74, 112, 124, 162, 131, 63, 172, 162, 177, 113, 111, 255, 255],
+    "ghosting": [50, 50, 60, 60, 90, 90, 100, 100, 130, 130, 140, 140, 170, 170, 180, 180],
+    "bias_field": [145, 129, 108, 41, 88, 90, 111, 76, 115, 113, 162, 161, 186, 136, 180, 202],
+}
+"""Of a picture of 4 x 4 pixels at the last severity; what changes these must raise `NOISE_VERSION` of training.validation."""
+
+
+def test_noise_is_what_it_has_always_been():
+    """Studies, references and caches of before hold figures that were measured under it."""
+    picture = np.arange(40, 200, 10, dtype=np.uint8).reshape(1, 4, 4, 1)
+    for noise, was in WAS.items():
+        np.testing.assert_allclose(corrupt(picture, noise, 5, 7, ["a"]).ravel(), was, atol=1, err_msg=noise)
+    dots = corrupt(np.full((1, 12, 12, 1), 128, np.uint8), "salt_pepper", 5, 7, ["a"]).ravel()
+    assert np.flatnonzero(dots == 0).tolist() == [35, 39, 92, 97]
+    assert np.flatnonzero(dots == 255).tolist() == [44, 60, 64, 121, 124, 133]
+
+
+def test_grey_values_are_rounded_and_not_cut():
+    assert np.unique(corrupt(np.full((1, 4, 4, 3), 101, np.uint8), "brightness_down", 1, 0, ["a"])).tolist() == [81]  # of 80.8
+
+
+def test_ghosts_lie_a_tenth_to_half_of_the_picture_away():
+    points = np.zeros((200, 40, 40, 1), np.uint8)
+    points[:, 20, 20] = 200
+    ghosts = corrupt(points, "ghosting", 5, 0, range(200))
+    away = [np.abs(np.argwhere(ghost[:, :, 0]) - 20).max() for ghost in ghosts]
+    assert (min(away), max(away)) == (4, 20)
+
+
 def test_a_harder_severity_is_further_from_the_image(images):
     flat = np.full_like(images, 128)
     for noise in ("gaussian", "salt_pepper", "speckle", "rician"):

@@ -109,6 +109,29 @@ def test_a_smaller_picture_is_blurred_as_much_of_it():
         assert widths[0] == pytest.approx(widths[1], rel=0.1), kind
 
 
+def test_the_table_is_medmnist_c_s():
+    """Of the organ sets; motion is BreastMNIST's, defocus PathMNIST's."""
+    assert {kind: [parameter_of(kind, severity) for severity in SEVERITY_LEVELS] for kind in UNSEEN} == {
+        "motion_blur": ["5, 5", "9, 7", "9, 10", "13, 10", "17, 12"],
+        "defocus_blur": ["3", "4", "5", "6", "7"],
+        "contrast_down": ["0.8", "0.7", "0.6", "0.55", "0.5"],
+        "brightness_up": ["1.2", "1.3", "1.4", "1.5", "1.6"],
+        "brightness_down": ["0.8", "0.75", "0.7", "0.65", "0.6"],
+        "gamma_up": ["1.3", "1.4", "1.6", "1.8", "2"],
+        "gamma_down": ["0.9", "0.8", "0.7", "0.6", "0.4"],
+        "pixelate": ["0.7", "0.6", "0.5", "0.4", "0.35"],
+        "jpeg_compression": ["50", "30", "15", "10", "7"],
+    }
+
+
+def test_colours_stay_where_they_are(picture):
+    coloured = picture.copy()
+    coloured[:, :, 2] //= 2
+    for kind in ("jpeg_compression", "pixelate", "contrast_down"):
+        red, _, blue = ours(coloured, kind, 1).astype(float).mean(axis=(0, 1))
+        assert red > 1.3 * blue, kind
+
+
 @pytest.mark.parametrize("kind", UNSEEN)
 class TestEveryCorruption:
     def test_five_severities_each_further_from_the_picture(self, picture, kind):

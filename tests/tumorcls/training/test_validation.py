@@ -9,7 +9,7 @@ from tests.tumorcls.pictures import image_set
 from tumorcls.cache.arrays import ArrayCache
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.data.dataset import stratified_subset
-from tumorcls.noise.severity import SEVERITY_LEVELS
+from tumorcls.noise.severity import SEVERITY_LEVELS, corrupt
 from tumorcls.training.validation import EPOCH_SEVERITIES, Validation, describe_scores
 
 CONFIG = TrainConfig.parse({"data": "x", "noisy_images": 16}, where="test")
@@ -84,10 +84,10 @@ def test_with_a_mirror_average_each_picture_is_answered_together_with_its_mirror
 
 def test_the_last_epoch_is_measured_as_those_before_it(tmp_path):
     def program(severities, rows):
-        """Errs under severity 3 alone, on the later half of the images."""
+        """Errs under severity 3 alone, on the images that epochs look at."""
 
         def predict(*parts):
-            erring = np.where(rows < 8, IMAGES.labels[rows], 0)
+            erring = np.where(np.isin(rows, half), 0, IMAGES.labels[rows])
             noisy = [
                 erring if severity == 3 else IMAGES.labels[rows] for _ in CONFIG.measured_noises for severity in severities
             ]
@@ -97,13 +97,32 @@ def test_the_last_epoch_is_measured_as_those_before_it(tmp_path):
             takes_activations=False, activations_key="images", place_parts=lambda parts: None, predict_logits=predict
         )
 
-    validation = Validation(IMAGES, ArrayCache(tmp_path))
     half, whole = stratified_subset(IMAGES.labels, 8), np.arange(16)
+    validation = Validation(IMAGES, ArrayCache(tmp_path))
     before = validation.measure(program(EPOCH_SEVERITIES, half), CONFIG, final=False)
     last = validation.measure(program(SEVERITY_LEVELS, whole), CONFIG, final=True)
     assert last.scores == before.scores
     assert before.final_scores is None
     assert last.scores["noisy_f1"] < last.final_scores["noisy_f1"] < 1
+
+
+def test_each_condition_is_measured_on_what_an_evaluation_would_draw(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3)).astype(np.uint8)
+    images, config = image_set(IMAGES.labels, images=pictures), CONFIG.model_copy(update={"noisy_images": 8})
+    seen = []
+    program = SimpleNamespace(
+        takes_activations=False,
+        activations_key="images",
+        place_parts=lambda parts: None,
+        predict_logits=lambda *parts: (seen.extend(part[:] for part in parts), np.zeros((16 + 15 * 8, 4)))[1],
+    )
+    Validation(images, ArrayCache(tmp_path)).measure(program, config, final=True)
+    chosen = stratified_subset(images.labels, 8)
+    keys = [images.keys[i] for i in chosen]
+    conditions = [(noise, severity) for noise in config.measured_noises for severity in SEVERITY_LEVELS]
+    np.testing.assert_array_equal(seen[0], pictures)
+    for shown, condition in zip(seen[1:], conditions, strict=True):
+        np.testing.assert_array_equal(shown, corrupt(pictures[chosen], *condition, 0, keys), err_msg=str(condition))
 
 
 def test_without_noises_only_clean_images_are_looked_at(tmp_path):
