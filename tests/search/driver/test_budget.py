@@ -53,6 +53,7 @@ def test_what_a_study_has_used(study):
     [
         (Policy(trials=5), None),
         (Policy(trials=4), "budget"),
+        (Policy(trials=4, timeout_s=1e-9, max_reports=12, max_device_time_s=45, patience=2), "budget"),
         (Policy(trials=5, timeout_s=1e-9), "timeout"),
         (Policy(trials=5, max_reports=12), "reports"),
         (Policy(trials=5, max_reports=13), None),
@@ -103,6 +104,7 @@ def test_what_is_left_is_that_of_the_budget_nearest_to_its_end(study, clock):
     assert usage.budget_left(Policy(trials=8)) == 0.5
     assert usage.budget_left(Policy(trials=8, max_reports=16)) == 0.25
     assert usage.budget_left(Policy(trials=8, max_device_time_s=50)) == pytest.approx(0.1)
+    assert usage.budget_left(Policy(trials=80, max_device_time_s=50, workers_per_device=2)) == pytest.approx(0.55)
     assert usage.budget_left(Policy(trials=3)) == 0.0
     clock.pass_(90)
     assert usage.budget_left(Policy(trials=8, timeout_s=100)) == pytest.approx(0.1)
@@ -161,6 +163,48 @@ def test_patience_outlives_an_interrupt():
     study._storage.set_trial_state_values(2, TrialState.RUNNING)
     requeue(study, 2, INTERRUPTED)
     assert BudgetUsage.of(study).since_better == 3, "a retry without a better value brings none"
+
+
+def test_patience_counts_from_the_last_better_value_in_the_order_in_which_values_came():
+    """However the trials are numbered: one may take long, and what is paused has its value since then."""
+    hour = 3600.0
+    for values in ([1.0, 0.5, 0.7], [2.0, 1.0, 1.5]):
+        study = optuna.create_study(direction="maximize")
+        add(study, values[0], seconds=5 * hour)  # begins at 0 h
+        add(study, values[1])  # at 1 h
+        add(study, values[2])
+        assert BudgetUsage.of(study).since_better == 0
+    rungs = {RUNGS_KEY: {"1": [1.0, 0.1 * hour], "2": [2.0, 4 * hour]}}
+    for state, value in ((TrialState.WAITING, None), (TrialState.COMPLETE, 2.0)):
+        study = optuna.create_study(direction="maximize")
+        add(study, value, seconds=4 * hour, state=state, system_attrs=rungs)
+        add(study, 0.5)
+        add(study, 1.5)
+        assert BudgetUsage.of(study).since_better == 0
+        add(study, 1.5, seconds=9 * hour)
+        assert BudgetUsage.of(study).since_better == 1
+
+
+def test_a_rung_that_another_driver_has_had_a_trial_climb_counts_though_it_is_paused_as_before():
+    study = optuna.create_study(direction="maximize")
+    add(study, state=TrialState.WAITING, system_attrs={RUNGS_KEY: {"1": [0.5, 1.0]}})
+    usage = BudgetUsage.of(study)
+    usage.add(1, 1.0, counts=True, values=(0.6,))
+    study._storage.set_trial_system_attr(0, RUNGS_KEY, {"1": [0.5, 1.0], "2": [0.7, 2.0]})
+    usage.add(2, 1.0, counts=True, values=(0.5,))
+    usage.update(study.trials)
+    assert (usage.paused, usage.trial_seconds, usage.since_better) == (1, 5.0, 0)
+
+
+def test_a_trial_that_another_driver_took_for_lost_and_ended_is_not_counted_again_by_its_own():
+    study = optuna.create_study(direction="maximize")
+    add(study, 1.0)
+    add(study, state=TrialState.FAIL, reports=1)
+    usage = BudgetUsage.of(study)
+    usage.add(1, 99.0, counts=True, values=(9.0,))
+    assert (usage.finished, usage.reports, usage.trial_seconds, usage.since_better) == (1, 1, 20.0, 0)
+    usage.add(2, 1.0, counts=True, values=(2.0,))
+    assert usage.since_better == 0, "9 was none to beat"
 
 
 def test_a_run_counts_as_what_is_then_in_the_storage():

@@ -1,5 +1,7 @@
 """Pausing and promoting: who goes on, what is recorded of it, and how a study with a fidelity ends."""
 
+import datetime
+import itertools
 import math
 import sys
 from statistics import mean, stdev
@@ -19,7 +21,7 @@ from search.driver.retry import requeue
 from search.driver.sampler_view import seen_by_sampler
 from search.driver.tell import tell
 from search.errors import ObjectiveError
-from search.records.attributes import FINGERPRINT_KEY, MEMORY_CONSTRAINT, RETRY_KEY
+from search.records.attributes import FINGERPRINT_KEY, MEMORY_CONSTRAINT, RETRY_KEY, WARM_KEY
 from search.records.durations import duration_of
 from search.records.rungs import RUNGS_KEY, Rung, is_paused, rungs_of
 from search.storage.open import close, create_study, open_study
@@ -46,10 +48,14 @@ def climber(*values, state=TrialState.WAITING, reports=(), seconds=1.0):
     )
 
 
-def board(*trials):
+def numbered(*trials):
     for number, trial in enumerate(trials):
         trial.number = number
-    return Board.of(trials, FIDELITY, StudyDirection.MAXIMIZE)
+    return trials
+
+
+def board(*trials):
+    return Board.of(numbered(*trials), FIDELITY, StudyDirection.MAXIMIZE)
 
 
 PIONEER = climber(0.0, 0.0, 0.0, 0.0, 0.0, state=TrialState.COMPLETE)
@@ -57,8 +63,7 @@ PIONEER = climber(0.0, 0.0, 0.0, 0.0, 0.0, state=TrialState.COMPLETE)
 
 def promoted(*trials, may_begin=True, pioneer=PIONEER, by_time=False):
     """The trial that goes on, beside one that has been at the top and is no good."""
-    trials = (*trials, *([pioneer] if pioneer else []))
-    board(*trials)
+    trials = numbered(*trials, *([pioneer] if pioneer else []))
     chosen = next_promotion(trials, FIDELITY, StudyDirection.MAXIMIZE, may_begin=may_begin, by_time=by_time)
     return None if chosen is None else chosen.number
 
@@ -210,6 +215,7 @@ def test_the_first_trial_climbs_to_the_top_at_once():
     assert promoted(climber(0.9), climber(0.5, 0.6, 0.7, 0.8), pioneer=None) == 1
     runs = climber(0.5, 0.6, state=TrialState.RUNNING)
     assert promoted(runs, climber(0.1), pioneer=None) is None, "one that is ahead is on its way"
+    assert promoted(runs, climber(0.9, 0.8, 0.7), pioneer=None) is None, "it will stand there too"
     assert promoted(runs, climber(0.9, 0.8, 0.7, 0.6), pioneer=None) == 1
 
 
@@ -217,6 +223,19 @@ def test_the_better_half_of_a_rung_goes_on_first_where_nobody_knows_what_that_is
     assert promoted(climber(0.5)) == 0
     assert promoted(climber(0.5), climber(0.4)) == 0
     assert promoted(climber(0.5), climber(0.6, 0.7)) == 1, "its half is there already, and another rung is open"
+
+
+def test_of_equal_ones_the_first_goes_on():
+    assert promoted(climber(0.5), climber(0.5)) == 0
+    assert promoted(climber(0.5), climber(0.5), pioneer=None) == 0
+
+
+def test_in_the_end_the_best_climbs_to_the_top_beside_a_config_that_went_straight():
+    """As a baseline that was enqueued with all its epochs: half of one trial is none."""
+    baseline = create_trial(value=0.9, system_attrs={RUNGS_KEY: {"16": [0.9, 1.0]}})
+    assert promoted(climber(0.5), pioneer=baseline, may_begin=False) == 0
+    assert promoted(climber(0.5, 0.6), climber(0.4), pioneer=baseline, may_begin=False) == 0
+    assert promoted(climber(0.5, 0.6), climber(0.4), pioneer=baseline) is None, "others may begin"
 
 
 def test_who_promises_more_for_its_cost_goes_first():
@@ -229,6 +248,20 @@ def test_who_promises_more_for_its_cost_goes_first():
         *(climber(score) for score in (0.3, 0.4, 0.5, 0.9, 0.2)),
     ]
     assert promoted(*flat) is None, "a new config may be better than any; going on has gained nothing"
+
+
+def test_what_a_trial_promises_is_for_what_is_still_to_be_paid():
+    known = [climber(*(start + rung for rung in range(5)), state=TrialState.COMPLETE) for start in (4.0, 4.0)]
+    made = board(*known, climber(6.0), climber(6.0, 7.0), climber(6.0), climber(6.0))
+    assert made._best == 8.0
+    assert made._rate(2, 0) == (9.0 - 8.0) / (8 - 1), "of 7, 8, 9 and 10, at 2, 4, 8 and 16 epochs"
+    assert made._rate(3, 1) == (9.0 - 8.0) / (8 - 2)
+    assert made._rate_of_new() == (9.0 - 8.0) / 8, "the middle of the first values is 6"
+
+
+def test_a_new_config_promises_what_its_first_rung_may_bring_where_no_rung_has_brought_more():
+    made = board(PIONEER, climber(1.0), climber(2.0), climber(3.0))
+    assert made._rate_of_new() == expected_improvement(1.5, math.sqrt(2 * (0.5**2 + 1.5**2) / 3), 3.0)
 
 
 def test_where_time_counts_who_is_slow_must_promise_more():
@@ -269,9 +302,16 @@ def test_what_one_trial_gained_is_expected_of_the_next_and_where_it_gained_nothi
     assert promoted(*others, pioneer=alone) == 1, "to the fourth rung"
 
 
-def test_trials_that_failed_or_are_infeasible_count_for_nothing():
-    failed = climber(0.9, 0.9, state=TrialState.FAIL)
-    assert promoted(failed, climber(0.5), climber(0.4)) == 1
+@pytest.mark.parametrize("why", ["failed", "infeasible", "of a warm start"])
+def test_trials_that_failed_or_are_infeasible_or_of_another_study_count_for_nothing(why):
+    """Those of a warm start have the rungs that they climbed there; their values may mean something else."""
+    without = climber(0.9, 0.9, 0.9, 0.9, 0.9, state=TrialState.FAIL if why == "failed" else TrialState.COMPLETE)
+    if why == "infeasible":
+        without.set_constraint(MEMORY_CONSTRAINT, 1.0)
+    if why == "of a warm start":
+        without.set_user_attr(WARM_KEY, {"study": "old", "trial": 0, "compared": False})
+    assert board(without).scores == ({},) * len(FIDELITY.rungs)
+    assert promoted(without, climber(0.5), climber(0.4)) == 1
 
 
 WORST = -sys.float_info.max
@@ -285,11 +325,13 @@ WORST = -sys.float_info.max
     ],
 )
 def test_values_of_any_size_are_promoted_alike(trials):
-    for may_begin in (True, False):
-        chosen = promoted(*trials, may_begin=may_begin)
+    for may_begin, best in itertools.product((True, False), (None, 0.65)):
+        results = [create_trial(value=best)] if best else []
+        chosen = promoted(*trials, *results, may_begin=may_begin)
         for scale in (1e-300, 1e150, 1e305):
             scaled = [climber(*(scale * rung.value for rung in rungs_of(trial).values())) for trial in trials]
-            assert promoted(*scaled, may_begin=may_begin) == chosen
+            results = [create_trial(value=scale * best)] if best else []
+            assert promoted(*scaled, *results, may_begin=may_begin) == chosen
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -299,6 +341,18 @@ def test_a_study_in_which_trials_diverge_goes_on(sign):
     promoted(*diverged, pioneer=best)
     assert promoted(*diverged[:3], climber(0.1 * sign), pioneer=best, may_begin=False) == 3
     assert promoted(*[climber(WORST) for _ in range(4)], pioneer=None) == 0
+
+
+def test_where_less_is_better_the_board_is_that_of_the_mirrored_values():
+    def made(sign, direction):
+        climbed = [climber(*(sign * value for value in each)) for each in ((0.5,), (0.6, 0.7), (0.4, 0.5, 0.6), (0.1,))]
+        trials = numbered(*climbed, create_trial(value=sign * 0.8), create_trial(value=sign * -0.9))
+        found = Board.of(trials, FIDELITY, direction)
+        return found.scores, found.complete, found.choose().number
+
+    up, down = made(1, StudyDirection.MAXIMIZE), made(-1, StudyDirection.MINIMIZE)
+    assert down == up
+    assert (up[0][0], up[1]) == ({0: 0.5, 1: 0.6, 2: 0.4, 3: 0.1}, 0.8)
 
 
 def test_an_infinite_value_of_another_program_is_not_one_to_beat():
@@ -318,11 +372,14 @@ def test_a_sampler_sees_values_that_can_be_compared():
         distributions={"x": FloatDistribution(0.0, 1.0), "epochs": IntDistribution(1, 16)},
     )
     trials = [climber(0.5), climber(0.6, 0.7), climber(0.4, 0.5, 0.6), whole]
+    for trial in trials[:3]:
+        trial.datetime_start = datetime.datetime(2026, 1, 1)
     seen = seen_by_sampler(trials, FIDELITY, enough=2)
     assert [trial.state.name for trial in seen] == ["PRUNED", "COMPLETE", "COMPLETE", "COMPLETE"]
     assert [trial.value for trial in seen[1:]] == [0.7, 0.5, 0.3]
     assert seen[0].intermediate_values == {1: 0.5}
     assert all("epochs" not in trial.params for trial in seen)
+    assert [duration_of(trial) for trial in seen[:3]] == [1.0, 2.0, 3.0], "some samplers weigh the time"
     assert trials[3].params == {"x": 0.1, "epochs": 5}, "what is in the storage is left as it is"
     assert [trial.value for trial in seen_by_sampler(trials, FIDELITY, enough=3)[:3]] == [0.5, 0.6, 0.4]
 
@@ -346,6 +403,13 @@ def test_generations_follow_each_other_where_few_trials_of_one_climb(write, name
         )
     generations = [number for trial in study.trials for key, number in trial.system_attrs.items() if key.endswith("generation")]
     assert max(generations) >= 60 // 6 - 2
+
+
+def test_a_sampler_learns_nothing_from_the_rungs_of_a_trial_that_failed():
+    """Where it was tried again, its config would count twice."""
+    lost = climber(0.9, 0.9, state=TrialState.FAIL)
+    seen = seen_by_sampler([climber(0.5, 0.6), lost, climber(0.9, 0.9)], FIDELITY, enough=1)
+    assert [(trial.state.name, trial.values) for trial in seen] == [("COMPLETE", [0.6]), ("FAIL", None), ("COMPLETE", [0.9])]
 
 
 @pytest.mark.parametrize("constrained", [True, False])
@@ -372,6 +436,25 @@ def test_a_study_that_is_over_ends_its_paused_trials():
     assert [trial.value for trial in study.trials] == [0.5, 0.9, 0.8, 0.3]
     assert [trial.params["epochs"] for trial in study.trials] == [1, 2, 4, 4]
     assert settle(study, FIDELITY) == []
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_beside_a_trial_that_was_at_the_top_only_what_is_better_is_a_result(sign):
+    study = create_study("sqlite:///demo.db", "demo", ["maximize" if sign > 0 else "minimize"], ["score"])
+    climbed = [(0.1, 0.2, 0.3, 0.4, 0.5), (0.9,), (0.2, 0.5), (0.2, 0.4, 0.3), (0.3, 0.4, 0.45, 0.49)]
+    for values in climbed:
+        state = TrialState.COMPLETE if len(values) == len(FIDELITY.rungs) else TrialState.WAITING
+        trial = climber(*(sign * value for value in values), state=state)
+        trial.datetime_start = trial.datetime_start or datetime.datetime(2026, 1, 1)
+        study.add_trial(trial)
+    ended = settle(study, FIDELITY)
+    assert [trial.number for trial in ended] == [1, 2, 3, 4]
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE", "PRUNED", "PRUNED", "PRUNED"]
+    assert [duration_of(trial) for trial in ended] == [1.0, 2.0, 3.0, 4.0]
+    assert {trial.datetime_complete - trial.datetime_start for trial in ended} == {datetime.timedelta(seconds=1)}, (
+        "its last leg"
+    )
+    close(study)
 
 
 def test_where_only_a_failed_trial_was_higher_the_next_ones_are_results():
@@ -410,7 +493,7 @@ def test_what_is_no_rung_is_not_read_as_one():
         assert rungs_of(trial) == {}
         assert not is_paused(trial)
     trial.system_attrs[RUNGS_KEY] = {"4": [0.5, 2], "2": [0.25, -1.0]}
-    assert rungs_of(trial) == {2: Rung(0.25, 0.0), 4: Rung(0.5, 2.0)}
+    assert list(rungs_of(trial).items()) == [(2, Rung(0.25, 0.0)), (4, Rung(0.5, 2.0))], "ascending"
 
 
 @pytest.mark.slow

@@ -124,6 +124,20 @@ def test_what_a_worker_died_of_is_recorded_and_its_trial_is_tried_again(drive, s
     assert executor.started == 2, "it is replaced"
 
 
+def test_no_worker_is_started_for_whom_there_is_no_trial(drive, script):
+    """Each takes a backend's memory, and maybe a device."""
+    executor = script(complete)
+    assert names(drive(executor=executor, workers=8, study={"trials": "3"})) == ["COMPLETE"] * 3
+    assert executor.started == 3
+
+
+def test_the_last_point_of_a_grid_is_tried_again_too(drive, script):
+    executor = script(lambda task, _: [Died(ENDED_WITH_7)] if task.number == 2 else None)
+    grid = {"space": {"x": '{ type = "int", low = 0, high = 2 }'}, "sampler": {"name": '"grid"'}}
+    study = drive(executor=executor, study={"trials": "9"}, **grid)
+    assert (study.user_attrs["reason"], names(study)) == ("grid", ["COMPLETE", "COMPLETE", "FAIL", "COMPLETE"])
+
+
 def test_what_a_trial_says_after_its_end_is_recorded_nowhere(drive, script):
     """A thread that it has left may speak while its worker waits, or is at the next trial."""
 

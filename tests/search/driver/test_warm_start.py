@@ -13,7 +13,16 @@ from search.driver.compatibility import check_same
 from search.driver.progress import Progress
 from search.driver.warm_start import warm_start
 from search.errors import StudyError
-from search.records.attributes import MEMORY_CONSTRAINT, OWNER_KEY, SEED_KEY, WARM_KEY
+from search.records.attributes import (
+    CONFIG_KEY,
+    MEMORY_CONSTRAINT,
+    OWNER_KEY,
+    RAN_KEY,
+    RUN_KEYS,
+    SEED_KEY,
+    WARM_KEY,
+    given_of,
+)
 from search.results.export import export_trial
 from search.results.ranking import best_trials, metrics_of, rank
 from search.results.report.page import render
@@ -32,7 +41,7 @@ def source(write):
         check_same(study, spec)
         asker = TrialSource(study, spec)
         for _ in range(count):
-            trial = asker.ask({OWNER_KEY: {"pid": 1}})
+            trial = asker.ask({OWNER_KEY: {"pid": 1}, RAN_KEY: 1.0})
             trial.report(trial.params["x"] / 2, 0)
             study.tell(trial, trial.params["x"])
         return study
@@ -55,7 +64,8 @@ def test_trials_are_taken_with_their_values_reports_and_a_link(write, source):
         (t.params, t.values, t.intermediate_values) for t in old.trials
     ]
     assert study.trials[3].user_attrs[WARM_KEY] == {"study": "old", "trial": 3, "compared": True}
-    assert OWNER_KEY not in study.trials[3].user_attrs
+    for trial in study.trials:
+        assert not {*trial.user_attrs, *trial.system_attrs} & set(RUN_KEYS), "how the other study came to it is that one's"
     assert best_trials(study)[0].params == old.best_params
     assert rank(study.trials, metrics_of(study))[0].params == old.best_params
 
@@ -95,6 +105,17 @@ def test_they_count_against_no_budget_and_shift_no_seed(write, source):
     assert Progress.of(study, 10).best == (best_trials(study)[0].number, best_trials(study)[0].value)
 
 
+@pytest.mark.parametrize(("steps", "compared"), [("4", 6), ("8", 0)])
+def test_patience_begins_with_their_best_value_where_it_can_be_compared(write, source, steps, compared):
+    old = source(load(write(objective={"steps": "4"})))
+    spec = load(write(objective={"steps": steps}))
+    study, summary = start(spec, old)
+    assert summary.compared == compared
+    assert BudgetUsage.of(study).since_better == 0, "none of them is this study's own"
+    study.tell(TrialSource(study, spec).ask({}), old.best_value - 1)
+    assert BudgetUsage.of(study).since_better == (1 if compared else 0)
+
+
 def test_the_sampler_learns_from_them(write, source):
     """TPE draws its first trials at random; with enough of another study it need not."""
     spec = load(write(sampler={"name": '"tpe"'}))
@@ -132,6 +153,45 @@ def test_a_new_parameter_has_the_value_that_was_fixed_before(write, source):
     assert {trial.params["steps"] for trial in study.trials} == {2}
 
 
+def test_what_an_objective_has_put_on_record_says_what_a_new_parameter_was(write, source):
+    old = source(load(write()), 0)
+    space = dict(load(write()).space)
+    for y in (2, 9):
+        old.add_trial(
+            create_trial(value=1.0, params={"x": 0.5}, distributions=space, user_attrs={CONFIG_KEY: {"x": 0.5, "y": y}})
+        )
+    study, summary = start(load(write(space=TWO)), old)
+    assert (summary.taken, summary.compared) == (1, 1)
+    assert study.trials[0].params == {"x": 0.5, "y": 2}
+
+
+def test_the_queue_is_tried_though_the_other_study_has_tried_it(write, source):
+    spec = load(write(enqueue="[[enqueue]]\nx = 2"))
+    old = source(spec, 3)
+    study, _ = start(spec, old)
+    assert given_of(old.trials[0])
+    assert not any(map(given_of, study.trials))
+    assert TrialSource(study, spec).ask({}).params == {"x": 2.0}
+
+
+def test_of_another_objective_they_guide_but_none_is_the_best(write, source):
+    old = source(load(write(study={"objective": '"objectives:noisy"'})))
+    study, summary = start(load(write()), old)
+    assert (summary.taken, summary.compared) == (6, 0)
+    assert best_trials(study) == []
+
+
+def test_what_could_not_be_compared_cannot_be_in_a_third_study_either(write, source):
+    """Though that has the settings of the second one."""
+    first = source(load(write(objective={"steps": "4"})))
+    spec = load(write(objective={"steps": "8"}))
+    second, _ = start(spec, first, name="second")
+    second.tell(TrialSource(second, spec).ask({}), -100.0)
+    third, summary = start(spec, second, name="third")
+    assert (summary.taken, summary.compared) == (7, 1)
+    assert best_trials(third)[0].value == -100.0
+
+
 def test_conditional_parameters_are_taken_where_their_condition_holds(write, source):
     space = {
         "kind": '{ type = "categorical", choices = ["a", "b"] }',
@@ -167,7 +227,11 @@ def test_trials_without_a_result_stay_behind(write, source):
     infeasible.set_constraint(MEMORY_CONSTRAINT, 1.0)
     old.tell(infeasible, 1e9)
     old.add_trial(create_trial(state=TrialState.FAIL))
-    assert start(spec, old)[1].taken == 2
+    old.add_trial(create_trial(value=float("inf"), params={"x": 0.5}, distributions=dict(spec.space)))
+    study, summary = start(spec, old)
+    assert summary.taken == 2
+    assert [trial.values for trial in study.trials] == [trial.values for trial in old.trials[:2]]
+    assert "Left out, 1 trial: its value is not finite." in summary.lines()
 
 
 DIES = """

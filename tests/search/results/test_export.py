@@ -112,6 +112,21 @@ def test_a_rule_chooses_from_the_front_and_is_on_record(write, by, number):
     assert (provenance["trial"], provenance["chosen_by"]) == (number, by)
 
 
+@pytest.mark.parametrize(
+    "front",
+    [
+        ((0, 1000), (0.3, 1001.4), (1, 1002)),
+        ((-1.7e308, 0), (-1.2e308, 0.7), (1.7e308, 1)),
+    ],
+    ids=["of a small extent", "of the largest numbers"],
+)
+def test_the_compromise_goes_by_the_extent_of_the_front(write, front):
+    study = optuna.create_study(directions=["minimize", "maximize"])
+    for values in front:
+        study.add_trial(optuna.trial.create_trial(values=values))
+    assert exported(study, write(), by="compromise")["provenance"]["trial"] == 1
+
+
 def test_a_rule_that_is_none_is_refused(write):
     study = optuna.create_study(directions=["minimize", "minimize"])
     study.add_trial(optuna.trial.create_trial(values=(0, 1)))
@@ -193,10 +208,18 @@ def test_the_best_trials_as_members_of_one_model(study, write):
     assert document["provenance"]["trial"] == 1
     configs = [{"data": "${DATA:-here}", **study.trials[number].params} for number in (1, 2)]
     assert document["members"] == [{"trial": n, "seed": 5, "config": config} for n, config in zip((1, 2), configs, strict=True)]
+    assert len(tomllib.loads(export_trial(study, load(path), URL, together=3))["members"]) == 3, "all that there are"
     with pytest.raises(StudyError, match=r"--ensemble: must be at most the number of COMPLETE trials, 3; got 4\. Lower it\."):
         export_trial(study, load(path), URL, together=4)
     chosen = tomllib.loads(export_trial(study, load(path), URL, 0, together=2))
     assert [member["trial"] for member in chosen["members"]] == [0, 1], "the one that was named comes first"
+
+
+def test_what_only_a_member_reads_of_the_environment_may_be_read(study, write):
+    path = write(study={"environment": '["DATA", "OTHER"]'})
+    for value, config in ((9.0, {"a": 1}), (8.0, {"a": "${OTHER:-there}"})):
+        study.add_trial(optuna.trial.create_trial(value=value, user_attrs={CONFIG_KEY: config, SEED_KEY: 1}))
+    assert tomllib.loads(export_trial(study, load(path), URL, together=2))["environment"] == ["OTHER"]
 
 
 def test_what_a_member_does_not_have_is_on_record(study, write):

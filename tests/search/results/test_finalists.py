@@ -22,6 +22,7 @@ from search.records.attributes import FINALIST_KEY, FINALISTS_OF_KEY, SEED_KEY, 
 from search.records.rungs import RUNGS_KEY
 from search.results.finalist_ranking import describe_ranking, print_ranking, rank_finalists
 from search.results.finalists import _enqueue_missing, choose, load_ranking, run_finalists
+from search.results.ranking import find_baseline
 from search.storage.open import token_of
 from search.storage.readback import mark
 from search.study_file.fidelity import Fidelity
@@ -74,12 +75,43 @@ def test_the_best_different_configs_and_the_baseline_are_chosen(make):
     assert numbers(choose(study, 9)) == [3, 2, 5, 0], "the baseline is among them already"
 
 
+def test_a_better_trial_with_the_parameters_of_the_baseline_stands_for_it(make, run):
+    source = make(1.0, 5.0, 4.0, xs=(3, 1, 3), baseline=0)
+    assert numbers(choose(source, 2)) == [1, 2]
+    ranking = rank_finalists(source, run({1: (0.9, 0.8), 2: (0.5, 0.6)}))
+    assert ranking.baseline == 2
+    out = io.StringIO()
+    print_ranking(ranking, Console(file=out, width=200))
+    assert "2 *" in out.getvalue()
+    assert "+0.3 ± " in out.getvalue(), "what the search has gained"
+
+
+def test_what_has_no_seed_in_common_with_the_winner_cannot_be_told_from_it(make, run):
+    source, linked = make(0.1, 0.2, 0.3), run({1: (0.9, 0.9)})
+    for seed in (7, 8):
+        linked.add_trial(create_trial(value=0.5, user_attrs={FINALIST_KEY: 2, SEED_KEY: seed}))
+    assert rank_finalists(source, linked).level() == [2]
+
+
 def test_less_can_be_better(make):
     assert numbers(choose(make(3.0, 1.0, 2.0, direction="minimize"), 2)) == [1, 2]
 
 
 def test_a_baseline_that_failed_runs_again(make):
     assert numbers(choose(make(None, 1.0, baseline=0), 1)) == [1, 0]
+
+
+def test_of_plain_optuna_a_trial_that_was_drawn_and_tried_again_is_no_baseline():
+    """Its retry has given parameters, too."""
+    study = optuna.create_study()
+    study.add_trial(create_trial(state=TrialState.FAIL))
+    study.add_trial(create_trial(value=1.0, system_attrs={"fixed_params": {"x": 1.0}, "failed_trial": 0}))
+    assert find_baseline(study) is None
+    for number, value in ((2, None), (3, 2.0)):
+        state = TrialState.FAIL if value is None else TrialState.COMPLETE
+        retry = {"failed_trial": 2} if number == 3 else {}
+        study.add_trial(create_trial(state=state, value=value, system_attrs={"fixed_params": {"x": 2.0}, **retry}))
+    assert find_baseline(study).number == 3
 
 
 def test_nothing_to_choose_from(make):

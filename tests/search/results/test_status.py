@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import datetime
 import io
 import json
 import math
@@ -7,11 +8,13 @@ import os
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 from rich.console import Console
 
 from search.driver.ownership import Owner
 from search.records.attributes import BUDGET_KEY, DRIVER_KEY, FAILURE_KEY, FILE_KEY, OWNER_KEY, RETRY_KEY
 from search.records.reports import save_reports
+from search.records.rungs import RUNGS_KEY
 from search.records.states import DRIVER_DIED, INTERRUPTED
 from search.results import status
 from search.results.status import budget_in, print_status, watch_status
@@ -118,6 +121,20 @@ def test_what_runs_has_step_value_and_time_and_what_was_given_back_has_not_faile
     study.set_user_attr(FILE_KEY, FILE)
     save_reports(study, {"epoch": ("epochs",)})
     assert printed(study)[7].split()[:4] == ["3", "running", "3/20", "0.2"]
+
+
+def test_what_climbs_rungs_has_the_value_of_its_last_one_and_the_time_of_all_its_legs():
+    study = make(0)
+    rungs = {RUNGS_KEY: {"1": [0.5, 60.0], "2": [0.7, 30.0]}}
+    for state in (TrialState.WAITING, TrialState.RUNNING, TrialState.FAIL):
+        trial = optuna.trial.create_trial(state=state, intermediate_values={0: 0.5, 1: 0.6}, system_attrs=rungs)
+        trial.datetime_start = datetime.datetime.now() - datetime.timedelta(seconds=10)
+        study.add_trial(trial)
+    paused, running, failed = json.loads(as_json(study, study.trials, 0, None))["trials"]
+    assert (paused["state"], paused["values"], paused["seconds"]) == ("paused", {"value": 0.7}, 90.0)
+    assert (running["state"], running["values"]) == ("running", {"value": 0.6})
+    assert running["seconds"] == pytest.approx(100.0, abs=5.0)
+    assert (failed["state"], failed["values"]) == ("fail", {}), "what it reported is no result"
 
 
 def test_a_narrow_terminal_keeps_what_counts():
