@@ -48,7 +48,7 @@ def problems_at(url: str, name: str, folder: Path, *, settle_s: float = 0.7) -> 
     """Returns the same of what an address answers; scripts get `settle_s` seconds to draw."""
     pictures = os.environ.get("PAGE_PICTURES")
     wrong = []
-    with _chromium(folder) as browser:
+    with chromium(folder) as browser:
         for window in WINDOWS:
             for scheme in ("light", "dark"):
                 found = browser.look(url, window, scheme, settle_s)
@@ -58,7 +58,7 @@ def problems_at(url: str, name: str, folder: Path, *, settle_s: float = 0.7) -> 
     return wrong
 
 
-class _Browser:
+class Browser:
     """One tab, and the pipe to it."""
 
     def __init__(self, write: int, read: int) -> None:
@@ -73,16 +73,37 @@ class _Browser:
 
     def look(self, url: str, window: int, scheme: str, settle_s: float) -> list[str]:
         """Returns what is wrong with a page in a window of this width."""
-        self._events.clear()
         self._call("Emulation.setDeviceMetricsOverride", width=window, height=900, deviceScaleFactor=1, mobile=window < 600)
         self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.open(url)
+        time.sleep(settle_s)
+        return [*self.evaluate(f"({_MEASURE})({window})"), *(f"console: {line}" for line in self._console())]
+
+    def open(self, url: str) -> None:
+        """Opens a page, and waits until it is there."""
+        self._events.clear()
         self._call("Page.navigate", url=url)
         while not any(event["method"] == "Page.loadEventFired" for event in self._events):
             self._events.append(self._next())
-        time.sleep(settle_s)
-        result = self._call("Runtime.evaluate", expression=f"({_MEASURE})({window})", returnByValue=True)
+
+    def evaluate(self, expression: str) -> Any:
+        """Returns what an expression of JavaScript gives in the page; of a promise what it comes to."""
+        result = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in result, result
-        return [*result["result"]["value"], *(f"console: {line}" for line in self._console())]
+        return result["result"].get("value")
+
+    def choose(self, path: Path) -> None:
+        """Chooses a file in the dialog of the page's first input that takes files."""
+        found = self._call("Runtime.evaluate", expression="document.querySelector('input[type=file]')")
+        self._call("DOM.setFileInputFiles", files=[str(path)], objectId=found["result"]["objectId"])
+
+    def drop(self, path: Path) -> None:
+        """Drops a file in the middle of the page's first label."""
+        box = "document.querySelector('label').getBoundingClientRect()"
+        x, y = self.evaluate(f"(box => [box.x + box.width / 2, box.y + box.height / 2])({box})")
+        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self._call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
 
     def picture(self) -> bytes:
         """Returns the whole page as PNG."""
@@ -122,9 +143,10 @@ class _Browser:
 
 
 @contextmanager
-def _chromium(folder: Path) -> Iterator[_Browser]:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
+def chromium(folder: Path) -> Iterator[Browser]:
+    """Yields a tab; its profile goes into the folder."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
         pytest.skip("no Chromium is installed")
     theirs_read, ours_write = os.pipe()
     ours_read, theirs_write = os.pipe()
@@ -134,14 +156,14 @@ def _chromium(folder: Path) -> Iterator[_Browser]:
         os.dup2(read, 3)
         os.dup2(write, 4)
 
-    command = [chromium, *_FLAGS, f"--user-data-dir={folder / 'profile'}", "about:blank"]
+    command = [program, *_FLAGS, f"--user-data-dir={folder / 'profile'}", "about:blank"]
     process = subprocess.Popen(command, preexec_fn=place, close_fds=False, stderr=subprocess.DEVNULL)
     os.close(theirs_read)
     os.close(theirs_write)
     watch = threading.Timer(_PATIENCE_S, process.kill)
     watch.start()
     try:
-        yield _Browser(ours_write, ours_read)
+        yield Browser(ours_write, ours_read)
     finally:
         watch.cancel()
         process.kill()

@@ -1,8 +1,10 @@
 import io
 import json
+import os
 import shutil
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 from dataclasses import replace
@@ -10,7 +12,7 @@ from dataclasses import replace
 import bottle
 import pytest
 
-from tests.browser import problems
+from tests.browser import chromium, problems
 from tests.patience import PATIENCE_S
 from tests.serving import serving
 from tests.tumorcls.pictures import blob, png_header, write
@@ -189,8 +191,8 @@ def test_a_taken_port_is_one_line(app, address):
 
 @pytest.mark.slow
 def test_in_a_browser_a_dropped_file_is_answered_and_the_slider_adds_noise(app, address, scan, tmp_path):
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
         pytest.skip("no Chromium is installed")
     numbers = ",".join(map(str, scan))
     script = f"""<script>
@@ -209,7 +211,7 @@ def test_in_a_browser_a_dropped_file_is_answered_and_the_slider_adds_noise(app, 
     html = page().replace("</body>", script + "</body>")
     rules = {"Content-Security-Policy": policy([html], answers=True)}
     app.route("/test", callback=lambda: bottle.HTTPResponse(html, headers=rules))
-    command = [chromium, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"{address}/test"]
+    command = [program, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"{address}/test"]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S).stdout
     assert DISCLAIMER in dom
     assert 'id="result" hidden' not in dom
@@ -220,12 +222,88 @@ def test_in_a_browser_a_dropped_file_is_answered_and_the_slider_adds_noise(app, 
     assert dom.count('src="data:image/png') == 2
 
 
+GONE = "The file cannot be read any more; choose it again."
+SILENT = "The server does not answer; is tumorcls serve still running?"
+
+
+@pytest.fixture
+def tab(address, tmp_path):
+    with chromium(tmp_path) as browser:
+        browser.open(address)
+        yield browser
+
+
+def told(tab):
+    """Returns the file that the answer is said to be of, or the message that stands there instead, and the picture."""
+    deadline = time.monotonic() + PATIENCE_S
+    while tab.evaluate("at('message').textContent === '…'"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    name, message, picture, hidden = tab.evaluate(
+        "[at('name').textContent, at('message').textContent, at('image').src, at('result').hidden]"
+    )
+    assert hidden == bool(message)
+    return (message, "") if hidden else (name, picture)
+
+
+def seen(address, path):
+    return post(address, path.read_bytes())[1]["levels"][0]["image"]
+
+
+@pytest.mark.slow
+def test_in_a_browser_the_answer_is_that_of_the_file_given_last(tab, address, tmp_path):
+    first, second = (write(tmp_path / f"<i>{seed}.png", blob(seed)) for seed in (1, 2))
+    chosen, dropped = ([(give, path) for path in (first, second)] for give in (tab.choose, tab.drop))
+    given = (chosen[0], dropped[1], chosen[0], chosen[0], dropped[0], dropped[0], chosen[1], chosen[1])
+    for count, (give, path) in enumerate(given):
+        give(path)
+        assert told(tab) == (path.name, seen(address, path))
+        assert tab.evaluate("asked") == 1 + count
+
+
+@pytest.mark.slow
+def test_in_a_browser_a_file_can_be_given_again_after_an_error(tab, address, tmp_path):
+    path = tmp_path / "scan.png"
+    path.write_bytes(b"no image")
+    tab.choose(path)
+    assert told(tab)[0].startswith("scan.png: ")
+    write(path, blob(1))
+    tab.choose(path)
+    assert told(tab) == ("scan.png", seen(address, path))
+    write(path, blob(2))
+    os.utime(path, (1, 1))
+    again = "at('noise').dispatchEvent(new Event('change'))"
+    tab.evaluate(again)
+    assert told(tab)[0] == GONE, "what was chosen is no longer there"
+    tab.choose(path)
+    assert told(tab) == ("scan.png", seen(address, path))
+    tab.evaluate(f"globalThis.real = fetch; fetch = () => Promise.reject(new TypeError()); {again}")
+    assert told(tab)[0] == SILENT
+    tab.evaluate("fetch = real")
+    tab.choose(path)
+    assert told(tab) == ("scan.png", seen(address, path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("late", ["File.prototype.arrayBuffer", "fetch"])
+def test_in_a_browser_a_late_answer_replaces_none_of_a_later_file(tab, address, tmp_path, late):
+    first, second = (write(tmp_path / f"{seed}.png", blob(seed)) for seed in (1, 2))
+    hold = f"{late} = real; const got = await real.call(this, ...given); await over; return got;"
+    tab.evaluate("globalThis.over = new Promise(free => globalThis.free = free); 0")
+    tab.evaluate(f"globalThis.real = {late}; {late} = async function (...given) {{ {hold} }}; 0")
+    tab.choose(first)
+    tab.drop(second)
+    assert told(tab) == (second.name, seen(address, second))
+    tab.evaluate("free()")
+    time.sleep(1.0)
+    assert told(tab) == (second.name, seen(address, second))
+
+
 @pytest.mark.slow
 def test_it_is_readable_in_any_window(tmp_path):
     probabilities = dict.fromkeys(CLASSES, 0.25)
     levels = [{"answer": CLASSES[0], "probabilities": probabilities, "image": "", "overlay": ""}]
-    answered = (
-        f"<script>levels = {json.dumps(levels)}; at('result').hidden = at('slices').hidden = false; show();</script></body>"
-    )
+    shown = "at('result').hidden = at('slices').hidden = false; at('name').textContent = 'scan_'.repeat(40); show();"
+    answered = f"<script>levels = {json.dumps(levels)}; {shown}</script></body>"
     assert problems(page(), "web", tmp_path) == []
     assert problems(page().replace("</body>", answered), "web-answer", tmp_path) == []
