@@ -17,17 +17,16 @@ def command(studies: tuple[str, ...], output: Path | None) -> None:
 
         search compare tpe=a.toml,b.toml,c.toml random=d.toml,e.toml,f.toml -o compare.html
     """
-    from rich.console import Console
-
     from search.files import open_file_of
     from search.results.report.comparison import compare as compare_studies
     from search.results.report.comparison_page import print_table, render
     from search.results.report.links import write_page
+    from search.results.tables import make_console
     from search.storage.reference import read_labelled
 
     quiet_optuna()
     comparison = compare_studies(read_labelled(studies))
-    print_table(comparison, Console(stderr=output is not None and open_file_of(output) == 1))
+    print_table(comparison, make_console(stderr=output is not None and open_file_of(output) == 1))
     if output is not None:
         write_page(output, render(comparison))
         print_written(output)

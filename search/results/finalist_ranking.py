@@ -7,12 +7,12 @@ from typing import Any
 
 import optuna
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from search.records.attributes import finalist_of, is_result, references_of, seed_of
 from search.results.ranking import Metric, find_baseline, metrics_of, rank
 from search.results.statistics import Interval, mean_interval, paired_interval
+from search.results.tables import FoldedTable, make_console
 from search.text import format_params, plain, print_line
 
 
@@ -147,11 +147,10 @@ def rank_finalists(source: optuna.Study, linked: optuna.Study) -> Ranking:
 
 def print_ranking(ranking: Ranking, console: Console | None = None) -> None:
     """Prints the ranking and what it says; to stdout by default."""
-    console = console or Console()
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("trial", "in the\nsearch", "seeds", "mean", "against\nbaseline"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("parameters", overflow="fold")
+    console = console or make_console()
+    table = FoldedTable()
+    table.add_figures("trial", "in the\nsearch", "seeds", "mean", "against\nbaseline")
+    table.add_names("parameters")
     baseline = ranking.of(ranking.baseline)
     for finalist in ranking.finalists:
         gain = finalist.less(baseline) if baseline is not None and finalist is not baseline else None
@@ -160,7 +159,7 @@ def print_ranking(ranking: Ranking, console: Console | None = None) -> None:
         number = f"{finalist.number}{' *' if finalist is baseline else ''}"
         row = [number, searched, str(len(finalist.values)), str(finalist.score), shown, format_params(finalist.params)]
         table.add_row(*map(Text, row))
-    console.print(table)
+    console.print(table, crop=False)
     for line in describe_ranking(ranking):
         print_line(console, line)
 

@@ -13,17 +13,18 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.bar import Bar
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from search.errors import StudyError
 from search.records.attributes import is_result
 from search.results.ranking import Metric, metrics_of
+from search.results.tables import FoldedTable, make_console
 from search.text import plain, show_value, show_values, suggest
 
 _MOST_LEVELS = 8
 _SHRINK = 1024.0  # the largest numbers have no sum, and no length in characters
 _BAR = 24  # characters at most; fewer where the names of the levels leave no room
+_SHORTEST_BAR = 8
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def print_levels(study: optuna.Study, parameter: str, console: Console | None = 
     Raises:
         StudyError: No trial has such a parameter.
     """
-    console = console or Console()
+    console = console or make_console()
     trials = study.get_trials(deepcopy=False)
     known = sorted({name for trial in trials for name in trial.params})
     if parameter not in known:
@@ -103,11 +104,10 @@ def print_levels(study: optuna.Study, parameter: str, console: Console | None = 
     found = levels(trials, parameter, metric)
     medians = [_median(level.values) for level in found if level.values]
     low, high = min([0.0, *medians]), max([0.0, *medians])
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column(Text(plain(parameter)), overflow="fold")
-    table.add_column(Text(f"median {plain(metric.name)}"), min_width=8, max_width=_BAR)
-    for column in ("", "best", "complete", "pruned"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = FoldedTable()
+    table.add_names(plain(parameter), least=_SHORTEST_BAR)
+    table.add_names(f"median {plain(metric.name)}", least=_SHORTEST_BAR, most=_BAR)
+    table.add_figures("", "best", "complete", "pruned", justify="right")
     for level in found:
         best = min(level.values, key=lambda value: metric.sign * value, default=None)
         middle = _median(level.values) if level.values else None
@@ -115,7 +115,7 @@ def print_levels(study: optuna.Study, parameter: str, console: Console | None = 
         bar = Bar(size or 1.0, 0.0, end, color="green")
         shown = ("" if value is None else f"{value:.4g}" for value in (middle, best))
         table.add_row(Text(level.name), bar, *shown, str(len(level.values)), str(level.pruned))
-    console.print(table)
+    console.print(table, crop=False)
 
 
 def _median(values: Sequence[float]) -> float:

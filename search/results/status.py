@@ -8,7 +8,6 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from search.driver.ownership import Owner
@@ -16,6 +15,7 @@ from search.records.attributes import DRIVER_KEY, budget_of, file_of, is_warm, o
 from search.records.states import count_states
 from search.records.values import value_names
 from search.results.ranking import describe_best
+from search.results.tables import FoldedTable, make_console
 from search.results.trial_rows import rows_of
 from search.study_file.load import StudySpec
 from search.text import clock, format_params, plain, print_line
@@ -45,12 +45,12 @@ def print_status(study: optuna.Study, *, budget: int | None, rows: int | None, c
         rows: So many of the last trials; None for all.
         console: Where to; stdout by default.
     """
-    console = console or Console()
+    console = console or make_console()
     for part in _parts(study, budget, rows):
         if isinstance(part, str):
             print_line(console, part)
         else:
-            console.print(part)
+            console.print(part, crop=False)
 
 
 def watch_status(study: optuna.Study, *, budget: int | None, console: Console | None = None) -> None:
@@ -61,7 +61,7 @@ def watch_status(study: optuna.Study, *, budget: int | None, console: Console | 
         budget: As in `print_status`.
         console: A terminal; stdout by default.
     """
-    console = console or Console()
+    console = console or make_console()
 
     def drawn() -> RenderableType:
         rows = max(3, min(20, console.height - _LINES_BESIDE_ROWS))
@@ -80,7 +80,7 @@ def is_at_work(study: optuna.Study) -> bool:
     return (driver is not None and driver.may_live()) or bool(_hosts_at_work(study.get_trials(deepcopy=False)))
 
 
-def _parts(study: optuna.Study, budget: int | None, rows: int | None) -> Iterator[str | Table]:
+def _parts(study: optuna.Study, budget: int | None, rows: int | None) -> Iterator[str | FoldedTable]:
     """Yields the lines of a study's status, and the table."""
     trials = study.get_trials(deepcopy=False)
     counts = count_states(trials)
@@ -132,16 +132,15 @@ def finished_count(study: optuna.Study) -> int:
     return sum(not is_warm(trial) for trial in finished)
 
 
-def _table(study: optuna.Study, trials: list[FrozenTrial]) -> Table:
-    """Returns a table of trials; where the terminal is narrow, parameters and notes are broken into lines first."""
+def _table(study: optuna.Study, trials: list[FrozenTrial]) -> FoldedTable:
+    """Returns a table of trials; where the terminal is narrow, headers, parameters and notes are broken into lines."""
     rows = rows_of(study, trials)
     steps = any(row.state in ("running", "paused") for row in rows)
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("trial", "state", *(["step"] if steps else []), *value_names(study)):
-        table.add_column(Text(plain(column)), no_wrap=True)
-    table.add_column("parameters", overflow="fold")
-    table.add_column("duration", no_wrap=True, justify="right")
-    table.add_column("note", overflow="fold")
+    table = FoldedTable()
+    table.add_figures("trial", "state", *(["step"] if steps else []), *map(plain, value_names(study)))
+    table.add_names("parameters")
+    table.add_figures("duration", justify="right")
+    table.add_names("note")
     for row in rows:
         values = [f"{value:.6g}" for value in row.values]
         values += [""] * (len(study.directions) - len(values))

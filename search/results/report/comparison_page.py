@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from search.results.report.comparison import Comparison, Run, Side, value_at
 from search.results.report.figures import BLUE, GREEN, GREY, ORANGE, PINK, SKY, VERMILLION, style
 from search.results.report.html import inert, page, time_unit
 from search.results.statistics import mean_of
+from search.results.tables import FoldedTable, make_console
 from search.text import clock, plain, print_line
 
 _COLOURS = (BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY, GREY)
@@ -40,14 +40,14 @@ def render(comparison: Comparison) -> str:
 
 def print_table(comparison: Comparison, console: Console | None = None) -> None:
     """Prints the comparison as a table; to stdout by default."""
-    console = console or Console()
-    header, rows = _table(comparison)
-    drawn = Table(box=None, pad_edge=False, header_style="dim")
-    for name in header:
-        drawn.add_column(Text(name), no_wrap=True)
+    console = console or make_console()
+    (label, *figures), rows = _table(comparison)
+    drawn = FoldedTable()
+    drawn.add_names(label)
+    drawn.add_figures(*figures)
     for row in rows:
         drawn.add_row(*map(Text, row))
-    console.print(drawn)
+    console.print(drawn, crop=False)
     for line in _notes(comparison):
         print_line(console, line)
 
