@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.bar import Bar
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from search.errors import StudyError
@@ -40,6 +40,17 @@ class Level:
     name: str
     values: tuple[float, ...]
     pruned: int
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """A bar over a share of its column; of ``#`` where the output's encoding may have no blocks."""
+
+    share: float
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        hashes = Text("#" * round(self.share * options.max_width), "green")
+        yield hashes if options.ascii_only else Bar(1.0, 0.0, self.share, color="green")
 
 
 def levels(trials: Sequence[FrozenTrial], parameter: str, metric: Metric) -> list[Level]:
@@ -112,9 +123,8 @@ def print_levels(study: optuna.Study, parameter: str, console: Console | None = 
         best = min(level.values, key=lambda value: metric.sign * value, default=None)
         middle = _median(level.values) if level.values else None
         size, end = high / _SHRINK - low / _SHRINK, 0.0 if middle is None else middle / _SHRINK - low / _SHRINK
-        bar = Bar(size or 1.0, 0.0, end, color="green")
         shown = ("" if value is None else f"{value:.4g}" for value in (middle, best))
-        table.add_row(Text(level.name), bar, *shown, str(len(level.values)), str(level.pruned))
+        table.add_row(Text(level.name), _Bar(end / (size or 1.0)), *shown, str(len(level.values)), str(level.pruned))
     console.print(table, crop=False)
 
 

@@ -109,6 +109,17 @@ def test_a_level_without_a_result_has_no_bar_and_values_below_zero_have_one():
     assert (below.count("█"), above.count("█")) == (0, 24)
 
 
+def test_an_output_without_blocks_has_bars_of_hashes():
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, "ascii", errors="backslashreplace")
+    print_levels(make([(0.0, 0.45), (1.0, 0.9), (0.5, None)], FloatDistribution(0, 1)), "x", Console(file=out, width=80))
+    out.flush()
+    lines = raw.getvalue().decode("ascii").splitlines()
+    assert [line.count("#") for line in lines] == [0, 12, 0, 24]
+    assert max(map(len, lines)) <= 80
+    assert not any("\\" in line for line in lines)
+
+
 def test_the_largest_values_have_a_median_and_a_bar():
     worst = sys.float_info.max
     study = make([(0.0, worst), (0.0, worst), (0.5, -worst), (1.0, 0.25), (1.0, 0.75)], FloatDistribution(0, 1))
