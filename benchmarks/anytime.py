@@ -1,40 +1,37 @@
 """Is a short run worth keeping? A constant rate with averaged weights against a cosine of each length, on the same images.
 
-    python -m benchmarks.anytime                                    # head: 3 rates, 2 to 16 epochs, 5 seeds
-    python -m benchmarks.anytime --start block7 --rates 1e-3 --lengths 16
+    python -m benchmarks.anytime --output /tmp/anytime.json         # head: 3 rates, 2 to 16 epochs, 5 seeds
+    python -m benchmarks.anytime --start block7 --rates 1e-3 --lengths 16 --output /tmp/anytime_block7.json
 
 Trains on SARTAJ (in the folder TUMORCLS_DATA). A cosine needs a run of its own for each number of epochs. With averaged weights
 (`schedule = "ema"`), and with a constant rate alone, one run is paused at each of them, goes on from its checkpoint, and takes
 as many epochs as the longest. All have the same seeds: same first weights of the head, same order of images. Prints, for each
 length, the mean validation score of each schedule (`robust_f1`, the mean of clean and noisy macro-F1) and its difference to the
-cosine's with a 95% interval (Student's t over the seeds, paired). Writes `benchmarks/results/anytime.json` after each run, and
-goes on from there when it is started again.
+cosine's with a 95% interval (Student's t over the seeds, paired). Writes `--output` after each run, and goes on from there when
+it is started again.
 """
 
 import argparse
-import json
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
 
+from benchmarks import kept
 from tumorcls.cache.folder import cache_folder
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.model.backend import select_backend
-from tumorcls.objective import package_versions
 
 if TYPE_CHECKING:  # it imports Keras
     from tumorcls.training.trainer import Trainer
 
-RESULTS = Path(__file__).parent / "results" / "anytime.json"
 REFERENCE, OTHERS = "cosine", ("ema", "constant")
 SCORES = ("clean_f1", "noisy_f1", "robust_f1")
 
@@ -104,27 +101,18 @@ def table(runs: Sequence[Run]) -> str:
     return "\n".join(lines)
 
 
-def write(path: Path, runs: Sequence[Run], config: TrainConfig) -> None:
-    left_out = {"data", "weights", "trainable_from", "epochs", "schedule", "learning_rate"}
-    document = {
-        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
-        "versions": package_versions(),
-        "weights": Path(config.weights).name,
-        "config": config.model_dump(mode="json", exclude=left_out),
-        "runs": [asdict(run) for run in runs],
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1) + "\n")
+def asked_of(config: TrainConfig) -> dict[str, Any]:
+    """Returns what all runs of a file have in common."""
+    of_cells = {"trainable_from", "epochs", "schedule", "learning_rate"}
+    return {"settings": kept.named(config.model_dump(mode="json", exclude=of_cells))}
 
 
-def read(path: Path) -> list[Run]:
-    if not path.exists():
-        return []
-    return [Run(Cell(**run["cell"]), run["scores"], run["seconds"]) for run in json.loads(path.read_text())["runs"]]
+def read(path: Path, config: TrainConfig) -> list[Run]:
+    """Returns the runs that were written with the same settings; see `kept.read_runs`."""
+    return [Run(Cell(**run["cell"]), run["scores"], run["seconds"]) for run in kept.read_runs(path, asked_of(config))]
 
 
-def main() -> None:
-    arguments = _parse()
+def config_of(arguments: argparse.Namespace) -> TrainConfig:
     settings = {
         "data": arguments.data,
         "weights": arguments.weights,
@@ -134,12 +122,17 @@ def main() -> None:
         "noise_intensity": 1.0,
         "dropout": 0.2,
     }
-    config = TrainConfig.parse(settings, where="benchmark")
+    return TrainConfig.parse(settings, where="benchmark")
+
+
+def main() -> None:
+    arguments = parse()
+    config = config_of(arguments)
+    runs = read(arguments.output, config)
     select_backend()
     from tumorcls.training.trainer import Trainer
 
     trainer = Trainer.open(config, cache_folder())
-    runs = read(arguments.output)
     for seed, rate, schedule in product(range(arguments.seeds), arguments.rates, arguments.schedules):
         cells = [Cell(arguments.start, rate, epochs, schedule, seed) for epochs in arguments.lengths]
         if set(cells) <= {run.cell for run in runs}:
@@ -147,12 +140,12 @@ def main() -> None:
         changed = config.model_copy(update={"learning_rate": rate, "schedule": schedule})
         for run in train(trainer, changed, seed, arguments.lengths):
             runs = sorted([*(other for other in runs if other.cell != run.cell), run], key=lambda run: run.cell)
-            write(arguments.output, runs, config)
+            kept.write_runs(arguments.output, asked_of(config), runs)
             print(f"{run.cell}  {run.scores['robust_f1']:.4f}  {run.seconds:.1f} s", flush=True)
     print(table(runs))
 
 
-def _parse() -> argparse.Namespace:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--start", default="head", help="trainable_from")
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3, 1e-2])
@@ -162,7 +155,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--data", default=str(Path(os.environ.get("TUMORCLS_DATA", "data")) / "sartaj"))
     parser.add_argument("--weights", default=os.environ.get("TUMORCLS_WEIGHTS", "imagenet"))
     parser.add_argument("--image-size", type=int, default=150)
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, required=True)
     return parser.parse_args()
 
 

@@ -1,33 +1,34 @@
 """Do cached views cost accuracy? The same configs with views from the cache and with noise drawn anew each epoch.
 
-    python benchmarks/cached_views.py        # half an hour on two quiet cores, nearly all of it for the fresh noise
+    python -m benchmarks.cached_views --output /tmp/cached_views.json    # half an hour on two quiet cores, most for fresh noise
 
 Trains on SARTAJ (in the folder TUMORCLS_DATA) from `head` and from `block7` on, once with the cached views that the trials of a
 study share and once with `views = 0`, with the same seeds: same first weights of the head, same order of images. Prints the
 validation macro-F1 of each run, clean and under noise, and the mean difference with its 95% interval (Student's t over the
-seeds, paired). Writes `benchmarks/results/cached_views.json` after each run, and goes on from there when it is started again.
+seeds, paired). Writes `--output` after each run, and goes on from there when it is started again.
 """
 
 import argparse
-import json
 import os
-import platform
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 from scipy import stats
 
+from benchmarks import kept
 from tumorcls.cache.folder import cache_folder
 from tumorcls.config.train_config import TrainConfig
-from tumorcls.objective import package_versions
-from tumorcls.training.trainer import Trainer
+from tumorcls.model.backend import select_backend
 
-RESULTS = Path(__file__).parent / "results" / "cached_views.json"
+if TYPE_CHECKING:  # it imports Keras
+    from tumorcls.training.trainer import Trainer
+
 STARTS = ("head", "block7")
 SCORES = ("clean_f1", "noisy_f1", "robust_f1")
 
@@ -43,7 +44,7 @@ class Run:
     scores: dict[str, float]
 
 
-def train(trainer: Trainer, config: TrainConfig, seed: int) -> Run:
+def train(trainer: "Trainer", config: TrainConfig, seed: int) -> Run:
     started = time.perf_counter()
     fitted = trainer.fit(config, seed, lambda epoch: None)
     scores = {name: fitted.scores[name] for name in SCORES}
@@ -74,24 +75,26 @@ def table(runs: list[Run]) -> str:
     return "\n".join(lines)
 
 
+def asked_of(config: TrainConfig) -> dict[str, Any]:
+    """Returns what all runs of a file have in common."""
+    return {"settings": kept.named(config.model_dump(mode="json"))}
+
+
 def write(path: Path, runs: list[Run], config: TrainConfig) -> None:
-    document = {
-        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
-        "versions": package_versions(),
-        "config": {**config.model_dump(mode="json"), "data": None, "weights": Path(config.weights).name},
-        "differences_points": {
-            start: {name: difference(runs, start, name) for name in SCORES}
-            for start in STARTS
-            if len({run.views for run in runs if run.start == start}) == 2
-        },
-        "runs": [asdict(run) for run in runs],
+    differences = {
+        start: {name: difference(runs, start, name) for name in SCORES}
+        for start in STARTS
+        if len({run.views for run in runs if run.start == start}) == 2
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1) + "\n")
+    kept.write_runs(path, asked_of(config), runs, differences_points=differences)
 
 
-def main() -> None:
-    arguments = _parse()
+def read(path: Path, config: TrainConfig) -> list[Run]:
+    """Returns the runs that were written with the same settings; see `kept.read_runs`."""
+    return [Run(**run) for run in kept.read_runs(path, asked_of(config))]
+
+
+def config_of(arguments: argparse.Namespace) -> TrainConfig:
     settings = {
         "data": arguments.data,
         "weights": arguments.weights,
@@ -100,9 +103,17 @@ def main() -> None:
         "epochs": arguments.epochs,
         "noisy_images": 16,  # after each epoch, where nobody looks; at the end all are measured
     }
-    config = TrainConfig.parse(settings, where="benchmark")
+    return TrainConfig.parse(settings, where="benchmark")
+
+
+def main() -> None:
+    arguments = parse()
+    config = config_of(arguments)
+    runs = read(arguments.output, config)
+    select_backend()
+    from tumorcls.training.trainer import Trainer
+
     trainer = Trainer.open(config, cache_folder())
-    runs = [Run(**run) for run in json.loads(arguments.output.read_text())["runs"]] if arguments.output.exists() else []
     done = {(run.start, run.views, run.seed) for run in runs}
     for seed, start, views in product(range(arguments.seeds), STARTS, (config.views, 0)):
         if (start, views, seed) in done:
@@ -114,14 +125,14 @@ def main() -> None:
     print(table(runs))
 
 
-def _parse() -> argparse.Namespace:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default=str(Path(os.environ.get("TUMORCLS_DATA", "data")) / "sartaj"))
     parser.add_argument("--weights", default=os.environ.get("TUMORCLS_WEIGHTS", "imagenet"))
     parser.add_argument("--image-size", type=int, default=150)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, required=True)
     return parser.parse_args()
 
 

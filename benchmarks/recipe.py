@@ -1,10 +1,10 @@
 r"""Which pieces of a training recipe pay? The tuned recipe, and the same with one piece more, paired by seed.
 
-    python -m benchmarks.recipe --output benchmarks/results/recipe_block7
-    python -m benchmarks.recipe --start head --rate 1e-2 --output benchmarks/results/recipe_head
-    python -m benchmarks.recipe --mirrored --unseen --parts test --pieces base "random filter" --output ...
+    python -m benchmarks.recipe --output /tmp/recipe_block7
+    python -m benchmarks.recipe --start head --rate 1e-2 --output /tmp/recipe_head
+    python -m benchmarks.recipe --mirrored --unseen --parts test --pieces base "random filter" --output /tmp/recipe_filter
     python -m benchmarks.recipe --start block5 --rate 1e-3 --epochs 8 --mirrored --parts test \
-        --pieces base "from block 6 on" "from block 7 on" "notebook's recipe" --output benchmarks/results/recipe_depth
+        --pieces base "from block 6 on" "from block 7 on" "notebook's recipe" --output /tmp/recipe_depth
 
 Trains on SARTAJ (in the folder TUMORCLS_DATA): 150 pixels, noise intensity 1.0, dropout .2, batch 32, Adam, a cosine, frozen
 BatchNormalization, four cached views. Each run is measured on the validation and the test part by its macro-F1 on clean images
@@ -16,12 +16,10 @@ over seeds, and differences to the base with a 95% interval (Student's t over th
 """
 
 import argparse
-import json
 import os
-import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -32,6 +30,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import kept
 from search.results.statistics import mean_interval
 from tumorcls.cache.folder import cache_folder
 from tumorcls.config.train_config import TrainConfig
@@ -309,30 +308,26 @@ def difference(gains: Sequence[float]) -> str:
     return f"{interval.mean:+.2f}" + ("" if interval.half is None else f" ± {interval.half:.2f}")
 
 
-def write(path: Path, runs: Sequence[Run], config: TrainConfig) -> None:
+def asked_of(config: TrainConfig, parts: "Iterable[Part]" = PARTS, unseen: bool = False) -> dict[str, Any]:
+    """Returns what all runs of a file have in common."""
+    return {"settings": kept.named(config.model_dump(mode="json")), "parts": sorted(parts), "unseen": unseen}
+
+
+def write(path: Path, runs: Sequence[Run], asked: Mapping[str, Any]) -> None:
     """Writes all runs to `path`.json, and their table to `path`.txt."""
-    shown = {
-        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}",
-        "versions": package_versions(),
-        "weights": Path(config.weights).name,
-        "data": [Path(source).name for source in config.data],
-        "config": config.model_dump(mode="json", exclude={"data", "weights"}),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".json").write_text(json.dumps({**shown, "runs": [asdict(run) for run in runs]}, indent=1) + "\n")
-    base = f"from {config.trainable_from} on, {config.epochs} epochs at {config.learning_rate:g}"
-    where = f"{shown['machine']}, {shown['versions']}, {shown['weights']}, {', '.join(shown['data'])}"
+    kept.write_runs(path.with_suffix(".json"), asked, runs)
+    settings = asked["settings"]
+    base = f"from {settings['trainable_from']} on, {settings['epochs']} epochs at {settings['learning_rate']:g}"
+    where = f"{kept.machine()}, {package_versions()}, {settings['weights']}, {', '.join(settings['data'])}"
     path.with_suffix(".txt").write_text(f"{base}; macro-F1, differences in points\n{table(runs)}\n{where}\n")
 
 
-def read(path: Path) -> list[Run]:
-    """Returns the runs that `write` left."""
-    path = path.with_suffix(".json")
-    return [Run(**run) for run in json.loads(path.read_text())["runs"]] if path.exists() else []
+def read(path: Path, asked: Mapping[str, Any]) -> list[Run]:
+    """Returns the runs that `write` left of what is asked; see `kept.read_runs`."""
+    return [Run(**run) for run in kept.read_runs(path.with_suffix(".json"), asked)]
 
 
-def main() -> None:
-    arguments = _parse()
+def config_of(arguments: argparse.Namespace) -> TrainConfig:
     settings = {
         "data": arguments.data,
         "weights": arguments.weights,
@@ -344,9 +339,16 @@ def main() -> None:
         "dropout": 0.2,
         "mirror_average": arguments.mirrored,
     }
+    return TrainConfig.parse(settings, where="benchmark")
+
+
+def main() -> None:
+    arguments = parse()
+    config = config_of(arguments)
+    asked = asked_of(config, arguments.parts, arguments.unseen)
+    runs = read(arguments.output, asked)
     select_backend()
-    bench = Bench(TrainConfig.parse(settings, where="benchmark"), arguments.parts, arguments.unseen)
-    runs = read(arguments.output)
+    bench = Bench(config, arguments.parts, arguments.unseen)
     for seed in range(arguments.seeds):
         for name in [piece for piece in arguments.pieces if piece in PIECES]:
             if any((run.piece, run.seed) == (name, seed) for run in runs):
@@ -355,11 +357,11 @@ def main() -> None:
             for run in bench.run(name, seed, predictions):
                 runs.append(run)
                 print(run, flush=True)
-            write(arguments.output, runs, bench.config)
+            write(arguments.output, runs, asked)
     print(table(runs))
 
 
-def _parse() -> argparse.Namespace:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.recipe", description=__doc__.splitlines()[0])
     everything = [*PIECES, *PREDICTIONS]
     parser.add_argument("--start", default="block7", help="trainable_from")

@@ -64,6 +64,10 @@ def random_configs(space: dict[str, BaseDistribution], count: int) -> list[optun
     return [study.ask(space) for _ in range(count)]
 
 
+def first_weights() -> str:
+    return os.environ.get("TUMORCLS_WEIGHTS", "imagenet")
+
+
 def record_phantoms(count: int, data: str = "phantoms:2000", *, to_the_end: bool = False) -> list[Curve]:
     """The classifier's head on generated images: annealed learning rates, values of trials that a few images decide.
 
@@ -72,8 +76,7 @@ def record_phantoms(count: int, data: str = "phantoms:2000", *, to_the_end: bool
         data: The images.
         to_the_end: Every config is trained for all epochs, by a schedule whose beginning is that of a shorter run.
     """
-    weights = os.environ.get("TUMORCLS_WEIGHTS", "imagenet")
-    settings = {"data": [data], "weights": weights, "image_size": 64, "trainable_from": "head", "views": 2}
+    settings = {"data": [data], "weights": first_weights(), "image_size": 64, "trainable_from": "head", "views": 2}
     objective = build({**settings, "batch_norm": "freeze", "schedule": "ema" if to_the_end else "cosine"})
     space = spec_of(SPACE).space
     if to_the_end:
@@ -152,8 +155,8 @@ TASKS = {
 
 
 def read_curves(task: str, configs: int) -> list[Curve]:
-    """Returns the curves of a task, trained where they are not there yet."""
-    path = cache_folder() / "curves" / f"{TASKS[task].curves}-{configs}.json"
+    """Returns the curves of a task, trained where they are not there yet from these first weights."""
+    path = cache_folder() / "curves" / f"{TASKS[task].curves}-{Path(first_weights()).stem}-{configs}.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps([asdict(curve) for curve in TASKS[task].record(configs)]))

@@ -1,8 +1,8 @@
 """Who finds the better model in the same time? This project, plain Optuna, random search and KerasTuner, ten seeds each.
 
-    python -m benchmarks.search_quality                      # over an hour on two cores
+    python -m benchmarks.search_quality --output /tmp/all    # over an hour on two cores
     python -m benchmarks.search_quality --data phantoms:400 --image-size 64 --seconds 20 --seeds 3 --output /tmp/try
-    python -m benchmarks.search_quality --stacks own ...     # each tool with its own stack: see the top of own_stacks.py
+    python -m benchmarks.search_quality --stacks own ...         # each tool with its own stack: see the top of own_stacks.py
 
 Everybody searches the same space with the same objective, EfficientNetB0's head on cached activations, so that dozens of
 trials fit into the time; scored by `robust_f1` on validation images of a leak-free split of SARTAJ and Nickparvar (in the
@@ -31,26 +31,25 @@ from benchmarks.search_quality.records import STACKS, Run, Task
 from benchmarks.search_quality.report import Report, read_runs
 from benchmarks.search_quality.runs import SYNE_TUNE_THERE, contenders_of, fill_cache, search_all
 
-RESULTS = Path(__file__).parents[1] / "results"
 
-
-def main() -> None:
-    parser = _parser()
-    arguments = parser.parse_args()
+def task_of(arguments: argparse.Namespace) -> Task:
     folder = Path(os.environ.get("TUMORCLS_DATA", "data"))
     arguments.data = arguments.data or [str(folder / "sartaj"), str(folder / "nickparvar")]
     settings = {"schedule": "ema", "trainable_from": arguments.trainable_from}
     if arguments.stacks == "own":  # what `fit` of Keras measures
         settings |= {"score": "clean_f1", "measured_noises": []}
+    return Task.of(arguments, arguments.seconds, arguments.stacks, **settings)
+
+
+def main() -> None:
+    arguments = parse()
     if not SYNE_TUNE_THERE:
         print("Syne Tune is left out, since it is not installed: see the top of syne_tune_peer.py", flush=True)
-    task = Task.of(arguments, arguments.seconds, arguments.stacks, **settings)
+    task = task_of(arguments)
     names = arguments.contender or list(contenders_of(task.stacks))
-    if unknown := set(names) - contenders_of(task.stacks).keys():
-        parser.error(f"--contender: must be one of {', '.join(contenders_of(task.stacks))}; got {', '.join(unknown)}")
+    runs = read_runs(arguments.output / "search_quality.json", task)
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         pool.submit(fill_cache, task).result()
-    runs = read_runs(arguments.output / "search_quality.json", task)
     report = Report(task, runs)
     there = {(run.contender, run.seed) for run in runs}
     wanted = [(name, seed) for seed, name in product(range(arguments.seeds), names)]
@@ -66,7 +65,7 @@ def main() -> None:
     print(report.table())
 
 
-def _parser() -> argparse.ArgumentParser:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.search_quality", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=120.0, help="of each run")
     parser.add_argument("--seeds", type=int, default=10)
@@ -78,8 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--image-size", type=int, default=150)
     parser.add_argument("--trainable-from", default="head", help="the first part of the network that is trained")
     parser.add_argument("--weights", default=os.environ.get("TUMORCLS_WEIGHTS", "imagenet"), help="or `none`: random")
-    parser.add_argument("--output", type=Path, default=RESULTS)
-    return parser
+    parser.add_argument("--output", type=Path, required=True, help="a folder")
+    arguments = parser.parse_args()
+    known = contenders_of(arguments.stacks)
+    if unknown := set(arguments.contender or ()) - known.keys():
+        parser.error(f"--contender: must be one of {', '.join(known)}; got {', '.join(unknown)}")
+    return arguments
 
 
 if __name__ == "__main__":

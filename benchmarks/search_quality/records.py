@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.kept import named
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what `Task.of` reads."""
@@ -57,11 +59,7 @@ class Task:
 
     def shown(self) -> dict[str, Any]:
         """Returns the task without the paths of this machine."""
-        names = {
-            "weights": Path(self.settings["weights"]).name,
-            "data": [Path(source).name for source in self.settings["data"]],
-        }
-        return {"settings": {**self.settings, **names}, "seconds": self.seconds, "stacks": self.stacks}
+        return {"settings": named(self.settings), "seconds": self.seconds, "stacks": self.stacks}
 
 
 @dataclass(frozen=True)

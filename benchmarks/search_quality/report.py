@@ -1,8 +1,6 @@
 """All runs as a table, as JSON and as a plot."""
 
 import json
-import os
-import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from scipy.stats import wilcoxon
 
+from benchmarks import kept
 from benchmarks.search_quality.contenders import OURS
 from benchmarks.search_quality.records import STACKS, Finished, Run, Task
 from tumorcls.objective import package_versions
@@ -135,14 +134,14 @@ class Report:
         """Writes all three."""
         self.write_runs(folder)
         path = folder / "search_quality"
-        path.with_suffix(".txt").write_text(f"{self.table()}\n{_machine()}\n")
+        path.with_suffix(".txt").write_text(f"{self.table()}\n{kept.machine()}\n")
         self.plot().write_html(path.with_suffix(".html"), include_plotlyjs="cdn")
 
     def write_runs(self, folder: Path) -> None:
         """Writes the runs as JSON, in no time: what else there is to compute would take it from the run that goes on."""
         folder.mkdir(parents=True, exist_ok=True)
         document = {
-            "machine": _machine(),
+            "machine": kept.machine(),
             "versions": package_versions(),
             **self.task.shown(),
             "p_values": {"area": self.p_values(self.areas), "best": self.p_values(self.bests)},
@@ -180,10 +179,6 @@ def share_interval(pairs: Sequence[tuple[Run, Run]], resamples: int = 1000) -> t
     return float(low), float(high)
 
 
-def _machine() -> str:
-    return f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"
-
-
 def _median(seconds: Sequence[float]) -> float:
     return float(np.median(seconds)) if seconds else float("inf")
 
@@ -200,9 +195,7 @@ def _rounded(p_values: Mapping[str, float], name: str) -> str:
 
 
 def read_runs(path: Path, task: Task) -> tuple[Run, ...]:
-    """Returns the runs of this task that were written before; none where the file is of another one."""
-    document = json.loads(path.read_text()) if path.exists() else {}
-    if not task.shown().items() <= document.items():
-        return ()
-    runs = [{key: value for key, value in run.items() if key != "area"} for run in document["runs"]]
+    """Returns the runs of this task that were written before; see `kept.read_runs`."""
+    kept_runs = kept.read_runs(path, task.shown())
+    runs = [{key: value for key, value in run.items() if key != "area"} for run in kept_runs]
     return tuple(Run(**{**run, "winner": run["winner"] and Finished(**run["winner"])}) for run in runs)

@@ -1,6 +1,7 @@
 import pytest
 
-from benchmarks.anytime import Cell, Run, half_width, paired, read, table, write
+from benchmarks import kept
+from benchmarks.anytime import Cell, Run, asked_of, half_width, paired, read, table
 from tumorcls.config.train_config import TrainConfig
 
 
@@ -29,6 +30,7 @@ def test_the_table_has_a_line_for_each_length():
 
 def test_what_was_written_is_read_again(tmp_path):
     path = tmp_path / "results" / "anytime.json"
-    assert read(path) == []
-    write(path, RUNS, TrainConfig.parse({"data": "phantoms:8"}, where="test"))
-    assert read(path) == RUNS
+    config = TrainConfig.parse({"data": "phantoms:8"}, where="test")
+    assert read(path, config) == []
+    kept.write_runs(path, asked_of(config), RUNS)
+    assert read(path, config) == RUNS

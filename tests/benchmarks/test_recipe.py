@@ -4,7 +4,7 @@ from unittest.mock import create_autospec
 import numpy as np
 import pytest
 
-from benchmarks.recipe import COLUMNS, PIECES, Bench, Piece, Run, difference, mixed, read, slow_down, table, write
+from benchmarks.recipe import COLUMNS, PIECES, Bench, Piece, Run, asked_of, difference, mixed, read, slow_down, table, write
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.model.program import TrainingProgram
 from tumorcls.training.features import Features
@@ -57,10 +57,11 @@ def test_a_piece_trains_on_the_views_of_its_own_settings(monkeypatch):
 
 def test_what_was_written_is_read_again(tmp_path):
     path = tmp_path / "results" / "recipe"
-    assert read(path) == []
     config = TrainConfig.parse({"data": "/home/somebody/sartaj", "weights": "/home/somebody/weights.h5"}, where="test")
-    write(path, RUNS, config)
-    assert read(path) == RUNS
+    asked = asked_of(config)
+    assert read(path, asked) == []
+    write(path, RUNS, asked)
+    assert read(path, asked) == RUNS
     written = path.with_suffix(".json").read_text() + path.with_suffix(".txt").read_text()
     assert "weights.h5" in written
     assert "somebody" not in written

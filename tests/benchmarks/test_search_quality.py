@@ -81,8 +81,9 @@ def test_what_was_written_is_gone_on_with_and_that_of_another_task_is_not(tmp_pa
     path = tmp_path / "search_quality.json"
     again = read_runs(path, TASK)
     assert Report(TASK, again).table() == report.table()
-    assert read_runs(path, Task(TASK.settings, 20.0)) == ()
-    assert read_runs(path, Task(TASK.settings, 10.0, "own")) == ()
+    for other in (Task(TASK.settings, 20.0), Task(TASK.settings, 10.0, "own")):
+        with pytest.raises(SystemExit, match=r"Name another --output\."):
+            read_runs(path, other)
 
 
 def test_a_run_begins_when_what_is_done_with_the_one_before_is_over(monkeypatch):

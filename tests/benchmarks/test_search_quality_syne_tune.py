@@ -13,7 +13,8 @@ NAME = "syne_tune_bohb"
 
 
 def test_a_contender_that_is_not_there_is_named_with_those_that_are(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["search_quality", "--contender", "syne_tune_hyperband", "--data", "phantoms:8"])
+    asked = ["--contender", "syne_tune_hyperband", "--data", "phantoms:8", "--output", "nowhere"]
+    monkeypatch.setattr("sys.argv", ["search_quality", *asked])
     with pytest.raises(SystemExit):
         command.main()
     assert f"--contender: must be one of {', '.join(contenders_of('same'))}; got syne_tune_hyperband" in capsys.readouterr().err
