@@ -1,9 +1,11 @@
 """docs/notebook.ipynb: kept without outputs, and run as a person would run it, without a network."""
 
+import importlib.util
 import json
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,40 @@ def test_it_names_the_folders_of_colab_and_kaggle():
     where = "".join(map(text, cells("markdown")))
     for folder in ("/content/drive/MyDrive", "/kaggle/input", "/kaggle/working"):
         assert folder in where
+
+
+@pytest.mark.parametrize("place", ["/kaggle/working", "/content", "docs"])
+def test_the_first_cell_installs_what_is_not_there_and_leaves_the_repository_as_it_is(place, tmp_path, monkeypatch):
+    for folder in ("repository/docs", "repository/tumorcls", "repository/.git"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "repository" / "setup.cfg").touch()
+    repository = "/kaggle/input/tumorcls" if place == "/kaggle/working" else "/content/drive/MyDrive/tumorcls"
+    code = text(cells("code")[0])
+    if place == "docs":
+        code = code.replace('"/kaggle', '"/no/kaggle').replace('"/content', '"/no/content')
+    else:
+        (tmp_path / "work").mkdir()
+        for path, ours in ((repository, "repository"), (place, "work")):
+            code = code.replace(f'"{path}"', f'"{tmp_path / ours}"')
+    monkeypatch.chdir(tmp_path / "repository" / "docs")
+    monkeypatch.setenv("TUMORCLS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    installed = []
+    monkeypatch.setattr(subprocess, "run", lambda command, check: installed.append((command[-1], contents(command[-1]))))
+    before = contents(tmp_path)
+    exec(compile(code, "cell", "exec"), {})
+    assert contents(tmp_path) == before
+    ((source, content),) = installed
+    if place == "docs":
+        assert source == f"{tmp_path / 'repository'}[cpu]"
+    else:
+        assert (Path(source).exists(), content) == (False, ["docs", "setup.cfg", "tumorcls"]), (
+            "a copy, gone when it is installed"
+        )
+
+
+def contents(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*"))
 
 
 @pytest.mark.slow
