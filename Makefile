@@ -11,8 +11,13 @@ INSTALLED := $(VENV)/installed
 # to keep nothing: then every command would compile Keras and Optuna anew, and take twice as long.
 unexport PYTHONDONTWRITEBYTECODE
 
+# The range is that of setup.cfg. What another Python has begun would keep that one, so that it is cleared.
+CHECK = import sys; version = "%d.%d" % sys.version_info[:2]; (3, 11) <= sys.version_info[:2] < (3, 14) or sys.exit( \
+	"Python 3.11 to 3.13 is needed; got " + version + ". Name one: make $(or $(MAKECMDGOALS),demo) PYTHON=python3.12")
+
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c '$(CHECK)'
+	test "$$($(BIN)/python -V 2>&1)" = "$$($(PYTHON) -V 2>&1)" || clear=--clear; $(PYTHON) -m venv $$clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[cmaes,cpu,dev,jax,medical,mlflow,mysql,notebook,parquet,postgresql,ray,submitit,tuner]'
 	touch $@
 

@@ -1,0 +1,96 @@
+"""The Makefile: which Pythons it takes, and what it makes anew, with stand-ins for them that install nothing."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).parents[1]
+TAKEN = ["3.11", "3.12", "3.13"]
+
+STAND_IN = r"""#!/bin/sh
+echo "$0 $*" >> {log}
+case "$1 $2" in
+    -c*) exec {python} -c 'import sys; sys.version_info = ({version}, 0); exec(sys.argv[1])' "$2" ;;
+    -V*) echo Python {version} ;;
+    "-m venv")
+        shift 2
+        if [ "$1" = --clear ]; then shift; rm -rf "$1"; fi
+        mkdir -p "$1/bin"
+        [ -e "$1/bin/python" ] || cp "$0" "$1/bin/python" ;;
+esac
+"""
+
+
+class Desk:
+    """A folder with the Makefile and what it depends on."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.log = folder / "log"
+        for name in ("Makefile", "setup.cfg", "pyproject.toml", "constraints.txt"):
+            shutil.copy(ROOT / name, folder)
+
+    def python(self, version):
+        path = self.folder / f"python{version}"
+        path.write_text(STAND_IN.format(log=self.log, python=sys.executable, version=version.replace(".", ", ")))
+        path.chmod(0o755)
+        return path
+
+    def make(self, version, *targets):
+        command = ["make", "--no-print-directory", *targets, f"PYTHON={self.python(version)}"]
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # not those of `make test`
+        return subprocess.run(command, cwd=self.folder, env=ours, capture_output=True, text=True)
+
+    @property
+    def of_venv(self):
+        told = subprocess.run([self.folder / ".venv" / "bin" / "python", "-V"], capture_output=True, text=True).stdout
+        return told.strip().removeprefix("Python ").replace(", ", ".")
+
+
+@pytest.fixture
+def desk(tmp_path):
+    return Desk(tmp_path)
+
+
+@pytest.mark.parametrize("version", ["2.7", "3.9", "3.10", *TAKEN, "3.14", "4.0"])
+def test_the_pythons_that_it_takes_are_those_of_setup_cfg(desk, version):
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    made = desk.make(version, ".venv/installed")
+    assert (made.returncode == 0) == SpecifierSet(setup["options"]["python_requires"]).contains(version)
+    assert (version in TAKEN) == (made.returncode == 0)
+    assert (desk.folder / ".venv").exists() == (made.returncode == 0), "what is refused leaves nothing"
+
+
+@pytest.mark.parametrize(("targets", "again"), [(["test"], "test"), ([], "demo")])
+def test_another_python_is_refused_in_a_line_that_says_what_to_type(desk, targets, again):
+    made = desk.make("3.10", *targets)
+    line = f"Python 3.11 to 3.13 is needed; got 3.10. Name one: make {again} PYTHON=python3.12"
+    assert made.stderr.splitlines()[0] == line
+    assert "Python 3.11 to 3.13" in (ROOT / "README.md").read_text()
+
+
+def test_what_another_python_has_begun_is_made_anew(desk):
+    subprocess.run([desk.python("3.10"), "-m", "venv", desk.folder / ".venv"], check=True)
+    assert desk.of_venv == "3.10"
+    assert desk.make("3.12", ".venv/installed").returncode == 0
+    assert desk.of_venv == "3.12"
+
+
+def test_what_is_installed_stays_and_is_only_added_to(desk):
+    assert desk.make("3.12", ".venv/installed").returncode == 0
+    (desk.folder / ".venv" / "kept").touch()
+    desk.log.unlink()
+    assert desk.make("3.12", ".venv/installed").returncode == 0
+    assert not desk.log.exists(), "nothing to do"
+    (desk.folder / ".venv" / "installed").unlink()
+    assert desk.make("3.12", ".venv/installed").returncode == 0
+    assert (desk.folder / ".venv" / "kept").exists()
+    assert re.search(r"-m pip install .* --editable", desk.log.read_text())
