@@ -49,7 +49,7 @@ class HeldOut:
                 key,
                 images.shape,
                 np.uint8,
-                lambda _: iter([corrupt(part.images[:], noise, severity, CORRUPTION_SEED, part.keys)]),
+                lambda done: iter([corrupt(part.images[done:], noise, severity, CORRUPTION_SEED, part.keys[done:])]),
             )
         if mirrored:
             images, key = Mirrored(images), content_key(images=key, mirrored=True)

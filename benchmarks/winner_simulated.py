@@ -20,6 +20,7 @@ from optuna.trial import create_trial
 from search.results.likely_best import likely_best
 from search.results.statistics import mean_interval
 
+NOISES, TRIALS = (0.0, 0.002, 0.005, 0.02, 0.05), (20, 40, 100, 300)
 SPACE = {
     "rate": FloatDistribution(1e-4, 1.0, log=True),
     "units": IntDistribution(1, 64),
@@ -61,8 +62,8 @@ def main() -> None:
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     print("noise   trials  another trial  better by, 95%      worst")
-    for noise in (0.0, 0.002, 0.005, 0.02, 0.05):
-        for trials in (20, 40, 100, 300):
+    for noise in NOISES:
+        for trials in TRIALS:
             gains = []
             for seed in range(arguments.studies):
                 winner = likely_best(simulate(seed, trials, noise))

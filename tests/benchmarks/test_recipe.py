@@ -4,6 +4,7 @@ from unittest.mock import create_autospec
 import numpy as np
 import pytest
 
+from benchmarks.held_out import HeldOut
 from benchmarks.recipe import COLUMNS, PIECES, Bench, Piece, Run, asked_of, difference, mixed, read, slow_down, table, write
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.model.program import TrainingProgram
@@ -53,6 +54,18 @@ def test_a_piece_trains_on_the_views_of_its_own_settings(monkeypatch):
     quieter = config.model_copy(update={"noise_intensity": 0.25})
     bench._train(create_autospec(TrainingProgram, instance=True), quieter, Piece(), 0)
     assert asked == [(quieter.view_recipe, 0), (quieter.view_recipe, 1)]
+
+
+def test_a_corrupted_part_is_made_from_any_row_on():
+    asked = []
+    part = HeldOut.__new__(HeldOut)
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    part.images = SimpleNamespace(images=images, key="part", keys=[f"{number:032x}" for number in range(5)])
+    part._cache = SimpleNamespace(get=lambda key, shape, dtype, make: asked.append(make))
+    part.inputs(SimpleNamespace(takes_activations=False), ("gaussian", 3))
+    whole, rest = (np.concatenate(list(asked[0](done))) for done in (0, 3))
+    assert whole.shape == images.shape
+    np.testing.assert_array_equal(rest, whole[3:])
 
 
 def test_what_was_written_is_read_again(tmp_path):
