@@ -21,16 +21,19 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[cmaes,cpu,dev,jax,medical,mlflow,mysql,notebook,parquet,postgresql,ray,submitit,tuner]'
 	touch $@
 
-# A real study in a folder of its own. Run it twice, and the second time finds the study done and only shows it.
+# A real study in a folder of its own. Run it twice, and the second time finds the study done and only shows it. What a person may have
+# edited there meanwhile is kept.
 demo: $(INSTALLED)
 	mkdir -p demo
-	cp studies/quickstart.toml demo
+	test -e demo/quickstart.toml || cp studies/quickstart.toml demo
+	@cmp -s studies/quickstart.toml demo/quickstart.toml || echo 'demo/quickstart.toml is kept as it is; studies/quickstart.toml differs.'
 	cd demo && ../$(BIN)/search launch quickstart.toml
 	@echo
 	cd demo && ../$(BIN)/search status quickstart.toml --by noise_intensity
 	@echo
 	cd demo && ../$(BIN)/search report quickstart.toml -o report.html
-	cd demo && ../$(BIN)/search export quickstart.toml -o best.toml
+	@test ! -e demo/best.toml || echo 'demo/best.toml is kept as it is; remove it to have it written anew.'
+	test -e demo/best.toml || (cd demo && ../$(BIN)/search export quickstart.toml -o best.toml)
 	@echo
 	@echo 'The images are generated: this shows how a search goes, and nothing about real scans. Open demo/report.html.'
 	@echo 'Next, in the folder demo:'

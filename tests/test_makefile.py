@@ -23,7 +23,9 @@ case "$1 $2" in
         shift 2
         if [ "$1" = --clear ]; then shift; rm -rf "$1"; fi
         mkdir -p "$1/bin"
-        [ -e "$1/bin/python" ] || cp "$0" "$1/bin/python" ;;
+        [ -e "$1/bin/python" ] || cp "$0" "$1/bin/python"
+        printf '#!/bin/sh\n[ "$3" != -o ] || echo written > "$4"\n' > "$1/bin/search"
+        chmod +x "$1/bin/search" ;;
 esac
 """
 
@@ -36,6 +38,8 @@ class Desk:
         self.log = folder / "log"
         for name in ("Makefile", "setup.cfg", "pyproject.toml", "constraints.txt"):
             shutil.copy(ROOT / name, folder)
+        (folder / "studies").mkdir()
+        (folder / "studies" / "quickstart.toml").write_text("ours")
 
     def python(self, version):
         path = self.folder / f"python{version}"
@@ -94,3 +98,17 @@ def test_what_is_installed_stays_and_is_only_added_to(desk):
     assert desk.make("3.12", ".venv/installed").returncode == 0
     assert (desk.folder / ".venv" / "kept").exists()
     assert re.search(r"-m pip install .* --editable", desk.log.read_text())
+
+
+def test_a_second_demo_keeps_what_was_edited_and_says_so(desk):
+    demo = desk.folder / "demo"
+    assert desk.make("3.12", "demo").returncode == 0
+    made = {name: (demo / name).read_text() for name in ("quickstart.toml", "best.toml", "report.html")}
+    assert made == {"quickstart.toml": "ours", "best.toml": "written\n", "report.html": "written\n"}
+    for name in made:
+        (demo / name).write_text("edited")
+    again = desk.make("3.12", "demo")
+    assert again.returncode == 0
+    assert {name: (demo / name).read_text() for name in made} == dict.fromkeys(made, "edited") | {"report.html": "written\n"}
+    said = [line for line in again.stdout.splitlines() if line.startswith("demo/") and "kept" in line]
+    assert [line.split()[0] for line in said] == ["demo/quickstart.toml", "demo/best.toml"]
