@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 import urllib.request
+from importlib import metadata
 from pathlib import Path
 
 import click
@@ -43,6 +44,7 @@ def commands(page):
     return found
 
 
+PIP = re.compile(r"pip install ([^`#\n]+)")
 COMMANDS_OF_PAGES = [(name, line) for name, page in PAGES.items() for line in commands(page)]
 
 
@@ -74,6 +76,24 @@ def test_make_targets_extras_and_files_of_the_readme_exist():
     assert [name for pair in named for name in pair if name and f"\n{name} =" not in extras] == []
     links = re.findall(r"\]\((?!http)([^)#]+)", README) + re.findall(r"studies/[a-z-]+\.toml", README)
     assert [link for link in links if not (REPOSITORY / link).exists()] == []
+
+
+def test_what_a_page_installs_is_published_or_the_checkout():
+    """Nothing of this project's name is published: pip takes `tumorcls[...]`, as messages say, only where it is installed."""
+    installed = [(name, word) for name, page in PAGES.items() for command in PIP.findall(page) for word in shlex.split(command)]
+    assert (len(installed) > 10, ("README.md", ".[cpu]") in installed) == (True, True)
+    assert [(name, word) for name, word in installed if re.match(r"tumorcls\b", word)] == []
+
+
+@pytest.mark.slow
+def test_an_extra_that_a_message_names_is_found_without_an_index():
+    try:
+        metadata.version("tumorcls")
+    except metadata.PackageNotFoundError:
+        pytest.skip("tumorcls is not installed here")
+    command = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--dry-run", "tumorcls[ray]"]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert (found.returncode, "already satisfied: tumorcls[ray]" in found.stdout) == (0, True), found.stderr
 
 
 PICTURES = [
