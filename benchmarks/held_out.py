@@ -12,7 +12,7 @@ from tumorcls.model.program import TrainingProgram
 from tumorcls.noise.severity import SEVERITY_LEVELS, corrupt
 from tumorcls.training.features import Features
 from tumorcls.training.trainer import Fitted, Trainer
-from tumorcls.training.validation import CORRUPTION_SEED
+from tumorcls.training.validation import CORRUPTION_SEED, NOISE_VERSION
 
 CLEAN = ("clean", 0)
 
@@ -43,7 +43,10 @@ class HeldOut:
         """Returns what a program takes: images under a condition, left and right exchanged if asked, or their activations."""
         noise, severity = condition
         part = self.images
-        images, key = part.images, content_key(images=part.key, noise=noise, severity=severity, seed=CORRUPTION_SEED)
+        images, key = (
+            part.images,
+            content_key(images=part.key, noise=noise, severity=severity, seed=CORRUPTION_SEED, version=NOISE_VERSION),
+        )
         if condition != CLEAN:
             images = self._cache.get(
                 key,
