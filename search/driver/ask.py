@@ -16,13 +16,15 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.driver.baseline import complete
 from search.driver.budget import EndReason
+from search.driver.compatibility import check_kinds
+from search.driver.enqueued import as_given, misfit
 from search.driver.initial_design import initial_design
 from search.driver.promotion import next_promotion
 from search.driver.retry import fail
 from search.driver.sampler_view import seen_by_sampler, without
 from search.errors import StudyFileError
 from search.optuna_internals import add_trial, seeing, storage_of, suggest, trial_id_of
-from search.records.attributes import QUEUED_KEY, SEED_KEY, STOPPED_KEY, is_warm, queued_of, retry_of, seed_of
+from search.records.attributes import QUEUED_KEY, SEED_KEY, STOPPED_KEY, given_of, is_warm, queued_of, retry_of, seed_of
 from search.records.beginnings import portfolio_of
 from search.records.rungs import is_paused
 from search.records.saving import save, split
@@ -33,7 +35,7 @@ from search.study_file.conditions import is_active
 from search.study_file.distributions import check_value, listed
 from search.study_file.load import StudySpec
 from search.study_file.targets import is_own
-from search.text import show
+from search.text import one_line, show
 
 
 class TrialSource:
@@ -96,8 +98,11 @@ class TrialSource:
         attrs: Mapping[str, Any],
         end_reason: Callable[[Sequence[FrozenTrial]], EndReason | None] = lambda _: None,
         budget_left: float = 1.0,
+        refused: Callable[[int, str], None] = lambda number, why: None,
     ) -> optuna.Trial | None:
         """Returns the next trial, its parameters drawn and its seed set, or None where none is wanted.
+
+        One that somebody else has enqueued and the space does not hold fails, and the next one is taken.
 
         This is `Study.ask` in as few transactions as it can be, since they are what a driver's time goes into: the trials are
         read once, and a new trial is stored together with its attributes.
@@ -108,20 +113,27 @@ class TrialSource:
                 them, no other driver of the study asks for one. Where the reason is the number of trials, one that was
                 begun may still go on.
             budget_left: The part of the study's budget that is left, in [0, 1].
+            refused: Is told the number of each trial that the space does not hold, and why.
         """
         with study_lock(self._study):
-            trials = self._study.get_trials(deepcopy=False)
-            self._look_at(trials[self._seen :])
-            self._seen = len(trials)
-            self._has_stopped |= (
-                is_own(self._spec.sampler.name) and self._study.user_attrs.get(STOPPED_KEY) == self._sampler_digest
-            )
-            reason = end_reason(trials)
-            if reason is not None and (reason != "budget" or self._spec.fidelity is None):
-                return None
-            waiting = self._waiting(trials, may_begin=reason is None)
-            if waiting is None and reason is not None:
-                return None
+            while True:
+                trials = self._study.get_trials(deepcopy=False)
+                self._look_at(trials[self._seen :])
+                self._seen = len(trials)
+                self._has_stopped |= (
+                    is_own(self._spec.sampler.name) and self._study.user_attrs.get(STOPPED_KEY) == self._sampler_digest
+                )
+                reason = end_reason(trials)
+                if reason is not None and (reason != "budget" or self._spec.fidelity is None):
+                    return None
+                waiting = self._waiting(trials, may_begin=reason is None)
+                if waiting is None and reason is not None:
+                    return None
+                if waiting is None or is_paused(waiting) or (why := misfit(waiting, self._spec.space)) is None:
+                    break
+                self._wake(waiting, attrs)  # Optuna ends none that waits
+                fail(self._study, waiting.number, why)
+                refused(waiting.number, why)
             trial_index = trial_index_of(len(trials) if waiting is None else waiting.number, trials, self._unindexed)
             attrs = {SEED_KEY: derive(self._spec.seed, Stream.TRIAL, trial_index), **attrs}
             trial_id = self._create(attrs) if waiting is None else self._wake(waiting, attrs)
@@ -156,8 +168,9 @@ class TrialSource:
                     if is_active(name, drawn, spec.conditions):
                         drawn[name] = suggest(trial, name, distribution)
                         self._check_drawn(name, drawn[name])
-        except StudyFileError as error:  # of a sampler of the user's own
-            fail(study, storage_of(study).get_trial_number_from_id(trial_id), str(error))
+        except (StudyFileError, TypeError, ValueError) as error:  # of a sampler of the user's own, or Optuna's
+            fail(study, storage_of(study).get_trial_number_from_id(trial_id), one_line(error))
+            check_kinds(study, spec)  # what another program has added since the launch began
             raise
         trial.study = study  # what is in the storage, now that nothing is left to draw
         return trial
@@ -236,13 +249,15 @@ class TrialSource:
         template = create_trial(state=TrialState.RUNNING, user_attrs=user, system_attrs={**fixed, **system})
         return add_trial(self._study, template)
 
-    def _wake(self, waiting: FrozenTrial, attrs: dict[str, Any]) -> int:
+    def _wake(self, waiting: FrozenTrial, attrs: Mapping[str, Any]) -> int:
         """Starts a trial that was enqueued; a retry keeps the seed of its first try."""
         storage, trial_id = storage_of(self._study), trial_id_of(waiting)
         with together(self._study, trial_id):
             for key, value in attrs.items():
                 if key != SEED_KEY or seed_of(waiting) is None:
                     save(storage, trial_id, key, value)
+            if given_of(waiting):
+                storage.set_trial_system_attr(trial_id, "fixed_params", as_given(waiting, self._spec.space))
         storage.set_trial_state_values(trial_id, TrialState.RUNNING)
         return trial_id
 

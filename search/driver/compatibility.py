@@ -74,11 +74,10 @@ def check_same(study: optuna.Study, spec: StudySpec, *, save: bool = True) -> No
     now = describe(spec)
     before = file_of(study)
     _compare(spec, "directions", [direction.name.lower() for direction in study.directions], now["directions"])
-    if before is None:  # a study of plain Optuna, taken on as it is
-        _check_kinds(study, spec)
-    else:
-        for key in ("seed", "space", "objective", "settings") if is_bound(study) else ():
+    if before is not None and is_bound(study):  # else one of plain Optuna, taken on as it is, or nothing is lost
+        for key in ("seed", "space", "objective", "settings"):
             _compare(spec, key, before.get(key), now[key])
+    check_kinds(study, spec)
     if save:
         name_metrics(study, spec.metrics)
         if not same(before, now):
@@ -110,6 +109,7 @@ def check_identical(study: optuna.Study, spec: StudySpec) -> None:
     for key in (key for key in now if key not in ("file", "sha256")):
         _compare(spec, key, before.get(key), now[key], "Join with the file that the study was launched with.")
     _compare(spec, "directions", [direction.name.lower() for direction in study.directions], now["directions"])
+    check_kinds(study, spec)
 
 
 def _check_case(study: optuna.Study, spec: StudySpec) -> None:
@@ -146,8 +146,12 @@ def _choice(choice: Choice) -> dict[str, Any]:
     return {"target" if is_own(choice.name) else "name": choice.name, **_jsonable(choice.options)}
 
 
-def _check_kinds(study: optuna.Study, spec: StudySpec) -> None:
-    """Refuses a space that Optuna would not add to the trials that are there."""
+def check_kinds(study: optuna.Study, spec: StudySpec) -> None:
+    """Refuses a space that Optuna would not add to the trials that are there, of other programs too.
+
+    Raises:
+        StudyError: A trial has a parameter of another kind.
+    """
     for trial in study.get_trials(deepcopy=False):
         for name in trial.distributions.keys() & spec.space.keys():
             try:

@@ -85,11 +85,7 @@ class Driver:
         notice_s: float | None = None,
         poll_storage: Callable[[], None] = lambda: None,
     ) -> None:
-        self._study = study
-        self._spec = spec
-        self._pool = pool
-        self._owner = owner
-        self._view = view
+        self._study, self._spec, self._pool, self._owner, self._view = study, spec, pool, owner, view
         trials = study.get_trials(deepcopy=False)
         self._source = source or TrialSource(study, spec)
         self._usage = usage or BudgetUsage.of(study, trials)
@@ -128,8 +124,7 @@ class Driver:
                 return "interrupted"
             if self._interrupts.count and not self._interrupts.is_stopping:
                 self._stop_running()
-            reason = self._end_reason()
-            if reason is None:
+            if (reason := self._end_reason()) is None:
                 self._hand_out()
             elif not self._pool.running and self._ends(reason):
                 return reason
@@ -214,7 +209,8 @@ class Driver:
     def _hand_trial_to(self, worker: int) -> bool:
         # The owner is there from the start: a launch that finds the trial RUNNING must be able to tell whether it is lost.
         budget_left = self._usage.budget_left(self._spec.policy)
-        trial = self._source.ask({OWNER_KEY: self._owner.as_attr(worker)}, self._end_reason_now, budget_left)
+        attrs = {OWNER_KEY: self._owner.as_attr(worker)}
+        trial = self._source.ask(attrs, self._end_reason_now, budget_left, self._on_refused)
         if trial is None:
             return False
         leg = leg_of(trial, self._spec.fidelity)
@@ -225,6 +221,11 @@ class Driver:
         self._others.taken(trial.number)
         self._life.shown()  # by the owner
         return True
+
+    def _on_refused(self, number: int, why: str) -> None:
+        """Takes note of a trial that was enqueued wrong, which is no failure of the objective."""
+        self._view.refused(number, why)
+        self._others.taken(number)
 
     def _on_message(self, worker: int, message: FromWorker) -> None:
         match message:

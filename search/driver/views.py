@@ -78,6 +78,10 @@ class ProgressView:
         self.progress.running.pop(worker, None)
         self.progress.add(verdict)
 
+    def refused(self, number: int, why: str) -> None:
+        """A trial fails before it begins: what somebody has enqueued is not in the space."""
+        self.progress.add(Verdict(number, "failed", reason=why))
+
     def ended_elsewhere(self, trials: Sequence[FrozenTrial]) -> None:
         """Other drivers of the study have ended trials."""
         self.progress.update(trials)
@@ -134,6 +138,11 @@ class LineView(ProgressView):
         super().trial_finished(worker, number, verdict, seconds)
         best = ", new best" if before not in (None, self.progress.best) else ""
         self._print(f"trial {number} {_ending(verdict, self.progress)} in {clock(seconds)}{best}{self._context()}")
+
+    def refused(self, number: int, why: str) -> None:
+        """Prints why."""
+        super().refused(number, why)
+        self._print(f"trial {number} failed: {plain(why)}{self._context()}")
 
     def requeued(self, numbers: Sequence[int]) -> None:
         """Prints which."""

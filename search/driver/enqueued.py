@@ -1,0 +1,35 @@
+"""What somebody else has enqueued, as a notebook does with ``study.enqueue_trial``: whether the space holds it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.distributions import BaseDistribution, IntDistribution
+from optuna.trial import FrozenTrial
+
+from search.records.attributes import given_of
+from search.study_file.distributions import check_value
+from search.study_file.space import as_drawn
+from search.text import show
+
+
+def misfit(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> str | None:
+    """Returns the rule that a parameter of a waiting trial breaks, with what it has; None where the space holds them all.
+
+    A name that the space does not have is no parameter here, and does no harm.
+    """
+    for name, value in {**as_given(trial, space), **trial.params}.items():
+        if name in space and (problem := check_value(name, value, space)):
+            return f"the enqueued {name} {problem[0]}; got {show(value)}"
+    return None
+
+
+def as_given(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """Returns the parameters that a trial was given, those that fit as they would be drawn: 3 where 3.0 stands for it."""
+    given = dict(given_of(trial))
+    for name in given.keys() & space.keys():
+        value, distribution = given[name], space[name]
+        if isinstance(distribution, IntDistribution) and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if not check_value(name, value, space):
+            given[name] = as_drawn(value, distribution)
+    return given
