@@ -278,9 +278,9 @@ class OpenJournal(JournalStorage):
     """Optuna's journal, in the reach of ours."""
 
     def replayed_trials(self, study_id: int) -> list[FrozenTrial]:
-        """Returns the trials of a study as they were last read or written."""
+        """Returns the trials of a study as they were last read or written, also of one that was deleted since."""
         replayed = self._replay_result
-        return replayed.get_all_trials(study_id, None) if study_id in replayed._study_id_to_trial_ids else []
+        return [replayed._trials[trial_id] for trial_id in replayed._study_id_to_trial_ids.get(study_id, [])]
 
     def write_end(self, record: dict[str, Any]) -> None:
         """Writes the record of a trial's end, and reads it."""

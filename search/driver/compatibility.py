@@ -41,7 +41,9 @@ def claimed(study: optuna.Study, *, take_over: bool = False) -> Iterator[Owner]:
     except StorageError:  # what is broken cannot be let go of, and need not be: a driver that has ended is known to be gone
         raise
     except BaseException:
-        with contextlib.suppress(StorageInternalError, SQLAlchemyError, OSError):  # the first error is the one to tell
+        with contextlib.suppress(
+            LookupError, StorageInternalError, SQLAlchemyError, OSError
+        ):  # the first error is the one to tell
             release(study)
         raise
     release(study)

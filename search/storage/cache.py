@@ -84,11 +84,16 @@ class OwnTrialsStorage(TellsEnds, CachedStorage):
             return read_stored(session.connection(), name)
 
     def change_study_user_attr(self, study_id: int, key: str, change: Callable[[Any], Any]) -> None:
-        """Changes a study's user attribute in one step: what `change` is given is what it replaces, whoever else writes."""
+        """Changes a study's user attribute in one step: what `change` is given is what it replaces, whoever else writes.
+
+        Raises:
+            KeyError: The study was deleted.
+        """
         attribute = models.StudyUserAttributeModel
         this = (attribute.study_id == study_id, attribute.key == key)
         while True:
             with self.session() as session:
+                models.StudyModel.find_or_raise_by_id(study_id, session)
                 before = session.execute(sqlalchemy.select(attribute.value_json).where(*this)).scalar()
             after = json.dumps(change(None if before is None else json.loads(before)))
             if after == before:

@@ -55,7 +55,11 @@ class Journal(TellsEnds, OpenJournal):
             self.write_end(record)
 
     def change_study_user_attr(self, study_id: int, key: str, change: Callable[[Any], Any]) -> None:
-        """Changes a study's user attribute in one step: what `change` is given is what it replaces, whoever else writes."""
+        """Changes a study's user attribute in one step: what `change` is given is what it replaces, whoever else writes.
+
+        Raises:
+            KeyError: The study was deleted.
+        """
         self._file_lock.acquire()
         try:
             before = self.get_study_user_attrs(study_id).get(key)

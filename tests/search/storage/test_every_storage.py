@@ -8,13 +8,15 @@ import urllib.request
 
 import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from search.driver.compatibility import check_identical, check_same
+from search.driver.compatibility import check_identical, check_same, claimed
 from search.driver.launch import launch
 from search.driver.ownership import claim
 from search.driver.retry import fail, retry_lost
-from search.errors import StudyError
+from search.errors import ObjectiveError, StorageError, StudyError
 from search.records.attributes import DRIVER_KEY, FAILURE_KEY, OWNER_KEY, RETRY_KEY, TRACEBACK_KEY, failure_of, traceback_of
 from search.storage import open as storage
 from search.study_file.load import load
@@ -60,6 +62,43 @@ def test_who_joins_a_study_of_plain_optuna_first_names_its_metrics(url, write):
     check_identical(opened, load(write()))
     assert opened.metric_names == ["score"]
     storage.close(opened)
+
+
+def delete_with_plain_optuna(url):
+    kept = url.replace("mariadb:", "mysql+pymysql:")
+    if url.startswith("journal"):
+        kept = JournalStorage(JournalFileBackend(url.removeprefix("journal:///")))
+    optuna.delete_study(study_name="demo", storage=kept)
+
+
+def lose(study, url, touch):
+    """A driver whose study is deleted once it has told a trial and begun another."""
+    with claimed(study), storage.read_back(study, url).watching():
+        study.tell(study.ask(fixed_distributions=SPACE), 2.0)
+        study.ask(fixed_distributions=SPACE)
+        delete_with_plain_optuna(url)
+        touch(study)
+
+
+@pytest.mark.parametrize("touch", [lambda study: study.ask(), lambda study: None], ids=["which asks", "which waits"])
+def test_a_study_that_is_deleted_under_its_driver_is_saved(study, url, touch):
+    study.enqueue_trial({"x": 1.5})
+    with pytest.raises(StorageError, match=r"No further trial is started\. All that is known, 2 trials, is saved") as caught:
+        lose(study, url, touch)
+    saved = storage.open_study(re.search("--storage '([^']*)'", str(caught.value))[1], "demo")
+    first, running = saved.trials
+    assert (first.params, first.value, running.state) == ({"x": 1.5}, 2.0, TrialState.RUNNING)
+    storage.close(saved)
+
+
+def test_a_launch_that_fails_says_why_though_its_study_is_gone(study, url):
+    def fail_without_it():
+        with claimed(study):
+            delete_with_plain_optuna(url)
+            raise ObjectiveError("why")
+
+    with pytest.raises(ObjectiveError, match="why"):
+        fail_without_it()
 
 
 def test_what_trials_hold_comes_back(study, reopen):
