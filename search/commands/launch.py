@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 @click.option("--timeout", metavar="TIME", help="Wall time of this launch (90s, 20m, 8h), instead of the study file's.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Trials that run at the same time.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@click.option("--take-over", is_flag=True, help="Drive the study although a driver on another machine may be alive.")
+@click.option(
+    "--take-over",
+    is_flag=True,
+    help="Drive the study although a driver elsewhere may be alive, and take up what no driver began.",
+)
 @click.option("--as", "name", metavar="NAME", help="Another name than the file's; other commands call it STUDY.toml#NAME.")
 @click.option(
     "--warm-start",

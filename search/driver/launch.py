@@ -14,7 +14,7 @@ from search.driver.budget import EndReason
 from search.driver.compatibility import check_identical, check_same, claimed
 from search.driver.driver import Driver
 from search.driver.fingerprint_check import copy_fingerprint, delete_if_unused
-from search.driver.ownership import Owner
+from search.driver.ownership import Owner, describe_foreign
 from search.driver.portfolio import add_portfolio
 from search.driver.progress import Progress
 from search.driver.restart import begin_anew
@@ -84,7 +84,7 @@ def launch(
         timeout_s: The wall time of this launch in seconds instead of the file's.
         workers: How many worker processes, and so trials, run at the same time.
         url: The storage instead of the file's.
-        take_over: Drive the study even though a driver on another machine may be alive.
+        take_over: Drive the study even though a driver on another machine may be alive, and take up what no driver began.
         warm_start: A study whose trials the new one is to learn from, or several whose portfolio it is to try first.
         measured_as: A study that this one's values will be compared with, so that both must be measured on the same data.
         quiet: Show no progress.
@@ -110,7 +110,9 @@ def launch(
             check_same(study, spec)
             announce_local_code(spec, runtime)
             study.set_user_attr(BUDGET_KEY, policy.trials)
-            retried = tuple(retry_lost(study, gone))
+            retried = tuple(retry_lost(study, gone, take_over=take_over))
+            if not quiet and (theirs := describe_foreign(study.get_trials(deepcopy=False))):
+                print_line(runtime.console, f"{theirs} Left alone: --take-over takes up what was lost.")
             delete_if_unused(study)
             if measured_as is not None:
                 copy_fingerprint(measured_as, study)

@@ -2,10 +2,12 @@
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import optuna
+from optuna.trial import FrozenTrial, TrialState
 
 from search.driver import processes
 from search.errors import StudyError
@@ -13,6 +15,7 @@ from search.records.attributes import (
     CLOCK_KEY,
     DRIVER_KEY,
     WORKER_KEY,
+    owner_of,
 )
 from search.storage.open import change_user_attr
 
@@ -75,6 +78,18 @@ class Owner:
 
     def _machine(self) -> processes.Machine:
         return processes.Machine(self.boot, self.space, self.installed)
+
+
+def describe_foreign(trials: Sequence[FrozenTrial]) -> str:
+    """Returns how many trials run that no driver of search began, as a sentence; empty where none does."""
+    count = sum(is_foreign(trial) for trial in trials)
+    runs = "1 trial runs" if count == 1 else f"{count} trials run"
+    return f"{runs} that no driver of search began." if count else ""
+
+
+def is_foreign(trial: FrozenTrial) -> bool:
+    """Returns whether a trial runs in another program, as a notebook: a driver stores a trial together with its owner."""
+    return trial.state is TrialState.RUNNING and Owner.from_attr(owner_of(trial)) is None
 
 
 def claim(study: optuna.Study, *, take_over: bool = False) -> Owner:

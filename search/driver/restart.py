@@ -7,6 +7,7 @@ from optuna.distributions import check_distribution_compatibility
 from optuna.trial import FrozenTrial, TrialState
 
 from search.driver.compatibility import describe, is_bound, living_driver, same
+from search.driver.ownership import is_foreign
 from search.optuna_internals import storage_of
 from search.records.attributes import file_of, given_of
 from search.storage.folders import checkpoint_folder
@@ -31,7 +32,8 @@ def begin_anew(study: optuna.Study, spec: StudySpec, url: str) -> optuna.Study |
         return None
     if is_bound(study) or living_driver(study) is not None:
         return None
-    if all(_fits(trial, spec) for trial in study.get_trials(deepcopy=False)):
+    trials = study.get_trials(deepcopy=False)
+    if any(map(is_foreign, trials)) or all(_fits(trial, spec) for trial in trials):
         return None
     checkpoints = checkpoint_folder(url, study)
     optuna.delete_study(study_name=study.study_name, storage=storage_of(study))

@@ -30,19 +30,23 @@ from search.storage.open import end_trial, shared, study_lock
 _LONGEST_TRACEBACK = 30_000  # characters; MySQL keeps 64 kB of an attribute
 
 
-def retry_lost(study: optuna.Study, gone: Owner | None = None) -> list[int]:
+def retry_lost(study: optuna.Study, gone: Owner | None = None, *, take_over: bool = False) -> list[int]:
     """Fails the trials that a dead driver left RUNNING, and enqueues their parameters again; returns their numbers.
+
+    What no driver of search began is run by another program, which will tell how it ended.
 
     Args:
         study: The study, which this process has claimed.
         gone: The driver until now. What others on other machines run is theirs where they may share the study, and
             `search.driver.heartbeat` watches it; else they are gone too.
+        take_over: What no driver of search began is lost too.
     """
     me, alone = Owner.current(), shared(study) is None
     lost = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         owner = Owner.from_attr(owner_of(trial))
-        if owner is None or owner in (me, gone) or (alone and not owner.is_here) or not owner.may_live():
+        # `None` is no driver's, also where `gone` is.
+        if take_over if owner is None else owner in (me, gone) or (alone and not owner.is_here) or not owner.may_live():
             requeue(study, trial.number, DRIVER_DIED, lost=True)
             lost.append(trial.number)
     return lost

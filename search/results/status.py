@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from search.driver.ownership import Owner
+from search.driver.ownership import Owner, describe_foreign, is_foreign
 from search.records.attributes import DRIVER_KEY, budget_of, file_of, is_warm, owner_of
 from search.records.states import count_states
 from search.records.values import value_names
@@ -90,10 +90,12 @@ def _parts(study: optuna.Study, budget: int | None, rows: int | None) -> Iterato
     driver = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
     if driver is not None and driver.may_live():
         yield f"A driver is at work: process {driver.pid} on {plain(driver.host)}."
-    elif "running" in counts:
+    elif any(trial.state is TrialState.RUNNING and not is_foreign(trial) for trial in trials):
         hosts = sorted(_hosts_at_work(trials))
         lost = "No driver is at work: what is still running was lost, and the next launch takes it up again."
         yield f"Trials run on {plain(', '.join(hosts))}, as far as is known." if hosts else lost
+    if foreign := describe_foreign(trials):
+        yield foreign
     if own := _own_classes(study):
         yield own
     if best := describe_best(study):

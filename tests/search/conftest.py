@@ -187,6 +187,9 @@ def read_study(folder):
     import optuna
 
     def read(name="demo", url="sqlite:///demo.db"):
+        kind, _, path = url.partition(":///")
+        if kind == "journal":
+            url = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(path))
         return optuna.load_study(study_name=name, storage=url)
 
     return read

@@ -2,7 +2,6 @@
 
 import io
 
-import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
@@ -86,12 +85,10 @@ def console():
     return Console(file=io.StringIO(), width=300)
 
 
-def plain(url):
+@pytest.fixture
+def notebook(study, read_study, request):
     """The study as a notebook opens it."""
-    if url.startswith("journal"):
-        backend = optuna.storages.journal.JournalFileBackend(url.removeprefix("journal:///"))
-        return optuna.load_study(study_name="demo", storage=optuna.storages.JournalStorage(backend))
-    return optuna.load_study(study_name="demo", storage=url)
+    return read_study(url=request.node.callspec.params["study"])
 
 
 def failed(study):
@@ -99,9 +96,8 @@ def failed(study):
 
 
 @pytest.mark.parametrize("study", URLS, indirect=True)
-def test_what_the_space_does_not_hold_fails_alone_and_names_itself(drive, study, executor, console, request):
+def test_what_the_space_does_not_hold_fails_alone_and_names_itself(drive, study, executor, console, notebook):
     wrong = [(name, value) for name in SPACE for value in (*ALWAYS_WRONG, *WRONG[name])]
-    notebook = plain(request.node.callspec.params["study"])
     for name, value in wrong:
         notebook.enqueue_trial({name: value, "unknown": value})
     drive(study, executor=executor, console=console, study={"trials": "3", "max_failures": "1"}, space=SPACE, sampler=RANDOM)
@@ -116,8 +112,7 @@ def test_what_the_space_does_not_hold_fails_alone_and_names_itself(drive, study,
 
 
 @pytest.mark.parametrize("study", URLS, indirect=True)
-def test_what_fits_is_tried_as_it_would_have_been_drawn(drive, study, executor, request):
-    notebook = plain(request.node.callspec.params["study"])
+def test_what_fits_is_tried_as_it_would_have_been_drawn(drive, study, executor, notebook):
     given = {"x": 0, "stepped": 1, "n": 3.0, "width": 16.0, "c": "b", "rate": 1.0, "flag": False, "epochs": 3.0, "unknown": []}
     notebook.enqueue_trial(given)
     drive(study, executor=executor, study={"trials": "1"}, space=SPACE, sampler=RANDOM)
@@ -171,10 +166,10 @@ def test_a_kind_of_parameter_that_another_program_has_added_is_refused_before_a_
 
 @pytest.mark.parametrize("study", URLS, indirect=True)
 @pytest.mark.parametrize("state", [TrialState.WAITING, TrialState.FAIL])
-def test_what_cannot_be_drawn_is_left_running_nowhere(study, write, state, request):
+def test_what_cannot_be_drawn_is_left_running_nowhere(study, write, state, notebook):
     """The other kind has come since the launch began."""
     source = TrialSource(study, load(write(space={"c": SPACE["c"]}, sampler=RANDOM)))
-    plain(request.node.callspec.params["study"]).add_trial(create_trial(state=state, **OTHER))
+    notebook.add_trial(create_trial(state=state, **OTHER))
     with pytest.raises(StudyError, match=r"space\.c: must be of the kind"):
         source.ask({})
     assert {trial.state for trial in study.trials} == {TrialState.FAIL}

@@ -8,12 +8,15 @@ import pytest
 from optuna.trial import TrialState
 
 from search.driver import processes
+from search.driver.ask import TrialSource
 from search.driver.compatibility import check_same, describe
 from search.driver.launch import launch
 from search.driver.ownership import Owner, claim, release
 from search.driver.retry import retry_lost
 from search.errors import ObjectiveError, StudyError
-from search.records.attributes import DRIVER_KEY, FILE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY
+from search.optuna_internals import storage_of
+from search.records.attributes import DRIVER_KEY, FILE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY, owner_of
+from search.storage.open import close, create_study
 from search.study_file.load import load
 
 
@@ -107,7 +110,8 @@ def test_lost_trials_are_taken_up_again_and_living_ones_left_alone(study):
         trial.set_user_attr(SEED_KEY, trial.number)
         if owner:
             trial.set_user_attr(OWNER_KEY, dataclasses.asdict(owner))
-    assert retry_lost(study) == [0, 2]
+    assert retry_lost(study) == [0]
+    assert retry_lost(study, take_over=True) == [2]
     assert [trial.state.name for trial in study.trials] == ["FAIL", "RUNNING", "FAIL", "WAITING", "WAITING"]
     for lost, retry in ((0, 3), (2, 4)):
         attrs = study.trials[retry].user_attrs
@@ -117,9 +121,47 @@ def test_lost_trials_are_taken_up_again_and_living_ones_left_alone(study):
 
 def test_a_kill_between_retry_and_failure_loses_and_doubles_nothing(study):
     trial = study.ask(fixed_distributions={"x": optuna.distributions.FloatDistribution(0, 1)})
+    trial.set_user_attr(OWNER_KEY, dataclasses.asdict(dead()))
     study.enqueue_trial(trial.params, user_attrs={RETRY_KEY: 0})
     assert retry_lost(study) == [0]
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+
+
+@pytest.mark.parametrize("url", ["sqlite:///demo.db", "journal:///demo.log"])
+def test_what_a_notebook_runs_is_left_to_it(write, url, read_study, capsys):
+    """It keeps no launch from ending, also where nothing has counted and the space is another now, and it can be told."""
+    spec = load(write(study={"trials": "1"}))
+    begun = create_study(url, "demo", ["maximize"], ["score"])
+    check_same(begun, load(write("before.toml", space={"y": '{ type = "float", low = 0.0, high = 1.0 }'})))
+    close(begun)
+    notebook = read_study(url=url)
+    theirs = notebook.ask(fixed_distributions={"x": optuna.distributions.FloatDistribution(-10, 10)})
+    assert launch(spec, url=url).retried == ()
+    assert (
+        "1 trial runs that no driver of search began. Left alone: --take-over takes up what was lost."
+        in capsys.readouterr().out
+    )
+    assert [trial.state.name for trial in notebook.trials] == ["RUNNING", "COMPLETE"]
+    notebook.tell(theirs, 5.0)
+    other = notebook.ask(fixed_distributions={"x": optuna.distributions.FloatDistribution(-10, 10)})
+    assert launch(spec, url=url, trials=3, take_over=True, quiet=True).retried == (other.number,)
+    assert [trial.state.name for trial in notebook.trials] == ["COMPLETE", "COMPLETE", "FAIL", "COMPLETE"]
+
+
+@pytest.mark.parametrize("url", ["sqlite:///demo.db", "journal:///demo.log"])
+def test_what_a_driver_begins_has_its_owner_from_the_start(write, url, monkeypatch):
+    """However soon it is killed: also a config that waited."""
+    study = create_study(url, "demo", ["maximize"], ["score"])
+    source = TrialSource(study, load(write()))
+    monkeypatch.setattr(TrialSource, "_drawn", lambda *_: None)
+    source.ask({OWNER_KEY: Owner.current().as_attr(0)})
+    study.enqueue_trial({"x": 1.0})
+    storage = storage_of(study)
+    monkeypatch.setattr(storage, "set_trial_state_values", lambda *_: pytest.fail("killed"))
+    with pytest.raises(pytest.fail.Exception, match="killed"):
+        source.ask({OWNER_KEY: Owner.current().as_attr(0)})
+    assert [Owner.from_attr(owner_of(trial)) for trial in study.trials] == [Owner.current()] * 2
+    close(study)
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,14 @@ def test_counts_best_and_table():
 
 def test_whether_a_driver_is_at_work():
     study = make(1)
+    trial = study.ask()
+    assert printed(study)[1] == "1 trial runs that no driver of search began."
+    dead = dataclasses.replace(Owner.current(), started=1.0)
+    study._storage.set_trial_system_attr(trial._trial_id, OWNER_KEY, dead.as_attr(0))
+    study.ask()
     study.ask()
     assert printed(study)[1].startswith("No driver is at work: what is still running was lost")
+    assert printed(study)[2] == "2 trials run that no driver of search began."
     study.set_user_attr(DRIVER_KEY, dataclasses.asdict(Owner.current()))
     assert printed(study)[1].startswith(f"A driver is at work: process {os.getpid()} on ")
     study.set_user_attr(DRIVER_KEY, None)
@@ -101,6 +107,7 @@ def make_running():
         given_back.set_user_attr(FAILURE_KEY, reason)
         study.tell(given_back, state=optuna.trial.TrialState.FAIL)
     running = study.ask(fixed_distributions={"x": optuna.distributions.FloatDistribution(0, 1)})
+    study._storage.set_trial_system_attr(running._trial_id, OWNER_KEY, Owner.current().as_attr(0))
     for step in range(3):
         running.report(step / 10, step)
     study.set_user_attr(DRIVER_KEY, dataclasses.asdict(Owner.current()))
