@@ -41,9 +41,8 @@ def claimed(study: optuna.Study, *, take_over: bool = False) -> Iterator[Owner]:
     except StorageError:  # what is broken cannot be let go of, and need not be: a driver that has ended is known to be gone
         raise
     except BaseException:
-        with contextlib.suppress(
-            LookupError, StorageInternalError, SQLAlchemyError, OSError
-        ):  # the first error is the one to tell
+        # The first error is the one to tell.
+        with contextlib.suppress(LookupError, StorageInternalError, SQLAlchemyError, OSError):
             release(study)
         raise
     release(study)

@@ -17,7 +17,7 @@ from search.records.attributes import config_of, provenance_of, seed_of, warm_li
 from search.records.values import value_names
 from search.results.finalist_ranking import Ranking
 from search.results.likely_best import Winner
-from search.results.ranking import best_trials, metrics_of, rank
+from search.results.ranking import best_trials, describe_results_missing, metrics_of, rank
 from search.storage.url import absolute, hide_password
 from search.study_file.env import variables_in
 from search.study_file.load import StudySpec
@@ -98,7 +98,8 @@ def _choose(study: optuna.Study, number: int | None, by: str | None) -> FrozenTr
         return trials[number]
     best = best_trials(study)
     if not best:
-        raise StudyError(f"{where}: must have a COMPLETE trial; got none. Run search launch until one is.")
+        got = describe_results_missing(study.get_trials(deepcopy=False))
+        raise StudyError(f"{where}: must have a COMPLETE trial; got {got}. Run search launch until one is.")
     names = value_names(study)
     if by is not None and by not in (*names, COMPROMISE):
         raise StudyError(f"{where}: --by must be one of {', '.join([*names, COMPROMISE])}; got {by}. Write one of them.")

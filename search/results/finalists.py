@@ -19,7 +19,7 @@ from search.errors import StudyError
 from search.optuna_internals import storage_of
 from search.records.attributes import FINALIST_KEY, FINALISTS_OF_KEY, SEED_KEY, finalist_of, given_of, is_result, seed_of
 from search.results.finalist_ranking import Ranking, rank_finalists
-from search.results.ranking import find_baseline, metrics_of, rank
+from search.results.ranking import describe_results_missing, find_baseline, metrics_of, rank
 from search.seeds import Stream, derive
 from search.storage import errors
 from search.storage.open import close, create_study, open_study, snapshot, token_of
@@ -131,7 +131,8 @@ def choose(source: optuna.Study, top: int) -> list[FrozenTrial]:
         )
     ranked = rank(source.get_trials(deepcopy=False), metrics)
     if not ranked:
-        raise StudyError(f"{where}: must have a COMPLETE trial; got none. Run search launch until one is.")
+        got = describe_results_missing(source.get_trials(deepcopy=False))
+        raise StudyError(f"{where}: must have a COMPLETE trial; got {got}. Run search launch until one is.")
     different = {_identity(trial.params): trial for trial in reversed(ranked)}
     chosen = sorted(different.values(), key=lambda trial: (metrics[0].loss_of(trial), trial.number))[:top]
     baseline = find_baseline(source)

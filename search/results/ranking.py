@@ -1,5 +1,6 @@
 """Ranks trials by their value in a study's direction, and finds the best ones and the baseline of any study."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.optuna_internals import pareto_front
-from search.records.attributes import file_of, given_of, is_result, queued_of, retry_of
+from search.records.attributes import file_of, given_of, is_infeasible, is_result, queued_of, retry_of
 from search.records.values import value_names
 from search.text import format_params, plain
 
@@ -92,6 +93,23 @@ def best_trials(study: optuna.Study) -> list[FrozenTrial]:
         return pareto_front(results, study.directions)
     best = max if study.direction is StudyDirection.MAXIMIZE else min
     return [best(results, key=lambda trial: trial.values[0])] if results else []
+
+
+def describe_results_missing(trials: Sequence[FrozenTrial]) -> str:
+    """Returns what there is where no trial is a result: ``none``, or how many are COMPLETE and what they all lack."""
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    if not complete:
+        return "none"
+    lacks = dict.fromkeys(map(_lacks, complete))
+    return f"{len(complete)} COMPLETE trial{'s' if len(complete) > 1 else ''}, none of which {' and '.join(lacks)}"
+
+
+def _lacks(trial: FrozenTrial) -> str:
+    """Returns what keeps a COMPLETE trial from being a result."""
+    if is_infeasible(trial):
+        return "keeps the constraints"
+    is_finite = all(map(math.isfinite, trial.values or [math.nan]))
+    return "is comparable with this study's own" if is_finite else "has a finite value"
 
 
 def describe_best(study: optuna.Study) -> str:

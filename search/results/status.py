@@ -14,7 +14,7 @@ from search.driver.ownership import Owner, describe_foreign, is_foreign
 from search.records.attributes import DRIVER_KEY, budget_of, file_of, is_warm, owner_of
 from search.records.states import count_states
 from search.records.values import value_names
-from search.results.ranking import describe_best
+from search.results.ranking import describe_best, describe_results_missing
 from search.results.tables import FoldedTable, make_console
 from search.results.trial_rows import rows_of
 from search.study_file.load import StudySpec
@@ -100,6 +100,8 @@ def _parts(study: optuna.Study, budget: int | None, rows: int | None) -> Iterato
         yield own
     if best := describe_best(study):
         yield best
+    elif counts.get("complete"):
+        yield f"No best trial: {describe_results_missing(trials)}."
     shown = trials if rows is None else trials[-rows:]
     if shown:
         yield _table(study, shown)

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from search.errors import StudyError
 from search.records.attributes import NOTICE, is_warm, provenance_of
-from search.results.ranking import Metric, improvements, metrics_of, rank
+from search.results.ranking import Metric, describe_results_missing, improvements, metrics_of, rank
 from search.results.report.timeline import lay_out, working_seconds
 from search.results.statistics import Interval, difference_interval, mean_interval
 
@@ -141,7 +141,8 @@ def _run(study: optuna.Study, metric: Metric) -> Run:
     trials = [trial for trial in study.get_trials(deepcopy=False) if not is_warm(trial)]
     ranked = rank(trials, [metric])
     if not ranked:
-        raise StudyError(f'study "{study.study_name}": must have a COMPLETE trial; got none. Leave it out, or let it run.')
+        got = describe_results_missing(trials)
+        raise StudyError(f'study "{study.study_name}": must have a COMPLETE trial; got {got}. Leave it out, or let it run.')
     timeline = lay_out(trials)
     seconds = defaultdict(float, working_seconds(timeline))  # of a trial that never started, nobody knows when it ended
     finished = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]

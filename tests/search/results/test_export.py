@@ -1,16 +1,20 @@
 import datetime
 import hashlib
+import io
+import math
 import subprocess
 import tomllib
 from pathlib import Path
 
 import optuna
 import pytest
+from rich.console import Console
 
 from search.errors import StorageError, StudyError
 from search.files import write as write_document
 from search.records.attributes import CONFIG_KEY, FINALIST_KEY, PROVENANCE_KEY, SEED_KEY
 from search.results.export import export_trial
+from search.results.status import print_status
 from search.study_file.load import load
 
 URL = "postgresql://me:secret@host/db"
@@ -91,6 +95,28 @@ def test_a_trial_by_number(study, write):
 def test_nothing_to_export(write):
     with pytest.raises(StudyError, match="must have a COMPLETE trial; got none"):
         exported(optuna.create_study(), write())
+
+
+BROKEN = {"constraints": [1.0]}
+
+
+@pytest.mark.parametrize(
+    ("trials", "got"),
+    [
+        ([(1.0, BROKEN)] * 5, "5 COMPLETE trials, none of which keeps the constraints"),
+        ([(math.inf, {})], "1 COMPLETE trial, none of which has a finite value"),
+        ([(1.0, BROKEN), (-math.inf, {})], "2 COMPLETE trials, none of which keeps the constraints and has a finite value"),
+    ],
+)
+def test_complete_trials_that_are_no_result_are_not_none(write, trials, got):
+    study = optuna.create_study()
+    for value, attrs in trials:
+        study.add_trial(optuna.trial.create_trial(value=value, system_attrs=attrs))
+    with pytest.raises(StudyError, match=f"must have a COMPLETE trial; got {got}\\."):
+        exported(study, write())
+    printed = io.StringIO()
+    print_status(study, budget=None, rows=None, console=Console(file=printed, width=200))
+    assert printed.getvalue().splitlines()[1] == f"No best trial: {got}."
 
 
 def test_a_pareto_front_needs_a_choice(write):
