@@ -91,8 +91,12 @@ def f1(confusion: Floats | NDArray[np.int64]) -> Floats:
 
 
 def macro_f1(confusion: Floats | NDArray[np.int64]) -> Floats:
-    """Returns the mean F1 of the classes that occur as a label or as a prediction, shape (...), as scikit-learn does."""
-    return np.asarray(np.nanmean(f1(confusion), axis=-1))
+    """Returns the mean F1 of the classes that occur as a label, shape (...): scikit-learn's, with `labels=np.unique(y_true)`.
+
+    A class that only a wrong answer names has an F1 of 0, and would count as much as all images of a class: one such answer
+    among hundreds would take a quarter of it. It lowers the recall of its own class, as any wrong answer does.
+    """
+    return np.asarray(np.nanmean(np.where(confusion.sum(-1) > 0, f1(confusion), np.nan), axis=-1))
 
 
 def guessing_f1(labels: Labels, classes: int) -> float:

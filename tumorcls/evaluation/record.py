@@ -40,11 +40,11 @@ class Scores:
     Attributes:
         accuracy: Share of right predictions.
         balanced_accuracy: Mean recall of the classes in the test set.
-        macro_f1: Mean F1 of the classes.
+        macro_f1: Mean F1 of the classes in the test set; other data than the model's own may lack one.
         calibration_error: Expected calibration error in [0, 1].
         recall: Of each class.
         precision: Of each class; None where nothing was predicted as the class.
-        f1: Of each class; None where the class does not occur.
+        f1: Of each class; None where no image has the class nor was given it.
         roc_auc: Of each class against the rest; None where the test set holds only the class, or none of it.
         confusion: Counts; rows are true classes, columns predicted ones.
         reliability: Bins of confidence that hold images, from low to high.

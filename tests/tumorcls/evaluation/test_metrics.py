@@ -55,12 +55,35 @@ def test_a_class_that_is_missing_is_not_defined_and_does_not_count():
     assert metrics.roc_auc(labels, probabilities)[2:] == [None, None]
 
 
-def test_a_class_that_is_only_predicted_has_an_f1_of_0():
+def test_a_class_that_is_only_predicted_has_an_f1_of_0_and_does_not_count():
     labels, predicted = np.array([0, 0, 1]), np.array([0, 2, 1])
     confusion = metrics.confusion_matrix(labels, predicted, 4)
     assert metrics.f1(confusion)[2] == 0
-    expected = sklearn_metrics.f1_score(labels, predicted, average="macro", zero_division=0.0)
-    assert metrics.macro_f1(confusion) == pytest.approx(expected)
+    assert metrics.macro_f1(confusion) == pytest.approx((2 / 3 + 1) / 2)
+    assert metrics.guessing_f1(np.array([0, 0, 1, 1]), 4) == pytest.approx(1 / 3)  # recall 1/4, precision 1/2
+
+
+@pytest.mark.parametrize("present", [(0, 1, 2, 3), (0, 1, 3), (2,)])
+def test_macro_f1_is_scikit_learns_over_the_classes_in_the_data(present):
+    generator = np.random.default_rng(len(present))
+    for _ in range(50):
+        labels = np.r_[present, generator.choice(present, generator.integers(1, 40))]
+        predicted = np.where(generator.random(len(labels)) < 0.7, labels, generator.integers(0, 4, len(labels)))
+        expected = sklearn_metrics.f1_score(labels, predicted, labels=np.unique(labels), average="macro")
+        assert metrics.macro_f1(metrics.confusion_matrix(labels, predicted, 4)) == pytest.approx(expected)
+
+
+def test_which_wrong_class_an_answer_names_hardly_counts_where_the_data_lacks_that():
+    labels = np.repeat([0, 1, 3], 100)
+    predicted = labels.copy()
+    predicted[::20] = np.where(labels[::20] == 0, 1, 0)
+    before = metrics.macro_f1(metrics.confusion_matrix(labels, predicted, 4))
+    for wrong in np.flatnonzero(predicted != labels):
+        for other in {0, 1, 2, 3} - {labels[wrong]}:
+            changed = predicted.copy()
+            changed[wrong] = other
+            after = metrics.macro_f1(metrics.confusion_matrix(labels, changed, 4))
+            assert after == pytest.approx(before, abs=2 / len(labels))
 
 
 def test_calibration_error_by_hand():
