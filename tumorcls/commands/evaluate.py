@@ -97,6 +97,7 @@ def command(
         provenance={
             "model_sha256": model.sha256,
             **measured.provenance(),
+            "trained_on": model.provenance.get("trained_on", "not on record"),
             "evaluated": date.today().isoformat(),
         },
         on_condition=lambda noise, severity: click.echo(f"  {noise} {severity}/5", err=True),

@@ -67,6 +67,7 @@ def command(
         raise ConfigError(f"{config_file}: --keep-members: needs members; got none. Export with `search export --ensemble`.")
     select_backend()
     from tumorcls.config.variables import written_parts
+    from tumorcls.evaluation.record import BOTH_PARTS
     from tumorcls.model.model_file import check_exported
     from tumorcls.model.saved_model import SavedModel, check_target
     from tumorcls.training.ensemble import fit_final
@@ -96,7 +97,7 @@ def command(
         "seed": chosen_seed,
         **made_with(trainer, config),
         "validation": dict(fitted.scores),
-        "trained_on": "training and validation images" if final else "training images",
+        "trained_on": BOTH_PARTS if final else "training images",
         **(ensemble.provenance if ensemble is not None else {}),
     }
     if final:

@@ -11,7 +11,7 @@ from tumorcls.cache.arrays import Rows
 from tumorcls.evaluation.external import score_rows
 from tumorcls.evaluation.metrics import guessing_f1
 from tumorcls.evaluation.mistakes import Mistake
-from tumorcls.evaluation.record import Condition, Evaluation, RelativeError, Scores
+from tumorcls.evaluation.record import BOTH_PARTS, Condition, Evaluation, RelativeError, Scores
 from tumorcls.noise.severity import corrupt, meaning_of, parameter_of
 from tumorcls.reports import evaluation_charts as charts
 from tumorcls.reports.evaluation_charts import title_of
@@ -54,6 +54,7 @@ def render_page(evaluation: Evaluation, images: Rows | None = None, reference: E
         by_class=list(_by_class(evaluation)),
         relative_errors=_relative(relative.errors if relative else ()),
         relative_unseen=_relative(relative.unseen if relative else ()),
+        takes_over=evaluation.provenance.get("trained_on") == BOTH_PARTS,
         sets=[(title_of(row.noise or "clean"), row.coverage, row.size) for row in evaluation.set_rows],
         mistakes=[(mistake, _picture(mistake, images, evaluation.noise_seed)) for mistake in evaluation.mistakes],
         conditions=[("Clean", "", *_row(evaluation.clean)), *map(_condition, evaluation.noisy)],

@@ -6,7 +6,7 @@ file or from its evaluation; nothing is measured here.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from tumorcls.config.train_config import VIEW_FIELDS
 from tumorcls.data.labels import words
 from tumorcls.errors import DataError
 from tumorcls.evaluation.bootstrap import Estimate
-from tumorcls.evaluation.record import Evaluation, RelativeError
+from tumorcls.evaluation.record import BOTH_PARTS, Evaluation, RelativeError
 from tumorcls.model.saved_model import SavedModel
 from tumorcls.noise.severity import meaning_of, parameter_of
 from tumorcls.reports.page import environment, number, render
@@ -36,11 +36,12 @@ _OF_PEOPLE = (
 """What is asked of images of people, and not of generated ones."""
 
 _ELSEWHERE = "Does it hold on data of another hospital?"
+_APART = "How were training, validation and test kept apart?"
 
 _CLAIM = (
     ("What is it for, and what not?", "above"),
     ("How were images prepared?", "decoded, padded to a square, resized; tumorcls audit lists what was left out"),
-    ("How were training, validation and test kept apart?", "by groups of near-duplicates; the counts are above"),
+    (_APART, "by groups of near-duplicates; the counts are above"),
     ("Was the number of images planned?", "open: all that there were"),
     ("What is the model, and how was it trained and chosen?", "above"),
     ("How sure are the results?", "95% intervals, above"),
@@ -87,6 +88,7 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
     named = (*_NETWORK, *(("method",) if method else _DESCENT), *_VIEWS)
     generated = model.config.is_generated
     relative, clean = evaluation.relative, evaluation.clean
+    takes_over = provenance.get("trained_on") == BOTH_PARTS
     reader = environment().overlay(finalize=_markdown)
     reader.filters = {**reader.filters, "yaml": _yaml}
     card = reader.get_template("reports/card.md").render(
@@ -102,6 +104,7 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
         exported=[(words(key), _value(value)) for key, value in exported.items() if not isinstance(value, Mapping | list)]
         if isinstance(exported, Mapping)
         else [],
+        takes_over=takes_over,
         trained_on=provenance.get("trained_on", "not on record"),
         seed=provenance.get("seed", "not on record"),
         # Where they lay is nobody else's business.
@@ -117,7 +120,7 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
         generated=generated,
         several_sources=not isinstance(data, str) and len(data) > 1,
         externals=[_external(one) for one in externals],
-        claim=[*(() if generated else _OF_PEOPLE), *((asked, _answer(asked, said, externals)) for asked, said in _CLAIM)],
+        claim=[*(() if generated else _OF_PEOPLE), *_answers(takes_over, externals)],
         classes=[words(label) for label in model.classes],
         by_class=[
             (words(label), sum(clean.confusion[i]), clean.recall[i], number(clean.precision[i]), number(clean.f1[i]))
@@ -145,8 +148,13 @@ def _check_model(evaluation: Evaluation, model: SavedModel, *, same_settings: bo
         )
 
 
-def _answer(asked: str, said: str, externals: Sequence[Evaluation]) -> str:
-    return "on other data: above" if externals and asked == _ELSEWHERE else said
+def _answers(takes_over: bool, externals: Sequence[Evaluation]) -> Iterable[tuple[str, str]]:
+    answers = dict(_CLAIM)
+    if takes_over:
+        answers[_APART] += "; in the end it was trained on the validation images too"
+    if externals:
+        answers[_ELSEWHERE] = "on other data: above"
+    return answers.items()
 
 
 def _external(evaluation: Evaluation) -> tuple[object, ...]:

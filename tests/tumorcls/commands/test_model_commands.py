@@ -410,6 +410,9 @@ def test_a_final_model_takes_the_calibration_over(workplace):
     assert final["calibration"] == first["calibration"]
     assert final["provenance"]["validation"] == first["provenance"]["validation"]
     assert final["provenance"]["trained_on"] == "training and validation images"
+    measured = run(evaluate.command, folder / "final.keras", "-o", folder / "final.json", "--clean-only")
+    assert measured.exit_code == 0
+    assert json.loads((folder / "final.json").read_text())["provenance"]["trained_on"] == "training and validation images"
 
 
 @pytest.mark.usefixtures("loaded_once")

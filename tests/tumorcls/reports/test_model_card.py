@@ -95,6 +95,35 @@ def test_sets_and_gate_are_told(model, evaluation):
     assert "a photograph too" not in gated
 
 
+def test_what_another_network_chose_is_told_as_that_ones(model, evaluation):
+    """`train --final` trains on the validation images too: neither what was measured on them nor a promise is of that network."""
+    images = np.zeros((24, 8, 8, 3), np.uint8)
+    told = {}
+    for trained_on in ("training images", "training and validation images"):
+        provenance = {**evaluation.provenance, "trained_on": trained_on}
+        shown = replace(model, provenance={**model.provenance, "trained_on": trained_on})
+        sure = replace(shown, calibration=replace(model.calibration, threshold=0.0))
+        papers = [write_card(one, evaluation, "model") for one in (shown, sure)]
+        page = evaluation_page.render_page(replace(evaluation, provenance=provenance), images)
+        told[trained_on] = [" ".join(paper.split()) for paper in (*papers, page)]
+    for first, final in zip(*told.values(), strict=True):
+        for text in ("first network", "holds for that one", "which has trained on them"):
+            assert text in final
+            assert text not in first
+    for text in (
+        *("On the validation images 87.5% got an answer", "on the validation images 4.3% of all answers"),
+        *("90% of the sets to hold the true class (", "the counts are above |", "For new images like those this holds"),
+        "On images unlike the validation images nothing",
+    ):
+        assert any(text in paper for paper in told["training images"])
+        assert not any(text in paper for paper in told["training and validation images"])
+    card, sure_card, _ = told["training and validation images"]
+    assert "On the validation images, with the first network, 87.5% got an answer and 4.3% of these were wrong" in card
+    assert "on the validation images, with the first network, 4.3% of all answers were wrong" in sure_card
+    assert "90% of the first network's sets to hold the true class" in card
+    assert "trained on the validation images too |" in card
+
+
 def test_what_a_machine_reads_is_what_hugging_face_reads(model, evaluation):
     name = 'a "name": {x} # \n---'
     front = write_card(replace(model, config=model.config), evaluation, name).split("\n---\n")[0].removeprefix("---\n")
