@@ -12,7 +12,7 @@ from tumorcls.data.dataset import ImageSet
 from tumorcls.data.image_files import shown
 from tumorcls.errors import DataError
 from tumorcls.evaluation import metrics, selective, set_coverage
-from tumorcls.evaluation.bootstrap import Resamples, draw_resamples, estimate
+from tumorcls.evaluation.bootstrap import Resamples, draw_resamples, estimate, estimate_calibration_error
 from tumorcls.evaluation.metrics import Floats, Labels
 from tumorcls.evaluation.mistakes import LONGEST_FILE, Mistake, find_mistakes, most_confident
 from tumorcls.evaluation.record import LONGEST_NAME, LONGEST_TEXT, Condition, Evaluation, Scores, Summary
@@ -197,7 +197,7 @@ def _score(labels: Labels, probabilities: Floats, resamples: Resamples) -> tuple
         accuracy=estimate(metrics.accuracy(confusion), groups=all_groups),
         balanced_accuracy=estimate(metrics.balanced_accuracy(confusion), groups=balanced),
         macro_f1=estimate(macro_f1, groups=balanced),
-        calibration_error=estimate(metrics.calibration_error(calibration), groups=all_groups, centred=True),
+        calibration_error=estimate_calibration_error(calibration, all_groups),
         recall=tuple(estimate(values, groups=_groups_of(index, labels, resamples)) for index, values in recalls),
         precision=_optional(metrics.precision(confusion[0])),
         f1=_optional(metrics.f1(confusion[0])),

@@ -28,7 +28,7 @@ LONGEST_NAME, LONGEST_TEXT = 200, 2000
 """Letters of a name, and of a line of provenance."""
 
 BOTH_PARTS = "training and validation images"
-"""What provenance says as ``trained_on`` of a network that has trained on validation images too: its calibration is another's."""
+"""What provenance says as ``trained_on`` of a network that has seen the validation images too: its calibration is another's."""
 
 _Name = Annotated[str, Field(max_length=LONGEST_NAME)]
 _Value = TypeVar("_Value")

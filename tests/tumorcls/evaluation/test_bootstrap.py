@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from tumorcls.evaluation.bootstrap import Estimate, draw_resamples, estimate
+from tumorcls.evaluation.bootstrap import Estimate, draw_resamples, estimate, estimate_calibration_error
+from tumorcls.evaluation.metrics import calibration_sums
 
 
 def interval(right, groups):
@@ -74,8 +75,37 @@ def test_where_nothing_is_wrong_the_interval_is_that_of_so_many_groups():
 
 
 def test_a_value_lies_in_its_interval():
-    biased = estimate(np.array([0.02, *np.linspace(0.03, 0.09, 200)]), centred=True)
-    assert biased.low <= 0.02 <= biased.high < 0.06
-    assert estimate(np.array([0.02, *np.linspace(0.0, 0.3, 200)]), centred=True).low == 0.0, "a share is not negative"
     plain = estimate(np.array([0.02, *np.linspace(0.03, 0.09, 200)]))
     assert plain.low == 0.02
+
+
+def calibration_errors(images, error, sets):
+    """The estimates of sets of a model that is right less often than it says, by so much."""
+    generator, drawn = np.random.default_rng(0), draw_resamples(np.arange(images), 300, 0)
+    for _ in range(sets):
+        confidence = 0.6 + 0.4 * generator.beta(4, 1, images)
+        right = generator.random(images) < confidence - error
+        sums = calibration_sums(np.where(right, 0, 1), np.stack([confidence, 1 - confidence], axis=1))
+        yield estimate_calibration_error(drawn.measured(sums), images)
+
+
+@pytest.mark.parametrize("images", [150, 500, 1339])
+def test_a_perfectly_calibrated_model_may_be_one_by_its_interval(images):
+    found = list(calibration_errors(images, 0.0, 50))
+    assert np.mean([one.low == 0 for one in found]) >= 0.8
+    assert all(one.low <= one.value <= one.high < 0.15 for one in found)
+
+
+@pytest.mark.parametrize("images", [150, 500])
+@pytest.mark.parametrize("error", [0.02, 0.05, 0.1])
+def test_the_interval_of_a_calibration_error_holds_the_true_one(images, error):
+    found = list(calibration_errors(images, error, 100))
+    assert np.mean([one.low <= error <= one.high for one in found]) >= 0.9
+    if (images, error) == (500, 0.1):
+        assert np.mean([one.low > 0 for one in found]) >= 0.9, "an interval that always begins at 0 would say nothing"
+
+
+def test_a_calibration_error_without_chance_has_the_interval_of_a_share():
+    sums = calibration_sums(np.zeros(20, np.int64), np.eye(2)[np.zeros(20, np.int64)])
+    drawn = draw_resamples(np.arange(20), 50, 0)
+    assert estimate_calibration_error(drawn.measured(sums), 20) == estimate(np.zeros(51), groups=20)

@@ -96,7 +96,7 @@ def test_sets_and_gate_are_told(model, evaluation):
 
 
 def test_what_another_network_chose_is_told_as_that_ones(model, evaluation):
-    """`train --final` trains on the validation images too: neither what was measured on them nor a promise is of that network."""
+    """`train --final` trains on the validation images too: no figure of them is of that network, and no promise."""
     images = np.zeros((24, 8, 8, 3), np.uint8)
     told = {}
     for trained_on in ("training images", "training and validation images"):
