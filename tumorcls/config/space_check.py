@@ -12,8 +12,8 @@ from pydantic_core import ErrorDetails
 from tumorcls.config.train_config import TrainConfig, describe_problem, rule_of, short
 from tumorcls.errors import ConfigError
 
-SHARED = ("data", "slices", "split", "score")
-"""Settings that all trials of a study share: what they are trained and measured on, and how."""
+SHARED = ("data", "slices", "split", "score", "noises", "measured_noises")
+"""Settings that all trials of a study share: what they are trained and measured on, and how, and what else is an array."""
 
 _OPENED = ("data", "slices", "split")
 """Those by which an objective opens its images, once for all trials."""

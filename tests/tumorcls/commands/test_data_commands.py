@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from tests.tumorcls.pictures import blob, kaggle_folder, write
 from tumorcls.commands import audit, fetch, prepare
+from tumorcls.data.fetch import DATASETS
 from tumorcls.data.manifest import Manifest
 from tumorcls.errors import ConfigError, DataError
 
@@ -67,6 +68,11 @@ def test_a_share_out_of_range_names_the_option(folder: Path) -> None:
     result = CliRunner().invoke(audit.command, [str(folder), "--validation", "1.5"])
     assert isinstance(result.exception, ConfigError)
     assert str(result.exception).startswith("--validation: ")
+
+
+def test_the_help_of_fetch_names_each_set_that_it_knows() -> None:
+    told = CliRunner().invoke(fetch.command, ["--help"]).output
+    assert set(re.findall(r"\w+", told[told.index("(") + 1 : told.index(")")])) == {*DATASETS, "or"}
 
 
 def test_fetch_of_an_unknown_name_fails() -> None:

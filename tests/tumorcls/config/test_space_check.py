@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from search.errors import StudyFileError
 from search.study_file.distributions import describe_space
 from search.study_file.load import load
 from tumorcls.config.space_check import check_space
+from tumorcls.config.train_config import TrainConfig
 from tumorcls.objective import BrainTumourObjective
 
 DATA = {"data": ["phantoms:64"]}
@@ -83,6 +85,23 @@ def numbers(low, high, kind="float", **more):
 )
 def test_every_parameter_that_cannot_be_trained_is_told(space, lines):
     assert check_space(space, [], DATA) == lines
+
+
+def test_what_can_be_sampled_is_what_the_settings_page_says():
+    page = (STUDIES.parent / "docs" / "settings.md").read_text()
+    fixed = set(re.findall(r"`(\w+)`", re.search(r"except (.*?) can also be sampled", page, re.DOTALL)[1]))
+    assert fixed < TrainConfig.model_fields.keys()
+    for name, field in TrainConfig.model_fields.items():
+        choice = {"data": "phantoms:64", "split": 0.2, "score": "clean_f1"}.get(name, field.default)
+        lines = check_space({name: {"choices": [choice if isinstance(choice, int | float | str) else choice[0]]}}, [], DATA)
+        shared = f"space.{name}: must be the same for all trials; got {name} as a parameter. Write it in [objective]."
+        assert lines == ([shared] if name in fixed else [])
+
+
+def test_the_error_that_the_settings_page_shows_is_the_one_that_is_told():
+    page = (STUDIES.parent / "docs" / "settings.md").read_text()
+    shown = re.search(r"```text\nerror: \S+: (.*)\n```", page)[1]
+    assert check_space({}, [], {**DATA, "dropout": 1.5}) == [shown]
 
 
 def test_all_that_is_wrong_in_a_file_is_told_at_once():
