@@ -13,7 +13,12 @@ import pytest
 import search.cli
 import tumorcls.cli
 from tests.in_process import run_in_process
+from tumorcls.commands.train import _describe as describe_calibration
+from tumorcls.data.labels import CLASSES
 from tumorcls.data.phantom import write_dataset
+from tumorcls.inference.predict import Prediction, as_text
+from tumorcls.model.calibration import MAX_ERROR, Calibration
+from tumorcls.model.conformal import ClassSets
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -45,6 +50,24 @@ def test_both_pages_agree(figures):
     assert {name: " ".join(tutorial[name].split()) for name in shared - {"when"}} == {
         name: " ".join(study[name].split()) for name in shared - {"when"}
     }
+
+
+def test_what_train_and_predict_print_is_quoted_as_they_print_it(figures):
+    """The numbers of each line, and the words that the commands of now put around them."""
+    quoted = kept(figures, (DOCS / "tutorial.md").read_text())
+    [told] = [line for line in quoted["head_trained"].splitlines() if line.startswith("On ")]
+    images, temperature, threshold, coverage, error, *_, cutoff, asked = map(float, re.findall(r"\d+(?:\.\d+)?", told))
+    sets = ClassSets(asked / 100, cutoff)
+    assert (
+        describe_calibration(Calibration(temperature, threshold, MAX_ERROR, coverage / 100, error / 100, int(images), sets))
+        == told
+    )
+    for line in quoted["predicted"].strip().splitlines()[1:-1]:
+        path, answer, shares, named = re.fullmatch(r"(\S+): (\w+)  \((.*)\)  not ruled out: (.*)", line).groups()
+        probabilities = {name: float(share) for name, share in re.findall(r"(\w+) ([\d.]+)", shares)}
+        found = Prediction(Path(path), answer, probabilities, class_set=tuple(named.split(", ")))
+        assert as_text([found], CLASSES).splitlines()[0] == line
+        assert set(probabilities) == set(CLASSES)
 
 
 def test_a_place_without_a_figure_is_an_error(figures):
