@@ -2,24 +2,28 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import optuna
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from search.driver import processes
 from search.errors import StudyError
+from search.optuna_internals import storage_of, study_id_of
 from search.records.attributes import (
     CLOCK_KEY,
     DRIVER_KEY,
     WORKER_KEY,
     owner_of,
 )
+from search.storage.identity import Identity
 from search.storage.open import change_user_attr
 
 _LARGEST_PID = 2**31
+_DRIVES = "drives"  # in the attribute of a study: the `Identity` of the study that its driver drives, which is in no copy
 
 
 @dataclass(frozen=True)
@@ -92,24 +96,51 @@ def is_foreign(trial: FrozenTrial) -> bool:
     return trial.state is TrialState.RUNNING and Owner.from_attr(owner_of(trial)) is None
 
 
+def driver_of(study: optuna.Study) -> Owner | None:
+    """Returns the driver of a study, if it may be alive; that on record in a copy drives the original."""
+    return _driver_of(study.user_attrs.get(DRIVER_KEY), Identity.of(storage_of(study), study_id_of(study)))
+
+
+def drivers_in(storage: BaseStorage) -> Iterator[Owner]:
+    """Yields the drivers of a storage's studies that may be alive."""
+    for study in storage.get_all_studies():
+        driver = _driver_of(study.user_attrs.get(DRIVER_KEY), Identity.of(storage, study_id_of(study)))
+        if driver is not None:
+            yield driver
+
+
+def is_copy(study: optuna.Study) -> bool:
+    """Returns whether the driver on record is that of another study, of which this one is a copy."""
+    return _is_copy(study.user_attrs.get(DRIVER_KEY), Identity.of(storage_of(study), study_id_of(study)))
+
+
+def _driver_of(attr: Any, identity: Identity | None) -> Owner | None:
+    owner = Owner.from_attr(attr)
+    return owner if owner is not None and owner.may_live() and not _is_copy(attr, identity) else None
+
+
+def _is_copy(attr: Any, identity: Identity | None) -> bool:
+    owner = Owner.from_attr(attr)
+    return owner is not None and identity is not None and not identity.may_be(attr.get(_DRIVES), here=owner.is_here)
+
+
 def claim(study: optuna.Study, *, take_over: bool = False) -> Owner:
     """Makes this process the study's driver: of several that try in the same instant, one.
 
     Raises:
         StudyError: Another driver is, or may be, alive.
     """
-    me = Owner.current()
+    me, identity = Owner.current(), Identity.of(storage_of(study), study_id_of(study))
 
     def replace(attr: Any) -> dict[str, Any]:
-        other = Owner.from_attr(attr)
-        here = other is not None and other.is_here
-        if other is not None and other != me and other.may_live() and not (take_over and not here):
-            remedy = f"End it first (kill {other.pid})" if here else "End it first, or add --take-over if it is gone"
+        other = _driver_of(attr, identity)
+        if other is not None and other != me and not (take_over and not other.is_here):
+            remedy = f"End it first (kill {other.pid})" if other.is_here else "End it first, or add --take-over if it is gone"
             raise StudyError(
                 f'study "{study.study_name}": one driver at a time; got one at work, process {other.pid} on {other.host}. '
                 f"{remedy}."
             )
-        return asdict(me)
+        return asdict(me) if identity is None else {**asdict(me), _DRIVES: asdict(identity)}
 
     change_user_attr(study, DRIVER_KEY, replace)
     return me

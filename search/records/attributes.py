@@ -26,7 +26,10 @@ FILE_KEY = f"{PREFIX}study_file"
 """Study user attribute: what the study's file says, as JSON."""
 
 DRIVER_KEY = f"{PREFIX}driver"
-"""Study user attribute: the `Owner` that drives the study now, or None. Who joined it with `search worker` is not named."""
+"""Study user attribute: the `Owner` that drives the study now, and which study it drives: a copy has the attribute too.
+
+None where nobody does. Who joined it with `search worker` is not named.
+"""
 
 BUDGET_KEY = f"{PREFIX}trials"
 """Study user attribute: the budget of the last launch, which holds for whoever joins."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -10,8 +10,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from search.driver.ownership import Owner, describe_foreign, is_foreign
-from search.records.attributes import DRIVER_KEY, budget_of, file_of, is_warm, owner_of
+from search.driver.ownership import Owner, describe_foreign, driver_of, is_copy, is_foreign
+from search.records.attributes import budget_of, file_of, is_warm, owner_of
 from search.records.states import count_states
 from search.records.values import value_names
 from search.results.ranking import describe_best, describe_results_missing
@@ -76,8 +76,7 @@ def watch_status(study: optuna.Study, *, budget: int | None, console: Console | 
 
 def is_at_work(study: optuna.Study) -> bool:
     """Returns whether a driver of the study may be alive."""
-    driver = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
-    return (driver is not None and driver.may_live()) or bool(_hosts_at_work(study.get_trials(deepcopy=False)))
+    return driver_of(study) is not None or bool(_hosts_at_work(study, study.get_trials(deepcopy=False)))
 
 
 def _parts(study: optuna.Study, budget: int | None, rows: int | None) -> Iterator[str | FoldedTable]:
@@ -87,11 +86,10 @@ def _parts(study: optuna.Study, budget: int | None, rows: int | None) -> Iterato
     states = " · ".join(f"{count} {state}" for state, count in counts.items())
     done = f"{finished_count(study)}{f'/{budget}' if budget is not None else ''} trials finished"
     yield f"{plain(study.study_name)}: {done}" + (f" ({states})" if states else "")
-    driver = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
-    if driver is not None and driver.may_live():
+    if (driver := driver_of(study)) is not None:
         yield f"A driver is at work: process {driver.pid} on {plain(driver.host)}."
     elif any(trial.state is TrialState.RUNNING and not is_foreign(trial) for trial in trials):
-        hosts = sorted(_hosts_at_work(trials))
+        hosts = sorted(_hosts_at_work(study, trials))
         lost = "No driver is at work: what is still running was lost, and the next launch takes it up again."
         yield f"Trials run on {plain(', '.join(hosts))}, as far as is known." if hosts else lost
     if foreign := describe_foreign(trials):
@@ -117,8 +115,10 @@ def _own_classes(study: optuna.Study) -> str:
     return f"With the {' and the '.join(own)}." if own else ""
 
 
-def _hosts_at_work(trials: list[FrozenTrial]) -> set[str]:
-    """Returns the machines of the drivers that have a running trial and may be alive."""
+def _hosts_at_work(study: optuna.Study, trials: Sequence[FrozenTrial]) -> set[str]:
+    """Returns the machines of the drivers that have a running trial and may be alive; none of a copy, where nobody runs it."""
+    if is_copy(study):
+        return set()
     running = (trial for trial in trials if trial.state is TrialState.RUNNING)
     owners = (Owner.from_attr(owner_of(trial)) for trial in running)
     return {owner.host for owner in owners if owner is not None and owner.may_live()}

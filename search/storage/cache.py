@@ -9,6 +9,7 @@ import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, cast
 
 import sqlalchemy
@@ -31,14 +32,16 @@ class OwnTrialsStorage(TellsEnds, CachedStorage):
     Args:
         backend: Optuna's storage, which is open.
         writable: It may be written to.
+        path: Its file; None for a server.
 
     Attributes:
         alone: Whether no other process writes to the trials of a study that this one drives.
     """
 
-    def __init__(self, backend: RDBStorage, *, writable: bool = True) -> None:
+    def __init__(self, backend: RDBStorage, *, writable: bool = True, path: Path | None = None) -> None:
         super().__init__(backend)
         self.writable = writable
+        self.path = path
         self.alone = writable
         self.told_ends: dict[int, End] = {}
         self.user_attrs: dict[int, dict[str, Any]] = {}

@@ -185,7 +185,7 @@ def _open(url: str, *, writable: bool, patience_s: float) -> optuna.storages.Bas
     backend = open_database(url, path, writable=writable)
     if path is None and patience_s > 0:
         return server.ReconnectingStorage(backend, hide_password(url), patience_s)
-    return OwnTrialsStorage(backend, writable=writable)
+    return OwnTrialsStorage(backend, writable=writable, path=path)
 
 
 def _check_place(url: str, path: Path) -> None:
