@@ -43,13 +43,14 @@ def command(
     from search.results.export import export_trial
     from search.results.finalists import load_ranking
     from search.results.likely_best import likely_best
+    from search.storage.open import as_of_now
 
     with open_any(study, storage) as opened:
-        chosen = trial is not None or by is not None
-        ranking = None if chosen or best is not None else load_ranking(opened.study)
+        now, chosen = as_of_now(opened.study), trial is not None or by is not None
+        ranking = None if chosen or best is not None else load_ranking(now)
         won = ranking is not None and ranking.winner is not None
-        likely = None if chosen or best == "value" or won else likely_best(opened.study)
-        document = export_trial(opened.study, opened.spec, opened.url, trial, by, ranking, likely, ensemble or 1)
+        likely = None if chosen or best == "value" or won else likely_best(now)
+        document = export_trial(now, opened.spec, opened.url, trial, by, ranking, likely, ensemble or 1)
     if likely is not None and likely.differs:
         say(likely.describe())
     if ranking is not None and ranking.winner is not None:

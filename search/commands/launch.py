@@ -82,8 +82,10 @@ def _print_end(launched: "Launched", arguments: str, reference: str) -> None:
     """Prints why the launch ended, the best trial and what to type next: after ``search launch``, and after other commands."""
     from search.results.ranking import describe_best
     from search.results.status import finished_count
+    from search.storage.open import as_of_now
 
-    done = f"{finished_count(launched.study)}/{launched.budget} trials"
+    now = as_of_now(launched.study)
+    done = f"{finished_count(now)}/{launched.budget} trials"
     again = f"search launch {arguments}"
     ends: dict[str, str] = {
         "budget": f"Budget reached: {done}.",
@@ -98,7 +100,7 @@ def _print_end(launched: "Launched", arguments: str, reference: str) -> None:
     if launched.retried:
         click.echo(f"Lost by a driver that died, and taken up again: trials {', '.join(map(str, launched.retried))}.")
     click.echo(ends[launched.reason])
-    best = describe_best(launched.study)
+    best = describe_best(now)
     if best:
         click.echo(best)
         click.echo(f"Look at it:  search dashboard {reference}")

@@ -23,6 +23,7 @@ def command(
     from search.results.levels import print_levels
     from search.results.status import budget_in, finished_count, print_status, watch_status
     from search.results.trial_rows import as_csv, as_json
+    from search.storage.open import as_of_now
 
     if sum(map(bool, (watch, form, parameter))) > 1:
         raise SearchError("status: only one of --watch, --format and --by may be given; got several. Remove one.")
@@ -35,8 +36,8 @@ def command(
         elif form == "csv":
             click.echo(as_csv(opened.study, opened.study.get_trials(deepcopy=False)).encode(), nl=False)
         elif form == "json":
-            trials = opened.study.get_trials(deepcopy=False)
-            click.echo(as_json(opened.study, trials, finished_count(opened.study), budget).encode(), nl=False)
+            now = as_of_now(opened.study)
+            click.echo(as_json(now, now.get_trials(deepcopy=False), finished_count(now), budget).encode(), nl=False)
         elif watch:
             watch_status(opened.study, budget=budget)
         else:

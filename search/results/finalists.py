@@ -22,7 +22,7 @@ from search.results.finalist_ranking import Ranking, rank_finalists
 from search.results.ranking import describe_results_missing, find_baseline, metrics_of, rank
 from search.seeds import Stream, derive
 from search.storage import errors
-from search.storage.open import close, create_study, open_study, snapshot, token_of
+from search.storage.open import as_of_now, close, create_study, open_study, snapshot, token_of
 from search.storage.place import url_of
 from search.study_file.fidelity import Fidelity
 from search.study_file.load import Choice, StudySpec
@@ -90,7 +90,7 @@ def load_ranking(source: optuna.Study) -> Ranking | None:
     name = source.study_name + _SUFFIX
     if name not in optuna.get_all_study_names(storage_of(source)):
         return None
-    linked = optuna.load_study(study_name=name, storage=storage_of(source))
+    linked = as_of_now(optuna.load_study(study_name=name, storage=storage_of(source)))
     if (
         len(source.directions) > 1
         or not _is_of(linked, source, token_of(source))

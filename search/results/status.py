@@ -17,6 +17,7 @@ from search.records.values import value_names
 from search.results.ranking import describe_best, describe_results_missing
 from search.results.tables import FoldedTable, make_console
 from search.results.trial_rows import rows_of
+from search.storage.open import as_of_now
 from search.study_file.load import StudySpec
 from search.text import clock, format_params, plain, print_line
 
@@ -80,13 +81,14 @@ def is_at_work(study: optuna.Study) -> bool:
 
 
 def _parts(study: optuna.Study, budget: int | None, rows: int | None) -> Iterator[str | FoldedTable]:
-    """Yields the lines of a study's status, and the table."""
+    """Yields the lines of a study's status, and the table: of one moment, and not after that which tells of the driver."""
+    driver, study = driver_of(study), as_of_now(study)
     trials = study.get_trials(deepcopy=False)
     counts = count_states(trials)
     states = " · ".join(f"{count} {state}" for state, count in counts.items())
     done = f"{finished_count(study)}{f'/{budget}' if budget is not None else ''} trials finished"
     yield f"{plain(study.study_name)}: {done}" + (f" ({states})" if states else "")
-    if (driver := driver_of(study)) is not None:
+    if driver is not None:
         yield f"A driver is at work: process {driver.pid} on {plain(driver.host)}."
     elif any(trial.state is TrialState.RUNNING and not is_foreign(trial) for trial in trials):
         hosts = sorted(_hosts_at_work(study, trials))

@@ -12,7 +12,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
 from search.errors import StorageError, StudyError
-from search.optuna_internals import METRIC_NAMES, add_trial, storage_of, study_id_of
+from search.optuna_internals import METRIC_NAMES, add_trial, seeing, storage_of, study_id_of
 from search.records.attributes import TOKEN_KEY
 from search.storage import server, sqlite
 from search.storage.cache import OwnTrialsStorage
@@ -196,6 +196,14 @@ def _check_place(url: str, path: Path) -> None:
     if path.exists() and not path.is_file():
         got = "a folder" if path.is_dir() else "a pipe or a device"
         raise StorageError(f"{hide_password(url)}: must be a file; got {got}. Change the storage.")
+
+
+def as_of_now(study: optuna.Study) -> optuna.Study:
+    """Returns the study with the trials that it has now, for whoever looks at them several times.
+
+    A snapshot, made in no time: whatever else is asked of the study, the storage still says.
+    """
+    return seeing(study, study.get_trials(deepcopy=False))
 
 
 def snapshot(study: optuna.Study) -> optuna.Study:
