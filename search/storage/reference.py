@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import optuna
 
 from search.errors import StudyError
+from search.records.attributes import is_warm
 from search.storage.errors import storage_errors
 from search.storage.open import close, open_study, snapshot
 from search.storage.place import url_of
@@ -144,7 +145,7 @@ def read_labelled(arguments: Sequence[str]) -> list[tuple[str, list[optuna.Study
     A study without a label is called by its name, and by the place of its file or storage too where others have the same.
 
     Raises:
-        SearchError: A study cannot be opened, there are fewer than two sides, or two have one label.
+        SearchError: A study cannot be opened or is named twice, there are fewer than two sides, or two have one label.
     """
     sides: list[tuple[str, list[optuna.Study]]] = []
     for argument in arguments:
@@ -156,6 +157,7 @@ def read_labelled(arguments: Sequence[str]) -> list[tuple[str, list[optuna.Study
     if len(sides) < 2:
         raise StudyError(f"compare: needs at least two studies or labels; got {len(sides)}. Name another one.")
     names = [label or studies[0].study_name for label, studies in sides]
+    _check_once([(name, study) for name, (_, studies) in zip(names, sides, strict=True) for study in studies])
     labels = [
         name if label or names.count(name) == 1 else f"{name} in {_place(argument)}"
         for name, (label, _), argument in zip(names, sides, arguments, strict=True)
@@ -164,6 +166,23 @@ def read_labelled(arguments: Sequence[str]) -> list[tuple[str, list[optuna.Study
     if twice is not None:
         raise StudyError(f"{twice}: each study or label must have its own name; got it twice. Write LABEL=STUDY for one.")
     return list(zip(labels, (studies for _, studies in sides), strict=True))
+
+
+def _check_once(named: Sequence[tuple[str, optuna.Study]]) -> None:
+    """Refuses a study that is there twice, whatever it is called: by file and URL, or with an earlier copy of it.
+
+    Trials tell, by when they began and ended: plain Optuna gives a study no token, and in a copy that is the same.
+    """
+    seen: list[frozenset[str]] = []
+    for label, study in named:
+        own = [
+            trial for trial in study.get_trials(deepcopy=False) if trial.datetime_complete is not None and not is_warm(trial)
+        ]
+        ended = frozenset(repr((trial.number, trial.datetime_start, trial.datetime_complete, trial.values)) for trial in own)
+        if ended and any(before and (ended <= before or before <= ended) for before in seen):
+            got = f'study "{study.study_name}" twice, or a copy of it'
+            raise StudyError(f"{label}: each study counts once; got {got}. Leave one out.")
+        seen.append(ended)
 
 
 def _place(text: str) -> str:

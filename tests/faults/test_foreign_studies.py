@@ -84,8 +84,10 @@ def make(kind, url):
 @pytest.mark.parametrize("kind", KINDS)
 def test_whoever_made_it(search, kind, backend):
     url = f"{backend}:///foreign.db"
+    other = f"{backend}:///other.db"
     try:
         study, directions = make(kind, url)
+        make(kind, other)
     except UnicodeEncodeError:
         assert backend == "sqlite", "a journal takes everything that JSON does"
         return
@@ -98,7 +100,7 @@ def test_whoever_made_it(search, kind, backend):
     for arguments in (
         ("report", url, "-o", "report.html"),
         ("export", url, "-o", "best.toml"),
-        ("compare", f"a={url}", f"b={url}"),
+        ("compare", f"a={url}", f"b={other}"),
     ):
         search(*arguments)
     search("export", url, "--by", "compromise")
@@ -168,8 +170,9 @@ DEEP = "[" * 100_000 + "]" * 100_000
 )
 def test_what_no_optuna_wrote(search, statement, value):
     raw("one trial", statement, value)
-    url = "sqlite:///raw.db"
-    for arguments in (("status", url), ("report", url, "-o", "r.html"), ("export", url), ("compare", f"a={url}", f"b={url}")):
+    url, sound = "sqlite:///raw.db", "sqlite:///sound.db"
+    make("one trial", sound)
+    for arguments in (("status", url), ("report", url, "-o", "r.html"), ("export", url), ("compare", f"a={url}", f"b={sound}")):
         search(*arguments)
 
 

@@ -345,7 +345,7 @@ main()
         ("status", "demo.toml"),
         ("report", "demo.toml"),
         ("export", "demo.toml"),
-        ("compare", "a=demo.toml", "b=sqlite:///demo.db#demo", "-o", "compare.html"),
+        ("compare", "demo.toml", "sqlite:///other.db", "-o", "compare.html"),
     ],
     ids=lambda arguments: " ".join(arguments[:1]),
 )
@@ -353,6 +353,8 @@ def test_nothing_but_sqlite_opens_a_database(write, search, environment, argumen
     """Any other handle on the file that a process closes drops the locks that SQLite has on it there."""
     write(study={"trials": "5"}, pruner={"name": '"none"'})
     search("launch", "demo.toml", "--quiet")
+    other = optuna.create_study(study_name="other", storage="sqlite:///other.db", direction="maximize")
+    other.add_trial(optuna.trial.create_trial(value=1.0))
     done = subprocess.run([sys.executable, "-c", AUDIT, *arguments], capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -7,6 +7,7 @@ import tomllib
 import urllib.request
 from pathlib import Path
 
+import optuna
 import pytest
 
 from search.cli import main
@@ -124,26 +125,35 @@ def test_report_of_a_study_file_and_of_a_url(launched, monkeypatch, capsys, stud
     assert "<h1>Study demo</h1>" in Path("page.html").read_text()
 
 
-def test_compare_prints_a_table_and_writes_a_page(launched, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["search", "compare", "demo.toml", "twice=demo.toml,demo.toml", "-o", "page.html"])
+@pytest.fixture
+def plain():
+    """Two studies of plain Optuna, as a side of a comparison."""
+    for name in ("one", "two"):
+        study = optuna.create_study(study_name=name, storage="sqlite:///plain.db", direction="maximize")
+        study.add_trial(optuna.trial.create_trial(value=1.0))
+    return "sqlite:///plain.db#one,sqlite:///plain.db#two"
+
+
+def test_compare_prints_a_table_and_writes_a_page(launched, plain, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["search", "compare", "demo.toml", f"plain={plain}", "-o", "page.html"])
     with pytest.raises(SystemExit) as caught:
         main()
     assert not caught.value.code
     out = capsys.readouterr().out
-    assert "twice" in out
+    assert "plain" in out
     assert out.endswith("wrote page.html\n")
-    assert "<h1>demo against twice</h1>" in Path("page.html").read_text()
+    assert "<h1>demo against plain</h1>" in Path("page.html").read_text()
 
 
-def test_a_page_that_goes_to_stdout_is_alone_there(launched, monkeypatch, capfd):
-    monkeypatch.setattr(sys, "argv", ["search", "compare", "demo.toml", "twice=demo.toml,demo.toml", "-o", "-"])
+def test_a_page_that_goes_to_stdout_is_alone_there(launched, plain, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "argv", ["search", "compare", "demo.toml", f"plain={plain}", "-o", "-"])
     with pytest.raises(SystemExit) as caught:
         main()
     assert not caught.value.code
     out, err = capfd.readouterr()
     assert out.startswith("<!doctype html>")
     assert out.rstrip().endswith("</html>")
-    assert "twice" in err
+    assert "plain" in err
 
 
 def test_another_storage(write, search):

@@ -1,4 +1,6 @@
+import contextlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,7 @@ import pytest
 
 from search.errors import StudyError
 from search.optuna_internals import study_id_of
+from search.records.attributes import WARM_KEY
 from search.storage.reference import as_typed, open_reference, read_labelled, split_name
 
 URL = "sqlite:///any.db"
@@ -65,10 +68,11 @@ def test_what_cannot_be_opened(studies, text, storage, message):
 
 def test_sides_of_a_comparison(studies):
     one, two = f"{URL}#one", f"{URL}#two # 2"
-    sides = read_labelled([f"both={one},{two}", one])
+    optuna.create_study(storage=URL, study_name="three")
+    sides = read_labelled([f"both={one},{two}", f"{URL}#three"])
     assert [(label, [study.study_name for study in group]) for label, group in sides] == [
         ("both", ["one", "two # 2"]),
-        ("one", ["one"]),
+        ("three", ["three"]),
     ]
 
 
@@ -77,6 +81,61 @@ def test_studies_of_one_name_are_called_by_their_place_too(studies, tmp_path):
     optuna.create_study(study_name="one", storage=other)
     labels = [label for label, _ in read_labelled([f"{URL}#one", f"{other}#one", f"{URL}#two # 2"])]
     assert labels == [f"one in {URL}", f"one in {other}", "two # 2"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A database of two studies with trials of their own, and what a warm start and copies made of the first."""
+    with contextlib.chdir(tmp_path_factory.mktemp("made")):
+        _make()
+        return Path("any.db").resolve()
+
+
+@pytest.fixture
+def run(made, folder):
+    """Its studies."""
+    shutil.copy(made, "any.db")
+
+
+def _make():
+    for name in ("a", "b"):
+        study = optuna.create_study(storage=URL, study_name=name)
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+    for name in ("earlier", "gone on"):
+        optuna.copy_study(from_study_name="a", from_storage=URL, to_storage=URL, to_study_name=name)
+    for name in ("a", "gone on"):
+        study = optuna.load_study(storage=URL, study_name=name)
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    warm = optuna.create_study(storage=URL, study_name="warm")
+    for trial in optuna.load_study(storage=URL, study_name="a").trials:
+        trial.set_user_attr(WARM_KEY, {"study": "a", "trial": trial.number, "compared": True})
+        warm.add_trial(trial)
+    warm.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "label"),
+    [
+        ((f"L={URL}#a,{URL}#a", f"{URL}#b"), "L"),
+        ((f"L={URL}#a,a.toml", f"{URL}#b"), "L"),
+        (("L=a.toml,a.toml", f"{URL}#b"), "L"),
+        ((f"L={URL}#a,sqlite:///./any.db#a", f"{URL}#b"), "L"),
+        ((f"L={URL}#a,sqlite:///copy.db#a", f"{URL}#b"), "L"),
+        ((f"L={URL}#a,{URL}#earlier", f"{URL}#b"), "L"),
+        ((f"L={URL}#a,{URL}#b", f"M={URL}#b"), "M"),
+        ((f"L={URL}#a", "a.toml"), "a"),
+        ((f"{URL}#a", f"{URL}#a"), "a"),
+    ],
+)
+def test_a_study_counts_once_whatever_it_is_called(run, write, arguments, label):
+    write("a.toml", study={"name": '"a"', "storage": f'"{URL}"'})
+    shutil.copy("any.db", "copy.db")
+    with pytest.raises(StudyError, match=rf'^{label}: each study counts once; got study "\w+" twice, or a copy of it\. Leave'):
+        read_labelled(arguments)
+
+
+def test_what_began_with_the_same_trials_and_went_on_is_two(run):
+    assert len(read_labelled([f"{URL}#a", f"{URL}#gone on", f"{URL}#b", f"{URL}#warm"])) == 4
 
 
 @pytest.mark.parametrize(
