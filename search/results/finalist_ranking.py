@@ -11,7 +11,7 @@ from rich.text import Text
 
 from search.records.attributes import finalist_of, is_result, references_of, seed_of
 from search.results.ranking import Metric, find_baseline, metrics_of, rank
-from search.results.statistics import Interval, mean_interval, paired_interval
+from search.results.statistics import Interval, mean_interval, paired_interval, show, show_among
 from search.results.tables import FoldedTable, make_console
 from search.text import format_params, plain, print_line
 
@@ -152,12 +152,21 @@ def print_ranking(ranking: Ranking, console: Console | None = None) -> None:
     table.add_figures("trial", "in the\nsearch", "seeds", "mean", "against\nbaseline")
     table.add_names("parameters")
     baseline = ranking.of(ranking.baseline)
+    values = [finalist.searched for finalist in ranking.finalists]
+    means = [finalist.score.mean for finalist in ranking.finalists]
     for finalist in ranking.finalists:
         gain = finalist.less(baseline) if baseline is not None and finalist is not baseline else None
-        searched = "" if finalist.searched is None else f"{finalist.searched:.4g}"
+        searched = "" if finalist.searched is None else show_among(finalist.searched, values)
         shown = "" if gain is None else gain.signed()
         number = f"{finalist.number}{' *' if finalist is baseline else ''}"
-        row = [number, searched, str(len(finalist.values)), str(finalist.score), shown, format_params(finalist.params)]
+        row = [
+            number,
+            searched,
+            str(len(finalist.values)),
+            finalist.score.among(means),
+            shown,
+            format_params(finalist.params),
+        ]
         table.add_row(*map(Text, row))
     console.print(table, crop=False)
     for line in describe_ranking(ranking):
@@ -169,9 +178,9 @@ def describe_ranking(ranking: Ranking) -> Sequence[str]:
     lines = []
     baseline, winner, best = ranking.of(ranking.baseline), ranking.winner, ranking.of(ranking.best)
     bias = ranking.selection_bias()
-    if baseline is not None:
-        way = "More" if ranking.metric.maximize else "Less"
-        lines.append(f"* the baseline. {way} is better; 95% t intervals, paired by seed.")
+    if ranking.finalists:
+        way = f"{'More' if ranking.metric.maximize else 'Less'} is better; 95% t intervals"
+        lines.append(f"{way}." if baseline is None else f"* the baseline. {way}, paired by seed.")
     if ranking.references:
         lines.append(f"Without a search: {', '.join(f'{plain(name)} {v:.4g}' for name, v in ranking.references.items())}.")
     if winner is not None:
@@ -183,9 +192,11 @@ def describe_ranking(ranking: Ranking) -> Sequence[str]:
     for number in ranking.missing:
         out = ", and cannot win" if ranking.cannot_win(number) else ""
         lines.append(f"Trial {number} {ranking.describe_missing(number)}{out}.")
-    if best is not None and bias is not None:
+    if best is not None and best.searched is not None and bias is not None:
         verdict = f"{abs(bias):.2g} of it was luck" if bias > 0 else f"no luck, it does {abs(bias):.2g} better"
         count = len(best.values)
         over = f"{best.score} over {count} seeds" if count > 1 else f"{best.score} with another seed"
-        lines.append(f"The search's best, trial {best.number}, had {best.searched:.4g} there and {over}: {verdict}.")
+        lines.append(
+            f"The search's best, trial {best.number}, had {show(best.searched, abs(bias))} there and {over}: {verdict}."
+        )
     return lines

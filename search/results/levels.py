@@ -18,6 +18,7 @@ from rich.text import Text
 from search.errors import StudyError
 from search.records.attributes import is_result
 from search.results.ranking import Metric, metrics_of
+from search.results.statistics import show_among
 from search.results.tables import FoldedTable, make_console
 from search.text import plain, show_value, show_values, suggest
 
@@ -119,11 +120,11 @@ def print_levels(study: optuna.Study, parameter: str, console: Console | None = 
     table.add_names(plain(parameter), least=_SHORTEST_BAR)
     table.add_names(f"median {plain(metric.name)}", least=_SHORTEST_BAR, most=_BAR)
     table.add_figures("", "best", "complete", "pruned", justify="right")
-    for level in found:
-        best = min(level.values, key=lambda value: metric.sign * value, default=None)
+    bests = [min(level.values, key=lambda value: metric.sign * value, default=None) for level in found]
+    for level, best in zip(found, bests, strict=True):
         middle = _median(level.values) if level.values else None
         size, end = high / _SHRINK - low / _SHRINK, 0.0 if middle is None else middle / _SHRINK - low / _SHRINK
-        shown = ("" if value is None else f"{value:.4g}" for value in (middle, best))
+        shown = ("" if value is None else show_among(value, [*medians, *bests]) for value in (middle, best))
         table.add_row(Text(level.name), _Bar(end / (size or 1.0)), *shown, str(len(level.values)), str(level.pruned))
     console.print(table, crop=False)
 

@@ -20,6 +20,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial
 
 from search.results.ranking import Metric, metrics_of, rank
+from search.results.statistics import show_among
 from search.study_file.distributions import fraction_of
 
 FEWEST_RESULTS = 20
@@ -62,9 +63,11 @@ class Winner:
 
     def describe(self) -> str:
         """Returns what was chosen instead of what, and why, in one line."""
-        pairs = ((self.trial, self.estimate), (self.luckiest, self.luckiest_estimate))
+        trials, estimates = (self.trial, self.luckiest), (self.estimate, self.luckiest_estimate)
+        values = [self.metric.of(trial) for trial in trials]
         chosen, luckiest = (
-            f"trial {trial.number} ({self.metric.of(trial):.4g}, estimated {estimate:.4g})" for trial, estimate in pairs
+            f"trial {trial.number} ({show_among(value, values)}, estimated {show_among(estimate, estimates)})"
+            for trial, value, estimate in zip(trials, values, estimates, strict=True)
         )
         return f"{chosen} instead of {luckiest}"
 

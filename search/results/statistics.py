@@ -1,11 +1,13 @@
 """Intervals of a mean over a few seeds: Student's and Welch's."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 
 LEVEL = 0.95
+_FEWEST, _MOST = 4, 17  # significant digits that are shown of a value; more than 17 a float has not
+_SAME = 1e-12
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,38 @@ class Interval:
     half: float | None
 
     def __str__(self) -> str:
-        """As it is shown: ``0.842 ± 0.012``."""
-        return f"{self.mean:.4g}" if self.half is None else f"{self.mean:.4g} ± {self.half:.2g}"
+        """As it is shown: ``0.842 ± 0.012``, the mean to a tenth of the interval at least."""
+        return self.among(())
+
+    def among(self, others: Iterable[float]) -> str:
+        """Returns the same, told apart from other means where there is no interval."""
+        return show_among(self.mean, others) if self.half is None else f"{show(self.mean, self.half)} ± {self.half:.2g}"
 
     def signed(self) -> str:
         """As a difference is shown: ``+0.012 ± 0.008``."""
         return f"+{self}" if self.mean > 0 else str(self)
+
+
+def show(value: float, apart: float = 0.0) -> str:
+    """Returns a value with so many digits, four or more, that one which is `apart` from it is shown as another one.
+
+    Args:
+        value: The value.
+        apart: How far others are that it is told apart from, at least; 0 where there are none.
+    """
+    if not (math.isfinite(value) and 0 < apart < math.inf) or value == 0:
+        return f"{value:.4g}"
+    digits = math.floor(math.log10(abs(value))) - math.floor(math.log10(apart)) + 2
+    return f"{value:.{min(max(digits, _FEWEST), _MOST)}g}"
+
+
+def show_among(value: float, others: Iterable[float | None]) -> str:
+    """Returns a value with so many digits that none of others which differs from it looks the same.
+
+    What arithmetic alone may have made differ counts as the same.
+    """
+    there = (other for other in others if other is not None and not math.isclose(value, other, rel_tol=_SAME))
+    return show(value, min((abs(value - other) for other in there), default=0.0))
 
 
 def mean_of(values: Sequence[float]) -> float:

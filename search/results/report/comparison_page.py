@@ -9,7 +9,7 @@ from rich.text import Text
 from search.results.report.comparison import Comparison, Run, Side, value_at
 from search.results.report.figures import BLUE, GREEN, GREY, ORANGE, PINK, SKY, VERMILLION, style
 from search.results.report.html import inert, page, time_unit
-from search.results.statistics import mean_of
+from search.results.statistics import mean_of, show_among
 from search.results.tables import FoldedTable, make_console
 from search.text import clock, plain, print_line
 
@@ -53,15 +53,16 @@ def print_table(comparison: Comparison, console: Console | None = None) -> None:
 
 
 def _table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    name, first, reached = plain(comparison.metric.name), plain(comparison.sides[0].label), f"{comparison.target:.4g}"
+    bests = [side.best.mean for side in comparison.sides]
+    name, first, reached = plain(comparison.metric.name), plain(comparison.sides[0].label), show_among(comparison.target, bests)
     header = ["", "studies", f"best\n{name}", f"against\n{first}", f"trials to\n{reached}", f"time to\n{reached}"]
-    return header, [_row(side) for side in comparison.sides]
+    return header, [_row(side, bests) for side in comparison.sides]
 
 
-def _row(side: Side) -> list[str]:
+def _row(side: Side, bests: Sequence[float]) -> list[str]:
     gain = "" if side.gain is None else side.gain.signed()
     reached = [f"{side.trials_to_target:g}", clock(side.seconds_to_target)]
-    return [plain(side.label), str(len(side.runs)), str(side.best), gain, *reached]
+    return [plain(side.label), str(len(side.runs)), side.best.among(bests), gain, *reached]
 
 
 def _notes(comparison: Comparison) -> list[str]:

@@ -242,6 +242,17 @@ def test_what_is_printed(make, run):
     ]
 
 
+def test_without_a_baseline_it_is_said_what_the_figures_are(make, run):
+    out = io.StringIO()
+    ranking = rank_finalists(make(1.0, 1e9 + 9, 1e9 + 8), run({1: (1e9 + 6, 1e9 + 7), 2: (1e9 + 7, 1e9 + 8)}))
+    print_ranking(ranking, Console(file=out, width=90))
+    lines = out.getvalue().splitlines()
+    assert [line.split()[1] for line in lines[2:4]] == ["1000000008", "1000000009"]
+    assert lines[4] == "More is better; 95% t intervals."
+    assert lines[5] == "Winner: trial 2, value 1000000007.5 ± 6.4 over 2 seeds."
+    assert describe_ranking(rank_finalists(make(1.0, name="other"), make(name="none"))) == []
+
+
 def test_there_is_a_ranking_once_all_have_run(make, run):
     source = make(1.0, 2.0)
     assert load_ranking(source) is None

@@ -120,6 +120,16 @@ def test_an_output_without_blocks_has_bars_of_hashes():
     assert not any("\\" in line for line in lines)
 
 
+def test_values_that_hardly_differ_are_told_apart():
+    study = make([(0.0, -1e9), (0.5, -1e9 - 3), (1.0, -1e9 - 40)], FloatDistribution(0, 1))
+    rows = printed(study)[1:]
+    assert [[text for text in row.split() if text.startswith("-1")] for row in rows] == [
+        ["-1000000000"] * 2,
+        ["-1000000003"] * 2,
+        ["-1000000040"] * 2,
+    ]
+
+
 def test_the_largest_values_have_a_median_and_a_bar():
     worst = sys.float_info.max
     study = make([(0.0, worst), (0.0, worst), (0.5, -worst), (1.0, 0.25), (1.0, 0.75)], FloatDistribution(0, 1))
