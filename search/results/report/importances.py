@@ -30,12 +30,12 @@ FEW = 30
 
 @dataclass(frozen=True)
 class Importances:
-    """How much each parameter matters for one direction; each mapping adds up to 1.
+    """How much each parameter matters for one direction.
 
     Attributes:
         fanova: Share of the variance over the whole space that a parameter explains alone; without parameters that some trials
             do not have.
-        ped_anova: How far a parameter's distribution among the best trials is from that among all.
+        ped_anova: How far a parameter's distribution among the best trials is from that among all; adds up to 1.
         trials: How many COMPLETE trials they rest on.
         best: How many of them PED-ANOVA takes for the best: a tenth, and those that are as good.
         failed: What could not be computed, and why, a sentence each.
@@ -51,6 +51,10 @@ class Importances:
         """Returns the parameters by the mean of both shares, the most important first."""
         names = dict.fromkeys([*self.fanova, *self.ped_anova])
         return sorted(names, key=lambda name: (-self.fanova.get(name, 0.0) - self.ped_anova.get(name, 0.0), name))
+
+    def together(self) -> float:
+        """Returns the share of the variance that no parameter explains alone: several do together, or luck does."""
+        return max(0.0, 1.0 - sum(self.fanova.values()))
 
     def left_out(self) -> list[str]:
         """Returns the parameters that fANOVA, where there is one, leaves out."""
@@ -110,11 +114,15 @@ def _only(study: optuna.Study, trials: Sequence[FrozenTrial]) -> optuna.Study:
 def _evaluate(
     study: optuna.Study, evaluator: BaseImportanceEvaluator, target: Callable[[FrozenTrial], float]
 ) -> tuple[dict[str, float], str]:
-    """Returns the shares, or none and why: what a study may hold is more than Optuna's evaluators are made for."""
+    """Returns the shares, or none and why: what a study may hold is more than Optuna's evaluators are made for.
+
+    Those of fANOVA are of all variance; normalized they would be of what parameters explain alone, however little that is.
+    """
+    normalize = not isinstance(evaluator, FanovaImportanceEvaluator)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about few trials, which the page says itself
-            found = get_param_importances(study, evaluator=evaluator, target=target)
+            found = get_param_importances(study, evaluator=evaluator, target=target, normalize=normalize)
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
         return {}, plain(one_line(error) or type(error).__name__).rstrip(".")
     return {name: float(share) for name, share in found.items() if math.isfinite(share)}, ""

@@ -1,5 +1,6 @@
 """Numbers of the report against what an independent query of the SQLite file gives."""
 
+import re
 import sqlite3
 import time
 from contextlib import closing
@@ -15,6 +16,7 @@ from search.records.rungs import RUNGS_KEY
 from search.records.states import count_states
 from search.results.report.facts import NO_REASON, gather
 from search.results.report.origin import origin
+from search.results.report.page import render
 from search.results.report.timeline import working_seconds
 from search.results.trial_rows import rows_of
 from tests.search.results.report.conftest import START
@@ -188,9 +190,21 @@ def test_failures_by_reason(facts):
 def test_importances_find_what_matters(facts):
     [found] = facts.importances
     assert found.ranking()[0] == "rate"
-    assert sum(found.fanova.values()) == pytest.approx(1)
+    assert sum(found.fanova.values()) + found.together() == pytest.approx(1)
+    assert found.fanova["rate"] > 0.5
     assert sum(found.ped_anova.values()) == pytest.approx(1)
     assert found.trials == 6
+
+
+def test_what_matters_only_together_is_not_taken_for_what_matters_alone(study, add):
+    space = dict.fromkeys("ab", optuna.distributions.CategoricalDistribution([0, 1]))
+    for at in range(40):
+        a, b = at % 2, at // 2 % 2
+        add(study, float(a ^ b), params={"a": a, "b": b}, space=space)
+    [found] = gather(study).importances
+    assert sum(found.fanova.values()) < 0.3
+    assert found.together() > 0.7
+    assert re.search(r"The rest, \d+%, several explain together, or luck does\.", render(study))
 
 
 def test_a_parameter_that_not_every_trial_has(study, add):
