@@ -93,7 +93,7 @@ class OtherDrivers:
         self._me = me
         self._watch = Watch(GRACE_S)
         self._beat_at = self._looked_at = float("-inf")
-        self._known = {trial.number for trial in trials if trial.state.is_finished()}  # counted, or with this driver
+        self._known: set[int] = set()  # the trials that are counted, or with this driver
         self._running: list[FrozenTrial] = []
         self.update(trials)
 

@@ -32,7 +32,7 @@ def duration_of(trial: FrozenTrial) -> float | None:
     if began is None:
         return None
     ends = (_timestamp(trial.datetime_complete.replace(fold=hour)) for hour in (0, 1))  # an hour that came twice
-    return max(0.0, next((end - began for end in ends if end >= began), 0.0))
+    return next((end - began for end in ends if end >= began), 0.0)
 
 
 def earlier_seconds(trial: FrozenTrial) -> float:

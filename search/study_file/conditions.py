@@ -27,7 +27,7 @@ class Condition:
 
     def holds(self, params: Mapping[str, Any]) -> bool:
         """Returns whether the parent is among `params` with one of the values."""
-        return self.parent in params and params[self.parent] in self.values
+        return params.get(self.parent) in self.values
 
     def __str__(self) -> str:
         one = len(self.values) == 1

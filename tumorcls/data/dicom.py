@@ -187,12 +187,15 @@ def _keeps_values(frame: "Dataset") -> bool:
 
 
 def _windowed(values: npt.NDArray[Any], header: "Dataset") -> npt.NDArray[np.uint8] | None:
-    """Returns the values within the file's first window, scaled to [0, 255]; None where it names none."""
+    """Returns the values within the file's first window, scaled to [0, 255]; None where it names none that can be."""
     from pydicom.pixels import apply_windowing
 
     if header.get("WindowCenter") is None or not header.get("WindowWidth"):
         return None
-    low, high = apply_windowing(np.array([-1e12, 1e12]), header)  # what it makes of the darkest and the brightest
+    try:
+        low, high = apply_windowing(np.array([-1e12, 1e12]), header)  # what it makes of the darkest and the brightest
+    except ValueError:  # a width that the standard does not allow
+        return None
     if not math.isfinite(high - low) or high <= low:
         return None
     shares: npt.NDArray[np.float64] = (apply_windowing(values, header) - low) / (high - low)

@@ -60,6 +60,18 @@ def test_nothing_binds_before_there_is_a_value(study):
     assert fingerprint_check.save_or_compare(study, {"data": "c"}) == {"data": "b"}
 
 
+def test_a_study_that_is_compared_with_another_begins_with_its_fingerprint_and_keeps_its_own(study):
+    source, plain = optuna.create_study(), optuna.create_study()
+    fingerprint_check.copy_fingerprint(plain, study)
+    assert study.user_attrs == {}
+    fingerprint_check.save_or_compare(source, {"data": "a"})
+    fingerprint_check.copy_fingerprint(source, study)
+    assert study.user_attrs[FINGERPRINT_KEY] == {"data": "a"}
+    fingerprint_check.save_or_compare(plain, {"data": "b"})
+    fingerprint_check.copy_fingerprint(source, plain)
+    assert plain.user_attrs[FINGERPRINT_KEY] == {"data": "b"}
+
+
 @pytest.mark.parametrize(
     "found", [7, {"data": 7}, {7: "data"}, ["data"], {"data": "x" * 20_000}, {str(i): "x" * 100 for i in range(200)}]
 )

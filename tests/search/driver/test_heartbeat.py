@@ -1,9 +1,15 @@
-"""Who is taken for dead, by the watcher's clock alone; drivers that share a server are in storage/test_joining.py."""
+"""Who is taken for dead, by the watcher's clock alone; drivers that share a server are in test_join.py."""
 
+from types import SimpleNamespace
+
+import optuna
 import pytest
+from optuna.trial import TrialState
 
-from search.driver.heartbeat import Watch
+from search.driver import heartbeat
+from search.driver.heartbeat import GRACE_S, OtherDrivers, SignOfLife, Watch
 from search.driver.ownership import Owner
+from search.records.attributes import BEAT_KEY, OWNER_KEY
 from search.records.durations import BEAT_S
 
 ONE, OTHER = Owner("one", 1, 1.0), Owner("other", 2, 2.0)
@@ -24,6 +30,10 @@ def test_a_sign_that_stays_the_same_is_silence(watch):
     assert look(watch, ["same"] * 7) == [60.0, 75.0, 90.0]
 
 
+def test_who_looks_less_often_was_not_away(watch):
+    assert look(watch, ["same"] * 4, step=2 * BEAT_S) == [60.0, 90.0]
+
+
 def test_any_change_is_life(watch):
     assert look(watch, ["a", "a", "a", "a", "b", "b", "b", "b", "c", "c"]) == []
 
@@ -37,3 +47,149 @@ def test_who_was_away_begins_to_watch_anew(watch):
     """As after an outage of the server, during which nobody could beat."""
     assert look(watch, ["same"] * 3) == []
     assert look(watch, ["same"] * 5, start=1000.0) == [1060.0]
+
+
+@pytest.fixture
+def study():
+    return optuna.create_study()
+
+
+@pytest.fixture
+def server(study, monkeypatch, clock):
+    """A storage that says which trial beat when, as far as a test says so."""
+    server = SimpleNamespace(recorded=[], shown={})
+    server.record_heartbeat = server.recorded.append
+    server.beats = lambda ids: {trial_id: server.shown[trial_id] for trial_id in ids if trial_id in server.shown}
+    monkeypatch.setattr(heartbeat, "shared", lambda _: server)
+    return server
+
+
+def begin(study, owner):
+    trial = study.ask()
+    if owner is not None:
+        study._storage.set_trial_system_attr(trial._trial_id, OWNER_KEY, owner.as_attr(0))
+    return trial
+
+
+def numbers(trials):
+    return [trial.number for trial in trials]
+
+
+ME = Owner.current()
+
+
+def test_what_others_run_is_counted_while_they_run_it_and_returned_once_when_it_has_ended(study, server):
+    """What had ended when this driver began is counted already, and who runs a trial of plain Optuna is not known."""
+    for owner in (ONE, ONE, OTHER, ME, None):
+        begin(study, owner)
+    study.tell(0, 1.0)
+    others = OtherDrivers(study, ME, study.trials)
+    assert (others.running, numbers(others.trials)) == (2, [1, 2])
+    study.tell(2, state=TrialState.FAIL)
+    assert numbers(others.update(study.trials)) == [2]
+    assert (numbers(others.trials), numbers(others.update(study.trials))) == ([1], [])
+    study.tell(4, 1.0)
+    assert numbers(others.update(study.trials)) == [4]
+
+
+def test_a_trial_of_this_driver_is_its_own_to_count_until_it_is_paused(study, server):
+    others = OtherDrivers(study, ME, [])
+    for number in range(2):
+        begin(study, ME)
+        others.taken(number)
+    others.released(1)
+    for number in range(2):
+        study.tell(number, 1.0)
+    assert numbers(others.update(study.trials)) == [1], "which another has taken up and ended"
+
+
+def test_others_are_looked_at_every_few_seconds(study, server, clock):
+    others = OtherDrivers(study, ME, [])
+    begin(study, ONE)
+    study.tell(0, 1.0)
+    assert others.poll() == []
+    clock.pass_(3.0)
+    assert numbers(others.poll()) == [0]
+
+
+def test_in_a_file_there_are_none(study):
+    begin(study, ONE)
+    others = OtherDrivers(study, ME, study.trials)
+    assert (others.running, others.update(study.trials), others.poll(), others.beat([])) == (0, [], [], [])
+
+
+def beats(others, clock, count, mine=()):
+    """Has a driver beat so often, at its even pace; returns the numbers of the trials that are to be given back, each time."""
+    found = []
+    for _ in range(count):
+        found.append(sorted(numbers(others.beat(mine))))
+        clock.pass_(BEAT_S)
+    return found
+
+
+def test_all_that_a_silent_driver_runs_is_given_back(study, server, clock):
+    for owner in (ONE, OTHER, ONE):
+        begin(study, owner)
+    others = OtherDrivers(study, ME, study.trials)
+    quiet = int(GRACE_S / BEAT_S)
+    found = []
+    for at in range(quiet + 1):
+        server.shown[1] = at  # one of them beats
+        found += beats(others, clock, 1)
+    assert found == [[]] * quiet + [[0, 2]]
+
+
+def test_a_driver_that_begins_another_trial_lives(study, server, clock):
+    """As one whose heartbeat went with the trial that has just ended."""
+    others = OtherDrivers(study, ME, [])
+    for _ in range(10):
+        trial = begin(study, ONE)
+        others.update(study.trials)
+        assert beats(others, clock, 1) == [[]]
+        study.tell(trial, 1.0)
+
+
+def test_a_driver_of_this_machine_that_is_dead_is_gone_at_once(study, server, clock):
+    dead = Owner.from_attr({**ME.as_attr(0), "started": 1.0})
+    for owner in (dead, ONE):
+        begin(study, owner)
+    assert beats(OtherDrivers(study, ME, study.trials), clock, 1) == [[0]]
+
+
+def test_a_driver_beats_with_one_trial_for_all_and_not_too_often(study, server, clock):
+    mine = [begin(study, ME) for _ in range(3)]
+    others = OtherDrivers(study, ME, study.trials)
+    for _ in range(4):
+        others.beat(mine[1:])
+        clock.pass_(BEAT_S / 2)
+    assert server.recorded == [mine[1]._trial_id] * 2
+    clock.pass_(BEAT_S)
+    others.beat([])
+    assert len(server.recorded) == 2, "with none there is nothing to give back"
+
+
+def test_a_sign_of_life_is_left_with_one_trial_where_no_other_record_shows_it(study, clock):
+    """Also where that trial has just ended elsewhere: its next report will say so."""
+    life = SignOfLife(study)
+    mine = [begin(study, ME), begin(study, ME)]
+
+    def signs():
+        return [trial.system_attrs.get(BEAT_KEY) for trial in study.trials]
+
+    clock.pass_(BEAT_S - 1)
+    life.show(mine)
+    assert signs() == [None, None]
+    clock.pass_(1)
+    life.show([])
+    life.show(mine)
+    clock.pass_(BEAT_S - 1)
+    life.show(mine)
+    assert signs() == [1000.0 + BEAT_S, None]
+    life.shown()
+    clock.pass_(BEAT_S - 1)
+    life.show(mine)
+    assert signs() == [1000.0 + BEAT_S, None]
+    study.tell(0, 1.0)
+    clock.pass_(1)
+    life.show(mine)
+    assert signs() == [1000.0 + BEAT_S, None]

@@ -1,12 +1,14 @@
 """Several studies to begin from: what did best across them is tried first."""
 
+import numpy as np
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
 from search.driver.ask import TrialSource
 from search.driver.compatibility import check_same
-from search.driver.portfolio import MOST, add_portfolio, distance
+from search.driver.portfolio import MOST, Table, add_portfolio, choose, distance
 from search.errors import StudyError
 from search.records.attributes import PORTFOLIO_KEY, QUEUED_KEY, SEED_KEY
 from search.records.beginnings import portfolio_of
@@ -50,6 +52,47 @@ def asked(study, spec, count):
         trials.append(source.ask({}))
         study.tell(trials[-1], 0.0)
     return trials
+
+
+LINE = {"x": FloatDistribution(0.0, 1.0)}
+
+
+def table(**ranks):
+    """A table of configs by their rank, the best first: ``x25`` is x = 0.25."""
+    return Table([{"x": int(name[1:]) / 100} for name in ranks], np.array(list(ranks.values())))
+
+
+def test_a_config_has_the_rank_of_the_three_that_are_nearest_to_it():
+    assert table(x10=0.0, x20=0.3, x0=0.6, x90=1.0).rank_of({"x": 0.1}, LINE) == pytest.approx(0.3), "one may be luck"
+    assert table(x10=0.25).rank_of({"x": 0.9}, LINE) == 0.25
+    assert Table([], np.array([])).rank_of({"x": 0.1}, LINE) == 1.0
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_ranks_are_from_0_the_best_to_1_among_all_results_of_a_study(write, old, direction):
+    spec = load(write(space=SPACE, study={"direction": f'"{direction}"'}))
+    source = old("one", 0.3, count=5, direction=direction)
+    source.add_trial(create_trial(state=optuna.trial.TrialState.PRUNED))
+    found = Table.of(source, spec)
+    assert list(found.ranks) == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert found.configs[0] == source.best_params
+    half = load(
+        write(space={**SPACE, "kind": '{ type = "categorical", choices = ["a"] }'}, study={"direction": f'"{direction}"'})
+    )
+    fits = Table.of(source, half)
+    places = [found.configs.index({**config, "kind": "a"}) for config in fits.configs]
+    assert list(fits.ranks) == [found.ranks[place] for place in places], "what does not fit has its place all the same"
+    assert 0 < len(places) < 5
+
+
+def test_what_adds_nothing_to_a_portfolio_is_left_out_and_what_is_good_elsewhere_is_not():
+    alike = table(x0=0.5, x50=0.5, x100=0.5)
+    assert choose(LINE, [alike]) == [{"x": 0.0}]
+    here, there = (
+        table(x0=0.0, x1=0.0, x2=0.0, x98=1.0, x99=1.0, x100=1.0),
+        table(x98=0.0, x99=0.0, x100=0.0, x0=1.0, x1=1.0, x2=1.0),
+    )
+    assert [round(config["x"]) for config in choose(LINE, [here, there])] == [0, 1]
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])

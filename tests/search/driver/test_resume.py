@@ -41,7 +41,9 @@ def test_owners():
     assert not dead().may_live()
     assert not dataclasses.replace(Owner.current(), pid=2**22 + 1).may_live()
     assert Owner.from_attr(dataclasses.asdict(dead())) == dead()
-    for attr in (None, "me", {}, {"host": 1, "pid": 1, "started": 1}, {"host": "h", "pid": -1, "started": 1}):
+    sound = {"host": "h", "pid": 1, "started": 1.0}
+    assert Owner.from_attr(sound) == Owner("h", 1, 1.0)
+    for attr in (None, "me", {}, *({**sound, **other} for other in ({"host": 1}, {"pid": -1}, {"pid": 2**31}, {"boot": 7}))):
         assert Owner.from_attr(attr) is None
 
 
@@ -55,6 +57,7 @@ def test_owners():
         ({"boot": "other", "host": "elsewhere"}, True, False),
         ({"boot": "other", "installed": "other"}, True, False),  # another machine of the same name
         ({"space": "1.1"}, True, False),  # a container on this machine, whose processes have ids of their own
+        ({"space": "4026531836.2"}, True, False),  # with a clock of its own
         ({"boot": "other", "space": "1.1"}, True, False),  # a container of the same name, here or elsewhere
     ],
 )
@@ -67,8 +70,17 @@ def test_who_may_live(changed, may_live, is_here, monkeypatch):
 
 def test_a_container_cannot_tell_its_own_past_from_a_namesake(monkeypatch):
     monkeypatch.setattr(processes, "here", lambda: processes.Machine("now", "2.1", "this"))
-    assert dataclasses.replace(dead(), boot="earlier").may_live()
+    for space in ("2.1", "4026531836.1"):
+        assert dataclasses.replace(dead(), boot="earlier", space=space).may_live()
     assert not dead().may_live(), "in the same container it can"
+
+
+def test_where_no_boot_has_a_name_that_of_the_host_has_to_do(monkeypatch):
+    monkeypatch.setattr(processes, "here", processes.Machine)
+    owner = dataclasses.replace(Owner.current(), started=1.0)
+    assert (owner.is_here, owner.may_live()) == (True, False)
+    elsewhere = dataclasses.replace(owner, host="elsewhere")
+    assert (elsewhere.is_here, elsewhere.may_live()) == (False, True)
 
 
 def test_a_process_that_nobody_collects_is_dead():
@@ -86,8 +98,15 @@ def test_one_driver_at_a_time(study):
         claim(study)
     study.set_user_attr(DRIVER_KEY, dataclasses.asdict(dead()))
     assert claim(study) == Owner.current()
+    assert claim(study) == Owner.current(), "it is ours"
     release(study)
     assert study.user_attrs[DRIVER_KEY] is None
+
+
+def test_who_has_taken_a_study_over_keeps_it_when_the_former_driver_lets_go(study):
+    study.set_user_attr(DRIVER_KEY, dataclasses.asdict(parent()))
+    release(study)
+    assert study.user_attrs[DRIVER_KEY] == dataclasses.asdict(parent())
 
 
 def test_a_living_driver_here_is_never_taken_over(study):

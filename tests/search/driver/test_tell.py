@@ -5,11 +5,15 @@ import pytest
 from optuna.trial import TrialState
 
 from search.driver.initial_design import initial_design
-from search.driver.tell import judge, tell_complete, tell_infeasible
-from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, TRACEBACK_KEY, is_infeasible
+from search.driver.legs import leg_of
+from search.driver.tell import Verdict, judge, tell, tell_complete, tell_infeasible
+from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RAN_KEY, RETRIES_KEY, TRACEBACK_KEY, is_infeasible
+from search.records.rungs import Rung, is_paused, rungs_of
 from search.results.ranking import best_trials
 from search.study_file import samplers
-from search.workers.protocol import Outcome
+from search.study_file.fidelity import Fidelity
+from search.study_file.load import load
+from search.workers.protocol import Died, Outcome
 
 RAISED = Outcome(0, "failed", reason="ValueError")
 OUT_OF_MEMORY = Outcome(0, "failed", reason="MemoryError", out_of_memory=True)
@@ -100,3 +104,74 @@ def test_gp_gets_none_where_another_sampler_has_left_trials_without():
     tell_complete(study.ask(), Outcome(1, "complete", (2.0,)), "gp")
     tell_infeasible(study.ask(), OUT_OF_MEMORY, "gp")
     assert [trial.constraints for trial in study.get_trials(states=(TrialState.COMPLETE,))] == [{}, {}]
+
+
+@pytest.fixture
+def spec(write):
+    return load(write(study={"max_retries": "1"}))
+
+
+def test_what_counts_and_what_nobody_tries_again():
+    states = ["complete", "pruned", "infeasible", "failed", "retry", "interrupted", "lost", "paused"]
+    verdicts = [Verdict(0, state) for state in states]
+    assert [verdict.state for verdict in verdicts if verdict.counts] == states[:3]
+    assert [verdict.state for verdict in verdicts if verdict.is_final] == states[:4]
+
+
+@pytest.mark.parametrize(
+    ("state", "stored"), [("complete", "COMPLETE"), ("pruned", "PRUNED"), ("interrupted", "FAIL"), ("failed", "FAIL")]
+)
+@pytest.mark.parametrize("ran_s", [None, 7.0])
+def test_each_end_is_told_with_the_time_where_the_wall_clock_does_not_tell_it(spec, state, stored, ran_s):
+    study = optuna.create_study()
+    outcome = Outcome(0, state, (1.0,) if state == "complete" else (), reason="no disk" if state == "failed" else "")
+    verdict = tell(study.ask(), outcome, spec, death=None, fresh=True, ran_s=ran_s)
+    assert verdict == Verdict(0, state, outcome.values, outcome.reason)
+    assert (study.trials[0].state.name, study.trials[0].user_attrs.get(RAN_KEY)) == (stored, ran_s)
+    assert [trial.state.name for trial in study.trials[1:]] == (["WAITING"] if state == "interrupted" else [])
+
+
+@pytest.mark.parametrize("node_lost", [True, False])
+def test_a_trial_that_went_with_its_node_is_tried_again_as_often_as_that_happens(spec, node_lost):
+    """It cannot be to blame; another one that took its worker along may be, and is tried again as often as the file says."""
+    study, died = optuna.create_study(), Died("the worker is gone", node_lost=node_lost)
+    outcome = Outcome(0, "failed", reason=died.reason)
+    states = [tell(study.ask(), outcome, spec, death=died, fresh=True).state for _ in range(4)]
+    assert states == (["retry"] * 4 if node_lost else ["retry", "failed"] * 2)
+    retries = [trial.user_attrs.get(RETRIES_KEY) for trial in study.trials]
+    assert retries == ([None] * 5 if node_lost else [None, 1] * 2)
+
+
+@pytest.mark.parametrize("state", ["complete", "pruned", "failed"])
+def test_a_trial_that_another_driver_has_ended_is_lost(spec, state):
+    study = optuna.create_study()
+    trial = study.ask()
+    study.tell(trial.number, state=TrialState.FAIL)
+    outcome = Outcome(0, state, (1.0,) if state == "complete" else ())
+    verdict = tell(trial, outcome, spec, death=None, fresh=True)
+    assert (verdict.state, study.trials[0].state, study.trials[0].user_attrs) == ("lost", TrialState.FAIL, {})
+
+
+def test_a_trial_is_paused_on_each_rung_but_the_last(spec):
+    study = optuna.create_study()
+    study.enqueue_trial({})
+    fidelity = Fidelity("epochs", optuna.distributions.IntDistribution(1, 2))
+    states = []
+    for ran_s in (10.0, 25.0):
+        trial = study.ask()
+        outcome = Outcome(0, "complete", (ran_s,))
+        states.append(tell(trial, outcome, spec, death=None, fresh=True, ran_s=ran_s, leg=leg_of(trial, fidelity)))
+        assert is_paused(study.trials[0]) == (ran_s == 10.0)
+    assert states == [Verdict(0, "paused", (10.0,)), Verdict(0, "complete", (25.0,))]
+    [ended] = study.trials
+    assert (ended.state, ended.value, ended.params) == (TrialState.COMPLETE, 25.0, {"epochs": 2})
+    assert (rungs_of(ended), ended.user_attrs[RAN_KEY]) == ({1: Rung(10.0, 10.0), 2: Rung(25.0, 15.0)}, 25.0)
+
+
+@pytest.mark.parametrize(("direction", "worst"), [("minimize", float("inf")), ("maximize", float("-inf"))])
+@pytest.mark.parametrize("sampler", ["nsgaii", "nsgaiii", "gp"])
+def test_where_a_sampler_learns_from_complete_trials_alone_what_cannot_run_is_the_worst(direction, worst, sampler):
+    study = optuna.create_study(direction=direction)
+    tell_infeasible(study.ask(), OUT_OF_MEMORY, sampler)
+    [trial] = study.trials
+    assert (trial.state, trial.values, is_infeasible(trial)) == (TrialState.COMPLETE, [worst], True)

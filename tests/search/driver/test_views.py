@@ -50,11 +50,33 @@ def test_the_best_of_trials_that_climb_rungs_is_what_they_have_now(progress):
     progress.add(Verdict(2, "complete", (2.0,)))
     assert progress.best == (3, 1.5), "on more epochs it did worse"
     study = optuna.create_study(direction="minimize")
-    for state in (optuna.trial.TrialState.WAITING, optuna.trial.TrialState.PRUNED):
-        study.add_trial(optuna.trial.create_trial(state=state, system_attrs={RUNGS_KEY: as_attr({2: Rung(1.5, 1.0)})}))
+    for state, value in ((optuna.trial.TrialState.WAITING, 1.5), (optuna.trial.TrialState.PRUNED, 1.0)):
+        study.add_trial(optuna.trial.create_trial(state=state, system_attrs={RUNGS_KEY: as_attr({2: Rung(value, 1.0)})}))
     assert Progress.of(study, budget=4).best == (0, 1.5), "what was pruned there is no result"
     progress.add(Verdict(3, "failed", reason="no room"))
     assert progress.best == (2, 2.0)
+
+
+def test_a_trial_that_is_given_back_keeps_the_value_of_its_last_rung(progress):
+    """Whoever takes it up again goes on from there."""
+    progress.add(Verdict(2, "paused", (1.0,)))
+    for state in ("interrupted", "lost"):
+        progress.add(Verdict(2, state))
+    assert progress.best == (2, 1.0)
+
+
+def test_each_trial_is_counted_as_one_thing_and_what_is_paused_or_infeasible_takes_its_place_in_the_budget():
+    study = optuna.create_study(direction="minimize")
+    too_large = {"constraints": [1.0]}
+    study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.PRUNED, system_attrs=too_large))
+    study.add_trial(optuna.trial.create_trial(value=float("inf"), system_attrs=too_large))
+    progress = Progress.of(study, budget=9)
+    assert (progress.complete, progress.pruned, progress.infeasible, progress.finished) == (0, 0, 2, 2)
+    progress.add(Verdict(2, "paused", (1.0,)))
+    progress.add(Verdict(3, "infeasible", reason="no room"))
+    progress.add(Verdict(4, "retry", reason="died"))
+    assert (progress.finished, progress.infeasible, progress.failed, progress.finished_here) == (4, 3, 1, 1)
+    assert "4/9 trials" in progress.summary()
 
 
 def test_the_time_that_is_left_ends_with_the_timeout(monkeypatch):
@@ -154,6 +176,40 @@ def test_a_new_best_is_said(progress):
     text = out.file.getvalue()
     assert "trial 2 complete, value 5 in 00:01 |" in text
     assert "trial 3 complete, value 1 in 00:01, new best |" in text
+
+
+def test_the_first_value_of_a_study_is_no_new_best():
+    out = console()
+    view = LineView(Progress.of(optuna.create_study(), budget=4), out)
+    view.trial_started(0, 0, {})
+    view.trial_finished(0, 0, Verdict(0, "complete", (5.0,)), 1.0)
+    assert "trial 0 complete, value 5 in 00:01 |" in out.file.getvalue()
+
+
+def test_where_nothing_is_left_no_worker_is_said_to_start(progress):
+    out = console()
+    LineView(progress, out).open()
+    assert out.file.getvalue().startswith("starting | 1/4 trials")
+    progress.budget = 1
+    LineView(progress, done := console()).open()
+    assert done.file.getvalue() == ""
+
+
+def test_a_paused_trial_that_goes_on_counts_once(progress):
+    view = LineView(progress, out := console())
+    for state in ("paused", "complete"):
+        view.trial_started(0, 2, {})
+        view.trial_finished(0, 2, Verdict(2, state, (5.0,)), 1.0)
+        assert progress.finished == 2
+    assert "trial 2 goes on" in out.file.getvalue()
+    assert progress.paused == set()
+
+
+def test_what_other_drivers_have_ended_shortens_the_time_that_is_left(progress):
+    view = ProgressView(progress, console())
+    view.ended_elsewhere([optuna.trial.create_trial(value=2.0), optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL)])
+    assert (progress.finished, progress.failed, progress.finished_here) == (2, 2, 1)
+    assert progress.seconds_left() is not None
 
 
 def test_a_log_says_what_takes_minutes_and_nothing_shorter(progress, monkeypatch):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import optuna
 import pytest
 from optuna.trial import create_trial
@@ -6,6 +8,7 @@ from search.driver.compatibility import check_same, describe
 from search.driver.ownership import Owner
 from search.errors import StudyError
 from search.records import attributes, beginnings
+from search.records.saving import save
 from search.study_file.load import load
 from tumorcls import objective
 
@@ -51,9 +54,67 @@ def test_likewise_of_a_study(value):
 
 def test_a_retry_is_of_an_earlier_trial():
     study = optuna.create_study()
-    for first in (1, 0, 5):
+    for first in (1, 0, 5, 3, -1):
         study.add_trial(create_trial(value=0.0, user_attrs={attributes.RETRY_KEY: first}))
-    assert [attributes.retry_of(trial) for trial in study.trials] == [None, 0, None]
+    assert [attributes.retry_of(trial) for trial in study.trials] == [None, 0, None, None, None]
+
+
+@pytest.mark.parametrize(("kept", "read"), [(2, 2), (0, 0), (-1, 0)])
+def test_a_config_was_tried_again_so_often(kept, read):
+    assert attributes.retries_of(create_trial(value=0.0, user_attrs={attributes.RETRIES_KEY: kept})) == read
+
+
+@pytest.mark.parametrize(("kept", "read"), [(0, 0), (99_999, 99_999), (-1, None), (100_000, None)])
+def test_a_worker_has_a_number_that_there_can_be(kept, read):
+    owner = {attributes.WORKER_KEY: kept}
+    assert attributes.worker_of(create_trial(value=0.0, system_attrs={attributes.OWNER_KEY: owner})) == read
+
+
+@pytest.mark.parametrize(("kept", "read"), [(8, 8), (0, None), (-8, None)])
+def test_a_budget_is_of_one_trial_at_least(kept, read):
+    study = optuna.create_study()
+    study.set_user_attr(attributes.BUDGET_KEY, kept)
+    assert attributes.budget_of(study) == read
+
+
+@pytest.mark.parametrize(
+    ("constraints", "infeasible"),
+    [
+        ([], False),
+        ([0.0], False),
+        ([-1.0], False),
+        ([-1.0, 0.5], True),
+        (None, False),
+        (7, False),
+        ("broken", False),
+        ([None], False),
+    ],
+)
+def test_a_trial_that_breaks_a_constraint_is_no_result(constraints, infeasible):
+    """Whatever else stands in the place of Optuna's constraints breaks none."""
+    trial = create_trial(value=0.0, system_attrs={"constraints": constraints})
+    assert (attributes.is_infeasible(trial), attributes.is_result(trial)) == (infeasible, not infeasible)
+
+
+@pytest.mark.parametrize("values", [[float("inf")], [1.0, float("-inf")]])
+def test_a_value_that_is_not_finite_is_no_result(values):
+    assert not attributes.is_result(create_trial(values=values))
+    assert attributes.is_result(create_trial(values=[1.0] * len(values)))
+
+
+@pytest.mark.parametrize("compared", [True, False])
+def test_a_trial_of_another_study_is_a_result_where_its_value_means_the_same(compared):
+    link = dataclasses.asdict(attributes.WarmLink("old", 3, compared))
+    trial = create_trial(value=0.0, user_attrs={attributes.WARM_KEY: link})
+    assert (attributes.is_warm(trial), attributes.is_result(trial)) == (True, compared)
+
+
+def test_what_is_long_is_read_whole_though_its_beginning_is_shown():
+    study, reason = optuna.create_study(), "no room " * 50
+    save(study._storage, study.ask()._trial_id, attributes.FAILURE_KEY, reason)
+    [trial] = study.trials
+    assert len(trial.user_attrs[attributes.FAILURE_KEY]) < len(reason)
+    assert attributes.failure_of(trial) == reason
 
 
 def test_every_name_has_the_prefix():
@@ -72,3 +133,5 @@ def test_a_study_of_the_version_before_is_refused(write):
     study.set_user_attr("study_file", describe(spec))
     with pytest.raises(StudyError, match=r'study "demo": must be of this version of search; got one .* Add --as NAME'):
         check_same(study, spec)
+    study.set_user_attr(attributes.FILE_KEY, describe(spec))
+    check_same(study, spec)

@@ -72,6 +72,11 @@ def test_the_difference_has_welchs_interval():
     assert (found.mean - found.half, found.mean + found.half) == pytest.approx((expected.low, expected.high))
 
 
+def test_a_difference_has_its_sign():
+    pairs = [([2.0, 3.0], [1.0, 1.5]), ([1.0, 1.5], [2.0, 3.0]), ([1.0, 2.0], [1.0, 2.0])]
+    assert [difference_interval(*pair).signed()[:4] for pair in pairs] == ["+1.2", "-1.2", "0 ± "]
+
+
 def test_too_few_values_have_no_interval():
     assert mean_interval([0.5]).half is None
     assert str(mean_interval([0.5])) == "0.5"
@@ -103,6 +108,7 @@ def test_an_interval_that_is_no_number_is_none():
     assert difference_interval([LARGEST, 0.2], [0.1, 0.3]).half is None
     for apart in (difference_interval([LARGEST] * 2, [-LARGEST] * 2), paired_interval([LARGEST] * 2, [-LARGEST] * 2)):
         assert (apart.mean, apart.signed()) == (math.inf, "+inf ± 0")
+    assert difference_interval([-LARGEST] * 2, [LARGEST] * 2).signed() == "-inf ± 0"
 
 
 def test_one_side_that_hardly_varies_beside_a_large_one_has_an_interval():

@@ -89,6 +89,39 @@ def test_a_trial_that_another_driver_ended_is_read_again(study, other):
     assert study.get_trials() == other.get_trials()
 
 
+def test_an_end_that_another_driver_has_forestalled_is_not_missed_in_the_storage(study, other):
+    """Else the launch would end: the trial is not as this driver wrote it."""
+    trial = study.ask(SPACE)
+    other.tell(trial.number, state=TrialState.FAIL)
+    with pytest.raises(UpdateFinishedTrialError):
+        study._storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [1.0])
+    study.get_trials()
+    assert study._storage.known(study._study_id).ends() == {0: (TrialState.FAIL, ())}
+
+
+@pytest.mark.parametrize("before", [None, 1])
+def test_what_another_writes_meanwhile_is_what_is_changed(study, other, before):
+    if before is not None:
+        study.set_user_attr("count", before)
+    seen = []
+
+    def add_one(value):
+        seen.append(value)
+        if len(seen) == 1:
+            other.set_user_attr("count", 5)
+        return (value or 0) + 1
+
+    storage.change_user_attr(study, "count", add_one)
+    assert (seen, other.user_attrs["count"]) == ([before, 5], 6)
+
+
+def test_what_is_read_of_an_own_trial_is_the_readers_to_change(study):
+    trial = study.ask(SPACE)
+    study.get_trials()
+    study._storage.get_trial(trial._trial_id).params["x"] = 99.0
+    assert study.get_trials()[0].params == trial.params
+
+
 def test_connections_close_when_nobody_holds_the_study(url):
     """Later ones of this process must not be needed for it: SQLAlchemy keeps what belongs to a hundred engines."""
     opened = storage.create_study(url, "demo", ["maximize"], ["score"])

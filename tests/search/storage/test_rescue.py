@@ -1,5 +1,8 @@
 """What is written of a study whose storage is lost, whatever that had made of its trials by then."""
 
+import errno
+import io
+import os
 import re
 from pathlib import Path
 
@@ -32,6 +35,7 @@ def half_deleted() -> FrozenTrial:
     ("trial", "told", "saved"),
     [
         (create_trial(state=COMPLETE, value=1.0), (COMPLETE, (1.0,)), (COMPLETE, 1.0)),
+        (create_trial(state=COMPLETE, value=1.0), (COMPLETE, (2.0,)), (COMPLETE, 1.0)),
         (create_trial(state=RUNNING), (COMPLETE, (2.0,)), (COMPLETE, 2.0)),
         (create_trial(state=RUNNING), (PRUNED, ()), (PRUNED, None)),
         (create_trial(state=RUNNING), None, (RUNNING, None)),
@@ -39,7 +43,16 @@ def half_deleted() -> FrozenTrial:
         (half_deleted(), (COMPLETE, (3.0,)), (COMPLETE, 3.0)),
         (half_deleted(), None, (FAIL, None)),
     ],
-    ids=["confirmed", "told", "pruned", "runs", "ended by another driver", "values deleted", "and never told"],
+    ids=[
+        "confirmed",
+        "ended alike by another driver",
+        "told",
+        "pruned",
+        "runs",
+        "ended by another driver",
+        "values deleted",
+        "and never told",
+    ],
 )
 def test_a_trial_ends_as_it_was_told(tmp_path, trial, told, saved):
     known = Known([trial], {trial_id_of(trial): told} if told else {})
@@ -47,6 +60,13 @@ def test_a_trial_ends_as_it_was_told(tmp_path, trial, told, saved):
     backend = optuna.storages.journal.JournalFileBackend(str(path))
     [found] = optuna.load_study(study_name="lost", storage=optuna.storages.JournalStorage(backend)).trials
     assert (found.state, found.value) == saved
+
+
+@pytest.mark.parametrize("told", [(COMPLETE, (2.0,)), None])
+def test_a_trial_whose_end_was_told_is_missed_until_the_storage_has_it(told):
+    trial = create_trial(state=RUNNING)
+    known = Known([trial], {trial_id_of(trial): told} if told else {})
+    assert known.ends() == {trial.number: told or (RUNNING, ())}
 
 
 def lose(url):
@@ -87,6 +107,27 @@ def test_the_command_that_is_named_finds_it_whatever_the_folder_is_called(folder
     assert len(found.trials) == 1
     assert (place / "demo.rescued.log").exists()
     close(found)
+
+
+def test_what_was_saved_before_is_never_written_over(tmp_path):
+    frame = Frame("lost", [StudyDirection.MINIMIZE], {})
+    saved = [rescue(frame, Known([]), "lost", tmp_path) for _ in range(3)]
+    assert saved == [tmp_path / f"lost.rescued{mark}.log" for mark in ("", "-2", "-3")]
+
+
+def test_where_a_disk_is_full_no_half_of_a_file_is_left_and_another_folder_has_it(folder, monkeypatch):
+    class Full(io.FileIO):
+        def write(self, content):
+            super().write(content[:10])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    full = folder / "full"
+    full.mkdir()
+    real = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, mode: Full(path, "x") if path.parent == full else real(path, mode))
+    path = rescue(Frame("lost", [StudyDirection.MINIMIZE], {}), Known([]), "lost", full)
+    assert path == folder / "lost.rescued.log"
+    assert list(full.iterdir()) == []
 
 
 def test_parents_that_were_chosen_by_the_ids_of_another_file_are_chosen_anew():

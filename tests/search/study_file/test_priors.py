@@ -33,6 +33,13 @@ def test_what_is_drawn_is_as_frequent_as_the_density_says(prior):
     assert prior.distribution._contains(drawn[-1])
 
 
+def test_the_ends_of_a_density_are_those_of_the_range():
+    """Also where the parts of the density, added up, are not quite 1."""
+    for count in range(2, 30):
+        prior = Prior(0, "high", CategoricalDistribution(range(count)))
+        assert (prior.at(0.0), prior.at(np.nextafter(1.0, 0.0))) == (0, count - 1)
+
+
 def test_the_likeliest_value_is_the_prior_and_more_so_with_more_confidence():
     peaks = []
     for confidence in ("low", "medium", "high"):

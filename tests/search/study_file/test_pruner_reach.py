@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from search.errors import StudyFileError
 from search.study_file import pruners
 from search.study_file.load import check_reports, load
-from search.study_file.pruner_reach import Reach, reach_of
+from search.study_file.pruner_reach import Reach, reach_of, steps_of
 from search.study_file.rule_errors import format_error
 
 REPORTS = {"run": ("folds", "repeats"), "epoch": ("epochs",)}
@@ -28,6 +28,8 @@ FIRST = [
     ("hyperband", {"min_resource": 3, "max_resource": 9}, 4),
     ("wilcoxon", {}, 4),
     ("wilcoxon", {"p_threshold": 0.5}, 2),
+    ("wilcoxon", {"p_threshold": 0.25}, 3),  # it must be below that
+    ("wilcoxon", {"p_threshold": 0.9, "n_startup_steps": 0}, 2),
     ("wilcoxon", {"p_threshold": 0.2, "n_startup_steps": 6}, 6),
 ]
 
@@ -81,9 +83,15 @@ def test_a_pruner_that_waits_for_more_trials_than_there_will_be(name, options, t
     assert format_error(caught.value, "pruner").startswith(f"pruner.{option}: {name} can never prune: it waits for")
 
 
+@pytest.mark.parametrize(("name", "options"), [("threshold", {"lower": 0.0}), ("patient", {"patience": 1})])
+def test_a_pruner_that_compares_a_trial_with_no_other_one_waits_for_none(name, options):
+    pruners.check(name, options, 1, Reach(1))
+
+
 def test_a_hyperband_without_a_bracket():
     with pytest.raises(PydanticCustomError, match="hyperband can never prune: max_resource must be at least min_resource = 4"):
         pruners.check("hyperband", {"min_resource": 4, "max_resource": 3}, 1, Reach(9))
+    pruners.check("hyperband", {"min_resource": 4, "max_resource": 4}, 1, Reach(9))
 
 
 def test_a_pruner_that_believes_no_p_value():
@@ -129,6 +137,24 @@ def test_a_pruner_that_takes_runs_for_epochs_or_epochs_for_runs(name, options, s
 def test_file_and_objective_tell_how_often_a_trial_reports(space, settings, expected):
     assert reach_of(9, space, settings, {}) == Reach(9)
     assert reach_of(9, space, settings, REPORTS) == expected
+
+
+@pytest.mark.parametrize(
+    ("params", "settings", "steps"),
+    [
+        ({"epochs": 5}, {}, 5),
+        ({}, {"epochs": 3}, 3),
+        ({"epochs": 5}, {"epochs": 3}, 5),
+        ({"epochs": 5}, {"folds": 4}, 4),
+        ({"epochs": 5}, {"folds": 1}, 5),
+        ({"epochs": 5}, {"folds": 1, "repeats": 2}, 2),
+        ({}, {"epochs": True}, None),
+        ({}, {}, None),
+    ],
+)
+def test_a_trial_makes_so_many_reports(params, settings, steps):
+    assert steps_of(params, settings, REPORTS) == steps
+    assert steps_of(params, settings, {}) is None
 
 
 def test_a_study_file_with_a_warm_up_beyond_its_epochs(write):

@@ -26,6 +26,20 @@ def test_each_pruner_is_made(name, options, kind):
     assert isinstance(pruners.make(name, options), kind)
 
 
+def test_a_pruner_of_ones_own_that_draws_has_the_seed_of_its_study(folder):
+    (folder / "tossing.py").write_text(
+        "import optuna\n\nclass Toss(optuna.pruners.NopPruner):\n    def __init__(self, seed):\n        self.seed = seed\n"
+    )
+    seeds = [vars(pruners.make("tossing:Toss", {}, study_seed))["seed"] for study_seed in (0, 1, 1, 2)]
+    assert (len(set(seeds)), seeds[1]) == (3, seeds[2])
+
+
+def test_with_several_directions_nothing_can_be_pruned():
+    pruners.check("none", {}, directions=2, reach=Reach(20))
+    with pytest.raises(PydanticCustomError, match="a study with several directions has no intermediate values"):
+        pruners.check("median", {}, directions=2, reach=Reach(20))
+
+
 @pytest.mark.parametrize(
     ("name", "options", "expected"),
     [

@@ -1,9 +1,10 @@
+import math
 from enum import StrEnum
 
 import pytest
 
 from search.workers.activity import Interrupted
-from search.workers.protocol import Report, ReportReply, RunTrial, UserAttr
+from search.workers.protocol import Artifact, Report, ReportReply, RunTrial, UserAttr
 from search.workers.trial import WorkerTrial
 
 
@@ -26,7 +27,8 @@ def test_suggest_answers_from_what_the_driver_sampled():
     trial, _ = make({"x": 0.5, "n": 8, "c": "b", "whole": 2})
     assert trial.suggest_float("x", 0.0, 1.0, log=False) == 0.5
     assert trial.suggest_float("whole", 0, 4) == 2.0
-    assert trial.suggest_int("n", 4, 20, step=4) == 8
+    assert trial.suggest_int("n", 4, 20, step=4) == trial.suggest_int("n", 8, 8) == 8
+    assert trial.suggest_float("x", 0.0, 0.5) == trial.suggest_float("x", 0.5, 1.0) == 0.5
     assert trial.suggest_categorical("c", ["a", "b"]) == "b"
     assert (trial.number, trial.user_attrs["seed"]) == (3, 5)
 
@@ -40,7 +42,10 @@ def test_suggest_answers_from_what_the_driver_sampled():
         ),
         (lambda trial: trial.suggest_float("x", 0, 0.4), "expects a value in \\[0, 0.4\\]; got 0.5"),
         (lambda trial: trial.suggest_float("x", 0, 1, step=0.2), "expects 0 plus a multiple of 0.2; got 0.5"),
+        (lambda trial: trial.suggest_float("x", 0, 1, step=0.495), "expects 0 plus a multiple of 0.495; got 0.5"),
+        (lambda trial: trial.suggest_float("x", 0.6, 1), "expects a value in \\[0.6, 1\\]; got 0.5"),
         (lambda trial: trial.suggest_float("b", 0, 1), "expects a float; got True"),
+        (lambda trial: trial.suggest_int("b", 0, 1), "expects an int; got True"),
         (lambda trial: trial.suggest_int("x", 0, 1), "expects an int; got 0.5"),
         (lambda trial: trial.suggest_int("n", 4, 20, step=5), "expects 4 plus a multiple of 5; got 8"),
         (lambda trial: trial.suggest_categorical("n", [1, 2]), "expects one of \\[1, 2\\]; got 8"),
@@ -77,6 +82,15 @@ def test_a_step_counts_once():
     with pytest.warns(UserWarning, match="already reported"):
         trial.report(2.0, 0)
     assert said == [Report(3, 1.0, 0)]
+
+
+def test_what_is_infinite_is_kept_as_no_number():
+    """It would be the best intermediate value there is, or the worst."""
+    trial, said = make()
+    for step, value in enumerate((math.inf, -math.inf, math.nan)):
+        trial.report(value, step)
+    assert len(said) == 3
+    assert all(math.isnan(report.value) for report in said)
 
 
 def test_several_directions_have_no_reports_as_in_optuna():
@@ -140,6 +154,29 @@ def test_what_every_storage_can_hold_is_kept():
         trial.set_user_attr(key, "x" * 100_000)
     trial.report(1.0, 2**31 - 1)
     assert len(said) == 4
+
+
+def test_a_file_of_a_trial_has_its_largest_size(monkeypatch):
+    monkeypatch.setattr("search.workers.trial.MAX_ARTIFACT_BYTES", 4)
+    trial, said = make()
+    trial.upload_artifact("a.txt", b"1234")
+    with pytest.raises(ValueError, match=r"a\.txt must have at most 4 bytes; got 5"):
+        trial.upload_artifact("a.txt", b"12345")
+    assert said == [Artifact(3, "a.txt", b"1234")]
+
+
+def test_a_trial_whose_checkpoints_cannot_be_kept_goes_on_without(tmp_path):
+    """It is said once, and the trial is given no folder that is not there."""
+    (tmp_path / "full").touch()
+    said = []
+    trial = WorkerTrial(RunTrial(3, {}, {}, checkpoints=tmp_path / "full" / "3"), said.append, said.append)
+    assert trial.checkpoint_folder() is trial.checkpoint_folder() is None
+    [notice] = said
+    assert notice.text.startswith(f"{tmp_path / 'full'}: checkpoints cannot be kept; got ")
+    (tmp_path / "room").mkdir()
+    trial = WorkerTrial(RunTrial(3, {}, {}, checkpoints=tmp_path / "room" / "3"), said.append, said.append)
+    assert trial.checkpoint_folder() == trial.checkpoint_folder() == tmp_path / "room" / "3"
+    assert (tmp_path / "room" / "3").is_dir()
 
 
 def test_the_keys_of_the_driver_are_its_own():

@@ -167,6 +167,16 @@ def test_what_is_damaged_while_it_is_open_gives_the_right_rows(open_entry, tmp_p
         np.testing.assert_array_equal(entry[start : start + 8], VALUES[start : start + 8])
 
 
+def test_what_another_process_has_mended_meanwhile_is_not_made_again(open_entry, made, tmp_path):
+    entry, path = open_entry(), tmp_path / "arrays" / "key.npy"
+    entry[:5]
+    shutil.copy(path, tmp_path / "mended")
+    flip(9000)(path)
+    os.replace(tmp_path / "mended", path)
+    np.testing.assert_array_equal(entry[:], VALUES)
+    assert made == ["key"]
+
+
 def test_the_content_of_another_key_is_made_anew(open_entry, made, tmp_path):
     open_entry("other")[:]
     shutil.copy(tmp_path / "arrays" / "other.npy", tmp_path / "arrays" / "key.npy")
@@ -193,6 +203,9 @@ def test_a_process_keeps_so_much_in_memory_and_no_more(tmp_path, monkeypatch):
     for key in "abc":
         ArrayCache(tmp_path).get(key, (500,), np.float64, zeros(500))[0]
     assert [path.stem for path in arrays._HELD._entries] == ["b", "c"]
+    for key in "bd":
+        ArrayCache(tmp_path).get(key, (500,), np.float64, zeros(500))[0]
+    assert [path.stem for path in arrays._HELD._entries] == ["b", "d"], "what was used last stays"
 
 
 def test_a_key_depends_on_names_and_values_and_not_on_their_order():
@@ -241,6 +254,7 @@ def test_a_place_that_cannot_be_written_is_said_once_and_done_without(tmp_path, 
         entry = ArrayCache(tmp_path / "file").get(key, SHAPE, np.float16, make)
         np.testing.assert_array_equal(entry[:], VALUES)
         np.testing.assert_array_equal(entry[[3, 0]], VALUES[[3, 0]])
+        assert not entry[:].flags.writeable
     assert made == [1, 1], "each is kept in memory"
     said = capsys.readouterr().err
     assert said.startswith(f"{tmp_path / 'file'}: the cache must be writable and have room; ")

@@ -7,7 +7,7 @@ from filelock import FileLock
 
 from tumorcls.cache.arrays import ArrayCache
 from tumorcls.cache.checked import keep_arrays, load_arrays
-from tumorcls.cache.folder import make_room, max_bytes_of_environment
+from tumorcls.cache.folder import cache_folder, make_room, max_bytes_of_environment
 from tumorcls.data.phantom import materialise
 from tumorcls.errors import ConfigError
 
@@ -86,9 +86,9 @@ def test_on_a_drive_without_locks_only_what_nobody_can_be_writing_goes(tmp_path,
 def test_an_array_makes_room_among_records_and_their_use_is_noted(tmp_path):
     keep_arrays(tmp_path / SCAN, fields=np.zeros(1000))
     keep_arrays(tmp_path / GROUPS, fields=np.zeros(1000))
-    for name in (SCAN, GROUPS):
-        os.utime(tmp_path / name, (0, 0))
-    load_arrays(tmp_path / SCAN)
+    for age, name in enumerate((GROUPS, SCAN)):
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    load_arrays(tmp_path / SCAN)  # which was the longest unused
     ArrayCache(tmp_path, max_bytes=15_000).get("key", (500,), np.float64, lambda first: iter([np.zeros(500)]))
     assert [path.name for path in tmp_path.glob("*.npz")] == [SCAN]
 
@@ -102,6 +102,12 @@ def test_the_bound_comes_from_the_environment(monkeypatch, tmp_path):
     assert ArrayCache(tmp_path).max_bytes == 2**29
     monkeypatch.setenv("TUMORCLS_CACHE_GIB", "")
     assert max_bytes_of_environment() == 20 * 2**30
+
+
+def test_the_folder_may_lie_in_a_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TUMORCLS_CACHE", "~/cache")
+    assert cache_folder() == tmp_path / "cache"
 
 
 @pytest.mark.parametrize("text", ["20GB", "-1", "0", "nan", "inf", "1e400", "ten", "1_0_", "\n", "0x10", "1" * 5000])

@@ -8,7 +8,7 @@ import tomli_w
 from search.results.export import _none_in, _without_none
 from search.study_file import env as search_settings
 from tumorcls.config import variables
-from tumorcls.config.file import check_seed, read_config
+from tumorcls.config.file import Member, check_seed, read_config
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.errors import ConfigError
 
@@ -47,6 +47,12 @@ CONFIG = '[config]\ndata = ["a"]\nepochs = 7\n'
         ('none = [["data", 1]]\n' + CONFIG, "none: must name places of [config]; got ['data', 1]"),
         ('none = [["a", "b"]]\n' + CONFIG, "none: must name places of [config]"),
         ('none = [["epochs"]]\n' + CONFIG, "epochs: "),
+        ('none = [["data", -1]]\n' + CONFIG, "none: must name places of [config]; got ['data', -1]"),
+        ('none = [["data", true]]\n' + CONFIG, "none: must name places of [config]; got ['data', True]"),
+        ("members = 3\n" + CONFIG, "members: must be tables; got 3"),
+        (CONFIG + "[[members]]\nseed = 1\n", "members[0]: must have a table config; got {'seed': 1}"),
+        (CONFIG + "[[members]]\n" * 51, "members: must be at most 50; got 51"),
+        (CONFIG + '[[members]]\nseed = -1\n[members.config]\ndata = ["a"]\n', "members[0].seed: must be a whole number from 0"),
         (
             '[config]\ndata = "${HOME}"',
             "config.data: a variable must begin with TUMORCLS_",
@@ -102,6 +108,44 @@ def test_a_wrong_seed_is_one_line(seed):
     with pytest.raises(ConfigError, match=r"^x: must be a whole number from 0 to 2\*\*63 - 1; got"):
         check_seed(seed, "x")
     assert check_seed(2**63 - 1, "x") == 2**63 - 1
+
+
+def document(member, **more):
+    """Returns a file of one config and of one member that differs from it by some values."""
+    config = {"data": ["a", "b"], "views": 4}
+    return tomli_w.dumps({"config": config, "members": [{"config": {**config, **member}, **more}]})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"data": ["b", "a"]},
+        {"slices": "all"},
+        {"split": {"seed": 1}},
+        {"weights": "w.h5"},
+        {"image_size": 96},
+        {"trainable_from": "block7"},
+        {"batch_norm": "train", "trainable_from": "all"},
+        {"views": 3},
+        {"noises": ["gaussian"]},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_members_that_have_no_meaning_together_are_refused(changed, write):
+    with pytest.raises(
+        ConfigError, match=r": members\[0\]\.config\.(\w+): members of one model must have the same; got "
+    ) as caught:
+        read_config(write(document(changed)))
+    assert any(f".config.{name}: " in str(caught.value) for name in changed)
+
+
+def test_a_member_has_a_seed_and_a_name_and_what_it_may_differ_in(write, monkeypatch):
+    monkeypatch.setenv("TUMORCLS_HERE", "a")
+    [member] = read_config(write(document({"data": ["${TUMORCLS_HERE}", "b"], "epochs": 3}, seed=8, trial=5))).members
+    assert member == Member(member.config, 8, "trial 5")
+    assert (member.config.data, member.config.epochs) == (("a", "b"), 3)
+    [nameless] = read_config(write(document({}))).members
+    assert (nameless.seed, nameless.name) == (0, "member 0")
 
 
 VALUES = {

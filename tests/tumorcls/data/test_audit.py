@@ -1,6 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.tumorcls.pictures import blob, colour, kaggle_folder, write
@@ -128,3 +129,72 @@ def test_twins_across_a_split_that_a_table_gives_are_counted_and_listed(tmp_path
     assert report.moved_out == 3
     assert report.straddling == 0
     assert "Left out for a copy, or their patient, in a part that is given: 3 images." in words_of(report)
+
+
+def figures(report: Audit) -> dict[str, tuple[str, str]]:
+    """Returns each row of the overview, with what it is marked as."""
+    overview = report.tables()[0]
+    return {what: (figure, kind) for (what, figure), kind in zip(overview.rows, overview.kinds, strict=True)}
+
+
+def test_copies_that_are_as_bad_in_two_classes_are_no_conflict_of_a_binary_study(data: PreparedData) -> None:
+    assert audit(data, SETTINGS.model_copy(update={"binary": True})).conflicts == ()
+
+
+def test_the_overview_counts_what_is_wrong_and_marks_it(data: PreparedData, report: Audit) -> None:
+    assert figures(report)["different pictures"] == ("40", "")
+    assert figures(report)["groups with conflicting labels"] == ("1", "bad")
+    assert figures(report)["groups on both sides of this split"] == ("0", "good")
+    together = np.flatnonzero(data.groups == next(group for group in data.groups if (data.groups == group).sum() > 1))
+    parts = data.parts.copy()
+    parts[together[:2]] = ("train", "test")
+    straddling = audit(replace(data, parts=parts), SETTINGS)
+    assert figures(straddling)["groups on both sides of this split"] == ("1", "bad")
+    leak = "test images with a copy in training, random split"
+    for share, row in ((0.0004, ("0.0%", "good")), (0.0006, ("0.1%", "bad"))):
+        assert figures(replace(report, naive_leak=share))[leak] == row
+
+
+def test_the_largest_groups_are_named(data: PreparedData) -> None:
+    images = np.repeat(np.arange(16), [1] * 9 + [2, 3, 4, 5, 6, 7, 8])
+    assert audit(replace(data, copies=replace(data.copies, images=images)), SETTINGS).largest == (8, 7, 6, 5, 4)
+
+
+def test_pictures_that_several_sources_have_are_counted(tmp_path: Path) -> None:
+    a, b = kaggle_folder(tmp_path / "a", 3), kaggle_folder(tmp_path / "b", 3, sartaj=True, seed=1)
+    for number in range(3):
+        write(b / "Training" / "no_tumor" / f"{number}.jpg", colour(blob(number)), 60)  # of a/Training/glioma
+    assert audit(prepare([a, b], SETTINGS, tmp_path / "c"), SETTINGS).across_sources == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "chosen_by"),
+    [
+        ({"seed": 3}, lambda draw: (draw < 0.2, draw >= 0.4)),
+        ({"seed": 4}, lambda draw: (draw < 0.2, draw >= 0.4)),
+        ({"test": 0.0, "validation": 0.3}, lambda draw: (draw < 0.3, draw >= 0.3)),
+        ({"test": 0.1, "validation": 0.7}, lambda draw: (draw < 0.1, draw >= 0.8)),
+    ],
+)
+def test_what_a_random_split_would_leak_is_counted_by_hand(data: PreparedData, settings, chosen_by) -> None:
+    images = np.arange(44) // 2  # each picture twice
+    split = SETTINGS.model_copy(update=settings)
+    test, train = chosen_by(np.random.default_rng(split.seed).random(44))
+    leaked = [group in images[train] for group in images[test]]
+    found = audit(replace(data, copies=replace(data.copies, images=images)), split).naive_leak
+    assert found == pytest.approx(np.mean(leaked))
+    assert audit(replace(data, copies=replace(data.copies, images=np.arange(44))), split).naive_leak == 0
+
+
+def test_a_class_that_comes_from_one_source_is_named_with_its_share(report: Audit) -> None:
+    counts = {("a", "glioma"): 30, ("b", "glioma"): 10, ("a", "no_tumor"): 25, ("b", "no_tumor"): 35}
+    told = words_of(replace(report, counts=counts, association=0.3))
+    assert "75% of glioma comes from a: a model can learn the source in place of the class." in told
+    assert "learn the source" in words_of(replace(report, counts=counts, association=0.1))
+    assert "learn the source" not in words_of(replace(report, counts=counts, association=0.099))
+
+
+def test_nobody_is_no_patient(data: PreparedData) -> None:
+    first, second, *others = data.manifest.entries
+    named = (replace(first, patient="A"), replace(second, patient="B"), *others)
+    assert audit(replace(data, manifest=replace(data.manifest, entries=named)), SETTINGS).patients == 2

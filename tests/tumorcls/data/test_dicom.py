@@ -115,10 +115,11 @@ def test_what_lies_outside_of_a_picture_is_dark_turned_round_too(values, padding
     assert shown[5:].max() == 255
 
 
-def test_padding_may_be_a_range(values):
+@pytest.mark.parametrize(("value", "limit"), [(-2000, -1800), (-1800, -2000)])
+def test_padding_may_be_a_range(values, value, limit):
     padded = values.astype(np.int16)
     padded[:5] = np.arange(-2000, -1850).reshape(5, 30)
-    shown = grey(saved(header(padded, PixelPaddingValue=-2000, PixelPaddingRangeLimit=-1800)))
+    shown = grey(saved(header(padded, PixelPaddingValue=value, PixelPaddingRangeLimit=limit)))
     assert (shown[:5] == 0).all()
     assert (shown[5:] == to_uint8(np.where(padded < 0, padded[5:].min(), padded))[5:]).all()
 
@@ -129,6 +130,30 @@ def test_a_rescaling_that_changes_nothing_changes_nothing(kind):
     plain = header(low, PhotometricInterpretation=kind)
     told = header(low, PhotometricInterpretation=kind, RescaleSlope="1", RescaleIntercept="0")
     assert (grey(saved(told)) == grey(saved(plain))).all()
+
+
+def test_a_table_of_values_takes_the_place_of_a_rescaling():
+    stored = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    listed = (np.arange(16)[::-1] ** 2 * 10).astype(np.uint16)
+    table = pydicom.Dataset()
+    table.LUTDescriptor, table.LUTData, table.ModalityLUTType = [16, 0, 16], listed.tolist(), "US"
+    made = header(stored, ModalityLUTSequence=[table])
+    made.ModalityLUTSequence[0]["LUTDescriptor"].VR = made.ModalityLUTSequence[0]["LUTData"].VR = "US"
+    assert (grey(saved(made)) == to_uint8(listed[stored])).all()
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"WindowCenter": "100", "WindowWidth": "0"},
+        {"WindowCenter": "100", "WindowWidth": "0.8"},
+        {"WindowCenter": "100", "WindowWidth": "-1"},
+        {"WindowCenter": "100"},
+        {"WindowWidth": "9"},
+    ],
+)
+def test_a_window_that_is_none_is_none(values, window):
+    assert (grey(saved(header(values, **window))) == to_uint8(values)).all()
 
 
 ALIKE = ("RLE", "bigendian", "expb", "implicit", "jp2klossless", "jpeg_ls_lossless")
@@ -176,6 +201,33 @@ def test_an_oblique_slice_lies_as_the_nearest_plane():
     stored = np.arange(12, dtype=np.uint8).reshape(3, 4)
     turned = saved(header(stored, ImageOrientationPatient=[-0.97, 0.2, 0.1, 0.2, 0.97, 0.0]))
     assert (grey(turned) == grey(saved(header(stored)))[:, ::-1]).all()
+
+
+@pytest.mark.parametrize(
+    "orientation",
+    [[-1, 0, 0, -1, 0, 0], [1, 0, 0, -1, 0, 0], [0, 1, 0], [-1, 0, 0], [0, 0, 0, 0, 0, 0], [np.nan, 0, 0, 0, -1, 0]],
+)
+def test_a_slice_whose_orientation_says_nothing_is_shown_as_it_is_stored(orientation):
+    stored = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    assert (grey(saved(header(stored, ImageOrientationPatient=[float(x) for x in orientation]))) == stored).all()
+
+
+@pytest.mark.parametrize(
+    ("tags", "position"),
+    [
+        ({"ImagePositionPatient": [5, 6, 7.5], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}, 7.5),  # axial, to the head
+        ({"ImagePositionPatient": [5, 6, 7.5], "ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}, -5),  # sagittal, to the right
+        ({"ImagePositionPatient": [5, 6, 7.5], "ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, 6),  # coronal, to the back
+        ({"ImagePositionPatient": [5, 6, 7.5], "InstanceNumber": 4}, 4),
+        ({"ImagePositionPatient": [5, 6], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "InstanceNumber": 4}, 4),
+        ({"ImagePositionPatient": [5, 6, np.nan], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}, 0),
+        ({"InstanceNumber": 4}, 4),
+        ({}, 0),
+    ],
+)
+def test_slices_follow_one_another_across_their_plane_and_else_by_their_numbers(tags, position):
+    content = saved(header(np.zeros((4, 4), np.uint8), SeriesInstanceUID="1.2.3", **tags))
+    assert dicom.read_place(content, "a.dcm").position == dicom.read_dicom(content, "a.dcm", 16).position == position
 
 
 @pytest.fixture
@@ -457,3 +509,13 @@ def test_who_has_no_id_is_nobody(values):
     one, other = (read(saved(header(values, IssuerOfPatientID=issuer))).patient for issuer in ("A", "B"))
     assert one != other
     assert dicom.read_dicom(saved(header(values)), "a", 10_000).patient == read(saved(header(values))).patient
+
+
+def test_where_there_is_no_id_a_study_is_of_one_patient(values):
+    def who(**tags):
+        return read(saved(header(values, **tags))).patient
+
+    one, other = (who(PatientID="", StudyInstanceUID=f"1.2.{number}") for number in (1, 2))
+    assert one == who(PatientID=" ", StudyInstanceUID="1.2.1") is not None
+    assert one != other
+    assert who(PatientID="A", StudyInstanceUID="1.2.1") == who(PatientID=" A ", StudyInstanceUID="1.2.2") != one

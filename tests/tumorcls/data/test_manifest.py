@@ -3,6 +3,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import imagehash
@@ -150,6 +151,40 @@ def test_the_hash_is_of_content_not_of_names(tmp_path: Path) -> None:
     assert scan([other, moved], tmp_path / "d").sha256 != here.sha256
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"sha256": "0"},
+        {"pixel_sha256": "0"},
+        {"label": "pituitary"},
+        {"kind": "plain"},
+        {"patient": "P"},
+        {"official_split": None},
+        {"volume": "v"},
+        {"folder": "/elsewhere"},
+        {"source": "another"},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_the_hash_is_of_all_that_an_image_is_and_of_the_set_that_it_is_in(
+    folder: Path, tmp_path: Path, changed: dict[str, str | None]
+) -> None:
+    manifest = scan([folder], tmp_path / "c")
+    first, *others = manifest.entries
+    assert replace(manifest, entries=(replace(first, **changed), *others)).sha256 != manifest.sha256
+
+
+def test_what_two_sets_share_has_its_place_by_what_else_they_hold(tmp_path: Path) -> None:
+    a, b = folder_of_blobs(tmp_path / "a", 0), folder_of_blobs(tmp_path / "b", 50)
+    for root, name in ((a, "x"), (b, "y")):
+        for number in range(4):
+            write(root / "glioma" / f"{name}{number}.png", blob(100 + number))
+    before = scan([a, b], tmp_path / "c").sha256
+    for path in sorted(a.rglob("x*.png")):
+        path.rename(path.with_name(f"z{path.name}"))
+    assert scan([a, b], tmp_path / "c").sha256 == before
+
+
 def folder_of_blobs(root: Path, seed: int) -> Path:
     for number in range(12):
         write(root / ("glioma", "meningioma", "no_tumor", "pituitary")[number % 4] / f"{number}.png", blob(seed + number))
@@ -237,6 +272,9 @@ def test_the_table_on_disk_reads_back(folder: Path, tmp_path: Path) -> None:
     again = Manifest.read(tmp_path / "out" / "manifest.csv")
     assert again.entries == manifest.entries
     assert again.sha256 == manifest.sha256
+    heading, *rows = (tmp_path / "out" / "manifest.csv").read_text().splitlines()
+    (tmp_path / "out" / "manifest.csv").write_text("\n".join([heading, *rows[::-1]]))
+    assert Manifest.read(tmp_path / "out" / "manifest.csv").entries == manifest.entries, "in whatever order its rows are"
 
 
 @pytest.mark.parametrize("text", ["nothing,of,ours\n1,2,3\n", "source,name\na,b\n"])

@@ -130,6 +130,11 @@ def test_nan_is_the_lowest_value_and_nothing_else_is_no_image():
 def test_pixels_are_square_whatever_the_voxels_are(body):
     assert grey(volume(body, np.diag([1.0, 2.0, 9.0, 1.0])), 2).shape == (12, 5)
     assert grey(volume(body, np.diag([4.0, 2.0, 9.0, 1.0])), 2).shape == (6, 10)
+    for longer, height in ((1.1, 7), (1.02, 6), (1.005, 6)):
+        assert grey(volume(body, np.diag([1.0, longer, 9.0, 1.0])), 2).shape == (height, 5)
+    wide = volume(body, np.diag([1.0, 2.0, 9.0, 1.0]))
+    for most, height in ((60, 12), (59, 6)):  # pixels
+        assert nifti.read_nifti(wide, "a.nii", most, 2).image.shape == (height, 5)
 
 
 def test_a_file_of_one_slice_is_shown_in_its_own_plane(body):
@@ -137,7 +142,22 @@ def test_a_file_of_one_slice_is_shown_in_its_own_plane(body):
     assert (grey(volume(coronal)) == coronal[::-1, 0, ::-1].T).all()
     assert (grey(volume(sagittal)) == sagittal[0, ::-1, ::-1].T).all()
     assert (grey(volume(body[:, :, 1])) == axial(body, 2)).all()
-    assert read(volume(coronal)).count == 1
+    assert (read(volume(coronal)).count, read(volume(coronal)).volume) == (1, None)
+
+
+def test_a_volume_is_known_by_its_values_and_how_they_lie(body):
+    known = {
+        read(volume(values)).volume for values in (body, body.reshape(6, 5, 7, order="F"), body.astype(np.int16), body + 1)
+    }
+    assert len(known) == 4
+    assert read(volume(body, np.diag([-1.0, 1, 1, 1]), kind=nibabel.Nifti2Image)).volume == read(volume(body)).volume
+
+
+def test_what_was_changed_in_a_packed_file_is_noticed(body):
+    packed = bytearray(gzip.compress(volume(body), 0))
+    packed[-40] ^= 1  # a value
+    for number in (None, 2):
+        assert "must be a whole NIfTI file" in refused(bytes(packed), number, "a.nii.gz")
 
 
 def test_a_file_packed_by_gzip_is_read_by_its_content(body):

@@ -1,13 +1,19 @@
+import csv
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from pydantic import ValidationError
 
 from tests.tumorcls.pictures import blob, kaggle_folder, write
 from tumorcls.data import reading
-from tumorcls.data.labels import BINARY_CLASSES
-from tumorcls.data.prepare import PreparedData, prepare
+from tumorcls.data.labels import BINARY_CLASSES, CLASSES
+from tumorcls.data.manifest import Manifest
+from tumorcls.data.parts import Parts
+from tumorcls.data.prepare import PreparedData, assign_parts, prepare, write_split_files
 from tumorcls.data.split import SplitSettings
 from tumorcls.errors import DataError
 
@@ -90,6 +96,62 @@ def test_nothing_is_opened_when_nothing_has_changed(folder: Path, tmp_path: Path
 
 def test_the_hash_of_the_split_follows_its_seed(folder: Path, tmp_path: Path) -> None:
     assert run(folder, tmp_path, seed=1).split_sha256 != run(folder, tmp_path, seed=2).split_sha256
+
+
+def test_the_hash_of_the_split_is_of_images_parts_and_groups(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = run(folder, tmp_path)
+
+    def digest(
+        manifest: Manifest = data.manifest,
+        parts: npt.NDArray[np.str_] = data.parts,
+        groups: npt.NDArray[np.int64] = data.groups,
+    ) -> str:
+        monkeypatch.setattr("tumorcls.data.prepare.assign", lambda *_: Parts(parts, 0))
+        return assign_parts(manifest, replace(data.copies, split=groups), SplitSettings()).split_sha256
+
+    assert digest() == data.split_sha256
+    first, *others = data.manifest.entries
+    of_somebody = replace(data.manifest, entries=(replace(first, patient="P"), *others))
+    moved, joined = data.parts.copy(), data.groups.copy()
+    moved[0], joined[1] = "left_out", joined[0]
+    hashes = {digest(), digest(manifest=of_somebody), digest(parts=moved), digest(groups=joined)}
+    assert len(hashes) == 4
+
+
+@pytest.mark.parametrize(("settings", "copies"), [({}, 1), ({"flips": False}, 0), ({"quarter_turns": True}, 2)])
+def test_what_counts_as_a_copy_is_what_the_settings_say(folder: Path, tmp_path: Path, settings: object, copies: int) -> None:
+    write(folder / "Training" / "glioma" / "turned.jpg", np.rot90(blob(0)), 60)
+    data = run(folder, tmp_path, **settings)
+    groups = dict(zip((entry.name for entry in data.manifest.entries), data.groups.tolist(), strict=True))
+    original = groups["Training/glioma/image (0).png"]
+    assert [groups[f"Training/glioma/{name}.jpg"] == original for name in ("mirror", "turned")].count(True) == copies
+
+
+@pytest.mark.parametrize(
+    ("rows", "row"),
+    [
+        (("glioma,train,", "glioma,left_out,P"), ["train", ""]),  # one that is used
+        (("glioma,left_out,P", "glioma,train,"), ["train", ""]),
+        (("glioma,train,P", "meningioma,train,"), ["train", "P"]),  # and of these one that says who is shown
+        (("glioma,train,", "meningioma,train,P"), ["train", "P"]),
+    ],
+)
+def test_of_a_file_that_two_sources_have_the_table_takes_the_row_that_says_most(
+    tmp_path: Path, rows: Sequence[str], row: list[str]
+) -> None:
+    names = [write(tmp_path / f"{number}.png", blob(number)).name for number in range(8)]
+    given = [f"{name},{CLASSES[number % 4]},{('validation', 'test')[number // 4]}," for number, name in enumerate(names)]
+    write(tmp_path / "shared.png", blob(99))
+    tables = [tmp_path / "one.csv", tmp_path / "two.csv"]
+    for path, lines, said in zip(tables, (given, []), rows, strict=True):
+        path.write_text("\n".join(["path,label,split,patient", *lines, f"shared.png,{said}"]))
+    settings = SplitSettings(conflicts="keep")
+    write_split_files(prepare(tables, settings, tmp_path / "cache"), settings, tmp_path / "out")
+    with (tmp_path / "out" / "images.csv").open(newline="") as file:
+        written = [[line["split"], line["patient"]] for line in csv.DictReader(file) if line["path"] == "../shared.png"]
+    assert written == [row]
 
 
 def test_the_order_of_folders_does_not_matter(tmp_path: Path) -> None:

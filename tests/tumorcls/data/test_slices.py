@@ -17,6 +17,7 @@ from tumorcls.data.external import find_seen
 from tumorcls.data.images import read_image
 from tumorcls.data.manifest import Manifest, scan
 from tumorcls.data.prepare import prepare, write_split_files
+from tumorcls.data.slices import middle
 from tumorcls.data.split import SplitSettings
 from tumorcls.errors import DataError
 
@@ -63,6 +64,10 @@ def test_the_middle_slice_of_each_volume_is_used(volumes, tmp_path):
         assert (shown(entry) == head(seed_of(entry))[2]).all()
         assert entry.slice_number == (3 if number_of(entry) < 8 else None)
         assert entry.volume
+
+
+def test_of_two_in_the_middle_the_latter_is_used():
+    assert [middle(count) for count in range(1, 7)] == [1, 2, 2, 3, 3, 4]
 
 
 def test_all_slices_that_show_something_are_used_when_asked_for(volumes, tmp_path):

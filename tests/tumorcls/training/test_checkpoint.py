@@ -2,13 +2,16 @@
 
 import contextlib
 import errno
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from tumorcls.evaluation.mistakes import Mistake
 from tumorcls.model.program import TrainingProgram
-from tumorcls.training.checkpoint import Checkpoints
+from tumorcls.training.checkpoint import Checkpoint, Checkpoints
 from tumorcls.training.trainer import Trainer
+from tumorcls.training.validation import Epoch, Measured
 
 
 class Lost(Exception):
@@ -183,3 +186,69 @@ def test_a_state_of_another_structure_changes_nothing(programs, make_config):
 
 def test_there_is_none_at_first(make_config, tmp_path):
     assert Checkpoints(tmp_path).of(make_config(), 0, "data").restore(None, 4) == []
+
+
+def test_another_config_seed_data_or_backend_has_another_one(make_config, tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    one, other = (make_config(schedule="cosine", epochs=epochs) for epochs in (1, 2))
+    found = [
+        checkpoints.of(config, seed, data).path
+        for config, seed, data in ((one, 0, "a"), (other, 0, "a"), (one, 1, "a"), (one, 0, "b"))
+    ]
+    monkeypatch.setattr("keras.backend.backend", lambda: "another")
+    found.append(checkpoints.of(one, 0, "a").path)
+    assert len(set(found)) == len(found)
+    short, long = (make_config(schedule="ema", epochs=epochs) for epochs in (1, 2))
+    assert checkpoints.of(short, 0, "a") == checkpoints.of(long, 0, "a")
+
+
+class Number:
+    """A program whose state is a number."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def state(self):
+        return [np.array([self.value])]
+
+    def set_state(self, arrays):
+        [[self.value]] = arrays
+
+
+def epochs_of(count):
+    """Returns so many epochs, the last one measured as such."""
+    mistakes = (Mistake(3, "key", 1, 2, 0.75, file="a.png"),)
+    scores, curves = {"robust_f1": 0.5}, {"gaussian": (0.5, 0.25)}
+    before = [Epoch(number, 1 / (number + 1), Measured(scores, np.eye(2, dtype=int), curves)) for number in range(count)]
+    return [
+        *before[:-1],
+        replace(before[-1], measured=Measured(scores, np.eye(2, dtype=int), curves, mistakes, {"robust_f1": 0.25})),
+    ]
+
+
+def test_all_that_was_measured_comes_back(tmp_path):
+    checkpoint, epochs, program = Checkpoint(tmp_path / "a.npz"), [*epochs_of(2), Epoch(2, 0.1, None)], Number(0)
+    checkpoint.write(Number(7), epochs)
+    found = checkpoint.restore(program, 3)
+    assert program.value == 7
+    assert [(one.number, one.loss, one.is_final) for one in found] == [(0, 1.0, False), (1, 0.5, True), (2, 0.1, False)]
+    for one, other in zip(found[:2], epochs, strict=False):
+        assert vars(one.measured) | {"confusion": 0} == vars(other.measured) | {"confusion": 0}
+        np.testing.assert_array_equal(one.measured.confusion, other.measured.confusion)
+    assert found[2].measured is None
+
+
+def test_what_has_gone_on_for_longer_is_of_no_use_and_changes_nothing(tmp_path):
+    checkpoint, program = Checkpoint(tmp_path / "a.npz"), Number(0)
+    checkpoint.write(Number(7), epochs_of(3))
+    assert (checkpoint.restore(program, 2), program.value) == ([], 0)
+    assert (len(checkpoint.restore(program, 3)), program.value) == (3, 7)
+
+
+@pytest.mark.parametrize(
+    ("each_epoch", "paused", "kept"), [(True, False, 1), (True, True, 1), (False, True, 3), (False, False, 4)]
+)
+def test_a_state_is_kept_after_each_epoch_or_where_a_run_pauses(tmp_path, each_epoch, paused, kept):
+    checkpoint = Checkpoint(tmp_path / "a.npz", each_epoch, paused)
+    first = next((n for n in range(1, 4) if checkpoint.keep(Number(0), epochs_of(n), 3) or checkpoint.path.exists()), 4)
+    assert first == kept

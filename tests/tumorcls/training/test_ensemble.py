@@ -3,7 +3,9 @@ import pytest
 
 from tumorcls.config.file import Member
 from tumorcls.errors import ConfigError
-from tumorcls.training.ensemble import Ensemble, average, check_keeps, choose, choose_greedily, fit_final, fit_members
+from tumorcls.training.ensemble import Ensemble, Run, average, check_keeps, choose, choose_greedily, fit_final, fit_members
+from tumorcls.training.trainer import Fitted
+from tumorcls.training.validation import Epoch, Measured
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,33 @@ def test_a_member_counts_as_often_as_it_makes_the_mean_better(values, target, ch
 
     assert choose_greedily(len(values), score_of) == chosen
     assert asked[0] == (0,)
+
+
+class Judge:
+    """A trainer whose runs answer with a number, the better the nearer to a third of 2."""
+
+    def logits(self, fitted):
+        return np.average([weights[0] for weights, _ in fitted.members], axis=0, weights=[count for _, count in fitted.members])
+
+    def measured(self, logits, config):
+        return Measured({}, None, {}, final_scores={"robust_f1": -abs(float(logits[0]) - 2 / 3)})
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_member_that_counts_twice_is_twice_in_what_answers_and_is_measured(make_config, members, keep):
+    config, judge = make_config(), Judge()
+    runs = []
+    for member, value in zip(members, (1.0, 0.0, 9.0), strict=True):
+        answer = np.array([value])
+        measured = judge.measured(answer, config)
+        fitted = Fitted(None, config, (Epoch(0, 0.5, measured),), None, None)
+        runs.append(Run(measured.final_scores["robust_f1"], member, fitted, [answer], answer))
+    ensemble = choose(judge, runs, keep=keep)
+    assert ensemble.counts == ((members[0], 2), (members[1], 1))
+    assert (ensemble.best, ensemble.score) == pytest.approx((-1 / 3, 0))
+    assert ensemble.fitted.scores["robust_f1"] == ensemble.score
+    answers = [(weights[0].tolist(), count) for weights, count in ensemble.fitted.members]
+    assert answers == ([([1.0], 2), ([0.0], 1)] if keep else [([pytest.approx(2 / 3)], 1)])
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,23 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from tests.tumorcls.pictures import image_set
 from tumorcls.cache.arrays import ArrayCache, Stored
-from tumorcls.data.dataset import stratified_subset
+from tumorcls.data.dataset import Fold, stratified_subset
 from tumorcls.errors import DataError
 from tumorcls.model.backbone import FROZEN_OUTPUT
 from tumorcls.model.conformal import calibrate_sets
+from tumorcls.model.pieces import Placed
 from tumorcls.model.program import TrainingProgram
 from tumorcls.model.saved_model import SavedModel
 from tumorcls.noise.severity import corrupt
+from tumorcls.training.checkpoint import Checkpoints
 from tumorcls.training.features import Features
-from tumorcls.training.trainer import Trainer, learning_rate_at
+from tumorcls.training.linear_probe import fit_head, fit_linear_probe
+from tumorcls.training.trainer import Fitted, Trainer, learning_rate_at
 from tumorcls.training.validation import CORRUPTION_SEED, Validation
 
 
@@ -224,3 +229,154 @@ def test_a_subset_keeps_the_classes_shares_and_is_always_the_same():
     np.testing.assert_array_equal(np.bincount(labels[chosen]), [4, 2, 2, 8])
     np.testing.assert_array_equal(stratified_subset(labels, 16), chosen)
     np.testing.assert_array_equal(stratified_subset(labels, 500), np.arange(160))
+
+
+class Noting:
+    """A program that notes what it is trained with; of an image it sees its grey value, and of a view which one it is."""
+
+    takes_activations = True
+    activations_key = frozen_sha256 = "frozen"
+    frozen = SimpleNamespace(output=SimpleNamespace(shape=(None, 3)))
+
+    def __init__(self, places):
+        self.trained = []
+        self._places = places
+
+    def reset(self, config, seed):
+        self.trained.clear()
+
+    def is_compiled(self, batch_size):
+        return True
+
+    def weights(self):
+        return []
+
+    def state(self):
+        return []
+
+    def set_state(self, arrays):
+        assert not arrays
+
+    def set_learning_rate(self, rate):
+        self._rate = rate
+
+    def set_view_recipe(self, recipe):
+        self._recipe = recipe
+
+    def draw_view(self, rows, seed):
+        return np.column_stack(
+            [rows[:, 0, 0, 0], np.full(len(rows), self._recipe.noise_intensity), np.full(len(rows), seed >> 32)]
+        )
+
+    def frozen_activations(self, rows):
+        return np.column_stack([rows[:, 0, 0, 0], np.zeros((len(rows), 2))]).astype(np.float32)
+
+    def place(self, rows):
+        return Placed(np.array(rows[:]), 1) if self._places else None
+
+    def place_parts(self, parts):
+        return None
+
+    def predict_logits(self, *parts):
+        return np.concatenate([np.eye(4)[np.zeros(len(part), int)] for part in parts])
+
+    def train_epoch(self, inputs, targets, order, batch_size):
+        rows = np.array(inputs.rows if isinstance(inputs, Placed) else inputs[:], np.float32)
+        self.trained.append((rows, targets, order, batch_size, self._rate))
+        return 0.5
+
+    def set_head(self, kernel, bias):
+        self.head = kernel, bias
+
+
+def shades(labels, first):
+    """Returns images of one grey value each, another for every image."""
+    values = first + np.arange(len(labels), dtype=np.uint8)
+    images = np.broadcast_to(values[:, None, None, None], (len(labels), 32, 32, 3)).copy()
+    return replace(image_set(labels, images=images), key=f"from {first}")
+
+
+@pytest.fixture
+def noting(tmp_path):
+    """Returns a trainer of twelve and eight such images, and its program, which has the rows placed or not."""
+
+    def make(places=True):
+        program = Noting(places)
+        parts = {
+            ("train", 32): shades(np.arange(12) % 4, 1),
+            ("validation", 32): shades(np.arange(8) % 4, 50),
+            ("development", 32): shades(np.arange(20) % 4, 100),
+        }
+        return Trainer(None, tmp_path, SimpleNamespace(get=lambda config: program), _parts=parts), program
+
+    return make
+
+
+@pytest.mark.parametrize("places", [True, False])
+def test_each_epoch_trains_on_its_own_view_whatever_another_trial_trained_on(noting, make_config, monkeypatch, places):
+    monkeypatch.setattr("tumorcls.training.device_cache.placed_bytes", lambda: 2**30)
+    trainer, program = noting(places)
+    fold = Fold(np.arange(0, 20, 2), shades(np.arange(10) % 4, 200))
+    for changed in ({"noise_intensity": 0.5}, {"noise_intensity": 1.0}, {"noise_intensity": 0.5, "views": 3}):
+        config = make_config(epochs=5, **changed)
+        for how, first, rows in (({}, 1, range(12)), ({"final": True}, 100, range(20)), ({"fold": fold}, 100, range(0, 20, 2))):
+            trainer.fit(config, 0, lambda epoch: None, **how)
+            assert len(program.trained) == 5
+            for number, (inputs, targets, order, batch_size, rate) in enumerate(program.trained):
+                assert inputs[:, 0].tolist() == [first + row for row in range(len(targets))]
+                assert set(inputs[:, 1]) == {config.noise_intensity}
+                assert set(inputs[:, 2]) == {number % config.views}
+                assert targets.argmax(axis=1).tolist() == [row % 4 for row in range(len(targets))]
+                assert sorted(order.tolist()) == [*rows]
+                assert (batch_size, rate) == (config.batch_size, learning_rate_at(config, number))
+
+
+def test_the_seed_decides_the_order_and_no_two_epochs_have_the_same(noting, make_config):
+    trainer, program = noting()
+
+    def orders(seed):
+        trainer.fit(make_config(epochs=3), seed, lambda epoch: None)
+        return [tuple(order.tolist()) for _, _, order, *_ in program.trained]
+
+    first = orders(4)
+    assert orders(4) == first
+    assert len({*first, *orders(5)}) == 6
+
+
+def test_a_linear_probe_sees_every_image_and_view_with_its_label(noting, make_config):
+    trainer, program = noting()
+    fit_linear_probe(trainer, make_config(noise_intensity=0.5, views=3))
+    labels, shade = np.arange(12) % 4, np.arange(1, 13)
+    clean = np.column_stack([shade, np.zeros((12, 2))])
+    seen = [clean, *(np.column_stack([shade, np.full(12, 0.5), np.full(12, view)]) for view in range(3))]
+    kernel, bias = fit_head(np.concatenate(seen).astype(np.float16), np.concatenate([labels] * 4))
+    np.testing.assert_allclose(program.head[0], kernel, atol=1e-5)
+    np.testing.assert_allclose(program.head[1], bias, atol=1e-5)
+
+
+def test_a_run_goes_on_from_no_other_fold_s_and_from_no_other_images_checkpoint(noting, make_config, tmp_path):
+    trainer, program = noting()
+    folds = [Fold(np.arange(first, 20, 2), shades(np.arange(10) % 4, 200 + 20 * first)) for first in range(2)]
+
+    def epochs_trained(**how):
+        trainer.fit(make_config(epochs=2), 0, lambda epoch: None, checkpoints=Checkpoints(tmp_path), **how)
+        return len(program.trained)
+
+    for how in ({"fold": folds[0]}, {"fold": folds[1]}, {}, {"final": True}):
+        assert epochs_trained(**how) == 2
+        assert epochs_trained(**how) == 0, "it was done before"
+    trainer._parts["train", 32] = shades(np.arange(12) % 4, 30)
+    assert epochs_trained() == 2
+
+
+def value_of(program):
+    return np.array([program.value])
+
+
+def test_a_run_of_several_members_answers_with_each_as_often_as_it_counts(make_config):
+    program = SimpleNamespace(value=7.0)
+    program.set_weights = lambda weights: setattr(program, "value", weights[0])
+    alone = Fitted(program, make_config(), (), None, None)
+    assert alone.logits(value_of).tolist() == [7]
+    several = replace(alone, members=(([1.0], 1), ([4.0], 2)))
+    assert several.logits(value_of).tolist() == [3]

@@ -9,6 +9,7 @@ from tests.tumorcls.pictures import image_set
 from tumorcls.cache.arrays import ArrayCache
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.data.dataset import stratified_subset
+from tumorcls.model.pieces import PlacedParts
 from tumorcls.noise.severity import SEVERITY_LEVELS, corrupt
 from tumorcls.training.validation import EPOCH_SEVERITIES, Validation, describe_scores
 
@@ -80,6 +81,95 @@ def test_with_a_mirror_average_each_picture_is_answered_together_with_its_mirror
     assert validation.clean_logits(Left(), CONFIG)[:, 0].tolist() == [200] * 16
     assert validation.clean_logits(Left(), mirrored)[:, 0].tolist() == [100] * 16, "the other half is black"
     assert validation.measure(Left(), mirrored, final=True).final_scores is not None
+
+
+def halves(images, bright=200):
+    """Returns the same images with a bright left half and a black right one."""
+    half = images.images[:] * 0
+    half[:, :, : half.shape[2] // 2] = bright
+    return replace(images, images=half)
+
+
+class FromFeatures:
+    """Sees of a picture how bright its left half is: the logit of class 0."""
+
+    takes_activations = True
+    activations_key = frozen_sha256 = "left"
+    frozen = SimpleNamespace(output=SimpleNamespace(shape=(None, 1)))
+
+    def frozen_activations(self, images):
+        return images[:, :, : images.shape[2] // 2].mean(axis=(1, 2, 3), dtype=np.float32)[:, None]
+
+    def place_parts(self, parts):
+        return None
+
+    def predict_logits(self, *parts):
+        return np.concatenate([np.outer(part[:], [1, 0, 0, 0]) for part in parts])
+
+
+def test_features_of_a_picture_are_not_taken_for_those_of_its_mirror_image(tmp_path):
+    validation, mirrored = Validation(halves(IMAGES), ArrayCache(tmp_path)), CONFIG.model_copy(update={"mirror_average": True})
+    for _ in range(2):  # the second time from the cache
+        assert validation.clean_logits(FromFeatures(), CONFIG)[:, 0].tolist() == [200] * 16
+        assert validation.clean_logits(FromFeatures(), mirrored)[:, 0].tolist() == [100] * 16, "the other half is black"
+
+
+def test_what_the_device_holds_is_not_taken_for_other_pictures(tmp_path, monkeypatch):
+    class Brighter(FromFeatures):
+        def __init__(self, gain):
+            self.activations_key = self.frozen_sha256 = f"gain {gain}"
+            self.gain = gain
+
+        def frozen_activations(self, images):
+            return self.gain * super().frozen_activations(images)
+
+    class Placing(Brighter):
+        def place_parts(self, parts):
+            rows = np.concatenate([part[:] for part in parts])
+            return PlacedParts([(rows, 1)], len(rows), 1)
+
+        def predict_logits(self, placed):
+            return super().predict_logits(*(rows for rows, _ in placed.pieces))
+
+    monkeypatch.setattr("tumorcls.training.device_cache.placed_bytes", lambda: 2**30)
+    validation = Validation(halves(IMAGES), ArrayCache(tmp_path))
+    cases = [
+        (images, gain, CONFIG.model_copy(update=changed), final)
+        for images in (halves(IMAGES), replace(halves(IMAGES, 100), key="darker"))
+        for gain in (1, 2)
+        for changed in ({}, {"mirror_average": True}, {"noisy_images": 8}, {"measured_noises": ("gaussian",)})
+        for final in (False, True)
+    ]
+    for images, gain, config, final in cases:
+        expected = Validation(images, validation.cache).logits(Brighter(gain), config, final=final)  # places nothing
+        found = replace(validation, images=images).logits(Placing(gain), config, final=final)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_of_each_group_the_surest_mistake_is_kept(tmp_path):
+    images = replace(IMAGES, groups=np.arange(16) // 4)
+    logits = np.zeros((16, 4), np.float32)
+    logits[np.arange(16), (images.labels + 1) % 4] = 1 + np.arange(16) % 4  # all are wrong, the last of each group surest
+    clean = CONFIG.model_copy(update={"measured_noises": (), "score": ("clean_f1",)})
+    validation = Validation(images, ArrayCache(tmp_path))
+    assert sorted(one.image for one in validation.measured(logits, clean, final=True).mistakes) == [3, 7, 11, 15]
+    assert validation.measured(logits, clean, final=False).mistakes == ()
+
+
+def test_noise_that_is_gone_on_with_is_that_of_the_same_pictures(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3)).astype(np.uint8)
+    seen = []
+
+    class GoneOnWith(ArrayCache):
+        def get(self, key, shape, dtype, make):
+            whole, rest = (np.concatenate([*make(first)]) for first in (0, 3))
+            np.testing.assert_array_equal(rest, whole[3:])
+            seen.append(key)
+            return whole
+
+    program = FakeProgram()
+    Validation(image_set(IMAGES.labels, images=pictures), GoneOnWith(tmp_path)).measure(program, CONFIG, final=False)
+    assert len(set(seen)) == 3
 
 
 def test_the_last_epoch_is_measured_as_those_before_it(tmp_path):

@@ -1,12 +1,18 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from tests.tumorcls.pictures import blob, colour, write
 from tumorcls.data.dedup import groups as dedup
-from tumorcls.data.dedup.groups import Groups, connect, find_groups, first_of_equal
+from tumorcls.data.dedup.groups import Groups, connect, find_groups, first_of_equal, join_near
+from tumorcls.data.fingerprint import perceptual_hash, thumbnail
 from tumorcls.data.manifest import Manifest, scan
+
+Grey = npt.NDArray[np.uint8]
 
 
 def group_of(manifest: Manifest, groups: Groups, kind: str) -> dict[str, int]:
@@ -58,6 +64,23 @@ def test_the_result_is_kept(manifest: Manifest, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(dedup, "_group", None)
     second = find_groups(manifest, tmp_path)
     assert all(np.array_equal(a, b) for a, b in zip(vars(first).values(), vars(second).values(), strict=True))
+
+
+def test_what_is_kept_is_not_taken_for_what_other_images_or_turns_give(manifest: Manifest, tmp_path: Path) -> None:
+    some = Manifest(manifest.entries[:5], thumbs=manifest.thumbs[:5])
+    for images in (manifest, some):
+        for turns in ({}, {"flips": False}, {"quarter_turns": True}):
+            kept, fresh = find_groups(images, tmp_path, **turns), find_groups(images, **turns)
+            assert np.array_equal(kept.images, fresh.images)
+
+
+@pytest.mark.parametrize("turn", [lambda picture: picture, np.fliplr, np.flipud, np.rot90])
+def test_slices_of_one_volume_are_no_copies_however_they_are_turned(turn: Callable[[Grey], Grey]) -> None:
+    thumbs = np.stack([thumbnail(picture) for picture in (blob(1), turn(blob(1)))])
+    hashes = np.array([perceptual_hash(Image.fromarray(thumb)) for thumb in thumbs], np.uint64)
+    for volumes, groups in ((None, [0, 0]), (np.array([0, 0]), [0, 1]), (np.array([0, 1]), [0, 0])):
+        found = join_near(hashes, thumbs, np.arange(2), volumes, quarter_turns=True)
+        assert found.tolist() == groups
 
 
 def test_a_damaged_result_is_made_anew(manifest: Manifest, tmp_path: Path) -> None:
