@@ -291,11 +291,9 @@ def _write_into(target: Path, data: bytes) -> None:
             if time.monotonic() > until:
                 raise OSError(errno.ENXIO, "a pipe that nobody reads") from None
         time.sleep(0.05)
-    try:
+    with open(file, "wb"):
         os.set_blocking(file, True)
         _write_all(file, data)
-    finally:
-        os.close(file)
 
 
 def _make_file(name: str) -> int:
@@ -309,6 +307,8 @@ def _write_all(file: int, data: bytes) -> None:
             left = left[os.write(file, left) :]
         except BlockingIOError:  # an open file that was set not to wait
             select.select([], [file], [])
+        except BrokenPipeError:  # whoever reads has read enough, as of what is printed
+            return
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -80,6 +81,19 @@ def test_names_of_stdout_are_stdout(folder, name):
     with Path("log").open("a") as log:
         subprocess.run([sys.executable, "-c", code], stdout=log, check=True)
     assert Path("log").read_text() == "before\n1\n2\n3\n"
+
+
+@pytest.mark.parametrize("package", ["search", "tumorcls"])
+@pytest.mark.parametrize("name", ["-", "pipe"])
+def test_a_reader_that_has_read_enough_is_no_fault(folder, environment, package, name):
+    """As `head` is one; what is printed is let go of there too."""
+    os.mkfifo("pipe")
+    call = {"search": "write(text, place)", "tumorcls": "write_whole(place, text)"}[package]
+    code = f"from pathlib import Path; from {package}.files import *; place, text = Path({name!r}), 'x' * 2**20; {call}"
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)}"
+    shell = f"{command} | head -c 5" if name == "-" else f"{command} & head -c 5 pipe; wait $!"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", shell], capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"xxxxx", b"")
 
 
 def test_a_full_disk_leaves_what_was_there(folder, monkeypatch):
