@@ -61,6 +61,10 @@ window => {
   const dark = matchMedia("(prefers-color-scheme: dark)").matches;
   if (dark === luminance(ground(document.body)) > 0.2) wrong.push(`the ground is not ${dark ? "dark" : "light"}`);
 
+  const root = getComputedStyle(document.documentElement), styles = [...document.querySelectorAll("style")].map(one => one.textContent).join();
+  for (const name of new Set(styles.match(/--[a-z][\w-]*/g)))
+    if (!root.getPropertyValue(name).trim()) wrong.push(`${name} is nothing`);
+
   const texts = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     const parent = node.parentElement;
