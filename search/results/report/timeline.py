@@ -62,7 +62,7 @@ class Timeline:
     @property
     def idle_share(self) -> float:
         """`idle_s` as a part of what the lanes had, in [0, 1]."""
-        return self.idle_s / (self.idle_s + self.busy_s) if self.busy_s else 0.0
+        return self.idle_s / (self.idle_s + self.busy_s) if self.idle_s else 0.0
 
 
 def lay_out(trials: Sequence[FrozenTrial]) -> Timeline:

@@ -145,6 +145,13 @@ def test_time_between_two_launches_is_not_idle(study, add):
     assert (line.wall_s, line.busy_s, line.idle_s) == (50, 40, 10)
 
 
+def test_trials_that_took_no_time_leave_their_lane_idle(study, add):
+    for start in (0, 40):
+        add(study, 0.5, start=start, seconds=0.0)
+    line = gather(study).timeline
+    assert (line.busy_s, line.idle_s, line.idle_share) == (0, 40, 1)
+
+
 def test_machines_that_work_at_the_same_time_are_one_session(study, add):
     """Driver 1 with two workers; 2 joins, and 3 when 1 has ended; 4 is a launch of the next day."""
     trials = [(1, 0, 0), (1, 1, 0), (2, 0, 5), (1, 0, 10), (2, 0, 15), (3, 0, 21), (2, 0, 25), (4, 1, 1000)]
