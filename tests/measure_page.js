@@ -65,6 +65,11 @@ window => {
   for (const name of new Set(styles.match(/--[a-z][\w-]*/g)))
     if (!root.getPropertyValue(name).trim()) wrong.push(`${name} is nothing`);
 
+  for (const chart of document.querySelectorAll(".js-plotly-plot")) {
+    const title = chart.closest("section").querySelector("h2").textContent, { w } = chart._fullLayout._size;
+    if (w < 0.4 * chart.clientWidth) wrong.push(`what stands beside the chart of "${title}" leaves it ${Math.round(w)} of ${chart.clientWidth} pixels`);
+  }
+
   const texts = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     const parent = node.parentElement;

@@ -89,7 +89,7 @@ def _chart(comparison: Comparison, curves: Sequence[Sequence[_Curve]]) -> go.Fig
         line = {"color": colour, "width": 2.5, "shape": "hv"}
         means = [mean_of(column) for column in columns]
         figure.add_scatter(x=x, y=means, mode="lines", name=inert(side.label), legendgroup=side.label, line=line)
-    figure.update_yaxes(title=f"best {inert(comparison.metric.name)} so far")
+    figure.update_yaxes(title=f"best so far<br>{inert(comparison.metric.name)}")
     figure.update_xaxes(rangemode="tozero")
     return style(figure, 440, showlegend=True)
 

@@ -12,9 +12,9 @@ from optuna.trial import FrozenTrial, TrialState
 from search.records.states import state_name
 from search.results.ranking import Metric, improvements
 from search.results.report.facts import Facts
-from search.results.report.html import inert
+from search.results.report.html import inert, stacked
 from search.results.report.importances import Importances
-from search.text import clock, show_value
+from search.text import LONGEST, clock, show_value
 
 BLUE, VERMILLION, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, YELLOW, GREY = "#E69F00", "#56B4E9", "#F0E442", "#8A929C"
@@ -36,7 +36,6 @@ STATE_COLOURS = {
 _Of = Callable[[FrozenTrial], float]
 _NUMBER = attrgetter("number")
 _STAR = {"color": PINK, "symbol": "star", "size": 15, "line": {"color": "#000", "width": 1}}
-_LABEL = 40  # characters of a name on an axis
 _LINES = 25  # parameters that are named under the pointer
 _CURVES = 300
 """So many curves of a kind are drawn at most, the latest ones; more cannot be told apart."""
@@ -54,7 +53,9 @@ def style(figure: go.Figure, height: int, **layout: object) -> go.Figure:
 def hover(trial: FrozenTrial) -> str:
     """Returns what a trial's mark says under the pointer."""
     values = ", ".join(f"{value:.6g}" for value in trial.values or [])
-    params = [f"{inert(name)}={inert(show_value(value))}" for name, value in list(trial.params.items())[:_LINES]]
+    params = [
+        f"{inert(name, LONGEST)}={inert(show_value(value), LONGEST)}" for name, value in list(trial.params.items())[:_LINES]
+    ]
     return "<br>".join([f"trial {trial.number}: {values or state_name(trial)}", *params])
 
 
@@ -109,7 +110,7 @@ def importances(found: Importances) -> go.Figure:
         known = [name for name in names if name in shares]
         figure.add_bar(
             y=[names.index(name) for name in known],
-            text=[inert(name) for name in known],
+            text=[inert(name, LONGEST) for name in known],
             x=[shares[name] for name in known],
             name=label,
             orientation="h",
@@ -120,7 +121,7 @@ def importances(found: Importances) -> go.Figure:
             hovertemplate="%{text}: %{x:.3f}<extra>" + label + "</extra>",
         )
     figure.update_xaxes(title="share", range=[0, 1.08])
-    figure.update_yaxes(tickvals=[*range(len(names))], ticktext=[*map(inert, names)], automargin=True)
+    figure.update_yaxes(tickvals=[*range(len(names))], ticktext=[*map(stacked, names)], automargin=True)
     return style(figure, 110 + 44 * len(names), barmode="group", legend_traceorder="reversed")
 
 
@@ -145,7 +146,7 @@ def intermediate_values(facts: Facts, metric: Metric) -> go.Figure:
 
 
 def timeline(facts: Facts) -> go.Figure:
-    """A bar for each trial on its worker; gaps between bars are idle time."""
+    """A bar for each trial on its worker; gaps between bars of a launch are idle time."""
     figure = go.Figure()
     for state, colour in STATE_COLOURS.items():
         spans = [span for span in facts.timeline.spans if state_name(span.trial) == state]
@@ -184,7 +185,7 @@ def pareto_front(facts: Facts, across: Metric, up: Metric) -> go.Figure:
     _add_trials(figure, facts.best, across.of, up.of, "Pareto front", {"color": GREEN, "size": 9})
     _add_trials(figure, baseline, across.of, up.of, "baseline", _STAR)
     for update, metric in ((figure.update_xaxes, across), (figure.update_yaxes, up)):
-        update(title=f"{inert(metric.name, _LABEL)} ({'more' if metric.maximize else 'less'} is better)")
+        update(title=f"{inert(metric.name)}<br>({'more' if metric.maximize else 'less'} is better)")
     return style(figure, 440)
 
 

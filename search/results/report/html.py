@@ -19,7 +19,10 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from search.text import LONGEST, clock, plain
+from search.text import clock, plain
+
+_LABEL, _LINE = 40, 21
+"""Characters of a name or a choice on an axis, and in a line of one beside a chart."""
 
 
 def page(template: str, **shown: object) -> str:
@@ -30,9 +33,20 @@ def page(template: str, **shown: object) -> str:
     return _environment().get_template(template).render(shown | locks)
 
 
-def inert(written: object, longest: int = LONGEST) -> str:
-    """Returns text that anybody may have written, as Plotly shows it literally: it takes some of HTML for markup."""
+def inert(written: object, longest: int = _LABEL) -> str:
+    """Returns text that anybody may have written, as Plotly shows it literally: it takes some of HTML for markup.
+
+    Args:
+        written: The text.
+        longest: So many of its characters are shown; by default what an axis has room for.
+    """
     return escape(plain(written, longest), quote=False)
+
+
+def stacked(written: object) -> str:
+    """Returns the same, in lines that leave the chart beside them room on a telephone."""
+    shown = plain(written, _LABEL)
+    return "<br>".join(escape(shown[at : at + _LINE], quote=False) for at in range(0, len(shown), _LINE))
 
 
 def time_unit(seconds: float) -> tuple[str, float]:

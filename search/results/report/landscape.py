@@ -5,7 +5,7 @@ Optuna's own contour has a cell for each pair of values, 50 MB for 2,000 trials 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial
 from search.results.ranking import Metric
 from search.results.report.facts import Facts
 from search.results.report.figures import add_lines, hover, sensible_range, style
-from search.results.report.html import inert
+from search.results.report.html import inert, stacked
 
 _BINS = 16
 """Cells of a contour along an axis with more values than that."""
@@ -29,7 +29,7 @@ _TICKS, _CHOICES = 5, 12  # named on an axis at most
 _SCALE = "Blues"
 _UNUSED = -0.12  # height of a parameter that a trial does not have
 _JITTER = 0.012  # keeps lines through the same choice apart
-_LABEL, _SHORT = 40, 15  # characters of a name or a choice on an axis, and on one of many
+_SHORT = 15  # characters of a name or a choice on an axis of many
 _FARTHEST, _HIGHEST = 1e300, 308.0  # what lies beyond is drawn there; the square of its distance would be no number
 
 
@@ -62,10 +62,10 @@ class Axis:
             return float(next(at for at, choice in enumerate(self.choices) if _is(choice, value)))
         return math.log10(value) if self.log else float(min(max(value, -_FARTHEST), _FARTHEST))
 
-    def label(self, place: float, longest: int = _LABEL) -> str:
-        """Returns the value at a place, as text; of a choice at most so many characters."""
+    def label(self, place: float, show: Callable[[object], str] = stacked) -> str:
+        """Returns the value at a place, as text; `show` makes that of a choice."""
         if self.choices:
-            return inert(self.choices[round(place)], longest)
+            return show(self.choices[round(place)])
         return f"{10 ** min(place, _HIGHEST) if self.log else place:.3g}"
 
     def ticks(self, places: Iterable[float]) -> list[float]:
@@ -102,7 +102,7 @@ def parallel_coordinates(facts: Facts, metric: Metric, order: Sequence[str]) -> 
         given = [axis.place(trial.params[axis.name]) for trial in trials if axis.name in trial.params]
         _add_scale(figure, at, axis, given, _UNUSED in heights[at])
     _add_scale(figure, len(axes), values, [values.place(metric.of(trial)) for trial in trials], False)
-    names = [inert(axis.name, _SHORT) for axis in [*axes, values]]
+    names = [_short(axis.name) for axis in [*axes, values]]
     ticks = {"tickvals": list(range(len(names))), "ticktext": names}
     figure.update_xaxes(range=[-0.35, len(names) - 0.8], showgrid=False, zeroline=False, **ticks)
     figure.update_yaxes(visible=False, range=[-0.2, 1.08])
@@ -126,9 +126,9 @@ def slice_along(facts: Facts, metric: Metric, name: str) -> go.Figure:
     figure.add_scatter(
         x=x, y=list(map(metric.of, trials)), mode="markers", marker=marker, text=text, hovertemplate="%{text}<extra></extra>"
     )
-    figure.update_xaxes(title=inert(name, _LABEL), **_ticks(axis, x))
+    figure.update_xaxes(title=inert(name), **_ticks(axis, x))
     limits = sensible_range([metric.of(trial) for trial in facts.ranked], metric.maximize)
-    figure.update_yaxes(title=inert(metric.name), range=limits)
+    figure.update_yaxes(title=stacked(metric.name), range=limits)
     return style(figure, 380, showlegend=False)
 
 
@@ -146,7 +146,11 @@ def contour(facts: Facts, metric: Metric, names: tuple[str, str]) -> go.Figure:
     np.divide(sums, counts, out=means, where=counts > 0)
     limits = sensible_range([metric.of(trial) for trial in trials], metric.maximize)
     bounds = {} if limits is None else {"zmin": limits[0], "zmax": limits[1]}
-    scale = {"colorscale": _SCALE, "reversescale": not metric.maximize, "colorbar": {"title": inert(metric.name, _LABEL)}}
+    scale = {
+        "colorscale": _SCALE,
+        "reversescale": not metric.maximize,
+        "colorbar": {"title": {"text": inert(metric.name), "side": "right"}},
+    }
     surface = {"x": columns, "y": rows, "z": means, "connectgaps": True, "hoverinfo": "skip", **scale, **bounds}
     figure = go.Figure()
     if across.choices or up.choices:
@@ -157,13 +161,14 @@ def contour(facts: Facts, metric: Metric, names: tuple[str, str]) -> go.Figure:
     text = [hover(trial) for trial in trials]
     figure.add_scatter(x=x, y=y, mode="markers", marker=marker, text=text, hovertemplate="%{text}<extra></extra>")
     for update, axis, places in ((figure.update_xaxes, across, x), (figure.update_yaxes, up, y)):
-        update(title=inert(axis.name, _LABEL), **_ticks(axis, places.tolist()))
+        update(title=inert(axis.name), **_ticks(axis, places.tolist()))
     return style(figure, 460, showlegend=False)
 
 
 def _ticks(axis: Axis, places: Sequence[float]) -> dict[str, Any]:
     ticks = axis.ticks(places)
-    return {"tickvals": ticks, "ticktext": [axis.label(tick) for tick in ticks], "zeroline": False}
+    limits = {"range": [-0.5, len(axis.choices) - 0.5]} if axis.choices else {}
+    return {"tickvals": ticks, "ticktext": [axis.label(tick) for tick in ticks], "zeroline": False, **limits}
 
 
 def _is(choice: Any, value: Any) -> bool:
@@ -192,6 +197,10 @@ def _heights(axis: Axis, places: Sequence[float | None]) -> list[float]:
     return heights
 
 
+def _short(written: object) -> str:
+    return inert(written, _SHORT)
+
+
 def _span(axis: Axis, places: Sequence[float]) -> tuple[float, float]:
     if axis.choices:
         return 0.0, float(len(axis.choices) - 1)
@@ -201,7 +210,7 @@ def _span(axis: Axis, places: Sequence[float]) -> tuple[float, float]:
 def _add_scale(figure: go.Figure, at: int, axis: Axis, places: Sequence[float], unused: bool) -> None:
     figure.add_vline(x=at, line={"color": "#1b1f24", "width": 1})
     low, high = _span(axis, places)
-    marks = [((tick - low) / (high - low) if high > low else 0.5, axis.label(tick, _SHORT)) for tick in axis.ticks(places)]
+    marks = [((tick - low) / (high - low) if high > low else 0.5, axis.label(tick, _short)) for tick in axis.ticks(places)]
     for height, label in [*marks, *([(_UNUSED, "not used")] if unused else [])]:
         text = {"text": label, "showarrow": False, "xanchor": "right", "xshift": -5, "font": {"size": 11, "color": "#4a525c"}}
         figure.add_annotation(x=at, y=height, bgcolor="rgba(255, 255, 255, 0.75)", borderpad=1, **text)

@@ -141,5 +141,10 @@ def test_metrics_must_be_the_same_unless_one_has_no_name(make):
 
 
 @pytest.mark.slow
-def test_it_is_readable_in_any_window(sides, tmp_path):
-    assert problems(render(compare(sides)), "comparison", tmp_path) == []
+@pytest.mark.parametrize("longer", ["", "a_label_of_a_side_" * 11])
+def test_it_is_readable_in_any_window(sides, longer, tmp_path):
+    if longer:
+        with pytest.warns(optuna.exceptions.ExperimentalWarning):
+            sides[0][1][0].set_metric_names(["a_name_of_a_metric_" * 11])
+    named = [(f"{label}{longer}", studies) for label, studies in sides]
+    assert problems(render(compare(named)), "comparison", tmp_path) == []
