@@ -14,6 +14,7 @@ from search.results.tables import FoldedTable, make_console
 from search.text import clock, plain, print_line
 
 _COLOURS = (BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY, GREY)
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")  # of as many sides each as there are colours
 
 _Curve = tuple[Sequence[tuple[float, float]], float]
 """The best value so far, and where it ends."""
@@ -79,14 +80,15 @@ def _notes(comparison: Comparison) -> list[str]:
 def _chart(comparison: Comparison, curves: Sequence[Sequence[_Curve]]) -> go.Figure:
     figure = go.Figure()
     for at, (side, group) in enumerate(zip(comparison.sides, curves, strict=True)):
-        colour = _COLOURS[at % len(_COLOURS)]
+        turn, place = divmod(at, len(_COLOURS))
+        colour, dash = _COLOURS[place], _DASHES[turn % len(_DASHES)]
         x, columns = _merged(group)
         if len(group) > 1:
             shared = {"legendgroup": side.label, "showlegend": False, "hoverinfo": "skip", "mode": "lines"}
             steps = {"line": {"width": 0, "shape": "hv", "color": colour}, **shared}
             figure.add_scatter(x=x, y=[min(column) for column in columns], **steps)
             figure.add_scatter(x=x, y=[max(column) for column in columns], fill="tonexty", fillcolor=f"{colour}2e", **steps)
-        line = {"color": colour, "width": 2.5, "shape": "hv"}
+        line = {"color": colour, "width": 2.5, "shape": "hv", "dash": dash}
         means = [mean_of(column) for column in columns]
         figure.add_scatter(x=x, y=means, mode="lines", name=inert(side.label), legendgroup=side.label, line=line)
     figure.update_yaxes(title=f"best so far<br>{inert(comparison.metric.name)}")

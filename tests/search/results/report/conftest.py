@@ -1,4 +1,6 @@
 import datetime
+import json
+import re
 
 import optuna
 import pytest
@@ -14,6 +16,14 @@ SPACE = {
     "epochs": IntDistribution(2, 4),
     "kind": CategoricalDistribution(["a", "b"]),
 }
+
+
+def charts(section):
+    """Yields the traces and the layout of each chart of a page, or a part of one."""
+    decode = json.JSONDecoder().raw_decode
+    for start in re.finditer(r"Plotly\.newPlot\(\s*\"[^\"]+\",\s*", section):
+        traces, end = decode(section, start.end())
+        yield traces, decode(section, section.index("{", end))[0]
 
 
 def by(worker):

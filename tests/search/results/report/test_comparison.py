@@ -12,6 +12,7 @@ from search.results.report.comparison import compare, value_at
 from search.results.report.comparison_page import print_table, render
 from search.results.statistics import difference_interval, mean_interval
 from tests.browser import problems
+from tests.search.results.report.conftest import charts
 
 SPACE = {"x": optuna.distributions.FloatDistribution(0, 1)}
 VALUES = {"a0": (0.3, 0.5, 0.4, 0.7), "a1": (0.5, 0.2, 0.6, 0.9), "b0": (0.8, 0.1, 0.1, 0.1), "b1": (0.1, 0.2, 0.65, 0.3)}
@@ -112,6 +113,12 @@ def test_values_whose_sum_is_no_number_are_compared(make):
     print_table(found, Console(file=(out := io.StringIO()), width=80))
     assert "1.65e+308" in out.getvalue()
     assert "-1.65e+308" in render(found)
+
+
+def test_no_two_of_many_sides_look_alike(make):
+    html = render(compare([(name, [make(name, (1.0,))]) for name in "abcdefghijklmnop"]))
+    for traces, _ in charts(html):
+        assert len({(trace["line"]["color"], trace["line"]["dash"]) for trace in traces}) == 16
 
 
 @pytest.mark.parametrize(

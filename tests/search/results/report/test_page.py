@@ -18,18 +18,11 @@ from search.results.report.importances import Importances
 from search.results.report.page import render
 from search.results.status import print_status
 from tests.browser import problems
+from tests.search.results.report.conftest import charts
 
 
 def sections(html):
     return dict(re.findall(r"<section><h2>(.*?)</h2>(.*?)</section>", html, re.DOTALL))
-
-
-def charts(section):
-    """Returns the traces and the layout of each chart."""
-    decode = json.JSONDecoder().raw_decode
-    for start in re.finditer(r"Plotly\.newPlot\(\s*\"[^\"]+\",\s*", section):
-        traces, end = decode(section, start.end())
-        yield traces, decode(section, section.index("{", end))[0]
 
 
 def traces(section):
