@@ -27,6 +27,7 @@ class Run:
         name: The study's.
         trials: How many are COMPLETE or PRUNED.
         best: The best value.
+        values: Those of its COMPLETE trials that are feasible and finite.
         by_trials: The best value so far after so many COMPLETE or PRUNED trials, one entry for each improvement.
         by_seconds: The same against wall time in seconds, without what lies between launches.
         wall_s: Wall time of the whole study in seconds.
@@ -36,6 +37,7 @@ class Run:
     name: str
     trials: int
     best: float
+    values: tuple[float, ...]
     by_trials: tuple[tuple[float, float], ...]
     by_seconds: tuple[tuple[float, float], ...]
     wall_s: float
@@ -154,6 +156,7 @@ def _run(study: optuna.Study, metric: Metric) -> Run:
         name=study.study_name,
         trials=len(finished),
         best=metric.of(ranked[0]),
+        values=tuple(map(metric.of, ranked)),
         by_trials=tuple(improvements(by_trials, metric)),
         by_seconds=tuple(improvements(by_seconds, metric)),
         wall_s=timeline.wall_s,

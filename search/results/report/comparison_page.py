@@ -9,6 +9,7 @@ from rich.text import Text
 from search.results.report.comparison import Comparison, Run, Side, value_at
 from search.results.report.figures import BLUE, GREEN, GREY, ORANGE, PINK, SKY, VERMILLION, style
 from search.results.report.html import inert, page, time_unit
+from search.results.report.outliers import sensible_range
 from search.results.statistics import mean_of, show_among
 from search.results.tables import FoldedTable, make_console
 from search.text import clock, plain, print_line
@@ -91,9 +92,18 @@ def _chart(comparison: Comparison, curves: Sequence[Sequence[_Curve]]) -> go.Fig
         line = {"color": colour, "width": 2.5, "shape": "hv", "dash": dash}
         means = [mean_of(column) for column in columns]
         figure.add_scatter(x=x, y=means, mode="lines", name=inert(side.label), legendgroup=side.label, line=line)
-    figure.update_yaxes(title=f"best so far<br>{inert(comparison.metric.name)}")
+    figure.update_yaxes(title=f"best so far<br>{inert(comparison.metric.name)}", range=_limits(comparison))
     figure.update_xaxes(rangemode="tozero")
     return style(figure, 440, showlegend=True)
+
+
+def _limits(comparison: Comparison) -> tuple[float, float] | None:
+    """Returns a range for the values that leaves out where a curve begins with an outlier; None where none does."""
+    runs = [run for side in comparison.sides for run in side.runs]
+    values = [value for run in runs for value in run.values]
+    limits = sensible_range(values, comparison.metric.maximize, [run.best for run in runs])
+    drawn = [value for run in runs for _, value in run.by_trials]
+    return limits if limits and not all(limits[0] <= value <= limits[1] for value in drawn) else None
 
 
 def _merged(group: Sequence[_Curve]) -> tuple[list[float], list[list[float]]]:

@@ -1,6 +1,5 @@
 """Draws how the search went: best so far, importances, intermediate values, workers, Pareto front, as Plotly figures."""
 
-import math
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import combinations
@@ -14,6 +13,7 @@ from search.results.ranking import Metric, improvements
 from search.results.report.facts import Facts
 from search.results.report.html import inert, stacked
 from search.results.report.importances import Importances
+from search.results.report.outliers import sensible_range
 from search.text import LONGEST, clock, show_value
 
 BLUE, VERMILLION, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -57,25 +57,6 @@ def hover(trial: FrozenTrial) -> str:
         f"{inert(name, LONGEST)}={inert(show_value(value), LONGEST)}" for name, value in list(trial.params.items())[:_LINES]
     ]
     return "<br>".join([f"trial {trial.number}: {values or state_name(trial)}", *params])
-
-
-def sensible_range(values: Sequence[float], maximize: bool, shown: Sequence[float] = ()) -> tuple[float, float] | None:
-    """Returns a range that leaves the worst outliers out, so that they do not squeeze the rest; None where there are none.
-
-    An outlier lies farther than three interquartile ranges beyond the quartile on the side of the worse values. None of
-    `shown`, which are among the values, is left out.
-    """
-    ordered = sorted(filter(math.isfinite, values))
-    if len(ordered) < 8:
-        return None
-    low, high = ordered[len(ordered) // 4], ordered[3 * len(ordered) // 4]
-    fence = 3 * (high - low)
-    worst = min([low - fence, *shown]) if maximize else max([high + fence, *shown])
-    inside = [value for value in ordered if (value >= worst if maximize else value <= worst)]
-    if len(inside) == len(ordered) or inside[0] == inside[-1]:
-        return None
-    margin = (inside[-1] - inside[0]) * 0.05
-    return inside[0] - margin, inside[-1] + margin
 
 
 def best_so_far(facts: Facts, metric: Metric) -> go.Figure:
@@ -185,7 +166,10 @@ def pareto_front(facts: Facts, across: Metric, up: Metric) -> go.Figure:
     _add_trials(figure, facts.best, across.of, up.of, "Pareto front", {"color": GREEN, "size": 9})
     _add_trials(figure, baseline, across.of, up.of, "baseline", _STAR)
     for update, metric in ((figure.update_xaxes, across), (figure.update_yaxes, up)):
-        update(title=f"{inert(metric.name)}<br>({'more' if metric.maximize else 'less'} is better)")
+        limits = sensible_range(
+            [*map(metric.of, facts.ranked)], metric.maximize, [metric.of(trial) for trial in (*facts.best, *baseline)]
+        )
+        update(range=limits, title=f"{inert(metric.name)}<br>({'more' if metric.maximize else 'less'} is better)")
     return style(figure, 440)
 
 

@@ -18,8 +18,9 @@ from optuna.trial import FrozenTrial
 
 from search.results.ranking import Metric
 from search.results.report.facts import Facts
-from search.results.report.figures import add_lines, hover, sensible_range, style
+from search.results.report.figures import add_lines, hover, style
 from search.results.report.html import inert, stacked
+from search.results.report.outliers import cut, sensible_range
 
 _BINS = 16
 """Cells of a contour along an axis with more values than that."""
@@ -84,11 +85,12 @@ def parallel_coordinates(facts: Facts, metric: Metric, order: Sequence[str]) -> 
     trials = sorted(facts.ranked, key=metric.loss_of, reverse=True)  # the best is drawn last, on top
     axes = [Axis.of(name, trials) for name in order]
     values = Axis(metric.name)
+    shown, worst = _inside(metric, trials)
     heights = [
         _heights(axis, [axis.place(trial.params[axis.name]) if axis.name in trial.params else None for trial in trials])
         for axis in axes
     ]
-    heights.append(_heights(values, [values.place(metric.of(trial)) for trial in trials]))
+    heights.append(_heights(values, shown))
     labels = [f"trial {trial.number}: {metric.of(trial):.6g}" for trial in trials]
     figure = go.Figure()
     best = count_best(facts)
@@ -101,7 +103,7 @@ def parallel_coordinates(facts: Facts, metric: Metric, order: Sequence[str]) -> 
     for at, axis in enumerate(axes):
         given = [axis.place(trial.params[axis.name]) for trial in trials if axis.name in trial.params]
         _add_scale(figure, at, axis, given, _UNUSED in heights[at])
-    _add_scale(figure, len(axes), values, [values.place(metric.of(trial)) for trial in trials], False)
+    _add_scale(figure, len(axes), values, shown, False, worst)
     names = [_short(axis.name) for axis in [*axes, values]]
     ticks = {"tickvals": list(range(len(names))), "ticktext": names}
     figure.update_xaxes(range=[-0.35, len(names) - 0.8], showgrid=False, zeroline=False, **ticks)
@@ -133,25 +135,25 @@ def slice_along(facts: Facts, metric: Metric, name: str) -> go.Figure:
 
 
 def contour(facts: Facts, metric: Metric, names: tuple[str, str]) -> go.Figure:
-    """The mean value over two parameters, in cells that are bridged where no trial is, with the trials on top."""
+    """The mean value over two parameters, in cells that are bridged where no trial is, with the trials on top.
+
+    An outlier counts as the worst value that is shown, or its cell would spread over all that are bridged.
+    """
     trials = [trial for trial in facts.ranked if all(name in trial.params for name in names)]
     across, up = (Axis.of(name, trials) for name in names)
     x, y = (np.array([axis.place(trial.params[axis.name]) for trial in trials]) for axis in (across, up))
-    z = np.clip([metric.of(trial) for trial in trials], -_FARTHEST, _FARTHEST)
     (columns, at_x), (rows, at_y) = _cells(x), _cells(y)
     sums, counts = np.zeros((len(rows), len(columns))), np.zeros((len(rows), len(columns)))
-    np.add.at(sums, (at_y, at_x), z)
+    np.add.at(sums, (at_y, at_x), _inside(metric, trials)[0])
     np.add.at(counts, (at_y, at_x), 1)
     means = np.full_like(sums, np.nan)
     np.divide(sums, counts, out=means, where=counts > 0)
-    limits = sensible_range([metric.of(trial) for trial in trials], metric.maximize)
-    bounds = {} if limits is None else {"zmin": limits[0], "zmax": limits[1]}
     scale = {
         "colorscale": _SCALE,
         "reversescale": not metric.maximize,
         "colorbar": {"title": {"text": inert(metric.name), "side": "right"}},
     }
-    surface = {"x": columns, "y": rows, "z": means, "connectgaps": True, "hoverinfo": "skip", **scale, **bounds}
+    surface = {"x": columns, "y": rows, "z": means, "connectgaps": True, "hoverinfo": "skip", **scale}
     figure = go.Figure()
     if across.choices or up.choices:
         figure.add_heatmap(**surface)
@@ -185,6 +187,11 @@ def can_contour(facts: Facts, names: Sequence[str]) -> bool:
     return all(len({axis.place(trial.params[axis.name]) for trial in trials}) > 1 for axis in axes)
 
 
+def _inside(metric: Metric, trials: Sequence[FrozenTrial]) -> tuple[list[float], float | None]:
+    """Returns where the values lie, outliers cut; see `cut`."""
+    return cut([Axis(metric.name).place(metric.of(trial)) for trial in trials], metric.maximize)
+
+
 def _heights(axis: Axis, places: Sequence[float | None]) -> list[float]:
     """Where lines cross the axis, in [0, 1]; `_UNUSED` where a trial has no place on it."""
     known = [place for place in places if place is not None]
@@ -207,10 +214,14 @@ def _span(axis: Axis, places: Sequence[float]) -> tuple[float, float]:
     return (min(places), max(places)) if places else (0.0, 0.0)
 
 
-def _add_scale(figure: go.Figure, at: int, axis: Axis, places: Sequence[float], unused: bool) -> None:
+def _add_scale(
+    figure: go.Figure, at: int, axis: Axis, places: Sequence[float], unused: bool, worst: float | None = None
+) -> None:
     figure.add_vline(x=at, line={"color": "#1b1f24", "width": 1})
     low, high = _span(axis, places)
-    marks = [((tick - low) / (high - low) if high > low else 0.5, axis.label(tick, _short)) for tick in axis.ticks(places)]
+    ticks = axis.ticks(places)
+    labels = [f"{axis.label(tick, _short)}{' or worse' if tick == worst else ''}" for tick in ticks]
+    marks = zip([(tick - low) / (high - low) if high > low else 0.5 for tick in ticks], labels, strict=True)
     for height, label in [*marks, *([(_UNUSED, "not used")] if unused else [])]:
         text = {"text": label, "showarrow": False, "xanchor": "right", "xshift": -5, "font": {"size": 11, "color": "#4a525c"}}
         figure.add_annotation(x=at, y=height, bgcolor="rgba(255, 255, 255, 0.75)", borderpad=1, **text)
