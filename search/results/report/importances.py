@@ -16,6 +16,7 @@ from optuna.importance import (
 from optuna.trial import FrozenTrial
 
 from search.optuna_internals import add_trial
+from search.results.report.outliers import cut
 from search.text import one_line, plain
 
 _TREE_DEPTH = 8
@@ -33,8 +34,8 @@ class Importances:
     """How much each parameter matters for one direction.
 
     Attributes:
-        fanova: Share of the variance over the whole space that a parameter explains alone; without parameters that some trials
-            do not have.
+        fanova: Share of the variance over the whole space that a parameter explains alone, outliers cut; without parameters
+            that some trials do not have.
         ped_anova: How far a parameter's distribution among the best trials is from that among all; adds up to 1.
         trials: How many COMPLETE trials they rest on.
         best: How many of them PED-ANOVA takes for the best: a tenth, and those that are as good.
@@ -75,7 +76,7 @@ def measure(study: optuna.Study, trials: Sequence[FrozenTrial], index: int, maxi
     if len(values) < 2 or not varied or all(trial.params == trials[0].params for trial in trials):
         return None
     shares, failed, only = [], [], _only(study, trials)
-    loss = _loss(values, index, maximize)
+    loss = _loss(cut([trial.values[index] for trial in trials], maximize)[0], index, maximize)
     for name, evaluator in (
         ("fANOVA", FanovaImportanceEvaluator(max_depth=_TREE_DEPTH, seed=0)),
         ("PED-ANOVA", PedAnovaImportanceEvaluator(target_quantile=_BEST)),
@@ -95,12 +96,13 @@ def _count_best(losses: Sequence[float]) -> int:
 def _loss(values: Collection[float], index: int, maximize: bool) -> Callable[[FrozenTrial], float]:
     """Returns the value with its sign such that less is better, which PED-ANOVA wants, in [-1, 1] for what fANOVA squares.
 
-    Neither minds the scale, but both do arithmetic that the smallest and the largest numbers are lost in.
+    Neither minds the scale, but both do arithmetic that the smallest and the largest numbers are lost in. What lies beyond
+    `values` counts as the next of them.
     """
-    middle = min(values) / 2 + max(values) / 2
-    half = max(max(values) / 2 - min(values) / 2, sys.float_info.min)
+    low, high = min(values), max(values)
+    middle, half = low / 2 + high / 2, max(high / 2 - low / 2, sys.float_info.min)
     sign = -1.0 if maximize else 1.0
-    return lambda trial: sign * (trial.values[index] - middle) / half
+    return lambda trial: sign * (min(max(trial.values[index], low), high) - middle) / half
 
 
 def _only(study: optuna.Study, trials: Sequence[FrozenTrial]) -> optuna.Study:

@@ -1,10 +1,12 @@
 """One trial that diverged squeezes no chart."""
 
 import base64
+import random
 
 import numpy as np
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution
 
 from search.results.report.comparison import compare
 from search.results.report.comparison_page import render as render_comparison
@@ -86,6 +88,18 @@ def test_an_outlier_is_as_bad_as_the_worst_that_a_contour_shows(make):
     facts = gather(make("minimize"))
     z = contour(facts, facts.metrics[0], ("rate", "epochs")).data[0].z
     assert 0.4 < np.nanmin(z) < np.nanmax(z) < 1.6
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_an_outlier_alone_does_not_decide_what_matters(direction, add):
+    """Where nothing but ``a`` does, and a tree finds what sets the outlier apart in any parameter."""
+    study, generator = optuna.create_study(direction=direction), random.Random(0)
+    space = {name: FloatDistribution(0, 1) for name in "abc"}
+    for at in range(60):
+        params = {name: generator.random() for name in space}
+        add(study, SIGNS[direction] * (1e6 if at == 10 else params["a"]), params=params, space=space)
+    [found] = gather(study).importances
+    assert found.fanova["a"] > 0.9
 
 
 def test_a_front_shows_its_baseline_and_all_of_it(add, make):
