@@ -25,8 +25,20 @@ _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--hide-scrollbars", "--remote-debugging-pipe"),
 )
+PAPER = 718
+"""Pixels of a line on A4, which Chromium gives margins of a centimetre."""
+
 _PATIENCE_S = 180
 _MEASURE = (Path(__file__).parent / "measure_page.js").read_text(encoding="utf-8")
+_WIDTHS = "[...document.querySelectorAll('.main-svg')].map(chart => Math.round(chart.getBoundingClientRect().width))"
+_CUT = """
+[...document.querySelectorAll(".main-svg, table, pre, img, .card")].filter(one => {
+  const right = one.getBoundingClientRect().right - 1;
+  for (let up = one.parentElement; up; up = up.parentElement)
+    if (getComputedStyle(up).overflowX !== "visible" && up.getBoundingClientRect().right < right) return true;
+  return right > innerWidth;
+}).map(one => `<${one.localName}> of ${Math.round(one.getBoundingClientRect().width)} pixels: ${one.textContent.slice(0, 40)}`)
+"""
 
 
 def problems(page: str, name: str, folder: Path) -> list[str]:
@@ -55,6 +67,8 @@ def problems_at(url: str, name: str, folder: Path, *, settle_s: float = 0.7) -> 
                 wrong += [f"{window} pixels, {scheme}: {problem}" for problem in found]
                 if pictures:
                     (Path(pictures) / f"{name}-{window}-{scheme}.png").write_bytes(browser.picture())
+        browser.look(url, WINDOWS[0], "light", settle_s)
+        wrong += [f"on paper: {problem}" for problem in browser.look_at_paper(WINDOWS[0])]
     return wrong
 
 
@@ -78,6 +92,20 @@ class Browser:
         self.open(url)
         time.sleep(settle_s)
         return [*self.evaluate(f"({_MEASURE})({window})"), *(f"console: {line}" for line in self._console())]
+
+    def look_at_paper(self, window: int) -> list[str]:
+        """Returns what is cut where a page in a window is printed: it hears of that before and after, not how wide that is."""
+        self.evaluate("addEventListener('resize', event => event.stopImmediatePropagation(), true)")
+        before = self.evaluate(_WIDTHS)
+        self.evaluate("dispatchEvent(new Event('beforeprint'))")
+        self._call("Emulation.setEmulatedMedia", media="print")
+        self._call("Emulation.setDeviceMetricsOverride", width=PAPER, height=1000, deviceScaleFactor=1, mobile=False)
+        cut = self.evaluate(_CUT)
+        self._call("Emulation.setEmulatedMedia", media="")
+        self._call("Emulation.setDeviceMetricsOverride", width=window, height=900, deviceScaleFactor=1, mobile=False)
+        self.evaluate("dispatchEvent(new Event('afterprint'))")
+        after = self.evaluate(_WIDTHS)
+        return [*cut, *([f"charts of {before} pixels have {after} afterwards"] if after != before else [])]
 
     def open(self, url: str) -> None:
         """Opens a page, and waits until it is there."""
