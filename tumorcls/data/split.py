@@ -38,7 +38,7 @@ def split_groups(
     missing = shares[:, None] * (counts.sum(axis=0) * scale)[None, :]
     scaled = counts * scale
     # Deviations matter in proportion to the wanted share, or the largest part would get all large groups.
-    weight = 1 / shares
+    weight = 1 / np.maximum(shares, 1e-6)  # of the smallest numbers there is no inverse
     part_of_group = np.empty(len(counts), np.int64)
     for group in order:
         # Change of sum((missing - group)^2) is |group|^2 - 2 missing.group; the first part is the same for all but its weight.
