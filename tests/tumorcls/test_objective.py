@@ -49,6 +49,7 @@ def test_plain_optuna_runs_it_and_every_epoch_is_on_record(objective, quiet_stud
     assert 0 < seconds["training"] + seconds["validation"] <= seconds["total"] + 0.01
 
 
+@pytest.mark.slow  # what it builds stays in the process
 def test_a_notebook_may_ask_for_a_space_of_its_own(settings, quiet_study):
     objective = BrainTumourObjective(**settings)
 

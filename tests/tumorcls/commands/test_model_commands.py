@@ -483,6 +483,7 @@ def test_where_predict_cannot_write_is_told_before_it_loads_the_model(workplace,
             run(predict.command, images, option, tmp_path / "file" / "place")
 
 
+@pytest.mark.slow  # what it builds stays in the process
 @pytest.mark.usefixtures("loaded_once")
 def test_evaluate_takes_names_that_are_not_utf8(workplace, images, tmp_path):
     folder, _ = workplace

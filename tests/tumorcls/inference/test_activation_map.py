@@ -30,6 +30,7 @@ def test_answers_are_the_networks_own_and_maps_average_to_the_logit(network):
     np.testing.assert_allclose((np.asarray(features) @ kernel).mean(axis=(1, 2)), np.asarray(logits), atol=1e-3)
 
 
+@pytest.mark.slow  # what it builds stays in the process
 def test_an_average_with_the_mirror_image_is_the_same_for_both_and_its_map_is_mirrored_back(network):
     images = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
     explainer = Explainer(network, mirror_average=True)

@@ -4,6 +4,7 @@ import contextlib
 
 import keras
 import numpy as np
+import pytest
 
 from tumorcls.model.loop import make_loop
 from tumorcls.model.moving_average import MovingAverage
@@ -51,6 +52,7 @@ def test_an_average_follows_its_variable_at_the_decay_of_the_step(monkeypatch):
         assert np.abs(mean - now).max() > 1e-3, "it is not the variable itself"
 
 
+@pytest.mark.slow  # what it builds stays in the process
 def test_many_steps_in_one_dispatch_give_what_they_give_one_by_one():
     (held, together, loop), (others_held, one_by_one, other) = make_small(), make_small()
     loop.train([piece(0, STEPS)])
