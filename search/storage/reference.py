@@ -51,7 +51,7 @@ def as_typed(study: str | Path, *options: str, storage: str | None = None) -> st
     """
     if "://" in str(study):
         url, name = split_name(str(study))
-        study = hide_password(url) + (f"#{name.replace('%', '%25')}" if name else "")
+        study = hide_password(url) + (f"#{name}" if name else "")
     return " ".join(map(_quoted, [show_path(study), *options, *(("--storage", hide_password(storage)) if storage else ())]))
 
 

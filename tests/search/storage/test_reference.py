@@ -153,12 +153,13 @@ def test_sides_that_cannot_be_opened(studies, arguments, message):
         read_labelled(arguments)
 
 
-@pytest.mark.parametrize("name", ["one", "two # 2"])
+@pytest.mark.parametrize("name", ["one", "two # 2", "50%"])
 @pytest.mark.parametrize("place", [".", "a folder", "it's #1"])
 def test_what_names_a_study_in_a_message_can_be_typed_again(write, studies, name, place):
     Path(place).mkdir(exist_ok=True)
     path = write(f"{place}/demo.toml", study={"name": '"demo"', "storage": f'"sqlite:///{Path.cwd()}/any.db"'})
-    optuna.copy_study(from_study_name="one", from_storage=URL, to_storage=URL, to_study_name="wider")
+    for other in ("wider", "50%"):
+        optuna.copy_study(from_study_name="one", from_storage=URL, to_storage=URL, to_study_name=other)
     for text, storage in (f"{URL}#{name}", None), (f"{path}#wider", None), (f"{path}#wider", "sqlite:///./any.db"):
         opened = open_reference(text, storage)
         program = "import json, sys; print(json.dumps(sys.argv[1:]))"
