@@ -17,7 +17,7 @@ CHECK = import sys; version = "%d.%d" % sys.version_info[:2]; (3, 11) <= sys.ver
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c '$(CHECK)'
-	test "$$($(BIN)/python -V 2>&1)" = "$$($(PYTHON) -V 2>&1)" || clear=--clear; $(PYTHON) -m venv $$clear $(VENV)
+	@test "$$($(BIN)/python -V 2>&1)" = "$$($(PYTHON) -V 2>&1)" || clear=--clear; $(PYTHON) -m venv $$clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[cmaes,cpu,dev,jax,medical,mlflow,mysql,notebook,parquet,postgresql,ray,submitit,tuner]'
 	touch $@
 

@@ -401,6 +401,7 @@ def test_train_chooses_temperature_and_threshold(workplace):
     assert ("No confidence has at most 5% wrong, as was asked for." in done.output) is (calibration["error"] > 0.05)
 
 
+@pytest.mark.slow  # what it builds stays in the process
 def test_a_final_model_takes_the_calibration_over(workplace):
     folder, _ = workplace
     done = run(train.command, "--config", folder / "best.toml", "-o", folder / "final.keras", "--final")

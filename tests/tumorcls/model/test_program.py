@@ -99,6 +99,7 @@ def test_images_in_parts_give_the_same_activations_and_the_same_views(programs, 
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow  # what it builds stays in the process
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_so_does_one_with_another_optimizer_and_smoothed_labels(program, make_config, optimizer):
     plain, smoothed = (make_config(optimizer=optimizer, label_smoothing=smoothing) for smoothing in (0.0, 0.2))

@@ -48,6 +48,7 @@ def test_what_a_callback_raises_ends_the_run(trainer, make_config):
         trainer.fit(make_config(epochs=5), 0, stop)
 
 
+@pytest.mark.slow  # what it builds stays in the process
 def test_a_model_that_was_trained_predicts_what_the_program_does(trainer, make_config):
     config = make_config(epochs=2, views=0)
     fitted = trainer.fit(config, 0, lambda epoch: None)
