@@ -27,7 +27,7 @@ def killed(start, wait_for, read_study):
     Path("hold").touch()
     driver = start("launch", "demo.toml", "--quiet")
     wait_for(lambda: (of_the_first() / "step").exists() and (of_the_first() / "step").read_text() == "2")
-    wait_for(lambda: read_study().trials[0].user_attrs)  # else the driver has not heard of it
+    wait_for(lambda: "begun" in read_study().trials[0].user_attrs)  # else the driver has not heard of it
     driver.kill()
     driver.wait()
     Path("hold").unlink()
