@@ -22,8 +22,8 @@ from search.results.finalist_ranking import Ranking, rank_finalists
 from search.results.ranking import describe_results_missing, find_baseline, metrics_of, rank
 from search.seeds import Stream, derive
 from search.storage import errors
-from search.storage.open import as_of_now, close, create_study, open_study, snapshot, token_of
-from search.storage.place import url_of
+from search.storage.open import as_of_now, close, create_study, snapshot, token_of
+from search.storage.place import open_launched
 from search.study_file.fidelity import Fidelity
 from search.study_file.load import Choice, StudySpec
 
@@ -51,8 +51,7 @@ def run_finalists(
     Raises:
         SearchError: In one line, what the user can mend.
     """
-    url = url_of(spec, url)
-    opened = open_study(url, spec.name)
+    opened, url = open_launched(spec, url)
     with errors.storage_errors(url):
         check_same(opened, spec, save=False)
         source, token = snapshot(opened), token_of(opened)

@@ -15,8 +15,8 @@ from search.driver.launch import describe_local_code
 from search.errors import ObjectiveError
 from search.records.attributes import REFERENCES_KEY, fingerprint_of
 from search.storage import errors
-from search.storage.open import close, open_study
-from search.storage.place import url_of
+from search.storage.open import close
+from search.storage.place import open_launched
 from search.study_file.env import AsWritten
 from search.study_file.load import StudySpec
 from search.study_file.targets import find_beside
@@ -44,8 +44,7 @@ def measure_references(
     Raises:
         SearchError: In one line, what the user can mend.
     """
-    url = url_of(spec, url)
-    study = open_study(url, spec.name, writable=True)
+    study, url = open_launched(spec, url, writable=True)
     try:
         with errors.storage_errors(url), claimed(study):
             check_same(study, spec, save=False)

@@ -13,7 +13,7 @@ from search.errors import StudyError
 from search.records.attributes import is_warm
 from search.storage.errors import storage_errors
 from search.storage.open import close, open_study, snapshot
-from search.storage.place import url_of
+from search.storage.place import open_launched
 from search.storage.url import FILES, hide_password
 from search.study_file.load import StudySpec, load, renamed
 from search.text import show_path
@@ -85,8 +85,8 @@ def open_reference(text: str, storage: str | None = None, *, writable: bool = Fa
     """
     if "://" not in text:
         spec = load_named(text)
-        url = url_of(spec, storage)
-        return Opened(open_study(url, spec.name, writable=writable), url, spec, writable, as_typed(text, storage=storage))
+        study, url = open_launched(spec, storage, writable=writable)
+        return Opened(study, url, spec, writable, as_typed(text, storage=storage))
     url, name = split_name(text)
     if storage is not None:
         raise StudyError(f"{hide_password(url)}: --storage goes with a study file; got a storage's URL. Remove one of them.")

@@ -33,19 +33,62 @@ def test_a_relative_storage_lies_beside_the_file(spec, monkeypatch):
     assert len(said) == 1
 
 
-@pytest.mark.parametrize(("there", "url"), [(["demo.db"], "sqlite:///demo.db"), (["demo.db", "studies/demo.db"], None)])
-def test_a_study_that_was_begun_in_the_current_folder_is_gone_on_with(spec, there, url):
+@pytest.mark.parametrize(("there", "another"), [(["demo.db"], True), (["demo.db", "studies/demo.db"], False), ([], False)])
+def test_a_study_of_that_name_in_the_current_folder_is_another(spec, there, another):
     for path in there:
         begin(f"sqlite:///{path}")
     said = []
-    assert url_of(spec, None, said.append) == (url or "sqlite:///studies/demo.db")
-    if url:
-        assert said == ["Study demo lies in demo.db of this folder, not beside its file, and is gone on with there."]
+    assert url_of(spec, None, said.append) == "sqlite:///studies/demo.db"
+    here = f" Another of that name lies in this folder; to mean that one, add --storage sqlite:///{Path.cwd()}/demo.db."
+    assert said == [f"Study demo lies beside its file, in studies/demo.db.{here if another else ''}"]
 
 
-def test_another_study_of_the_same_file_name_is_left_alone(spec):
+def test_a_database_of_that_name_without_the_study_is_not_spoken_of(spec):
     close(create_study("sqlite:///demo.db", "other", ["maximize"], []))
-    assert url_of(spec) == "sqlite:///studies/demo.db"
+    said = []
+    assert url_of(spec, None, said.append) == "sqlite:///studies/demo.db"
+    assert said == ["Study demo lies beside its file, in studies/demo.db."]
+
+
+ASKED = [
+    ("status",),
+    ("export", "-o", "out.toml"),
+    ("report", "-o", "out.html"),
+    ("finalists", "--top", "1", "--seeds", "2"),
+    ("references",),
+    ("dashboard",),
+    ("compare", "demo.toml"),
+    ("launch", "--warm-start", "../two/demo.toml"),
+]
+
+
+@pytest.fixture
+def twins(write, monkeypatch):
+    """Two projects, each with a study of its own called demo; in the current one it has two trials, in the other none."""
+    for folder in ("one", "two"):
+        Path(folder).mkdir()
+        write(f"{folder}/demo.toml", study={"trials": "2"})
+    monkeypatch.chdir("one")
+    begin("sqlite:///demo.db")
+
+
+@pytest.mark.parametrize("words", ASKED, ids=lambda words: words[0])
+def test_no_command_takes_the_study_of_this_folder_for_the_one_that_is_asked_for(twins, search, words):
+    command, *options = words
+    asked = "demo.toml" if command == "launch" else "../two/demo.toml"
+    refused = search(command, asked, *options, code=1).stderr
+    assert "sqlite:///../two/demo.db: the study must have been launched; got no such file. Run search launch first." in refused
+    assert f"to mean that one, add --storage sqlite:///{Path.cwd()}/demo.db." in refused
+    assert not list(Path().glob("out.*"))
+
+
+def test_a_launch_begins_its_own_study_and_says_where_another_lies(twins, search, read_study):
+    said = search("launch", "../two/demo.toml").stdout
+    assert "Study demo lies beside its file, in ../two/demo.db. Another of that name lies in this folder; " in said
+    assert len(read_study("demo", "sqlite:///../two/demo.db").trials) == 2
+    assert read_study("demo", "sqlite:///demo.db").trials == []
+    here = f"sqlite:///{Path.cwd()}/demo.db"
+    assert "0/2 trials" in search("status", "../two/demo.toml", "--storage", here).stdout
 
 
 def test_absolute_paths_and_servers_stay_as_they_are(write):
