@@ -1,5 +1,6 @@
 """``search init``: write a commented study file, and an objective where there is none yet."""
 
+import contextlib
 import shlex
 from importlib import resources
 from pathlib import Path
@@ -36,12 +37,17 @@ def command(study: Path | None, template: str) -> None:
     texts = {study: text.replace(f'"{template}"', f'"{study.stem}"').replace(f"/{template}.db", f"/{study.stem}.db")}
     if (module := folder / f"{template}.py").is_file():
         texts[study.with_name("objective.py")] = module.read_text(encoding="utf-8").replace(f"{template}.toml", study.name)
+    kept = {path for path, content in texts.items() if path.is_file() and path.read_bytes() == content.encode()}
     for path in texts:
-        if path.exists():
+        if path.exists() and path not in kept:
             other = "name" if path == study else "folder"
             raise StudyFileError(f"{show_path(path)}: must not be there yet; got a file. Give another {other}, or remove it.")
-    for path, content in texts.items():
-        write(content, path)
-        click.echo(f"wrote {show_path(path)}")
+    with contextlib.ExitStack() as undo:  # a half would be refused, should the disk be full for the rest
+        for path in (path for path in texts if path not in kept):
+            write(texts[path], path)
+            undo.callback(path.unlink, missing_ok=True)
+        undo.pop_all()
+    for path in texts:
+        click.echo(f"{'kept' if path in kept else 'wrote'} {show_path(path)}")
     there = "" if study.parent == Path() else f"cd {shlex.quote(show_path(study.parent))} && "
     click.echo(f"Next:  {there}search launch {shlex.quote(study.name)}")

@@ -11,6 +11,8 @@ from types import SimpleNamespace
 import optuna
 import pytest
 
+from search import files as search_files
+from search.errors import StorageError
 from search.study_file.load import load
 
 ROOT = Path(__file__).parents[3]
@@ -58,6 +60,30 @@ def test_nothing_is_overwritten(search):
     assert "objective.py: must not be there yet; got a file. Give another folder, or remove it." in refused.stderr
     assert not Path("own.toml").exists()
     assert Path("objective.py").read_text() == "mine"
+
+
+@pytest.mark.parametrize("fails", ["own.toml", "objective.py"])
+def test_a_disk_that_is_full_for_one_of_two_files_leaves_none(search, monkeypatch, fails):
+    write = search_files.write
+
+    def full(document, path):
+        if path.name == fails:
+            raise StorageError(f"{path}: must be writable; got: No space left on device. Choose another place.")
+        write(document, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search_files, "write", full)
+        assert f"{fails}: must be writable" in search("init", "--template", "own", code=1).stderr
+    assert not list(Path().glob("*own.toml")) + list(Path().glob("objective.py"))
+    search("init", "--template", "own")
+    assert {"own.toml", "objective.py"} <= {path.name for path in Path().iterdir()}
+
+
+def test_a_file_that_is_there_as_it_would_be_written_is_kept(search):
+    search("init", "--template", "own")
+    Path("own.toml").unlink()
+    lines = search("init", "--template", "own").stdout.splitlines()
+    assert lines[:2] == ["wrote own.toml", "kept objective.py"]
 
 
 def test_another_folder_and_a_wrong_name(search):
