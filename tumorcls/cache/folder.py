@@ -28,8 +28,8 @@ def cache_folder() -> Path:
     """Returns where all that was computed once is kept: `$TUMORCLS_CACHE`, or the user's cache folder."""
     from platformdirs import user_cache_path
 
-    chosen = os.environ.get("TUMORCLS_CACHE")
-    return Path(chosen).expanduser() if chosen else user_cache_path("tumorcls")
+    chosen = os.environ.get("TUMORCLS_CACHE", "")
+    return Path(chosen).expanduser() if chosen.strip() else user_cache_path("tumorcls")
 
 
 def max_bytes_of_environment() -> int:

@@ -117,22 +117,22 @@ def write_dataset(folder: Path, images: int, seed: int, size: int = DEFAULT_SIZE
         DataError: The folder cannot be written or the disk is full.
     """
     try:
-        with activity.counting("drawing images", images):
-            _write_classes(folder, images, seed, size)
+        _write_classes(folder, images, seed, size)
     except OSError as error:
         raise DataError(f"{folder}: must be writable; {reason(error)}. Choose another folder.") from None
 
 
 def _write_classes(folder: Path, images: int, seed: int, size: int) -> None:
-    for index, label in enumerate(CLASSES):
-        target = folder / "Training" / _FOLDERS[label]
-        target.mkdir(parents=True, exist_ok=True)
-        for number in range(len(range(index, images, len(CLASSES)))):
-            picture = render(label, np.random.default_rng([seed, index, number]), size)
-            _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
-            with replacing(target / f"{_PREFIXES[label]} ({number + 1}).jpg") as file:
-                file.write(encoded.tobytes())
-            activity.advance()
+    with activity.counting("drawing images", images):
+        for index, label in enumerate(CLASSES):
+            target = folder / "Training" / _FOLDERS[label]
+            target.mkdir(parents=True, exist_ok=True)
+            for number in range(len(range(index, images, len(CLASSES)))):
+                picture = render(label, np.random.default_rng([seed, index, number]), size)
+                _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
+                with replacing(target / f"{_PREFIXES[label]} ({number + 1}).jpg") as file:
+                    file.write(encoded.tobytes())
+                activity.advance()
 
 
 def materialise(spec: str, cache_dir: Path) -> Path:
@@ -156,17 +156,20 @@ def materialise(spec: str, cache_dir: Path) -> Path:
         )
     images, seed = int(match["images"]), int(match["seed"] or 0)
     folder = cache_dir / f"phantoms-v{_VERSION}-{images}-{seed}"
-    if folder.is_dir():
-        return folder
     try:
+        if folder.is_dir():
+            return folder
         cache_dir.mkdir(parents=True, exist_ok=True)
         with temporary_folder(cache_dir) as partial:
-            write_dataset(partial, images, seed)
+            _write_classes(partial, images, seed, DEFAULT_SIZE)
             with contextlib.suppress(FileExistsError, NotADirectoryError):
                 os.rename(partial, folder)
     except OSError as error:
         if error.errno != errno.ENOTEMPTY:  # another process was first, with the same files
-            raise DataError(f"{cache_dir}: the cache must be writable; {reason(error)}. Set TUMORCLS_CACHE.") from None
+            raise DataError(
+                f"{cache_dir}: the cache must be writable and have room; {reason(error)}. "
+                "Free some space, or name another folder in TUMORCLS_CACHE."
+            ) from None
     if not folder.is_dir():
         raise DataError(f"{folder}: must be free for generated images; got a file. Remove what is there.")
     return folder

@@ -45,9 +45,9 @@ def fingerprint(prepared: PreparedData, weights_sha256: str, backend: str, cache
         "backend": backend,
     }
     listing = _listing(now["data"], cache)
-    if not listing.exists():
-        names, pixels = zip(*_files(prepared).items(), strict=True)
-        with contextlib.suppress(OSError):  # only words depend on it
+    with contextlib.suppress(OSError):  # only words depend on it
+        if not listing.exists():
+            names, pixels = zip(*_files(prepared).items(), strict=True)
             store_arrays(listing, names=np.array(names), pixels=np.array(pixels))
     return now
 

@@ -110,6 +110,14 @@ def test_the_folder_may_lie_in_a_home(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / "cache"
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\t\n"])
+def test_a_blank_name_is_none(monkeypatch, blank):
+    monkeypatch.delenv("TUMORCLS_CACHE", raising=False)
+    usual = cache_folder()
+    monkeypatch.setenv("TUMORCLS_CACHE", blank)
+    assert cache_folder() == usual
+
+
 @pytest.mark.parametrize("text", ["20GB", "-1", "0", "nan", "inf", "1e400", "ten", "1_0_", "\n", "0x10", "1" * 5000])
 def test_a_bound_that_is_no_size_is_one_line(monkeypatch, text):
     monkeypatch.setenv("TUMORCLS_CACHE_GIB", text)

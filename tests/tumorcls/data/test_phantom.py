@@ -1,4 +1,6 @@
+import errno
 import multiprocessing
+import os
 import shutil
 
 import cv2
@@ -115,6 +117,20 @@ def test_an_unwritable_place_is_one_line(tmp_path):
         materialise("phantoms:8", tmp_path / "file")
     with pytest.raises(DataError, match="must be writable"):
         write_dataset(tmp_path / "file", 4, 0, 32)
+
+
+@pytest.mark.parametrize(("call", "code"), [("phantom.replacing", errno.ENOSPC), ("phantom.Path.is_dir", errno.EACCES)])
+def test_a_cache_that_is_full_or_closed_is_what_the_message_names(tmp_path, monkeypatch, call, code):
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(f"tumorcls.data.{call}", fail)
+    with pytest.raises(DataError) as caught:
+        materialise("phantoms:8", tmp_path / "cache")
+    assert str(caught.value) == (
+        f"{tmp_path / 'cache'}: the cache must be writable and have room; {os.strerror(code)}. "
+        "Free some space, or name another folder in TUMORCLS_CACHE."
+    )
 
 
 def test_a_file_where_the_folder_belongs_is_one_line_and_leaves_nothing_behind(tmp_path):

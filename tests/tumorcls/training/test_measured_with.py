@@ -1,6 +1,9 @@
 """Two fingerprints are equal where the values would be, and the files that differ are named."""
 
+import errno
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -95,3 +98,16 @@ def test_each_part_is_told_by_its_name(folder, found, changed, expected):
     assert names(before, now) == expected
     assert told.startswith(f"{expected[0]} was ")
     assert ";" not in told
+
+
+def test_a_cache_that_is_closed_costs_no_fingerprint(folder, found, monkeypatch):
+    before, _ = found(folder)
+    stat = Path.stat
+
+    def closed(path, **options):
+        if path.parent.name == "cache":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", closed)
+    assert found(folder, before) == (before, "")
