@@ -32,7 +32,7 @@ from search.storage.url import folder, hide_password, storage_file
 from search.study_file import pruners
 from search.study_file.distributions import describe_space
 from search.study_file.env import AsWritten
-from search.study_file.load import StudySpec
+from search.study_file.load import StudySpec, check_reports
 from search.study_file.own_class import guard
 from search.study_file.targets import is_own, local_module
 from search.text import print_line
@@ -99,6 +99,7 @@ def launch(
     url = url_of(spec, url, _sayer(console, quiet=quiet))
     policy = replace(spec.policy, trials=trials or spec.policy.trials, timeout_s=timeout_s or spec.policy.timeout_s)
     spec = replace(spec, policy=policy)
+    check_reports(spec, {})  # the budget may be less than the file's
     with open_runtime(spec, url, workers, quiet=quiet, console=console) as runtime, errors.storage_errors(url):
         study = create_study(url, spec.name, spec.directions, spec.metrics)
         if (anew := begin_anew(study, spec, url)) is not None:

@@ -20,7 +20,7 @@ from search.storage.database import open_database
 from search.storage.errors import storage_errors
 from search.storage.journal import Journal, open_journal
 from search.storage.readback import ReadBack, mark
-from search.storage.url import hide_password, kind_of, storage_file
+from search.storage.url import absolute, hide_password, kind_of, parse, storage_file
 from search.study_file.tables import Direction
 
 _PATIENCE_S = 30 * 60.0  # a restart, an update, a switch that is replaced; nobody is there at night to launch again
@@ -179,6 +179,7 @@ def _opened(url: str, *, writable: bool, patience_s: float = 0.0) -> Iterator[op
 def _open(url: str, *, writable: bool, patience_s: float) -> optuna.storages.BaseStorage:
     path = storage_file(url)
     if path is not None:
+        parse(absolute(url))  # which is written down, with the name of the current folder in it
         _check_place(url, path)
     if path is not None and kind_of(url) == "journal":
         return open_journal(url, path, writable=writable)

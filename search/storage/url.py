@@ -73,7 +73,8 @@ def _check_file(url: str, parsed: sqlalchemy.URL) -> None:
     if parsed.host or parsed.username or parsed.port:
         raise StorageError(f"{shown}: a file has no host; got one. Write three slashes: {kind}:///{path.lstrip('/')}")
     if not path.isprintable():
-        raise StorageError(f"storage: must have no line breaks and no control characters; got {path!a}. Rename the file.")
+        what = "folder" if Path(path).name.isprintable() else "file"
+        raise StorageError(f"storage: must have no line breaks and no control characters; got {path!a}. Rename the {what}.")
 
 
 def kind_of(url: str) -> str:

@@ -92,7 +92,7 @@ def check_reach(name: str, kind: type[BasePruner], options: Mapping[str, Any], r
             name,
             option,
             own,
-            f"it waits for complete trials, {wanted} at least, which must be below study.trials = {reach.trials}",
+            f"it waits for complete trials, {wanted} at least, which must be below the budget of {reach.trials} trials",
         )
     if name == "hyperband" and isinstance(own["max_resource"], int) and own["max_resource"] < own["min_resource"]:
         _refuse(name, "max_resource", own, f"max_resource must be at least min_resource = {own['min_resource']}")

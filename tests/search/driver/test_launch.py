@@ -35,6 +35,15 @@ def test_a_script_that_launches_without_a_guard_is_told_what_it_lacks(write, mon
     assert not Path("demo.db").exists()
 
 
+def test_a_budget_that_a_pruner_cannot_work_with_begins_no_study(write, search):
+    write(pruner={"name": '"median"', "n_startup_trials": "3"})
+    refused = search("launch", "demo.toml", "--trials", "3", code=1)
+    assert "pruner.n_startup_trials: median can never prune: it waits for complete trials, 3 at least, " in refused.stderr
+    assert "which must be below the budget of 3 trials" in refused.stderr
+    assert refused.stdout == ""
+    assert not Path("demo.db").exists()
+
+
 def rows(query):
     """Asks the database itself, without a lock or a cache between."""
     if not Path("demo.db").exists():

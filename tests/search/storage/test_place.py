@@ -128,6 +128,19 @@ def test_a_folder_whose_name_is_no_utf8_is_one_like_any_other(write, search_proc
     assert "2 trials finished" in search_process("status", storage + "#demo").stdout
 
 
+@pytest.mark.parametrize("storage", ["sqlite:///demo.db", "journal:///demo.log"])
+def test_a_folder_whose_name_has_a_line_break_is_refused_before_a_study_begins(write, search, monkeypatch, storage):
+    place = Path("two\nlines")
+    place.mkdir()
+    write(place / "demo.toml", study={"storage": f'"{storage}"'})
+    refused = search("launch", place / "demo.toml", code=1).stderr
+    assert f"got 'two\\nlines/{Path(storage).name}'. Rename the folder." in refused
+    monkeypatch.chdir(place)
+    refused = search("launch", "demo.toml", code=1).stderr
+    assert f"\\nlines/{Path(storage).name}'. Rename the folder." in refused
+    assert [path.name for path in Path().iterdir()] == ["demo.toml"]
+
+
 def test_a_database_of_mlflow_in_such_a_folder_is_refused_in_one_line(write):
     place = os.fsdecode(b"caf\xe9")
     Path(place).mkdir()
