@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import math
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -207,13 +208,17 @@ class TrialSource:
         return next_promotion(trials, fidelity, self._study.direction, may_begin=may_begin, by_time=by_time)
 
     def _designed(self, index: int, trials: Sequence[FrozenTrial]) -> dict[str, Any] | None:
-        """Returns a config of the initial design without those that a warm start brought; None where it has no such index."""
+        """Returns a config of the initial design without those that a warm start brought, or that were enqueued.
+
+        None where it has no such index. A retry says nothing: it may be that of a point of the design.
+        """
         spec = self._spec
-        taken_over = (trial.params.items() for trial in trials if is_warm(trial))
-        warm = [{name: value for name, value in params if name in spec.drawn} for params in taken_over]
+        there = (trial for trial in trials if is_warm(trial) or (given_of(trial) and retry_of(trial) is None))
+        configs = ({**as_given(trial, spec.space), **trial.params}.items() for trial in there)
+        known = [{name: value for name, value in config if name in spec.drawn} for config in configs]
         seed = derive(spec.seed, Stream.DESIGN)
         design = initial_design(spec.drawn, spec.conditions, self._startup_trials, seed, spec.priors)
-        new = (config for config in islice(design, self._startup_trials) if config not in warm)
+        new = (point for point in islice(design, self._startup_trials) if not any(_is_same(point, each) for each in known))
         return next(islice(new, index, None), None)
 
     def _sampler(self, trial_index: int, trials: Sequence[FrozenTrial], budget_left: float) -> BaseSampler:
@@ -273,6 +278,15 @@ class TrialSource:
 def _distinct(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Returns each entry once, where it comes first."""
     return [dict(entry) for index, entry in enumerate(entries) if entry not in entries[:index]]
+
+
+def _is_same(point: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Whether a config is this point of a design, whose middle of 1e-4 and 1 is not quite the 0.01 that somebody writes."""
+    return point.keys() == config.keys() and all(
+        value == config[name]
+        or (isinstance(value, float) and isinstance(config[name], float) and math.isclose(value, config[name]))
+        for name, value in point.items()
+    )
 
 
 def _portfolio(study: optuna.Study, spec: StudySpec) -> list[Mapping[str, Any]]:

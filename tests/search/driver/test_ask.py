@@ -1,8 +1,13 @@
 import optuna
+import pytest
 from optuna.trial import TrialState, create_trial
 
-from search.driver.ask import trial_index_of
-from search.records.attributes import RETRY_KEY
+from search.driver.ask import TrialSource, trial_index_of
+from search.driver.initial_design import initial_design
+from search.driver.retry import requeue
+from search.records.attributes import PORTFOLIO_KEY, RETRY_KEY
+from search.seeds import Stream, derive
+from search.study_file.load import load
 
 
 def places(*retries):
@@ -21,3 +26,39 @@ def test_without_retries_the_place_is_the_number():
 
 def test_a_retry_has_the_place_of_its_first_try_and_shifts_nothing_after_it():
     assert places(None, None, 1, 2, None, 4) == [0, 1, 1, 1, 2, 2, 3]
+
+
+RATE = {"x": None, "rate": '{ type = "float", low = 1e-4, high = 1.0, log = true }', "n": '{ type = "int", low = 1, high = 9 }'}
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.010000000000000004])
+@pytest.mark.parametrize("by", ["the file", "a portfolio", "a notebook"])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_point_of_the_design_that_is_enqueued_is_tried_once(write, rate, by, resumed):
+    entry = f"[[enqueue]]\nrate = {rate!r}\nn = 5\n" if by == "the file" else ""
+    spec = load(write(space=RATE, enqueue=entry))
+    study = optuna.create_study(direction="maximize")
+    if by == "a portfolio":
+        study.set_user_attr(PORTFOLIO_KEY, {"studies": ["a", "b"], "configs": [{"rate": rate, "n": 5}]})
+    if by == "a notebook":
+        study.enqueue_trial({"rate": rate, "n": 5})
+    source = TrialSource(study, spec)
+    for _ in range(5):
+        if resumed:
+            source = TrialSource(study, spec)
+        study.tell(source.ask({}), 0.0)
+    middle, *others = initial_design(spec.space, {}, 6, derive(0, Stream.DESIGN))
+    drawn = [trial.params for trial in study.trials]
+    assert drawn[0] == {"rate": rate, "n": 5} == pytest.approx(middle)
+    # A trial of a notebook has an index as any other, and takes the place of the point that had it.
+    assert drawn[1:] == (others[1:5] if by == "a notebook" else others[:4])
+
+
+def test_a_retry_takes_no_point_of_the_design_away(write):
+    spec = load(write(space=RATE))
+    study = optuna.create_study(direction="maximize")
+    source = TrialSource(study, spec)
+    requeue(study, source.ask({}).number, "lost")
+    for _ in range(5):
+        study.tell(source.ask({}), 0.0)
+    assert [trial.params for trial in study.trials[1:]] == list(initial_design(spec.space, {}, 6, derive(0, Stream.DESIGN)))[:5]
