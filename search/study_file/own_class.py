@@ -24,6 +24,9 @@ from search.text import one_line, show, suggest
 T = TypeVar("T")
 
 _SEED = "seed"
+_OF_ONE_SEED = {optuna.samplers.GridSampler: "grid", optuna.samplers.QMCSampler: "qmc"}
+"""Samplers whose points are those of one seed, and what does the same by name."""
+
 _CALLED = ("before_trial", "infer_relative_search_space", "sample_relative", "sample_independent", "after_trial", "prune")
 """What Optuna calls of samplers and pruners."""
 
@@ -50,9 +53,11 @@ def find_class(target: str, base: type) -> Any:
     if not (inspect.isclass(found) and issubclass(found, base)):
         is_what = "a class that does not" if inspect.isclass(found) else f"which is of type {type(found).__name__}"
         raise rule_error(rule, got=f"{show(target)}, {is_what}", remedy="Name another one.", key="target")
-    if issubclass(found, optuna.samplers.GridSampler):
-        rule = "must be a class that can be made anew for each trial; Optuna's grid would number its points by each one's seed"
-        raise rule_error(rule, got=show(target), remedy='Write name = "grid" instead.', key="target")
+    for of_one_seed, name in _OF_ONE_SEED.items():
+        if issubclass(found, of_one_seed):
+            why = f"Optuna's {name} would number its points by each one's seed"
+            rule = f"must be a class that can be made anew for each trial; {why}"
+            raise rule_error(rule, got=show(target), remedy=f'Write name = "{name}" instead.', key="target")
     return found
 
 

@@ -28,7 +28,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, RandomSampler
 
 from search.optuna_internals import WeighingTPESampler
 from search.seeds import Stream, derive
@@ -51,7 +51,7 @@ class _Kind:
     Attributes:
         defaults: Options that differ from Optuna's defaults.
         packages: What it needs beside Optuna, by import name.
-        keeps_seed: All trials share one seed, because they are points of one sequence.
+        keeps_seed: All trials share one seed, because they are points of one sequence; what is drawn alone has the trial's own.
         one_direction: It cannot handle several directions.
         models_shared: It models the parameters that all trials have, and draws the others at random.
         learns: From every trial with a value, whoever drew it, once there are `n_startup_trials`. The others draw blindly, or
@@ -82,13 +82,13 @@ _KINDS: Mapping[str, _Kind] = MappingProxyType(
         "tpe": _Kind(
             optuna.samplers.TPESampler, {"multivariate": True, "group": True}, learns=True, weighs=True, startup_trials=6
         ),
-        "random": _Kind(optuna.samplers.RandomSampler),
-        "grid": _Kind(optuna.samplers.RandomSampler),
+        "random": _Kind(RandomSampler),
+        "grid": _Kind(RandomSampler),
         "qmc": _Kind(optuna.samplers.QMCSampler, {"scramble": True, **_QUIET}, keeps_seed=True, models_shared=True),
         "nsgaii": _Kind(optuna.samplers.NSGAIISampler, models_shared=True),
         "nsgaiii": _Kind(optuna.samplers.NSGAIIISampler, models_shared=True),
         "cmaes": _Kind(optuna.samplers.CmaEsSampler, _QUIET, ("cmaes",), one_direction=True, models_shared=True),
-        "none": _Kind(optuna.samplers.RandomSampler),
+        "none": _Kind(RandomSampler),
         "gp": _Kind(optuna.samplers.GPSampler, _QUIET, ("torch",), models_shared=True, learns=True),
     }
 )
@@ -166,13 +166,15 @@ def make(
         acquisition: What the candidates are weighed by, of a sampler that can; None for their values alone.
     """
     kind = _kind(name)
-    seed = derive(study_seed, Stream.SAMPLER, 0 if kind.keeps_seed else trial_index)
+    seed = derive(study_seed, Stream.SAMPLER, trial_index)
     if kind.own:
         return own_class.make(kind.factory, {key: value for key, value in options.items() if key != _KEEP}, seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # chosen knowingly, by the study's author or by `defaults`
         warnings.simplefilter("error", FutureWarning)  # a deprecated option: `check` turns it into one line
         arguments = {**_arguments(kind, options), "seed": seed}
+        if kind.keeps_seed:
+            arguments |= {"seed": derive(study_seed, Stream.SAMPLER, 0), "independent_sampler": RandomSampler(seed)}
         return kind.factory(**arguments) if acquisition is None else WeighingTPESampler(acquisition, **arguments)
 
 
@@ -233,7 +235,7 @@ def fixed(params: Mapping[str, Any]) -> BaseSampler:
     """Returns a sampler that draws these parameters."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # of Optuna since 2.4
-        return optuna.samplers.PartialFixedSampler(dict(params), optuna.samplers.RandomSampler())
+        return optuna.samplers.PartialFixedSampler(dict(params), RandomSampler())
 
 
 def _arguments(kind: _Kind, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,16 @@ SPACE = {
     "decay": '{ type = "float", low = 0.0, high = 1.0, step = 0.5, when = { param = "optimizer", in = ["adam", "sgd"] } }',
 }
 
+PACKAGES = {"cmaes": "cmaes", "gp": "torch"}
+
+
+@pytest.fixture(params=["tpe", "random", "qmc", "nsgaii", "nsgaiii", "cmaes", "gp"])
+def sampler(request):
+    """Each sampler that draws and is installed."""
+    if importlib.util.find_spec(package := PACKAGES.get(request.param, "optuna")) is None:
+        pytest.skip(f"needs {package}")
+    return request.param
+
 
 def present(params):
     """The names that a trial with these parameters must have, said anew."""
@@ -61,17 +71,21 @@ def test_parents_come_first_and_else_the_order_is_the_files(write):
     assert str(spec.conditions["nesterov"]) == "momentum is in [8, 9]"
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "nsgaii", "nsgaiii", "cmaes", "gp"])
 def test_a_trial_has_the_parameters_whose_condition_holds_and_no_others(write, sampler):
-    package = {"cmaes": "cmaes", "gp": "torch"}.get(sampler, "optuna")
-    if importlib.util.find_spec(package) is None:
-        pytest.skip(f"needs {package}")
     spec = load(write(space=SPACE, sampler={"name": f'"{sampler}"'}))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         study = ask_and_tell(spec, 30)
     assert all(set(trial.params) == present(trial.params) for trial in study.trials)
     assert {trial.params["optimizer"] for trial in study.trials} == {"adam", "sgd", "rmsprop"}
+
+
+def test_what_is_there_under_a_condition_has_another_value_in_each_trial(write, sampler):
+    rate = '{ type = "float", low = 0.0, high = 1.0, when = { param = "optimizer", is = "sgd" } }'
+    space = {"optimizer": '{ type = "categorical", choices = ["adam", "sgd"] }', "rate": rate}
+    study = ask_and_tell(load(write(space=space, sampler={"name": f'"{sampler}"'})), 30)
+    rates = [trial.params["rate"] for trial in study.trials if "rate" in trial.params]
+    assert len(set(rates)) == len(rates) > 5
 
 
 @pytest.mark.parametrize("seed", range(4))

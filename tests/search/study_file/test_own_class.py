@@ -36,6 +36,8 @@ SAMPLERS = {
     'got "mine:Second", a class that does not. Name another one.',
     "optuna.samplers:GridSampler": "sampler.target: must be a class that can be made anew for each trial; Optuna's grid would "
     'number its points by each one\'s seed; got "optuna.samplers:GridSampler". Write name = "grid" instead.',
+    "optuna.samplers:QMCSampler": "sampler.target: must be a class that can be made anew for each trial; Optuna's qmc would "
+    'number its points by each one\'s seed; got "optuna.samplers:QMCSampler". Write name = "qmc" instead.',
     "mine:NO_CLASS": "sampler.target: must be a class that can be imported and derives from optuna's BaseSampler; "
     'got "mine:NO_CLASS", which is of type int. Name another one.',
     "mine.Edges": 'sampler.target: must be module:attribute; got "mine.Edges". Write it as "package.module:Class".',

@@ -6,6 +6,7 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
 from pydantic_core import PydanticCustomError
 
 from search.study_file import samplers
@@ -44,6 +45,17 @@ def test_trials_differ_although_the_sampler_is_made_anew(name):
     count = 10 if name == "gp" else 15  # from then on it stays where the best is, at the end of x
     drawn = [params["x"] for params in draw(name, 0, count)]
     assert len(set(drawn)) == count
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_where_each_trial_fails_the_next_is_another_one(name):
+    if name in PACKAGES:
+        pytest.importorskip(PACKAGES[name])
+    study = optuna.create_study(direction="maximize")
+    for trial_index in range(15):
+        study.sampler = samplers.make(name, {}, study_seed=0, trial_index=trial_index)
+        study.tell(study.ask(fixed_distributions=SPACE), state=TrialState.FAIL)
+    assert len({trial.params["x"] for trial in study.trials}) == 15
 
 
 @pytest.mark.parametrize("name", NAMES)
