@@ -16,7 +16,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.driver.baseline import complete
-from search.driver.budget import EndReason
+from search.driver.budget import CLIMBED_AFTER, EndReason
 from search.driver.compatibility import check_kinds
 from search.driver.enqueued import as_given, misfit
 from search.driver.initial_design import initial_design
@@ -86,8 +86,10 @@ class TrialSource:
     def exhausted(self) -> EndReason | None:
         """Why no config is left: those of a grid, or of the queue alone, are handed out, or the sampler wants no more."""
         finite = self._spec.sampler.name in samplers.FINITE and not self._queue
-        if not (finite or self._has_stopped) or self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        if not (finite or self._has_stopped):
             return None
+        if not all(map(is_paused, self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))):
+            return None  # one that was enqueued has not begun
         return "grid" if finite else "sampler"
 
     def may_go_on(self, trials: Sequence[FrozenTrial]) -> bool:
@@ -111,8 +113,8 @@ class TrialSource:
         Args:
             attrs: Attributes that the trial gets at once.
             end_reason: Is asked why there is to be no other trial, given those that there are. Until the new one is among
-                them, no other driver of the study asks for one. Where the reason is the number of trials, one that was
-                begun may still go on.
+                them, no other driver of the study asks for one. One that was begun may still go on where the reason is the
+                number of trials, or the sampler's wish.
             budget_left: The part of the study's budget that is left, in [0, 1].
             refused: Is told the number of each trial that the space does not hold, and why.
         """
@@ -125,7 +127,7 @@ class TrialSource:
                     is_own(self._spec.sampler.name) and self._study.user_attrs.get(STOPPED_KEY) == self._sampler_digest
                 )
                 reason = end_reason(trials)
-                if reason is not None and (reason != "budget" or self._spec.fidelity is None):
+                if reason is not None and (reason not in CLIMBED_AFTER or self._spec.fidelity is None):
                     return None
                 waiting = self._waiting(trials, may_begin=reason is None)
                 if waiting is None and reason is not None:

@@ -20,6 +20,9 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 EndReason = Literal["budget", "timeout", "reports", "device_time", "patience", "grid", "sampler", "interrupted"]
 
+CLIMBED_AFTER: tuple[EndReason, ...] = ("budget", "sampler")
+"""The reasons for which no config begins any more, while one that is paused at a rung may still go on."""
+
 
 @dataclass
 class BudgetUsage:

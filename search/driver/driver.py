@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from search.driver import fingerprint_check
 from search.driver.ask import TrialSource
-from search.driver.budget import BudgetUsage, EndReason
+from search.driver.budget import CLIMBED_AFTER, BudgetUsage, EndReason
 from search.driver.failures import Failures
 from search.driver.heartbeat import OtherDrivers, SignOfLife
 from search.driver.interrupts import Interrupts
@@ -98,7 +98,7 @@ class Driver:
         self._reports: Mapping[str, Sequence[str]] = {}
         self._lost: set[int] = set()  # trials of ours that another driver has requeued
         self._legs: dict[int, Leg | None] = {}  # by worker
-        self._asks_despite = (None,) if spec.fidelity is None else (None, "budget")  # where no config may begin, one may go on
+        self._asks_despite = (None,) if spec.fidelity is None else (None, *CLIMBED_AFTER)  # one may begin, or go on
         self._life = SignOfLife(study)
 
     def run(self) -> EndReason:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from search.errors import StudyFileError
-from search.study_file import pruners, samplers
+from search.study_file import own_class, pruners, samplers
 from search.study_file.conditions import Condition
 from search.study_file.enqueue import as_queue, queue_errors
 from search.study_file.env import variable_errors
@@ -161,15 +161,17 @@ def check_reports(spec: StudySpec, reports: Mapping[str, Sequence[str]]) -> None
         raise StudyFileError(f"{spec.path}: {format_error(error, 'pruner')}") from None
 
 
-def _check_forgets(sampler: Choice, fidelity: Fidelity | None) -> None:
-    """Raises the broken rule for a sampler that is told how trials ended, where trials are paused before they end."""
-    if fidelity is not None and samplers.keeps(sampler.name, sampler.options):
-        raise rule_error(
-            f"beside the fidelity {fidelity.name}, a sampler must learn from the study's trials alone",
-            got=f"{sampler.name}, which is kept for the launch because it remembers what it was told",
-            remedy="Write keep = false if it need not, or remove fidelity.",
-            key="target",
-        )
+def _check_beside(sampler: Choice, fidelity: Fidelity | None) -> None:
+    """Raises the broken rule for a sampler that knows trials otherwise than as a fidelity, which pauses them, shows them."""
+    if fidelity is None:
+        return
+    rule = f"beside the fidelity {fidelity.name}, a sampler must learn from the study's trials alone"
+    if is_own(sampler.name) and own_class.looks_past(sampler.name):
+        got = f"{sampler.name}, which reads the storage, where {fidelity.name} is a parameter of the trials"
+        raise rule_error(rule, got=got, remedy="Take another sampler, or remove fidelity.", key="target")
+    if samplers.keeps(sampler.name, sampler.options):
+        got = f"{sampler.name}, which is kept for the launch because it remembers what it was told"
+        raise rule_error(rule, got=got, remedy="Write keep = false if it need not, or remove fidelity.", key="target")
 
 
 def _spec(path: Path, content: bytes, file: StudyFile, *, imports: bool) -> StudySpec:
@@ -195,7 +197,7 @@ def _spec(path: Path, content: bytes, file: StudyFile, *, imports: bool) -> Stud
         with problems.of("sampler"):
             if imports or not is_own(sampler.name):
                 samplers.check(sampler.name, sampler.options, space, len(directions), conditions)
-                _check_forgets(sampler, fidelity)
+                _check_beside(sampler, fidelity)
             with problems.of("space"):
                 written = {name: (param.prior, param.confidence) for name, param in file.space.items()}
                 priors = read_priors(written, space, sampler.name, usable=samplers.weighs(sampler.name))

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import optuna
 from optuna.exceptions import OptunaError
+from optuna.samplers import BaseSampler
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.errors import ObjectiveError, SearchError, StudyFileError
@@ -59,6 +60,11 @@ def find_class(target: str, base: type) -> Any:
             rule = f"must be a class that can be made anew for each trial; {why}"
             raise rule_error(rule, got=show(target), remedy=f'Write name = "{name}" instead.', key="target")
     return found
+
+
+def looks_past(target: str) -> bool:
+    """Returns whether a sampler reads the trials in the storage, whatever it is shown of them."""
+    return issubclass(find_class(target, BaseSampler), optuna.samplers.BruteForceSampler)
 
 
 def check_options(factory: type, options: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import optuna
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import BaseSampler, BruteForceSampler, RandomSampler
 
 
 class Edges(BaseSampler):
@@ -51,6 +51,19 @@ class Ending(RandomSampler):
         ended = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
         if len(ended) + 1 >= self.after:  # this one is told of before it is stored
             study.stop()
+
+
+class Stopping(RandomSampler):
+    """Ends the search with its fifth config."""
+
+    def sample_relative(self, study, trial, search_space):
+        if trial.number == 4:
+            study.stop()
+        return {}
+
+
+class Exhaustive(BruteForceSampler):
+    pass
 
 
 class Neighbour(RandomSampler):

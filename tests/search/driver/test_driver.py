@@ -1,12 +1,15 @@
 """The driver with workers in threads: what is recorded of each trial. Processes and signals are in test_launch.py."""
 
 import json
+from typing import get_args
 
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
 from search.driver.ask import TrialSource
+from search.driver.budget import EndReason
+from search.driver.driver import Driver
 from search.driver.initial_design import initial_design
 from search.driver.retry import requeue
 from search.errors import ObjectiveError, StudyFileError
@@ -288,6 +291,49 @@ def test_no_trial_starts_after_the_timeout(drive):
     assert study.user_attrs["reason"] == "timeout"
     assert 1 <= len(study.trials) <= 4
     assert all(trial.state.is_finished() for trial in study.trials)
+
+
+ENDS = {
+    "budget": {},
+    "timeout": {"study": {"timeout": "0.1"}},
+    "reports": {"study": {"max_reports": "8"}},
+    "device_time": {"study": {"max_device_time": "0.1"}},
+    "patience": {"study": {"patience": "2"}},
+    "grid": {"sampler": {"name": '"grid"'}},
+    "sampler": {"sampler": {"target": '"tests.search.own_classes:Stopping"'}},
+    "interrupted": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("reason", "climbs"),
+    [(reason, climbs) for reason in get_args(EndReason) for climbs in (False, True) if (reason, climbs) != ("grid", True)],
+)
+def test_whatever_ends_a_search_no_config_begins_after_it(drive, monkeypatch, reason, climbs):
+    """With a fidelity, what is paused may go on after some of them, and another reason may follow, but that is all."""
+    at_the_end, exhausted = [], Driver._exhausted
+
+    def configs(study):
+        return sum(RETRY_KEY not in trial.user_attrs for trial in study.trials)
+
+    def looked_at(driver):
+        if reason == "interrupted" and configs(driver._study) == 5:
+            driver._interrupts.count = 1
+        why = exhausted(driver)
+        if why is not None and not at_the_end:
+            at_the_end[:] = why, configs(driver._study)
+        return why
+
+    monkeypatch.setattr(Driver, "_exhausted", looked_at)
+    fewest, most = (1, 8) if climbs else (2, 2)
+    epochs = f'{{ type = "int", low = {fewest}, high = {most}, fidelity = {str(climbs).lower()} }}'
+    space = {"x": '{ type = "float", low = -10.0, high = 10.0, step = 2.5 }', "epochs": epochs}
+    tables = {"study": {}, **ENDS[reason]}
+    tables["study"] = {"objective": '"objectives:Climbing"', "trials": "12", **tables["study"]}
+    study = drive(**tables, space=space, objective={"pause": "0.01"})
+    assert study.user_attrs["reason"] == reason
+    assert at_the_end == [reason, configs(study)]
+    assert configs(study) == {"budget": 12, "grid": 9, "sampler": 5, "interrupted": 5}.get(reason, configs(study))
 
 
 def test_a_reached_budget_starts_no_worker(drive, monkeypatch):

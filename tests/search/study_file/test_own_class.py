@@ -115,6 +115,19 @@ def test_beside_a_fidelity_a_sampler_must_not_remember(write):
     )
 
 
+@pytest.mark.parametrize("target", ["optuna.samplers:BruteForceSampler", "mine:Exhaustive"])
+def test_beside_a_fidelity_a_sampler_must_not_read_the_storage(write, target):
+    space = {"x": '{ type = "int", low = 0, high = 3 }'}
+    load(write(space=space, sampler={"target": f'"{target}"'}))
+    space["epochs"] = '{ type = "int", low = 1, high = 8, fidelity = true }'
+    (line,) = lines(write(space=space, sampler={"target": f'"{target}"'}))
+    assert line == (
+        "sampler.target: beside the fidelity epochs, a sampler must learn from the study's trials alone; "
+        f"got {target}, which reads the storage, where epochs is a parameter of the trials. "
+        "Take another sampler, or remove fidelity."
+    )
+
+
 def test_several_directions_refuse_a_pruner_of_ones_own(write):
     study = {"direction": None, "directions": '["maximize", "minimize"]', "metric": None, "metrics": '["a", "b"]'}
     (line,) = lines(write(study=study, pruner={"target": '"mine:Second"'}))
