@@ -7,12 +7,14 @@ from search.driver.whole_file import load_whole
 from search.errors import StudyFileError
 from search.study_file.distributions import describe_space
 from search.study_file.load import load
-from tumorcls.config.space_check import check_space
+from tumorcls.config.space_check import SHARED, check_opened, check_space
 from tumorcls.config.train_config import TrainConfig
+from tumorcls.errors import ConfigError
 from tumorcls.objective import BrainTumourObjective
 
 DATA = {"data": ["phantoms:64"]}
 STUDIES = Path(__file__).parents[3] / "studies"
+NOTHING_TO_KEEP = 'weights = "none" has no statistics to keep: it needs batch_norm = "train"; got "freeze"'
 
 
 def numbers(low, high, kind="float", **more):
@@ -59,6 +61,22 @@ def numbers(low, high, kind="float", **more):
             ],
         ),
         ({"noise_intensity": numbers(0.0, 1.0, step=0.25), "epochs": numbers(4, 20, "int", step=4)}, []),
+        ({"noise_intensity": numbers(1.0, 1.0, step=0.25), "epochs": numbers(4, 20, "int")}, []),
+        (
+            {"noise_intensity": numbers(0.0, 0.9, step=0.03)},
+            [
+                "space.noise_intensity: must be a multiple of 0.05: give it such a step in the study file; got step = 0.03. "
+                "Change its type or its step."
+            ],
+        ),
+        (  # what lies between is no news where an end is wrong
+            {"noise_intensity": numbers(-0.3, 1.0)},
+            ["space.noise_intensity: must be greater than or equal to 0; got low = -0.3. Change its range."],
+        ),
+        (
+            {"dropuot": numbers(0.0, 0.5)},
+            ["space.dropuot: must be a setting of the classifier; got 'dropuot'. Did you mean dropout?"],
+        ),
         (
             {"data": {"type": "categorical", "choices": ["a", "b"]}},
             ["space.data: must be the same for all trials; got data as a parameter. Write it in [objective]."],
@@ -81,10 +99,43 @@ def numbers(low, high, kind="float", **more):
                 "got 'none'. Change it, or the setting."
             ],
         ),
+        (
+            {"weights": {"choices": ["none", "imagenet"]}, "dropout": numbers(0.0, 0.5)},
+            [f"space.weights: {NOTHING_TO_KEEP}; got 'none'. Change it, or the setting."],
+        ),
     ],
 )
 def test_every_parameter_that_cannot_be_trained_is_told(space, lines):
     assert check_space(space, [], DATA) == lines
+
+
+def test_no_setting_that_trials_share_is_proposed_as_a_parameter():
+    [line] = check_space({"slice": {"choices": ["middle"]}}, [], DATA)
+    assert "Known: image_size, weights, " in line
+    assert not any(name in line.partition("Known: ")[2].removesuffix(".").split(", ") for name in SHARED)
+
+
+@pytest.mark.parametrize(
+    ("settings", "places"),
+    [
+        ({}, ["objective.data"]),
+        ({**DATA, "weights": "none"}, ["objective.config"]),
+        ({**DATA, "dropout": 2.0}, ["objective.dropout"]),
+    ],
+    ids=["missing", "two that do not go together", "out of range"],
+)
+def test_a_wrong_setting_is_told_once_and_not_of_each_parameter(settings, places):
+    space = {"learning_rate": numbers(1e-4, 1e-2, log=True), "batch_norm": {"choices": ["train", "freeze"]}}
+    told = check_space(space, [{"learning_rate": 1e-3}], settings)
+    assert [line.partition(": ")[0] for line in told] == places
+
+
+def test_beside_a_wrong_setting_the_others_still_count():
+    told = check_space(
+        {"batch_norm": {"choices": ["freeze"]}}, [], {**DATA, "weights": "none", "batch_norm": "train", "dropout": 2.0}
+    )
+    assert [line.partition(": ")[0] for line in told] == ["objective.dropout", "space.batch_norm"]
+    assert NOTHING_TO_KEEP in told[1]
 
 
 def test_what_can_be_sampled_is_what_the_settings_page_says():
@@ -122,6 +173,23 @@ def test_an_enqueued_config_that_goes_with_no_setting_is_told():
     told = check_space(space, [{"weights": "none", "batch_norm": "train"}, {"weights": "none"}], DATA)
     assert len(told) == 1
     assert told[0].startswith('enqueue[1]: weights = "none" has no statistics to keep')
+    whole = [{"weights": "none", "batch_norm": "freeze"}]
+    assert check_space(space, whole, DATA) == [f"enqueue[0]: {NOTHING_TO_KEEP}. Change it."]
+
+
+def test_an_enqueued_value_takes_the_place_of_the_setting():
+    """As a parameter does in a trial."""
+    space = {"weights": {"choices": ["none", "imagenet"]}, "batch_norm": {"choices": ["train", "freeze"]}}
+    for weights, lines in (("none", [f"enqueue[0]: {NOTHING_TO_KEEP}. Change it."]), ("imagenet", [])):
+        assert check_space(space, [{"weights": weights}], {**DATA, "weights": "phantoms"}) == lines
+
+
+@pytest.mark.parametrize(("name", "other"), [("data", ["phantoms:8"]), ("slices", "all"), ("split", {"seed": 9})])
+def test_a_trial_on_other_images_than_those_that_were_opened_is_refused(name, other):
+    opened, changed = (TrainConfig.parse({**DATA, **more}, where="x") for more in ({}, {name: other}))
+    with pytest.raises(ConfigError, match=rf"^trial 3: {name}: must be that of the objective, .* Make an objective for each"):
+        check_opened(changed, opened, "trial 3")
+    check_opened(TrainConfig.parse({**DATA, "epochs": 7, "score": "clean_f1"}, where="x"), opened, "trial 3")
 
 
 @pytest.mark.parametrize("study", sorted(STUDIES.glob("*.toml")), ids=lambda path: path.stem)
