@@ -42,6 +42,7 @@ CONFIG = '[config]\ndata = ["a"]\nepochs = 7\n'
         ("provenance = 3\n" + CONFIG, "provenance: must be a table; got 3"),
         ("environment = 3\n" + CONFIG, "environment: must name variables; got 3"),
         ('environment = ["a b"]\n' + CONFIG, "environment: must name variables"),
+        ("environment = [3]\n" + CONFIG, "environment: must name variables"),
         ("none = 3\n" + CONFIG, "none: must be an array of places; got 3"),
         ("none = [[]]\n" + CONFIG, "none: must be an array of places"),
         ('none = [["data", 1]]\n' + CONFIG, "none: must name places of [config]; got ['data', 1]"),
@@ -56,6 +57,10 @@ CONFIG = '[config]\ndata = ["a"]\nepochs = 7\n'
         (
             '[config]\ndata = "${HOME}"',
             "config.data: a variable must begin with TUMORCLS_",
+        ),
+        (
+            '[config]\ndata = ["a", "${HOME}"]',
+            "config.data[1]: a variable must begin with TUMORCLS_",
         ),
         (
             '[config]\ndata = "${TUMORCLS_SURELY_UNSET}"',
@@ -95,12 +100,26 @@ def test_variables_are_expanded_and_kept_as_written(write, monkeypatch):
     assert variables.expand_known(file.written, {"TUMORCLS_DATA": "/x"}) == {"data": ["/x/sartaj"], "weights": "${MINE}"}
 
 
+def test_a_model_s_config_is_expanded_as_far_as_it_may_be_and_reads_no_other_variable():
+    """A stranger's file would otherwise have a message, or what is made of it, show what a machine keeps there."""
+    environ = {"TUMORCLS_A": "/a", "SECRET": "s"}
+    written = {"data": ["${TUMORCLS_A}", "${TUMORCLS_B}", "${SECRET}"], "weights": "${SECRET}"}
+    assert variables.expand_known(written, environ) == {**written, "data": ["/a", "${TUMORCLS_B}", "${SECRET}"]}
+
+
 @pytest.mark.parametrize("environ", [{}, {"TUMORCLS_A": ""}, {"TUMORCLS_A": "a"}, {"TUMORCLS_A": "${B}", "B": "b"}])
-@pytest.mark.parametrize("text", ["${TUMORCLS_A:-d}/x", "$A ${a b} {A}", "${TUMORCLS_A:-}", "${B:-x}${TUMORCLS_A:-y}"])
+@pytest.mark.parametrize(
+    "text", ["${TUMORCLS_A:-d}/x", "$A ${a b} {A}", "${TUMORCLS_A:-}", "${B:-x}${TUMORCLS_A:-y}", "${b_1:-x}${1b:-y}"]
+)
 def test_the_rule_is_that_of_a_study_file(text, environ):
-    ours = variables.expand({"key": [text]}, environ, ["B"], "config")
+    ours = variables.expand({"key": [text]}, environ, ["B", "b_1"], "config")
     assert ours == search_settings.expand({"key": [text]}, environ, "objective")
     assert variables.PREFIX == search_settings.PREFIX
+
+
+def test_a_variable_that_is_set_to_nothing_is_set_as_in_a_study_file():
+    text, environ = {"key": "${TUMORCLS_A}/x"}, {"TUMORCLS_A": ""}
+    assert variables.expand(text, environ, (), "x") == search_settings.expand(text, environ, "x") == {"key": "/x"}
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 1.0, math.nan, True, "7", None, [1]])
@@ -199,3 +218,9 @@ def test_a_path_is_kept_so_that_it_means_the_same_elsewhere(tmp_path, monkeypatc
     assert variables.lasting("imagenet", {}) == "imagenet"
     assert variables.lasting("data", {"TUMORCLS_DATA": "data"}) == "data", "the variable will stand in its place"
     assert variables.lasting(str(tmp_path), {"TUMORCLS_DATA": ""}) == str(tmp_path)
+    assert variables.lasting("data", {"TUMORCLS_DATA": "", "OTHER": "data"}) == str(tmp_path / "data"), "no file names these"
+    (tmp_path / "data" / "w.h5").touch()
+    (tmp_path / "link").symlink_to("data")
+    assert variables.lasting("data/w.h5", {}) == str(tmp_path / "data" / "w.h5")
+    assert variables.lasting("data/w.h5", {"TUMORCLS_DATA": "data"}) == "data/w.h5"
+    assert variables.lasting("link", {}) == str(tmp_path / "link"), "where it leads may change"
