@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tumorcls.noise.kinds import NOISES
-from tumorcls.noise.severity import SEVERITIES, SEVERITY_LEVELS, corrupt, intensity_of
+from tumorcls.noise.severity import SEVERITIES, SEVERITY_LEVELS, corrupt, intensity_of, meaning_of, parameter_of
 
 REPOSITORY = Path(__file__).parents[3]
 KEYS = [f"image-{i}" for i in range(4)]
@@ -42,6 +42,18 @@ def test_the_table_is_medmnist_c_s_where_it_has_one():
     assert SEVERITIES["gaussian"] == (0.04, 0.08, 0.12, 0.16, 0.20)
     assert SEVERITIES["salt_pepper"] == (0.01, 0.02, 0.03, 0.05, 0.08)
     assert SEVERITIES["speckle"] == (0.05, 0.10, 0.20, 0.30, 0.40)
+
+
+def test_where_medmnist_c_has_none_rician_is_gaussian_and_the_others_rise_evenly():
+    """Figures at each severity, not only at the last, are compared with those of before."""
+    assert SEVERITIES["rician"] == SEVERITIES["gaussian"]
+    assert SEVERITIES["ghosting"] == SEVERITIES["bias_field"] == (0.1, 0.2, 0.3, 0.4, 0.5)
+
+
+def test_a_page_names_the_parameter_at_the_severity_and_what_it_is():
+    assert [parameter_of("gaussian", severity) for severity in SEVERITY_LEVELS] == ["0.04", "0.08", "0.12", "0.16", "0.2"]
+    assert {meaning_of(noise) for noise in NOISES} == {noise.parameter for noise in NOISES.values()}
+    assert meaning_of("salt_pepper") == "fraction of pixels, half of them black"
 
 
 def test_two_processes_corrupt_alike(images):
