@@ -140,6 +140,7 @@ def instead(*path, text):
     return change
 
 
+OF_WEIGHTS = "must be an HDF5 file"
 NESTED = "[" * 1000 + "]" * 1000
 CARDS = {
     "no JSON": lambda values: "{not JSON",
@@ -200,13 +201,16 @@ CARDS = {
     "version of 10,000 letters": put("provenance", "keras", value="3" * 10_000),
     "1,000 exported values": put("provenance", "exported", value={str(number): number for number in range(1000)}),
     "exported as a list": put("provenance", "exported", value=[1, 2]),
+    "validation of NaN": instead("provenance", "validation", text='{"clean_f1": NaN}'),
+    "members as text": put("members", value="1"),
+    "members true": put("members", value=True),
     "validation of text": put("provenance", "validation", value={"clean_f1": "good"}),
 }
 
 
 @pytest.mark.parametrize("kind", CARDS)
 def test_a_card_that_is_not_as_it_must_be_is_one_line(kind, members, tmp_path):
-    refused(tmp_path, card(members, CARDS[kind]))
+    assert OF_WEIGHTS not in refused(tmp_path, card(members, CARDS[kind])), "they are none here, so that would be no news"
 
 
 def refused(folder, content):
@@ -220,6 +224,7 @@ def refused(folder, content):
     assert len(message) < 500 + len(str(path))
     assert SECRET[:20].decode() not in message
     assert time.monotonic() - begun < 60
+    return message
 
 
 def edited(members, **headers):
@@ -320,7 +325,7 @@ ARCHIVES = {
 
 @pytest.mark.parametrize("kind", ARCHIVES)
 def test_an_archive_that_is_not_as_it_must_be_is_one_line(kind, members, tmp_path):
-    refused(tmp_path, ARCHIVES[kind](members))
+    assert OF_WEIGHTS not in refused(tmp_path, ARCHIVES[kind](members))
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "pipe", "device", "loop", "huge", "NUL"])
