@@ -52,6 +52,22 @@ def test_an_average_follows_its_variable_at_the_decay_of_the_step(monkeypatch):
         assert np.abs(mean - now).max() > 1e-3, "it is not the variable itself"
 
 
+def test_after_many_steps_a_hundred_weigh_two_thirds():
+    """And nothing needs no average."""
+    steps = keras.Variable(10_000, dtype="int32", trainable=False)
+    held = keras.Variable(np.zeros(2, np.float32))
+    average = MovingAverage([held], steps)
+    held.assign([3.0, -3.0])
+    for _ in range(100):
+        average.update()
+    np.testing.assert_allclose(values(average.variables)[0], [3 * (1 - 0.99**100), -3 * (1 - 0.99**100)], rtol=1e-4)
+    assert pytest.approx(2 / 3, abs=0.04) == 1 - 0.99**100
+    nothing = MovingAverage([], steps)
+    nothing.update()
+    nothing.swap()
+    assert nothing.variables == []
+
+
 @pytest.mark.slow  # what it builds stays in the process
 def test_many_steps_in_one_dispatch_give_what_they_give_one_by_one():
     (held, together, loop), (others_held, one_by_one, other) = make_small(), make_small()
