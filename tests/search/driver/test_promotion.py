@@ -1,5 +1,6 @@
 """Pausing and promoting: who goes on, what is recorded of it, and how a study with a fidelity ends."""
 
+import copy
 import datetime
 import itertools
 import math
@@ -264,6 +265,46 @@ def test_a_new_config_promises_what_its_first_rung_may_bring_where_no_rung_has_b
     assert made._rate_of_new() == expected_improvement(1.5, math.sqrt(2 * (0.5**2 + 1.5**2) / 3), 3.0)
 
 
+def test_of_one_value_nothing_is_expected_so_another_begins():
+    assert board(climber(0.5))._rate_of_new() == math.inf
+    two = board(climber(0.5), climber(0.4))
+    assert two._rate_of_new() == pytest.approx(expected_improvement(0.45, 0.05 * math.sqrt(2), 0.5))
+
+
+def test_what_a_new_config_promises_is_of_recent_ones_and_for_what_its_first_rung_costs():
+    old, recent = [climber(0.9)] * 30, [climber(0.1 + 0.01 * at) for at in range(30)]
+    expected = expected_improvement(*middle_and_spread([0.1 + 0.01 * at for at in range(30)]), 0.9)
+    assert board(*map(copy.copy, old), *recent)._rate_of_new() == expected
+    from_four = Fidelity("epochs", IntDistribution(4, 16))
+    assert (
+        Board(from_four, ({0: 0.5, 1: 0.4}, {}, {}), {})._rate_of_new() == board(climber(0.5), climber(0.4))._rate_of_new() / 4
+    )
+
+
+def test_what_is_uncertain_at_each_rung_adds_up_as_variances_do():
+    made = board(climber(0.0, 0.1, 0.2), climber(0.0, 0.3, 0.8), climber(0.5))
+    (first, first_spread), (second, second_spread) = made._gains[1:3]
+    assert (first, second) == (pytest.approx(0.2), pytest.approx(0.3))
+    near = expected_improvement(0.5 + first, first_spread, 0.8)
+    far = expected_improvement(0.5 + first + second, math.hypot(first_spread, second_spread), 0.8) / 3
+    assert made._rate(2, 0) == pytest.approx(max(near, far))
+    assert far > near
+
+
+def test_two_that_gained_nothing_tell_that_there_is_nothing_to_gain():
+    two = [climber(*values, state=TrialState.COMPLETE) for values in ([0.5, 0.4, 0.4, 0.4, 0.4], [0.6] * 5)]
+    assert board(*two)._gains[1] == pytest.approx((-0.05, 0.05 * math.sqrt(2)))
+    assert board(two[0])._gains[1] is None
+
+
+def test_where_time_counts_a_new_config_takes_as_long_as_others_took():
+    trials = [climber(value, seconds=seconds) for value, seconds in ((0.5, 10.0), (0.4, 8.0), (0.3, 90.0))]
+    per_unit = board(*trials)._rate_of_new()
+    by_time = Board.of(numbered(*trials, climber()), FIDELITY, StudyDirection.MAXIMIZE, by_time=True)
+    assert by_time.paces == {0: 10.0, 1: 8.0, 2: 90.0}, "the last one has not been at a rung yet"
+    assert by_time._rate_of_new() == per_unit / 10.0
+
+
 def test_where_time_counts_who_is_slow_must_promise_more():
     known = [climber(0.1, *[value] * 4, state=TrialState.COMPLETE) for value in (0.2, 0.4)]
     slow, fast, others = climber(0.5, seconds=20.0), climber(0.49), [climber(0.0) for _ in range(4)]
@@ -291,6 +332,7 @@ def test_configs_that_fail_say_nothing_of_how_far_a_good_one_reaches():
     failed = [climber(0.1) for _ in range(3)]
     assert promoted(*known, *paused, pioneer=None) == promoted(*known, *paused, *failed, pioneer=None) == 5
     assert middle_and_spread([0.1, 0.1, 0.8, 0.81, 0.82]) == pytest.approx((0.8, math.sqrt(2 * (0.01**2 + 0.02**2) / 4)))
+    assert middle_and_spread([-2.0]) == (-2.0, 2.0)
     symmetric = [1.0, 2.0, 4.0, 6.0, 7.0]
     assert middle_and_spread(symmetric) == pytest.approx((mean(symmetric), stdev(symmetric)))
 
@@ -357,6 +399,7 @@ def test_where_less_is_better_the_board_is_that_of_the_mirrored_values():
 
 def test_an_infinite_value_of_another_program_is_not_one_to_beat():
     assert board(climber(0.5), create_trial(value=math.inf), create_trial(value=0.6))._best == 0.6
+    assert board(climber(0.5), climber(0.4), create_trial(value=math.inf)).scores[0] == {0: 0.5, 1: 0.4}
 
 
 def test_expected_improvement():
