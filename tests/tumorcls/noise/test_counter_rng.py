@@ -40,5 +40,14 @@ def test_numbers_have_the_distribution_that_they_claim():
     assert stats.kstest(numbers(random_uniform, key(2, 0), (200, 300)).ravel(), stats.uniform.cdf).pvalue > 0.01
     assert stats.kstest(numbers(random_normal, key(2, 1), (200, 300)).ravel(), stats.norm.cdf).pvalue > 0.01
     halves = numbers(random_uint16, key(2, 2), (250, 400))
-    assert halves.dtype == np.uint16
+    assert (halves.dtype, halves.shape) == (np.uint16, (250, 400))
     assert stats.kstest(halves.ravel() / 65536, stats.uniform.cdf).pvalue > 0.01
+
+
+def test_the_least_and_the_largest_bits_are_numbers_too(monkeypatch):
+    """An infinite one, once in millions, would be a pixel that is none, and then a loss that is none."""
+    ends = ops.convert_to_tensor(np.array([0, 2**32 - 1], np.uint32))
+    monkeypatch.setattr("tumorcls.noise.counter_rng.random_bits", lambda key, count: ends)
+    assert numbers(random_uniform, key(0, 0), (2,)).tolist() == [0.0, 1 - 2.0**-24]
+    least, largest = numbers(random_normal, key(0, 0), (2,))
+    assert least == -largest == pytest.approx(stats.norm.ppf(2.0**-24), rel=1e-3)
