@@ -93,6 +93,43 @@ def test_trials_that_diverged_do_not_change_the_choice(worst, beyond, sign):
         assert winner.estimate == pytest.approx(alone.estimate)
 
 
+@pytest.mark.parametrize(
+    ("losses", "sound"),
+    [
+        # Quartiles 5, 10 and 15: three times 10 beyond 15.
+        ([*range(20), 44], 21),
+        ([*range(20), 46], 20),
+        # More than a quarter far off: the better half, from 0 to 10, tells. Seven times 10 beyond 10.
+        ([*range(15), *[1000] * 6], 15),
+        ([*range(15), 79, *[1000] * 5], 16),
+        ([*range(15), 81, *[1000] * 5], 15),
+        # A range of nothing tells nothing.
+        ([0, *[5] * 19, 6], 21),
+        ([0, *[5] * 19, 41], 20),
+        ([*[0] * 11, *range(1, 11)], 21),
+        ([3] * 21, 21),
+        ([0] * 21, 21),
+        # Of any size, and of either sign.
+        ([1.7e308 * ((at - 10) / 10) for at in range(21)], 21),
+        ([-1.7e308, *[-1.7e308 * (1 - at / 1e6) for at in range(1, 20)], 1.7e308], 20),
+    ],
+)
+def test_far_worse_is_beyond_what_the_better_ones_spread(losses, sound):
+    assert module._count_sound(np.array(losses, np.float64)) == sound
+
+
+def test_configs_lie_as_far_apart_as_their_parameters_do():
+    """What a config has not is 0 and said so, in a column of its own; two choices are as far apart as the ends of a range."""
+    study = optuna.create_study()
+    add(study, 0.0, rate=1e-4, units=1, kind="a")
+    add(study, 0.0, rate=1e-2, units=64, kind="b", decay=0.25)
+    found = module._features(study.trials)
+    half = 0.5 / 64
+    expected = [[0.0, half, np.sqrt(0.5), 0.0, 0.0, 0.0], [0.5, 1 - half, 0.0, np.sqrt(0.5), 0.25, 1.0]]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert np.hypot(*(found[1] - found[0])[2:4]) == pytest.approx(1)
+
+
 def test_with_too_few_trials_that_have_not_diverged_it_cannot_be_told():
     for sound, told in ((FEWEST_RESULTS - 1, False), (FEWEST_RESULTS, True)):
         study = simulate(0, trials=sound)
@@ -117,14 +154,17 @@ def test_where_it_cannot_be_told_there_is_none():
     assert likely_best(simulate(0, trials=FEWEST_RESULTS - 1)) is None
     assert likely_best(simulate(0, trials=FEWEST_RESULTS)) is not None
     assert likely_best(optuna.create_study()) is None
-    equal, bare, front = optuna.create_study(), optuna.create_study(), optuna.create_study(directions=["minimize"] * 2)
+    assert FEWEST_RESULTS == 20, "as docs/reading-a-study.md says"
+    equal, zero, bare = (optuna.create_study() for _ in range(3))
+    front = optuna.create_study(directions=["minimize"] * 2)
     for at in range(FEWEST_RESULTS):
         add(equal, 1.0, rate=10.0 ** -(at % 4))
+        add(zero, 0.0, rate=10.0 ** -(at % 4))
         bare.add_trial(create_trial(value=float(at)))
         front.add_trial(
             create_trial(values=[float(at), 0.0], params={"units": at + 1}, distributions={"units": SPACE["units"]})
         )
-    assert [likely_best(study) for study in (equal, bare, front)] == [None, None, None]
+    assert [likely_best(study) for study in (equal, zero, bare, front)] == [None] * 4
 
 
 def test_only_results_count():
