@@ -167,6 +167,13 @@ def test_where_it_cannot_be_told_there_is_none():
     assert [likely_best(study) for study in (equal, zero, bare, front)] == [None] * 4
 
 
+def test_where_configs_explain_nothing_of_the_values_there_is_none():
+    rng, study = np.random.default_rng(0), optuna.create_study()
+    for _ in range(30):
+        add(study, rng.normal(), rate=10 ** rng.uniform(-4, 0), units=int(rng.integers(1, 65)))
+    assert likely_best(study) is None
+
+
 def test_only_results_count():
     study = simulate(3)
     before = likely_best(study)
