@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from tests.patience import PATIENCE_S
+from tumorcls.config.train_config import TrainConfig
 from tumorcls.noise.kinds import NOISES, add_noise
 from tumorcls.noise.layer import RandomNoise
 
@@ -102,6 +103,7 @@ def test_the_intensity_is_uniform_up_to_the_maximum():
 
 def test_nothing_changes_outside_training_or_without_intensity(images):
     np.testing.assert_array_equal(apply(make(), images, training=False), images)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(make()(images)), images)
     np.testing.assert_array_equal(apply(make(max_intensity=0.0), images), images)
 
 
@@ -119,6 +121,19 @@ def test_each_noise_is_as_likely_as_the_others():
     lit = (after > 0).mean(axis=1)
     for share in ((lit == 0).mean(), ((lit > 0.2) & (lit < 0.8)).mean(), (lit == 1).mean()):
         assert abs(share - 1 / 3) <= 3 * np.sqrt(2 / 9 / 1500)
+
+
+def test_whether_which_and_how_strong_are_drawn_apart():
+    count, noises = 6000, ("gaussian", "speckle", "rician")
+    strengths = make(noises, clean_share=0.3, max_intensity=0.5)._draw_strengths(count)
+    drawn = np.stack([keras.ops.convert_to_numpy(strengths[name]).ravel() / NOISES[name].maximum for name in noises])
+    noisy = drawn > 0
+    assert noisy.sum(axis=0).max() == 1
+    assert abs(noisy.any(axis=0).mean() - 0.7) <= 3 * np.sqrt(0.3 * 0.7 / count)
+    for intensities in drawn:
+        share = (intensities > 0).mean()
+        assert abs(share - 0.7 / 3) <= 3 * np.sqrt(0.7 / 3 * (1 - 0.7 / 3) / count)
+        assert stats.kstest(intensities[intensities > 0], stats.uniform(0, 0.5).cdf).pvalue > 0.01
 
 
 def test_all_channels_get_one_draw(images):
@@ -188,9 +203,21 @@ def test_unknown_or_no_noises_are_refused_with_the_names_that_there_are():
         RandomNoise(())
 
 
+def test_a_noise_that_is_named_twice_is_one_noise(images):
+    """Else its second name's images would stay clean."""
+    np.testing.assert_array_equal(apply(make(("gaussian", "gaussian")), images), apply(make(("gaussian",)), images))
+
+
 def test_config_round_trip():
-    layer = RandomNoise(("rician", "speckle"), 0.1, seed=3, name="noise")
-    assert RandomNoise.from_config(layer.get_config()).get_config() == layer.get_config()
+    layer = RandomNoise(("speckle", "rician"), 0.1, seed=3, name="noise")
+    config = layer.get_config()
+    assert RandomNoise.from_config(config).get_config() == config
+    assert (config["noises"], config["clean_share"], config["seed"]) == (("speckle", "rician"), 0.1, 3)
+
+
+def test_without_a_word_it_does_what_a_config_without_one_says():
+    config, default = RandomNoise().get_config(), TrainConfig.parse({"data": "phantoms:8"}, where="here")
+    assert (config["noises"], config["clean_share"]) == (default.noises, default.clean_share)
 
 
 if __name__ == "__main__":  # `other_backend` runs this file under JAX
