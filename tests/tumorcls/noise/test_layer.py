@@ -136,6 +136,31 @@ def test_whether_which_and_how_strong_are_drawn_apart():
         assert stats.kstest(intensities[intensities > 0], stats.uniform(0, 0.5).cdf).pvalue > 0.01
 
 
+def test_salt_is_white_pepper_black_and_there_is_as_much_of_both():
+    noisy = apply(make(("salt_pepper",)), grey(400))[..., 0]
+    shares = [(noisy == end).mean() for end in (0, 255)]
+    assert shares == pytest.approx([0.08 / 4] * 2, rel=0.15), "half of the maximum on average, and of that half of each"
+
+
+def test_a_ghost_is_of_its_own_picture_along_one_axis_and_as_far_as_it_may_be():
+    height, width = 20, 40
+    places = np.random.default_rng(0).integers((height, width), size=(300, 2))
+    points = np.zeros((300, height, width, 3), np.float32)
+    points[np.arange(300), *places.T] = 200
+    away = [[], []]
+    for noisy, place in zip(apply(make(("ghosting",)), points)[..., 0], places, strict=True):
+        moved = np.argwhere(noisy > 0) - place
+        moved = np.minimum(moved % (height, width), -moved % (height, width))  # around the edge
+        assert len(moved) in (2, 3), "itself and one either way, which may meet"
+        axis = int(moved.any(axis=0).argmax())
+        assert not moved[:, 1 - axis].any()
+        away[axis].append(moved[:, axis].max())
+    assert [(min(found), max(found)) for found in away] == [(2, 10), (4, 20)], "a tenth to half"
+    assert abs(len(away[0]) / 300 - 0.5) <= 3 * np.sqrt(0.25 / 300)
+    far = sum(moved > 0.4 * side for found, side in zip(away, (height, width), strict=True) for moved in found) / 300
+    assert abs(far - 0.203) <= 3 * np.sqrt(0.203 * 0.797 / 300), "of whole pixels above two fifths, one in five"
+
+
 def test_all_channels_get_one_draw(images):
     noisy = apply(make(), images)
     assert (noisy != images).any()
