@@ -2,16 +2,22 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
 
+from search.study_file.load import load
 from tumorcls.data.prepare import prepare
 from tumorcls.data.split import SplitSettings
 from tumorcls.errors import ConfigError, TumorclsError
 from tumorcls.objective import CONFIG_KEY, PROVENANCE_KEY, BrainTumourObjective, suggest
+from tumorcls.training.checkpoint import Checkpoints
+from tumorcls.training.trainer import Seconds
+
+REPOSITORY = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.usefixtures("shared_programs")
 
@@ -44,6 +50,7 @@ def test_plain_optuna_runs_it_and_every_epoch_is_on_record(objective, quiet_stud
     assert sum(trial.user_attrs["train_images"].values()) > 20
     assert len(trial.user_attrs[PROVENANCE_KEY]["split_sha256"]) == 64
     assert "keras" in trial.user_attrs[PROVENANCE_KEY]
+    assert objective.fingerprint().items() <= trial.user_attrs[PROVENANCE_KEY].items()
     assert 0 < trial.user_attrs["validation_share_of_time"] < 1
     seconds = trial.user_attrs["seconds"]
     assert 0 < seconds["training"] + seconds["validation"] <= seconds["total"] + 0.01
@@ -129,7 +136,8 @@ def test_a_study_that_would_choose_the_worst_model_is_refused_before_a_training(
     with pytest.raises(ConfigError, match=f"must maximize, .*; got {', '.join(directions)}. Write optuna.create_study"):
         objective(study.ask())
     assert BrainTumourObjective.directions({"data": "phantoms:8", "score": "clean_f1", "folds": 2}) == ["maximize"]
-    assert BrainTumourObjective.directions({"data": "phantoms:8", "score": ["clean_f1", "noisy_f1"]}) == ["maximize"] * 2
+    own = {"artifacts": False, "checkpoints": True, "repeats": 1}
+    assert BrainTumourObjective.directions({"data": "phantoms:8", "score": ["clean_f1", "noisy_f1"], **own}) == ["maximize"] * 2
 
 
 @pytest.mark.parametrize("runs", [{"repeats": 3}, {"folds": 3}])
@@ -154,6 +162,54 @@ def test_the_first_repeat_is_the_run_that_a_trial_without_makes(settings, object
         quiet_study.optimize(run, n_trials=1)
     once, twice = quiet_study.trials
     assert twice.intermediate_values[0] == once.value
+    assert twice.user_attrs["robust_f1_of_runs"] == pytest.approx(list(twice.intermediate_values.values()), abs=1e-6)
+
+
+@dataclass
+class Run:
+    """What a trial keeps of a run, without a training."""
+
+    scores: dict[str, float]
+    seconds: Seconds
+
+
+@pytest.mark.parametrize("count", [1, 2, 16, 17])
+def test_what_a_trial_keeps_of_its_runs(objective, tmp_path, monkeypatch, count):
+    runs = [Run({"robust_f1": 0.5 + 0.01 * number}, Seconds(1.0, 0.5, 2.0)) for number in range(count)]
+    left = []
+    monkeypatch.setattr(objective, "_train_runs", lambda trial, config, planned: runs)
+    monkeypatch.setattr(objective, "_leave_files", lambda trial, fitted: left.append(fitted))
+    trial = Resumed(PARAMS, tmp_path)
+    assert objective(trial) == pytest.approx(0.5 + 0.01 * (count - 1) / 2)
+    assert left == [runs[-1]]
+    assert trial.user_attrs["seconds"] == {"training": count, "validation": 0.5 * count, "total": 2.0 * count}
+    assert trial.user_attrs["validation_share_of_time"] == 0.25
+    listed = [round(run.scores["robust_f1"], 6) for run in runs] if count in (2, 16) else None  # more do not fit in a line
+    assert trial.user_attrs.get("robust_f1_of_runs") == listed
+    assert ("robust_f1_stdev" in trial.user_attrs) == (listed is not None)
+
+
+def test_seeds_of_repeats_are_what_they_have_always_been(objective, make_config, monkeypatch):
+    """A study that goes on with another version would otherwise mix them."""
+    monkeypatch.setattr(objective, "_repeats", 3)
+    assert [run.seed for run in objective._runs(make_config(), 11)] == [11, 457128608, 1440047358]
+
+
+def test_a_record_names_data_so_that_it_is_found_from_elsewhere(objective, make_config, images, tmp_path, monkeypatch):
+    monkeypatch.chdir(images.parent)
+    monkeypatch.setattr("os.environ", {})
+    trial = Resumed(PARAMS, tmp_path)
+    objective._describe(trial, make_config(data=[images.name]), 0)
+    assert trial.user_attrs[CONFIG_KEY]["data"] == [str(images)]
+
+
+def test_two_folds_are_made_of_training_and_validation_images(settings):
+    assert BrainTumourObjective(**settings, folds=2)._parts == ("development",)
+
+
+def test_plain_optuna_samples_what_our_study_samples(quiet_study):
+    suggest(trial := quiet_study.ask())
+    assert trial.distributions == load(REPOSITORY / "studies" / "brain-mri.toml").space
 
 
 def test_a_pruner_decides_between_runs(settings, quiet_study):
@@ -173,6 +229,7 @@ def test_a_pruner_decides_between_runs(settings, quiet_study):
     ("runs", "says"),
     [
         ({"repeats": 0}, "[objective]: repeats: must be a whole number >= 1; got 0."),
+        ({"repeats": True}, "[objective]: repeats: must be a whole number >= 1; got True."),
         ({"folds": 2.0}, "[objective]: folds: must be a whole number >= 1; got 2.0."),
         ({"folds": 2, "repeats": 2}, "[objective]: repeats, folds: only one may be above 1; got 2 and 2."),
         ({"folds": 500}, "folds: each class must have 500 groups of images; got "),
@@ -251,6 +308,18 @@ def test_a_trial_with_a_fidelity_goes_on_after_its_last_epoch(settings, tmp_path
     assert objective(second) == whole
     assert (first.reported, second.reported) == ([0, 1], [2, 3])
     assert second.user_attrs[CONFIG_KEY]["epochs"] == 4
+    assert first.user_attrs["training_seed"] == Resumed.number, "of a study without seeds"
+    assert isinstance(whole, float)
+
+
+@pytest.mark.parametrize(("each_epoch", "paused"), [(True, False), (False, True), (True, True), (False, False)])
+def test_states_are_kept_for_what_was_asked_for(objective, tmp_path, monkeypatch, each_epoch, paused):
+    monkeypatch.setattr(objective, "_checkpoints", each_epoch)
+    monkeypatch.setattr(objective, "_pauses", paused)
+    expected = Checkpoints(tmp_path, each_epoch=each_epoch, paused=paused) if each_epoch or paused else None
+    assert objective._checkpoints_of(Resumed(PARAMS, tmp_path)) == expected
+    assert objective._checkpoints_of(Resumed(PARAMS, None)) is None, "its study keeps no files"
+    assert objective._checkpoints_of(optuna.trial.FixedTrial(PARAMS)) is None
 
 
 @pytest.mark.parametrize(
