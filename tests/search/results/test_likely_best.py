@@ -38,6 +38,7 @@ def test_without_noise_the_best_value_stays_the_best():
     for seed in range(3):
         winner = likely_best(simulate(seed, noise=0.0))
         assert truth(winner.luckiest.params) - truth(winner.trial.params) < 0.005
+        assert winner.estimate == pytest.approx(truth(winner.trial.params), abs=0.005)
 
 
 @pytest.mark.parametrize("trials", [FEWEST_RESULTS, 40, 100])
