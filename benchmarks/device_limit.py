@@ -1,12 +1,15 @@
 """The limit of `benchmarks.device_speed`: a training step written by hand, compiled, its input on the device."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
 import numpy as np
 
 JAX = keras.backend.backend() == "jax"
+
+Precision = Callable[[], AbstractContextManager[None]]
 
 
 def head_epoch(
@@ -17,10 +20,12 @@ def head_epoch(
     return make(kernel, inputs, targets, order, random_uint16, int(rate * 65536), learning_rate)
 
 
-def network_steps(model: keras.Model, rows: Any, targets: Any, steps: int, learning_rate: float) -> Callable[[], float]:
-    """Returns so many steps of a network and Adam, each one dispatch, with one batch over and over."""
+def network_steps(
+    model: keras.Model, rows: Any, targets: Any, steps: int, learning_rate: float, precision: Precision
+) -> Callable[[], float]:
+    """Returns so many steps of a network and Adam, each one dispatch traced in a precision, with one batch over and over."""
     make = _network_steps_jax if JAX else _network_steps_tensorflow
-    return make(model, rows, targets, steps, learning_rate)
+    return make(model, rows, targets, steps, learning_rate, precision)
 
 
 def _adam_jax(values: Any, gradients: Any, state: Any, learning_rate: float) -> Any:
@@ -78,12 +83,15 @@ def _head_epoch_jax(
     return run
 
 
-def _network_steps_jax(model: keras.Model, rows: Any, targets: Any, steps: int, learning_rate: float) -> Callable[[], float]:
+def _network_steps_jax(
+    model: keras.Model, rows: Any, targets: Any, steps: int, learning_rate: float, precision: Precision
+) -> Callable[[], float]:
     import jax
     import jax.numpy as jnp
 
     def loss_of(values: Any, others: Any, rows: Any, wanted: Any) -> Any:
-        logits, others = model.stateless_call(values, others, rows, training=True)
+        with precision():
+            logits, others = model.stateless_call(values, others, rows, training=True)
         return -(wanted * jax.nn.log_softmax(logits)).sum(-1).mean(), others
 
     def step(state: Any, rows: Any, wanted: Any) -> Any:
@@ -152,7 +160,7 @@ def _head_epoch_tensorflow(
 
 
 def _network_steps_tensorflow(
-    model: keras.Model, rows: Any, targets: Any, steps: int, learning_rate: float
+    model: keras.Model, rows: Any, targets: Any, steps: int, learning_rate: float, precision: Precision
 ) -> Callable[[], float]:
     import tensorflow as tf
 
@@ -160,7 +168,7 @@ def _network_steps_tensorflow(
     update = _adam_tensorflow(values, learning_rate)
 
     def step(rows: Any, wanted: Any) -> Any:
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, precision():
             loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(wanted, model(rows, training=True)))
         update(tape.gradient(loss, values))
         return loss

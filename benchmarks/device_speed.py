@@ -5,11 +5,13 @@
 
 Images a second of (a) this project's epoch, (b) the loop that it had before: NumPy slices, `train_on_batch`, the loss pulled
 back after each step, dropout masks from Keras's generator, (c) plain Keras `fit`, and (d) the limit: a compiled step written by
-hand, whose input is already on the device. All train the same layers on the same generated images or activations, and take
-turns; the fastest of each one's turns counts. Where nothing is frozen, (a) to (d) hold noise and augmentation.
+hand, whose input is already on the device. All train the same layers on the same generated images or activations, in the same
+precision, and take turns; the fastest of each one's turns counts. Where nothing is frozen, (a) to (d) hold noise and
+augmentation.
 
 Most important things first: what does not fit in `--minutes` is left out, and said. Weights are random, or those that
-TUMORCLS_WEIGHTS names. Prints the table and writes `benchmarks/results/device_speed_BACKEND.txt` (`_gpu` on one).
+TUMORCLS_WEIGHTS names. Prints the table and writes `benchmarks/results/device_speed_BACKEND.txt` (`_gpu` on one, and after it
+`_float32` or `_mixed` where `--precision` says so).
 """
 
 import argparse
@@ -17,6 +19,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,7 +33,9 @@ import psutil
 from keras import ops
 
 from tumorcls.config.train_config import TrainConfig
-from tumorcls.model.program import TrainingProgram
+from tumorcls.model.backend import device_name
+from tumorcls.model.layers import mixed_precision
+from tumorcls.model.program import TrainingProgram, is_mixed
 from tumorcls.noise.counter_rng import random_uint16
 
 BACKEND = keras.backend.backend()
@@ -101,11 +106,22 @@ class Contest:
         return lambda: model.fit(self.inputs, self.targets, batch_size=self.batch, verbose=0)
 
     def _model(self, dropout: keras.layers.Layer) -> keras.Model:
-        """Returns the program's network with another dropout layer, compiled as Keras does it."""
+        """Returns the program's network with another dropout layer, compiled as Keras does it, in the program's precision."""
         logits = self.program._head(dropout(self.program._dropout.input))
         model = keras.Model(self.program._model.input, logits)
+        call = model.call
+
+        def in_precision(*args: Any, **kwargs: Any) -> Any:
+            with self.precision():
+                return call(*args, **kwargs)
+
+        model.call = in_precision
         model.compile(keras.optimizers.Adam(LEARNING_RATE), loss=keras.losses.CategoricalCrossentropy(from_logits=True))
         return model
+
+    def precision(self) -> AbstractContextManager[None]:
+        """Returns a context in which steps are traced as the program's are."""
+        return mixed_precision(self.program._trained.layers if is_mixed(self.config) else [])
 
     def limit(self) -> Run:
         from benchmarks import device_limit
@@ -115,7 +131,7 @@ class Contest:
             order = self.order.reshape(self.steps, self.batch).astype(np.int32)
             return device_limit.head_epoch(kernel, self.inputs, self.targets, order, random_uint16, RATE, LEARNING_RATE)
         rows, targets = self.inputs[: self.batch], self.targets[: self.batch]
-        return device_limit.network_steps(self.program._model, rows, targets, self.steps, LEARNING_RATE)
+        return device_limit.network_steps(self.program._model, rows, targets, self.steps, LEARNING_RATE, self.precision)
 
 
 def in_turns(runs: dict[str, Run], seconds: float) -> dict[str, list[float]]:
@@ -164,13 +180,15 @@ def device() -> tuple[str, bool]:
     if BACKEND == "jax":
         import jax
 
-        first = jax.local_devices()[0]
-        return f"{first.device_kind}, JAX {jax.__version__}", first.platform != "cpu"
+        return f"{device_name()}, JAX {jax.__version__}", jax.local_devices()[0].platform != "cpu"
     import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
-    kind = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else "cpu"
-    return f"{kind}, TensorFlow {tf.__version__}", bool(gpus)
+    return f"{device_name()}, TensorFlow {tf.__version__}", bool(tf.config.list_physical_devices("GPU"))
+
+
+def file_name(gpu: bool, precision: str) -> str:
+    """Returns what the table is written to, so that what is compared does not overwrite each other."""
+    return f"device_speed_{BACKEND}{'_gpu' if gpu else ''}{'' if precision == 'auto' else f'_{precision}'}.txt"
 
 
 def main() -> None:
@@ -194,6 +212,7 @@ def main() -> None:
         f"{'':13} {'images a second':^35}   {'prev.':>5} {'':8} {'':6} {'s':>7} {'MiB':>6} {'MiB':>6}",
     ]
     programs: dict[str, TrainingProgram] = {}
+    steps: dict[str, str] = {}
     left_out = []
     for batch in BATCHES[: 1 if arguments.quick else None]:
         for start in arguments.starts:
@@ -216,6 +235,7 @@ def main() -> None:
             if start not in programs:
                 programs = {start: TrainingProgram(config)} if gpu else {**programs, start: TrainingProgram(config)}
             program = programs[start]
+            steps[start] = f"{start} {'bfloat16' if is_mixed(config) else 'float32'}"
             contest = Contest(program, config, batch)
             taken = in_turns(contest.contenders(), SECONDS_OF_A_TURN * (1 if arguments.quick else 4))
             rows = contest.steps * batch
@@ -235,10 +255,11 @@ def main() -> None:
         f"{named}, Keras {keras.__version__}, {platform.machine()}, {cores} cores, load {loads[0]:.1f} before and"
         f" {loads[1]:.1f} after, images of {size}x{size}, {(time.monotonic() - began) / 60:.1f} minutes",
         "The fastest turn of each counts; spread: how much longer the median of our own took.",
+        f"Precision {arguments.precision}; steps of all four: {', '.join(steps.values())}.",
         *([f"Left out for want of time: {', '.join(left_out)}."] if left_out else []),
     ]
     print("\n".join(lines[lines.index("") :]))
-    output = arguments.output or RESULTS / f"device_speed_{BACKEND}{'_gpu' if gpu else ''}.txt"
+    output = arguments.output or RESULTS / file_name(gpu, arguments.precision)
     output.write_text("\n".join(lines) + "\n")
 
 

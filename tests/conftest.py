@@ -44,6 +44,7 @@ SERVERS = frozenset({"postgresql", "mariadb"})
 """Fixtures that start a server."""
 
 KERAS = (
+    "benchmarks/test_device_speed.py",
     "benchmarks/test_kept.py",
     "benchmarks/test_random_filter.py",
     "benchmarks/test_recipe.py",

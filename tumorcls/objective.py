@@ -20,7 +20,7 @@ from tumorcls.config.space_check import check_opened
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.config.variables import lasting
 from tumorcls.errors import ConfigError
-from tumorcls.model.backend import select_backend
+from tumorcls.model.backend import device_notes, select_backend
 from tumorcls.training.trial import KeepsArtifacts, KeepsCheckpoints, Trial, check_directions, report
 
 if TYPE_CHECKING:  # they import OpenCV and Keras
@@ -92,7 +92,7 @@ class BrainTumourObjective:
         from tumorcls.training.trainer import Trainer  # imports Keras
 
         self._trainer = Trainer.open(config, cache_folder())
-        self.notes = (*config.notes, *self._trainer.prepared.manifest.notes())  # `search launch` says them
+        self.notes = (*config.notes, *self._trainer.prepared.manifest.notes(), *device_notes())  # `search launch` says them
         self._parts: tuple[Part, ...] = ("development",) if self._folds > 1 else ("train", "validation")
         for part in self._parts:
             self._trainer.images(part, config.image_size)
@@ -250,6 +250,8 @@ class BrainTumourObjective:
         trial.upload_artifact("config.json", json.dumps(recorded, indent=1).encode())
 
     def _describe(self, trial: Trial, config: TrainConfig, seed: int) -> None:
+        from tumorcls.training.measured_with import computed_with
+
         prepared = self._trainer.prepared
         paths = {"data": [lasting(path, os.environ) for path in config.data], "weights": lasting(config.weights, os.environ)}
         trial.set_user_attr(CONFIG_KEY, {**config.model_dump(mode="json"), **paths})
@@ -257,7 +259,8 @@ class BrainTumourObjective:
         for part in self._parts:
             trial.set_user_attr(f"{part}_images", self._trainer.images(part, config.image_size).class_counts())
         hashes = {"manifest_sha256": prepared.manifest.sha256, "split_sha256": prepared.split_sha256}
-        provenance: dict[str, Any] = {**hashes, **self._fingerprint, **package_versions(), "notice": DISCLAIMER}
+        made_with = {**self._fingerprint, **computed_with(config), **package_versions()}
+        provenance: dict[str, Any] = {**hashes, **made_with, "notice": DISCLAIMER}
         if notes := prepared.manifest.notes():
             provenance["data_notes"] = list(notes)
         trial.set_user_attr(PROVENANCE_KEY, provenance)

@@ -51,9 +51,17 @@ def test_plain_optuna_runs_it_and_every_epoch_is_on_record(objective, quiet_stud
     assert len(trial.user_attrs[PROVENANCE_KEY]["split_sha256"]) == 64
     assert "keras" in trial.user_attrs[PROVENANCE_KEY]
     assert objective.fingerprint().items() <= trial.user_attrs[PROVENANCE_KEY].items()
+    assert trial.user_attrs[PROVENANCE_KEY]["device"]
+    assert trial.user_attrs[PROVENANCE_KEY]["precision"] == "float32"
+    assert not {"device", "precision"} & set(objective.fingerprint()), "a study may go on on another device"
     assert 0 < trial.user_attrs["validation_share_of_time"] < 1
     seconds = trial.user_attrs["seconds"]
     assert 0 < seconds["training"] + seconds["validation"] <= seconds["total"] + 0.01
+
+
+def test_a_gpu_that_cannot_be_used_is_a_note_of_the_launch(settings, monkeypatch):
+    monkeypatch.setattr("tumorcls.objective.device_notes", lambda: ("there is a GPU",))
+    assert BrainTumourObjective(**settings).notes[-1] == "there is a GPU"
 
 
 @pytest.mark.slow  # what it builds stays in the process

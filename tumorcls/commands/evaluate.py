@@ -60,7 +60,7 @@ def command(
     """
     from tumorcls.cache.folder import cache_folder
     from tumorcls.files import check_writable
-    from tumorcls.model.backend import select_backend
+    from tumorcls.model.backend import device_notes, select_backend
 
     select_backend()
     from tumorcls.commands._measured_images import measured_images, with_all
@@ -79,7 +79,7 @@ def command(
     model = load_model(model_file)
     against = Evaluation.read(reference) if reference else None
     measured = measured_images(model, folders, trained_on, cache_folder())
-    for note in measured.manifest.notes():
+    for note in (*measured.manifest.notes(), *device_notes()):
         click.echo(f"note: {note}", err=True)
     test = measured.images
     plan = plan_of(model.config, model.calibration, unseen, clean_only=clean_only)

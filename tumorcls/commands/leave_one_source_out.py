@@ -46,7 +46,7 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
     from tumorcls.data.manifest import scan
     from tumorcls.errors import DataError
     from tumorcls.files import check_writable
-    from tumorcls.model.backend import select_backend
+    from tumorcls.model.backend import device_notes, select_backend
 
     file = read_config(config_file)
     config = file.config
@@ -66,8 +66,11 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
     from tumorcls.model.saved_model import SavedModel
     from tumorcls.reports.evaluation_page import render_page
     from tumorcls.reports.links import write_page
+    from tumorcls.training.measured_with import computed_with
     from tumorcls.training.trainer import Trainer
 
+    for note in device_notes():
+        click.echo(f"note: {note}")
     programs = ProgramCache()
     divided = {source: _divide(manifest, source, config) for source in sources}  # what is wrong with one is told before hours
     for source, (record, page) in places.items():
@@ -84,6 +87,7 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
             "manifest_sha256": manifest.sha256,
             "sources": source,
             "trained without": source,
+            **computed_with(config),
             "evaluated": date.today().isoformat(),
         }
         plan = plan_of(config, calibration, unseen, clean_only=clean_only)

@@ -57,7 +57,7 @@ def command(
     """
     from tumorcls.cache.folder import cache_folder
     from tumorcls.config.file import read_config
-    from tumorcls.model.backend import select_backend
+    from tumorcls.model.backend import device_notes, select_backend
 
     talk_beside(output)
     file = read_config(config_file)
@@ -72,16 +72,16 @@ def command(
     from tumorcls.model.saved_model import SavedModel, check_target
     from tumorcls.training.ensemble import fit_final
     from tumorcls.training.fit_gate import fit_gate_of
-    from tumorcls.training.measured_with import describe_change
+    from tumorcls.training.measured_with import computed_with, describe_change
     from tumorcls.training.trainer import Trainer
     from tumorcls.training.validation import Epoch, describe_scores
 
     check_exported(file.provenance, str(config_file))
     check_target(output)
     trainer = Trainer.open(config, cache_folder())
-    for note in (*config.notes, *trainer.prepared.manifest.notes()):
+    for note in (*config.notes, *trainer.prepared.manifest.notes(), *device_notes()):
         click.echo(f"note: {note}")
-    measured_with = trainer.fingerprint(config)
+    measured_with = {**trainer.fingerprint(config), **computed_with(config)}
     if change := describe_change(_recorded(file.provenance, measured_with), measured_with, trainer.prepared, trainer.cache):
         click.echo(f"Not what the exported trial was measured with, so its scores need not come back: {change}.", err=True)
 

@@ -37,6 +37,10 @@ _SMALL_GPU_BYTES = 8 * 2**30
 _BFLOAT16_CAPABILITY = 8
 """NVIDIA's Ampere: the first whose tensor cores take bfloat16."""
 
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_NO_GPU = ("", "-1", "nodevfiles", "void", "none")  # a first word of that variable
+_NVIDIA_DEVICES = ("/dev/nvidia0", "/dev/nvidiactl")
+
 
 def select_backend() -> str:
     """Makes sure that `import keras` will find a backend, and returns its name.
@@ -137,11 +141,32 @@ def gains_by_bfloat16() -> bool:
     if gpu is None:
         return False
     if keras_runs_on_jax():
-        return float(getattr(gpu, "compute_capability", 0)) >= _BFLOAT16_CAPABILITY
-    import tensorflow as tf
+        major = str(getattr(gpu, "compute_capability", "")).partition(".")[0]  # of an AMD GPU it is a name: gfx90a
+        return major.isdecimal() and int(major) >= _BFLOAT16_CAPABILITY
+    return bool(_details(gpu).get("compute_capability", (0, 0))[0] >= _BFLOAT16_CAPABILITY)
 
-    capability = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
-    return bool(capability[0] >= _BFLOAT16_CAPABILITY)
+
+def device_name() -> str:
+    """Returns what networks are computed on: what the backend calls its GPU, or a CPU of some kind."""
+    gpu = _gpu()
+    if gpu is None:
+        return f"CPU, {platform.machine()}"
+    return str(gpu.device_kind if keras_runs_on_jax() else _details(gpu).get("device_name", "GPU"))
+
+
+def device_notes() -> tuple[str, ...]:
+    """Returns a line where there is a GPU and the backend computes on the CPU, of which it says nothing that would be seen."""
+    listed = os.environ.get(_VISIBLE)
+    named = any(map(os.path.exists, _NVIDIA_DEVICES)) if listed is None else _first_of(listed) not in _NO_GPU
+    if not named or _gpu() is not None:
+        return ()
+    backend, remedy = "TensorFlow", "`pip install 'tumorcls[cuda]'`; with TF_CPP_MIN_LOG_LEVEL=0 it tells what it lacks"
+    if keras_runs_on_jax():
+        backend, remedy = "JAX", "a jax for CUDA, such as `pip install 'jax[cuda12]'`"
+    return (
+        f"there is a GPU, or {_VISIBLE} names one, but {backend} can use none and computes on the CPU. "
+        f"It needs {remedy}. Set {_VISIBLE}= to compute on the CPU without this line",
+    )
 
 
 def is_tensorflow_on_cpu() -> bool:
@@ -166,6 +191,18 @@ def _gpu() -> Any | None:
     import tensorflow as tf
 
     return next(iter(tf.config.list_physical_devices("GPU")), None)
+
+
+def _details(gpu: Any) -> dict[str, Any]:
+    """Returns what TensorFlow knows of a GPU, where it knows that."""
+    import tensorflow as tf
+
+    details: dict[str, Any] = tf.config.experimental.get_device_details(gpu)
+    return details
+
+
+def _first_of(listed: str) -> str:
+    return listed.partition(",")[0].strip().lower()
 
 
 def _configured_backend() -> str | None:

@@ -13,7 +13,7 @@ from tumorcls.cache.arrays import content_key
 from tumorcls.cache.checked import load_arrays, store_arrays
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.evaluation.mistakes import Mistake
-from tumorcls.model.program import TrainingProgram
+from tumorcls.model.program import TrainingProgram, is_mixed
 from tumorcls.training.validation import Epoch, Measured
 
 _VERSION = 2
@@ -37,11 +37,13 @@ class Checkpoints:
     def of(self, config: TrainConfig, seed: int, data: str) -> "Checkpoint":
         """Returns the checkpoint of a run; `data` names the content of the images it trains and validates on.
 
-        A run of another config, seed, data or backend has another one. Only the number of epochs may differ, where a run is the
-        beginning of a longer one.
+        A run of another config, seed, data, backend or precision, as a device decides it, has another one. Only the number of
+        epochs may differ, where a run is the beginning of a longer one.
         """
         backend = f"{keras.backend.backend()} {keras.__version__}"
         settings = config.model_dump(mode="json", exclude={"epochs"} if config.can_go_on else None)
+        if is_mixed(config):
+            settings["precision"] = "mixed"
         key = content_key(config=settings, seed=seed, data=data, backend=backend, version=_VERSION)
         return Checkpoint(self.folder / f"{key}.npz", self.each_epoch, self.paused)
 

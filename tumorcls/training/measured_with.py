@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from tumorcls.cache.checked import load_arrays, store_arrays
+from tumorcls.config.train_config import TrainConfig
 from tumorcls.data.decoding import PIXELS_VERSION
 from tumorcls.data.image_files import shown
 from tumorcls.data.prepare import PreparedData
+from tumorcls.model.backend import device_name
+from tumorcls.model.program import is_mixed
 from tumorcls.training.features import VIEWS_VERSION
 from tumorcls.training.validation import NOISE_VERSION
 
@@ -50,6 +53,14 @@ def fingerprint(prepared: PreparedData, weights_sha256: str, backend: str, cache
             names, pixels = zip(*_files(prepared).items(), strict=True)
             store_arrays(listing, names=np.array(names), pixels=np.array(pixels))
     return now
+
+
+def computed_with(config: TrainConfig) -> dict[str, str]:
+    """Returns on what a run of a config is computed here, and whether its training steps are `float32` or `mixed`.
+
+    It is on record, and no part of a fingerprint: a study may go on on another device.
+    """
+    return {"device": device_name(), "precision": "mixed" if is_mixed(config) else "float32"}
 
 
 def describe_change(before: Mapping[str, str], now: Mapping[str, str], prepared: PreparedData, cache: Path) -> str:

@@ -43,7 +43,9 @@ def workplace(settings, make_config, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TUMORCLS_CACHE", str(folder / "cache"))
         config = make_config().model_dump(mode="json")
-        (folder / "best.toml").write_text(tomli_w.dumps({"config": config, "provenance": {"seed": 12}}))
+        patch.setattr("tumorcls.model.backend.device_notes", lambda: ("there is a GPU",))
+        recorded = {"device": "NVIDIA H200", "precision": "mixed"}
+        (folder / "best.toml").write_text(tomli_w.dumps({"config": config, "provenance": {"seed": 12, "recorded": recorded}}))
         done = CliRunner().invoke(
             train.command, ["--config", str(folder / "best.toml"), "-o", str(folder / "model.keras")], catch_exceptions=False
         )
@@ -165,6 +167,14 @@ def test_train_says_what_it_does(workplace, pretrained):
     assert ("from generated images alone" in done.output) == (pretrained["weights"] == "phantoms")
 
 
+def test_train_says_and_records_what_it_computes_with(workplace):
+    folder, done = workplace
+    assert "note: there is a GPU\n" in done.output
+    made_on = load_model(folder / "model.keras").provenance["device"]
+    told = f"need not come back: device was NVIDIA H200, and is {made_on}; precision was mixed, and is float32.\n"
+    assert told in done.output
+
+
 def test_training_an_exported_trial_gives_its_scores_again(workplace, settings):
     _, done = workplace
     trial = optuna.create_study(direction="maximize").ask({"epochs": optuna.distributions.IntDistribution(2, 2)})
@@ -204,6 +214,7 @@ def test_evaluate_prints_and_writes_the_test_part(workplace):
     again = run(evaluate.command, folder / "model.keras", "--reference", folder / "test.json", "--clean-only")
     assert again.exit_code == 0
     assert "note: nothing is compared" in again.output
+    assert "note: there is a GPU" in again.output
 
 
 @pytest.mark.usefixtures("loaded_once")
@@ -329,7 +340,8 @@ def two_sources(workplace, images, settings, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_each_source_is_measured_by_a_model_that_was_trained_without_it(two_sources):
+def test_each_source_is_measured_by_a_model_that_was_trained_without_it(two_sources, monkeypatch):
+    monkeypatch.setattr("tumorcls.model.backend.device_notes", lambda: ("there is a GPU",))
     done = run(leave_one_source_out.command, "--config", two_sources / "two.toml", "-o", two_sources / "out", "--clean-only")
     assert done.exit_code == 0
     for name in ("north", "south"):
@@ -341,6 +353,8 @@ def test_each_source_is_measured_by_a_model_that_was_trained_without_it(two_sour
         told = f"{name}: Of 48 images the model may have seen {left_out}, or copies of them, in its training"
         assert told in done.output
         assert "without them" in (two_sources / "out" / f"{name}.html").read_text()
+        assert written["provenance"]["precision"] == "float32"
+    assert "note: there is a GPU" in done.output
 
 
 def test_where_it_cannot_write_is_told_before_anything_is_trained(two_sources, monkeypatch, tmp_path):

@@ -4,12 +4,14 @@ import os
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from tumorcls.cli import COMMANDS
 from tumorcls.errors import BackendError
-from tumorcls.model.backend import select_backend
+from tumorcls.model import backend
+from tumorcls.model.backend import device_name, device_notes, gains_by_bfloat16, select_backend
 
 needs_jax = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
 
@@ -209,6 +211,69 @@ def test_help_waits_for_no_backend(arguments):
     assert loaded == "[]"
     assert float(seconds) < 5, "a backend takes longer to import"
     assert "Usage: tumorcls" in done.stdout
+
+
+@pytest.fixture
+def on_device(monkeypatch):
+    """Returns a function that puts a GPU, or None, in the place of what Keras's backend finds."""
+
+    def put(gpu, jax=True, **details):
+        monkeypatch.setattr(backend, "_gpu", lambda: gpu)
+        monkeypatch.setattr(backend, "keras_runs_on_jax", lambda: jax)
+        monkeypatch.setattr(backend, "_details", lambda _: details)
+
+    return put
+
+
+@pytest.mark.parametrize(
+    ("capability", "gains"),
+    [("8.0", True), ("8.6", True), ("10.0", True), ("7.5", False), ("gfx90a", False), ("gfx1100", False), (None, False)],
+)
+def test_bfloat16_gains_from_compute_capability_8_on_whatever_a_gpu_calls_its_own(on_device, capability, gains):
+    on_device(SimpleNamespace() if capability is None else SimpleNamespace(compute_capability=capability))
+    assert gains_by_bfloat16() is gains
+    known = capability is not None and capability[0].isdecimal()
+    details = {"compute_capability": tuple(map(int, capability.split(".")))} if known else {}
+    on_device(object(), jax=False, **details)
+    assert gains_by_bfloat16() is gains
+
+
+def test_a_device_has_a_name(on_device):
+    on_device(None)
+    assert device_name() == f"CPU, {platform.machine()}"
+    on_device(SimpleNamespace(device_kind="NVIDIA H200"))
+    assert device_name() == "NVIDIA H200"
+    on_device(object(), jax=False, device_name="NVIDIA A100")
+    assert device_name() == "NVIDIA A100"
+
+
+@pytest.mark.parametrize("jax", [False, True])
+@pytest.mark.parametrize(
+    ("visible", "driver", "told"),
+    [
+        ("0", False, True),
+        ("GPU-0000-aa,1", False, True),
+        (None, True, True),
+        (None, False, False),
+        *((none, True, False) for none in ("", " ", "-1", "-1,0", "NoDevFiles", "void", "None")),
+    ],
+)
+def test_a_gpu_that_cannot_be_used_is_told_and_a_wanted_cpu_is_not(
+    on_device, monkeypatch, tmp_path, visible, driver, told, jax
+):
+    on_device(None, jax)
+    monkeypatch.setattr(backend, "_NVIDIA_DEVICES", (str(tmp_path / "none"), str(tmp_path if driver else tmp_path / "no")))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    notes = device_notes()
+    assert len(notes) == told
+    for note in notes:
+        assert ("JAX" if jax else "TensorFlow") in note
+        assert ("jax[cuda12]" if jax else "tumorcls[cuda]") in note
+        assert "Set CUDA_VISIBLE_DEVICES= to" in note
+    on_device(object(), jax)
+    assert device_notes() == (), "it is used"
 
 
 LOUD = """

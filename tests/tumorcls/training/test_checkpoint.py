@@ -143,6 +143,16 @@ def test_a_checkpoint_is_that_of_one_run(trainer, make_config, tmp_path):
     assert len(set(reported)) == 3, "none went on from another's"
 
 
+def test_a_device_that_computes_in_another_precision_goes_on_from_no_others_checkpoint(make_config, tmp_path, monkeypatch):
+    def path(precision):
+        return Checkpoints(tmp_path).of(make_config(trainable_from="block7", precision=precision), 5, "data").path
+
+    on_cpu = {precision: path(precision) for precision in ("auto", "float32", "mixed")}
+    monkeypatch.setattr("tumorcls.model.program.gains_by_bfloat16", lambda: True)
+    assert path("auto") not in (on_cpu["auto"], on_cpu["float32"])
+    assert [path("float32"), path("mixed")] == [on_cpu["float32"], on_cpu["mixed"]], "they do not depend on a device"
+
+
 def flip_a_weight(content):
     return content[:2000] + bytes([content[2000] ^ 1]) + content[2001:]
 

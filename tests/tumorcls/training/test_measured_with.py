@@ -2,6 +2,7 @@
 
 import errno
 import os
+import platform
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from tumorcls.data.phantom import write_dataset
 from tumorcls.data.prepare import prepare
 from tumorcls.data.split import SplitSettings
-from tumorcls.training.measured_with import describe_change, fingerprint
+from tumorcls.training.measured_with import computed_with, describe_change, fingerprint
 
 
 @pytest.fixture
@@ -37,6 +38,14 @@ def names(before, now):
 
 def image(folder, number=0):
     return sorted(path for path in folder.rglob("*") if path.is_file())[number]
+
+
+def test_on_record_is_what_computed_and_not_what_was_to_be_chosen(make_config, monkeypatch):
+    auto, head = make_config(trainable_from="block7"), make_config(trainable_from="head")
+    monkeypatch.setattr("tumorcls.model.backend._gpu", lambda: None)
+    assert computed_with(auto) == {"device": f"CPU, {platform.machine()}", "precision": "float32"}
+    monkeypatch.setattr("tumorcls.model.program.gains_by_bfloat16", lambda: True)
+    assert [computed_with(config)["precision"] for config in (auto, head)] == ["mixed", "float32"]
 
 
 def test_the_same_images_in_another_folder_are_the_same(folder, found, tmp_path):
