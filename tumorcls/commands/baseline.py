@@ -27,7 +27,7 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
     from tumorcls.cache.folder import cache_folder
     from tumorcls.config.file import read_config
     from tumorcls.files import check_writable
-    from tumorcls.model.backend import select_backend
+    from tumorcls.model.backend import device_notes, select_backend
 
     talk_beside(output, model_file, html)
     file = read_config(config_file)
@@ -46,6 +46,8 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
 
     if model_file:
         check_target(model_file)
+    for note in device_notes():
+        tell(f"note: {note}")
     trainer = Trainer.open(file.config, cache_folder())
     test = load_part(trainer.prepared, "test", file.config.image_size, cache_folder())
     probe = fit_linear_probe(trainer, file.config)

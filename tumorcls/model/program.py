@@ -280,10 +280,12 @@ def _predict_batch(
 
 
 def is_mixed(config: TrainConfig) -> bool:
-    """Whether a config's training steps are made with rounded numbers, as it says or as the device gains by it."""
-    if config.precision == "auto":
-        return config.trainable_from != "head" and gains_by_bfloat16()
-    return config.precision == "mixed"
+    """Whether a config's training steps are made with rounded numbers, as it says or as the device gains by it.
+
+    Those of the head alone never are: it has no layers that would be.
+    """
+    wanted = config.precision == "mixed" or (config.precision == "auto" and gains_by_bfloat16())
+    return wanted and config.trainable_from != "head"
 
 
 def is_seed_state(variable: Any) -> bool:

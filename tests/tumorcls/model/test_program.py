@@ -287,4 +287,5 @@ def test_precision_is_mixed_where_a_gpu_gains_by_it_and_blocks_are_trained(make_
     monkeypatch.setattr("tumorcls.model.program.gains_by_bfloat16", lambda: True)
     assert key(trainable_from="block7").mixed
     assert not key(trainable_from="head").mixed
+    assert not key(trainable_from="head", precision="mixed").mixed, "it has nothing that would be rounded"
     assert not key(trainable_from="block7", precision="float32").mixed
