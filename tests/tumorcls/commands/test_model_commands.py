@@ -577,6 +577,7 @@ def test_the_baseline_is_an_evaluation_and_a_reference(workplace):
     assert done.exit_code == 0
     assert "Validation: robust_f1 0." in done.output
     assert DISCLAIMER in done.output
+    assert "note: there is a GPU" in done.output
     again = run(
         *(evaluate.command, folder / "baseline.keras", "--unseen", "none", "--reference", folder / "baseline.json"),
         *("-o", folder / "again.json"),
