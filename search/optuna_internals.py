@@ -1,5 +1,6 @@
 """The one module that uses private names of Optuna, whose version is capped for their sake (setup.cfg)."""
 
+import abc
 import contextlib
 import copy
 import functools
@@ -172,7 +173,7 @@ def _learned_from(study: optuna.Study) -> list[FrozenTrial]:
 
 
 class CachedStorage(_CachedStorage):
-    """Optuna's cache in front of a database, in the reach of ours.
+    """Optuna's cache in front of a database, in the reach of ours; a trial that waits is read again where its mark has changed.
 
     Attributes:
         backend: Optuna's storage without a cache.
@@ -184,6 +185,7 @@ class CachedStorage(_CachedStorage):
         self.backend = backend
         self.own: set[int] = set()
         self._newest: dict[int, int] = {}  # by study, the highest id that was read; a study's trials get theirs in order
+        self._marks: dict[int, int] = {}  # by trial that waited when it was read
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Session]:
@@ -251,6 +253,19 @@ class CachedStorage(_CachedStorage):
                 self.backend._set_trial_value_without_commit(session, trial, objective, value)
             trial.state, trial.datetime_complete = state, ended
 
+    @abc.abstractmethod
+    def read_marks(self, study_id: int, trial_ids: Sequence[int] | None) -> dict[int, int]:
+        """Returns a mark of each trial that waits, by id: another one once the trial has changed.
+
+        Args:
+            study_id: The study.
+            trial_ids: The trials to look at; None for all of the study.
+        """
+
+    def forget_mark(self, trial_id: int) -> None:
+        """Has a trial that waits be read again, whether or not its mark tells that it has changed."""
+        self._marks.pop(trial_id, None)
+
     def _add_trials_to_cache(self, study_id: int, trials: list[FrozenTrial]) -> None:
         """Takes trials in; one in the place of another, or that had ended and runs, is no trial of this study as it was."""
         cached = self._studies[study_id].trials
@@ -266,11 +281,19 @@ class CachedStorage(_CachedStorage):
             study = self._studies.setdefault(study_id, _StudyInfo())
             newest = self._newest.get(study_id, -1)
             # A trial of our own that is new is read this once: after that, only we change it.
-            trials = self.backend._get_trials(study_id, None, study.unfinished_trial_ids - self.own, newest)
+            unknown = study.unfinished_trial_ids - self.own
+            waited = [trial_id for trial_id in unknown if self.cached_trial(trial_id).state is TrialState.WAITING]
+            # Before the trials are read: what changes in between has another mark at the next look.
+            marks = self.read_marks(study_id, None if newest < 0 else waited)
+            same = {trial_id for trial_id, mark in marks.items() if self._marks.get(trial_id) == mark}
+            trials = self.backend._get_trials(study_id, None, unknown - same, newest)
             self._add_trials_to_cache(study_id, trials)
             for trial in trials:
                 change = study.unfinished_trial_ids.discard if trial.state.is_finished() else study.unfinished_trial_ids.add
                 change(trial._trial_id)
+                self.forget_mark(trial._trial_id)
+                if trial.state is TrialState.WAITING and trial._trial_id in marks:
+                    self._marks[trial._trial_id] = marks[trial._trial_id]
             self._newest[study_id] = max([newest, *(trial._trial_id for trial in trials)])
 
 

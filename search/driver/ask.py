@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.driver.baseline import complete
 from search.driver.budget import CLIMBED_AFTER, EndReason
 from search.driver.compatibility import check_kinds
-from search.driver.enqueued import as_given, misfit
+from search.driver.enqueued import as_given, misfits
 from search.driver.initial_design import initial_design
 from search.driver.promotion import next_promotion
 from search.driver.retry import fail
@@ -37,6 +37,8 @@ from search.study_file.distributions import check_value, listed
 from search.study_file.load import StudySpec
 from search.study_file.targets import is_own
 from search.text import one_line, show
+
+_AT_ONCE = 20  # are refused, which takes some tenths of a second
 
 
 class TrialSource:
@@ -103,9 +105,10 @@ class TrialSource:
         budget_left: float = 1.0,
         refused: Callable[[int, str], None] = lambda number, why: None,
     ) -> optuna.Trial | None:
-        """Returns the next trial, its parameters drawn and its seed set, or None where none is wanted.
+        """Returns the next trial, its parameters drawn and its seed set, or None where none is wanted for now.
 
-        One that somebody else has enqueued and the space does not hold fails, and the next one is taken.
+        One that somebody else has enqueued and the space does not hold fails, and the next one is taken; after many such ones
+        at a later call, since other drivers and ^C wait for the end of this one.
 
         This is `Study.ask` in as few transactions as it can be, since they are what a driver's time goes into: the trials are
         read once, and a new trial is stored together with its attributes.
@@ -132,11 +135,17 @@ class TrialSource:
                 waiting = self._waiting(trials, may_begin=reason is None)
                 if waiting is None and reason is not None:
                     return None
-                if waiting is None or is_paused(waiting) or (why := misfit(waiting, self._spec.space)) is None:
+                if waiting is None or is_paused(waiting):
                     break
-                self._wake(waiting, attrs)  # Optuna ends none that waits
-                fail(self._study, waiting.number, why)
-                refused(waiting.number, why)
+                wrong = list(islice(misfits(trials, self._spec.space), _AT_ONCE))
+                if not wrong:
+                    break
+                for trial, why in wrong:
+                    self._wake(trial, attrs)  # Optuna ends none that waits
+                    fail(self._study, trial.number, why)
+                    refused(trial.number, why)
+                if len(wrong) == _AT_ONCE:
+                    return None
             trial_index = trial_index_of(len(trials) if waiting is None else waiting.number, trials, self._unindexed)
             attrs = {SEED_KEY: derive(self._spec.seed, Stream.TRIAL, trial_index), **attrs}
             trial_id = self._create(attrs) if waiting is None else self._wake(waiting, attrs)

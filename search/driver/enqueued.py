@@ -1,12 +1,13 @@
 """What somebody else has enqueued, as a notebook does with ``study.enqueue_trial``: whether the space holds it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from optuna.distributions import BaseDistribution, IntDistribution
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from search.records.attributes import given_of
+from search.records.rungs import is_paused
 from search.study_file.distributions import check_value
 from search.study_file.space import as_drawn
 from search.text import show
@@ -21,6 +22,15 @@ def misfit(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> str | N
         if name in space and (problem := check_value(name, value, space)):
             return f"the enqueued {name} {problem[0]}; got {show(value)}"
     return None
+
+
+def misfits(trials: Iterable[FrozenTrial], space: Mapping[str, BaseDistribution]) -> Iterator[tuple[FrozenTrial, str]]:
+    """Yields the enqueued trials before the first that the space holds, with what `misfit` says of them."""
+    for trial in trials:
+        if trial.state is TrialState.WAITING and not is_paused(trial):
+            if (why := misfit(trial, space)) is None:
+                return
+            yield trial, why
 
 
 def as_given(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:

@@ -1,16 +1,21 @@
 """What a notebook enqueues with plain Optuna, or adds: a launch tries what fits the space, and says what does not."""
 
 import io
+import json
 
 import pytest
+import sqlalchemy
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.pruners import MedianPruner
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
 from search.driver.ask import TrialSource
 from search.driver.compatibility import check_same
 from search.errors import StudyError
+from search.optuna_internals import models
 from search.records.attributes import RETRY_KEY, failure_of
+from search.records.rungs import RUNGS_KEY
 from search.storage.open import close, create_study
 from search.study_file.load import load
 from search.workers.protocol import Outcome, Ready, RunTrial
@@ -162,6 +167,88 @@ def test_a_kind_of_parameter_that_another_program_has_added_is_refused_before_a_
     study.add_trial(create_trial(state=TrialState.FAIL, **OTHER))
     with pytest.raises(StudyError, match=r"^demo\.toml: space\.c: must be of the kind that trial 1 of study .* --as NAME"):
         check_same(study, spec)
+
+
+class Looks:
+    """Counts how often the trials of a study are asked for, the statements of its database, and the trials read from it."""
+
+    def __init__(self, study, monkeypatch):
+        self.looks = self.statements = self.read = 0
+        storage = study._storage
+        asked, read = storage.get_all_trials, storage.backend._get_trials
+
+        def count_look(*arguments, **options):
+            self.looks += 1
+            return asked(*arguments, **options)
+
+        def count_read(*arguments):
+            trials = read(*arguments)
+            self.read += len(trials)
+            return trials
+
+        def count_statement(*_):
+            self.statements += 1
+
+        monkeypatch.setattr(storage, "get_all_trials", count_look)
+        monkeypatch.setattr(storage.backend, "_get_trials", count_read)
+        sqlalchemy.event.listen(storage.backend.engine, "after_cursor_execute", count_statement)
+
+
+def enqueue(study, count, **attrs):
+    """Enqueues as many configs in one transaction."""
+    first = len(study.trials)
+    attrs = {"fixed_params": {"x": 0.1}, **attrs}
+    with study._storage.session() as session:
+        for number in range(first, first + count):
+            trial = models.TrialModel(number=number, study_id=study._study_id, state=TrialState.WAITING)
+            trial.system_attributes = [
+                models.TrialSystemAttributeModel(key=key, value_json=json.dumps(value)) for key, value in attrs.items()
+            ]
+            session.add(trial)
+
+
+@pytest.mark.parametrize("study", URLS[:1], indirect=True)
+@pytest.mark.parametrize("alone", [True, False], ids=["file", "server"])
+def test_a_turn_of_the_driver_does_not_read_again_what_waits(study, write, alone, monkeypatch):
+    """A quarter of a millisecond each, at each turn: with thousands of paused trials the driver did little else."""
+    tables = {"space": {"x": SPACE["x"], "epochs": SPACE["epochs"]}, "sampler": RANDOM}
+    spec = load(write(**tables))
+    counts = []
+    for more in (40, 400):
+        enqueue(study, 1 + more // 2)
+        enqueue(study, more // 2, **{RUNGS_KEY: {"1": [1.0, 0.1]}})
+        again = create_study(URLS[0], "demo", ["maximize"], ["score"])
+        monkeypatch.setattr(again._storage, "alone", alone)
+        again.pruner = MedianPruner(n_startup_trials=0)
+        source = TrialSource(again, spec)
+        counted = Looks(again, monkeypatch)
+        trial = source.ask({})
+        assert trial.params["x"] == 0.1
+        trial.report(1.0, 0)
+        trial.should_prune()
+        trials = [trial, source.ask({})]
+        counts.append((counted.looks, counted.statements, counted.read))
+        for trial in trials:
+            again.tell(trial, state=TrialState.FAIL)
+        close(again)
+    assert counts[1] == counts[0]
+    assert counts[0][2] <= 2, "on a server what runs is read, as another driver may end it"
+
+
+@pytest.mark.parametrize("study", URLS[:1], indirect=True)
+def test_wrong_ones_are_refused_some_at_a_time_in_two_looks(study, write, monkeypatch):
+    """Each took a look of its own at all trials, all in one call: neither another driver nor ^C came in between."""
+    source = TrialSource(study, load(write(space={"x": SPACE["x"]}, sampler=RANDOM)))
+    enqueue(study, 45, fixed_params={"x": 7})
+    enqueue(study, 1)
+    counted, refused, asks = Looks(study, monkeypatch), [], []
+    while not asks or asks[-1][1] is None:
+        before = counted.looks
+        trial = source.ask({}, refused=lambda number, why: refused.append(number))
+        asks.append((counted.looks - before, trial))
+    assert [looks for looks, _ in asks] == [1, 1, 2]
+    assert refused == list(range(45))
+    assert (asks[-1][1].number, asks[-1][1].params) == (45, {"x": 0.1})
 
 
 @pytest.mark.parametrize("study", URLS, indirect=True)

@@ -7,7 +7,7 @@ import optuna
 import pytest
 import sqlalchemy
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from search.storage import open as storage
 from search.storage.cache import OwnTrialsStorage
@@ -78,6 +78,74 @@ def test_a_waiting_trial_is_seen_by_all_and_read_until_it_ends(study, other):
     assert study.get_trials()[0].params == trial.params
     other.tell(trial, 1.0)
     assert study.get_trials() == other.get_trials()
+
+
+def wait(study, **attrs):
+    """Adds a trial that waits; returns its id."""
+    template = create_trial(
+        state=TrialState.WAITING, user_attrs={"note": 1}, system_attrs={"fixed_params": {"x": 1.0}, **attrs}
+    )
+    return study._storage.create_new_trial(study._study_id, template)
+
+
+def climb(study, trial_id):
+    """Plays a driver that takes up a trial and pauses it again."""
+    study._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+    study._storage.set_trial_intermediate_value(trial_id, 0, 0.5)
+    study._storage.set_trial_system_attr(trial_id, "rungs", {"1": [0.5, 1.0]})
+    study._storage.set_trial_state_values(trial_id, TrialState.WAITING)
+
+
+CHANGES = {
+    "in place": lambda other, trial_id: other._storage.set_trial_user_attr(trial_id, "note", 2),
+    "apart": lambda other, trial_id: other._storage.set_trial_system_attr(trial_id, "fixed_params", {"x": 2.0}),
+    "new": lambda other, trial_id: other._storage.set_trial_user_attr(trial_id, "by", "hand"),
+    "parameter": lambda other, trial_id: other._storage.set_trial_param(trial_id, "x", 3.0, SPACE["x"]),
+    "report": lambda other, trial_id: other._storage.set_trial_intermediate_value(trial_id, 0, 0.5),
+    "begun": lambda other, trial_id: other._storage.set_trial_state_values(trial_id, TrialState.RUNNING),
+    "climbed": climb,
+    "over": lambda other, trial_id: other._storage.set_trial_state_values(trial_id, TrialState.FAIL),
+}
+
+
+@pytest.mark.parametrize("by", ["other", "study"])
+def test_what_waits_is_read_again_where_it_has_changed(study, other, url, read_ids, by):
+    ids = [wait(other) for _ in CHANGES]
+    study.get_trials(), other.get_trials()
+    last = wait(other)  # comes when the others are known
+    study.get_trials(), study.get_trials()
+    read_ids.clear()
+    assert len(study.get_trials()) == len(ids) + 1
+    assert read_ids == []
+    for change, trial_id in zip(CHANGES.values(), ids, strict=True):
+        change({"other": other, "study": study}[by], trial_id)
+    fresh = storage.create_study(url, "demo", ["maximize"], ["score"])
+    assert study.get_trials() == fresh.get_trials()
+    assert study.get_trials() == other.get_trials()
+    assert last not in read_ids
+    storage.close(fresh)
+
+
+def test_a_report_of_a_waiting_trial_that_this_process_replaces_is_seen(study):
+    trial_id = wait(study)
+    for value in (1.0, 2.0):
+        study._storage.set_trial_intermediate_value(trial_id, 0, value)
+        assert study.get_trials()[0].intermediate_values == {0: value}
+
+
+def test_what_changes_while_the_trials_are_read_is_seen_at_the_next_look(study, other, monkeypatch):
+    trial_id = wait(other)
+    study.get_trials()
+    original = study._storage._backend._get_trials
+
+    def read(*arguments):
+        trials = original(*arguments)
+        other._storage.set_trial_user_attr(trial_id, "note", 2)
+        return trials
+
+    other._storage.set_trial_user_attr(trial_id, "note", 3)
+    monkeypatch.setattr(study._storage._backend, "_get_trials", read)
+    assert [study.get_trials()[0].user_attrs["note"] for _ in range(2)] == [3, 2]
 
 
 def test_a_trial_that_another_driver_ended_is_read_again(study, other):

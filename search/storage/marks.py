@@ -1,0 +1,57 @@
+"""Marks of the trials that wait, paused or enqueued: one statement tells which of them have changed since they were read.
+
+Thousands may wait, and each look at the trials must find what other programs do to them. To read them takes a quarter of a
+millisecond each, most of it in Python; to read their marks takes a thirtieth of that.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy
+from optuna.trial import TrialState
+from sqlalchemy import String, cast, func, select
+from sqlalchemy.orm import Session
+
+from search.optuna_internals import models
+
+_AT_ONCE = 10_000  # PostgreSQL takes 65,535 parameters of a statement, SQLite 32,766 at least
+
+_trial = models.TrialModel.__table__.c
+
+
+def _attributes(model: Any) -> sqlalchemy.ScalarSelect[Any]:
+    of = model.__table__.c
+    length = cast(func.sum(func.length(of.value_json)), String)
+    return select(length + func.aggregate_strings(of.value_json, ",")).where(of.trial_id == _trial.trial_id).scalar_subquery()
+
+
+def _count(model: Any) -> sqlalchemy.ScalarSelect[Any]:
+    return select(func.count()).where(model.__table__.c.trial_id == _trial.trial_id).scalar_subquery()
+
+
+_MARKED = select(
+    _trial.trial_id,
+    _trial.datetime_start,
+    _attributes(models.TrialUserAttributeModel),
+    _attributes(models.TrialSystemAttributeModel),
+    _count(models.TrialParamModel),
+    _count(models.TrialIntermediateValueModel),
+).where(_trial.state == TrialState.WAITING)
+
+
+def read_marks(session: Session, study_id: int, trial_ids: Sequence[int] | None) -> dict[int, int]:
+    """Returns the mark of each trial that waits, by id.
+
+    Not told apart are two values of one report, which nobody replaces while a trial waits, and in MySQL, which cuts what it
+    joins, two attributes of one length beyond the first kilobyte. A parameter that is there is never replaced.
+
+    Args:
+        session: Of the database.
+        study_id: The study.
+        trial_ids: The trials to look at; None for all of the study.
+    """
+    if trial_ids is None:
+        wanted = [_trial.study_id == study_id]
+    else:
+        wanted = [_trial.trial_id.in_(trial_ids[top : top + _AT_ONCE]) for top in range(0, len(trial_ids), _AT_ONCE)]
+    return {row[0]: hash(tuple(row[1:])) for those in wanted for row in session.execute(_MARKED.where(those))}
