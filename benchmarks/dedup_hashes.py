@@ -46,7 +46,7 @@ def main() -> None:
     """Prints time, pairs and peak memory."""
     hashes = synthetic(_COUNT, 0)
     start = time.perf_counter()
-    pairs = pairs_within(hashes, _DISTANCE)
+    pairs = np.concatenate(list(pairs_within(hashes, _DISTANCE)))
     seconds = time.perf_counter() - start
     planted = np.isin(np.arange(_COUNT // 2), pairs[pairs[:, 1] - pairs[:, 0] == _COUNT // 2, 0]).mean()
     every = _COUNT * (_COUNT - 1) // 2

@@ -6,7 +6,7 @@ chosen.
 """
 
 import hashlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -110,32 +110,32 @@ def join_near(
     volume = np.arange(len(first)) if volumes is None else volumes[first]
     upright = views(thumbs)
     orientations = (MIRRORED if flips else ()) + (QUARTER_TURNED if quarter_turns else ())
-    groups = _join_alike(np.arange(len(first)), upright, upright, _across(volume, pairs_within(hashes, MAX_DISTANCE)))
+    groups = _join_alike(np.arange(len(first)), upright, upright, volume, pairs_within(hashes, MAX_DISTANCE))
     if orientations:
         low = hash_blocks(thumbs)
         hashes = turned_hashes(low, UPRIGHT)
         for orientation in orientations:
-            pairs = pairs_between(hashes, turned_hashes(low, orientation), MAX_DISTANCE)
+            found = pairs_between(hashes, turned_hashes(low, orientation), MAX_DISTANCE)
             if orientation in MIRRORED:  # undoes itself, so the pair (i, turned j) is the pair (j, turned i)
-                pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-            groups = _join_alike(groups, upright, replace(upright, orientation=orientation), _across(volume, pairs))
+                found = (pairs[pairs[:, 0] < pairs[:, 1]] for pairs in found)
+            groups = _join_alike(groups, upright, replace(upright, orientation=orientation), volume, found)
     return first[groups][number]
 
 
-def _across(volume: Ids, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Returns the pairs of images that are not of one volume."""
-    apart: npt.NDArray[np.bool_] = volume[pairs[:, 0]] != volume[pairs[:, 1]]
-    return pairs[apart]
+def _join_alike(groups: Ids, left: Views, right: Views, volume: Ids, found: Iterable[npt.NDArray[np.int64]]) -> Ids:
+    """Joins the groups of those candidate pairs that are alike enough, and not of one volume; they come in blocks."""
 
-
-def _join_alike(groups: Ids, left: Views, right: Views, pairs: npt.NDArray[np.int64]) -> Ids:
-    """Joins the groups of those candidate pairs that are alike enough."""
-    for start in range(0, len(pairs), _ROUND):
-        some = pairs[start : start + _ROUND]
+    def left_over(pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         # What earlier rounds joined need not be compared again; most mirrored copies drop out so.
-        some = some[groups[some[:, 0]] != groups[some[:, 1]]]
-        alike = some[similarity(left, right, some) >= MIN_SIMILARITY]
-        groups = connect(np.concatenate([_links(groups), alike]), len(groups))
+        apart: npt.NDArray[np.bool_] = groups[pairs[:, 0]] != groups[pairs[:, 1]]
+        return pairs[apart]
+
+    for block in found:
+        pairs = left_over(block[volume[block[:, 0]] != volume[block[:, 1]]])
+        for start in range(0, len(pairs), _ROUND):
+            some = left_over(pairs[start : start + _ROUND])
+            alike = some[similarity(left, right, some) >= MIN_SIMILARITY]
+            groups = connect(np.concatenate([_links(groups), alike]), len(groups))
     return groups
 
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from tests.tumorcls.pictures import blob, colour, write
 from tumorcls.data.dedup import groups as dedup
+from tumorcls.data.dedup import hamming
 from tumorcls.data.dedup.groups import Groups, connect, find_groups, first_of_equal, join_near
 from tumorcls.data.fingerprint import perceptual_hash, thumbnail
 from tumorcls.data.manifest import Manifest, scan
@@ -81,6 +82,27 @@ def test_slices_of_one_volume_are_no_copies_however_they_are_turned(turn: Callab
     for volumes, groups in ((None, [0, 0]), (np.array([0, 0]), [0, 1]), (np.array([0, 1]), [0, 0])):
         found = join_near(hashes, thumbs, np.arange(2), volumes, quarter_turns=True)
         assert found.tolist() == groups
+
+
+def test_groups_are_the_same_however_few_candidates_are_compared_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies of a few pictures, mirrored and not, in two volumes, and some that have their hash and show something else."""
+    rng = np.random.default_rng(0)
+    pictures = [blob(seed) for seed in rng.integers(0, 6, 60)]
+    turned = [picture[:, ::-1] if mirror else picture for picture, mirror in zip(pictures, rng.random(60) < 0.3, strict=True)]
+    noisy = [np.clip(picture + rng.normal(0, 3, picture.shape), 0, 255).astype(np.uint8) for picture in turned]
+    thumbs = np.stack([thumbnail(picture) for picture in noisy])
+    hashes = np.array([perceptual_hash(Image.fromarray(thumb)) for thumb in thumbs], np.uint64)
+    hashes[::7] = hashes[0]
+    volumes = np.where(rng.random(60) < 0.2, rng.integers(0, 2, 60), np.arange(60))
+
+    def found() -> list[int]:
+        return [int(group) for group in join_near(hashes, thumbs, np.arange(60), volumes, quarter_turns=True)]
+
+    expected = found()
+    monkeypatch.setattr(hamming, "_PAIRS", 5)
+    monkeypatch.setattr(dedup, "_ROUND", 3)
+    assert found() == expected
+    assert len(set(expected)) == 6
 
 
 def test_a_damaged_result_is_made_anew(manifest: Manifest, tmp_path: Path) -> None:
