@@ -4,12 +4,12 @@ Thousands may wait, and each look at the trials must find what other programs do
 millisecond each, most of it in Python; to read their marks takes a thirtieth of that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy
 from optuna.trial import TrialState
-from sqlalchemy import String, cast, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from search.optuna_internals import models
@@ -19,23 +19,23 @@ _AT_ONCE = 10_000  # PostgreSQL takes 65,535 parameters of a statement, SQLite 3
 _trial = models.TrialModel.__table__.c
 
 
-def _attributes(model: Any) -> sqlalchemy.ScalarSelect[Any]:
-    of = model.__table__.c
-    length = cast(func.sum(func.length(of.value_json)), String)
-    return select(length + func.aggregate_strings(of.value_json, ",")).where(of.trial_id == _trial.trial_id).scalar_subquery()
+def _of_trial(model: Any, what: Any) -> sqlalchemy.ScalarSelect[Any]:
+    return select(what).where(model.__table__.c.trial_id == _trial.trial_id).scalar_subquery()
 
 
-def _count(model: Any) -> sqlalchemy.ScalarSelect[Any]:
-    return select(func.count()).where(model.__table__.c.trial_id == _trial.trial_id).scalar_subquery()
+def _texts(model: Any) -> Iterator[sqlalchemy.ScalarSelect[Any]]:
+    value = model.__table__.c.value_json
+    yield _of_trial(model, func.sum(func.length(value)))
+    yield _of_trial(model, func.aggregate_strings(value, ","))
 
 
 _MARKED = select(
     _trial.trial_id,
     _trial.datetime_start,
-    _attributes(models.TrialUserAttributeModel),
-    _attributes(models.TrialSystemAttributeModel),
-    _count(models.TrialParamModel),
-    _count(models.TrialIntermediateValueModel),
+    *_texts(models.TrialUserAttributeModel),
+    *_texts(models.TrialSystemAttributeModel),
+    _of_trial(models.TrialParamModel, func.count()),
+    _of_trial(models.TrialIntermediateValueModel, func.count()),
 ).where(_trial.state == TrialState.WAITING)
 
 
