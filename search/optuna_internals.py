@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import optuna
 from numpy.typing import NDArray
+from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.exceptions import StorageInternalError
 from optuna.samplers import TPESampler
@@ -32,6 +33,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
 __all__ = [
+    "ARTIFACTS_ATTR_PREFIX",
     "LOCK_FILE_SUFFIX",
     "METRIC_NAMES",
     "RENAME_FILE_SUFFIX",

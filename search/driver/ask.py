@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.driver.baseline import complete
 from search.driver.budget import CLIMBED_AFTER, EndReason
 from search.driver.compatibility import check_kinds
-from search.driver.enqueued import as_given, misfits
+from search.driver.enqueued import as_given, misfits, note_attrs
 from search.driver.initial_design import initial_design
 from search.driver.promotion import next_promotion
 from search.driver.retry import fail
@@ -272,6 +272,8 @@ class TrialSource:
             for key, value in attrs.items():
                 if key != SEED_KEY or seed_of(waiting) is None:
                     save(storage, trial_id, key, value)
+            if not is_paused(waiting):
+                note_attrs(storage, waiting)
             if given_of(waiting):
                 storage.set_trial_system_attr(trial_id, "fixed_params", as_given(waiting, self._spec.space))
         storage.set_trial_state_values(trial_id, TrialState.RUNNING)

@@ -1,16 +1,21 @@
-"""What somebody else has enqueued, as a notebook does with ``study.enqueue_trial``: whether the space holds it."""
+"""What somebody else has enqueued, as a notebook does with ``study.enqueue_trial``: its parameters and its attributes."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from optuna.distributions import BaseDistribution, IntDistribution
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from search.records.attributes import given_of
+from search.optuna_internals import trial_id_of
+from search.records.attributes import PREFIX, given_of, without_records
 from search.records.rungs import is_paused
 from search.study_file.distributions import check_value
 from search.study_file.space import as_drawn
 from search.text import show
+
+_ATTR_PREFIX = f"{PREFIX}given:"
+"""Begins a system attribute of a trial: a user attribute that it was enqueued with, as that was when the trial began."""
 
 
 def misfit(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> str | None:
@@ -43,3 +48,15 @@ def as_given(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> dict[
         if not check_value(name, value, space):
             given[name] = as_drawn(value, distribution)
     return given
+
+
+def note_attrs(storage: BaseStorage, waiting: FrozenTrial) -> None:
+    """Notes the user attributes that a trial was enqueued with, as it begins: its objective may set them, and others, anew."""
+    for name, value in without_records(waiting.user_attrs).items():
+        storage.set_trial_system_attr(trial_id_of(waiting), f"{_ATTR_PREFIX}{name}", value)
+
+
+def noted_attrs(trial: FrozenTrial) -> dict[str, Any]:
+    """Returns the user attributes that a trial was enqueued with, as they were then."""
+    attrs = trial.system_attrs
+    return {key.removeprefix(_ATTR_PREFIX): attrs[key] for key in attrs if key.startswith(_ATTR_PREFIX)}

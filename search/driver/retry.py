@@ -1,16 +1,19 @@
 """How a trial that was lost or failed by accident is enqueued again."""
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search.driver.enqueued import noted_attrs
 from search.driver.ownership import Owner
-from search.optuna_internals import add_trial, storage_of, study_id_of
+from search.optuna_internals import ARTIFACTS_ATTR_PREFIX, add_trial, storage_of, study_id_of
 from search.records.attributes import (
     FAILURE_KEY,
+    OBJECTIVE_KEYS,
     RAN_KEY,
     RETRIED_KEYS,
     RETRIES_KEY,
@@ -20,6 +23,7 @@ from search.records.attributes import (
     owner_of,
     retries_of,
     retry_of,
+    without_records,
 )
 from search.records.durations import end_after, until_last_sign
 from search.records.rungs import REPORTED_KEY, RUNGS_KEY, Rung, as_attr, paused_seconds, rungs_of
@@ -84,24 +88,26 @@ def requeue(
         earlier = retry_of(trial)
         first = number if earlier is None else earlier
         if not any(retry_of(other) == first for other in trials[number + 1 :]):
-            retained: dict[str, Any] = {key: trial.user_attrs[key] for key in RETRIED_KEYS if key in trial.user_attrs}
-            apart = {key: trial.system_attrs[key] for key in RETRIED_KEYS if key in trial.system_attrs}
             retries = retries_of(trial) + blamed
-            if retries:
-                retained[RETRIES_KEY] = retries
-            _enqueue_again(study, trial, {**retained, RETRY_KEY: first}, apart)
+            _enqueue_again(study, trial, {RETRY_KEY: first, **({RETRIES_KEY: retries} if retries else {})})
         if lost:
             ran_s = paused_seconds(trial) + until_last_sign(trial, trials)
         with contextlib.suppress(UpdateFinishedTrialError):  # its owner, held for dead, ends it in this very moment
             fail(study, number, reason, traceback, ran_s=ran_s)
 
 
-def _enqueue_again(study: optuna.Study, trial: FrozenTrial, user_attrs: dict[str, Any], system_attrs: dict[str, Any]) -> None:
-    """Enqueues a trial's parameters; one that had climbed some rungs is paused there again.
+def _enqueue_again(study: optuna.Study, trial: FrozenTrial, attrs: Mapping[str, Any]) -> None:
+    """Enqueues a trial's parameters, with attributes of the new try; one that had climbed some rungs is paused there again.
 
-    Its time up to there and its reports are the earlier try's, and count with that.
+    Its time up to there and its reports are the earlier try's, and count with that. What it has said of itself goes on with it;
+    one that begins again says that again, and has what it was enqueued with.
     """
     rungs = {reached: Rung(rung.value, 0.0) for reached, rung in rungs_of(trial).items()}
+    keys = (*RETRIED_KEYS, *OBJECTIVE_KEYS) if rungs else RETRIED_KEYS
+    own = without_records(trial.user_attrs) if rungs else noted_attrs(trial)
+    user_attrs = {**own, **{key: trial.user_attrs[key] for key in keys if key in trial.user_attrs}, **attrs}
+    files = [key for key in trial.system_attrs if key.startswith(ARTIFACTS_ATTR_PREFIX)] if rungs else []
+    system_attrs = {key: trial.system_attrs[key] for key in (*keys, *files) if key in trial.system_attrs}
     if not rungs:
         # A trial killed while it was drawn has part of its parameters; its seed draws the others as it would have.
         fixed = {**system_attrs, "fixed_params": {**given_of(trial), **trial.params}}

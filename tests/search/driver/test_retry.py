@@ -9,22 +9,36 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState, create_trial
 
 from search.driver import retry
+from search.driver.ask import TrialSource
 from search.driver.ownership import Owner
+from search.driver.recording import record
 from search.driver.retry import fail, requeue, retry_lost
 from search.records.attributes import (
     BEAT_KEY,
     CLOCK_KEY,
+    CONFIG_KEY,
     FAILURE_KEY,
     OWNER_KEY,
+    PROVENANCE_KEY,
     QUEUED_KEY,
     RAN_KEY,
     RETRIES_KEY,
     RETRY_KEY,
     SEED_KEY,
+    SHOWN_SEED,
     TRACEBACK_KEY,
+    config_of,
+    provenance_of,
+    seed_of,
+    shown_attrs,
+    without_records,
 )
 from search.records.rungs import RUNGS_KEY, Rung, as_attr, reports_made, rungs_of
+from search.records.saving import save
+from search.storage.folders import artifacts_of
 from search.storage.open import close, create_study
+from search.study_file.load import load
+from search.workers.protocol import Artifact, UserAttr
 
 SPACE = {"x": FloatDistribution(0, 1)}
 ELSEWHERE, GONE = Owner("elsewhere", 1, 1.0), Owner("elsewhere", 2, 1.0)
@@ -103,6 +117,24 @@ def test_a_trial_that_was_lost_while_it_was_drawn_keeps_what_it_was_given(study)
     assert study.trials[2].system_attrs["fixed_params"] == {"x": 0.25, "y": 0.75, "z": again.params["z"]}
 
 
+@pytest.mark.parametrize("url", ["sqlite:///demo.db", "journal:///demo.log"])
+def test_a_retry_has_the_attributes_that_its_trial_was_enqueued_with_and_none_that_it_set_itself(write, url):
+    study = create_study(url, "demo", ["maximize"], [])
+    given = {"start": "mine", "weights": "x" * 300}
+    study.enqueue_trial({"x": 0.5}, user_attrs=given)
+    source = TrialSource(study, load(write()))
+    for number in range(3):
+        trial = source.ask({})
+        assert (trial.number, shown_attrs(trial)) == (number, {**given, SHOWN_SEED: seed_of(trial)}), (
+            "also the retry of a retry"
+        )
+        said = {"start": "resolved", "begun": True, CONFIG_KEY: {"x": 0.5}}
+        record(trial, [UserAttr(number, key, value) for key, value in said.items()], (), None)
+        requeue(study, number, "killed")
+    assert without_records(study.trials[0].user_attrs) == {**given, "start": "resolved", "begun": True}
+    close(study)
+
+
 def test_a_trial_that_has_ended_is_left_as_it_is(study):
     study.tell(begin(study), 1.0)
     requeue(study, 0, "killed")
@@ -142,6 +174,25 @@ def test_a_trial_that_has_climbed_rungs_goes_on_from_there_and_its_time_counts_o
     assert (again.state, again.params, again.user_attrs) == (TrialState.WAITING, lost.params, {SEED_KEY: 5, RETRY_KEY: 0})
     assert rungs_of(again) == {2: Rung(2.0, 0.0), 4: Rung(3.0, 0.0)}
     assert (again.intermediate_values, reports_made(again)) == ({0: 1.0, 1: 2.0, 2: 3.0}, 0)
+    close(study)
+
+
+def test_a_trial_that_goes_on_from_a_rung_has_all_that_it_has_said(tmp_path):
+    study = create_study("sqlite:///demo.db", "demo", ["minimize"], [])
+    climbed(study, Owner.current().as_attr(0))
+    trial = optuna.Trial(study, study.trials[0]._trial_id)
+    said = {"parameters": 1234, PROVENANCE_KEY: {"notice": "x" * 300}, CONFIG_KEY: {"layers": 2}}
+    leg = [UserAttr(0, key, value) for key, value in said.items()]
+    record(trial, [*leg, Artifact(0, "curve.txt", b"1 2 3")], (), tmp_path)
+    save(study._storage, trial._trial_id, FAILURE_KEY, "none of its own")
+    requeue(study, 0, "killed", "Traceback", blamed=True)
+    again = study.trials[1]
+    assert {**without_records(again.user_attrs), CONFIG_KEY: config_of(again), PROVENANCE_KEY: provenance_of(again)} == said
+    assert [(meta.filename, path.read_bytes()) for meta, path in artifacts_of(study, again, tmp_path)] == [
+        ("curve.txt", b"1 2 3")
+    ]
+    assert again.user_attrs.keys() - said.keys() == {SEED_KEY, RETRY_KEY, RETRIES_KEY}
+    assert not {OWNER_KEY, BEAT_KEY, FAILURE_KEY, TRACEBACK_KEY} & again.system_attrs.keys()
     close(study)
 
 
