@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.driver.compatibility import describe, living_driver
 from search.errors import DashboardError
 from search.optuna_internals import storage_of, study_id_of
-from search.records.attributes import provenance_of
+from search.records.attributes import file_of, provenance_of
 from search.records.states import state_name
 from search.results.dashboard_origin import SameOrigin
 from search.results.ranking import Metric, find_baseline, metrics_of
@@ -144,11 +144,13 @@ def save_charts(study: optuna.Study) -> None:
 
 
 def _lines(study: optuna.Study, spec: StudySpec, typed: str) -> Iterator[str]:
-    file = describe(spec)
+    file, kept = describe(spec), file_of(study)
+    if kept is not None:  # the values were measured so, whatever the file says by now
+        file |= {key: kept[key] for key in ("objective", "seed", "settings")}
     metrics = metrics_of(study)
     yield f"## {study.study_name}\n"
     budget = budget_in(study, spec) or spec.policy.trials
-    yield f"{'; '.join(map(_metric, metrics))}, of `{spec.target}`. Budget {budget} trials, seed {spec.seed}."
+    yield f"{'; '.join(map(_metric, metrics))}, of `{file['objective']}`. Budget {budget} trials, seed {file['seed']}."
     yield f"Sampler {_choice(file['sampler'])}; pruner {_choice(file['pruner'])}.\n"
     yield "| parameter | values |\n|---|---|"
     yield from (f"| {name} | {_cell(_values(table))} |" for name, table in file["space"].items())
@@ -157,7 +159,7 @@ def _lines(study: optuna.Study, spec: StudySpec, typed: str) -> Iterator[str]:
     if recorded := _recorded(study):
         yield "\n### Data and versions\n\n| | |\n|---|---|"
         yield from (f"| {key} | `{_cell(value)}` |" for key, value in recorded.items())
-    if spec.settings:
+    if file["settings"]:
         yield "\n### Settings of the objective\n\n| | |\n|---|---|"
         yield from (f"| {key} | `{_cell(value)}` |" for key, value in file["settings"].items())
     yield f"\n### What next\n\n```sh\nsearch report {typed}\nsearch export {typed} -o best.toml\n```"

@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from search.driver.compatibility import describe, same
 from search.errors import StudyError
-from search.records.attributes import config_of, provenance_of, seed_of, warm_link
+from search.records.attributes import config_of, file_of, provenance_of, seed_of, warm_link
 from search.records.values import value_names
 from search.results.finalist_ranking import Ranking
 from search.results.likely_best import Winner
 from search.results.ranking import best_trials, describe_results_missing, metrics_of, rank
 from search.storage.url import absolute, hide_password
-from search.study_file.env import variables_in
+from search.study_file.env import PREFIX, variables_in
 from search.study_file.load import StudySpec
 from search.text import one_line, plain, show_path
 
@@ -41,7 +42,7 @@ def export_trial(
 
     Args:
         study: The study.
-        spec: The study's file; None where a URL named the study, whose parameters then are the config.
+        spec: The study's file; None where a URL named the study. What is on record of the file goes before what it says now.
         url: The storage; its password is left out.
         number: The trial; None for the winner of the finalists, or else the likely best, or else that of the best value.
         by: How to choose from the Pareto front of several directions: the name of a metric, whose best is taken, or
@@ -58,7 +59,8 @@ def export_trial(
     likely = likely if number is None and by is None and winner is None else None
     chosen = winner.number if winner is not None else likely.trial.number if likely is not None else number
     trial = _choose(study, chosen, by)
-    document: dict[str, Any] = {"config": _config(trial, spec), "provenance": _provenance(study, trial, spec, url)}
+    settings = _settings(study, spec)
+    document: dict[str, Any] = {"config": _config(trial, settings), "provenance": _provenance(study, trial, spec, url)}
     if by is not None:
         document["provenance"]["chosen_by"] = by
     header = f"# Trial {trial.number} of study {plain(study.study_name)}, written by search export.\n"
@@ -80,10 +82,11 @@ def export_trial(
         numbers = ", ".join(str(member.number) for member in members)
         header += f"# Its members are the trials {numbers}: one model can be made of them all.\n"
         document["members"] = [
-            {"trial": member.number, "seed": seed_of(member), "config": _config(member, spec)} for member in members
+            {"trial": member.number, "seed": seed_of(member), "config": _config(member, settings)} for member in members
         ]
     where = f'study "{study.study_name}": trial {trial.number}'
-    return f"{header}\n{_as_toml(document, spec, where)}"
+    may_read = {*(spec.environment if spec is not None else ()), *variables_in(settings)}
+    return f"{header}\n{_as_toml(document, may_read, where)}"
 
 
 def _choose(study: optuna.Study, number: int | None, by: str | None) -> FrozenTrial:
@@ -134,11 +137,17 @@ def _losses(study: optuna.Study, front: Sequence[FrozenTrial]) -> NDArray[np.flo
     return np.asarray(np.square((values - values.min(axis=0)) / np.where(extent > 0, extent, 1)))
 
 
-def _config(trial: FrozenTrial, spec: StudySpec | None) -> dict[str, Any]:
+def _settings(study: optuna.Study, spec: StudySpec | None) -> Mapping[str, Any]:
+    """Returns the objective's settings that a study's values were measured with: its file may say others by now."""
+    kept = file_of(study)
+    if spec is not None and (kept is None or same(kept["settings"], describe(spec)["settings"])):
+        return spec.settings  # dates are text in the record
+    return kept["settings"] if kept is not None else {}
+
+
+def _config(trial: FrozenTrial, settings: Mapping[str, Any]) -> dict[str, Any]:
     recorded = config_of(trial)
-    if recorded is not None:
-        return dict(recorded)
-    return {**(spec.settings if spec else {}), **trial.params}
+    return dict(recorded) if recorded is not None else {**settings, **trial.params}
 
 
 def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec | None, url: str) -> dict[str, Any]:
@@ -151,7 +160,7 @@ def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec | None,
         "seed": seed_of(trial),
         "params": trial.params,
         "storage": hide_password(absolute(url)),
-        **_file(spec),
+        **_file(study, spec),
         **_commit(),
         "python": platform.python_version(),
         "optuna": optuna.__version__,
@@ -161,10 +170,11 @@ def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec | None,
     }
 
 
-def _file(spec: StudySpec | None) -> dict[str, Any]:
-    if spec is None:
-        return {}
-    return {"objective": spec.target, "study_file": show_path(spec.path.absolute()), "study_file_sha256": spec.sha256}
+def _file(study: optuna.Study, spec: StudySpec | None) -> dict[str, Any]:
+    """What is on record of the study's file, and where that lies; without a record, the file as it is."""
+    kept = file_of(study) or (describe(spec) if spec is not None else {})
+    path = show_path(spec.path.absolute()) if spec is not None else kept.get("file")
+    return {"objective": kept.get("objective"), "study_file": path, "study_file_sha256": kept.get("sha256")}
 
 
 def _commit() -> dict[str, Any]:
@@ -181,17 +191,18 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _as_toml(document: Mapping[str, Any], spec: StudySpec | None, where: str) -> str:
+def _as_toml(document: Mapping[str, Any], may_read: Collection[str], where: str) -> str:
     """Returns a document as TOML.
 
-    Before its tables stand the variables that its config may read, as the study file allows, and the places without a value.
+    Before its tables stand those variables that its config reads, which must be named there, and the places without a value.
 
     Raises:
         StudyError: It holds what TOML cannot: text that UTF-8 cannot, or tables within tables without end.
     """
     try:
         config, members = document["config"], document.get("members", [])
-        environment = sorted(variables_in({"": [config, *members]}) & set(spec.environment)) if spec is not None else []
+        read = variables_in({"": [config, *members]}).intersection(may_read)
+        environment = sorted(name for name in read if not name.startswith(PREFIX))
         top: dict[str, Any] = {"environment": environment} if environment else {}
         if none := list(_none_in(config)):
             top["none"] = none

@@ -65,6 +65,14 @@ def test_the_note_says_what_is_searched(study, spec, finish):
     assert "| split_sha256 | `abc` |" in note
 
 
+def test_the_note_says_what_the_values_were_measured_with_whatever_the_file_says_by_now(study, write):
+    spec = load(write(study={"objective": '"objectives:Parabola"', "seed": "9"}, objective={"steps": "99"}))
+    save_note(study, spec, "demo.toml")
+    lines = optuna_dashboard.get_note(study).splitlines()
+    assert "| steps | `3` |" in lines
+    assert "Maximizes **score**, of `objectives:parabola`. Budget 8 trials, seed 0." in lines
+
+
 def test_the_note_names_the_study_that_it_is_of(write):
     file = write()
     create_study("sqlite:///demo.db", "wider", ["maximize"], ())

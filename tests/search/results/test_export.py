@@ -10,11 +10,13 @@ import optuna
 import pytest
 from rich.console import Console
 
+from search.driver.compatibility import check_same, describe
 from search.errors import StorageError, StudyError
 from search.files import write as write_document
-from search.records.attributes import CONFIG_KEY, FINALIST_KEY, PROVENANCE_KEY, SEED_KEY
+from search.records.attributes import CONFIG_KEY, FILE_KEY, FINALIST_KEY, PROVENANCE_KEY, SEED_KEY
 from search.results.export import export_trial
 from search.results.status import print_status
+from search.storage.open import close, create_study
 from search.study_file.load import load
 
 URL = "postgresql://me:secret@host/db"
@@ -66,6 +68,47 @@ def test_text_that_is_no_unicode_is_one_line(study, write):
     study.add_trial(optuna.trial.create_trial(value=9.0, user_attrs={CONFIG_KEY: {"data": "a\udcff"}}))
     with pytest.raises(StudyError, match="must be such that TOML can hold it"):
         exported(study, write())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"objective": {"steps": "99"}},
+        {"objective": {"steps": "4", "more": "1"}},
+        {"study": {"objective": '"objectives:Parabola"', "seed": "9"}, "objective": {"steps": "4"}},
+        {"study": {"environment": '["DATA", "OTHER"]'}, "objective": {"steps": "4", "data": '"${OTHER}"'}},
+        {"space": {"x": '{ type = "float", low = 0.0, high = 99.0 }'}},
+        {"sampler": {"name": '"random"'}},
+        {"pruner": {"name": '"none"'}},
+        {"enqueue": "[[enqueue]]\nx = 2.0"},
+    ],
+    ids=lambda changed: " ".join(changed),
+)
+def test_a_config_has_the_settings_that_its_value_was_measured_with_whatever_the_file_says_by_now(write, search, changed):
+    tables = {"study": {"environment": '["DATA"]'}, "objective": {"steps": "4", "data": '"${DATA:-here}"'}}
+    path = write(**tables)
+    study = create_study("sqlite:///demo.db", "demo", ["maximize"], [])
+    check_same(study, load(path))
+    space = {"x": optuna.distributions.FloatDistribution(-10, 10)}
+    for value in (1.0, 2.0):
+        study.add_trial(optuna.create_trial(value=value, params={"x": value}, distributions=space))
+    close(study)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    write(**{**tables, **changed})
+    for place in (path, f"{path}#demo", "sqlite:///demo.db#demo"):
+        document = tomllib.loads(search("export", place, "--best", "value", "--ensemble", 2).stdout)
+        configs = [{"steps": 4, "data": "${DATA:-here}", "x": value} for value in (2.0, 1.0)]
+        assert [document["config"], *(member["config"] for member in document["members"])] == [configs[0], *configs], place
+        assert document["environment"] == ["DATA"], "which it could not be trained without"
+        provenance = document["provenance"]
+        assert (provenance["objective"], provenance["study_file_sha256"]) == ("objectives:parabola", sha256)
+        assert Path(provenance["study_file"]).name == "demo.toml"
+
+
+def test_dates_are_as_the_file_has_them_although_the_record_has_them_as_text(study, write):
+    path = write(objective={"until": "2026-01-31"})
+    study.set_user_attr(FILE_KEY, describe(load(path)))
+    assert exported(study, path)["config"]["until"] == datetime.date(2026, 1, 31)
 
 
 def test_the_commit_of_the_folder(study, write):
