@@ -8,13 +8,15 @@ import click
 from search.commands.shared import ANY_STUDY, STORAGE, open_any
 from search.errors import SearchError
 
+_FORMATS = "Every trial as CSV or JSON, for other programs; in CSV a metric with the name of another column is values.NAME."
+
 
 @click.command("status")
 @ANY_STUDY
 @click.option("--all", "show_all", is_flag=True, help="Every trial instead of the last 20.")
 @click.option("--by", "parameter", metavar="PARAMETER", help="Instead of the trials: bars of the value by one parameter's.")
 @click.option("--watch", is_flag=True, help="Draw it anew in place until nobody is at work at the study, or ^C.")
-@click.option("--format", "form", type=click.Choice(["csv", "json"]), help="Every trial as CSV or JSON, for other programs.")
+@click.option("--format", "form", type=click.Choice(["csv", "json"]), help=_FORMATS)
 @STORAGE
 def command(
     study: str, show_all: bool, parameter: str | None, watch: bool, form: Literal["csv", "json"] | None, storage: str | None

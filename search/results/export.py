@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.driver.compatibility import describe, same
 from search.errors import StudyError
 from search.records.attributes import config_of, file_of, provenance_of, seed_of, warm_link
-from search.records.values import value_names
+from search.records.values import value_keys, value_names
 from search.results.finalist_ranking import Ranking
 from search.results.likely_best import Winner
 from search.results.ranking import best_trials, describe_results_missing, metrics_of, rank
@@ -26,6 +26,11 @@ from search.text import one_line, plain, show_path
 
 COMPROMISE = "compromise"
 """Chooses the trial of the Pareto front that is nearest to the ideal point, each direction scaled to the front's extent."""
+
+_OWN_KEYS = frozenset({"study", "trial", "metrics", "seed", "params", "storage", "objective", "study_file"})
+_OWN_KEYS |= {"study_file_sha256", "git_commit", "git_dirty", "python", "optuna", "finished", "warm_start", "recorded"}
+_OWN_KEYS |= {"chosen_by", "finalists", "estimate"}
+"""Of the provenance, which has the values too."""
 
 
 def export_trial(
@@ -153,7 +158,7 @@ def _config(trial: FrozenTrial, settings: Mapping[str, Any]) -> dict[str, Any]:
 def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec | None, url: str) -> dict[str, Any]:
     recorded, link = provenance_of(trial), warm_link(trial)
     return {
-        **dict(zip(value_names(study), trial.values or [], strict=False)),  # first: a metric may be called "seed"
+        **dict(zip(value_keys(value_names(study), _OWN_KEYS), trial.values or [], strict=False)),
         "study": study.study_name,
         "trial": trial.number,
         "metrics": value_names(study),

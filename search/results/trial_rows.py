@@ -18,10 +18,12 @@ from search.records.durations import began_at, duration_of
 from search.records.reports import reports_of
 from search.records.rungs import is_paused, paused_seconds, rungs_of
 from search.records.states import state_name
-from search.records.values import value_names
+from search.records.values import value_keys, value_names
 from search.results.ranking import best_trials
 from search.study_file.pruner_reach import steps_of
 from search.text import plain
+
+_BEFORE, _AFTER = ("trial", "state", "step"), ("seconds", "began", "note")  # columns of CSV, around those of the values
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,12 @@ def rows_of(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[TrialRow
 
 
 def as_csv(study: optuna.Study, trials: Sequence[FrozenTrial]) -> str:
-    """Returns trials as CSV, with a header; a column for each value and each parameter."""
-    rows, names = rows_of(study, trials), value_names(study)
+    """Returns trials as CSV, with a header; a column for each value, called `value_keys`, and each parameter."""
+    rows, names = rows_of(study, trials), value_keys(value_names(study), (*_BEFORE, *_AFTER))
     params = list(dict.fromkeys(name for row in rows for name in row.params))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["trial", "state", "step", *names, "seconds", "began", "note", *(f"params.{name}" for name in params)])
+    writer.writerow([*_BEFORE, *names, *_AFTER, *(f"params.{name}" for name in params)])
     for row in rows:
         values = [*row.values, *[""] * (len(names) - len(row.values))]
         seconds = "" if row.seconds is None else round(row.seconds, 3)

@@ -174,6 +174,24 @@ def test_choices_of_any_kind_in_csv_and_json():
     assert [trial["params"] for trial in table["trials"]] == [{"x": None}, {"x": [None, 1]}, {"x": {"a": [None]}}, {}]
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_no_column_of_csv_has_the_name_of_another():
+    space = {"x": optuna.distributions.FloatDistribution(0, 1)}
+    fixed = ["trial", "state", "step", "seconds", "began", "note"]
+    names = ["f1", *fixed, "params.x", "values.seconds", "values.f1"]
+    study = optuna.create_study(study_name="demo", directions=["maximize"] * len(names))
+    study.set_metric_names(names)
+    study.tell(study.ask(fixed_distributions=space), [float(at) for at in range(len(names))])
+    text = as_csv(study, study.trials)
+    [header, _] = csv.reader(io.StringIO(text))
+    assert len(set(header)) == len(header) == len(fixed) + len(names) + 1
+    [row], [trial] = csv.DictReader(io.StringIO(text)), json.loads(as_json(study, study.trials, 1, None))["trials"]
+    key = {name: name if name == "f1" else f"values.{name}" for name in names}
+    assert {name: float(row[key[name]]) for name in names} == trial["values"]
+    assert [row[name] or None for name in fixed] == [None if trial[name] is None else str(trial[name]) for name in fixed]
+    assert float(row["params.x"]) == trial["params"]["x"]
+
+
 def test_csv_and_json_have_every_trial():
     study = make_running()
     study.add_trial(optuna.trial.create_trial(value=math.inf))
