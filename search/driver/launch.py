@@ -103,9 +103,9 @@ def launch(
     with open_runtime(spec, url, workers, quiet=quiet, console=console) as runtime, errors.storage_errors(url):
         study = create_study(url, spec.name, spec.directions, spec.metrics)
         if (anew := begin_anew(study, spec, url)) is not None:
-            study = anew
+            study, line = anew
             if not quiet:
-                print_line(runtime.console, f"Study {spec.name} begins anew: its space is another, and no trial of it counted.")
+                print_line(runtime.console, line)
         gone = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
         with claimed(study, take_over=take_over) as owner:
             check_same(study, spec)
