@@ -3,7 +3,6 @@
 import copy
 import hashlib
 import json
-import math
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,7 @@ from search.driver.baseline import complete
 from search.driver.budget import CLIMBED_AFTER, EndReason
 from search.driver.compatibility import check_kinds
 from search.driver.enqueued import as_given, misfits, note_attrs
-from search.driver.initial_design import initial_design
+from search.driver.initial_design import initial_design, is_point
 from search.driver.promotion import next_promotion
 from search.driver.retry import fail
 from search.driver.sampler_view import seen_by_sampler, without
@@ -229,7 +228,7 @@ class TrialSource:
         known = [{name: value for name, value in config if name in spec.drawn} for config in configs]
         seed = derive(spec.seed, Stream.DESIGN)
         design = initial_design(spec.drawn, spec.conditions, self._startup_trials, seed, spec.priors)
-        new = (point for point in islice(design, self._startup_trials) if not any(_is_same(point, each) for each in known))
+        new = (point for point in islice(design, self._startup_trials) if not any(is_point(point, each) for each in known))
         return next(islice(new, index, None), None)
 
     def _sampler(self, trial_index: int, trials: Sequence[FrozenTrial], budget_left: float) -> BaseSampler:
@@ -291,15 +290,6 @@ class TrialSource:
 def _distinct(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Returns each entry once, where it comes first."""
     return [dict(entry) for index, entry in enumerate(entries) if entry not in entries[:index]]
-
-
-def _is_same(point: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-    """Whether a config is this point of a design, whose middle of 1e-4 and 1 is not quite the 0.01 that somebody writes."""
-    return point.keys() == config.keys() and all(
-        value == config[name]
-        or (isinstance(value, float) and isinstance(config[name], float) and math.isclose(value, config[name]))
-        for name, value in point.items()
-    )
 
 
 def _portfolio(study: optuna.Study, spec: StudySpec) -> list[Mapping[str, Any]]:

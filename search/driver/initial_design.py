@@ -10,6 +10,7 @@ A parameter with a prior has its value in place of the middle. Of the points, ev
 is, and the others from the whole space: should the prior be wrong, these are what the sampler finds out by.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -59,6 +60,15 @@ def initial_design(
     if fewest is not None:
         spread.sort(key=lambda point: point.get(EPOCHS, fewest))
     yield from spread
+
+
+def is_point(point: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Whether a config is this point of a design, whose middle of 1e-4 and 1 is not quite the 0.01 that somebody writes."""
+    return point.keys() == config.keys() and all(
+        value == config[name]
+        or (isinstance(value, float) and isinstance(config[name], float) and math.isclose(value, config[name]))
+        for name, value in point.items()
+    )
 
 
 def _point(space: Mapping[str, BaseDistribution], fractions: Sequence[float], priors: Mapping[str, Prior]) -> dict[str, Any]:
