@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from search.records.attributes import FAILURE_KEY, LONGEST_SHOWN, OWNER_KEY, PREFIX
+from search.records.attributes import FAILURE_KEY, LONGEST_SHOWN, OBJECTIVE_KEYS, OWNER_KEY, PREFIX
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -37,3 +37,5 @@ def save(storage: "BaseStorage", trial_id: int, key: str, value: Any) -> None:
         storage.set_trial_system_attr(trial_id, name, content)
     for name, content in user.items():
         storage.set_trial_user_attr(trial_id, name, content)
+        if name in OBJECTIVE_KEYS and name in storage.get_trial_system_attrs(trial_id):  # a longer one, said before
+            storage.set_trial_system_attr(trial_id, name, content)

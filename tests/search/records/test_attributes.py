@@ -117,6 +117,16 @@ def test_what_is_long_is_read_whole_though_its_beginning_is_shown():
     assert attributes.failure_of(trial) == reason
 
 
+@pytest.mark.parametrize("key", attributes.OBJECTIVE_KEYS)
+def test_what_an_objective_says_last_is_what_it_has_said_however_long_it_was(key):
+    study = optuna.create_study()
+    trial_id = study.ask()._trial_id
+    for said in ({"notice": "short"}, {"notice": "long " * 100}, {"notice": "short again"}):
+        save(study._storage, trial_id, key, said)
+        [trial] = study.trials
+        assert (attributes.config_of(trial) or attributes.provenance_of(trial)) == said
+
+
 def test_every_name_has_the_prefix():
     keys = [value for name, value in vars(attributes).items() if name.endswith("_KEY") and not name.startswith("_")]
     assert len(keys) > 15
