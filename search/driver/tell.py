@@ -118,8 +118,9 @@ def judge(
 ) -> Literal["retry", "infeasible", "failed"]:
     """Returns what becomes of a trial that failed.
 
-    A death or a hang may be an accident, and memory may have run out because of what the worker had run before, or because of
-    its neighbours: all of these are worth another try. What the objective itself raised or returned would come again.
+    A death, a hang or the failure of a device may be an accident, and memory may have run out because of what the worker had
+    run before, or because of its neighbours: all of these are worth another try. What the objective itself raised or returned
+    would come again.
 
     Args:
         outcome: How it failed.
@@ -128,7 +129,7 @@ def judge(
         retries: How often this config was tried again already.
         max_retries: How often it may be.
     """
-    accident = died or (outcome.out_of_memory and not fresh)
+    accident = died or outcome.device_failed or (outcome.out_of_memory and not fresh)
     if accident and retries < max_retries:
         return "retry"
     return "infeasible" if outcome.out_of_memory else "failed"

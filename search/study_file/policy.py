@@ -71,7 +71,7 @@ class Policy:
         max_device_time_s: Seconds that trials ran, over all launches; a trial that shares its device counts for its share.
         patience: So many finished trials in a row without a better one end a launch.
         max_failures: So many failed trials in a row end a launch; one that is tried again has not failed yet.
-        max_retries: How often a trial is tried again after its worker died or hung, or ran out of memory.
+        max_retries: How often a trial is tried again after its worker died or hung, ran out of memory, or lost its device.
         report_timeout_s: A worker that has been silent for so many seconds, in a trial, hangs and is killed.
         worker_memory: A worker that uses more bytes after a trial is started anew.
         worker_trials: A worker that has run so many trials is started anew.

@@ -176,6 +176,8 @@ class WorkerPool:
         memory, trials = self._policy.worker_memory, self._policy.worker_trials
         if outcome.out_of_memory:
             return "memory ran out in it"
+        if outcome.device_failed:
+            return "its device failed"
         if memory is not None and outcome.memory > memory:
             return f"{format_size(outcome.memory)} in use after a trial, more than worker_memory = {format_size(memory)}"
         if trials is not None and served >= trials:

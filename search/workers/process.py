@@ -28,7 +28,7 @@ from search.text import one_line, suggest
 from search.workers.activity import Activities, Interrupted, watch
 from search.workers.fingerprint import check_fidelity, describe_change, take_fingerprint, take_notes, take_reports
 from search.workers.log import cut_log, print_to
-from search.workers.memory import is_out_of_memory, memory_in_use
+from search.workers.memory import is_device_failure, is_out_of_memory, memory_in_use
 from search.workers.protocol import (
     Activity,
     Artifact,
@@ -216,7 +216,7 @@ def run_trial(
     except (Exception, SystemExit) as error:  # a trial may raise anything, and the next trial may still be fine
         reason, trace = as_written.text(describe(error, always_type=True)), as_written.text(traceback.format_exc())
         print(trace, file=sys.stderr)
-        return Outcome(task.number, "failed", (), reason, trace, out_of_memory=is_out_of_memory(error))
+        return Outcome(task.number, "failed", (), reason, trace, is_out_of_memory(error), is_device_failure(error))
     finally:
         ended.set()
     return Outcome(task.number, "complete", values)

@@ -146,6 +146,7 @@ class Outcome:
         reason: Why it failed, in one line; empty unless failed.
         traceback: Where it failed; empty where there is none.
         out_of_memory: It failed because memory ran out, the host's or a device's.
+        device_failed: It failed because its device did, which the worker's process may never use again.
         memory: Bytes that the worker's process has in use after the trial; 0 where that is not known.
     """
 
@@ -155,6 +156,7 @@ class Outcome:
     reason: str = ""
     traceback: str = field(default="", repr=False)
     out_of_memory: bool = False
+    device_failed: bool = False
     memory: int = field(default=0, compare=False)
 
 

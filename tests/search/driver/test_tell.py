@@ -17,6 +17,7 @@ from search.workers.protocol import Died, Outcome
 
 RAISED = Outcome(0, "failed", reason="ValueError")
 OUT_OF_MEMORY = Outcome(0, "failed", reason="MemoryError", out_of_memory=True)
+DEVICE_FAILED = Outcome(0, "failed", reason="XlaRuntimeError: CUDA_ERROR_ILLEGAL_ADDRESS", device_failed=True)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,10 @@ OUT_OF_MEMORY = Outcome(0, "failed", reason="MemoryError", out_of_memory=True)
         (OUT_OF_MEMORY, False, False, 1, "infeasible"),
         (OUT_OF_MEMORY, True, True, 0, "retry"),
         (OUT_OF_MEMORY, True, True, 1, "infeasible"),
+        (DEVICE_FAILED, False, True, 0, "retry"),
+        (DEVICE_FAILED, False, False, 0, "retry"),
+        (DEVICE_FAILED, False, True, 1, "failed"),
+        (DEVICE_FAILED, False, False, 1, "failed"),
     ],
 )
 def test_what_becomes_of_a_trial(outcome, died, fresh, retries, expected):

@@ -251,6 +251,40 @@ def test_memory_that_ran_out_in_a_used_worker_is_not_held_against_the_config(dri
     assert set(names(study)) == {"COMPLETE", "FAIL"}
 
 
+ILLEGAL = "XlaRuntimeError: INTERNAL: CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered"
+
+
+def test_a_worker_whose_device_failed_costs_one_try_of_one_trial_and_is_replaced(drive, script, console):
+    """All that it is given fails too."""
+    broken = []
+
+    def play(task, nth):
+        broken[:] = broken if nth > 1 else []
+        if task.number == 1 or broken:
+            broken.append(task.number)
+            return iter([Outcome(task.number, "failed", reason=ILLEGAL, device_failed=True)])
+        return None
+
+    study = drive(executor=script(play), console=console, study={"trials": "6"})
+    assert names(study) == ["COMPLETE", "FAIL", *["COMPLETE"] * 5]
+    assert study.trials[2].user_attrs[RETRY_KEY] == 1
+    assert study.trials[2].params == study.trials[1].params
+    assert "worker 0 is replaced: its device failed" in printed(console)
+
+
+def test_a_config_that_breaks_the_device_itself_fails_once_it_has_been_tried_again(drive, script):
+    def play(task, _nth):
+        if task.number in (1, 2):
+            return iter([Outcome(task.number, "failed", reason=ILLEGAL, device_failed=True)])
+        return None
+
+    executor = script(play)
+    study = drive(executor=executor, study={"trials": "4", "max_retries": "1"})
+    assert names(study) == ["COMPLETE", "FAIL", "FAIL", *["COMPLETE"] * 3]
+    assert [trial.user_attrs.get(RETRY_KEY) for trial in study.trials] == [None, None, 1, None, None, None]
+    assert executor.started == 3
+
+
 @pytest.mark.parametrize(
     ("keys", "memory", "why"),
     [

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from search.workers import memory
-from search.workers.memory import OomKills, is_out_of_memory, memory_in_use
+from search.workers.memory import OomKills, is_device_failure, is_out_of_memory, memory_in_use
 
 
 class ResourceExhaustedError(Exception):
@@ -36,19 +36,39 @@ def raised_from(cause):
         OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
         XlaRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1073741824 bytes."),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call"),
+        XlaRuntimeError("INTERNAL: CUDNN_STATUS_ALLOC_FAILED in external/xla/cuda_dnn.cc"),
         raised_from(MemoryError()),
     ],
     ids=lambda error: type(error).__name__,
 )
 def test_memory_ran_out(error):
-    assert is_out_of_memory(error)
+    assert (is_out_of_memory(error), is_device_failure(error)) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        XlaRuntimeError("INTERNAL: cuDNN launch failure"),
+        XlaRuntimeError("INTERNAL: CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered"),
+        XlaRuntimeError("FAILED_PRECONDITION: DNN library initialization failed. Look at the errors above for more details."),
+        RuntimeError("Unable to initialize backend 'cuda': INTERNAL: no supported devices found for platform CUDA"),
+        RuntimeError("CUDA error: device-side assert triggered"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+        RuntimeError("CUDA error: uncorrectable ECC error encountered"),
+        raised_from(RuntimeError("CUDA error: unspecified launch failure")),
+    ],
+    ids=str,
+)
+def test_a_device_failed(error):
+    assert (is_out_of_memory(error), is_device_failure(error)) == (False, True)
 
 
 @pytest.mark.parametrize(
     "error",
     [
         ValueError("x"),
-        XlaRuntimeError("INTERNAL: cuDNN launch failure"),
+        XlaRuntimeError("INVALID_ARGUMENT: shapes must be equal"),
         ResourceExhaustedError("model.keras; No space left on device"),
         RuntimeError("zoom factor must be positive"),
     ],
@@ -56,6 +76,7 @@ def test_memory_ran_out(error):
 )
 def test_something_else_went_wrong(error):
     assert not is_out_of_memory(error)
+    assert not is_device_failure(error)
 
 
 def test_each_kill_is_accounted_for_once(tmp_path, monkeypatch):

@@ -64,6 +64,23 @@ def test_a_thread_that_a_trial_has_left_cannot_speak_in_the_next(say):
     assert not ours.poll()
 
 
+@pytest.mark.parametrize(
+    ("error", "flags"),
+    [
+        (MemoryError(), (True, False)),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), (False, True)),
+        (ValueError("x"), (False, False)),
+    ],
+    ids=str,
+)
+def test_what_a_trial_raised_says_whether_memory_or_the_device_is_to_blame(error, flags):
+    def fall(trial):
+        raise error
+
+    outcome = run_trial(fall, RunTrial(0, {}, {}), Pipe()[0], AsWritten(), lambda _: None)
+    assert (outcome.state, outcome.out_of_memory, outcome.device_failed) == ("failed", *flags)
+
+
 def test_what_a_trial_needs_is_imported_before_the_worker_is_ready(folder):
     """A first trial that waits for it looks as if it hung."""
     Path("plain.py").write_text("def objective(trial):\n    return 1.0\n")
