@@ -1,8 +1,12 @@
-"""When a launch gives up: too many trials fail in a row, or its workers cannot start."""
+"""When a launch gives up: too many trials fail or run out of memory in a row, or its workers cannot start."""
 
 from search.driver.tell import Verdict
 from search.errors import ObjectiveError, WorkerError
 from search.workers.protocol import Died
+
+_MORE_INFEASIBLE = 3
+"""So many times as many configs in a row may run out of memory as may fail: where half of the space needs too much, 9 in a row
+are as likely as one in 500."""
 
 
 class Failures:
@@ -10,7 +14,7 @@ class Failures:
 
     Args:
         target: The objective, as ``module:attribute``.
-        limit: So many failures in a row end the launch.
+        limit: So many failures in a row end the launch, and three times as many configs for which there is not enough memory.
     """
 
     def __init__(self, target: str, limit: int) -> None:
@@ -19,6 +23,7 @@ class Failures:
         self._proven = False  # a worker of this launch has built the objective
         self._starts = 0
         self._trials = 0
+        self._infeasible = 0
 
     def worker_started(self) -> None:
         """A worker has built the objective."""
@@ -48,13 +53,22 @@ class Failures:
 
         Raises:
             ObjectiveError: Too many failed in a row.
+            WorkerError: For too many in a row there was not enough memory.
         """
         if verdict.state in ("complete", "pruned", "paused"):
-            self._trials = 0
+            self._trials = self._infeasible = 0
         elif verdict.state == "failed":
             self._trials += 1
             if self._trials >= self._limit:
                 raise ObjectiveError(
                     f"objective {self._target}: {self._trials} trials in a row failed, "
                     f"the last one (trial {verdict.number}) because: {verdict.reason}"
+                )
+        elif verdict.state == "infeasible":
+            self._infeasible += 1
+            if self._infeasible >= self._limit * _MORE_INFEASIBLE:
+                raise WorkerError(
+                    f"memory: must suffice for some configs; got {self._infeasible} trials in a row for which it ran out, in "
+                    f"fresh workers too, the last one (trial {verdict.number}) because: {verdict.reason}. Look whether others "
+                    "use the GPU (nvidia-smi) or the host's memory; if none does, shrink the space, or raise study.max_failures"
                 )

@@ -8,6 +8,7 @@ from search.errors import ObjectiveError, WorkerError
 from search.workers.protocol import Died
 
 FAILED = Verdict(7, "failed", reason="no disk")
+INFEASIBLE = Verdict(7, "infeasible", reason="OOM when allocating tensor")
 
 
 @pytest.fixture
@@ -40,6 +41,25 @@ def test_what_says_nothing_of_the_objective_is_no_part_of_it(failures, state):
     failures.trial_ended(Verdict(8, state))
     with pytest.raises(ObjectiveError, match="3 trials in a row"):
         failures.trial_ended(FAILED)
+
+
+@pytest.mark.parametrize("between", ["retry", "interrupted", "lost", "failed"])
+def test_memory_that_suffices_for_no_trial_ends_a_launch(failures, between):
+    for number in range(8):
+        failures.trial_ended(INFEASIBLE)
+        if between != "failed" or number < 2:
+            failures.trial_ended(Verdict(8, between))
+    wanted = r"9 trials in a row .* in fresh workers too, .* \(trial 7\) because: OOM when .* whether others use the GPU"
+    with pytest.raises(WorkerError, match=wanted):
+        failures.trial_ended(INFEASIBLE)
+
+
+@pytest.mark.parametrize("state", ["complete", "pruned", "paused"])
+def test_memory_that_suffices_for_some_trial_does_not(failures, state):
+    for _ in range(5):
+        for _ in range(8):
+            failures.trial_ended(INFEASIBLE)
+        failures.trial_ended(Verdict(8, state))
 
 
 def test_a_first_worker_must_start(failures):
