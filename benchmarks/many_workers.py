@@ -68,6 +68,9 @@ class Crowd:
     def start(self, worker: int) -> None:
         self._say(worker, Ready(), time.monotonic())
 
+    def has_place(self, worker: int) -> bool:
+        return True
+
     def send(self, worker: int, message: ToWorker) -> None:
         now = time.monotonic()
         if isinstance(message, RunTrial):

@@ -1,4 +1,4 @@
-"""The five calls that the driver needs from whatever runs its workers."""
+"""The six calls that the driver needs from whatever runs its workers."""
 
 from typing import Protocol
 
@@ -10,6 +10,9 @@ class Executor(Protocol):
 
     def start(self, worker: int) -> None:
         """Starts a worker, or starts it again after it died; it will say `Ready` or `StartFailed`."""
+
+    def has_place(self, worker: int) -> bool:
+        """Returns whether a worker that is gone can be started again; not while its process lives on, though it was killed."""
 
     def send(self, worker: int, message: ToWorker) -> None:
         """Sends a message. Sending to a dead worker does nothing, whether its `Died` is on its way or was received."""

@@ -31,6 +31,10 @@ class InlineExecutor:
         thread.start()
         self._threads[worker] = (thread, ours)
 
+    def has_place(self, worker: int) -> bool:
+        """Returns True: nothing of an earlier worker is in the way."""
+        return True
+
     def send(self, worker: int, message: ToWorker) -> None:
         """Sends a message, which a thread that has ended does not get."""
         if (thread := self._threads.get(worker)) is not None:

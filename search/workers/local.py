@@ -1,5 +1,6 @@
 """Workers as child processes of the driver, on this machine."""
 
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -14,10 +15,11 @@ from pickle import UnpicklingError
 from search.errors import WorkerError
 from search.workers.memory import OomKills
 from search.workers.process import TRACE_SIGNAL, WorkerSetup, main
-from search.workers.protocol import Died, FromWorker, Stop, ToWorker
+from search.workers.protocol import Died, FromWorker, Notice, Stop, ToWorker
 
 _SECONDS_TO_LEAVE = 5.0
 _SECONDS_TO_TRACE = 0.2
+_SECONDS_TO_DIE = 5.0  # of SIGKILL: a device's memory takes a while to be given back
 
 
 class LocalExecutor:
@@ -33,6 +35,8 @@ class LocalExecutor:
         self._setup = setup
         self._context = multiprocessing.get_context("spawn")
         self._children: dict[int, tuple[SpawnProcess, Connection]] = {}
+        self._unkilled: dict[int, SpawnProcess] = {}
+        self._notices: list[tuple[int, FromWorker]] = []
         self._oom_kills = OomKills()
 
     def start(self, worker: int) -> None:
@@ -54,6 +58,10 @@ class LocalExecutor:
         theirs.close()  # so that the pipe ends when the child does
         self._children[worker] = (process, ours)
 
+    def has_place(self, worker: int) -> bool:
+        """Returns False for a worker that was killed and lives on: its device would take the next one too."""
+        return worker not in self._unkilled or not self._unkilled[worker].is_alive()
+
     def send(self, worker: int, message: ToWorker) -> None:
         """Sends a message; a dead worker's `Died` comes, or came, from `receive`."""
         if (child := self._children.get(worker)) is not None:
@@ -66,7 +74,7 @@ class LocalExecutor:
         ready = set(wait([*by_connection, *(process.sentinel for process, _ in self._children.values())], timeout_s))
         # What a worker has started may outlive it, and holds its pipe and its sentinel open.
         gone = {worker for worker, (process, _) in self._children.items() if process.exitcode is not None}
-        messages: list[tuple[int, FromWorker]] = []
+        messages, self._notices = self._notices, []
         for connection, worker in by_connection.items():
             if connection in ready or worker in gone:
                 messages += [(worker, message) for message in _read(connection)]
@@ -102,13 +110,24 @@ class LocalExecutor:
         process, connection = self._children.pop(worker)
         if process.is_alive():
             process.kill()
-        process.join()
-        assert process.exitcode is not None
+        process.join(_SECONDS_TO_DIE)
+        connection.close()
+        if process.exitcode is None:
+            return self._set_aside(worker, process)
         out_of_memory = process.exitcode == -signal.SIGKILL and self._oom_kills.account()
         reason = _cause(process.exitcode, out_of_memory=out_of_memory)
         process.close()
-        connection.close()
         return Died(reason, out_of_memory)
+
+    def _set_aside(self, worker: int, process: SpawnProcess) -> Died:
+        """Goes on without a process that SIGKILL does not end, such as one that waits in the kernel for a lost GPU."""
+        self._unkilled[worker] = process
+        # Python would wait at its exit for the process, and from 3.14 on for the tracker, which lives as long as the process.
+        multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]
+        atexit.register(setattr, resource_tracker._resource_tracker, "_fd", None)
+        reason = "the worker process cannot be killed: is its GPU lost?"
+        self._notices.append((worker, Notice(f"worker {worker}: {reason} Going on without this worker; see nvidia-smi.")))
+        return Died(reason)
 
 
 def _read(connection: Connection) -> Iterator[FromWorker]:

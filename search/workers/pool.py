@@ -6,6 +6,7 @@ from typing import Literal
 
 import optuna
 
+from search.errors import WorkerError
 from search.records.durations import wall_clock_agrees
 from search.study_file.policy import Policy
 from search.text import format_size
@@ -91,8 +92,17 @@ class WorkerPool:
         return any(self._workers[worker].talks for worker in self.in_phase("starting"))
 
     def start(self, wanted: int) -> list[int]:
-        """Starts workers until `wanted` are starting or idle, or no more are allowed; returns those that it starts."""
-        absent = [worker for worker in range(self._size) if worker not in self._workers]
+        """Starts workers until `wanted` are starting or idle, or no more are allowed; returns those that it starts.
+
+        Raises:
+            WorkerError: None is left, and none can be started.
+        """
+        absent = [worker for worker in range(self._size) if worker not in self._workers and self._executor.has_place(worker)]
+        if wanted > 0 and not self._workers and not absent:
+            raise WorkerError(
+                "workers: one must be able to start; got in each place a process that cannot be killed. Is the GPU lost? "
+                "See nvidia-smi; launch on others (CUDA_VISIBLE_DEVICES), or once the machine was started anew"
+            )
         started = absent[: max(0, wanted - len(self.in_phase("starting", "idle")))]
         for worker in started:
             self._workers[worker] = WorkerState("starting", time.monotonic())
@@ -158,12 +168,13 @@ class WorkerPool:
 
     def kill_silent(self) -> list[tuple[int, str]]:
         """Kills the workers that hang; returns them with the reason."""
-        killed = []
+        killed, now = [], time.monotonic()  # one that speaks while another dies is not silent
         for worker, state in list(self._workers.items()):
             limit = {"running": self._policy.report_timeout_s, "leaving": _SECONDS_TO_LEAVE}.get(state.phase)
-            if limit is not None and time.monotonic() - state.heard_at > limit:
+            if limit is not None and now - state.heard_at > limit:
                 self._executor.kill(worker)
-                killed.append((worker, f"no report for {limit:g} s (report_timeout); the worker was killed"))
+                fate = "was killed" if self._executor.has_place(worker) else "cannot be killed: is its GPU lost?"
+                killed.append((worker, f"no report for {limit:g} s (report_timeout); the worker {fate}"))
         return killed
 
     def stop(self, *, at_once: bool) -> None:

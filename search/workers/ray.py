@@ -65,6 +65,10 @@ class RayExecutor:
         actor = self._actor_class.remote(self._setup(worker), os.getcwd())
         self._hosted[worker] = _Hosted(actor, self._listen(actor))
 
+    def has_place(self, worker: int) -> bool:
+        """Returns True: nothing of an earlier worker is in the way."""
+        return True
+
     def send(self, worker: int, message: ToWorker) -> None:
         """Sends a message, and waits for nothing."""
         if (hosted := self._hosted.get(worker)) is not None:

@@ -17,7 +17,7 @@ from rich.console import Console
 from search.driver.budget import BudgetUsage
 from search.driver.legs import settle
 from search.errors import ObjectiveError, StudyError, WorkerError
-from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RETRY_KEY, SEED_KEY
+from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RETRY_KEY, SEED_KEY, owner_of
 from search.storage.open import close, create_study, open_study
 from search.study_file.fidelity import Fidelity
 from search.workers.protocol import Changed, Died, Outcome, Ready, Report, ReportReply, RunTrial, Stop
@@ -38,18 +38,22 @@ class ScriptedExecutor:
 
     Attributes:
         started: How many were started.
+        undying: Whether workers live on when they are killed.
         left: The reasons that those were given which were told to leave.
     """
 
     def __init__(self, clock, play, starts=()):
-        self.started, self.left = 0, []
+        self.started, self.left, self.undying = 0, [], False
         self._clock, self._play, self._starts = clock, play, iter(starts)
-        self._said, self._trials, self._running = {}, {}, {}
+        self._said, self._trials, self._running, self._unkilled = {}, {}, {}, set()
 
     def start(self, worker):
         self.started += 1
         self._trials[worker] = 0
         self._said[worker] = iter([next(self._starts, Ready())])
+
+    def has_place(self, worker):
+        return worker not in self._unkilled
 
     def send(self, worker, message):
         if worker not in self._said:
@@ -77,6 +81,7 @@ class ScriptedExecutor:
 
     def kill(self, worker):
         del self._said[worker]
+        self._unkilled |= {worker} if self.undying else set()
 
     def stop(self, *, at_once=False):
         self._said.clear()
@@ -220,6 +225,32 @@ def test_a_worker_that_is_silent_for_too_long_is_killed_and_its_trial_tried_agai
     assert [trial.user_attrs.get(RETRY_KEY) for trial in study.trials] == [None, None, 1, None, None], "tried again once"
     assert f"trial 1 failed, and is tried again: {reason}" in printed(console)
     assert f"trial 2 failed: {reason}" in printed(console)
+
+
+def hang_at(number):
+    return lambda task, _nth: iter([Report(task.number, 0.0, 0)]) if task.number == number else None
+
+
+def test_a_worker_that_cannot_be_killed_is_left_where_it_is_and_the_others_go_on(drive, script, console):
+    executor = script(hang_at(1))
+    executor.undying = True
+    study = drive(executor=executor, console=console, workers=2, study={"trials": "6", "report_timeout": "1"})
+    assert names(study).count("COMPLETE") == 6
+    assert study.trials[1].user_attrs[FAILURE_KEY] == (
+        "no report for 1 s (report_timeout); the worker cannot be killed: is its GPU lost?"
+    )
+    assert executor.started == 2
+    hung = owner_of(study.trials[1])["worker"]
+    assert {owner_of(trial)["worker"] for trial in study.trials[2:]} == {1 - hung}
+
+
+def test_a_launch_ends_where_no_worker_can_be_killed(drive, script):
+    executor = script(hang_at(1))
+    executor.undying = True
+    study = optuna.create_study()
+    with pytest.raises(WorkerError, match=r"workers: one must be able to start; got .* cannot be killed\. Is the GPU lost"):
+        drive(study, executor=executor, study={"trials": "6", "report_timeout": "1"})
+    assert names(study) == ["COMPLETE", "FAIL", "WAITING"], "the next launch takes it up"
 
 
 def run_out(above, leaks=False):

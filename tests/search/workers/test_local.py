@@ -1,15 +1,19 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 import time
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import pytest
 
 from search.errors import WorkerError
+from search.workers import local
 from search.workers.local import LocalExecutor
 from search.workers.process import WorkerSetup
-from search.workers.protocol import Died, Outcome, Ready, Report, ReportReply, RunTrial, StartFailed
+from search.workers.protocol import Died, Notice, Outcome, Ready, Report, ReportReply, RunTrial, StartFailed
 
 
 @pytest.fixture
@@ -39,6 +43,15 @@ def listen(executor, until, seconds=120.0):
 
 def pid_of(executor, worker=0):
     return executor._children[worker][0].pid
+
+
+def at_work(executor):
+    executor.start(0)
+    listen(executor, Ready)
+    executor.send(0, RunTrial(0, {}, {}))
+    while not Path("deaf").exists():
+        time.sleep(0.02)
+    return pid_of(executor)
 
 
 def test_a_trial_from_start_to_stop(make):
@@ -128,12 +141,7 @@ def test_a_worker_that_cannot_start_says_so_and_leaves(make):
 
 def test_a_worker_that_hangs_is_killed_and_leaves_its_stack(make):
     executor = make("objectives:deaf")
-    executor.start(0)
-    listen(executor, Ready)
-    executor.send(0, RunTrial(0, {}, {}))
-    while not Path("deaf").exists():
-        time.sleep(0.02)
-    pid = pid_of(executor)
+    pid = at_work(executor)
     executor.kill(0)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -141,6 +149,64 @@ def test_a_worker_that_hangs_is_killed_and_leaves_its_stack(make):
     assert "in deaf" in Path("0.log").read_text()
     executor.start(0)
     assert listen(executor, Ready) == [(0, Ready())]
+
+
+@pytest.fixture
+def undying(monkeypatch):
+    """Has SIGKILL do nothing, as to a process that waits in the kernel for a lost GPU."""
+    monkeypatch.setattr(local, "_SECONDS_TO_DIE", 0.1)
+    monkeypatch.setattr(SpawnProcess, "kill", lambda process: None)
+
+
+@pytest.mark.parametrize("ends", ["kill", "its pipe"])
+def test_nobody_waits_for_a_worker_that_cannot_be_killed(make, wait_for, monkeypatch, undying, ends):
+    monkeypatch.setattr(local, "_SECONDS_TO_LEAVE", 0.1)
+    executor = make("objectives:deaf")
+    pid = at_work(executor)
+    if ends == "kill":
+        executor.kill(0)
+    else:
+        executor._children[0][1].close()  # as where it hangs on its way out
+        died = Died("the worker process cannot be killed: is its GPU lost?")
+        with monkeypatch.context() as patch:
+            patch.setattr(local, "wait", lambda *_: [])
+            assert executor.receive(0.1) == [(0, died)]
+    assert not executor.has_place(0)
+    [(worker, notice)] = executor.receive(0.1)
+    assert (worker, type(notice)) == (0, Notice)
+    assert "worker 0: the worker process cannot be killed: is its GPU lost? Going on without" in notice.text
+    assert executor.receive(0.1) == []
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: executor.has_place(0))
+    executor.start(0)
+    assert listen(executor, Ready) == [(0, Ready())]
+
+
+def test_nor_does_the_end_of_the_launch_or_of_python(folder):
+    """Also where Python waits for its resource tracker, as it does from 3.14 on."""
+    Path("run.py").write_text(
+        "import multiprocessing.resource_tracker as tracker, time\n"
+        "from multiprocessing.context import SpawnProcess\n"
+        "from search.workers import local\nfrom search.workers.process import WorkerSetup\n"
+        "if __name__ == '__main__':\n"
+        "    tracker.ResourceTracker.__del__ = lambda self: self._stop()\n"
+        "    local._SECONDS_TO_DIE = local._SECONDS_TO_LEAVE = 0.1\n"
+        "    SpawnProcess.kill = lambda process: None\n"
+        "    executor = local.LocalExecutor(lambda worker: WorkerSetup('lives:f', {}))\n"
+        "    executor.start(0)\n"
+        "    while not executor._children[0][1].poll(1.0): pass\n"
+        "    executor.send(0, local.Stop())\n"
+        "    executor.stop(at_once=True)\n"
+    )
+    Path("lives.py").write_text(
+        "import atexit, os, threading, time\n"
+        "os._exit = lambda code: None\n"
+        "threading.Thread(target=time.sleep, args=(20,)).start()\n"
+        "def f(trial): ...\n"
+    )
+    began = time.monotonic()
+    subprocess.run([sys.executable, "run.py"], check=True, timeout=60)
+    assert time.monotonic() - began < 15
 
 
 def test_a_kill_for_want_of_memory_is_told_apart(make, monkeypatch):

@@ -24,7 +24,8 @@ def pool(clock, said):
         messages, said[:] = list(said), []
         return messages
 
-    executor = SimpleNamespace(start=lambda worker: None, send=lambda *_: None, kill=lambda worker: None, receive=receive)
+    done_nothing = dict.fromkeys(("start", "send", "kill"), lambda *_: None)
+    executor = SimpleNamespace(**done_nothing, has_place=lambda _: True, receive=receive)
     policy = Policy(trials=1, report_timeout_s=5.0, worker_memory=1000, worker_trials=3)
     pool = WorkerPool(executor, 2, policy)
     pool.start(1)
@@ -46,6 +47,19 @@ def test_a_silent_worker_is_killed(pool):
     assert pool.kill_silent() == []
     pool.receive(2.0)
     assert pool.kill_silent() == [(0, "no report for 5 s (report_timeout); the worker was killed")]
+
+
+def test_who_speaks_while_another_one_dies_is_not_silent(pool, clock):
+    pool.start(1)
+    pool.ready(1)
+    pool.receive(4.0)
+    give(pool, 1)
+    pool._executor.kill = lambda _: clock.pass_(10.0)
+    pool.receive(2.0)
+    assert [worker for worker, _ in pool.kill_silent()] == [0]
+    pool.remove(0)
+    pool.receive(1.0)
+    assert pool.kill_silent() == []
 
 
 def test_a_worker_that_speaks_is_not(pool, said):
