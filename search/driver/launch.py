@@ -19,7 +19,7 @@ from search.driver.portfolio import add_portfolio
 from search.driver.progress import Progress
 from search.driver.restart import begin_anew
 from search.driver.retry import retry_lost
-from search.driver.views import make_view
+from search.driver.views import make_view, print_warning
 from search.driver.warm_start import check_whole
 from search.driver.warm_start import warm_start as warm_start_from
 from search.errors import ObjectiveError, StudyError, WorkerError
@@ -197,7 +197,7 @@ def _executor(spec: StudySpec, workers: int, set_up: Callable[[int, Mapping[str,
         with connected(resources, str(spec.path)):
             yield RayExecutor(lambda worker: set_up(worker, environ), resources)
         return
-    devices, per_device = visible_devices(os.environ), spec.policy.workers_per_device
+    devices, per_device = visible_devices(os.environ, print_warning), spec.policy.workers_per_device
     check_places(workers, devices, per_device)
     yield LocalExecutor(lambda worker: set_up(worker, environ_of(worker, workers, devices, per_device, os.environ)))
 

@@ -48,7 +48,7 @@ class ProgressView:
         """Something cannot be had, and the launch goes on without: said once, on stderr, even where nothing else is shown."""
         if line not in self._warned:
             self._warned.add(line)
-            print(f"warning: {plain(line, _LONGEST_WARNING)}", file=sys.stderr, flush=True)
+            print_warning(line)
 
     def workers_started(self, workers: Sequence[int]) -> None:
         """Workers begin to build their objectives."""
@@ -237,6 +237,11 @@ class NotebookView(LiveView):
 
     def _show(self, lines: list[str]) -> None:
         self._handle.update({"text/plain": "\n".join(lines)}, raw=True)
+
+
+def print_warning(line: str) -> None:
+    """Prints on stderr that something cannot be had."""
+    print(f"warning: {plain(line, _LONGEST_WARNING)}", file=sys.stderr, flush=True)
 
 
 def make_view(progress: Progress, console: Console, *, quiet: bool) -> ProgressView:

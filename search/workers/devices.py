@@ -4,13 +4,14 @@ Only environment variables are used, set before the worker's process begins: wha
 device and a share of its memory.
 """
 
+import contextlib
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from search.errors import WorkerError
-from search.text import show
+from search.text import one_line, show
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """Names the GPUs that a process may see."""
@@ -18,7 +19,15 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 _NONE = frozenset({"", "-1", "nodevfiles", "void", "none"})  # NoDevFiles is what Slurm sets in a job without a GPU
 _DEVICE = re.compile(r"[0-9]{1,4}|(GPU|MIG)-[0-9A-Za-z/-]{1,100}")
 
+_SECONDS_TO_LIST = 30.0
+_SECONDS_TO_LEAVE = 2.0
+
 _SHARED_MEMORY = 0.9  # of a device, split among its workers; the rest is for contexts, which no backend counts
+
+_MEMORY, _NEW_MEMORY = (
+    "XLA_PYTHON_CLIENT_MEM_FRACTION",
+    "XLA_CLIENT_MEM_FRACTION",
+)  # the second replaces the first in new versions of JAX
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -29,27 +38,54 @@ _THREAD_VARIABLES = (
 )
 
 
-def visible_devices(environ: Mapping[str, str]) -> tuple[str, ...]:
+def visible_devices(environ: Mapping[str, str], warn: Callable[[str], None]) -> tuple[str, ...]:
     """Returns the GPUs that may be used, as ``CUDA_VISIBLE_DEVICES`` names them; none on a machine without.
 
     That variable counts where it is set, else what ``nvidia-smi -L`` lists. GPUs are named by their UUID, since ``nvidia-smi``
     and CUDA number them differently; of a GPU in MIG mode, its instances are listed.
+
+    Args:
+        environ: The driver's environment.
+        warn: Is told, in a line, where there is an ``nvidia-smi`` that fails; what it lists all the same counts.
 
     Raises:
         WorkerError: The variable names what can be no GPU.
     """
     if VISIBLE in environ:
         return _named(environ[VISIBLE])
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
-    except (OSError, subprocess.SubprocessError):  # no driver, or one that does not answer
-        return ()
+    listed, failure = _list_gpus()
     devices: list[str] = []
     for kind, name in re.findall(r"UUID: ((?:GPU|MIG)-)([^)\s]+)", listed):
         if kind == "MIG-" and devices and devices[-1].startswith("GPU-"):
             devices.pop()  # the GPU that this instance is a part of; it cannot be used as a whole
         devices.append(kind + name)
+    if failure:
+        going_on = (
+            f"with the {len(devices)} that it lists" if devices else "as without GPUs: workers are given none of their own"
+        )
+        warn(f"nvidia-smi -L: must list all GPUs; got {failure}. Going on {going_on}. Set {VISIBLE} to choose them yourself.")
     return tuple(devices)
+
+
+def _list_gpus() -> tuple[str, str]:
+    """Returns what ``nvidia-smi -L`` prints, and how it failed; both are empty where there is no such program."""
+    try:
+        program = subprocess.Popen(
+            ["nvidia-smi", "-L"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        )
+    except OSError:
+        return "", ""
+    try:
+        printed, _ = program.communicate(timeout=_SECONDS_TO_LIST)
+    except subprocess.TimeoutExpired:
+        program.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it may wait in the driver for a lost GPU, which no signal ends
+            program.communicate(timeout=_SECONDS_TO_LEAVE)
+        return "", f"no answer for {_SECONDS_TO_LIST:g} s"
+    if program.returncode == 0:
+        return printed, ""
+    said = [line for line in printed.splitlines() if "UUID:" not in line]
+    return printed, f"exit code {program.returncode}{f': {one_line(said[-1])}' if said else ''}".rstrip(".")
 
 
 def _named(listed: str) -> tuple[str, ...]:
@@ -96,8 +132,13 @@ def environ_of(
     """
     threads = usable_cpus() // workers if workers > 1 else None
     chosen = _shared(threads, 1 / per_device if devices else 1.0)
-    own = {name: value for name, value in chosen.items() if name not in environ}
-    return own | ({VISIBLE: devices[worker % len(devices)]} if devices else {})
+    return beside(environ, chosen | ({VISIBLE: devices[worker % len(devices)]} if devices else {}))
+
+
+def beside(environ: Mapping[str, str], chosen: Mapping[str, str]) -> dict[str, str]:
+    """Returns those of the variables chosen for a worker that leave what the user has set as it is, but for the device."""
+    kept = environ.keys() | ({_MEMORY} if _NEW_MEMORY in environ else set())  # JAX refuses the two together
+    return {name: value for name, value in chosen.items() if name not in kept or name == VISIBLE}
 
 
 def usable_cpus() -> int:
@@ -122,7 +163,7 @@ def _shared(threads: int | None, of_device: float) -> dict[str, str]:
     if of_device < 1:
         # JAX takes three quarters of a device when it starts, TensorFlow all of it.
         chosen |= {
-            "XLA_PYTHON_CLIENT_MEM_FRACTION": f"{_SHARED_MEMORY * of_device:.2f}",
+            _MEMORY: f"{_SHARED_MEMORY * of_device:.2f}",
             "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         }
     return chosen

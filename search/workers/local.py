@@ -122,7 +122,7 @@ class LocalExecutor:
     def _set_aside(self, worker: int, process: SpawnProcess) -> Died:
         """Goes on without a process that SIGKILL does not end, such as one that waits in the kernel for a lost GPU."""
         self._unkilled[worker] = process
-        # Python would wait at its exit for the process, and from 3.14 on for the tracker, which lives as long as the process.
+        # Python would wait at its exit for the process, and a newer one for the tracker, which lives as long as the process.
         multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]
         atexit.register(setattr, resource_tracker._resource_tracker, "_fd", None)
         reason = "the worker process cannot be killed: is its GPU lost?"

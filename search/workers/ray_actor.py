@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from search.workers.devices import VISIBLE
+from search.workers.devices import beside
 from search.workers.local import LocalExecutor
 from search.workers.process import WorkerSetup
 from search.workers.protocol import FromWorker, ToWorker
@@ -32,9 +32,10 @@ class Host:
     def __init__(self, setup: WorkerSetup, folder: str) -> None:
         if os.path.isdir(folder):
             os.chdir(folder)
-        environ = {name: value for name, value in setup.environ.items() if name not in os.environ or name == VISIBLE}
         log = Path(folder, setup.log) if setup.log is not None else None
-        setup = replace(setup, environ=environ, log=log if log is not None and log.parent.is_dir() else None)
+        setup = replace(
+            setup, environ=beside(os.environ, setup.environ), log=log if log is not None and log.parent.is_dir() else None
+        )
         self._local = LocalExecutor(lambda _: setup)
         with _as_a_plain_interpreter():
             self._local.start(_ONLY)

@@ -183,7 +183,7 @@ def test_nobody_waits_for_a_worker_that_cannot_be_killed(make, wait_for, monkeyp
 
 
 def test_nor_does_the_end_of_the_launch_or_of_python(folder):
-    """Also where Python waits for its resource tracker, as it does from 3.14 on."""
+    """Also where Python waits for its resource tracker, as newer ones do."""
     Path("run.py").write_text(
         "import multiprocessing.resource_tracker as tracker, time\n"
         "from multiprocessing.context import SpawnProcess\n"
