@@ -75,7 +75,7 @@ class Policy:
         report_timeout_s: A worker that has been silent for so many seconds, in a trial, hangs and is killed.
         worker_memory: A worker that uses more bytes after a trial is started anew.
         worker_trials: A worker that has run so many trials is started anew.
-        workers_per_device: How many workers share a GPU of this machine.
+        workers_per_device: How many workers share a GPU of this machine; in a launch, how many there are.
         executor: The Ray cluster that runs the workers; None is this machine.
     """
 
