@@ -4,9 +4,7 @@ from search.driver.tell import Verdict
 from search.errors import ObjectiveError, WorkerError
 from search.workers.protocol import Died
 
-_MORE_INFEASIBLE = 3
-"""So many times as many configs in a row may run out of memory as may fail: where half of the space needs too much, 9 in a row
-are as likely as one in 500."""
+_FEWEST_INFEASIBLE = 10  # in a row: where half of the space needs too much memory, that is as likely as one in a thousand
 
 
 class Failures:
@@ -14,7 +12,7 @@ class Failures:
 
     Args:
         target: The objective, as ``module:attribute``.
-        limit: So many failures in a row end the launch, and three times as many configs for which there is not enough memory.
+        limit: So many failures in a row end the launch, and so many configs for which memory runs out, if they are ten.
     """
 
     def __init__(self, target: str, limit: int) -> None:
@@ -66,7 +64,7 @@ class Failures:
                 )
         elif verdict.state == "infeasible":
             self._infeasible += 1
-            if self._infeasible >= self._limit * _MORE_INFEASIBLE:
+            if self._infeasible >= max(self._limit, _FEWEST_INFEASIBLE):
                 raise WorkerError(
                     f"memory: must suffice for some configs; got {self._infeasible} trials in a row for which it ran out, in "
                     f"fresh workers too, the last one (trial {verdict.number}) because: {verdict.reason}. Look whether others "

@@ -45,11 +45,11 @@ def test_what_says_nothing_of_the_objective_is_no_part_of_it(failures, state):
 
 @pytest.mark.parametrize("between", ["retry", "interrupted", "lost", "failed"])
 def test_memory_that_suffices_for_no_trial_ends_a_launch(failures, between):
-    for number in range(8):
+    for number in range(9):
         failures.trial_ended(INFEASIBLE)
         if between != "failed" or number < 2:
             failures.trial_ended(Verdict(8, between))
-    wanted = r"9 trials in a row .* in fresh workers too, .* \(trial 7\) because: OOM when .* whether others use the GPU"
+    wanted = r"10 trials in a row .* in fresh workers too, .* \(trial 7\) because: OOM when .* whether others use the GPU"
     with pytest.raises(WorkerError, match=wanted):
         failures.trial_ended(INFEASIBLE)
 
@@ -57,9 +57,17 @@ def test_memory_that_suffices_for_no_trial_ends_a_launch(failures, between):
 @pytest.mark.parametrize("state", ["complete", "pruned", "paused"])
 def test_memory_that_suffices_for_some_trial_does_not(failures, state):
     for _ in range(5):
-        for _ in range(8):
+        for _ in range(9):
             failures.trial_ended(INFEASIBLE)
         failures.trial_ended(Verdict(8, state))
+
+
+def test_more_trials_may_run_out_of_memory_where_more_may_fail():
+    failures = Failures("objectives:parabola", 12)
+    for _ in range(11):
+        failures.trial_ended(INFEASIBLE)
+    with pytest.raises(WorkerError, match="12 trials in a row"):
+        failures.trial_ended(INFEASIBLE)
 
 
 def test_a_first_worker_must_start(failures):
