@@ -232,7 +232,7 @@ class CachedStorage(_CachedStorage):
         check_distribution_compatibility(known[name], distribution)
         return True
 
-    def cached_trials(self, study_id: int) -> list[FrozenTrial]:
+    def known_trials(self, study_id: int) -> list[FrozenTrial]:
         """Returns the trials of a study as they were last read or written."""
         return list(self._studies[study_id].trials.values()) if study_id in self._studies else []
 
@@ -302,7 +302,7 @@ class CachedStorage(_CachedStorage):
 class OpenJournal(JournalStorage):
     """Optuna's journal, in the reach of ours."""
 
-    def replayed_trials(self, study_id: int) -> list[FrozenTrial]:
+    def known_trials(self, study_id: int) -> list[FrozenTrial]:
         """Returns the trials of a study as they were last read or written, also of one that was deleted since."""
         replayed = self._replay_result
         return [replayed._trials[trial_id] for trial_id in replayed._study_id_to_trial_ids.get(study_id, [])]

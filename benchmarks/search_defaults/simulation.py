@@ -16,10 +16,11 @@ from sklearn.preprocessing import OrdinalEncoder
 from benchmarks.search_defaults.curves import Curve, spec_of
 from benchmarks.search_quality.records import Finished, Run
 from search.driver.ask import TrialSource
-from search.driver.legs import climb, leg_of
+from search.driver.legs import leg_of
+from search.driver.tell import tell
 from search.errors import StudyFileError
-from search.records.attributes import RAN_KEY
 from search.study_file import pruners
+from search.workers.protocol import Outcome
 
 TRIALS = 30
 """A run has time for so many random trials."""
@@ -172,10 +173,8 @@ def search(space: str, tables: str, seed: int) -> Simulated:
         value, ran_s = float(values[target - 1]), float(clock - began)
         if leg is not None:
             ran_s += leg.earlier_s
-            climb(trial, leg, value, ran_s)
-        if leg is None or leg.is_last:
-            trial.set_user_attr(RAN_KEY, ran_s)
-            study.tell(trial, None if pruned else value, TrialState.PRUNED if pruned else None)
+        outcome = Outcome(trial.number, "pruned") if pruned else Outcome(trial.number, "complete", (value,))
+        tell(trial, outcome, spec, death=None, fresh=False, ran_s=ran_s, leg=leg)
         if not pruned and clock <= landscape.seconds:
             finished.append(Finished(clock, value, dict(params), seed))
     run = Run.of("simulated", seed, len(study.trials), finished)

@@ -2,10 +2,12 @@
 
 import contextlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -15,7 +17,8 @@ from search.records.attributes import RAN_KEY, given_of, is_result, shown_attrs
 from search.records.durations import end_after
 from search.records.rungs import RUNGS_KEY, Rung, as_attr, is_paused, paused_seconds, rungs_of
 from search.storage.folders import checkpoints_of, delete_checkpoints
-from search.storage.open import end_trial, longest_attr, study_lock
+from search.storage.open import end_trial, longest_attr, study_lock, telling
+from search.storage.together import Changes
 from search.study_file.fidelity import Fidelity
 from search.workers.pool import WorkerState
 from search.workers.protocol import RunTrial
@@ -27,19 +30,27 @@ class Leg:
 
     Attributes:
         fidelity: Of the study.
-        reached: The value of the fidelity at which it begins; 0 at the beginning of the trial.
+        rungs: Those that the trial has reached before.
         target: The value that it goes to.
         is_last: Whether the trial is complete there.
         reported: The steps that it has reported before; one whose checkpoint is lost reports them again.
-        earlier_s: For how many seconds it ran before it was paused.
     """
 
     fidelity: Fidelity
-    reached: int
+    rungs: Mapping[int, Rung]
     target: int
     is_last: bool
     reported: frozenset[int]
-    earlier_s: float
+
+    @property
+    def reached(self) -> int:
+        """The value of the fidelity at which it begins; 0 at the beginning of the trial."""
+        return max(self.rungs, default=0)
+
+    @property
+    def earlier_s(self) -> float:
+        """For how many seconds the trial ran before it was paused."""
+        return sum(rung.seconds for rung in self.rungs.values())
 
 
 def leg_of(trial: optuna.Trial, fidelity: Fidelity | None) -> Leg | None:
@@ -50,11 +61,11 @@ def leg_of(trial: optuna.Trial, fidelity: Fidelity | None) -> Leg | None:
     if fidelity is None:
         return None
     stored = storage_of(trial.study).get_trial(trial_id_of(trial))
-    reached = max(rungs_of(stored), default=0)
+    rungs = rungs_of(stored)
     given = given_of(stored).get(fidelity.name)
-    target = given if isinstance(given, int) else fidelity.after(reached)
+    target = given if isinstance(given, int) else fidelity.after(max(rungs, default=0))
     is_last = given is not None or target == fidelity.rungs[-1]
-    return Leg(fidelity, reached, target, is_last, frozenset(stored.intermediate_values), paused_seconds(stored))
+    return Leg(fidelity, rungs, target, is_last, frozenset(stored.intermediate_values))
 
 
 def ran_seconds(leg: Leg | None, worker: WorkerState) -> float | None:
@@ -77,25 +88,18 @@ def task_of(trial: optuna.Trial, leg: Leg | None, checkpoints: Path | None, *, a
     return RunTrial(trial.number, params, shown_attrs(trial), directions, answered, folder, longest)
 
 
-def climb(trial: optuna.Trial, leg: Leg, value: float, ran_s: float) -> None:
-    """Records that a trial has reached the end of a leg: it waits for its promotion, or is ready to be told complete.
+def climbed(trial: optuna.Trial, leg: Leg, value: float, ran_s: float) -> Changes:
+    """Returns what is to be written of a trial that has reached the end of a leg.
 
     Args:
         trial: The trial.
         leg: What it ran.
         value: What the objective returned.
         ran_s: For how many seconds it ran, in all its legs.
-
-    Raises:
-        UpdateFinishedTrialError: Another driver has ended it.
     """
-    storage, trial_id = storage_of(trial.study), trial_id_of(trial)
-    rungs = {**rungs_of(storage.get_trial(trial_id)), leg.target: Rung(value, ran_s - leg.earlier_s)}
-    storage.set_trial_system_attr(trial_id, RUNGS_KEY, as_attr(rungs))
-    if leg.is_last:
-        _fix(trial.study, storage.get_trial(trial_id), leg.fidelity, leg.target)
-    else:
-        storage.set_trial_state_values(trial_id, TrialState.WAITING)
+    rungs = {**leg.rungs, leg.target: Rung(value, ran_s - leg.earlier_s)}
+    params = _fixed(trial, leg.fidelity, leg.target) if leg.is_last else {}
+    return Changes(params, system_attrs={RUNGS_KEY: as_attr(rungs)})
 
 
 def settle(study: optuna.Study, fidelity: Fidelity, checkpoints: Path | None = None) -> list[FrozenTrial]:
@@ -117,21 +121,21 @@ def settle(study: optuna.Study, fidelity: Fidelity, checkpoints: Path | None = N
             reached, rung = list(rungs.items())[-1]
             state = TrialState.COMPLETE if reached == top or sign * rung.value > best else TrialState.PRUNED
             with contextlib.suppress(UpdateFinishedTrialError):  # another driver settles too
-                _fix(study, trials[number], fidelity, reached)
-                _end(study, trials[number], state, rung)
+                _end(study, trials[number], state, rung, _fixed(trials[number], fidelity, reached))
             delete_checkpoints(trials[number], checkpoints)
         return [trial for trial in study.get_trials(deepcopy=False) if trial.number in paused]
 
 
-def _fix(study: optuna.Study, trial: FrozenTrial, fidelity: Fidelity, reached: int) -> None:
-    """Makes the value of the fidelity that a trial has reached its parameter, where it is not one yet."""
-    if fidelity.name not in trial.params:
-        distribution = fidelity.distribution
-        internal = distribution.to_internal_repr(reached)
-        storage_of(study).set_trial_param(trial_id_of(trial), fidelity.name, internal, distribution)
+def _fixed(trial: optuna.Trial | FrozenTrial, fidelity: Fidelity, reached: int) -> dict[str, tuple[float, BaseDistribution]]:
+    """Returns the value of the fidelity that a trial has reached as its parameter, where it is not one yet."""
+    distribution = fidelity.distribution
+    return {} if fidelity.name in trial.params else {fidelity.name: (distribution.to_internal_repr(reached), distribution)}
 
 
-def _end(study: optuna.Study, trial: FrozenTrial, state: TrialState, last: Rung) -> None:
+def _end(
+    study: optuna.Study, trial: FrozenTrial, state: TrialState, last: Rung, params: dict[str, tuple[float, BaseDistribution]]
+) -> None:
     """Ends a paused trial at the time at which its last leg was over, with a value in any case, as Optuna does."""
-    storage_of(study).set_trial_user_attr(trial_id_of(trial), RAN_KEY, paused_seconds(trial))
-    end_trial(study, trial_id_of(trial), state, [last.value], end_after(trial, last.seconds))
+    changes = Changes(params, user_attrs={RAN_KEY: paused_seconds(trial)})
+    with telling(study, trial_id_of(trial), state, [last.value], changes):
+        end_trial(study, trial_id_of(trial), state, [last.value], end_after(trial, last.seconds))

@@ -9,17 +9,21 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from search.driver.legs import Leg, climb
+from search.driver.legs import Leg, climbed
 from search.driver.retry import fail, requeue
 from search.optuna_internals import storage_of, tell_once, trial_id_of
 from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RAN_KEY, TRACEBACK_KEY, retries_of
 from search.records.saving import save
 from search.records.states import INTERRUPTED
+from search.storage.open import telling
+from search.storage.together import Changes
 from search.study_file.load import StudySpec
 from search.workers.protocol import Died, Outcome
 
 # Like gp, these learn from COMPLETE trials alone. TPE learns from PRUNED ones too, and the others know no constraints.
 _GENETIC = frozenset({"nsgaii", "nsgaiii"})
+
+_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
 
 
 @dataclass(frozen=True)
@@ -72,21 +76,26 @@ def tell(
         ran_s: For how many seconds it ran, in all its legs, where the wall clock does not tell.
         leg: What it ran of its way up; None where its study has no fidelity.
     """
+    trial_id, state, values, changes = trial_id_of(trial), _STATES.get(outcome.state), outcome.values, Changes()
+    if leg is not None and state is TrialState.COMPLETE:
+        changes = climbed(trial, leg, values[0], ran_s or 0.0)
+        if not leg.is_last:
+            state, values = TrialState.WAITING, ()
+    if ran_s is not None and state is not TrialState.WAITING:
+        changes.user_attrs[RAN_KEY] = ran_s
     try:
-        if leg is not None and outcome.state == "complete":
-            climb(trial, leg, outcome.values[0], ran_s or 0.0)
-            if not leg.is_last:
+        with telling(trial.study, trial_id, state, values, changes):
+            if state is TrialState.WAITING:
+                storage_of(trial.study).set_trial_state_values(trial_id, state)
                 return Verdict(trial.number, "paused", outcome.values)
-        if ran_s is not None:
-            trial.set_user_attr(RAN_KEY, ran_s)
-        if outcome.state == "failed":
-            return _tell_failed(trial, outcome, spec, death=death, fresh=fresh)
-        if outcome.state == "interrupted":
-            requeue(trial.study, trial.number, INTERRUPTED)
-        elif outcome.state == "complete":
-            tell_complete(trial, outcome, spec.sampler.name)
-        else:
-            _tell_state(trial, TrialState.PRUNED)
+            if outcome.state == "failed":
+                return _tell_failed(trial, outcome, spec, death=death, fresh=fresh)
+            if outcome.state == "interrupted":
+                requeue(trial.study, trial.number, INTERRUPTED)
+            elif outcome.state == "complete":
+                tell_complete(trial, outcome, spec.sampler.name)
+            else:
+                _tell_state(trial, TrialState.PRUNED)
     except UpdateFinishedTrialError:
         return lost(trial)
     return Verdict(trial.number, outcome.state, outcome.values, outcome.reason)

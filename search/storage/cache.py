@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError
 from search.optuna_internals import CachedStorage, models
 from search.storage.marks import read_marks
 from search.storage.together import Changes
-from search.storage.trial_ends import End, Known, Stored, TellsEnds, read_stored
+from search.storage.trial_ends import Stored, TellsEnds, read_stored
 
 
 class OwnTrialsStorage(TellsEnds, CachedStorage):
@@ -44,8 +44,6 @@ class OwnTrialsStorage(TellsEnds, CachedStorage):
         self.writable = writable
         self.path = path
         self.alone = writable
-        self.told_ends: dict[int, End] = {}
-        self.user_attrs: dict[int, dict[str, Any]] = {}
         self._held: dict[int, Changes] = {}  # by trial
 
     @contextlib.contextmanager
@@ -77,10 +75,6 @@ class OwnTrialsStorage(TellsEnds, CachedStorage):
         """
         with self.changing(trial_id) as session:
             changes.write(session.connection(), trial_id)
-
-    def known(self, study_id: int) -> Known:
-        """Returns what this process knows of a study, without asking the database."""
-        return Known(self.cached_trials(study_id), self.told_ends, self.user_attrs.get(study_id, {}))
 
     def stored(self, name: str) -> Stored | None:
         """Returns what the database holds of a study, in a transaction of its own; None where it is not there."""

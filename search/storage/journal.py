@@ -15,7 +15,7 @@ from search.records.attributes import TOKEN_KEY
 from search.storage.errors import remedy
 from search.storage.journal_lock import LocalLock, MendingLock, NetworkLock, NoLock
 from search.storage.mounts import network_file_system
-from search.storage.trial_ends import End, Known, Stored, TellsEnds, end_of
+from search.storage.trial_ends import Stored, TellsEnds, end_of
 from search.text import one_line
 
 
@@ -28,15 +28,9 @@ class Journal(TellsEnds, OpenJournal):
     """
 
     def __init__(self, path: Path, lock: BaseJournalFileLock) -> None:
-        self.told_ends: dict[int, End] = {}
-        self.user_attrs: dict[int, dict[str, Any]] = {}
         self.path = path
         self._file_lock = lock
         super().__init__(JournalFileBackend(str(path), lock_obj=lock))
-
-    def known(self, study_id: int) -> Known:
-        """Returns what this process knows of a study, without asking the file."""
-        return Known(self.replayed_trials(study_id), self.told_ends, self.user_attrs.get(study_id, {}))
 
     def stored(self, name: str) -> Stored | None:
         """Returns what the file holds of a study, read from its beginning; None where it is not there."""

@@ -20,6 +20,8 @@ from search.storage.database import open_database
 from search.storage.errors import storage_errors
 from search.storage.journal import Journal, open_journal
 from search.storage.readback import ReadBack, mark
+from search.storage.together import Changes
+from search.storage.trial_ends import TellsEnds
 from search.storage.url import absolute, hide_password, kind_of, parse, storage_file
 from search.study_file.tables import Direction
 
@@ -141,6 +143,37 @@ def together(study: optuna.Study, trial_id: int) -> contextlib.AbstractContextMa
     """Writes what a block says of a trial at its end, where the storage can write that in one transaction."""
     storage = storage_of(study)
     return storage.together(trial_id) if isinstance(storage, OwnTrialsStorage) else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def telling(
+    study: optuna.Study, trial_id: int, state: TrialState | None, values: Sequence[float], changes: Changes
+) -> Iterator[None]:
+    """Writes what there is to say of a trial before the block tells how it ended, or that it is paused.
+
+    Args:
+        study: The study.
+        trial_id: Of the trial.
+        state: What the block tells, which is remembered with `values` and `changes` before anything is written: whatever
+            fails then, nothing of it is lost. None remembers nothing.
+        values: Of the trial; empty where it has none.
+        changes: What is written first.
+
+    Raises:
+        UpdateFinishedTrialError: It has been ended before.
+    """
+    storage, remembering = storage_of(study), contextlib.ExitStack()
+    with remembering:
+        if state is not None and isinstance(storage, TellsEnds):
+            remembering.enter_context(storage.telling(trial_id, state, values, changes))
+        with together(study, trial_id):
+            for key, value in changes.system_attrs.items():
+                storage.set_trial_system_attr(trial_id, key, value)
+            for key, value in changes.user_attrs.items():
+                storage.set_trial_user_attr(trial_id, key, value)
+            for name, (internal, distribution) in changes.params.items():
+                storage.set_trial_param(trial_id, name, internal, distribution)
+        yield
 
 
 def end_trial(study: optuna.Study, trial_id: int, state: TrialState, values: Sequence[float] | None, ended: datetime) -> None:

@@ -16,7 +16,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.errors import StorageError
-from search.optuna_internals import storage_of, study_id_of
+from search.optuna_internals import storage_of, study_id_of, trial_id_of
 from search.records.attributes import TOKEN_KEY
 from search.storage import sqlite
 from search.storage.cache import OwnTrialsStorage
@@ -157,7 +157,8 @@ class ReadBack:
             return f'no study "{self._frame.name}"'
         if stored.token != self._token:
             return f'another study called "{self._frame.name}"'
-        missing = [number for number, end in known.ends().items() if not _is_there(end, stored.ends.get(number))]
+        told = {trial.number for trial in known.trials if trial_id_of(trial) in known.told_ends}
+        missing = [n for n, end in known.ends().items() if not _is_there(end, stored.ends.get(n), told=n in told)]
         if missing:
             some = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
             return f"{len(missing)} of {len(known.trials)} trials not as they were written ({some})"
@@ -208,11 +209,11 @@ def mark(study: optuna.Study) -> None:
         storage.set_study_system_attr(study_id, TOKEN_KEY, secrets.token_hex(8))
 
 
-def _is_there(wanted: End, found: End | None) -> bool:
-    """Returns whether a trial is as it should be; one that had not ended may have, where another driver ended it."""
+def _is_there(wanted: End, found: End | None, *, told: bool) -> bool:
+    """Returns whether a trial is as it should be; one that was not told how it stands may have changed: by another driver."""
     if found is None:
         return False
-    if not wanted[0].is_finished():
+    if not (told or wanted[0].is_finished()):
         return True
     (state, values), (wanted_state, wanted_values) = found, wanted
     same = len(values) == len(wanted_values) and all(

@@ -107,7 +107,8 @@ def _as_told(trial: FrozenTrial, known: Known) -> FrozenTrial:
         state = TrialState.FAIL
     ended = copy.copy(trial)
     if state is not trial.state:
-        ended.state, ended.datetime_complete = state, trial.datetime_complete or datetime.now()
+        ended.state = state
+        ended.datetime_complete = trial.datetime_complete or datetime.now() if state.is_finished() else None
     ended.values = list(values) or None
     return ended
 

@@ -1,5 +1,6 @@
 """What is written of a trial at one time: a statement for each table in one transaction, not a transaction for each change."""
 
+import copy
 import importlib
 import json
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from typing import Any
 
 import sqlalchemy
 from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.trial import FrozenTrial
 
 from search.optuna_internals import models
 
@@ -27,6 +29,17 @@ class Changes:
     reports: dict[int, float] = field(default_factory=dict)
     user_attrs: dict[str, Any] = field(default_factory=dict)
     system_attrs: dict[str, Any] = field(default_factory=dict)
+
+    def of(self, trial: FrozenTrial) -> FrozenTrial:
+        """Returns a trial as it is once all of it is written."""
+        changed = copy.copy(trial)
+        distributions = {name: distribution for name, (_, distribution) in self.params.items()}
+        params = {name: distribution.to_external_repr(value) for name, (value, distribution) in self.params.items()}
+        changed.params, changed.distributions = {**trial.params, **params}, {**trial.distributions, **distributions}
+        changed.intermediate_values = {**trial.intermediate_values, **self.reports}
+        changed.user_attrs = {**trial.user_attrs, **self.user_attrs}
+        changed.system_attrs = {**trial.system_attrs, **self.system_attrs}
+        return changed
 
     def write(self, connection: sqlalchemy.Connection, trial_id: int) -> None:
         """Writes all of it, in place of what is there under the same names.

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.optuna_internals import models, trial_id_of
 from search.records.attributes import TOKEN_KEY
+from search.storage.together import Changes
 
 End = tuple[TrialState, tuple[float, ...]]
 """The state of a trial, and its values: empty where it has none."""
@@ -36,8 +37,8 @@ class Known:
     """What a process knows of a study without asking the storage.
 
     Attributes:
-        trials: As they were last read or written.
-        told_ends: How this process has ended trials, by id, whether or not that arrived.
+        trials: As they were last read or written, or were to be written.
+        told_ends: How this process has ended trials, by id, whether or not that arrived; and paused one, where it did not.
         user_attrs: The study's, as they were last read or written.
     """
 
@@ -53,8 +54,17 @@ class Known:
 class TellsEnds(BaseStorage):
     """Makes a storage remember which ends it was told, and what studies say of themselves; in front of one of Optuna's."""
 
-    told_ends: dict[int, End]
-    user_attrs: dict[int, dict[str, Any]]
+    def __init__(self, backend: Any) -> None:
+        self.told_ends: dict[int, End] = {}
+        self.user_attrs: dict[int, dict[str, Any]] = {}
+        self._unwritten: dict[int, Changes] = {}  # by trial
+        super().__init__(backend)  # type: ignore[call-arg]
+
+    def known(self, study_id: int) -> Known:
+        """Returns what this process knows of a study, without asking the storage."""
+        known: list[FrozenTrial] = super().known_trials(study_id)  # type: ignore[misc]
+        trials = [self._unwritten[at].of(trial) if (at := trial_id_of(trial)) in self._unwritten else trial for trial in known]
+        return Known(trials, self.told_ends, self.user_attrs.get(study_id, {}))
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         """Returns a study's user attributes."""
@@ -73,15 +83,27 @@ class TellsEnds(BaseStorage):
             return super().set_trial_state_values(trial_id, state, values)  # type: ignore[safe-super]
 
     @contextlib.contextmanager
-    def telling(self, trial_id: int, state: TrialState, values: Sequence[float] | None) -> Iterator[None]:
-        """Remembers the end that is told in the block, unless another driver has ended the trial before."""
-        if state.is_finished():
+    def telling(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None, changes: Changes | None = None
+    ) -> Iterator[None]:
+        """Remembers the end that is told in the block, unless another driver has ended the trial before.
+
+        Where `changes` are given, which the block writes before, it remembers these too, and a pause, until all is written.
+        """
+        if state.is_finished() or changes is not None:
             self.told_ends[trial_id] = (state, tuple(values or ()))
+        if changes is not None:
+            self._unwritten[trial_id] = changes
         try:
             yield
-        except UpdateFinishedTrialError:
-            self.told_ends.pop(trial_id, None)  # another driver has ended it, in its own way
+        except UpdateFinishedTrialError:  # another driver has ended it, in its own way
+            self.told_ends.pop(trial_id, None)
+            self._unwritten.pop(trial_id, None)
             raise
+        if changes is not None:
+            del self._unwritten[trial_id]
+            if not state.is_finished():
+                del self.told_ends[trial_id]
 
 
 def end_of(trial: FrozenTrial) -> End:

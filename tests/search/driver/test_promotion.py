@@ -16,7 +16,7 @@ from optuna.trial import TrialState, create_trial
 from search.driver.ask import TrialSource
 from search.driver.compatibility import check_same
 from search.driver.fingerprint_check import delete_if_unused
-from search.driver.legs import climb, leg_of, settle
+from search.driver.legs import leg_of, settle
 from search.driver.promotion import Board, expected_improvement, middle_and_spread, next_promotion, pace
 from search.driver.retry import requeue
 from search.driver.sampler_view import seen_by_sampler
@@ -553,7 +553,9 @@ def test_a_trial_that_another_driver_takes_up_is_seen_to_run(request, write, ser
     spec = load(write(**TABLES))
     ours, theirs = (create_study(url, "demo", ["maximize"], ["score"]) for _ in range(2))
     mine = TrialSource(ours, spec)
-    climb(trial := mine.ask({}), leg_of(trial, spec.fidelity), 0.5, 1.0)
+    trial = mine.ask({})
+    outcome = Outcome(trial.number, "complete", (0.5,))
+    tell(trial, outcome, spec, death=None, fresh=True, ran_s=1.0, leg=leg_of(trial, spec.fidelity))
     assert is_paused(ours.trials[0])
     taken = TrialSource(theirs, spec).ask({})
     assert (taken.number, theirs.trials[0].state, ours.trials[0].state) == (0, TrialState.RUNNING, TrialState.RUNNING)

@@ -1,15 +1,27 @@
+import contextlib
+import errno
+import itertools
+import os
+import re
 import warnings
+from dataclasses import replace
 
 import optuna
 import pytest
+import sqlalchemy
 from optuna.trial import TrialState
 
 from search.driver.initial_design import initial_design
 from search.driver.legs import leg_of
 from search.driver.tell import Verdict, judge, tell, tell_complete, tell_infeasible
+from search.errors import StorageError
+from search.optuna_internals import storage_of
 from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RAN_KEY, RETRIES_KEY, TRACEBACK_KEY, is_infeasible
 from search.records.rungs import Rung, is_paused, rungs_of
 from search.results.ranking import best_trials
+from search.storage.cache import OwnTrialsStorage
+from search.storage.journal import Journal
+from search.storage.open import close, create_study, open_study, read_back
 from search.study_file import samplers
 from search.study_file.fidelity import Fidelity
 from search.study_file.load import load
@@ -171,6 +183,71 @@ def test_a_trial_is_paused_on_each_rung_but_the_last(spec):
     [ended] = study.trials
     assert (ended.state, ended.value, ended.params) == (TrialState.COMPLETE, 25.0, {"epochs": 2})
     assert (rungs_of(ended), ended.user_attrs[RAN_KEY]) == ({1: Rung(10.0, 10.0), 2: Rung(25.0, 15.0)}, 25.0)
+
+
+@contextlib.contextmanager
+def full_after(study, writes):
+    """Fills the disk once a study's storage has written so often."""
+    left = itertools.count(writes, -1)
+
+    def write(*_):
+        if next(left) <= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    storage = storage_of(study)
+    with pytest.MonkeyPatch.context() as patch:
+        if isinstance(storage, Journal):
+            append = storage._backend.append_logs
+            patch.setattr(storage._backend, "append_logs", lambda logs: (write(), append(logs)))
+            yield
+        else:
+            assert isinstance(storage, OwnTrialsStorage)
+            sqlalchemy.event.listen(storage.backend.engine, "commit", write)
+            yield
+            sqlalchemy.event.remove(storage.backend.engine, "commit", write)
+
+
+def told(study):
+    [trial] = study.trials
+    return trial.state, trial.values, trial.params, rungs_of(trial), trial.user_attrs.get(RAN_KEY)
+
+
+@pytest.mark.parametrize("kind", ["sqlite:///{}.db", "journal:///{}.log"])
+@pytest.mark.parametrize(
+    ("sampler", "state", "legs"),
+    [("gp", "complete", 0), ("tpe", "pruned", 0), ("tpe", "complete", 1), ("tpe", "complete", 2)],
+    ids=["to its end", "pruned", "to a rung", "to the last rung"],
+)
+def test_what_comes_in_on_a_full_disk_is_saved_whichever_write_fails(spec, kind, sampler, state, legs):
+    spec = replace(spec, sampler=replace(spec.sampler, name=sampler))  # gp would be loaded with PyTorch alone
+    fidelity = Fidelity("epochs", optuna.distributions.IntDistribution(1, 2)) if legs else None
+
+    def run(study, writes):
+        study.enqueue_trial({})
+        for leg in range(max(legs, 1)):
+            trial, is_last = study.ask(), leg == max(legs, 1) - 1
+            outcome = Outcome(0, state, (0.5 + leg,) if state == "complete" else ())
+            with full_after(study, writes) if is_last and writes is not None else contextlib.nullcontext():
+                tell(trial, outcome, spec, death=None, fresh=True, ran_s=7.0 + leg, leg=leg_of(trial, fidelity))
+
+    undisturbed = optuna.create_study()
+    run(undisturbed, None)
+    for writes in itertools.count():
+        url = kind.format(f"after-{writes}")
+        study = create_study(url, "demo", ["minimize"], [])
+        readback = read_back(study, url)
+        try:
+            with readback.watching():
+                run(study, writes)
+        except StorageError as error:
+            saved = open_study(re.search("--storage '([^']*)'", str(error)).group(1), "demo")
+            assert told(saved) == told(undisturbed), f"write {writes + 1} failed"
+        else:
+            assert told(study) == told(undisturbed)
+            break
+        finally:
+            close(study)
+    assert writes > 1
 
 
 @pytest.mark.parametrize(("direction", "worst"), [("minimize", float("inf")), ("maximize", float("-inf"))])
