@@ -99,7 +99,7 @@ def replacing(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
     Raises:
         OSError: The folder is missing or not writable, or the disk is full.
     """
-    with _temporary(path.parent, _make_file) as (name, held):
+    with temporary_file(path.parent) as (name, held):
         with open(os.dup(held), "wb") as file:
             yield file
             file.flush()
@@ -113,6 +113,11 @@ def replacing(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
         os.replace(name, path)
     if sync:
         _sync_folder(path.parent)
+
+
+def temporary_file(beside: Path) -> contextlib.AbstractContextManager[tuple[str, int]]:
+    """Makes a file in the folder `beside`, open and locked, and removes its name when the block ends; see `replacing`."""
+    return _temporary(beside, _make_file)
 
 
 @contextlib.contextmanager

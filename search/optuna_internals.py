@@ -23,7 +23,7 @@ from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.storages.journal import JournalStorage
-from optuna.storages.journal._file import LOCK_FILE_SUFFIX, RENAME_FILE_SUFFIX, BaseJournalFileLock
+from optuna.storages.journal._file import LOCK_FILE_SUFFIX, BaseJournalFileLock
 from optuna.storages.journal._storage import JournalOperation
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
@@ -36,7 +36,6 @@ __all__ = [
     "ARTIFACTS_ATTR_PREFIX",
     "LOCK_FILE_SUFFIX",
     "METRIC_NAMES",
-    "RENAME_FILE_SUFFIX",
     "BaseJournalFileLock",
     "CachedStorage",
     "OpenJournal",

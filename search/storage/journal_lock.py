@@ -1,19 +1,20 @@
 """The lock of a journal file: kept by Optuna's lock file, freed when its holder is killed, and mended before each write."""
 
+import contextlib
 import errno
 import os
 import threading
 import time
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.files import lock
-from search.optuna_internals import LOCK_FILE_SUFFIX, RENAME_FILE_SUFFIX, BaseJournalFileLock
+from search.files import lock, temporary_file
+from search.optuna_internals import LOCK_FILE_SUFFIX, BaseJournalFileLock
 
 _LONGEST_PAUSE_S = 0.05
 _FOREIGN_GRACE_S = 30.0  # Optuna's own for a lock whose holder shows no life
 _MARK = b"flock"  # tells our lock file from that of `JournalFileOpenLock`, which is empty
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 _TAIL = 256  # bytes; more than most records have
 _RECORD_START = b'{"op_code":'
 
@@ -127,8 +128,9 @@ class LocalLock(BaseJournalFileLock):
     """Optuna's lock file, which the kernel frees when its holder is killed.
 
     `JournalFileSymlinkLock` lets everybody wait for half a minute after a holder was killed. Here the holder also has the lock
-    file locked by `flock`, so that whoever gets that knows the holder to be gone, and takes the file over. Programs of plain
-    Optuna see the same lock file, and theirs is seen here; such a one is waited for as Optuna does.
+    file locked by `flock`, so that whoever gets that knows the holder to be gone, and takes the file over. It is made and
+    marked under another name, so that a kill never leaves one that nobody knows for ours. Programs of plain Optuna see the
+    same lock file, and theirs is seen here; such a one is waited for as Optuna does.
 
     Args:
         path: The journal; on a local file system, since others may not have `flock`.
@@ -158,14 +160,29 @@ class LocalLock(BaseJournalFileLock):
         os.close(self._held)
 
     def _create(self) -> bool:
+        if os.path.lexists(self._path):
+            return False
+        with temporary_file(self._path.parent) as (name, file):
+            _mark(file)
+            try:
+                os.link(name, self._path)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                return self._create_in_steps()
+            self._held = os.dup(file)
+        return True
+
+    def _create_in_steps(self) -> bool:
+        # Whoever is killed between them leaves a file that looks like one of plain Optuna.
         try:
-            file = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+            self._held = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         except FileExistsError:
             return False
-        self._held = file
         try:
-            lock(file)
-            os.write(file, _MARK)
+            _mark(self._held)
         except OSError:
             self.release()
             raise
@@ -190,19 +207,15 @@ class LocalLock(BaseJournalFileLock):
         return False
 
     def _is_foreign(self) -> bool:
-        """Returns whether a program of plain Optuna has made the lock file."""
+        """Returns whether the lock file is none of ours, but as plain Optuna makes it, or what a power failure left of one."""
         try:
-            return self._path.is_symlink() or self._path.stat().st_size == 0
+            return self._path.is_symlink() or self._path.read_bytes() != _MARK
         except FileNotFoundError:
             return False
 
     def _remove(self) -> None:
-        aside = f"{self._path}{uuid.uuid4()}{RENAME_FILE_SUFFIX}"
-        try:
-            os.rename(self._path, aside)
-            os.unlink(aside)
-        except FileNotFoundError:
-            pass  # plain Optuna took it for stale
+        with contextlib.suppress(FileNotFoundError):  # plain Optuna took it for stale
+            os.unlink(self._path)
 
 
 class NetworkLock(LocalLock):
@@ -228,6 +241,11 @@ class NetworkLock(LocalLock):
 
     def _is_foreign(self) -> bool:
         return True  # or ours of another machine: either is left alone as long as the journal grows
+
+
+def _mark(file: int) -> None:
+    lock(file)  # also where it is: a file system without locks is an error here
+    os.write(file, _MARK)
 
 
 def _cut_torn_record(path: Path) -> None:

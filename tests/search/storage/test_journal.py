@@ -1,3 +1,5 @@
+import errno
+import os
 import subprocess
 import sys
 import threading
@@ -76,6 +78,68 @@ time.sleep(60)
         writer.join(5)
     assert study.user_attrs == {"key": 1}
     assert not LOCK.exists()
+
+
+KILLED_AT_EACH_STEP = """
+import os, signal, sys, time
+from pathlib import Path
+from search.storage.journal_lock import LocalLock
+
+def lock_and_unlock(kill_at=None):
+    child = os.fork()
+    if child == 0:
+        left = [kill_at]
+        def count(event, _):
+            if kill_at is not None and event in ("open", "fcntl.flock", "os.link", "os.remove"):
+                left[0] -= 1
+                if left[0] < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+        sys.addaudithook(count)
+        lock = LocalLock(Path("demo.log"))
+        for _ in range(1 if kill_at is not None else 2):  # who takes a lock over has not made one yet, and looked for leftovers
+            lock.acquire()
+            lock.release()
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+step = 0
+while not lock_and_unlock(step):
+    began = time.monotonic()
+    assert lock_and_unlock()
+    assert time.monotonic() - began < 20, f"it was waited for after step {step}"
+    left = set(os.listdir()) - {"objectives.py"}
+    assert left == {"demo.log"}, f"{left} after step {step}"
+    step += 1
+print(step)
+"""
+
+
+def test_a_holder_may_be_killed_at_any_moment(study, environment):
+    """Nobody waits for its lock then, and nothing of it is left."""
+    script = [sys.executable, "-c", KILLED_AT_EACH_STEP]
+    steps = subprocess.run(script, env=environment, check=True, capture_output=True, text=True).stdout
+    assert int(steps) > 3
+
+
+@pytest.mark.parametrize("marked", range(len(journal_lock._MARK) + 1))
+@pytest.mark.parametrize("links", [True, False])
+def test_whatever_is_in_a_lock_file_that_nobody_holds_it_is_waited_for_no_longer_than_plain_optunas(
+    study, marked, links, monkeypatch
+):
+    """Also on a file system without hard links."""
+
+    def link(*_):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    if not links:
+        monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(journal_lock, "_FOREIGN_GRACE_S", 0.1)
+    LOCK.write_bytes(journal_lock._MARK[:marked])
+    writer = threading.Thread(target=study.set_user_attr, args=("key", 1), daemon=True)
+    writer.start()
+    writer.join(5)
+    assert study.user_attrs == {"key": 1}
+    assert set(os.listdir()) - {"objectives.py"} == {"demo.log"}
 
 
 @pytest.mark.parametrize("theirs", [JournalFileSymlinkLock, JournalFileOpenLock])
