@@ -58,10 +58,9 @@ def open_database(url: str, path: Path | None, *, writable: bool) -> RDBStorage:
     """
     complete = with_driver(url)
     if path is not None:
-        mode = "rw" if writable else sqlite.readable(url, path)
-        if writable:
-            sqlite.prepare(url, path)
-        options = sqlite.engine_options(path, mode)
+        check = sqlite.prepare if writable else sqlite.check_readable
+        check(url, path)
+        options = sqlite.engine_options(path, writable=writable)
     else:
         options = server.engine_options(complete)
     place = sqlite.ANY_FILE if path is not None else complete.render_as_string(hide_password=False)

@@ -169,7 +169,7 @@ class ReadBack:
         if isinstance(self._storage, Journal | ReconnectingStorage):
             return self._storage.stored(self._frame.name)
         assert self._path is not None
-        engine = sqlalchemy.create_engine(sqlite.ANY_FILE, **sqlite.engine_options(self._path, "ro", pooled=False))
+        engine = sqlalchemy.create_engine(sqlite.ANY_FILE, **sqlite.engine_options(self._path, writable=False))
         with engine.connect() as connection:
             if (damage := sqlite.check_whole(connection)) is not None:
                 raise sqlite3.DatabaseError(damage)

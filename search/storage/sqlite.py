@@ -22,7 +22,7 @@ from search.errors import StorageError
 from search.storage.errors import remedy
 from search.storage.mounts import network_file_system
 from search.storage.url import file_url
-from search.text import one_line
+from search.text import one_line, show_path
 
 _BUSY_TIMEOUT_S = 30.0
 _PAUSE_S = 0.05
@@ -40,49 +40,42 @@ def prepare(url: str, path: Path) -> None:
     """
     _check_local(url, path)
     _check_one_name(url, path)
-    with contextlib.closing(_connect(path, "rwc")) as connection:
-        _check_sound(connection, url)
-        _switch_to_wal(connection)
-        connection.execute("BEGIN IMMEDIATE")
-        connection.rollback()
+    try:
+        with contextlib.closing(_connect(path, "rwc")) as connection:
+            _check_sound(connection, url)
+            _switch_to_wal(connection)
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+    except sqlite3.OperationalError:
+        _check_files_beside(url, path)
+        raise
 
 
-def readable(url: str, path: Path) -> str:
-    """Returns how the file can be opened for reading alone: a mode for `engine_options`.
+def check_readable(url: str, path: Path) -> None:
+    """Proves that the file is a database that can be opened for reading alone.
 
     Raises:
-        StorageError: It is no database, or lies where it cannot be read.
+        StorageError: It is not, or lies where it cannot be read.
     """
     _check_local(url, path)
     try:
-        _try(url, path, "ro")
-    except sqlite3.OperationalError as error:
-        # In WAL mode a reader needs the two files beside the database, and makes them where they are not there.
-        if os.access(path.parent, os.W_OK) or not os.access(path, os.R_OK):
-            raise
+        with contextlib.closing(_reader(path)) as connection:
+            _schema_version(connection, url)
+    except sqlite3.OperationalError:
         log = _beside(path, "-wal")
-        if _size(log):
-            raise StorageError(
-                f"{url}: must be readable with its write-ahead log, {log.name}; got a folder that may not be written to. "
-                f"Copy the file with its {log.name} to where you may write."
-            ) from None
-        try:
-            _try(url, path, "ro&immutable=1")  # nobody can write to it as it lies there
-        except sqlite3.OperationalError:
-            raise error from None
-        return "ro&immutable=1"
-    return "ro"
+        if os.access(path.parent, os.W_OK) or not os.access(path, os.R_OK) or not _size(log):
+            raise
+        raise StorageError(
+            f"{url}: must be readable with its write-ahead log, {log.name}; got a folder that may not be written to. "
+            f"Copy the file with its {log.name} to where you may write."
+        ) from None
 
 
-def engine_options(path: Path, mode: str = "rw", *, pooled: bool = True) -> dict[str, Any]:
-    """Returns what SQLAlchemy's engine is made with.
-
-    Args:
-        path: The file.
-        mode: ``rw``, which never makes a new file in the place of one that was removed, or what `readable` returns.
-        pooled: Keep connections for the next use.
-    """
-    return {"creator": lambda: _connect(path, mode), "poolclass": QueuePool if pooled else NullPool}
+def engine_options(path: Path, *, writable: bool) -> dict[str, Any]:
+    """Returns what SQLAlchemy's engine is made with; it never makes a new file in the place of one that was removed."""
+    if writable:
+        return {"creator": lambda: _connect(path, "rw"), "poolclass": QueuePool}
+    return {"creator": lambda: _reader(path), "poolclass": NullPool}  # each looks anew whether it may read the file itself
 
 
 def relax_fsync(engine: sqlalchemy.Engine) -> None:
@@ -121,9 +114,44 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{name}?mode={mode}", uri=True, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
 
 
-def _try(url: str, path: Path, mode: str) -> None:
-    with contextlib.closing(_connect(path, mode)) as connection:
-        _schema_version(connection, url)
+def _reader(path: Path) -> sqlite3.Connection:
+    """Connects for reading alone, and leaves nothing behind that is in the way of the file's owner.
+
+    In WAL mode a reader needs the two files beside the database, makes them where they are not there, and cannot remove them:
+    others must not be in the file then, and a lock that keeps them out takes the right to write to it. So where they are not
+    there, and would be another's than the database, it reads a copy in memory.
+    """
+    while not _may_make_files(path):
+        if (copy := _copy(path)) is not None:
+            return copy
+    return _connect(path, "ro")
+
+
+def _may_make_files(path: Path) -> bool:
+    """Returns whether a reader may make the two files, or need not; root gives them to the database's owner."""
+    _, log, index = names(path)
+    rollback = _beside(path, "-journal")  # a program of plain Optuna, which knows no WAL mode, writes
+    if _size(log) or index.exists() or rollback.exists() or not path.exists():
+        return True
+    return os.geteuid() in (0, path.stat().st_uid) and os.access(path.parent, os.W_OK)
+
+
+def _copy(path: Path) -> sqlite3.Connection | None:
+    """Returns a copy in memory of a database that nobody has open; None where that has changed before it was whole."""
+    before = path.stat()
+    copy = sqlite3.connect(":memory:", check_same_thread=False)
+    try:
+        with contextlib.closing(_connect(path, "ro&immutable=1")) as file:
+            file.backup(copy)
+        after = path.stat()
+        if (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns) and not _may_make_files(path):
+            copy.execute("PRAGMA query_only=ON")
+            return copy
+    except BaseException:
+        copy.close()
+        raise
+    copy.close()
+    return None
 
 
 def _check_local(url: str, path: Path) -> None:
@@ -143,6 +171,24 @@ def _check_one_name(url: str, path: Path) -> None:
                 f"{url}: a database must have one name, as its write-ahead log is found by it; got {links} hard links. "
                 "Copy the file, and use the copy."
             )
+
+
+def _check_files_beside(url: str, path: Path) -> None:
+    if not os.access(path, os.W_OK):
+        return
+    locked = [each for each in names(path)[1:] if each.exists() and not os.access(each, os.W_OK)]
+    if locked:
+        raise StorageError(
+            f"{url}: the files beside it must be writable too; got {locked[0].name} of {_owner(locked[0])}. "
+            f"Have them run: chmod a+w {' '.join(map(show_path, locked))}."
+        )
+
+
+def _owner(path: Path) -> str:
+    try:
+        return f"user {path.owner()}"
+    except KeyError:
+        return f"user {path.stat().st_uid}"
 
 
 def _check_sound(connection: sqlite3.Connection, url: str) -> None:
