@@ -199,7 +199,7 @@ class Driver:
         """Gives every idle worker a trial, and starts workers where there is work for more of them."""
         for worker, why in self._pool.due_for_restart().items():
             self._pool.retire(worker)
-            self._view.worker_replaced(worker, why)
+            self._view.worker_replaced(worker, why, for_good=self._pool.given_up(worker))
         for worker in self._pool.in_phase("idle"):
             if self._exhausted() not in self._asks_despite or not self._hand_trial_to(worker):
                 return

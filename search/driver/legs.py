@@ -13,7 +13,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.optuna_internals import storage_of, trial_id_of
-from search.records.attributes import RAN_KEY, given_of, is_result, shown_attrs
+from search.records.attributes import CONFIG_KEY, RAN_KEY, config_of, given_of, is_result, shown_attrs
 from search.records.durations import end_after
 from search.records.rungs import RUNGS_KEY, Rung, as_attr, is_paused, paused_seconds, rungs_of
 from search.storage.folders import checkpoints_of, delete_checkpoints
@@ -121,7 +121,7 @@ def settle(study: optuna.Study, fidelity: Fidelity, checkpoints: Path | None = N
             reached, rung = list(rungs.items())[-1]
             state = TrialState.COMPLETE if reached == top or sign * rung.value > best else TrialState.PRUNED
             with contextlib.suppress(UpdateFinishedTrialError):  # another driver settles too
-                _end(study, trials[number], state, rung, _fixed(trials[number], fidelity, reached))
+                _end(study, trials[number], state, rung, fidelity, reached)
             delete_checkpoints(trials[number], checkpoints)
         return [trial for trial in study.get_trials(deepcopy=False) if trial.number in paused]
 
@@ -132,10 +132,15 @@ def _fixed(trial: optuna.Trial | FrozenTrial, fidelity: Fidelity, reached: int) 
     return {} if fidelity.name in trial.params else {fidelity.name: (distribution.to_internal_repr(reached), distribution)}
 
 
-def _end(
-    study: optuna.Study, trial: FrozenTrial, state: TrialState, last: Rung, params: dict[str, tuple[float, BaseDistribution]]
-) -> None:
-    """Ends a paused trial at the time at which its last leg was over, with a value in any case, as Optuna does."""
-    changes = Changes(params, user_attrs={RAN_KEY: paused_seconds(trial)})
+def _end(study: optuna.Study, trial: FrozenTrial, state: TrialState, last: Rung, fidelity: Fidelity, reached: int) -> None:
+    """Ends a paused trial at the time at which its last leg was over, with a value in any case, as Optuna does.
+
+    Its config on record may be that of a leg which was lost, while its value is that of the rung before.
+    """
+    changes = Changes(_fixed(trial, fidelity, reached), user_attrs={RAN_KEY: paused_seconds(trial)})
+    config = config_of(trial) or {}
+    if config.get(fidelity.name, reached) != reached:
+        kept = changes.system_attrs if CONFIG_KEY in trial.system_attrs else changes.user_attrs
+        kept[CONFIG_KEY] = {**config, fidelity.name: reached}
     with telling(study, trial_id_of(trial), state, [last.value], changes):
         end_trial(study, trial_id_of(trial), state, [last.value], end_after(trial, last.seconds))

@@ -93,8 +93,10 @@ class ProgressView:
     def noted(self, notes: Sequence[str]) -> None:
         """A worker's objective says something of what it found, and each worker's the same."""
 
-    def worker_replaced(self, worker: int, why: str) -> None:
-        """A worker leaves between two trials, and a fresh one takes its place."""
+    def worker_replaced(self, worker: int, why: str, *, for_good: bool = False) -> None:
+        """A worker leaves between two trials, and a fresh one takes its place, or none any more."""
+        if for_good:
+            self.warn(f"worker {worker}: {why}, as it did before; none takes its place. Is the GPU lost? See nvidia-smi")
 
     def interrupted(self, times: int, running: int) -> None:
         """The user pressed ^C for the first or a later time. Runs inside a signal handler: no I/O."""
@@ -155,9 +157,11 @@ class LineView(ProgressView):
                 self._noted.add(note)
                 self._print(f"note: {note}")
 
-    def worker_replaced(self, worker: int, why: str) -> None:
+    def worker_replaced(self, worker: int, why: str, *, for_good: bool = False) -> None:
         """Prints why."""
-        self._print(f"worker {worker} is replaced: {plain(why)}")
+        super().worker_replaced(worker, why, for_good=for_good)
+        if not for_good:
+            self._print(f"worker {worker} is replaced: {plain(why)}")
 
     def interrupted(self, times: int, running: int) -> None:
         """Keeps the notice for the next tick."""

@@ -15,6 +15,8 @@ from search.workers.protocol import Activity, Died, Explain, FromWorker, Outcome
 
 _SECONDS_TO_LEAVE = 10.0
 
+_MOST_DEVICE_FAILURES = 5  # in a row in one place: a config that breaks its device itself makes two of them, with one retry
+
 
 @dataclass(frozen=True)
 class WorkerState:
@@ -71,6 +73,7 @@ class WorkerPool:
         self._size = size
         self._policy = policy
         self._workers: dict[int, WorkerState] = {}
+        self._device_failures: dict[int, int] = {}  # in a row, by worker
         self._listened_at = time.monotonic()
 
     @property
@@ -97,10 +100,11 @@ class WorkerPool:
         Raises:
             WorkerError: None is left, and none can be started.
         """
-        absent = [worker for worker in range(self._size) if worker not in self._workers and self._executor.has_place(worker)]
+        absent = [worker for worker in range(self._size) if worker not in self._workers and self._has_place(worker)]
         if wanted > 0 and not self._workers and not absent:
+            what = "a device that fails" if any(map(self.given_up, range(self._size))) else "a process that cannot be killed"
             raise WorkerError(
-                "workers: one must be able to start; got in each place a process that cannot be killed. Is the GPU lost? "
+                f"workers: one must be able to start; got in each place {what}. Is the GPU lost? "
                 "See nvidia-smi; launch on others (CUDA_VISIBLE_DEVICES), or once the machine was started anew"
             )
         started = absent[: max(0, wanted - len(self.in_phase("starting", "idle")))]
@@ -144,6 +148,7 @@ class WorkerPool:
         """Takes the trial from a worker that has ended it; returns what the worker was until then."""
         before = self._workers[worker]
         served = before.served + 1
+        self._device_failures[worker] = self._device_failures.get(worker, 0) + 1 if outcome.device_failed else 0
         restart_reason = self._restart_reason(served, outcome)
         self._workers[worker] = WorkerState("idle", time.monotonic(), served, restart_reason=restart_reason, gone=before.gone)
         return before
@@ -155,6 +160,10 @@ class WorkerPool:
             for worker in self.in_phase("idle")
             if self._workers[worker].restart_reason
         }
+
+    def given_up(self, worker: int) -> bool:
+        """Returns whether no worker takes this one's place: the device of that fails whoever uses it."""
+        return self._device_failures.get(worker, 0) >= _MOST_DEVICE_FAILURES
 
     def retire(self, worker: int) -> None:
         """Tells an idle worker to leave; a fresh one can take its place once it is gone."""
@@ -182,6 +191,9 @@ class WorkerPool:
         # Whoever is still at work is at work for nobody; a worker that is still starting hears nothing, unless it talks.
         deaf = any(not self._workers[worker].talks for worker in self.in_phase("starting"))
         self._executor.stop(at_once=at_once or deaf or bool(self.in_phase("running")))
+
+    def _has_place(self, worker: int) -> bool:
+        return not self.given_up(worker) and self._executor.has_place(worker)
 
     def _restart_reason(self, served: int, outcome: Outcome) -> str:
         memory, trials = self._policy.worker_memory, self._policy.worker_trials

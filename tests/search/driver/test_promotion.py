@@ -22,7 +22,7 @@ from search.driver.retry import requeue
 from search.driver.sampler_view import seen_by_sampler
 from search.driver.tell import tell
 from search.errors import ObjectiveError
-from search.records.attributes import FINGERPRINT_KEY, MEMORY_CONSTRAINT, RETRY_KEY, WARM_KEY
+from search.records.attributes import CONFIG_KEY, FINGERPRINT_KEY, MEMORY_CONSTRAINT, RETRY_KEY, WARM_KEY, config_of
 from search.records.durations import duration_of
 from search.records.rungs import RUNGS_KEY, Rung, is_paused, rungs_of
 from search.storage.open import close, create_study, open_study
@@ -479,6 +479,18 @@ def test_a_study_that_is_over_ends_its_paused_trials():
     assert [trial.value for trial in study.trials] == [0.5, 0.9, 0.8, 0.3]
     assert [trial.params["epochs"] for trial in study.trials] == [1, 2, 4, 4]
     assert settle(study, FIDELITY) == []
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_config_that_was_said_on_the_way_to_a_rung_that_was_lost_names_the_one_before(apart):
+    study = optuna.create_study(direction="maximize")
+    trial = climber(0.6, 0.9)
+    said = {"epochs": 4, "layers": 2}
+    (trial.system_attrs if apart else trial.user_attrs)[CONFIG_KEY] = said
+    study.add_trial(trial)
+    settle(study, FIDELITY)
+    [ended] = study.trials
+    assert (ended.value, ended.params["epochs"], config_of(ended)) == (0.9, 2, {**said, "epochs": 2})
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -316,6 +316,34 @@ def test_a_config_that_breaks_the_device_itself_fails_once_it_has_been_tried_aga
     assert executor.started == 3
 
 
+def test_a_device_that_fails_whoever_uses_it_is_given_up_and_the_others_go_on(drive, clock, capsys):
+    class Lost(ScriptedExecutor):
+        """Whoever is worker 1 has a GPU that is lost."""
+
+        def send(self, worker, message):
+            self.at = worker
+            super().send(worker, message)
+
+    def play(task, nth):
+        if executor.at == 1:
+            return iter([Outcome(task.number, "failed", reason=ILLEGAL, device_failed=True)])
+        return complete(task, nth)
+
+    executor = Lost(clock, play)
+    study = drive(executor=executor, workers=2, study={"trials": "20"})
+    assert names(study).count("COMPLETE") == 20
+    assert names(study).count("FAIL") == 5
+    warned = capsys.readouterr().err
+    assert "warning: worker 1: its device failed, as it did before; none takes its place." in warned
+    assert warned.count("\n") == 1
+
+
+def test_where_the_only_device_fails_whoever_uses_it_the_launch_ends_in_a_line(drive, script):
+    executor = script(lambda task, _: [Outcome(task.number, "failed", reason=ILLEGAL, device_failed=True)])
+    with pytest.raises(WorkerError, match=r"got in each place a device that fails\. Is the GPU lost"):
+        drive(executor=executor, study={"trials": "20", "max_failures": "100"})
+
+
 @pytest.mark.parametrize(
     ("keys", "memory", "why"),
     [
