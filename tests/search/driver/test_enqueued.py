@@ -59,6 +59,9 @@ class AtOnce:
     def start(self, worker):
         self._said.append((worker, Ready()))
 
+    def has_place(self, worker):
+        return True
+
     def send(self, worker, message):
         if isinstance(message, RunTrial):
             self.tasks.append(message)
