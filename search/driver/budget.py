@@ -11,7 +11,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.records.attributes import is_result, is_warm, retry_of
-from search.records.durations import began_at, duration_of, ended_at, share_of
+from search.records.durations import began_at, duration_of, ended_at
 from search.records.rungs import count_rungs, is_paused, paused_seconds, reports_made, rungs_of
 from search.study_file.policy import Policy
 
@@ -34,6 +34,7 @@ class BudgetUsage:
         directions: Of the study.
         finished: COMPLETE and PRUNED trials.
         reports: Intermediate values, of all trials.
+        trial_seconds: How long all trials ran; those that have not ended, up to their last rungs.
         since_better: Finished and paused trials since the last one that was better than all before it, or that no other one
             dominates.
     """
@@ -41,10 +42,10 @@ class BudgetUsage:
     directions: Sequence[StudyDirection]
     finished: int = 0
     reports: int = 0
+    trial_seconds: float = 0.0
     since_better: int = 0
     _started_at: float = field(default_factory=time.monotonic)
     _front: list[tuple[float, ...]] = field(default_factory=list)
-    _by_share: dict[float | None, float] = field(default_factory=dict)  # seconds, by the part of a device that they took
     _reports: dict[int, int] = field(default_factory=dict)  # by trial, as the next
     _seconds: dict[int, float] = field(default_factory=dict)
     _used: dict[int, tuple[TrialState, int, int]] = field(default_factory=dict)  # its state, reports and rungs
@@ -59,15 +60,6 @@ class BudgetUsage:
         usage = cls(study.directions)
         usage.update(study.get_trials(deepcopy=False) if trials is None else trials)
         return usage
-
-    @property
-    def trial_seconds(self) -> float:
-        """How long all trials ran; those that have not ended, up to their last rungs."""
-        return sum(self._by_share.values())
-
-    def device_seconds(self, share: float) -> float:
-        """Returns the same of devices; `share` is what this driver's trials take, and those of which nothing is known."""
-        return sum(seconds * (share if part is None else part) for part, seconds in self._by_share.items())
 
     @property
     def paused(self) -> int:
@@ -88,7 +80,7 @@ class BudgetUsage:
             ended = trial.state.is_finished()
             (self._paused.add if is_paused(trial) else self._paused.discard)(trial.number)
             self._set_reports(trial.number, max(reports_made(trial), self._reports.get(trial.number, 0)))
-            self._set_seconds(trial.number, (duration_of(trial) or 0.0) if ended else paused_seconds(trial), share_of(trial))
+            self._set_seconds(trial.number, (duration_of(trial) or 0.0) if ended else paused_seconds(trial))
             counts = trial.state in FINISHED
             if ended:
                 self._ended.add(trial.number)
@@ -138,7 +130,7 @@ class BudgetUsage:
             running: How many trials run at the moment, other drivers' too.
             running_seconds: The sum of the times that they have taken so far, as far as that is known.
         """
-        device_time_s = self.device_seconds(policy.device_share) + running_seconds * policy.device_share
+        device_time_s = (self.trial_seconds + running_seconds) * policy.device_share
         begun = self.finished + self.paused + running
         if begun >= policy.trials and not self.paused:
             return "budget"
@@ -158,7 +150,7 @@ class BudgetUsage:
             (self.finished + self.paused, policy.trials),
             (time.monotonic() - self._started_at, policy.timeout_s),
             (self.reports, policy.max_reports),
-            (self.device_seconds(policy.device_share), policy.max_device_time_s),
+            (self.trial_seconds * policy.device_share, policy.max_device_time_s),
         ]
         return max(0.0, 1 - max(amount / limit for amount, limit in used if limit is not None))
 
@@ -166,8 +158,8 @@ class BudgetUsage:
         self.reports += reports - self._reports.get(number, 0)
         self._reports[number] = reports
 
-    def _set_seconds(self, number: int, seconds: float, share: float | None = None) -> None:
-        self._by_share[share] = self._by_share.get(share, 0.0) + seconds - self._seconds.get(number, 0.0)
+    def _set_seconds(self, number: int, seconds: float) -> None:
+        self.trial_seconds += seconds - self._seconds.get(number, 0.0)
         self._seconds[number] = seconds
 
     def _judge(self, number: int, values: Sequence[tuple[float, ...]], *, counts: bool) -> None:

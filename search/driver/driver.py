@@ -209,7 +209,7 @@ class Driver:
     def _hand_trial_to(self, worker: int) -> bool:
         # The owner is there from the start: a launch that finds the trial RUNNING must be able to tell whether it is lost.
         budget_left = self._usage.budget_left(self._spec.policy)
-        attrs = {OWNER_KEY: self._owner.as_attr(worker, self._spec.policy.device_share)}
+        attrs = {OWNER_KEY: self._owner.as_attr(worker)}
         trial = self._source.ask(attrs, self._end_reason_now, budget_left, self._on_refused)
         if trial is None:
             return False

@@ -1,7 +1,6 @@
 """One launch of a study: opens it, puts right what an earlier launch left, drives it, and lets go of it."""
 
 import contextlib
-import math
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -100,7 +99,8 @@ def launch(
     url = url_of(spec, url, _sayer(console, quiet=quiet))
     policy = replace(spec.policy, trials=trials or spec.policy.trials, timeout_s=timeout_s or spec.policy.timeout_s)
     spec = replace(spec, policy=policy)
-    check_reports(spec, {})  # the budget may be less than the file's
+    if (path := storage_file(url)) is not None and not path.exists():  # else there may be a study that needs no more trials
+        check_reports(spec, {})
     with open_runtime(spec, url, workers, quiet=quiet, console=console) as runtime, errors.storage_errors(url):
         study = create_study(url, spec.name, spec.directions, spec.metrics)
         if (anew := begin_anew(study, spec, url)) is not None:
@@ -131,7 +131,7 @@ class Runtime:
         url: The storage.
         workers: How many.
         executor: Runs them.
-        sharing: How many of them there are at most on one device.
+        device_share: The part of a device that each takes.
         log: The workers' logs, as messages name them.
         console: Where progress goes.
         quiet: Show no progress.
@@ -140,7 +140,7 @@ class Runtime:
     url: str
     workers: int
     executor: Executor
-    sharing: int
+    device_share: float
     log: Path
     console: Console
     quiet: bool
@@ -187,32 +187,32 @@ def open_runtime(
         file = (as_written, space, spec.enqueue, fidelity, spec.directions)
         return WorkerSetup(spec.target, as_written.expanded, log, environ, *file)
 
-    with _executor(spec, workers, set_up) as (executor, sharing):
-        yield Runtime(url, workers, executor, sharing, log_path(name, url, 0, workers), console or Console(), quiet)
+    with _executor(spec, workers, set_up) as (executor, device_share):
+        yield Runtime(url, workers, executor, device_share, log_path(name, url, 0, workers), console or Console(), quiet)
 
 
 @contextlib.contextmanager
 def _executor(
     spec: StudySpec, workers: int, set_up: Callable[[int, Mapping[str, str]], WorkerSetup]
-) -> Iterator[tuple[Executor, int]]:
-    """Gives what runs the workers, and how many share a device; says to each through its environment what it may use."""
+) -> Iterator[tuple[Executor, float]]:
+    """Gives what runs the workers, with the part of a device that each takes; its environment says to each what it may use."""
     resources = spec.policy.executor
     if resources is not None:
         environ = environ_of_place(resources.cpus_per_trial, resources.gpus_per_trial)
         with connected(resources, str(spec.path)):
-            yield RayExecutor(lambda worker: set_up(worker, environ), resources), 1
+            yield RayExecutor(lambda worker: set_up(worker, environ), resources), spec.policy.device_share
         return
     devices, per_device = visible_devices(os.environ, print_warning), spec.policy.workers_per_device
     check_places(workers, devices, per_device)
     executor = LocalExecutor(lambda worker: set_up(worker, environ_of(worker, workers, devices, per_device, os.environ)))
-    yield executor, min(per_device, math.ceil(workers / max(1, len(devices))))
+    yield executor, min(1.0, len(devices) / workers) if devices else 1.0
 
 
 def drive(
     study: optuna.Study, spec: StudySpec, owner: Owner, runtime: Runtime, *, waits: bool = True, notice_s: float | None = None
 ) -> EndReason:
     """Runs the trials of a study that was claimed or joined, on this machine's workers; see `Driver`."""
-    spec = replace(spec, policy=replace(spec.policy, workers_per_device=runtime.sharing))
+    spec = replace(spec, policy=replace(spec.policy, device_share=runtime.device_share))
     study.pruner = pruners.make(spec.pruner.name, spec.pruner.options, spec.seed)
     if is_own(spec.pruner.name):
         study.pruner = guard(study.pruner, f"{spec.path}: pruner.target")

@@ -16,7 +16,6 @@ from search.optuna_internals import storage_of, study_id_of
 from search.records.attributes import (
     CLOCK_KEY,
     DRIVER_KEY,
-    SHARE_KEY,
     WORKER_KEY,
     owner_of,
 )
@@ -59,9 +58,9 @@ class Owner:
                 return cls(host, pid, started, **rest) if all(isinstance(value, str) for value in rest.values()) else None
         return None
 
-    def as_attr(self, worker: int, share: float = 1.0) -> dict[str, Any]:
-        """Returns the user attribute of a trial that a worker of this driver begins now, with its share of a device."""
-        return {**asdict(self), WORKER_KEY: worker, CLOCK_KEY: time.monotonic(), SHARE_KEY: share}
+    def as_attr(self, worker: int) -> dict[str, Any]:
+        """Returns the user attribute of a trial that a worker of this driver begins now."""
+        return {**asdict(self), WORKER_KEY: worker, CLOCK_KEY: time.monotonic()}
 
     @property
     def is_here(self) -> bool:

@@ -64,9 +64,6 @@ WORKER_KEY = "worker"
 CLOCK_KEY = "clock"
 """In the owner of a trial: its driver's monotonic clock when it began."""
 
-SHARE_KEY = "share"
-"""In the owner of a trial: the part of a device that it took."""
-
 BEAT_KEY = f"{PREFIX}beat"
 """Trial system attribute: its driver's monotonic clock when that last showed that it lives, on one of its trials for all."""
 

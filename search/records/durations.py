@@ -12,7 +12,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from search.records.attributes import BEAT_KEY, CLOCK_KEY, RAN_KEY, SHARE_KEY, WORKER_KEY, owner_of
+from search.records.attributes import BEAT_KEY, CLOCK_KEY, RAN_KEY, WORKER_KEY, owner_of
 from search.records.rungs import is_paused, last_leg_seconds, paused_seconds, rungs_of
 
 BEAT_S = 15.0
@@ -90,13 +90,7 @@ def end_after(trial: FrozenTrial, seconds: float) -> datetime:
 
 def driver_of(trial: FrozenTrial) -> Mapping[str, Any]:
     """Returns what is on record of the driver that began a trial; empty for a trial of plain Optuna."""
-    return {key: value for key, value in owner_of(trial).items() if key not in (WORKER_KEY, CLOCK_KEY, SHARE_KEY)}
-
-
-def share_of(trial: FrozenTrial) -> float | None:
-    """Returns the part of a device that a trial took, or several devices; None where its driver has not said so."""
-    share = _number(owner_of(trial).get(SHARE_KEY))
-    return share if share is not None and share > 0 else None
+    return {key: value for key, value in owner_of(trial).items() if key not in (WORKER_KEY, CLOCK_KEY)}
 
 
 def clock_of(trial: FrozenTrial) -> float | None:

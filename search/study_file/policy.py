@@ -75,8 +75,9 @@ class Policy:
         report_timeout_s: A worker that has been silent for so many seconds, in a trial, hangs and is killed.
         worker_memory: A worker that uses more bytes after a trial is started anew.
         worker_trials: A worker that has run so many trials is started anew.
-        workers_per_device: How many workers share a GPU of this machine; in a launch, how many there are.
+        workers_per_device: How many workers share a GPU of this machine.
         executor: The Ray cluster that runs the workers; None is this machine.
+        device_share: The part of a device that a trial of this launch takes; several devices count as many times.
     """
 
     trials: int
@@ -91,13 +92,7 @@ class Policy:
     worker_trials: int | None = None
     workers_per_device: int = 1
     executor: RayResources | None = None
-
-    @property
-    def device_share(self) -> float:
-        """The part of a device that a trial takes; several devices count as many times."""
-        if self.executor is None:
-            return 1 / self.workers_per_device
-        return self.executor.gpus_per_trial or 1.0
+    device_share: float = 1.0
 
 
 class PolicyKeys(BaseModel):
@@ -127,5 +122,6 @@ class PolicyKeys(BaseModel):
 
     def policy(self) -> Policy:
         """Returns the policy that these keys ask for."""
-        keys = {field.name: getattr(self, field.name) for field in fields(Policy)}
-        return Policy(**{**keys, "executor": self.executor.resources() if self.executor else None})
+        keys = {field.name: getattr(self, field.name) for field in fields(Policy) if field.name in PolicyKeys.model_fields}
+        executor = self.executor.resources() if self.executor else None
+        return Policy(**{**keys, "executor": executor, "device_share": (executor and executor.gpus_per_trial) or 1.0})

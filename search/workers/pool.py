@@ -74,6 +74,7 @@ class WorkerPool:
         self._policy = policy
         self._workers: dict[int, WorkerState] = {}
         self._device_failures: dict[int, int] = {}  # in a row, by worker
+        self._given_up: set[int] = set()
         self._listened_at = time.monotonic()
 
     @property
@@ -102,9 +103,8 @@ class WorkerPool:
         """
         absent = [worker for worker in range(self._size) if worker not in self._workers and self._has_place(worker)]
         if wanted > 0 and not self._workers and not absent:
-            what = "a device that fails" if any(map(self.given_up, range(self._size))) else "a process that cannot be killed"
             raise WorkerError(
-                f"workers: one must be able to start; got in each place {what}. Is the GPU lost? "
+                "workers: one must be able to start; got in each place a process that cannot be killed. Is the GPU lost? "
                 "See nvidia-smi; launch on others (CUDA_VISIBLE_DEVICES), or once the machine was started anew"
             )
         started = absent[: max(0, wanted - len(self.in_phase("starting", "idle")))]
@@ -148,7 +148,10 @@ class WorkerPool:
         """Takes the trial from a worker that has ended it; returns what the worker was until then."""
         before = self._workers[worker]
         served = before.served + 1
-        self._device_failures[worker] = self._device_failures.get(worker, 0) + 1 if outcome.device_failed else 0
+        self._device_failures[worker] = failures = self._device_failures.get(worker, 0) + 1 if outcome.device_failed else 0
+        # The last one stays: if it is the objective that breaks devices, the launch ends by its failures, and says why.
+        if failures >= _MOST_DEVICE_FAILURES and any(map(self._has_place, {*range(self._size)} - {worker})):
+            self._given_up.add(worker)
         restart_reason = self._restart_reason(served, outcome)
         self._workers[worker] = WorkerState("idle", time.monotonic(), served, restart_reason=restart_reason, gone=before.gone)
         return before
@@ -163,7 +166,7 @@ class WorkerPool:
 
     def given_up(self, worker: int) -> bool:
         """Returns whether no worker takes this one's place: the device of that fails whoever uses it."""
-        return self._device_failures.get(worker, 0) >= _MOST_DEVICE_FAILURES
+        return worker in self._given_up
 
     def retire(self, worker: int) -> None:
         """Tells an idle worker to leave; a fresh one can take its place once it is gone."""

@@ -5,12 +5,11 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from search.driver.budget import BudgetUsage
-from search.driver.ownership import Owner
 from search.driver.retry import requeue
-from search.records.attributes import MEMORY_CONSTRAINT, OWNER_KEY, RAN_KEY
+from search.records.attributes import MEMORY_CONSTRAINT, RAN_KEY
 from search.records.rungs import RUNGS_KEY
 from search.records.states import INTERRUPTED
-from search.study_file.policy import Policy, RayResources
+from search.study_file.policy import Policy
 
 SPACE = {"x": optuna.distributions.FloatDistribution(0, 1)}
 
@@ -59,31 +58,15 @@ def test_what_a_study_has_used(study):
         (Policy(trials=5, max_reports=12), "reports"),
         (Policy(trials=5, max_reports=13), None),
         (Policy(trials=5, max_device_time_s=45), "device_time"),
-        (Policy(trials=5, max_device_time_s=45, workers_per_device=2), None),
-        (Policy(trials=5, max_device_time_s=45, executor=RayResources("auto", 0.5, 1)), None),
-        (Policy(trials=5, max_device_time_s=45, executor=RayResources("auto", 0, 1)), "device_time"),
-        (Policy(trials=5, max_device_time_s=90, executor=RayResources("auto", 2, 1)), "device_time"),
+        (Policy(trials=5, max_device_time_s=45, device_share=0.5), None),
+        (Policy(trials=5, max_device_time_s=90), None),
+        (Policy(trials=5, max_device_time_s=90, device_share=2.0), "device_time"),
         (Policy(trials=5, patience=2), "patience"),
         (Policy(trials=5, patience=3), None),
     ],
 )
 def test_which_budget_is_used_up(study, policy, reason):
     assert BudgetUsage.of(study).exhausted(policy, 0, 0.0) == reason
-
-
-def test_a_trial_counts_for_the_share_of_a_device_that_it_had():
-    """Whatever this launch's trials have, or another machine's."""
-    study = optuna.create_study()
-    for share in (0.25, 0.5, None, "half", -1.0):
-        owner = {OWNER_KEY: {**Owner.current().as_attr(0), "share": share}}
-        add(study, 0.0, seconds=8, user_attrs=owner)
-    usage = BudgetUsage.of(study)
-    assert usage.trial_seconds == 40.0
-    assert usage.device_seconds(1.0) == 2.0 + 4.0 + 3 * 8.0
-    usage.add(5, 8.0, counts=True)
-    assert usage.device_seconds(0.5) == 2.0 + 4.0 + 4 * 4.0, "of what says nothing, and of this launch's, it is this launch's"
-    for left, ended in ((22.5, None), (22.0, "device_time")):
-        assert usage.exhausted(Policy(trials=9, max_device_time_s=left, workers_per_device=2), 0, 0.0) == ended
 
 
 def test_what_runs_counts_too(study):
@@ -120,7 +103,7 @@ def test_what_is_left_is_that_of_the_budget_nearest_to_its_end(study, clock):
     assert usage.budget_left(Policy(trials=8)) == 0.5
     assert usage.budget_left(Policy(trials=8, max_reports=16)) == 0.25
     assert usage.budget_left(Policy(trials=8, max_device_time_s=50)) == pytest.approx(0.1)
-    assert usage.budget_left(Policy(trials=80, max_device_time_s=50, workers_per_device=2)) == pytest.approx(0.55)
+    assert usage.budget_left(Policy(trials=80, max_device_time_s=50, device_share=0.5)) == pytest.approx(0.55)
     assert usage.budget_left(Policy(trials=3)) == 0.0
     clock.pass_(90)
     assert usage.budget_left(Policy(trials=8, timeout_s=100)) == pytest.approx(0.1)

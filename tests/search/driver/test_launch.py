@@ -17,7 +17,7 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
-from search.driver.launch import launch
+from search.driver.launch import launch, open_runtime
 from search.errors import StudyError
 from search.records.attributes import FAILURE_KEY, FILE_KEY, MEMORY_CONSTRAINT, RETRY_KEY, SEED_KEY, SHOWN_SEED
 from search.study_file.load import load
@@ -365,3 +365,15 @@ def test_the_same_objective_runs_with_plain_optuna():
 
     study.optimize(with_seed, n_trials=3)
     assert len(study.trials[0].intermediate_values) == 4
+
+
+@pytest.mark.parametrize(
+    ("gpus", "workers", "per_device", "share"),
+    [("", 4, 2, 1.0), ("0", 1, 4, 1.0), ("0", 2, 4, 0.5), ("0,1,2,3", 5, 4, 0.8), ("0,1,2,3", 2, 1, 1.0)],
+)
+def test_a_worker_takes_the_share_of_a_device_that_the_launch_has_for_it(write, monkeypatch, gpus, workers, per_device, share):
+    """Five on four GPUs keep four busy, whichever two of them share one."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    spec = load(write(study={"workers_per_device": str(per_device)}))
+    with open_runtime(spec, "sqlite:///demo.db", workers, quiet=True) as runtime:
+        assert runtime.device_share == share

@@ -338,10 +338,11 @@ def test_a_device_that_fails_whoever_uses_it_is_given_up_and_the_others_go_on(dr
     assert warned.count("\n") == 1
 
 
-def test_where_the_only_device_fails_whoever_uses_it_the_launch_ends_in_a_line(drive, script):
-    executor = script(lambda task, _: [Outcome(task.number, "failed", reason=ILLEGAL, device_failed=True)])
-    with pytest.raises(WorkerError, match=r"got in each place a device that fails\. Is the GPU lost"):
-        drive(executor=executor, study={"trials": "20", "max_failures": "100"})
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_objective_that_breaks_all_devices_ends_the_launch_and_is_named(drive, script, workers):
+    executor = script(lambda task, _: iter([Outcome(task.number, "failed", reason=ILLEGAL, device_failed=True)]))
+    with pytest.raises(ObjectiveError, match=r"20 trials in a row failed, .* illegal memory access"):
+        drive(executor=executor, workers=workers, study={"trials": "100", "max_failures": "20"})
 
 
 @pytest.mark.parametrize(

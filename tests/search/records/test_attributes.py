@@ -130,8 +130,7 @@ def test_what_an_objective_says_last_is_what_it_has_said_however_long_it_was(key
 def test_every_name_has_the_prefix():
     keys = [value for name, value in vars(attributes).items() if name.endswith("_KEY") and not name.startswith("_")]
     assert len(keys) > 15
-    in_owner = [attributes.WORKER_KEY, attributes.CLOCK_KEY, attributes.SHARE_KEY]
-    assert [key for key in keys if not key.startswith(attributes.PREFIX)] == in_owner
+    assert [key for key in keys if not key.startswith(attributes.PREFIX)] == [attributes.WORKER_KEY, attributes.CLOCK_KEY]
     assert (objective.CONFIG_KEY, objective.PROVENANCE_KEY) == attributes.OBJECTIVE_KEYS
 
 

@@ -52,6 +52,9 @@ def test_an_executor(write):
         write(study={"executor": '{ kind = "ray", address = "10.0.0.1:6379", gpus_per_trial = 0.5, cpus_per_trial = 4 }'})
     )
     assert spec.policy.executor == RayResources("10.0.0.1:6379", gpus_per_trial=0.5, cpus_per_trial=4)
+    assert spec.policy.device_share == 0.5
+    several = load(write(study={"executor": '{ kind = "ray", gpus_per_trial = 2 }'}))
+    assert (several.policy.device_share, load(write()).policy.device_share) == (2, 1)
     assert load(write(study={"executor": '{ kind = "ray" }'})).policy.executor == RayResources("auto", 0, 1)
 
 

@@ -191,15 +191,3 @@ def test_a_launch_deals_out_devices(write, search, read_study, nvidia_smi, monke
     search("launch", "demo.toml", "--workers", 2, PATH=os.environ["PATH"])
     pairs = {(owner_of(trial)["worker"], trial.user_attrs["device"]) for trial in read_study().trials}
     assert pairs == {(0, "GPU-aaaa-1"), (1, "GPU-bbbb-2")}
-
-
-def test_a_trial_takes_the_share_of_a_gpu_that_is_left_to_it_by_the_workers_there_are(
-    write, search, read_study, nvidia_smi, monkeypatch
-):
-    """Not by those that there might be."""
-    nvidia_smi(TWO)
-    write(study={"trials": "2", "workers_per_device": "4"})
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    search("launch", "demo.toml", "--workers", 2, PATH=os.environ["PATH"])
-    search("launch", "demo.toml", "--workers", 3, "--trials", 5, PATH=os.environ["PATH"])
-    assert [owner_of(trial)["share"] for trial in read_study().trials] == [1.0, 1.0, 0.5, 0.5, 0.5]
