@@ -58,9 +58,11 @@ def open_database(url: str, path: Path | None, *, writable: bool) -> RDBStorage:
     """
     complete = with_driver(url)
     if path is not None:
-        check = sqlite.prepare if writable else sqlite.check_readable
-        check(url, path)
         options = sqlite.engine_options(path, writable=writable)
+        if writable:
+            sqlite.prepare(url, path)
+        else:
+            sqlite.check_readable(url, path, options["creator"])
     else:
         options = server.engine_options(complete)
     place = sqlite.ANY_FILE if path is not None else complete.render_as_string(hide_password=False)

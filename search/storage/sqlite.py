@@ -8,10 +8,13 @@ driver (https://www.sqlite.org/howtocorrupt.html, section 2.2).
 import contextlib
 import os
 import sqlite3
+import threading
 import time
+import uuid
+import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 import sqlalchemy
@@ -27,6 +30,7 @@ from search.text import one_line, show_path
 _BUSY_TIMEOUT_S = 30.0
 _PAUSE_S = 0.05
 _FOLDING_MS = 2000
+_COARSEST_NS = 2_000_000_000  # as coarse as any file system keeps the time of a change
 
 ANY_FILE = "sqlite:///storage.db"
 """Stands for the URL where SQLAlchemy needs one: the path goes to SQLite itself, as a URL cannot hold all that a path can."""
@@ -51,15 +55,20 @@ def prepare(url: str, path: Path) -> None:
         raise
 
 
-def check_readable(url: str, path: Path) -> None:
+def check_readable(url: str, path: Path, connect: Callable[[], sqlite3.Connection]) -> None:
     """Proves that the file is a database that can be opened for reading alone.
+
+    Args:
+        url: Of the storage.
+        path: Its file.
+        connect: Opens it so.
 
     Raises:
         StorageError: It is not, or lies where it cannot be read.
     """
     _check_local(url, path)
     try:
-        with contextlib.closing(_reader(path)) as connection:
+        with contextlib.closing(connect()) as connection:
             _schema_version(connection, url)
     except sqlite3.OperationalError:
         log = _beside(path, "-wal")
@@ -75,7 +84,7 @@ def engine_options(path: Path, *, writable: bool) -> dict[str, Any]:
     """Returns what SQLAlchemy's engine is made with; it never makes a new file in the place of one that was removed."""
     if writable:
         return {"creator": lambda: _connect(path, "rw"), "poolclass": QueuePool}
-    return {"creator": lambda: _reader(path), "poolclass": NullPool}  # each looks anew whether it may read the file itself
+    return {"creator": _Reader(path), "poolclass": NullPool}  # each looks anew whether it may read the file itself
 
 
 def relax_fsync(engine: sqlalchemy.Engine) -> None:
@@ -114,17 +123,65 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{name}?mode={mode}", uri=True, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
 
 
-def _reader(path: Path) -> sqlite3.Connection:
+class _Version(NamedTuple):
+    """Tells a file from what it was before."""
+
+    inode: int
+    changed_ns: int
+    size: int
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        stat = path.stat()
+        return cls(stat.st_ino, stat.st_mtime_ns, stat.st_size)
+
+
+class _Reader:
     """Connects for reading alone, and leaves nothing behind that is in the way of the file's owner.
 
     In WAL mode a reader needs the two files beside the database, makes them where they are not there, and cannot remove them:
     others must not be in the file then, and a lock that keeps them out takes the right to write to it. So where they are not
-    there, and would be another's than the database, it reads a copy in memory.
+    there, and would be another's than the database, it reads a copy in memory, which serves all threads until the file changes.
     """
-    while not _may_make_files(path):
-        if (copy := _copy(path)) is not None:
-            return copy
-    return _connect(path, "ro")
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._name = ""
+        self._copied: _Version | None = None
+        self._held = contextlib.ExitStack()  # SQLite keeps the copy for as long as a connection to it is open
+        weakref.finalize(self, self._held.close)
+
+    def __call__(self) -> sqlite3.Connection:
+        with self._lock:
+            while not _may_make_files(self._path):
+                now, before = time.time_ns(), _Version.of(self._path)
+                if before != self._copied:
+                    self._copy()
+                if before == _Version.of(self._path) and not _may_make_files(self._path):
+                    settled = now - before.changed_ns > _COARSEST_NS  # else the next change may have the same time
+                    self._copied = before if settled else None
+                    return self._open_copy()
+            self._forget()
+        return _connect(self._path, "ro")
+
+    def _forget(self) -> None:
+        self._held.close()
+        self._copied = None
+
+    def _copy(self) -> None:
+        """Copies a database that nobody has open; whether it has changed meanwhile is for the caller to see."""
+        self._forget()
+        self._name = uuid.uuid4().hex
+        copy = self._held.enter_context(contextlib.closing(self._open_copy()))
+        with contextlib.closing(_connect(self._path, "ro&immutable=1")) as file:
+            file.backup(copy)
+
+    def _open_copy(self) -> sqlite3.Connection:
+        name = f"file:{self._name}?mode=memory&cache=shared"
+        connection = sqlite3.connect(name, uri=True, check_same_thread=False)
+        connection.execute("PRAGMA query_only=ON")
+        return connection
 
 
 def _may_make_files(path: Path) -> bool:
@@ -134,24 +191,6 @@ def _may_make_files(path: Path) -> bool:
     if _size(log) or index.exists() or rollback.exists() or not path.exists():
         return True
     return os.geteuid() in (0, path.stat().st_uid) and os.access(path.parent, os.W_OK)
-
-
-def _copy(path: Path) -> sqlite3.Connection | None:
-    """Returns a copy in memory of a database that nobody has open; None where that has changed before it was whole."""
-    before = path.stat()
-    copy = sqlite3.connect(":memory:", check_same_thread=False)
-    try:
-        with contextlib.closing(_connect(path, "ro&immutable=1")) as file:
-            file.backup(copy)
-        after = path.stat()
-        if (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns) and not _may_make_files(path):
-            copy.execute("PRAGMA query_only=ON")
-            return copy
-    except BaseException:
-        copy.close()
-        raise
-    copy.close()
-    return None
 
 
 def _check_local(url: str, path: Path) -> None:

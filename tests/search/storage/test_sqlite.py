@@ -1,6 +1,9 @@
+import gc
 import os
 import sqlite3
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -62,6 +65,66 @@ def test_who_reads_anothers_database_leaves_nothing_beside_it_and_sees_what_is_w
     assert [trial.value for trial in read.trials] == [1.0]
     storage.close(read)
     assert files() == {"demo.db"}
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """What SQLite is asked to open from then on, in a process that is not the owner's."""
+    study = create()
+    study.set_user_attr("key", 1)
+    storage.close(study)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    connect = sqlite3.connect
+    asked = []
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda name, *args, **options: asked.append(name) or connect(name, *args, **options)
+    )
+    return asked
+
+
+def change_time(seconds):
+    os.utime("demo.db", (seconds, seconds))
+
+
+def test_anothers_database_is_copied_once_for_all_threads_until_it_changes(opened):
+    change_time(1_000)
+    read = storage.open_study("sqlite:///demo.db", "demo")
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: read.get_trials(), range(20))) == [[]] * 20
+    assert sum("immutable" in name for name in opened) == 1
+    for value in (1.0, 2.0):
+        study = create()
+        study.add_trial(optuna.create_trial(value=value))
+        storage.close(study)
+        change_time(1_000 * (1 + value))
+        assert [read.get_trials()[-1].value for _ in range(3)] == [value] * 3
+    assert sum("immutable" in name for name in opened) == 3
+    storage.close(read)
+
+
+def test_a_change_of_anothers_database_in_the_same_tick_of_the_clock_is_seen(opened):
+    now = int(time.time())
+    change_time(now)
+    read = storage.open_study("sqlite:///demo.db", "demo")
+    assert read.user_attrs == {"key": 1}
+    with closing(sqlite3.connect("demo.db")) as owner, owner:
+        owner.execute("UPDATE study_user_attributes SET value_json = '2'")
+    change_time(now)
+    assert read.user_attrs == {"key": 2}
+    storage.close(read)
+
+
+def test_a_copy_of_anothers_database_goes_with_its_study(opened):
+    change_time(1_000)
+    read = storage.open_study("sqlite:///demo.db", "demo")
+    copy = next(name for name in opened if "mode=memory" in name)
+    for held in (1, 0):
+        gc.collect()
+        with closing(sqlite3.connect(copy, uri=True)) as connection:
+            assert bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]) == held
+        if held:
+            storage.close(read)
+            del read
 
 
 OWNER, COLLEAGUE = 65_501, 65_502
