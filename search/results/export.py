@@ -27,9 +27,27 @@ from search.text import one_line, plain, show_path
 COMPROMISE = "compromise"
 """Chooses the trial of the Pareto front that is nearest to the ideal point, each direction scaled to the front's extent."""
 
-_OWN_KEYS = frozenset({"study", "trial", "metrics", "seed", "params", "storage", "objective", "study_file"})
-_OWN_KEYS |= {"study_file_sha256", "git_commit", "git_dirty", "python", "optuna", "finished", "warm_start", "recorded"}
-_OWN_KEYS |= {"chosen_by", "finalists", "estimate"}
+_OWN_KEYS = {
+    "study",
+    "trial",
+    "metrics",
+    "seed",
+    "params",
+    "storage",
+    "objective",
+    "study_file",
+    "study_file_sha256",
+    "git_commit",
+    "git_dirty",
+    "python",
+    "optuna",
+    "finished",
+    "warm_start",
+    "recorded",
+    "chosen_by",
+    "finalists",
+    "estimate",
+}
 """Of the provenance, which has the values too."""
 
 

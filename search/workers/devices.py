@@ -24,10 +24,8 @@ _SECONDS_TO_LEAVE = 2.0
 
 _SHARED_MEMORY = 0.9  # of a device, split among its workers; the rest is for contexts, which no backend counts
 
-_MEMORY, _NEW_MEMORY = (
-    "XLA_PYTHON_CLIENT_MEM_FRACTION",
-    "XLA_CLIENT_MEM_FRACTION",
-)  # the second replaces the first in new versions of JAX
+_MEMORY = "XLA_PYTHON_CLIENT_MEM_FRACTION"
+_NEW_MEMORY = "XLA_CLIENT_MEM_FRACTION"  # replaces the first in new versions of JAX
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
