@@ -57,7 +57,7 @@ def command(
     spec = load_whole(study)
     if name is not None:
         spec = renamed(spec, name, "--as")
-    timeout_s = seconds(timeout) if timeout else None
+    timeout_s = seconds(timeout) if timeout is not None else None
     if not quiet and (note := drawn_alone(spec.sampler.name, spec.conditions)):
         click.echo(note)
     with track(spec, url_of(spec, storage), storage, quiet=quiet):

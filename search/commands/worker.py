@@ -28,7 +28,7 @@ def command(study: Path, timeout: str | None, workers: int, quiet: bool, name: s
     spec = load_study(study)
     if name is not None:
         spec = renamed(spec, name, "--as")
-    timeout_s = seconds(timeout) if timeout else None
+    timeout_s = seconds(timeout) if timeout is not None else None
     with track(spec, url_of(spec, storage), storage, quiet=quiet):
         joined = join(spec, timeout_s=timeout_s, workers=workers, url=storage, quiet=quiet)
     if not quiet:

@@ -30,6 +30,7 @@ from search.storage.open import create_study, read_back
 from search.storage.place import url_of
 from search.storage.url import folder, hide_password, storage_file
 from search.study_file import pruners
+from search.study_file.arguments import asked
 from search.study_file.distributions import describe_space
 from search.study_file.env import AsWritten
 from search.study_file.load import StudySpec, check_reports
@@ -96,9 +97,8 @@ def launch(
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker imports the script that launches
         rule = 'must stand below a line if __name__ == "__main__": of a script'
         raise StudyError(f"search.launch: {rule}; got none above it. Add one.")
+    spec, workers = asked(spec, workers, "search.launch", trials=trials, timeout_s=timeout_s)
     url = url_of(spec, url, _sayer(console, quiet=quiet))
-    policy = replace(spec.policy, trials=trials or spec.policy.trials, timeout_s=timeout_s or spec.policy.timeout_s)
-    spec = replace(spec, policy=policy)
     if (path := storage_file(url)) is not None and not path.exists():  # else there may be a study that needs no more trials
         check_reports(spec, {})
     with open_runtime(spec, url, workers, quiet=quiet, console=console) as runtime, errors.storage_errors(url):
@@ -111,7 +111,7 @@ def launch(
         with claimed(study, take_over=take_over) as owner:
             check_same(study, spec)
             announce_local_code(spec, runtime)
-            study.set_user_attr(BUDGET_KEY, policy.trials)
+            study.set_user_attr(BUDGET_KEY, spec.policy.trials)
             retried = tuple(retry_lost(study, gone, take_over=take_over))
             if not quiet and (theirs := describe_foreign(study.get_trials(deepcopy=False))):
                 print_line(runtime.console, f"{theirs} Left alone: --take-over takes up what was lost.")
@@ -120,7 +120,7 @@ def launch(
                 copy_fingerprint(measured_as, study)
             _warm(study, spec, warm_start, None if quiet else runtime.console)
             reason = drive(study, spec, owner, runtime)
-    return Launched(study, reason, policy.trials, retried)
+    return Launched(study, reason, spec.policy.trials, retried)
 
 
 @dataclass(frozen=True)
@@ -286,10 +286,10 @@ def join(
     Raises:
         SearchError: In one line, what the user can mend.
     """
+    spec, workers = asked(spec, workers, "join", timeout_s=timeout_s)
     url = url_of(spec, url, _sayer(console, quiet=quiet))
     check_shareable(url)
     me = Owner.current()
-    spec = replace(spec, policy=replace(spec.policy, timeout_s=timeout_s or spec.policy.timeout_s))
     joined = f"{me.host}-{me.pid}"
     with open_runtime(spec, url, workers, quiet=quiet, console=console, joined=joined) as runtime, errors.storage_errors(url):
         study = create_study(url, spec.name, spec.directions, spec.metrics)

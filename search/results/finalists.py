@@ -24,6 +24,7 @@ from search.seeds import Stream, derive
 from search.storage import errors
 from search.storage.open import as_of_now, close, create_study, snapshot, token_of
 from search.storage.place import open_launched
+from search.study_file.arguments import whole
 from search.study_file.fidelity import Fidelity
 from search.study_file.load import Choice, StudySpec
 
@@ -51,6 +52,8 @@ def run_finalists(
     Raises:
         SearchError: In one line, what the user can mend.
     """
+    top, seeds = whole(top, "run_finalists: top"), whole(seeds, "run_finalists: seeds", 2)
+    workers = whole(workers, "run_finalists: workers")
     opened, url = open_launched(spec, url)
     with errors.storage_errors(url):
         check_same(opened, spec, save=False)

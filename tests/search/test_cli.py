@@ -76,6 +76,8 @@ def test_the_public_names():
         (("launch", "none.toml"), "none.toml: the study file must exist"),
         (("launch", "demo.toml", "--trials", "0"), "0 is not in the range x>=1."),
         (("launch", "demo.toml", "--timeout", "soon"), '--timeout: must be a positive time; got "soon".'),
+        (("launch", "demo.toml", "--timeout", ""), '--timeout: must be a positive time; got "".'),
+        (("worker", "demo.toml", "--timeout", ""), '--timeout: must be a positive time; got "".'),
         (("launch", "demo.toml", "--storage", "sqlite:///none/x.db"), "the folder must exist; got no folder none"),
         (("launch", "demo.toml", "--storage", "x.db"), "must be a URL such as sqlite:///"),
         (("status", "demo.toml"), "the study must have been launched; got no such file. Run search launch first."),
