@@ -106,7 +106,7 @@ def submit(
     _check_here(cluster)
     import submitit
 
-    arguments = ["worker", str(spec.path.resolve()), "--workers", str(workers)]
+    arguments = ["worker", str(spec.whole_path.resolve()), "--workers", str(workers)]
     arguments += ["--as", name] if name is not None else []
     arguments += ["--storage", url] if url is not None else []
     task = Task(tuple(arguments))

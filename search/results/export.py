@@ -196,7 +196,7 @@ def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec | None,
 def _file(study: optuna.Study, spec: StudySpec | None) -> dict[str, Any]:
     """What is on record of the study's file, and where that lies; without a record, the file as it is."""
     kept = file_of(study) or (describe(spec) if spec is not None else {})
-    path = show_path(spec.path.absolute()) if spec is not None else kept.get("file")
+    path = show_path(spec.whole_path) if spec is not None else kept.get("file")
     return {"objective": kept.get("objective"), "study_file": path, "study_file_sha256": kept.get("sha256")}
 
 

@@ -30,6 +30,8 @@ def url_of(spec: StudySpec, storage: str | None = None, say: Callable[[str], Non
     if storage is not None:
         return storage
     path, folder = storage_file(spec.storage), spec.path.parent
+    if folder.absolute() != spec.whole_path.parent:  # the current folder is another than when the file was read
+        folder = spec.whole_path.parent
     if path is None or path.is_absolute() or folder.resolve() == Path.cwd():
         return spec.storage
     beside = file_url(kind_of(spec.storage), folder / path)

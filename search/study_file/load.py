@@ -54,7 +54,8 @@ class StudySpec:
     """All that a study file says, checked.
 
     Attributes:
-        path: The file, as it was named.
+        path: The file, as it was named: so messages call it.
+        whole_path: The same wherever the current folder is by now; relative paths in the file start at its folder.
         sha256: Of the file's bytes.
         name: The study's name in its storage.
         target: The objective, as ``module:attribute``.
@@ -76,6 +77,7 @@ class StudySpec:
     """
 
     path: Path
+    whole_path: Path
     sha256: str
     name: str
     target: str
@@ -217,6 +219,7 @@ def _spec(path: Path, content: bytes, file: StudyFile, *, imports: bool) -> Stud
         raise study_file_error(path, problems.lines)
     return StudySpec(
         path=path,
+        whole_path=path.absolute(),
         sha256=hashlib.sha256(content).hexdigest(),
         name=study.name,
         target=study.objective,

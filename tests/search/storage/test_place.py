@@ -8,7 +8,7 @@ import pytest
 
 from search.errors import StudyFileError
 from search.storage.open import close, create_study
-from search.storage.place import url_of
+from search.storage.place import open_launched, url_of
 from search.study_file.load import load
 
 
@@ -31,6 +31,26 @@ def test_a_relative_storage_lies_beside_the_file(spec, monkeypatch):
     monkeypatch.chdir("studies")
     assert url_of(load("demo.toml"), None, said.append) == "sqlite:///demo.db"
     assert len(said) == 1
+
+
+def test_a_file_that_was_read_means_the_same_once_the_current_folder_is_another(write, monkeypatch):
+    """A notebook that reads the file, and changes to a folder for what it writes."""
+    here = Path.cwd()
+    for name in ("studies", "elsewhere"):
+        Path(name).mkdir()
+    beside, below = (load(write(file)) for file in ("demo.toml", "studies/demo.toml"))
+    begin("sqlite:///demo.db")
+    monkeypatch.chdir("elsewhere")
+    said = []
+    assert url_of(beside, None, said.append) == f"sqlite:///{here}/demo.db"
+    assert said == [f"Study demo lies beside its file, in {here}/demo.db."]
+    assert open_launched(beside)[0].study_name == "demo"
+    assert url_of(below) == f"sqlite:///{here}/studies/demo.db"
+    assert beside.whole_path == here / "demo.toml", "which an export names"
+    monkeypatch.chdir("../studies")
+    assert url_of(below) == "sqlite:///demo.db"
+    assert str(below.path) == "studies/demo.toml", "as it was typed, for messages"
+    assert list((here / "elsewhere").iterdir()) == []
 
 
 @pytest.mark.parametrize(("there", "another"), [(["demo.db"], True), (["demo.db", "studies/demo.db"], False), ([], False)])
