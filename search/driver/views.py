@@ -186,7 +186,10 @@ class LiveView(LineView):
     def open(self) -> None:
         """Takes over the lower part of the terminal."""
         self._live = Live(get_renderable=self._render, console=self.console, refresh_per_second=4, transient=True)
-        self._live.start()
+        try:
+            self._live.start()
+        except RuntimeError:  # the system has no room for its thread: it is drawn anew with each line
+            self._live.auto_refresh = False
 
     def close(self) -> None:
         """Gives the terminal back."""

@@ -17,6 +17,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -84,10 +85,15 @@ def main(connection: Connection, setup: WorkerSetup) -> None:
     # with both signals blocked, so that none can hit the gap before this line.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
-    _leave_with_the_parent()
+    failure = _leave_with_the_parent()
     if setup.log is not None and (notice := print_to(setup.log)):
         with contextlib.suppress(OSError):  # the driver has hung up
             connection.send(Notice(notice))
+    if failure:
+        print(failure, file=sys.stderr)
+        with contextlib.suppress(OSError):
+            connection.send(StartFailed(f"a worker must start; got: {failure}. Start fewer, or raise the limits (ulimit -a)"))
+        return
     faulthandler.register(TRACE_SIGNAL)  # a worker that hangs is made to say where, before it is killed
     find_beside()
     serve(connection, setup)
@@ -298,10 +304,8 @@ def _is_told_to_end(connection: Connection) -> bool:
     return isinstance(message, Stop) or (isinstance(message, ReportReply) and message.stop)
 
 
-def _leave_with_the_parent() -> None:
-    """Ends this process as soon as the driver is gone, even in the middle of a training step."""
-    from multiprocessing import parent_process
-
+def _leave_with_the_parent() -> str:
+    """Ends this process as soon as the driver is gone, even in the middle of a training step; else says why not."""
     parent = parent_process()
     assert parent is not None
 
@@ -309,4 +313,8 @@ def _leave_with_the_parent() -> None:
         parent.join()
         os._exit(1)
 
-    threading.Thread(target=watch, name="watch-driver", daemon=True).start()
+    try:
+        threading.Thread(target=watch, name="watch-driver", daemon=True).start()
+    except RuntimeError as error:  # the system has no room for a thread
+        return str(error)
+    return ""

@@ -1,5 +1,6 @@
 import io
 import sys
+import threading
 import time
 import types
 
@@ -251,3 +252,19 @@ def test_a_notebook_has_one_output_that_changes(progress, monkeypatch):
 @pytest.mark.parametrize(("seconds", "text"), [(0, "00:00"), (61.4, "01:01"), (3599.6, "1:00:00"), (36000, "10:00:00")])
 def test_seconds_as_a_clock(seconds, text):
     assert clock(seconds) == text
+
+
+def test_a_live_view_that_the_system_has_no_thread_for_is_drawn_with_each_line(progress, monkeypatch):
+    def no_room(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_room)
+    view = LiveView(progress, console(force_terminal=True))
+    view.open()
+    view.trial_started(0, 2, {"x": 1.0})
+    view.trial_finished(0, 2, Verdict(2, "complete", (1.0,)), 3.0)
+    view.close()
+    out = view.console.file.getvalue()
+    assert "trial 2 complete, value 1 in 00:03" in out
+    assert "2/4 trials" in out
+    assert out.rindex("\x1b[?25h") > out.rindex("\x1b[?25l"), "the cursor is shown again"

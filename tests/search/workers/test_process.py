@@ -156,3 +156,26 @@ def test_describe():
     assert describe(OwnError("data:\n  missing")) == "data: missing"
     assert describe(Exception()) == "Exception"
     assert describe(OwnError("data"), always_type=True) == "OwnError: data"
+
+
+def test_a_worker_that_the_system_has_no_thread_for_says_so_in_its_log_and_in_one_line(tmp_path):
+    """In a process of its own, as `main` sends all that is printed to the log."""
+    script = """
+import multiprocessing, pathlib, threading
+from multiprocessing import Pipe
+from search.workers import process
+
+def no_room(self):
+    raise RuntimeError("can't start new thread")
+
+threading.Thread.start = no_room
+process.parent_process = multiprocessing.current_process
+ours, theirs = Pipe()
+process.main(theirs, process.WorkerSetup("objectives:parabola", {}, pathlib.Path("worker.log")))
+pathlib.Path("said").write_text(ours.recv().reason)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert (tmp_path / "worker.log").read_text() == "can't start new thread\n"
+    rule = "a worker must start; got: can't start new thread. Start fewer, or raise the limits (ulimit -a)"
+    assert (tmp_path / "said").read_text() == rule
