@@ -184,6 +184,8 @@ def test_a_table_names_slices_or_leaves_them_to_the_setting(volumes, tmp_path):
             "row 2: slice must be empty where path is a folder; got a number. Name the slice's file.",
         ),
         ("glioma/0.nii,glioma,2\nglioma/0.nii,glioma,02", "rows 2, 3: each image must have one row; got 'glioma/0.nii' in"),
+        ("glioma/patient 8,glioma,\nglioma/patient 8/3.dcm,glioma,", "rows 2, 3: each image must have one row; got 'glioma/pa"),
+        ("glioma/patient 8,glioma,\n./glioma/patient 8/,glioma,", "rows 2, 3: each image must have one row; got 'glioma/pat"),
         ("glioma/0.nii,glioma,2\nglioma/0.nii,glioma,", "rows 2, 3: each image must have one row; got 'glioma/0.nii' in"),
     ],
 )

@@ -6,6 +6,7 @@ one person in the whole table, whatever source a row names.
 """
 
 import csv
+import functools
 import io
 import os
 import re
@@ -82,11 +83,12 @@ def _rows(table: Path, name: str) -> list[Row]:
         lambda text: bool(text) and not _NUMBER.fullmatch(text),
         "Correct it.",
     )
-    refuse.repeated({number: (os.path.normpath(line["path"]), line["slice"]) for number, line in lines.items()})
-    series = {number: _series(table.parent / line["path"]) for number, line in lines.items()}
+    paths = {number: table.parent / line["path"] for number, line in lines.items()}
+    series = {number: _series(path) for number, path in paths.items()}
+    refuse.repeated({number: series[number] or [path] for number, path in paths.items()})
     refuse.slices_of_series([number for number, files in series.items() if files and lines[number]["slice"]])
     refuse.straddling({n: (line["patient"], _SPLITS[line["split"].lower()]) for n, line in lines.items() if line["patient"]})
-    return [row for number, line in lines.items() for row in _rows_of(line, table.parent / line["path"], name, series[number])]
+    return [row for number, line in lines.items() for row in _rows_of(line, paths[number], name, series[number])]
 
 
 def _rows_of(line: Mapping[str, str], path: Path, name: str, series: Sequence[Path] | None) -> Iterator[Row]:
@@ -125,14 +127,23 @@ class _Refusal:
         if numbers:
             self._fail(numbers, f"{column} {rule}", f"'{shown(self._lines[numbers[0]][column])}'", remedy)
 
-    def repeated(self, paths: Mapping[int, tuple[str, str]]) -> None:
-        """Refuses a file that has several rows, unless each names another slice."""
-        numbers: dict[str, dict[int, str]] = defaultdict(dict)
-        for number, (path, slice_number) in paths.items():
-            numbers[path][number] = slice_number.lstrip("0")
-        for path, rows in numbers.items():
+    def repeated(self, files: Mapping[int, Sequence[Path]]) -> None:
+        """Refuses a file that has several rows, unless each names another slice.
+
+        Paths that lead to one name of one folder are one file, through links to folders too. A file that has several names, by
+        links of its own or as a copy, is several images, which are found to be copies as any are.
+        """
+        folder_of = functools.cache(
+            os.path.realpath
+        )  # of each folder once: it takes a call of the system for each of its parts
+        numbers: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
+        for number, paths in files.items():
+            for folder, name in map(os.path.split, paths):
+                numbers[folder_of(folder), name][number] = self._lines[number]["slice"].lstrip("0")
+        for rows in numbers.values():
             if len(rows) > 1 and ("" in rows.values() or len(set(rows.values())) < len(rows)):
-                self._fail(rows, "each image must have one row", f"'{shown(path)}' in several", "Remove the repetition.")
+                got = f"'{shown(self._lines[min(rows)]['path'])}' in several"
+                self._fail(rows, "each image must have one row", got, "Remove the repetition.")
 
     def slices_of_series(self, numbers: Sequence[int]) -> None:
         """Refuses a slice of a folder: which of its files that is, their names do not say."""

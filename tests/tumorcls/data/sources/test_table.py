@@ -1,9 +1,11 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.tumorcls.pictures import blob, write
+from tumorcls.data.dedup.groups import find_groups
 from tumorcls.data.manifest import scan
 from tumorcls.data.sources import open_source
 from tumorcls.data.sources.base import UNTYPED_TUMOR, Row
@@ -102,6 +104,24 @@ def test_names_that_need_quotes_or_are_no_utf8_lead_to_their_files(folder: Path)
 )  # fmt: skip
 def test_what_is_wrong_is_one_line_with_the_numbers_of_its_rows(folder: Path, lines: list[str], message: str) -> None:
     assert refusal(folder, "path,label,patient,split,source", *lines).startswith(message)
+
+
+def test_an_image_that_several_paths_lead_to_has_one_row(folder: Path) -> None:
+    (folder / "linked").symlink_to("scans")
+    for again in (f"{folder}/scans/a.png", "linked/a.png", "linked/../scans/a.png", f"{folder}/linked/./a.png"):
+        told = refusal(folder, "path,label", "scans/a.png,no", "scans/b.png,no", f"{again},no")
+        assert told == "rows 2, 4: each image must have one row; got 'scans/a.png' in several. Remove the repetition."
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_a_file_with_several_names_is_several_images_that_are_copies(folder: Path, link: Callable[[Path, Path], None]) -> None:
+    """So stores do that keep equal files once (DVC, git-annex)."""
+    link(folder / "scans/again.png", folder / "scans/a.png")
+    (folder / "images.csv").write_text("path,label\nscans/a.png,no\nscans/b.png,glioma\nscans/again.png,no\n")
+    manifest = scan([folder / "images.csv"], folder / "cache")
+    files = find_groups(manifest, folder / "cache").files.tolist()
+    by_name = {entry.name: group for entry, group in zip(manifest.entries, files, strict=True)}
+    assert by_name["scans/again.png"] == by_name["scans/a.png"] != by_name["scans/b.png"]
 
 
 def test_a_patient_is_not_named_in_an_error(folder: Path) -> None:
