@@ -25,7 +25,10 @@ def ask_misfits(target: str, space: Mapping[str, Mapping[str, Any]], settings: M
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(theirs, target, space, settings), daemon=True)
-    process.start()
+    try:
+        process.start()
+    except OSError:  # the system has no room for it; its worker is asked later
+        return ()
     theirs.close()  # so that the pipe ends when the process does
     lines: tuple[str, ...] = ()
     with ours, contextlib.suppress(EOFError):

@@ -11,7 +11,7 @@ from search.errors import StudyFileError
 from search.results.tracking.follow import Job, Left, Note, follow
 from search.study_file.load import StudySpec
 from search.study_file.track import same_database
-from search.text import mask_urls
+from search.text import mask_urls, one_line
 from search.workers.local import signals_blocked
 
 _SILENCE_S = 60.0  # MLflow's client waits half as long for a server that does not answer; to make a database takes seconds
@@ -43,7 +43,12 @@ def followed(spec: StudySpec, url: str, reference: str, say: _Say, warn: _Say) -
     if spec.track.mlflow is not None and same_database(spec.track.mlflow, url):
         rule = f"must be another database than the study's own; got {mask_urls(spec.track.mlflow)}"
         raise StudyFileError(f"{spec.path}: track.mlflow: {rule}. Change one.")
-    follower = _Follower(Job(spec.track, url, spec.name), warn)
+    try:
+        follower = _Follower(Job(spec.track, url, spec.name), warn)
+    except (OSError, RuntimeError) as error:  # the system has no room for its process, or for the thread
+        warn(f"The trackers are not kept up to date; got: {one_line(error)}. To send what is missing: search track {reference}")
+        yield
+        return
     try:
         yield
     finally:

@@ -259,12 +259,13 @@ def test_a_live_view_that_the_system_has_no_thread_for_is_drawn_with_each_line(p
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", no_room)
-    view = LiveView(progress, console(force_terminal=True))
+    drawn = io.StringIO()
+    view = LiveView(progress, Console(file=drawn, width=140, force_terminal=True))
     view.open()
     view.trial_started(0, 2, {"x": 1.0})
     view.trial_finished(0, 2, Verdict(2, "complete", (1.0,)), 3.0)
     view.close()
-    out = view.console.file.getvalue()
+    out = drawn.getvalue()
     assert "trial 2 complete, value 1 in 00:03" in out
     assert "2/4 trials" in out
     assert out.rindex("\x1b[?25h") > out.rindex("\x1b[?25l"), "the cursor is shown again"

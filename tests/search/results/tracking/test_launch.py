@@ -1,8 +1,11 @@
 """Studies that are sent while they run, from the command line."""
 
+import errno
 import os
 import signal
+import threading
 import time
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import optuna
@@ -12,6 +15,7 @@ from optuna.trial import TrialState
 from search.results.tracking import launched
 from search.results.tracking.turn import Turn
 from search.storage.open import close, open_study
+from search.study_file.load import load
 from tests.search.results.tracking.conftest import read_events
 from tests.search.results.tracking.mlflow_reading import Server, points, read
 
@@ -116,6 +120,23 @@ def test_a_tracker_that_dies_costs_a_line_and_no_trial(search, write, monkeypatc
     assert left.endswith("To send what is missing: search track demo.toml#demo")
     Path("runs").unlink()
     assert "got 3 trials" in search("track", "demo.toml#demo").stdout
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [(SpawnProcess, OSError(errno.EAGAIN, "Resource unavailable")), (threading.Thread, RuntimeError("can't start new thread"))],
+)
+def test_no_room_for_the_process_or_its_thread_costs_a_line(write, monkeypatch, kind, error):
+    def no_room(self):
+        raise error
+
+    spec, said = load(write(track=BOARD)), []
+    monkeypatch.setattr(kind, "start", no_room)
+    with launched.followed(spec, "sqlite:///demo.db", "demo.toml#demo", pytest.fail, said.append):
+        said.append("driven")
+    [line, driven] = said
+    assert driven == "driven"
+    assert line == f"The trackers are not kept up to date; got: {error}. To send what is missing: search track demo.toml#demo"
 
 
 def test_a_process_that_is_killed_or_hangs_costs_a_line(search, write, monkeypatch):
