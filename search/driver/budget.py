@@ -11,7 +11,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.records.attributes import is_result, is_warm, retry_of
-from search.records.durations import began_at, duration_of, ended_at
+from search.records.durations import duration_of
+from search.records.moments import moments_of
 from search.records.rungs import count_rungs, is_paused, paused_seconds, reports_made, rungs_of
 from search.study_file.policy import Policy
 
@@ -68,7 +69,7 @@ class BudgetUsage:
 
     def update(self, trials: Sequence[FrozenTrial]) -> None:
         """Takes note of what trials have used, as they are in the storage."""
-        for trial in sorted(self._changed(trials), key=_valued_at):
+        for trial in _as_valued(self._changed(trials), trials):
             values = [tuple(trial.values)] if is_result(trial) else []
             if (first := retry_of(trial)) is not None:
                 self._firsts[trial.number] = first
@@ -181,15 +182,16 @@ class BudgetUsage:
         return True
 
 
-def _valued_at(trial: FrozenTrial) -> float:
-    """Returns when a trial got its last value, in seconds since the epoch; infinite where it has not run itself."""
-    rungs = list(rungs_of(trial).values())
-    began, ended = began_at(trial), ended_at(trial)
-    if not rungs or trial.state in FINISHED:
-        return math.inf if ended is None else ended
-    if began is None:
-        return math.inf
-    return began + (rungs[-1].seconds if is_paused(trial) else 0.0)  # else it was lost on its way to the next rung, or is on it
+def _as_valued(changed: list[FrozenTrial], trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Returns some of the trials in the order in which they got their last values; at the end those that have not run."""
+    moments = moments_of(trials) if len(changed) > 1 else {}
+
+    def valued_at(trial: FrozenTrial) -> float:
+        began, ended = moments.get(trial.number, (math.inf, math.inf))
+        lost = bool(rungs_of(trial)) and not is_paused(trial) and trial.state not in FINISHED  # or on its way to the next rung
+        return began if lost else ended
+
+    return sorted(changed, key=valued_at)
 
 
 def _reached(used: float, limit: float | None) -> bool:

@@ -18,7 +18,8 @@ from search.records.rungs import is_paused, last_leg_seconds, paused_seconds, ru
 BEAT_S = 15.0
 """How often a driver shows it: so much of a lost trial's time may be missing."""
 
-_TOLERANCE_S = 1.0
+TOLERANCE_S = 1.0
+"""What two clocks may differ by, and still tell the same."""
 
 
 def duration_of(trial: FrozenTrial) -> float | None:
@@ -65,7 +66,7 @@ def wall_clock_agrees(seconds: float, began: float, ended: float) -> bool:
     As Optuna gives them back: it has forgotten which of two hours of one name it was in the night when the clock goes back.
     """
     shown = [_timestamp(datetime.fromtimestamp(moment).replace(fold=0)) for moment in (began, ended)]
-    return abs(seconds - (shown[1] - shown[0])) <= _TOLERANCE_S
+    return abs(seconds - (shown[1] - shown[0])) <= TOLERANCE_S
 
 
 def until_last_sign(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> float:

@@ -13,8 +13,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.records.attributes import failure_of, file_of, given_of, retry_of, warm_link
-from search.records.durations import began_at, duration_of
+from search.driver.ownership import Owner
+from search.records.attributes import failure_of, file_of, given_of, owner_of, retry_of, warm_link
+from search.records.durations import began_at, clock_of, duration_of
 from search.records.reports import reports_of
 from search.records.rungs import is_paused, paused_seconds, rungs_of
 from search.records.states import state_name
@@ -127,9 +128,12 @@ def _values(trial: FrozenTrial) -> tuple[float, ...]:
 def _seconds(trial: FrozenTrial) -> float | None:
     if is_paused(trial):
         return paused_seconds(trial)
-    if trial.state is TrialState.RUNNING and (began := began_at(trial)) is not None:
-        return paused_seconds(trial) + max(0.0, time.time() - began)
-    return duration_of(trial)
+    if trial.state is not TrialState.RUNNING or (began := began_at(trial)) is None:
+        return duration_of(trial)
+    owner, clock = Owner.from_attr(owner_of(trial)), clock_of(trial)
+    if clock is not None and owner is not None and owner.boot and owner.is_here:  # this clock is its own, and nobody sets it
+        return paused_seconds(trial) + max(0.0, time.monotonic() - clock)
+    return paused_seconds(trial) + max(0.0, time.time() - began)
 
 
 def _cell(value: Any) -> Any:

@@ -1,4 +1,5 @@
 import contextlib
+import datetime
 import os
 import shutil
 import signal
@@ -7,10 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import optuna
 import pytest
 
 from search import cli
-from search.records.attributes import SEED_KEY
+from search.records.attributes import OWNER_KEY, SEED_KEY
 from tests.in_process import run_in_process
 from tests.patience import PATIENCE_S
 from tests.search.servers import assert_no_password, mariadb, password, postgresql, small_disk  # noqa: F401  fixtures
@@ -57,6 +59,36 @@ class Clock:
 def clock(monkeypatch):
     """The monotonic clock, in the hands of a test."""
     return Clock(monkeypatch)
+
+
+@pytest.fixture
+def berlin(monkeypatch):
+    """The time zone of a place whose clock goes back from 3:00 to 2:00 in the night to 2026-10-25."""
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture(
+    params=[datetime.timedelta(days=1), datetime.timedelta(days=-1), datetime.timedelta(minutes=-35)],
+    ids=["goes on", "is set back", "has an hour twice"],
+)
+def two_launches(request, berlin):
+    """A study of two launches, the second of which begins so much later by a wall clock: it has the better value.
+
+    Trials of five seconds begin every ten; the second launch begins when the first has ended.
+    """
+    study = optuna.create_study(study_name="two", direction="maximize")
+    night = datetime.datetime(2026, 10, 25, 2, 40)
+    for number, (pid, value) in enumerate([(1, 5.0), (1, 1.0), (1, 1.0), (2, 9.0), (2, 1.0)]):
+        owner = {"host": f"node{pid}", "pid": pid, "started": 1.0, "boot": f"boot{pid}", "worker": 0, "clock": 10.0 * number}
+        trial = optuna.trial.create_trial(value=value, user_attrs={OWNER_KEY: owner})
+        trial.datetime_start = night + datetime.timedelta(seconds=10 * number) + (pid - 1) * request.param
+        trial.datetime_complete = trial.datetime_start + datetime.timedelta(seconds=5)
+        study.add_trial(trial)
+    return study
 
 
 @pytest.fixture(scope="session")

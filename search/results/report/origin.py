@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial
 
 from search.records.attributes import NOTICE, file_of, provenance_of
 from search.records.durations import earlier_seconds
+from search.records.moments import moments_of
 from search.text import show_value
 
 _DATA = "data"
@@ -41,11 +42,16 @@ def notice_of(study: optuna.Study) -> str:
 
 def _dates(study: optuna.Study) -> Iterator[tuple[str, str]]:
     trials = study.get_trials(deepcopy=False)
-    started = [trial.datetime_start - timedelta(seconds=earlier_seconds(trial)) for trial in trials if trial.datetime_start]
-    ended = [trial.datetime_complete for trial in trials if trial.datetime_complete]
-    for what, moments, choose in (("first trial began", started, min), ("last trial ended", ended, max)):
-        if moments:
-            yield what, choose(moments).isoformat(" ", "minutes")
+    moments = moments_of(trials)
+    started = [
+        (moments[trial.number][0] - earlier_seconds(trial), trial.datetime_start - timedelta(seconds=earlier_seconds(trial)))
+        for trial in trials
+        if trial.datetime_start
+    ]
+    ended = [(moments[trial.number][1], trial.datetime_complete) for trial in trials if trial.datetime_complete]
+    for what, shown, choose in (("first trial began", started, min), ("last trial ended", ended, max)):
+        if shown:
+            yield what, choose(shown)[1].isoformat(" ", "minutes")
 
 
 def _from_file(study: optuna.Study) -> Iterator[tuple[str, str]]:

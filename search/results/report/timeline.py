@@ -1,6 +1,5 @@
 """Lays out who worked when: each trial's time on its worker, and the time in which a worker had none."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -8,13 +7,14 @@ from itertools import count
 from optuna.trial import FrozenTrial, TrialState
 
 from search.records.attributes import worker_of
-from search.records.durations import began_at, clock_of, driver_of, earlier_seconds, ended_at, until_last_sign
-from search.records.rungs import is_paused, last_leg_seconds
+from search.records.durations import earlier_seconds
+from search.records.moments import Moments, by_driver, moments_of
+from search.records.rungs import is_paused
 
 
 @dataclass(frozen=True)
 class Span:
-    """A trial's time on its lane, in seconds since the epoch, as its driver's clock would have shown it if nobody had set it.
+    """A trial's time on its lane, in seconds since the epoch; see `moments_of`.
 
     A trial that still runs ends with the last thing that is known of its launch. One that was paused shows its last leg:
     how long those before were is kept, but not when.
@@ -71,9 +71,8 @@ def lay_out(trials: Sequence[FrozenTrial]) -> Timeline:
     started = [trial for trial in begun if trial.datetime_start]
     workers = {trial.number: worker for trial in started if (worker := worker_of(trial)) is not None}
     named = bool(started) and len(workers) == len(started)
-    launches = _by_driver(started)
-    times = {number: time for launch in launches for number, time in _times(launch).items()}
-    lanes = _side_by_side(launches, workers, times) if named else _pack(times)
+    times = moments_of(started)
+    lanes = _side_by_side(by_driver(started), workers, times) if named else _pack(times)
     spans = [Span(trial, lanes[trial.number], *times[trial.number]) for trial in started]
     walls = [(_wall_s(launch), len({span.lane for span in launch})) for launch in _launches(spans)]
     busy_s = sum(span.seconds + span.earlier_s for span in spans)
@@ -112,15 +111,8 @@ def _sessions(spans: Iterable[Span]) -> list[list[Span]]:
 
 def _launches(spans: Iterable[Span]) -> list[list[Span]]:
     by_number = {span.trial.number: span for span in spans}
-    launches = _by_driver([span.trial for span in by_number.values()])
+    launches = by_driver([span.trial for span in by_number.values()])
     return [[by_number[trial.number] for trial in launch] for launch in launches]
-
-
-def _by_driver(trials: Iterable[FrozenTrial]) -> list[list[FrozenTrial]]:
-    launches = defaultdict(list)
-    for trial in trials:
-        launches[str(driver_of(trial))].append(trial)
-    return list(launches.values())
 
 
 def _began(spans: Sequence[Span]) -> float:
@@ -131,26 +123,7 @@ def _wall_s(spans: Sequence[Span]) -> float:
     return max(span.end for span in spans) - _began(spans)
 
 
-def _times(launch: Sequence[FrozenTrial]) -> dict[int, tuple[float, float]]:
-    """Returns when each trial of a launch began and ended: the first by the wall clock, the others by the driver's own."""
-    clocks = {trial.number: clock_of(trial) for trial in launch}
-    first = min(launch, key=lambda trial: (clocks[trial.number] or 0.0, trial.number))
-    offset = (began_at(first) or 0.0) - (clocks[first.number] or 0.0)
-    times: dict[int, tuple[float, float]] = {}
-    for trial in launch:
-        began, ended, clock = began_at(trial), ended_at(trial), clocks[trial.number]
-        assert began is not None
-        start = began if clock is None else clock + offset
-        ran = until_last_sign(trial, launch) if ended is None else max(0.0, ended - began)
-        times[trial.number] = (start, start + (last_leg_seconds(trial) if is_paused(trial) else ran))
-    last = max(end for _, end in times.values())
-    running = (trial.number for trial in launch if trial.state is TrialState.RUNNING)
-    return times | {number: (times[number][0], last) for number in running}
-
-
-def _side_by_side(
-    launches: Sequence[Sequence[FrozenTrial]], workers: Mapping[int, int], times: Mapping[int, tuple[float, float]]
-) -> dict[int, int]:
+def _side_by_side(launches: Sequence[Sequence[FrozenTrial]], workers: Mapping[int, int], times: Moments) -> dict[int, int]:
     """Returns a lane for each trial: its worker's number, counted on from those of launches that ran at the same time."""
     lanes: dict[int, int] = {}
     taken: list[tuple[float, range]] = []
@@ -164,7 +137,7 @@ def _side_by_side(
     return lanes
 
 
-def _pack(times: Mapping[int, tuple[float, float]]) -> dict[int, int]:
+def _pack(times: Moments) -> dict[int, int]:
     free_from: list[float] = []
     lanes = {}
     for number, (start, end) in sorted(times.items(), key=lambda item: (item[1][0], item[0])):

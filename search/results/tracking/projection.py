@@ -29,6 +29,7 @@ from search.records.attributes import (
     warm_link,
 )
 from search.records.durations import began_at, ended_at
+from search.records.moments import Moments, moments_of
 from search.records.rungs import is_paused
 from search.records.states import state_name
 from search.records.values import value_names
@@ -151,8 +152,8 @@ def study_run(study: optuna.Study, trials: Sequence[FrozenTrial], location: str 
     settings = file.get("settings", {})
     params = {f"objective.{key}": _text(value) for key, value in settings.items()} if isinstance(settings, Mapping) else {}
     choices = {key: _text(file[key]) for key in ("sampler", "pruner", "seed") if key in file}
-    began = [moment for moment in map(began_at, trials) if moment is not None]
-    ended = [moment for moment in map(ended_at, trials) if moment is not None]
+    moments = moments_of(trials)
+    ended = [moments[trial.number][1] for trial in trials if trial.datetime_complete is not None]
     tags = {
         "study": study.study_name,
         "directions": ", ".join(direction.name.lower() for direction in study.directions),
@@ -167,10 +168,10 @@ def study_run(study: optuna.Study, trials: Sequence[FrozenTrial], location: str 
         running=is_at_work(study),
         params={**params, **choices},
         tags=tags,
-        points=_bests(trials, names[0], study.directions),
+        points=_bests(trials, moments, names[0], study.directions),
         metrics=names,
         space=space if isinstance(space, Mapping) else {},
-        began=min(began, default=0.0),
+        began=min((began for began, _ in moments.values()), default=0.0),
         ended=max(ended, default=0.0),
     )
 
@@ -235,11 +236,13 @@ def _tags(trial: FrozenTrial) -> dict[str, str]:
     return {key: _text(value) for key, value in {**own, **tags}.items() if value is not None}
 
 
-def _bests(trials: Sequence[FrozenTrial], metric: str, directions: Sequence[StudyDirection]) -> tuple[Point, ...]:
+def _bests(
+    trials: Sequence[FrozenTrial], moments: Moments, metric: str, directions: Sequence[StudyDirection]
+) -> tuple[Point, ...]:
     if len(directions) > 1:
         return ()
     sign = 1.0 if directions[0] is StudyDirection.MAXIMIZE else -1.0
-    done = [(ended_at(trial) or 0.0, trial.number, trial.values[0]) for trial in trials if is_result(trial)]
+    done = [(moments.get(trial.number, (0.0, 0.0))[1], trial.number, trial.values[0]) for trial in trials if is_result(trial)]
     points: list[Point] = []
     for ended, number, value in sorted(done):
         if not points or sign * value > sign * points[-1].value:

@@ -184,6 +184,10 @@ def test_patience_counts_from_the_last_better_value_in_the_order_in_which_values
         assert BudgetUsage.of(study).since_better == 1
 
 
+def test_patience_counts_from_the_last_better_value_whatever_a_wall_clock_shows(two_launches):
+    assert BudgetUsage.of(two_launches).since_better == 1
+
+
 def test_a_rung_that_another_driver_has_had_a_trial_climb_counts_though_it_is_paused_as_before():
     study = optuna.create_study(direction="maximize")
     add(study, state=TrialState.WAITING, system_attrs={RUNGS_KEY: {"1": [0.5, 1.0]}})

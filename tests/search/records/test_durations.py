@@ -1,7 +1,6 @@
 """How long a trial ran, whatever its two moments of the wall clock say."""
 
 import dataclasses
-import time
 from datetime import datetime, timedelta
 
 import pytest
@@ -24,16 +23,6 @@ def make(began=NOON, seconds=None, ran=None, system_attrs=None):
     trial.datetime_start = began
     trial.datetime_complete = None if seconds is None else began + timedelta(seconds=seconds)
     return trial
-
-
-@pytest.fixture
-def berlin(monkeypatch):
-    """The time zone of a place whose clock goes back from 3:00 to 2:00 in the night to 2026-10-25."""
-    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 @pytest.mark.parametrize(

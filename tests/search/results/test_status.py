@@ -144,6 +144,18 @@ def test_what_climbs_rungs_has_the_value_of_its_last_one_and_the_time_of_all_its
     assert (failed["state"], failed["values"]) == ("fail", {}), "what it reported is no result"
 
 
+@pytest.mark.parametrize(("owner", "seconds"), [({}, 20.0), ({"boot": "another"}, 86400.0), ({"boot": ""}, 86400.0)])
+def test_the_time_of_what_runs_here_is_that_of_a_clock_that_nobody_sets(clock, owner, seconds):
+    study = make(0)
+    attrs = {OWNER_KEY: {**Owner.current().as_attr(0), **owner}}
+    trial = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs=attrs)
+    trial.datetime_start = datetime.datetime.now() - datetime.timedelta(days=1)
+    study.add_trial(trial)
+    clock.pass_(20.0)
+    [running] = json.loads(as_json(study, study.trials, 0, None))["trials"]
+    assert running["seconds"] == pytest.approx(seconds, abs=5.0)
+
+
 def test_a_narrow_terminal_keeps_what_counts():
     study = optuna.create_study(study_name="demo", direction="maximize")
     space = {f"a_long_parameter_{number}": optuna.distributions.FloatDistribution(0, 1) for number in range(8)}

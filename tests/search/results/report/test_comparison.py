@@ -80,6 +80,13 @@ def test_time_between_launches_does_not_count(make, add):
     assert (run.by_seconds, run.wall_s) == (((10, 0.1), (20, 0.2)), 20)
 
 
+def test_a_wall_clock_that_was_set_back_bends_no_figure(two_launches):
+    [side] = compare([("two", [two_launches])]).sides
+    assert (side.trials_to_target, side.seconds_to_target) == (4, 25 + 5)
+    assert side.runs[0].by_seconds == ((5, 5.0), (30, 9.0))
+    assert side.runs[0].wall_s == 25 + 15
+
+
 def test_less_can_be_better(make):
     found = compare([("a", [make("a", (3, 1, 2), "minimize")]), ("b", [make("b", (4, 2), "minimize")])])
     assert [side.best.mean for side in found.sides] == [1, 2]

@@ -163,6 +163,16 @@ def test_machines_that_work_at_the_same_time_are_one_session(study, add):
     assert sorted(working_seconds(line).items()) == list(enumerate([10, 10, 15, 20, 25, 31, 35, 45]))
 
 
+def test_a_wall_clock_that_was_set_back_makes_no_one_session_of_two_launches(two_launches):
+    line = gather(two_launches).timeline
+    assert [span.lane for span in line.spans] == [0] * 5
+    assert (line.lanes, line.wall_s, line.busy_s, line.idle_s) == (1, 40, 25, 15)
+    assert sorted(working_seconds(line).items()) == list(enumerate([5, 15, 25, 30, 40]))
+    trials, dates = two_launches.trials, dict(origin(two_launches, None))
+    assert dates["first trial began"] == trials[0].datetime_start.isoformat(" ", "minutes")
+    assert dates["last trial ended"] == trials[-1].datetime_complete.isoformat(" ", "minutes")
+
+
 def test_with_a_fidelity_all_legs_of_a_trial_are_time_of_it(study, add):
     """One worker without a pause: trial 0 climbs to the top, trial 1 is paused at once, trial 2 is on its second leg."""
     of_a_driver = {OWNER_KEY: {"pid": 1, "worker": 0}}

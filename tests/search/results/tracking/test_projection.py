@@ -56,6 +56,13 @@ def test_the_studys_own_run(study):
     assert run.tags == {"study": "demo", "directions": "maximize", "notice": "Research only."}
 
 
+def test_bests_follow_each_other_whatever_a_wall_clock_shows(two_launches):
+    run = study_run(two_launches, two_launches.get_trials())
+    assert [(point.step, point.value) for point in run.points] == [(0, 5.0), (3, 9.0)]
+    moments = [run.began, *(point.seconds for point in run.points), run.ended]
+    assert moments == sorted(moments)
+
+
 def plain(url, name="demo", trials=1):
     study = optuna.create_study(storage=url, study_name=name)
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=trials)
