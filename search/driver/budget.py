@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.records.attributes import is_result, is_warm, retry_of
 from search.records.durations import duration_of
-from search.records.moments import moments_of
+from search.records.moments import by_driver, moments_of
 from search.records.rungs import count_rungs, is_paused, paused_seconds, reports_made, rungs_of
 from search.study_file.policy import Policy
 
@@ -184,7 +184,7 @@ class BudgetUsage:
 
 def _as_valued(changed: list[FrozenTrial], trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Returns some of the trials in the order in which they got their last values; at the end those that have not run."""
-    moments = moments_of(trials) if len(changed) > 1 else {}
+    moments = moments_of(trials if len(by_driver(changed)) > 1 else changed)  # those of one driver are in order alone
 
     def valued_at(trial: FrozenTrial) -> float:
         began, ended = moments.get(trial.number, (math.inf, math.inf))
