@@ -57,11 +57,7 @@ class TrialSource:
         self._spec = spec
         self._has_stopped = False
         queue = _distinct((*spec.enqueue, *_portfolio(study, spec)))
-        tried = [(trial, entry) for trial in study.get_trials(deepcopy=False) if (entry := queued_of(trial)) is not None]
-        entries = [entry for _, entry in tried]
-        begun = [entry for trial, entry in tried if retry_of(trial) is None and entry in queue]
-        # The index of the first trial that is not from the queue, where that is no grid. Equal entries used to be begun each.
-        self._first_drawn = len(queue) + len(begun) - len(_distinct(begun))
+        entries = [entry for trial in study.get_trials(deepcopy=False) if (entry := queued_of(trial)) is not None]
         if spec.sampler.name == "grid":
             taken = [{name: listed(value, spec.space[name]) for name, value in entry.items()} for entry in queue]
             queue += [point for point in samplers.grid(spec.space, spec.conditions, spec.seed) if point not in taken]
@@ -145,13 +141,18 @@ class TrialSource:
                     refused(trial.number, why)
                 if len(wrong) == _AT_ONCE:
                     return None
-            trial_index = trial_index_of(len(trials) if waiting is None else waiting.number, trials, self._unindexed)
+            first = _first_try(len(trials) if waiting is None else waiting.number, trials)
+            trial_index = trial_index_of(first, trials, self._unindexed)
+            takes_entry = waiting is None and bool(self._queue)
             attrs = {SEED_KEY: derive(self._spec.seed, Stream.TRIAL, trial_index), **attrs}
             trial_id = self._create(attrs) if waiting is None else self._wake(waiting, attrs)
             self._seen += waiting is None  # our own has an index, and its entry has left the queue
         if waiting is not None and is_paused(waiting):
             return optuna.Trial(copy.copy(self._study), trial_id)  # there is nothing left to draw
-        return self._drawn(trial_id, trials, self._sampler(trial_index, trials, budget_left))
+        designed = None if takes_entry else self._designed(first, trials)
+        if designed is not None:
+            return self._drawn(trial_id, trials, samplers.fixed(designed))
+        return self._drawn(trial_id, trials, self._sampler_kept or self._make(trial_index, budget_left))
 
     def _stop(self) -> None:
         """Notes that a sampler of the user's own has called `Study.stop`, which is for all launches with it."""
@@ -217,32 +218,29 @@ class TrialSource:
         by_time = samplers.weighs_time(self._spec.sampler.name, self._spec.sampler.options)
         return next_promotion(trials, fidelity, self._study.direction, may_begin=may_begin, by_time=by_time)
 
-    def _designed(self, index: int, trials: Sequence[FrozenTrial]) -> dict[str, Any] | None:
-        """Returns a config of the initial design without those that a warm start brought, or that were enqueued.
+    def _designed(self, number: int, trials: Sequence[FrozenTrial]) -> dict[str, Any] | None:
+        """Returns the config of the initial design that a trial, no retry, is to have, given all trials that there are.
 
-        None where it has no such index. A retry says nothing: it may be that of a point of the design.
+        Each trial that is drawn has the next one that no trial before it was given: by a warm start, the queue or somebody
+        else. So a trial taken up again has the same one, and none is left out. None where there is none, for a trial that is
+        given one too; or where enough trials are known, as after a warm start: the sampler learns from them at once.
         """
         spec = self._spec
-        there = (trial for trial in trials if is_warm(trial) or (given_of(trial) and retry_of(trial) is None))
-        configs = ({**as_given(trial, spec.space), **trial.params}.items() for trial in there)
-        known = [{name: value for name, value in config if name in spec.drawn} for config in configs]
-        seed = derive(spec.seed, Stream.DESIGN)
-        design = initial_design(spec.drawn, spec.conditions, self._startup_trials, seed, spec.priors)
-        new = (point for point in islice(design, self._startup_trials) if not any(is_point(point, each) for each in known))
-        return next(islice(new, index, None), None)
-
-    def _sampler(self, trial_index: int, trials: Sequence[FrozenTrial], budget_left: float) -> BaseSampler:
-        """Returns what draws the trial of an index, given all trials that there are.
-
-        A config of the initial design belongs to an index, so that a trial taken up again has the same one. Where enough
-        trials are known, as after a warm start, the sampler learns from them at once.
-        """
-        index = trial_index - self._first_drawn
-        if 0 <= index < self._startup_trials:
-            known = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or is_paused(trial) for trial in trials)
-            if known < self._startup_trials and (designed := self._designed(index, trials)) is not None:
-                return samplers.fixed(designed)
-        return self._sampler_kept or self._make(trial_index, budget_left)
+        known = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or is_paused(trial) for trial in trials)
+        if known >= self._startup_trials or any(map(_is_given, trials[number : number + 1])):
+            return None
+        design = initial_design(
+            spec.drawn, spec.conditions, self._startup_trials, derive(spec.seed, Stream.DESIGN), spec.priors
+        )
+        given: list[dict[str, Any]] = []
+        left = (point for point in design if not any(is_point(point, config) for config in given))
+        for trial in trials[:number]:
+            if _is_given(trial):
+                config = {**as_given(trial, spec.space), **trial.params}
+                given.append({name: value for name, value in config.items() if name in spec.drawn})
+            elif retry_of(trial) is None:
+                next(left, None)
+        return next(left, None)
 
     def _make(self, trial_index: int, budget_left: float) -> BaseSampler:
         spec, (name, options) = self._spec, (self._spec.sampler.name, self._spec.sampler.options)
@@ -305,6 +303,11 @@ def _portfolio(study: optuna.Study, spec: StudySpec) -> list[Mapping[str, Any]]:
     ]
 
 
+def _is_given(trial: FrozenTrial) -> bool:
+    """Whether a trial's config is not drawn, or only what it leaves open."""
+    return is_warm(trial) or queued_of(trial) is not None or bool(given_of(trial))
+
+
 def trial_index_of(number: int, trials: Sequence[FrozenTrial], unindexed: Sequence[int]) -> int:
     """Returns the index of a trial: its number less the unindexed ones before it; that of a retry is that of its first try.
 
@@ -313,6 +316,12 @@ def trial_index_of(number: int, trials: Sequence[FrozenTrial], unindexed: Sequen
         trials: All trials of the study.
         unindexed: The numbers of retries and of what a warm start brought, ascending.
     """
+    first = _first_try(number, trials)
+    return first - bisect_left(unindexed, first)
+
+
+def _first_try(number: int, trials: Sequence[FrozenTrial]) -> int:
+    """Returns the number of a trial, which need not be there yet; for a retry that of its first try."""
     while number < len(trials) and (first := retry_of(trials[number])) is not None:
         number = first
-    return number - bisect_left(unindexed, number)
+    return number

@@ -50,8 +50,53 @@ def test_a_point_of_the_design_that_is_enqueued_is_tried_once(write, rate, by, r
     middle, *others = initial_design(spec.space, {}, 6, derive(0, Stream.DESIGN))
     drawn = [trial.params for trial in study.trials]
     assert drawn[0] == {"rate": rate, "n": 5} == pytest.approx(middle)
-    # A trial of a notebook has an index as any other, and takes the place of the point that had it.
-    assert drawn[1:] == (others[1:5] if by == "a notebook" else others[:4])
+    assert drawn[1:] == others[:4]
+
+
+def tried(study, spec, *, count=8):
+    """Which points of the design the trials are; x is none."""
+    design = list(initial_design(spec.space, {}, 6, derive(0, Stream.DESIGN)))
+    source = TrialSource(study, spec)
+    for _ in range(count):
+        study.tell(source.ask({}), 0.0)
+    return "".join(str(design.index(trial.params)) if trial.params in design else "x" for trial in study.trials)
+
+
+@pytest.mark.parametrize(
+    ("begun", "enqueued", "expected"),
+    [
+        (0, [], "012345xx"),
+        (0, [0], "012345xx"),
+        (0, [0, 1], "012345xx"),
+        (0, [4], "401235xx"),
+        (0, ["x"], "x01234xx"),
+        (0, [{}], "012345xx"),
+        (3, [1], "012134xx"),
+        (3, [1, 4], "012143xx"),
+        (3, ["x"], "012x34xx"),
+        (3, [{"n": 5}], "012x34xx"),
+    ],
+)
+def test_what_a_notebook_enqueues_costs_no_other_point_of_the_design(write, begun, enqueued, expected):
+    spec = load(write(space=RATE))
+    design = list(initial_design(spec.space, {}, 6, derive(0, Stream.DESIGN)))
+    study = optuna.create_study(direction="maximize")
+    tried(study, spec, count=begun)
+    for entry in enqueued:
+        study.enqueue_trial({"rate": 0.5, "n": 3} if entry == "x" else design[entry] if isinstance(entry, int) else entry)
+    assert tried(study, spec, count=8 - begun) == expected
+
+
+def test_a_retry_has_the_point_of_its_first_try_whatever_is_enqueued_meanwhile(write):
+    spec = load(write(space=RATE))
+    study = optuna.create_study(direction="maximize")
+    tried(study, spec, count=2)
+    lost = TrialSource(study, spec).ask({})
+    study.add_trial(create_trial(state=TrialState.WAITING, user_attrs={RETRY_KEY: lost.number}))  # lost before it was drawn
+    study.tell(lost, state=TrialState.FAIL)
+    spec = load(write(space=RATE, enqueue="[[enqueue]]\nrate = 0.5\nn = 3\n"))
+    study.enqueue_trial({"rate": 0.5, "n": 4})
+    assert tried(study, spec, count=5) == "0122xx3x"
 
 
 def test_a_retry_takes_no_point_of_the_design_away(write):
