@@ -101,7 +101,7 @@ def check_identical(study: optuna.Study, spec: StudySpec) -> None:
             name_metrics(study, spec.metrics)
             study.set_user_attr(FILE_KEY, now)
             before = now
-    for key in (key for key in now if key not in ("file", "sha256")):
+    for key in (key for key in now if key not in ("file", "sha256", "environment")):
         _compare(spec, key, before.get(key), now[key], "Join with the file that the study was launched with.")
     _compare(spec, "directions", [direction.name.lower() for direction in study.directions], now["directions"])
     check_kinds(study, spec)
@@ -134,6 +134,7 @@ def describe(spec: StudySpec) -> dict[str, Any]:
         "sampler": _choice(spec.sampler),
         "pruner": _choice(spec.pruner),
         "enqueue": _jsonable(list(spec.enqueue)),
+        "environment": list(spec.environment),
     }
 
 

@@ -146,7 +146,7 @@ def save_charts(study: optuna.Study) -> None:
 def _lines(study: optuna.Study, spec: StudySpec, typed: str) -> Iterator[str]:
     file, kept = describe(spec), file_of(study)
     if kept is not None:  # the values were measured so, whatever the file says by now
-        file |= {key: kept[key] for key in ("objective", "seed", "settings")}
+        file |= {key: kept[key] for key in ("objective", "seed", "space", "settings")}
     metrics = metrics_of(study)
     yield f"## {study.study_name}\n"
     budget = budget_in(study, spec) or spec.policy.trials
@@ -179,11 +179,14 @@ def _choice(table: Mapping[str, Any]) -> str:
     return f"{name} ({options})" if options else str(name)
 
 
-def _values(table: Mapping[str, Any]) -> str:
-    if table["type"] == "categorical":
-        return ", ".join(map(str, table["choices"]))
-    rest = ["log" if key == "log" else f"{key} {value}" for key, value in table.items() if key not in ("type", "low", "high")]
-    return ", ".join([f"{table['low']:g} to {table['high']:g}", *rest])
+def _values(table: Any) -> str:
+    match table:
+        case {"type": "categorical", "choices": list(choices)}:
+            return ", ".join(map(str, choices))
+        case {"type": _, "low": int() | float() as low, "high": int() | float() as high, **others}:
+            rest = ["log" if key == "log" else f"{key} {value}" for key, value in others.items()]
+            return ", ".join([f"{low:g} to {high:g}", *rest])
+    return str(table)  # of a record that somebody else has written
 
 
 def _baseline(spec: StudySpec, trial: FrozenTrial | None, metrics: Sequence[Metric]) -> str:

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.driver.compatibility import describe, same
 from search.errors import StudyError
-from search.records.attributes import config_of, file_of, provenance_of, seed_of, warm_link
+from search.records.attributes import config_of, environment_of, file_of, provenance_of, seed_of, warm_link
 from search.records.values import value_keys, value_names
 from search.results.finalist_ranking import Ranking
 from search.results.likely_best import Winner
@@ -108,7 +108,7 @@ def export_trial(
             {"trial": member.number, "seed": seed_of(member), "config": _config(member, settings)} for member in members
         ]
     where = f'study "{study.study_name}": trial {trial.number}'
-    may_read = {*(spec.environment if spec is not None else ()), *variables_in(settings)}
+    may_read = {*(spec.environment if spec is not None else ()), *environment_of(study)}
     return f"{header}\n{_as_toml(document, may_read, where)}"
 
 

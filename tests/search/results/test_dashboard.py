@@ -8,7 +8,7 @@ from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
 from search.driver.compatibility import check_same
 from search.errors import DashboardError
-from search.records.attributes import PROVENANCE_KEY, QUEUED_KEY
+from search.records.attributes import FILE_KEY, PROVENANCE_KEY, QUEUED_KEY
 from search.results.dashboard import MARK, open_for, save_charts, save_note, serve
 from search.storage.open import create_study
 from search.study_file.load import load
@@ -66,11 +66,21 @@ def test_the_note_says_what_is_searched(study, spec, finish):
 
 
 def test_the_note_says_what_the_values_were_measured_with_whatever_the_file_says_by_now(study, write):
-    spec = load(write(study={"objective": '"objectives:Parabola"', "seed": "9"}, objective={"steps": "99"}))
+    space = {"x": None, "other": '{ type = "float", low = 0.0, high = 99.0 }'}
+    spec = load(write(study={"objective": '"objectives:Parabola"', "seed": "9"}, objective={"steps": "99"}, space=space))
     save_note(study, spec, "demo.toml")
     lines = optuna_dashboard.get_note(study).splitlines()
     assert "| steps | `3` |" in lines
+    assert [line for line in lines if " to " in line] == ["| x | -10 to 10 |", "| rate | 0.0001 to 0.1, log |"]
+    assert "| kind | a, b |" in lines
     assert "Maximizes **score**, of `objectives:parabola`. Budget 8 trials, seed 0." in lines
+
+
+def test_a_record_of_any_shape_has_a_note(study, spec):
+    space = {"x": 5, "y": {"type": "categorical"}, "z": {"type": "float", "low": "a", "high": 1}}
+    study.set_user_attr(FILE_KEY, {**study.user_attrs[FILE_KEY], "space": space})
+    save_note(study, spec, "demo.toml")
+    assert "| x | 5 |" in optuna_dashboard.get_note(study).splitlines()
 
 
 def test_the_note_names_the_study_that_it_is_of(write):

@@ -105,6 +105,25 @@ def test_a_config_has_the_settings_that_its_value_was_measured_with_whatever_the
         assert Path(provenance["study_file"]).name == "demo.toml"
 
 
+def test_a_record_names_the_variables_that_may_be_read_and_its_settings_do_not(study, write):
+    """Settings of somebody else's database would read whatever they name from the environment of who trains from the file."""
+    path = write(study={"environment": '["DATA", "OTHER"]'}, objective={"data": '"${DATA}"'})
+    record = describe(load(path))
+    for environment, expected in [
+        (["DATA", "OTHER"], ["DATA"]),
+        (["OTHER"], None),
+        ("DATA", None),
+        ([["DATA"], None], None),
+        (None, None),
+    ]:
+        study.set_user_attr(FILE_KEY, {**record, "environment": environment})
+        document = tomllib.loads(export_trial(study, None, URL))
+        assert (document["config"]["data"], document.get("environment")) == ("${DATA}", expected)
+    study.set_user_attr(FILE_KEY, {key: value for key, value in record.items() if key != "environment"})
+    assert "environment" not in tomllib.loads(export_trial(study, None, URL)), "of a record of before"
+    assert exported(study, path)["environment"] == ["DATA"]
+
+
 def test_dates_are_as_the_file_has_them_although_the_record_has_them_as_text(study, write):
     path = write(objective={"until": "2026-01-31"})
     study.set_user_attr(FILE_KEY, describe(load(path)))

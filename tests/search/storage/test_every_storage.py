@@ -17,7 +17,16 @@ from search.driver.launch import launch
 from search.driver.ownership import claim
 from search.driver.retry import fail, retry_lost
 from search.errors import ObjectiveError, StorageError, StudyError
-from search.records.attributes import DRIVER_KEY, FAILURE_KEY, OWNER_KEY, RETRY_KEY, TRACEBACK_KEY, failure_of, traceback_of
+from search.records.attributes import (
+    DRIVER_KEY,
+    FAILURE_KEY,
+    FILE_KEY,
+    OWNER_KEY,
+    RETRY_KEY,
+    TRACEBACK_KEY,
+    failure_of,
+    traceback_of,
+)
 from search.storage import open as storage
 from search.study_file.load import load
 
@@ -62,6 +71,18 @@ def test_who_joins_a_study_of_plain_optuna_first_names_its_metrics(url, write):
     check_identical(opened, load(write()))
     assert opened.metric_names == ["score"]
     storage.close(opened)
+
+
+@pytest.mark.parametrize("check", [check_same, check_identical])
+def test_the_variables_that_a_file_names_bind_nobody(study, write, check):
+    """A record of before does not have them; what reads them are the settings."""
+    tables = {"objective": {"data": '"${DATA:-here}"'}}
+    spec = load(write(study={"environment": '["DATA"]'}, **tables))
+    check(study, spec)
+    study.set_user_attr(FILE_KEY, {key: value for key, value in study.user_attrs[FILE_KEY].items() if key != "environment"})
+    study.add_trial(optuna.trial.create_trial(value=1.0))
+    check(study, spec)
+    check(study, load(write(study={"environment": '["DATA", "OTHER"]'}, **tables)))
 
 
 def delete_with_plain_optuna(url):
