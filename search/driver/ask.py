@@ -270,7 +270,7 @@ class TrialSource:
                 if key != SEED_KEY or seed_of(waiting) is None:
                     save(storage, trial_id, key, value)
             if not is_paused(waiting):
-                note_attrs(storage, waiting)
+                note_attrs(self._study, waiting)
             if given_of(waiting):
                 storage.set_trial_system_attr(trial_id, "fixed_params", as_given(waiting, self._spec.space))
         storage.set_trial_state_values(trial_id, TrialState.RUNNING)

@@ -1,21 +1,26 @@
 """What somebody else has enqueued, as a notebook does with ``study.enqueue_trial``: its parameters and its attributes."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from search.optuna_internals import trial_id_of
+from search.optuna_internals import storage_of, trial_id_of
 from search.records.attributes import PREFIX, given_of, without_records
 from search.records.rungs import is_paused
+from search.storage.open import longest_attr
 from search.study_file.distributions import check_value
 from search.study_file.space import as_drawn
 from search.text import show
 
-_ATTR_PREFIX = f"{PREFIX}given:"
-"""Begins a system attribute of a trial: a user attribute that it was enqueued with, as that was when the trial began."""
+_ATTRS_KEY = f"{PREFIX}given"
+"""Trial system attribute, a table: the user attributes that it was enqueued with, as they were when it began.
+
+None where they are longer together than the storage can hold. One for all, as the name of each may be as long as one can be.
+"""
 
 
 def misfit(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> str | None:
@@ -50,13 +55,15 @@ def as_given(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> dict[
     return given
 
 
-def note_attrs(storage: BaseStorage, waiting: FrozenTrial) -> None:
+def note_attrs(study: optuna.Study, waiting: FrozenTrial) -> None:
     """Notes the user attributes that a trial was enqueued with, as it begins: its objective may set them, and others, anew."""
-    for name, value in without_records(waiting.user_attrs).items():
-        storage.set_trial_system_attr(trial_id_of(waiting), f"{_ATTR_PREFIX}{name}", value)
+    attrs, longest = without_records(waiting.user_attrs), longest_attr(study)
+    if attrs:
+        fits = longest is None or len(json.dumps(attrs)) <= longest
+        storage_of(study).set_trial_system_attr(trial_id_of(waiting), _ATTRS_KEY, attrs if fits else None)
 
 
 def noted_attrs(trial: FrozenTrial) -> dict[str, Any]:
-    """Returns the user attributes that a trial was enqueued with, as they were then."""
-    attrs = trial.system_attrs
-    return {key.removeprefix(_ATTR_PREFIX): attrs[key] for key in attrs if key.startswith(_ATTR_PREFIX)}
+    """Returns the user attributes that a trial was enqueued with, as they were then; too long ones as they are now."""
+    noted = trial.system_attrs.get(_ATTRS_KEY, {})
+    return dict(noted) if isinstance(noted, Mapping) else without_records(trial.user_attrs)

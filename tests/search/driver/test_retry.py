@@ -135,6 +135,20 @@ def test_a_retry_has_the_attributes_that_its_trial_was_enqueued_with_and_none_th
     close(study)
 
 
+@pytest.mark.parametrize("server", ["postgresql", "mariadb"])
+@pytest.mark.server
+def test_attributes_as_long_as_a_server_takes_them_go_on_to_the_next_try(write, request, server):
+    """Optuna's column of their names has 512 characters; MySQL's of their values 64 kB, which these are together alone."""
+    study = create_study(request.getfixturevalue(server).new_database(), "demo", ["maximize"], [])
+    given = {"k" * 512: 1, "a": "x" * 40_000, "b": "y" * 40_000}
+    study.enqueue_trial({"x": 0.5}, user_attrs=given)
+    source = TrialSource(study, load(write()))
+    for number in range(2):
+        assert without_records(source.ask({}).user_attrs) == given
+        requeue(study, number, "killed")
+    close(study)
+
+
 def test_a_trial_that_has_ended_is_left_as_it_is(study):
     study.tell(begin(study), 1.0)
     requeue(study, 0, "killed")
