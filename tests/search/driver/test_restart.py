@@ -1,7 +1,9 @@
 """What goes on with a study that begins anew, and that no kill loses it."""
 
 import contextlib
+import dataclasses
 import itertools
+import os
 import shutil
 
 import optuna
@@ -9,10 +11,13 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from search.driver import processes, restart
 from search.driver.compatibility import check_same
 from search.driver.launch import launch
+from search.driver.ownership import Owner
 from search.driver.restart import begin_anew
-from search.records.attributes import BUDGET_KEY, PORTFOLIO_KEY, QUEUED_KEY, RETRY_KEY
+from search.errors import StudyError
+from search.records.attributes import BUDGET_KEY, DRIVER_KEY, PORTFOLIO_KEY, QUEUED_KEY, RETRY_KEY
 from search.storage.open import close, create_study
 from search.study_file.load import load
 
@@ -43,7 +48,7 @@ def has_all(study):
     trials = study.get_trials()
     assert {trial.state for trial in trials} == {TrialState.WAITING}
     assert [(trial.system_attrs["fixed_params"], trial.user_attrs) for trial in trials] == GIVEN
-    assert study.user_attrs == {"dashboard:note": "mine", PORTFOLIO_KEY: PORTFOLIO}
+    assert study.user_attrs == {"dashboard:note": "mine", PORTFOLIO_KEY: PORTFOLIO, DRIVER_KEY: None}
     attrs = study._storage.get_study_system_attrs(study._study_id)
     assert attrs == {"dashboard:note_ver": 1, "study:metric_names": ["score"]}
     assert optuna.get_all_study_names(study._storage) == ["demo"]
@@ -63,6 +68,14 @@ def test_what_nobody_has_tried_and_what_is_not_ours_goes_on_with_the_new_study(w
 
 class Killed(BaseException):
     pass
+
+
+def wrap_steps(patch, wrap):
+    """Wraps each step of what writes."""
+    for name in ("add_trial", "set_user_attr"):
+        patch.setattr(optuna.Study, name, wrap(getattr(optuna.Study, name)))
+    for name in ("create_study", "delete_study"):
+        patch.setattr(optuna, name, wrap(getattr(optuna, name)))
 
 
 @pytest.mark.parametrize("url", [pytest.param(URLS[0], marks=pytest.mark.slow), URLS[1]])
@@ -88,10 +101,7 @@ def test_a_kill_at_any_step_loses_nothing(write, url, monkeypatch, folder):
         study = create_study(url, spec.name, spec.directions, spec.metrics)
         taken = 0
         with monkeypatch.context() as patch, contextlib.suppress(Killed):
-            for name in ("add_trial", "set_user_attr"):
-                patch.setattr(optuna.Study, name, counted(getattr(optuna.Study, name)))
-            for name in ("create_study", "delete_study"):
-                patch.setattr(optuna, name, counted(getattr(optuna, name)))
+            wrap_steps(patch, counted)
             begin_anew(study, spec, url)
         close(study)
         if taken < step:
@@ -100,11 +110,96 @@ def test_a_kill_at_any_step_loses_nothing(write, url, monkeypatch, folder):
         study, _ = begin_anew(study, spec, url)
         given = [(trial.system_attrs["fixed_params"], trial.user_attrs) for trial in study.get_trials()]
         assert all(each in given for each in GIVEN), step
-        assert study.user_attrs == {"dashboard:note": "mine", PORTFOLIO_KEY: PORTFOLIO}
+        assert study.user_attrs == {"dashboard:note": "mine", PORTFOLIO_KEY: PORTFOLIO, DRIVER_KEY: None}
         assert optuna.get_all_study_names(study._storage) == ["demo"]
         assert begin_anew(study, spec, url) is None
         close(study)
     assert step > 15
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["goes on", "killed"])
+@pytest.mark.parametrize("has_looked", [False, True], ids=["comes", "has looked"])
+@pytest.mark.parametrize("url", [pytest.param(URLS[0], marks=pytest.mark.slow), URLS[1]])
+def test_of_launches_of_one_moment_one_begins_anew_and_nothing_is_lost(write, url, has_looked, killed, monkeypatch, folder):
+    """At each step of the one, which may be killed there, another comes, or goes on that has looked at the study before."""
+    close(failed(load(write(space=FLOAT)), url))
+    spec = load(write(space=INT))
+    file = folder / url.rpartition("/")[2]
+    shutil.copy(file, folder / "before")
+    me, parent = Owner.current(), os.getppid()
+    other = dataclasses.replace(me, pid=parent, started=processes.started(parent))
+    taken, outcomes, messages = 0, set(), []
+
+    def launch_another(waiting):
+        study = waiting if has_looked else create_study(url, spec.name, spec.directions, spec.metrics)
+        with monkeypatch.context() as patch:
+            patch.setattr(Owner, "current", lambda: other)
+            patch.setattr(processes, "is_running", lambda pid, _: pid == parent or not killed)
+            if has_looked:
+                patch.setattr(restart, "living_driver", lambda _: None)
+                patch.setattr(restart, "_is_in_the_way", lambda *_: True)
+            try:
+                outcomes.add("nothing" if begin_anew(study, spec, url) is None else "begun")
+            except StudyError as error:
+                outcomes.add("refused")
+                messages.append(str(error))
+
+    def joined(function):
+        def call(*args, **options):
+            nonlocal taken
+            taken += 1
+            if taken == step:
+                launch_another(waiting)
+                if killed:
+                    raise Killed
+            return function(*args, **options)
+
+        return call
+
+    for step in itertools.count(1):
+        shutil.copy(folder / "before", file)
+        study, waiting = (create_study(url, spec.name, spec.directions, spec.metrics) for _ in range(2))
+        taken = 0
+        with monkeypatch.context() as patch, contextlib.suppress(Killed, StudyError):
+            wrap_steps(patch, joined)
+            begin_anew(study, spec, url)
+        close(study)
+        close(waiting)
+        if taken < step:
+            break
+        study = create_study(url, spec.name, spec.directions, spec.metrics)
+        study, _ = begin_anew(study, spec, url) or (study, "")
+        given = [(trial.system_attrs["fixed_params"], trial.user_attrs) for trial in study.get_trials()]
+        assert all(each in given for each in GIVEN), step
+        assert len(given) <= len(GIVEN), step
+        assert optuna.get_all_study_names(study._storage) == ["demo"]
+        close(study)
+    assert step > 15
+    assert all("one driver at a time; got one at work" in each or "one launch at a time" in each for each in messages)
+    assert outcomes == {("begun" if killed else "refused"), ("refused" if has_looked else "begun")}
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_what_a_kill_has_left_is_deleted_where_the_change_was_undone(write, url, monkeypatch):
+    spec = load(write(space=FLOAT))
+    study = failed(spec, url)
+    changed = load(write(space=INT))
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna, "delete_study", raise_killed)
+        with pytest.raises(Killed):
+            begin_anew(study, changed, url)
+    assert len(optuna.get_all_study_names(study._storage)) == 2
+    study.set_user_attr("dashboard:note", "changed since")
+    before = study.get_trials()
+    assert begin_anew(study, spec, url) is None
+    assert optuna.get_all_study_names(study._storage) == ["demo"]
+    assert study.get_trials() == before
+    assert study.user_attrs["dashboard:note"] == "changed since"
+    close(study)
+
+
+def raise_killed(**_):
+    raise Killed
 
 
 @pytest.mark.parametrize("given", [{"x": 99}, {"x": 1.0, "else": 1}], ids=["not held", "of no parameter"])
