@@ -18,7 +18,7 @@ from search.driver.baseline import complete
 from search.driver.budget import CLIMBED_AFTER, EndReason
 from search.driver.compatibility import check_kinds
 from search.driver.enqueued import as_given, misfits, note_attrs
-from search.driver.initial_design import initial_design, is_point
+from search.driver.initial_design import initial_design, is_given, next_point
 from search.driver.promotion import next_promotion
 from search.driver.retry import fail
 from search.driver.sampler_view import seen_by_sampler, without
@@ -221,26 +221,16 @@ class TrialSource:
     def _designed(self, number: int, trials: Sequence[FrozenTrial]) -> dict[str, Any] | None:
         """Returns the config of the initial design that a trial, no retry, is to have, given all trials that there are.
 
-        Each trial that is drawn has the next one that no trial before it was given: by a warm start, the queue or somebody
-        else. So a trial taken up again has the same one, and none is left out. None where there is none, for a trial that is
-        given one too; or where enough trials are known, as after a warm start: the sampler learns from them at once.
+        None where there is none, or the trial is given a config; or where enough trials are known, as after a warm start: the
+        sampler learns from them at once.
         """
         spec = self._spec
         known = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or is_paused(trial) for trial in trials)
-        if known >= self._startup_trials or any(map(_is_given, trials[number : number + 1])):
+        if known >= self._startup_trials or any(map(is_given, trials[number : number + 1])):
             return None
-        design = initial_design(
-            spec.drawn, spec.conditions, self._startup_trials, derive(spec.seed, Stream.DESIGN), spec.priors
-        )
-        given: list[dict[str, Any]] = []
-        left = (point for point in design if not any(is_point(point, config) for config in given))
-        for trial in trials[:number]:
-            if _is_given(trial):
-                config = {**as_given(trial, spec.space), **trial.params}
-                given.append({name: value for name, value in config.items() if name in spec.drawn})
-            elif retry_of(trial) is None:
-                next(left, None)
-        return next(left, None)
+        seed = derive(spec.seed, Stream.DESIGN)
+        design = initial_design(spec.drawn, spec.conditions, self._startup_trials, seed, spec.priors)
+        return next_point(design, trials[:number], spec.drawn)
 
     def _make(self, trial_index: int, budget_left: float) -> BaseSampler:
         spec, (name, options) = self._spec, (self._spec.sampler.name, self._spec.sampler.options)
@@ -301,11 +291,6 @@ def _portfolio(study: optuna.Study, spec: StudySpec) -> list[Mapping[str, Any]]:
         for config in (kept.configs if kept is not None else ())
         if all(name in spec.space and not check_value(name, value, spec.space) for name, value in config.items())
     ]
-
-
-def _is_given(trial: FrozenTrial) -> bool:
-    """Whether a trial's config is not drawn, or only what it leaves open."""
-    return is_warm(trial) or queued_of(trial) is not None or bool(given_of(trial))
 
 
 def trial_index_of(number: int, trials: Sequence[FrozenTrial], unindexed: Sequence[int]) -> int:

@@ -16,7 +16,10 @@ from types import MappingProxyType
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial
 
+from search.driver.enqueued import as_given
+from search.records.attributes import given_of, is_warm, queued_of, retry_of
 from search.study_file.conditions import Condition, is_active
 from search.study_file.distributions import value_at
 from search.study_file.priors import Prior
@@ -62,7 +65,36 @@ def initial_design(
     yield from spread
 
 
-def is_point(point: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+def next_point(
+    design: Iterator[dict[str, Any]], trials: Sequence[FrozenTrial], space: Mapping[str, BaseDistribution]
+) -> dict[str, Any] | None:
+    """Returns the point of a design that the trial after these is to have where it is drawn; None where none is left.
+
+    Each drawn one has the next point that no trial before it was given: by a warm start, the queue or somebody else. So no
+    point is lost, and who takes a trial up again finds the same one. The design is made no further than that.
+
+    Args:
+        design: What `initial_design` yields.
+        trials: Those of a lower number.
+        space: What is drawn.
+    """
+    given: list[dict[str, Any]] = []
+    left = (point for point in design if not any(_is_point(point, config) for config in given))
+    for trial in trials:
+        if is_given(trial):
+            config = {**as_given(trial, space), **trial.params}
+            given.append({name: value for name, value in config.items() if name in space})
+        elif retry_of(trial) is None:
+            next(left, None)
+    return next(left, None)
+
+
+def is_given(trial: FrozenTrial) -> bool:
+    """Whether a trial's config is not drawn, or only what it leaves open."""
+    return is_warm(trial) or queued_of(trial) is not None or bool(given_of(trial))
+
+
+def _is_point(point: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     """Whether a config is this point of a design, whose middle of 1e-4 and 1 is not quite the 0.01 that somebody writes."""
     return point.keys() == config.keys() and all(
         value == config[name]

@@ -155,12 +155,6 @@ def file_of(study: "optuna.Study") -> Mapping[str, Any] | None:
     return _file(study.user_attrs.get(FILE_KEY))
 
 
-def environment_of(study: "optuna.Study") -> list[str]:
-    """Returns the variables that the study's file names: besides those of search, its settings may read these."""
-    names = (file_of(study) or {}).get("environment")
-    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
-
-
 def has_former_records(study: "optuna.Study") -> bool:
     """Returns whether a version of search kept its records here that did not set them apart from others yet."""
     return file_of(study) is None and _file(study.user_attrs.get(_FORMER_FILE_KEY)) is not None

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.driver.compatibility import describe, same
 from search.errors import StudyError
-from search.records.attributes import config_of, environment_of, file_of, provenance_of, seed_of, warm_link
+from search.records.attributes import config_of, file_of, provenance_of, seed_of, warm_link
 from search.records.values import value_keys, value_names
 from search.results.finalist_ranking import Ranking
 from search.results.likely_best import Winner
@@ -108,7 +108,7 @@ def export_trial(
             {"trial": member.number, "seed": seed_of(member), "config": _config(member, settings)} for member in members
         ]
     where = f'study "{study.study_name}": trial {trial.number}'
-    may_read = {*(spec.environment if spec is not None else ()), *environment_of(study)}
+    may_read = {*(spec.environment if spec is not None else ()), *_named_in_record(study)}
     return f"{header}\n{_as_toml(document, may_read, where)}"
 
 
@@ -166,6 +166,12 @@ def _settings(study: optuna.Study, spec: StudySpec | None) -> Mapping[str, Any]:
     if spec is not None and (kept is None or same(kept["settings"], describe(spec)["settings"])):
         return spec.settings  # dates are text in the record
     return kept["settings"] if kept is not None else {}
+
+
+def _named_in_record(study: optuna.Study) -> list[str]:
+    """Returns the variables that the study's file names for its settings to read, as it was when the study was launched."""
+    names = (file_of(study) or {}).get("environment")
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def _config(trial: FrozenTrial, settings: Mapping[str, Any]) -> dict[str, Any]:
