@@ -83,9 +83,17 @@ def test_a_waiting_trial_is_seen_by_all_and_read_until_it_ends(study, other):
 def wait(study, **attrs):
     """Adds a trial that waits; returns its id."""
     template = create_trial(
-        state=TrialState.WAITING, user_attrs={"note": 1}, system_attrs={"fixed_params": {"x": 1.0}, **attrs}
+        state=TrialState.WAITING,
+        user_attrs={"note": 1, "group": 2},
+        system_attrs={"fixed_params": {"x": 1.0}, **attrs},
     )
     return study._storage.create_new_trial(study._study_id, template)
+
+
+def swap(study, trial_id):
+    """Exchanges two values, the later row's first: PostgreSQL reads the rows in the order in which they were written."""
+    study._storage.set_trial_user_attr(trial_id, "group", 1)
+    study._storage.set_trial_user_attr(trial_id, "note", 2)
 
 
 def climb(study, trial_id):
@@ -96,9 +104,16 @@ def climb(study, trial_id):
     study._storage.set_trial_state_values(trial_id, TrialState.WAITING)
 
 
+def analyze(study):
+    """Lets PostgreSQL know how few rows there are, so that it reads them as they lie."""
+    with study._storage.session() as session:
+        session.execute(sqlalchemy.text("ANALYZE"))
+
+
 CHANGES = {
     "in place": lambda other, trial_id: other._storage.set_trial_user_attr(trial_id, "note", 2),
     "apart": lambda other, trial_id: other._storage.set_trial_system_attr(trial_id, "fixed_params", {"x": 2.0}),
+    "swapped": swap,
     "new": lambda other, trial_id: other._storage.set_trial_user_attr(trial_id, "by", "hand"),
     "parameter": lambda other, trial_id: other._storage.set_trial_param(trial_id, "x", 3.0, SPACE["x"]),
     "report": lambda other, trial_id: other._storage.set_trial_intermediate_value(trial_id, 0, 0.5),
@@ -111,6 +126,8 @@ CHANGES = {
 @pytest.mark.parametrize("by", ["other", "study"])
 def test_what_waits_is_read_again_where_it_has_changed(study, other, url, read_ids, by):
     ids = [wait(other) for _ in CHANGES]
+    if url.startswith("postgresql"):
+        analyze(other)
     study.get_trials(), other.get_trials()
     last = wait(other)  # comes when the others are known
     study.get_trials(), study.get_trials()
