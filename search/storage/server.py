@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from search.optuna_internals import models
 from search.storage import study_lock
@@ -55,27 +55,30 @@ def forbid_writing(engine: sqlalchemy.Engine) -> None:
     study_lock.on_connect(engine, f"SET {reads} READ ONLY")
 
 
-def _made_again(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes a call again whose transaction was undone: once, on a connection that was waited for."""
+def _made_again(method: Callable[..., Any], *, reads: bool = False) -> Callable[..., Any]:
+    """Makes a call again whose transaction was undone, or that only reads: once, on a connection that was waited for."""
 
     @functools.wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return method(*args, **kwargs)
         except StorageInternalError as error:
-            if not _was_undone(error.__cause__):
+            if not _was_lost(error.__cause__, reads=reads):
                 raise
         return method(*args, **kwargs)
 
     return call
 
 
+_read_again = functools.partial(_made_again, reads=True)
+
+
 class ReconnectingStorage(OwnTrialsStorage):
     """A study's storage on a server that may go away for a while: waits, and goes on.
 
     Connections are made between two transactions, and that is where it waits. A transaction that the server's end cuts in two
-    was undone by the server, and is made again. Only where the end hits a COMMIT can nobody know whether it was done: that
-    error is raised, since a trial must not be there twice.
+    was undone by the server, and is made again. Only where the end hits the COMMIT of what was written can nobody know whether
+    it was done: that error is raised, since a trial must not be there twice.
 
     Args:
         backend: Optuna's storage, which is open.
@@ -97,33 +100,33 @@ class ReconnectingStorage(OwnTrialsStorage):
     delete_study = _made_again(OwnTrialsStorage.delete_study)
     set_study_user_attr = _made_again(OwnTrialsStorage.set_study_user_attr)
     set_study_system_attr = _made_again(OwnTrialsStorage.set_study_system_attr)
-    get_study_id_from_name = _made_again(OwnTrialsStorage.get_study_id_from_name)
-    get_study_name_from_id = _made_again(OwnTrialsStorage.get_study_name_from_id)
-    get_study_directions = _made_again(OwnTrialsStorage.get_study_directions)
-    get_study_user_attrs = _made_again(OwnTrialsStorage.get_study_user_attrs)
-    get_study_system_attrs = _made_again(OwnTrialsStorage.get_study_system_attrs)
-    get_all_studies = _made_again(OwnTrialsStorage.get_all_studies)
+    get_study_id_from_name = _read_again(OwnTrialsStorage.get_study_id_from_name)
+    get_study_name_from_id = _read_again(OwnTrialsStorage.get_study_name_from_id)
+    get_study_directions = _read_again(OwnTrialsStorage.get_study_directions)
+    get_study_user_attrs = _read_again(OwnTrialsStorage.get_study_user_attrs)
+    get_study_system_attrs = _read_again(OwnTrialsStorage.get_study_system_attrs)
+    get_all_studies = _read_again(OwnTrialsStorage.get_all_studies)
     create_new_trial = _made_again(OwnTrialsStorage.create_new_trial)
     set_trial_param = _made_again(OwnTrialsStorage.set_trial_param)
-    get_trial_id_from_study_id_trial_number = _made_again(OwnTrialsStorage.get_trial_id_from_study_id_trial_number)
+    get_trial_id_from_study_id_trial_number = _read_again(OwnTrialsStorage.get_trial_id_from_study_id_trial_number)
     set_trial_state_values = _made_again(OwnTrialsStorage.set_trial_state_values)
     set_trial_intermediate_value = _made_again(OwnTrialsStorage.set_trial_intermediate_value)
     set_trial_user_attr = _made_again(OwnTrialsStorage.set_trial_user_attr)
     set_trial_system_attr = _made_again(OwnTrialsStorage.set_trial_system_attr)
-    get_trial = _made_again(OwnTrialsStorage.get_trial)
-    get_all_trials = _made_again(OwnTrialsStorage.get_all_trials)
-    get_best_trial = _made_again(OwnTrialsStorage.get_best_trial)
+    get_trial = _read_again(OwnTrialsStorage.get_trial)
+    get_all_trials = _read_again(OwnTrialsStorage.get_all_trials)
+    get_best_trial = _read_again(OwnTrialsStorage.get_best_trial)
     record_heartbeat = _made_again(OwnTrialsStorage.record_heartbeat)
     end_trial = _made_again(OwnTrialsStorage.end_trial)
     write_changes = _made_again(OwnTrialsStorage.write_changes)
-    stored = _made_again(OwnTrialsStorage.stored)
+    stored = _read_again(OwnTrialsStorage.stored)
     change_study_user_attr = _made_again(OwnTrialsStorage.change_study_user_attr)
 
     def study_lock(self, study_id: int) -> contextlib.AbstractContextManager[None]:
         """Keeps other drivers of a study from asking for trials, and from giving any back, for as long as it is entered."""
         return study_lock.lock(self.backend.engine, study_id)
 
-    @_made_again
+    @_read_again
     def beats(self, trial_ids: Collection[int]) -> dict[int, datetime]:
         """Returns the last heartbeat of each of these trials that has any, by the server's clock."""
         with self.session() as session:
@@ -131,6 +134,7 @@ class ReconnectingStorage(OwnTrialsStorage):
             rows = session.query(beat.trial_id, beat.heartbeat).filter(beat.trial_id.in_(trial_ids))
             return {row[0]: row[1] for row in rows.all()}
 
+    @_read_again
     def tells_case(self) -> bool:
         """Returns whether names that differ in their case alone are two; not so in tables of MySQL that plain Optuna made."""
         if self.backend.engine.dialect.name != "mysql":
@@ -156,9 +160,15 @@ class ReconnectingStorage(OwnTrialsStorage):
         return connection
 
 
-def _was_undone(error: BaseException | None) -> bool:
-    """Returns whether the connection was lost in a statement, so before the COMMIT, which is no statement to SQLAlchemy."""
-    return isinstance(error, DBAPIError) and error.connection_invalidated and error.statement is not None
+def _was_lost(error: BaseException | None, *, reads: bool) -> bool:
+    """Returns whether the connection was lost, and so early that nothing is done twice where all is done again.
+
+    That is before the COMMIT, which is no statement to SQLAlchemy, or whenever, if nothing was written. Optuna may go on with a
+    lost transaction, as after a statement that was too long, which SQLAlchemy refuses: that one reached no COMMIT either.
+    """
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated and (reads or error.statement is not None)
+    return isinstance(error, PendingRollbackError)
 
 
 def _retry(connect: Callable[[], Any], error: type[Exception], limit_s: float, sleep: Callable[[float], bool]) -> Any:

@@ -1,15 +1,24 @@
 """A database server that goes away for a while."""
 
+import contextlib
+import itertools
+import os
 import signal
+import socket
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
+import optuna
 import pytest
 import sqlalchemy
+from optuna.distributions import FloatDistribution
 from optuna.storages import BaseStorage
+from optuna.trial import TrialState
 
 from search.errors import StorageError
 from search.storage import open as storage
 from search.storage.server import ReconnectingStorage
+from search.storage.together import Changes
 from tests.search.servers import SERVERS
 
 
@@ -93,6 +102,124 @@ def test_a_transaction_that_is_cut_in_two_is_made_again(server, wait_for):
     assert states(url) == ["COMPLETE"]
 
 
+SPACE = {"x": FloatDistribution(0.0, 1.0)}
+READS = {
+    "get_study_id_from_name": lambda kept, *_: kept.get_study_id_from_name("demo"),
+    "get_study_name_from_id": lambda kept, study_id, _: kept.get_study_name_from_id(study_id),
+    "get_study_directions": lambda kept, study_id, _: kept.get_study_directions(study_id),
+    "get_study_user_attrs": lambda kept, study_id, _: kept.get_study_user_attrs(study_id),
+    "get_study_system_attrs": lambda kept, study_id, _: kept.get_study_system_attrs(study_id),
+    "get_all_studies": lambda kept, *_: [study.study_name for study in kept.get_all_studies()],
+    "get_trial_id_from_study_id_trial_number": lambda kept, study_id, trial_id: kept.get_trial_id_from_study_id_trial_number(
+        study_id, trial_id - 1
+    ),
+    "get_trial": lambda kept, _, trial_id: kept.get_trial(trial_id),
+    "get_all_trials": lambda kept, study_id, _: kept.get_all_trials(study_id),
+    "get_best_trial": lambda kept, study_id, _: kept.get_best_trial(study_id),
+    "stored": lambda kept, *_: kept.stored("demo"),
+    "beats": lambda kept, _, trial_id: kept.beats([trial_id]),
+    "tells_case": lambda kept, *_: kept.tells_case(),
+}
+WRITES = {
+    "create_new_study": lambda kept, *_: create_study(kept),
+    "delete_study": lambda kept, *_: kept.delete_study(create_study(kept)),
+    "set_study_user_attr": lambda kept, study_id, _: kept.set_study_user_attr(study_id, "note", 1),
+    "set_study_system_attr": lambda kept, study_id, _: kept.set_study_system_attr(study_id, "note", 1),
+    "create_new_trial": lambda kept, study_id, _: kept.create_new_trial(study_id),
+    "set_trial_param": lambda kept, _, trial_id: kept.set_trial_param(trial_id, "x", 0.5, SPACE["x"]),
+    "set_trial_state_values": lambda kept, _, trial_id: kept.set_trial_state_values(trial_id, TrialState.COMPLETE, [0.5]),
+    "set_trial_intermediate_value": lambda kept, _, trial_id: kept.set_trial_intermediate_value(trial_id, 0, 0.5),
+    "set_trial_user_attr": lambda kept, _, trial_id: kept.set_trial_user_attr(trial_id, "note", 1),
+    "set_trial_system_attr": lambda kept, _, trial_id: kept.set_trial_system_attr(trial_id, "note", 1),
+    "record_heartbeat": lambda kept, _, trial_id: kept.record_heartbeat(trial_id),
+    "end_trial": lambda kept, _, trial_id: kept.end_trial(trial_id, TrialState.FAIL, None, datetime(2026, 1, 1)),
+    "write_changes": lambda kept, _, trial_id: kept.write_changes(trial_id, Changes(user_attrs={"note": 1}, reports={0: 0.5})),
+    "change_study_user_attr": lambda kept, study_id, _: kept.change_study_user_attr(study_id, "n", lambda n: (n or 0) + 1),
+}
+
+
+def create_study(kept):
+    """Creates a study, unless it is there, and returns its id."""
+    return optuna.create_study(storage=kept, study_name="made", load_if_exists=True)._study_id
+
+
+@pytest.fixture
+def cuts(study):
+    """Yields blocks, as long as there are that many: the connection ends before the k-th statement, or commit, of the k-th."""
+    left = {}
+
+    def end(connection, event):
+        left[event] = left.get(event, 0) - 1
+        if left[event] == 0:
+            raw = connection.connection.dbapi_connection
+            descriptor = raw.fileno() if hasattr(raw, "fileno") else raw._sock.fileno()
+            with socket.socket(fileno=os.dup(descriptor)) as line:
+                line.shutdown(socket.SHUT_RDWR)
+
+    @contextlib.contextmanager
+    def block(event, k, ended):
+        left[event] = k
+        yield
+        ended.append(left.pop(event) <= 0)
+
+    def every(event):
+        ended = [True]
+        for k in itertools.count(1):
+            if not ended[-1]:
+                return
+            yield block(event, k, ended)
+
+    engine = study._storage.backend.engine
+    sqlalchemy.event.listen(engine, "before_cursor_execute", lambda connection, *_: end(connection, "statement"))
+    sqlalchemy.event.listen(engine, "commit", lambda connection: end(connection, "commit"))
+    return every
+
+
+def begin(study):
+    """Begins a trial, which has a heartbeat, beside one that is done and one that waits; returns its id."""
+    study.tell(study.ask(SPACE), 0.5)
+    study.enqueue_trial({"x": 0.5})
+    trial_id = study._storage.create_new_trial(study._study_id)
+    study._storage.record_heartbeat(trial_id)
+    return trial_id
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("url", SERVERS, indirect=True)
+def test_what_is_read_is_the_same_wherever_the_connection_ends(study, other, cuts, url):
+    third = storage.create_study(url, "demo", ["maximize"], ["score"])
+    for event, (name, read) in itertools.product(("statement", "commit"), READS.items()):
+        arguments = study._study_id, begin(other)
+        for block in cuts(event):
+            with block:
+                answer = read(study._storage, *arguments)
+            assert answer == read(third._storage, *arguments), (name, event)
+    storage.close(third)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("url", SERVERS, indirect=True)
+def test_what_is_written_is_there_once_wherever_a_transaction_is_cut(study, other, cuts, url):
+    same = storage.create_study(url, "same", ["maximize"], ["score"])
+    for name, write in WRITES.items():
+        for block in cuts("statement"):
+            trial_id = study._storage.create_new_trial(study._study_id)
+            with block:
+                write(study._storage, study._study_id, trial_id)
+            write(same._storage, same._study_id, same._storage.create_new_trial(same._study_id))
+        assert held(other) == held(same), name
+    assert [kept.study_name for kept in other._storage.get_all_studies()] == ["demo", "same"]
+    storage.close(same)
+
+
+def held(study):
+    """Returns what a study holds, but for times."""
+    trials = [(t.state, t.values, t.params, t.user_attrs, t.system_attrs, t.intermediate_values) for t in study.trials]
+    kept, study_id = study._storage, study._study_id
+    attrs = kept.get_study_user_attrs(study_id)
+    return trials, attrs.get("note"), attrs.get("n"), kept.get_study_system_attrs(study_id)
+
+
 def test_a_first_connection_is_not_waited_for(server):
     url = server.new_database().replace(str(server.port), "1")
     with pytest.raises(StorageError, match="Start the server or correct host and port"):
@@ -100,4 +227,6 @@ def test_a_first_connection_is_not_waited_for(server):
 
 
 def test_every_call_of_a_storage_is_made_again():
-    assert BaseStorage.__abstractmethods__ <= vars(ReconnectingStorage).keys()
+    made_again = {name for name, method in vars(ReconnectingStorage).items() if hasattr(method, "__wrapped__")}
+    assert made_again == READS.keys() | WRITES.keys()
+    assert BaseStorage.__abstractmethods__ <= made_again
