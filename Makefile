@@ -25,7 +25,7 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 # edited there meanwhile is kept.
 demo: $(INSTALLED)
 	mkdir -p demo
-	test -e demo/quickstart.toml || cp studies/quickstart.toml demo
+	test -e demo/quickstart.toml || { cp studies/quickstart.toml demo/quickstart.toml.part && mv demo/quickstart.toml.part demo/quickstart.toml; }
 	@cmp -s studies/quickstart.toml demo/quickstart.toml || echo 'demo/quickstart.toml is kept as it is; studies/quickstart.toml differs.'
 	cd demo && ../$(BIN)/search launch quickstart.toml
 	@echo

@@ -47,10 +47,10 @@ class Desk:
         path.chmod(0o755)
         return path
 
-    def make(self, version, *targets):
+    def make(self, version, *targets, **environ):
         command = ["make", "--no-print-directory", *targets, f"PYTHON={self.python(version)}"]
         ours = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # not those of `make test`
-        return subprocess.run(command, cwd=self.folder, env=ours, capture_output=True, text=True)
+        return subprocess.run(command, cwd=self.folder, env=ours | environ, capture_output=True, text=True)
 
     @property
     def of_venv(self):
@@ -112,3 +112,17 @@ def test_a_second_demo_keeps_what_was_edited_and_says_so(desk):
     assert {name: (demo / name).read_text() for name in made} == dict.fromkeys(made, "edited") | {"report.html": "written\n"}
     said = [line for line in again.stdout.splitlines() if line.startswith("demo/") and "kept" in line]
     assert [line.split()[0] for line in said] == ["demo/quickstart.toml", "demo/best.toml"]
+
+
+def test_a_demo_goes_on_where_a_full_disk_cut_the_study_file(desk):
+    assert desk.make("3.12", ".venv/installed").returncode == 0
+    cut = desk.folder / "full" / "cp"
+    cut.parent.mkdir()
+    cut.write_text('#!/bin/sh\nfor to; do :; done\n[ ! -d "$to" ] || to="$to/quickstart.toml"\nprintf o > "$to"\nexit 1\n')
+    cut.chmod(0o755)
+    assert desk.make("3.12", "demo", PATH=f"{cut.parent}:{os.environ['PATH']}").returncode != 0
+    again = desk.make("3.12", "demo")
+    assert again.returncode == 0
+    assert "demo/quickstart.toml is kept" not in again.stdout
+    assert {path.name for path in (desk.folder / "demo").iterdir()} == {"quickstart.toml", "best.toml", "report.html"}
+    assert (desk.folder / "demo" / "quickstart.toml").read_text() == "ours"
