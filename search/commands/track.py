@@ -24,6 +24,7 @@ def command(study: str, mlflow: str | None, tensorboard: str | None, storage: st
 
     from search.results.tracking.sync import Sync, trackers_of
     from search.results.tracking.turn import Turn
+    from search.storage.errors import remedy
     from search.storage.folders import artifact_folder
     from search.storage.url import location
     from search.study_file.rule_errors import explain, format_error
@@ -50,7 +51,8 @@ def command(study: str, mlflow: str | None, tensorboard: str | None, storage: st
             done = Sync(tracker, artifact_folder(opened.url), location=location(opened.url)).send(opened.study)
             click.echo(f"{done.name} got {done.sent} trial{'s' * (done.sent != 1)} that it lacked.")
             if done.missing or done.reason:
-                lacking.append(f"{done.name} lacks {done.missing} trials; got: {done.reason.rstrip('.')}. Try again.")
+                then = remedy(done.reason, "Try again.")
+                lacking.append(f"{done.name} lacks {done.missing} trials; got: {done.reason.rstrip('.')}. {then}")
         turn.end()
     if lacking:
         raise StudyError(*lacking)

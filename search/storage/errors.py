@@ -17,34 +17,43 @@ NO_DATABASE = "Create the database, or correct its name in the URL."
 
 # What an error says -> what to do about it; the first that fits.
 _REMEDIES = (
-    ("malformed", "Restore it from a copy, or move it away and launch again."),
+    ("malformed", "Restore it from a copy, or move it away and try again."),
     ("not a database", "Move it away, or change the storage."),
-    ("locked", "Another program holds it: close that, and launch again."),
+    ("locked", "Another program holds it: close that, and try again."),
     (
-        "readonly|unable to open|permission denied|read-only file system",
+        "readonly|permission denied|read-only file system",
         "Give yourself write permission to the file and its folder, or change the storage.",
     ),
-    ("full|no space left|disk quota", "Free some disk space, and launch again."),
+    (  # SQLite says no more where it cannot make a file
+        "unable to open",
+        "Give yourself write permission to the file and its folder, make room there (space and inodes), or change the storage.",
+    ),
+    (r"\bfull\b|no space left|disk quota", "Free some disk space, and try again."),
     ("data too long", "Keep less in one attribute, or change the storage."),
     ("password|access denied", "Correct user and password in the URL."),
     ("unknown database|does not exist", NO_DATABASE),
-    ("connect", "Start the server or correct host and port in the URL, and launch again."),
+    ("connect", "Start the server or correct host and port in the URL, and try again."),
 )
 
 
-def remedy(message: str) -> str:
+def remedy(message: str, otherwise: str = "Check the storage, and try again.") -> str:
     """Returns the sentence that fits what was said."""
     fitting = (text for clues, text in _REMEDIES if re.search(clues, message, re.IGNORECASE))
-    return next(fitting, "Check the storage, and launch again.")
+    return next(fitting, otherwise)
 
 
 def describe_error(error: Exception, url: str) -> str:
     """Returns what an error of a storage says, without its layers of wrapping, and without a password."""
+    return hide_secrets(unwrapped(error), url)
+
+
+def unwrapped(error: BaseException) -> str:
+    """Returns what an error of a database says, without its layers of wrapping."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
     cause = getattr(cause, "orig", None) or cause
     # PyMySQL's errors and the system's have a number before the text.
     text = cause.args[1] if len(cause.args) > 1 and isinstance(cause.args[0], int) else cause
-    return hide_secrets(one_line(text), url)
+    return one_line(text)
 
 
 @contextlib.contextmanager

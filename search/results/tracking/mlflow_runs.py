@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from search.files import temporary_folder
 from search.results.tracking.projection import Point, StudyRun, TrialRun
 from search.results.tracking.tracker import RefusedError, TrackerError
+from search.storage.errors import unwrapped
 from search.study_file.track import file_of_database
 from search.text import mask_urls, one_line
 
@@ -44,7 +45,7 @@ _NO_PART = re.compile(r"(?<![^/])\.*(?![^/])|^\.\.")
 """What MLflow takes in no name, as it is a path too: a part that is empty or of dots alone, and two dots at the beginning."""
 
 _LONGEST_REASON = 200
-_LINE_CUT = (ConnectionError, TimeoutError)
+_TOLD_BY_ITSELF = (ConnectionError, TimeoutError, SQLAlchemyError)
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 
 # Of the client, where the user says nothing else: a dead server must be found out soon, and nobody be told of the use of it.
@@ -257,7 +258,8 @@ def _cause(error: BaseException) -> str:
     innermost: BaseException | None = error
     said = one_line(error)
     while innermost is not None:
-        said = getattr(innermost, "strerror", None) or (one_line(innermost) if isinstance(innermost, _LINE_CUT) else said)
+        told = unwrapped(innermost) if isinstance(innermost, _TOLD_BY_ITSELF) else said
+        said = getattr(innermost, "strerror", None) or told
         innermost = innermost.__context__ or innermost.__cause__
     return mask_urls(said)[:_LONGEST_REASON]
 

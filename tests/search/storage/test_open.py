@@ -75,6 +75,21 @@ def test_a_missing_driver_names_its_extra(monkeypatch, kind, module):
         create(f"{kind}://u:secret@host/x")
 
 
+@pytest.mark.parametrize(
+    ("said", "then"),
+    [
+        ("database or disk is full", "Free some disk space, and try again."),
+        ("The table 'trials' is full", "Free some disk space, and try again."),
+        ("Can't reconnect until the transaction is rolled back. Please rollback() fully", "Start the server or correct host"),
+        ("unable to open database file", "write permission to the file and its folder, make room there (space and inodes)"),
+        ("2 of 4 trials not as they were written", "Check the storage, and try again."),
+    ],
+)
+def test_the_remedy_fits_what_was_said_whichever_command_says_it(said, then):
+    assert then in errors.remedy(said)
+    assert "launch" not in errors.remedy(said)
+
+
 def write_much(study, url):
     with errors.storage_errors(url):
         for number in range(100):
@@ -86,7 +101,7 @@ def test_a_full_disk_says_so_and_spoils_nothing(small_disk, url):
     study = create(url)
     filler = small_disk / "filler"
     filler.write_bytes(b"x" * shutil.disk_usage(small_disk).free)
-    with pytest.raises(StorageError, match="Free some disk space, and launch again"):
+    with pytest.raises(StorageError, match="Free some disk space, and try again"):
         write_much(study, url)
     storage.close(study)
     filler.unlink()

@@ -4,12 +4,14 @@ import contextlib
 import itertools
 import math
 import socket
+import sqlite3
 import threading
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from sqlalchemy.exc import OperationalError
 
 from search.results.tracking import mlflow_runs
 from search.results.tracking.mlflow_runs import _KEY, MlflowRuns, _keys
@@ -203,6 +205,22 @@ def test_a_password_is_not_shown():
 def test_a_database_that_is_none(study, folder):
     (folder / "mlflow.db").write_text("no database at all, but a long enough text")
     assert "not a database" in send(study, f"sqlite:///{folder}/mlflow.db").reason
+
+
+def test_a_disk_that_is_full_is_told_in_a_few_words_and_what_to_do(search, monkeypatch):
+    """SQLAlchemy begins with the statement, at any length; MLflow passes that on."""
+    from mlflow.exceptions import MlflowException
+
+    def fail(uri):
+        try:
+            raise OperationalError("CREATE TABLE alerts " + "x" * 300, {}, sqlite3.OperationalError("database or disk is full"))
+        except OperationalError as error:
+            raise MlflowException(error) from error
+
+    optuna.create_study(storage="sqlite:///plain.db", study_name="plain").optimize(lambda trial: 1.0, n_trials=1)
+    monkeypatch.setattr(mlflow_runs, "_make_database", fail)
+    said = search("track", "sqlite:///plain.db#plain", "--mlflow", "sqlite:///mlflow.db", code=1).stderr
+    assert said.endswith("lacks 1 trials; got: database or disk is full. Free some disk space, and try again.\n")
 
 
 def test_keys_are_such_that_mlflow_takes_them():
