@@ -60,7 +60,7 @@ def command(folder: Path, storage: str | None, name: str | None, objectives: tup
                 f'{hide_password(url)}: study "{name}" must have the values of {", ".join(metrics)}; '
                 f"got those of {', '.join(map(plain, study.metric_names))}. Add --study with another name."
             )
-        with claimed(study), read_back(study, url).watching():
+        with claimed(study), read_back(study, url, resumes=False).watching():
             imported = import_project(project, study, wanted)
             if study.metric_names is None:
                 name_metrics(study, metrics)

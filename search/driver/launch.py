@@ -23,7 +23,7 @@ from search.driver.views import make_view, print_warning
 from search.driver.warm_start import check_whole
 from search.driver.warm_start import warm_start as warm_start_from
 from search.errors import ObjectiveError, StudyError, WorkerError
-from search.records.attributes import BUDGET_KEY, DRIVER_KEY, budget_of
+from search.records.attributes import BUDGET_KEY, DRIVER_KEY, FINALISTS_OF_KEY, budget_of
 from search.storage import errors
 from search.storage.folders import artifact_folder, checkpoint_folder
 from search.storage.open import create_study, read_back
@@ -218,7 +218,7 @@ def drive(
         study.pruner = guard(study.pruner, f"{spec.path}: pruner.target")
     view = make_view(Progress.of(study, spec.policy.trials, spec.policy.timeout_s), runtime.console, quiet=runtime.quiet)
     pool = WorkerPool(runtime.executor, runtime.workers, spec.policy)
-    readback = read_back(study, runtime.url)  # gives the study its token
+    readback = read_back(study, runtime.url, resumes=FINALISTS_OF_KEY not in study.user_attrs)  # gives the study its token
     artifacts, checkpoints = artifact_folder(runtime.url), checkpoint_folder(runtime.url, study)
     driver = Driver(
         study,

@@ -99,11 +99,11 @@ def close(study: optuna.Study) -> None:
     _close(storage_of(study))
 
 
-def read_back(study: optuna.Study, url: str) -> ReadBack:
-    """Returns what compares a study's storage with what this process writes to it."""
+def read_back(study: optuna.Study, url: str, *, resumes: bool = True) -> ReadBack:
+    """Returns what compares a study's storage with what this process writes to it; see `ReadBack`."""
     with study_lock(study):
         mark(study)
-    return ReadBack(study, url)
+    return ReadBack(study, url, resumes=resumes)
 
 
 def change_user_attr(study: optuna.Study, key: str, change: Callable[[Any], Any]) -> None:

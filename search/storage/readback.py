@@ -60,14 +60,16 @@ class ReadBack:
     Args:
         study: The study, which this process drives or has joined.
         url: Its storage.
+        resumes: Whether `search launch` goes on from what is rescued; else the same command must, on the mended storage.
     """
 
-    def __init__(self, study: optuna.Study, url: str) -> None:
+    def __init__(self, study: optuna.Study, url: str, *, resumes: bool = True) -> None:
         storage = storage_of(study)
         assert isinstance(storage, OwnTrialsStorage | Journal)
         self._study = study
         self._storage = storage
         self._url = url
+        self._resumes = resumes
         path = storage_file(url)
         self._path = path.resolve() if path is not None else None
         self._frame = Frame.of(study)
@@ -184,9 +186,10 @@ class ReadBack:
 
     def _give_up(self, wrong: str, error: Exception | None = None) -> NoReturn:
         self._over = True
+        again = "" if self._resumes else f"{remedy(wrong)} "
         raise StorageError(
             f"{hide_password(self._url)}: the storage must keep what was written to it; got: {wrong.rstrip('.')}. "
-            f"No further trial is started. {self._save()}"
+            f"No further trial is started. {again}{self._save()}"
         ) from error
 
     def _save(self) -> str:
@@ -196,10 +199,8 @@ class ReadBack:
         if path is None:
             return f"What is known, {len(known.trials)} trials, could not be saved anywhere else either."
         saved = file_url("journal", path)
-        return (
-            f"All that is known, {len(known.trials)} trials, is saved: search status '{saved}#{self._frame.name}' shows it, "
-            f"and search launch with --storage '{saved}' goes on from there."
-        )
+        shown = f"All that is known, {len(known.trials)} trials, is saved: search status '{saved}#{self._frame.name}' shows it"
+        return f"{shown}, and search launch with --storage '{saved}' goes on from there." if self._resumes else f"{shown}."
 
 
 def mark(study: optuna.Study) -> None:

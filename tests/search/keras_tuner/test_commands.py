@@ -116,8 +116,10 @@ def test_an_import_is_read_back(search, write_project, monkeypatch):
 
     monkeypatch.setattr(importing, "import_project", import_and_lose)
     write_project(trial({"x": 0.5}, 0.25), trial({"x": 0.1}, 0.01))
-    with pytest.raises(SearchError, match=r"must keep what was written to it; got: 1 of 2 trials not as they were written"):
+    with pytest.raises(SearchError, match=r"must keep what was written to it; got: 1 of 2 trials not as they were") as caught:
         search("import-keras-tuner", "project")
+    assert "Check the storage, and try again." in str(caught.value), "what is missing is imported again"
+    assert "search launch" not in str(caught.value)
     assert read_values("journal:///project.rescued.log") == [0.25, 0.01]
 
 

@@ -24,7 +24,7 @@ from search.results.finalist_ranking import describe_ranking, print_ranking, ran
 from search.results.finalists import _enqueue_missing, choose, load_ranking, run_finalists
 from search.results.ranking import find_baseline
 from search.storage.open import token_of
-from search.storage.readback import mark
+from search.storage.readback import ReadBack, mark
 from search.study_file.fidelity import Fidelity
 from search.study_file.load import load
 
@@ -306,6 +306,23 @@ def test_a_study_that_takes_a_name_over_has_no_finalists(write, search):
     optuna.delete_study(study_name="demo-finalists", storage="sqlite:///demo.db")
     search("finalists", "demo.toml", "--top", 1, "--seeds", 2, "--quiet")
     assert "the winner of demo-finalists" in search("export", "demo.toml").stderr
+
+
+@pytest.mark.slow
+def test_a_storage_that_fails_is_gone_on_with_where_it_was_and_a_search_from_what_was_saved(write, search, monkeypatch):
+    """What is saved of finalists lacks the study that they are of."""
+    write(**{**NOISY, "study": {**NOISY["study"], "trials": "2"}})
+    with monkeypatch.context() as full:
+        full.setattr(ReadBack, "_difference", lambda self: "database or disk is full")
+        launched = search("launch", "demo.toml", "--quiet", code=1).stderr
+    assert "search launch with --storage 'journal:///demo.rescued.log' goes on from there." in launched
+    search("launch", "demo.toml", "--quiet")
+    with monkeypatch.context() as full:
+        full.setattr(ReadBack, "_difference", lambda self: "database or disk is full")
+        told = search("finalists", "demo.toml", "--top", 1, "--seeds", 2, "--quiet", code=1).stderr
+    assert "Free some disk space, and try again. " in told
+    assert told.endswith("search status 'journal:///demo.rescued-2.log#demo-finalists' shows it.\n")
+    assert "Winner" in search("finalists", "demo.toml", "--top", 1, "--seeds", 2, "--quiet").stdout
 
 
 @pytest.mark.slow
