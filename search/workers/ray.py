@@ -66,7 +66,7 @@ class RayExecutor:
         self._hosted[worker] = _Hosted(actor, self._listen(actor))
 
     def has_place(self, worker: int) -> bool:
-        """Returns True: nothing of an earlier worker is in the way."""
+        """Returns True: Ray does not tell whether a process lives on though it was killed."""
         return True
 
     def send(self, worker: int, message: ToWorker) -> None:
