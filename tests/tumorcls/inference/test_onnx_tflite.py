@@ -32,6 +32,7 @@ def mirroring(model):
     return replace(model, config=model.config.model_copy(update={"mirror_average": True}))
 
 
+@pytest.mark.slow
 def test_what_is_exported_averages_with_the_mirror_image_too(mirroring, model, pictures):
     answers = np.asarray(onnx_tflite._from_uint8(mirroring).predict_on_batch(pictures))
     np.testing.assert_allclose(answers, mirroring.predict(pictures), atol=1e-5)

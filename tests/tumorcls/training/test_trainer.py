@@ -60,6 +60,7 @@ def test_a_model_that_was_trained_predicts_what_the_program_does(trainer, make_c
     np.testing.assert_allclose(np.asarray(fitted.classifier(3.0)(images.images)), cooler, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("views", [0, 2])
 def test_a_model_with_a_mirror_average_answers_as_its_run_was_measured(trainer, make_config, views):
     config = make_config(views=views, mirror_average=True)
