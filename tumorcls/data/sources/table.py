@@ -133,9 +133,8 @@ class _Refusal:
         Paths that lead to one name of one folder are one file, through links to folders too. A file that has several names, by
         links of its own or as a copy, is several images, which are found to be copies as any are.
         """
-        folder_of = functools.cache(
-            os.path.realpath
-        )  # of each folder once: it takes a call of the system for each of its parts
+        # Of each folder once: it takes a call of the system for each of its parts.
+        folder_of = functools.cache(os.path.realpath)
         numbers: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
         for number, paths in files.items():
             for folder, name in map(os.path.split, paths):
