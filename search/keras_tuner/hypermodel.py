@@ -6,33 +6,19 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import keras
 import keras_tuner
 import optuna
 
 from search.errors import ObjectiveError
-from search.keras_tuner.hyperparameters import Suggests, TrialHyperParameters
+from search.keras_tuner.hyperparameters import Trial, TrialHyperParameters
 from search.records.attributes import SHOWN_SEED
 from search.study_file.targets import import_object
 from search.text import show, suggest
 
 _GOALS: Mapping[str, Callable[[Sequence[float]], float]] = {"min": min, "max": max}
-
-
-class Trial(Suggests, Protocol):
-    """The part of `optuna.Trial` that the objective uses; `search` and Optuna both give one."""
-
-    @property
-    def number(self) -> int: ...
-
-    @property
-    def user_attrs(self) -> dict[str, Any]: ...
-
-    def report(self, value: float, step: int) -> None: ...
-
-    def should_prune(self) -> bool: ...
 
 
 class HyperModelObjective:

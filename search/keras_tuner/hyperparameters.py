@@ -1,25 +1,20 @@
 """KerasTuner's `hp`, answered by an Optuna trial. Imports Keras."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import keras_tuner
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import BaseTrial
 from pydantic import TypeAdapter
 
 from search.keras_tuner.space import Declared, Fixed, HyperParameter
+from search.workers.trial import WorkerTrial
 
 _PARSER: TypeAdapter[Declared] = TypeAdapter(HyperParameter)
 
-
-class Suggests(Protocol):
-    """The part of `optuna.Trial` that knows parameters."""
-
-    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> float: ...
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int: ...
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...
+Trial = BaseTrial | WorkerTrial
+"""A trial of plain Optuna, or of search."""
 
 
 class TrialHyperParameters(keras_tuner.HyperParameters):
@@ -29,7 +24,7 @@ class TrialHyperParameters(keras_tuner.HyperParameters):
         trial: Knows the values. Under search, it refuses what is not in ``[space]``; in plain Optuna, it draws.
     """
 
-    def __init__(self, trial: Suggests) -> None:
+    def __init__(self, trial: Trial) -> None:
         super().__init__()
         self._trial = trial
         self._settled = 0
@@ -72,14 +67,11 @@ def parse(declared: Any) -> Declared:
     return _PARSER.validate_python({"class_name": type(declared).__name__, "config": declared.get_config()})
 
 
-def suggest(trial: Suggests, parameter: Declared) -> Any:
+def suggest(trial: Trial, parameter: Declared) -> Any:
     """Returns the trial's value of a hyperparameter; a `Fixed` one is none of the trial's."""
     if isinstance(parameter, Fixed):
         return parameter.value
-    return _suggest(trial, parameter.name, parameter.distribution())
-
-
-def _suggest(trial: Suggests, name: str, distribution: BaseDistribution) -> Any:
+    name, distribution = parameter.name, parameter.distribution()
     if isinstance(distribution, CategoricalDistribution):
         return trial.suggest_categorical(name, distribution.choices)
     assert isinstance(distribution, IntDistribution | FloatDistribution)
