@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import (
@@ -30,7 +30,6 @@ _Real = Annotated[StrictFloat, AllowInfNan(False), AfterValidator(check_size)]
 _Text = Annotated[StrictStr, Field(max_length=10 * MAX_TEXT)]
 Scalar = StrictBool | _Whole | _Real | _Text
 Sampling = Literal["linear", "log", "reverse_log"]
-_Number = TypeVar("_Number", int, float)
 
 
 def _flat(value: Any) -> Any:
@@ -93,35 +92,9 @@ class Fixed(_Declared):
         return CategoricalDistribution((self.value,))
 
 
-class Int(_Declared):
-    """A whole number in [min_value, max_value]."""
+class _Range(_Declared):
+    """A number in [min_value, max_value]."""
 
-    class_name: Literal["Int"]
-    min_value: _Whole
-    max_value: _Whole
-    step: _Whole | None = None
-    sampling: Sampling | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _check_range(self.min_value, self.max_value, self.step, self.sampling)
-        return self
-
-    def distribution(self) -> BaseDistribution:
-        """Returns the distribution in Optuna; see `Float.distribution` for what Optuna does not have."""
-        low, high, step = self.min_value, self.max_value, self.step
-        if self.sampling in ("log", "reverse_log"):
-            if step is not None:
-                return CategoricalDistribution(_distinct(map(int, _powers(low, high, step, self.sampling))))
-            return IntDistribution(low, high, log=self.sampling == "log")
-        step = step or 1
-        return IntDistribution(low, low + (high - low) // step * step, step=step)
-
-
-class Float(_Declared):
-    """A real number in [min_value, max_value]."""
-
-    class_name: Literal["Float"]
     min_value: _Real | _Whole
     max_value: _Real | _Whole
     step: _Real | _Whole | None = None
@@ -129,8 +102,58 @@ class Float(_Declared):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _check_range(self.min_value, self.max_value, self.step, self.sampling)
+        """Refuses what no distribution of Optuna's is, or one of more values than anybody wants."""
+        low, high, step = self.min_value, self.max_value, self.step
+        if low > high:
+            raise rule_error("min_value must be <= max_value", got=f"{show(low)} and {show(high)}")
+        if low <= 0 and (self.sampling == "log" or (self._multiplies and step is not None)):
+            raise rule_error(f'min_value must be > 0 where sampling = "{self.sampling}"', got=show(low))
+        if step is None:
+            return self
+        least, most = (1, MAX_CHOICES) if self._multiplies else (0, MAX_STEPS)
+        if step <= least:
+            raise rule_error(f"step must be > {least}", got=show(step))
+        count = math.log(high / low) / math.log(step) if self._multiplies else (high - low) / step
+        if not count < most:
+            raise rule_error(f"step must leave at most {most} values", got=f"{count:.3g}")
         return self
+
+    @property
+    def _multiplies(self) -> bool:
+        """Whether a step multiplies, rather than adds."""
+        return self.sampling in ("log", "reverse_log")
+
+    def _powers(self, step: float) -> list[float]:
+        """What KerasTuner draws where its steps multiply: `Numerical._get_value_by_index`."""
+        low, high = self.min_value, self.max_value
+        count = int(math.log(high / low, step) + 1e-8) + 1
+        rising = [low * math.pow(step, index) for index in range(count)]
+        return rising if self.sampling == "log" else [high + low - value for value in rising]
+
+
+class Int(_Range):
+    """A whole number in [min_value, max_value]."""
+
+    class_name: Literal["Int"]
+    min_value: _Whole
+    max_value: _Whole
+    step: _Whole | None = None
+
+    def distribution(self) -> BaseDistribution:
+        """Returns the distribution in Optuna; see `Float.distribution` for what Optuna does not have."""
+        low, high, step = self.min_value, self.max_value, self.step
+        if self._multiplies:
+            if step is not None:
+                return CategoricalDistribution(_distinct(map(int, self._powers(step))))
+            return IntDistribution(low, high, log=self.sampling == "log")
+        step = step or 1
+        return IntDistribution(low, low + (high - low) // step * step, step=step)
+
+
+class Float(_Range):
+    """A real number in [min_value, max_value]."""
+
+    class_name: Literal["Float"]
 
     def distribution(self) -> BaseDistribution:
         """Returns the distribution in Optuna.
@@ -141,8 +164,8 @@ class Float(_Declared):
         low, high, step = self.min_value, self.max_value, self.step
         if step is None:
             return FloatDistribution(low, high, log=self.sampling == "log")
-        if self.sampling in ("log", "reverse_log"):
-            return CategoricalDistribution(_distinct(_powers(low, high, step, self.sampling)))
+        if self._multiplies:
+            return CategoricalDistribution(_distinct(self._powers(step)))
         # In decimals, as Optuna counts: in floats, ten steps of 0.1 do not reach 1.
         first, width = Decimal(str(low)), Decimal(str(step))
         return FloatDistribution(low, float(first + (Decimal(str(high)) - first) // width * width), step=step)
@@ -167,27 +190,10 @@ def space_of(declared: Iterable[Declared], seen: Mapping[str, Sequence[Any]]) ->
     return {name: _join(distributions, seen.get(name, ())) for name, distributions in declarations.items()}
 
 
-def _check_range(low: float, high: float, step: float | None, sampling: Sampling | None) -> None:
-    """Refuses what no distribution of Optuna's is, or one of more values than anybody wants."""
-    multiplies = sampling in ("log", "reverse_log")
-    if low > high:
-        raise rule_error("min_value must be <= max_value", got=f"{show(low)} and {show(high)}")
-    if low <= 0 and (sampling == "log" or (multiplies and step is not None)):
-        raise rule_error(f'min_value must be > 0 where sampling = "{sampling}"', got=show(low))
-    if step is None:
-        return
-    if step <= (1 if multiplies else 0):
-        raise rule_error(f"step must be > {1 if multiplies else 0}", got=show(step))
-    count = math.log(high / low) / math.log(step) if multiplies else (high - low) / step
-    most = MAX_CHOICES if multiplies else MAX_STEPS
-    if not count < most:
-        raise rule_error(f"step must leave at most {most} values", got=f"{count:.3g}")
-
-
 def _join(distributions: Sequence[BaseDistribution], values: Sequence[Any]) -> BaseDistribution:
     """The distribution that holds all that the given ones hold, and `values`."""
     first = distributions[0]
-    if all(other == first for other in distributions) and _holds(first, values):
+    if all(other == first for other in distributions) and all(check_value("", value, {"": first}) is None for value in values):
         return first
     ranges = [dist for dist in distributions if isinstance(dist, FloatDistribution | IntDistribution)]
     if len(ranges) < len(distributions) or not all(_is_number(value) for value in values):
@@ -202,19 +208,8 @@ def _join(distributions: Sequence[BaseDistribution], values: Sequence[Any]) -> B
     return FloatDistribution(low, high, log=log)
 
 
-def _holds(distribution: BaseDistribution, values: Iterable[Any]) -> bool:
-    return all(check_value("", value, {"": distribution}) is None for value in values)
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _powers(low: _Number, high: _Number, step: _Number, sampling: Sampling) -> list[float]:
-    """What KerasTuner draws where its steps multiply: `Numerical._get_value_by_index`."""
-    count = int(math.log(high / low, step) + 1e-8) + 1
-    rising = [low * math.pow(step, index) for index in range(count)]
-    return rising if sampling == "log" else [high + low - value for value in rising]
 
 
 def _distinct(values: Iterable[Any]) -> list[Any]:
