@@ -44,59 +44,44 @@ class Fidelity:
         return next((rung for rung in self.rungs if rung > reached), self.rungs[-1])
 
 
-@dataclass(frozen=True)
-class Beside:
-    """What a study file says beside its space, as far as it must go with a fidelity.
-
-    Attributes:
-        sampler: The sampler's name.
-        endless: Whether that draws as many configs as are asked for.
-        pruner: The pruner's name.
-        directions: How many values a trial has.
-    """
-
-    sampler: str
-    endless: bool
-    pruner: str
-    directions: int
-
-
 def find_fidelity(
-    names: Sequence[str], space: Mapping[str, BaseDistribution], conditions: Mapping[str, Condition], beside: Beside
+    names: Sequence[str],
+    space: Mapping[str, BaseDistribution],
+    conditions: Mapping[str, Condition],
+    *,
+    finite: str | None,
+    pruner: str,
+    directions: int,
 ) -> Fidelity | None:
-    """Returns the fidelity of a space, or None where it has none.
+    """Returns the fidelity of a space, or None where the file calls no parameter one.
 
     Args:
-        names: The parameters that the file calls one.
+        names: The parameters that it calls one.
         space: All parameters.
         conditions: When a parameter is there.
-        beside: What else must go with it.
+        finite: The sampler, if it does not draw as many configs as are asked for.
+        pruner: The pruner's name.
+        directions: How many values a trial has.
 
     Raises:
         PydanticCustomError: There are several, or what the file says beside it does not go with one.
     """
     if not names:
         return None
-    name, key = names[0], f"{names[0]}.fidelity"
+    name, key, remedy = names[0], f"{names[0]}.fidelity", "Remove fidelity, or change that."
     if len(names) > 1:
-        remedy = "Keep one."
-        raise rule_error(
-            "at most one parameter may be the fidelity", got=show(list(names)), remedy=remedy, key=f"{names[1]}.fidelity"
-        )
+        rule, got = "at most one parameter may be the fidelity", show(list(names))
+        raise rule_error(rule, got=got, remedy="Keep one.", key=f"{names[1]}.fidelity")
     if child := next((child for child, condition in conditions.items() if condition.parent == name), None):
-        raise rule_error(
-            "no condition may hang on a fidelity", got=f"{child}, when {conditions[child]}", remedy="Remove it.", key=key
-        )
-    remedy = "Remove fidelity, or change that."
-    if beside.directions > 1:
-        raise rule_error("a fidelity needs a single direction", got=f"{beside.directions} directions", remedy=remedy, key=key)
-    if not beside.endless:
-        raise rule_error(
-            "a fidelity needs a sampler that draws configs", got=f"sampler {beside.sampler}", remedy=remedy, key=key
-        )
-    if beside.pruner != "none":
+        rule, got = "no condition may hang on a fidelity", f"{child}, when {conditions[child]}"
+        raise rule_error(rule, got=got, remedy="Remove it.", key=key)
+    if directions > 1:
+        raise rule_error("a fidelity needs a single direction", got=f"{directions} directions", remedy=remedy, key=key)
+    if finite:
+        raise rule_error("a fidelity needs a sampler that draws configs", got=f"sampler {finite}", remedy=remedy, key=key)
+    if pruner != "none":
         rule = "a fidelity does what a pruner does, and needs none beside it"
-        raise rule_error(rule, got=f"pruner {beside.pruner}", remedy="Remove [pruner], or fidelity.", key=key)
+        raise rule_error(rule, got=f"pruner {pruner}", remedy="Remove [pruner], or fidelity.", key=key)
     distribution = space[name]
     assert isinstance(distribution, IntDistribution)
     return Fidelity(name, distribution)

@@ -18,11 +18,8 @@ from search.study_file import own_class, pruners, samplers
 from search.study_file.conditions import Condition
 from search.study_file.enqueue import as_queue, queue_errors
 from search.study_file.env import variable_errors
-from search.study_file.fidelity import Beside, Fidelity, find_fidelity
-from search.study_file.limits import (
-    Unreadable,
-    read_toml,
-)
+from search.study_file.fidelity import Fidelity, find_fidelity
+from search.study_file.limits import Unreadable, read_toml
 from search.study_file.policy import Policy
 from search.study_file.priors import Prior, read_priors
 from search.study_file.pruner_reach import Reach, reach_of
@@ -179,10 +176,12 @@ def _check_beside(sampler: Choice, fidelity: Fidelity | None) -> None:
 def _spec(path: Path, content: bytes, file: StudyFile, *, imports: bool) -> StudySpec:
     study = file.study
     directions = tuple(study.directions or ([study.direction] if study.direction else []))
+    count = len(directions)
     sampler = Choice(file.sampler.chosen, file.sampler.options) if file.sampler else Choice("tpe", {})
+    finite = sampler.name if sampler.name in samplers.FINITE else None
     fidelities = [name for name, param in file.space.items() if isinstance(param, IntParam) and param.fidelity]
     # With several directions no pruner can work, and with a fidelity none is needed.
-    default = _PRUNER if len(directions) == 1 and not fidelities else Choice("none", {})
+    default = _PRUNER if count == 1 and not fidelities else Choice("none", {})
     pruner = Choice(file.pruner.chosen, file.pruner.options) if file.pruner else default
     conditions = {name: param.when.condition() for name, param in file.space.items() if param.when is not None}
     problems = Problems()
@@ -193,21 +192,18 @@ def _spec(path: Path, content: bytes, file: StudyFile, *, imports: bool) -> Stud
     fidelity: Fidelity | None = None
     if space:
         with problems.of("space"):
-            endless = sampler.name not in samplers.FINITE
-            beside = Beside(sampler.name, endless, pruner.name, len(directions))
-            fidelity = find_fidelity(fidelities, space, conditions, beside)
+            fidelity = find_fidelity(fidelities, space, conditions, finite=finite, pruner=pruner.name, directions=count)
         with problems.of("sampler"):
             if imports or not is_own(sampler.name):
-                samplers.check(sampler.name, sampler.options, space, len(directions), conditions)
+                samplers.check(sampler.name, sampler.options, space, count, conditions)
                 _check_beside(sampler, fidelity)
             with problems.of("space"):
                 written = {name: (param.prior, param.confidence) for name, param in file.space.items()}
                 priors = read_priors(written, space, sampler.name, usable=samplers.weighs(sampler.name))
-        whole = sampler.name if sampler.name in samplers.FINITE else None
-        problems.add(queue_errors(file.enqueue, space, conditions, whole=whole), "enqueue")
+        problems.add(queue_errors(file.enqueue, space, conditions, whole=finite), "enqueue")
     with problems.of("pruner"):
         if file.pruner and (imports or not is_own(pruner.name)):
-            pruners.check(pruner.name, pruner.options, len(directions), Reach(study.trials))
+            pruners.check(pruner.name, pruner.options, count, Reach(study.trials))
     storage = study.storage or f"sqlite:///{study.name}.db"
     track: Track | None = None
     with problems.of("track"):
