@@ -67,12 +67,13 @@ def looks_past(target: str) -> bool:
     return issubclass(find_class(target, BaseSampler), optuna.samplers.BruteForceSampler)
 
 
-def check_options(factory: type, options: Mapping[str, Any]) -> None:
+def check_options(target: str, factory: type, options: Mapping[str, Any]) -> None:
     """Raises the broken rule for an option that the class does not take, misses, or takes in another type.
 
-    A parameter without an annotation, or with one that TOML cannot tell, takes what is written.
+    A parameter without an annotation, or with one that TOML cannot tell, takes what is written. Where all is well, an instance
+    is made, to see whether the class accepts what the options say.
     """
-    parameters = _parameters(factory)
+    parameters = inspect.signature(factory).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     named = {
         name: parameter
@@ -91,27 +92,19 @@ def check_options(factory: type, options: Mapping[str, Any]) -> None:
     for name, parameter in named.items():
         if parameter.default is parameter.empty and name not in options and name != _SEED:
             raise rule_error("the option is required", got="nothing", remedy="Add it.", key=name)
-
-
-def make(factory: type[T], options: Mapping[str, Any], seed: int) -> T:
-    """Returns an instance, with the seed where its signature has one. What the class raises is passed on."""
-    seeded = {_SEED: seed} if _SEED in _parameters(factory) else {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # chosen knowingly, and not ours to judge
-        return factory(**options, **seeded)
-
-
-def try_to_make(target: str, factory: type, options: Mapping[str, Any]) -> None:
-    """Makes an instance to see whether its options are accepted, once their names are.
-
-    Raises:
-        PydanticCustomError: They are not.
-    """
     try:
         make(factory, options, seed=0)
     except Exception as error:  # whatever a class of the user's own raises
         rule = f"{target} does not accept these options"
         raise rule_error(rule, got=describe_failure(error), remedy="Change them.") from None
+
+
+def make(factory: type[T], options: Mapping[str, Any], seed: int) -> T:
+    """Returns an instance, with the seed where its signature has one. What the class raises is passed on."""
+    seeded = {_SEED: seed} if _SEED in inspect.signature(factory).parameters else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # chosen knowingly, and not ours to judge
+        return factory(**options, **seeded)
 
 
 def guard(instance: T, where: str) -> T:
@@ -147,7 +140,3 @@ def describe_failure(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {one_line(error)}{where}"
-
-
-def _parameters(factory: type) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(factory).parameters

@@ -46,9 +46,7 @@ def check(name: str, options: Mapping[str, Any], directions: int, reach: Reach) 
             key="target" if is_own(name) else "name",
         )
     if is_own(name):
-        factory = own_class.find_class(name, BasePruner)
-        own_class.check_options(factory, options)
-        own_class.try_to_make(name, factory, options)
+        own_class.check_options(name, own_class.find_class(name, BasePruner), options)
         return
     own = {key: value for key, value in options.items() if not (name == "patient" and key == "wrapped")}
     check_options(_KINDS[name], own, exclude=("wrapped_pruner",), also=("wrapped",) if name == "patient" else ())

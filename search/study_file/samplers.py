@@ -124,8 +124,7 @@ def check(
             raise rule_error("must be true or false", got=show(options[key]), remedy="Change it.", key=key)
     theirs = {key: value for key, value in options.items() if key not in ours}
     if kind.own:
-        own_class.check_options(kind.factory, theirs)
-        own_class.try_to_make(name, kind.factory, theirs)
+        own_class.check_options(name, kind.factory, theirs)
         return
     check_options(kind.factory, theirs, exclude=("seed",), also=ours)
     check_packages(name, kind.packages)
