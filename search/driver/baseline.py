@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.study_file.conditions import is_active
-from search.study_file.distributions import check_value
+from search.study_file.distributions import as_drawn, check_value
 from search.study_file.load import StudySpec, study_file_error
-from search.study_file.space import as_drawn
 from search.text import show
 
 

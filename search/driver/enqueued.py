@@ -12,8 +12,7 @@ from search.optuna_internals import storage_of, trial_id_of
 from search.records.attributes import PREFIX, given_of, without_records
 from search.records.rungs import is_paused
 from search.storage.open import longest_attr
-from search.study_file.distributions import check_value
-from search.study_file.space import as_drawn
+from search.study_file.distributions import as_drawn, check_value
 from search.text import show
 
 _ATTRS_KEY = f"{PREFIX}given"

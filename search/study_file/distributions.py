@@ -33,6 +33,13 @@ def check_value(name: str, value: Any, space: Mapping[str, BaseDistribution]) ->
     return None
 
 
+def as_drawn(value: Any, distribution: BaseDistribution) -> Any:
+    """Returns a value that `check_value` accepts as it would be drawn: the choice 1 where 1.0 is written, 1.0 of floats."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[distribution.choices.index(value)]
+    return float(value) if isinstance(distribution, FloatDistribution) else value
+
+
 def describe_distribution(distribution: BaseDistribution) -> dict[str, Any]:
     """Returns a distribution as a study file writes it, ready for JSON."""
     if isinstance(distribution, CategoricalDistribution):

@@ -7,9 +7,8 @@ from optuna.distributions import BaseDistribution
 from pydantic_core import PydanticCustomError
 
 from search.study_file.conditions import Condition, is_active
-from search.study_file.distributions import check_value
+from search.study_file.distributions import as_drawn, check_value
 from search.study_file.rule_errors import rule_error
-from search.study_file.space import as_drawn
 from search.text import show, suggest
 
 

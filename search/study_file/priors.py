@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from search.study_file.distributions import check_value, fraction_of, value_at
+from search.study_file.distributions import as_drawn, check_value, fraction_of, value_at
 from search.study_file.rule_errors import rule_error
 from search.text import show
 
@@ -103,8 +103,5 @@ def read_priors(
         if not usable:
             rule = "a prior needs the sampler tpe"
             raise rule_error(rule, got=sampler, remedy="Remove the prior, or take that sampler.", key=key)
-        distribution = space[name]
-        if isinstance(distribution, CategoricalDistribution):
-            value = distribution.choices[distribution.choices.index(value)]  # the choice 1 where 1.0 is written
-        priors[name] = Prior(value, confidence or "medium", distribution)
+        priors[name] = Prior(as_drawn(value, space[name]), confidence or "medium", space[name])
     return priors

@@ -129,13 +129,6 @@ class CategoricalParam(BaseModel):
 Param = Annotated[FloatParam | IntParam | CategoricalParam, Field(discriminator="type")]
 
 
-def as_drawn(value: Any, distribution: BaseDistribution) -> Any:
-    """Returns a value that `check_value` accepts as it would be drawn: the choice 1 where 1.0 is written, 1.0 of floats."""
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[distribution.choices.index(value)]
-    return float(value) if isinstance(distribution, FloatDistribution) else value
-
-
 def parents_first(space: Mapping[str, BaseDistribution], conditions: Mapping[str, Condition]) -> Mapping[str, BaseDistribution]:
     """Returns the space in the order of the file, but each parent before its children.
 
