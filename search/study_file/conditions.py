@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from search.study_file.limits import MAX_CHOICES, check_scalar
-from search.study_file.rule_errors import rule_error
+from search.study_file.rule_errors import Table, check_one_of
 from search.text import show
 
 Scalar = Annotated[Any, AfterValidator(check_scalar)]
@@ -34,19 +34,16 @@ class Condition:
         return f"{self.parent} is {show(self.values[0]) if one else f'in {show(list(self.values))}'}"
 
 
-class When(BaseModel):
+class When(Table):
     """The table ``when = { param = "...", is = ... }``, or ``in = [...]`` for several values."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     param: str
     is_: Scalar | None = Field(None, alias="is")
     in_: list[Scalar] | None = Field(None, alias="in", min_length=1, max_length=MAX_CHOICES)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.is_ is None) == (self.in_ is None):
-            got = "neither" if self.is_ is None else "both"
-            raise rule_error("exactly one of is and in is required", got=got, remedy="Write is = value, or in = [values].")
+        check_one_of(("is", "in"), self.is_, self.in_, remedy="Write is = value, or in = [values].")
         return self
 
     def condition(self) -> Condition:

@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass, fields
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from search.study_file.limits import MAX_COUNT, MAX_NAME, MAX_TRIALS, MAX_WORKERS
-from search.study_file.rule_errors import rule_error
+from search.study_file.rule_errors import Table, rule_error
 from search.study_file.units import parse_duration, parse_size
 from search.text import show
 
@@ -35,10 +35,9 @@ def _check_address(address: str) -> str:
     return address
 
 
-class RayKeys(BaseModel):
+class RayKeys(Table):
     """The keys as the file writes them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     kind: Literal["ray"]
     address: Annotated[str, AfterValidator(_check_address)] = "auto"
     gpus_per_trial: Annotated[float, Field(ge=0, le=MAX_WORKERS, allow_inf_nan=False)] = 0.0
@@ -95,10 +94,9 @@ class Policy:
     device_share: float = 1.0
 
 
-class PolicyKeys(BaseModel):
+class PolicyKeys(Table):
     """The keys as the file writes them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)]
     timeout_s: _Seconds | None = Field(None, alias="timeout")
     max_reports: _Count | None = None

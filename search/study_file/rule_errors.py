@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from search.text import closest, plain, show, suggest
@@ -37,6 +37,12 @@ _RULES: Mapping[str, tuple[str, str]] = {
 }
 
 
+class Table(BaseModel):
+    """A table of a study file: an unknown key breaks a rule, and so does a value of another type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
 def rule_error(rule: str, *, got: str, remedy: str = "", key: str = "") -> PydanticCustomError:
     """Returns the error that a validator raises.
 
@@ -47,6 +53,13 @@ def rule_error(rule: str, *, got: str, remedy: str = "", key: str = "") -> Pydan
         key: The key below the validated table that the error is about, if it is not the whole table.
     """
     return PydanticCustomError(_BROKEN, "{rule}", {"rule": rule, "got": got, "remedy": remedy, "key": key})
+
+
+def check_one_of(keys: tuple[str, str], one: object, other: object, *, remedy: str) -> None:
+    """Raises the broken rule where both of two keys are given, or neither."""
+    if (one is None) == (other is None):
+        got = "neither" if one is None else "both"
+        raise rule_error(f"exactly one of {' and '.join(keys)} is required", got=got, remedy=remedy)
 
 
 def explain(error: ValidationError, known_keys: Mapping[tuple[str, ...], Iterable[str]]) -> list[str]:

@@ -6,25 +6,22 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 
 from search.study_file.conditions import Condition, Scalar, When
 from search.study_file.distributions import check_value
 from search.study_file.limits import MAX_CHOICES, MAX_CHOICES_JSON, MAX_EXACT, MAX_STEPS, check_size
 from search.study_file.priors import Confidence
-from search.study_file.rule_errors import rule_error
+from search.study_file.rule_errors import Table, rule_error
 from search.text import show, suggest
-
-_RULES = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 _Size = Annotated[FiniteFloat, AfterValidator(check_size)]
 _Whole = Annotated[int, Field(ge=-MAX_EXACT, le=MAX_EXACT)]
 
 
-class FloatParam(BaseModel):
+class FloatParam(Table):
     """A real number in [low, high], both ends included."""
 
-    model_config = _RULES
     type: Literal["float"]
     low: _Size
     high: _Size
@@ -50,10 +47,9 @@ class FloatParam(BaseModel):
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
 
-class IntParam(BaseModel):
+class IntParam(Table):
     """A whole number in [low, high], both ends included, in steps of `step` from `low`."""
 
-    model_config = _RULES
     type: Literal["int"]
     low: _Whole
     high: _Whole
@@ -94,10 +90,9 @@ class IntParam(BaseModel):
                 raise rule_error(f"{key} and fidelity = true exclude each other", got=show(getattr(self, key)), remedy=remedy)
 
 
-class CategoricalParam(BaseModel):
+class CategoricalParam(Table):
     """One of a few values without an order."""
 
-    model_config = _RULES
     type: Literal["categorical"]
     choices: Annotated[list[Scalar], Field(max_length=MAX_CHOICES)]
     when: When | None = None

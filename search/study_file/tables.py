@@ -5,13 +5,13 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from search.study_file.conditions import When
 from search.study_file.env import is_variable
 from search.study_file.limits import MAX_DIRECTIONS, MAX_NAME, MAX_PARAMETERS, MAX_QUEUE, MAX_STORAGE, check_name
 from search.study_file.policy import PolicyKeys, RayKeys
-from search.study_file.rule_errors import rule_error
+from search.study_file.rule_errors import Table, check_one_of, rule_error
 from search.study_file.space import CategoricalParam, FloatParam, IntParam, Param
 from search.study_file.targets import check_target, is_own
 from search.study_file.track import TrackTable
@@ -62,10 +62,6 @@ def _check_parameters(names: Any) -> Any:
 _Name = Annotated[str, AfterValidator(check_name)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
 class StudyTable(PolicyKeys):
     """``[study]``."""
 
@@ -83,10 +79,8 @@ class StudyTable(PolicyKeys):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.direction is None) == (self.directions is None):
-            got = "neither" if self.direction is None else "both"
-            remedy = 'Write direction = "maximize" or "minimize".'
-            raise rule_error("exactly one of direction and directions is required", got=got, remedy=remedy)
+        remedy = 'Write direction = "maximize" or "minimize".'
+        check_one_of(("direction", "directions"), self.direction, self.directions, remedy=remedy)
         if self.metric is not None and self.metrics is not None:
             raise rule_error("at most one of metric and metrics may be given", got="both", remedy="Remove one.")
         names = [self.metric] if self.metric is not None else self.metrics
@@ -99,19 +93,17 @@ class StudyTable(PolicyKeys):
         return self
 
 
-class ChoiceTable(_Table):
+class ChoiceTable(Table):
     """``[sampler]`` or ``[pruner]``: one of ours by its name, or any class by its target."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow")  # its options
     name: str | None = None
     target: Annotated[str, AfterValidator(lambda target: check_target(target, "Class"))] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.name is None) == (self.target is None):
-            got = "neither" if self.name is None else "both"
-            remedy = 'Write name = "...", or target = "package.module:Class".'
-            raise rule_error("exactly one of name and target is required", got=got, remedy=remedy)
+        remedy = 'Write name = "...", or target = "package.module:Class".'
+        check_one_of(("name", "target"), self.name, self.target, remedy=remedy)
         if self.name is not None and is_own(self.name):
             raise rule_error("a class is named by target", got=show(self.name), remedy="Write target instead.", key="name")
         return self
@@ -127,7 +119,7 @@ class ChoiceTable(_Table):
         return dict(self.model_extra or {})
 
 
-class StudyFile(_Table):
+class StudyFile(Table):
     """The whole file."""
 
     study: StudyTable
@@ -139,7 +131,7 @@ class StudyFile(_Table):
     objective: dict[str, Any] = Field(default_factory=dict)
 
 
-def _written(model: type[BaseModel]) -> tuple[str, ...]:
+def _written(model: type[Table]) -> tuple[str, ...]:
     """The keys of a table as a file writes them."""
     return tuple(field.alias or name for name, field in model.model_fields.items())
 

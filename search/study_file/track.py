@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import sqlalchemy
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from sqlalchemy.exc import ArgumentError
 
 from search.study_file.limits import MAX_STORAGE
 from search.study_file.options import check_packages
-from search.study_file.rule_errors import rule_error
+from search.study_file.rule_errors import Table, rule_error
 from search.text import mask_urls, show, show_path
 
 _SERVERS = ("http", "https")
@@ -53,10 +53,9 @@ def _check_folder(folder: str) -> str:
 _Text = Annotated[str, Field(min_length=1, max_length=MAX_STORAGE)]
 
 
-class TrackTable(BaseModel):
+class TrackTable(Table):
     """The table as a file writes it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     mlflow: Annotated[_Text, AfterValidator(_check_mlflow)] | None = None
     tensorboard: Annotated[_Text, AfterValidator(_check_folder)] | None = None
     experiment: Annotated[str, Field(min_length=1, max_length=200)] | None = None
