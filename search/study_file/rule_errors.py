@@ -99,8 +99,8 @@ def _line(detail: ErrorDetails, known_keys: Mapping[tuple[str, ...], Iterable[st
         return f"{where}.type: unknown type; got {show(tag)}. {suggest(tag, ('float', 'int', 'categorical'))}"
     if kind == "missing":
         return f"{where}: the key is required; got nothing. Add it."
-    rule, remedy = _RULES.get(kind, (detail["msg"], "Change it."))
-    return f"{where}: {rule.format_map(_Blanks(context))}; got {show(detail['input'])}. {remedy}"
+    rule, remedy = _RULES.get(kind, ("{msg}", "Change it."))
+    return f"{where}: {rule.format_map({**context, 'msg': detail['msg']})}; got {show(detail['input'])}. {remedy}"
 
 
 class Problems:
@@ -135,13 +135,6 @@ def _sentence(where: str, context: Mapping[str, Any]) -> str:
     key = context["key"]
     place = f"{where}{'' if key.startswith('[') else '.'}{key}" if key else where
     return f"{plain(place)}: {context['rule']}; got {context['got']}. {context['remedy']}".strip()
-
-
-class _Blanks(dict[str, Any]):
-    """A mapping for `str.format_map` that leaves what it does not know as it stands."""
-
-    def __missing__(self, key: str) -> str:
-        return f"{{{key}}}"
 
 
 def _table_of(loc: tuple[int | str, ...]) -> tuple[str, ...]:
