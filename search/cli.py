@@ -81,30 +81,27 @@ def main() -> None:
 
 
 def _run() -> int | None:
-    code: int | None
     if sys.platform == "win32":
         say("error: search: needs Linux or macOS; got Windows. Run it in WSL 2.")
         return 1
     try:
-        code = cli.main(prog_name="search", standalone_mode=False)
+        code: int | None = cli.main(prog_name="search", standalone_mode=False)
+        return code
     except SearchError as error:
         for line in error.lines:
             say(f"error: {error_line(line)}")
-        code = 1
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "search"
         say(f"error: {command}: {error_line(error.format_message())} Try {command} --help.")
-        code = 1
     except click.ClickException as error:
         say(f"error: {error_line(error.format_message())}")
-        code = 1
     except (click.Abort, KeyboardInterrupt):
-        code = INTERRUPTED
+        return INTERRUPTED
     except Exception as error:
         if "KeyboardInterrupt" not in str(error):  # pydantic, where it builds a class, makes an error of its own of it
             raise
-        code = INTERRUPTED
-    return code
+        return INTERRUPTED
+    return 1
 
 
 class _LazyCommands(click.Group):
