@@ -112,18 +112,12 @@ class AsWritten:
             value: What JSON can hold.
             params: The trial's parameters: what was drawn is no setting, whatever it equals.
         """
-        if not self._hidden and not self._differs:
-            return value
         if not isinstance(value, Mapping):
             return self._value(value, _ABSENT, _ABSENT)
         return {
             key: item if key in params and item == params[key] else self._item(key, item, self.written, self.expanded)
             for key, item in value.items()
         }
-
-    @cached_property
-    def _differs(self) -> bool:
-        return self.written != self.expanded
 
     @cached_property
     def _hidden(self) -> dict[str, str]:
