@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from search.errors import ObjectiveError
 from search.study_file.limits import MAX_NAME
@@ -13,13 +13,14 @@ from search.study_file.rule_errors import rule_error
 from search.text import show, suggest
 
 
-def check_target(target: str, what: str = "Objective") -> str:
+def check_target(target: str, what: Literal["Objective", "Class"] = "Objective") -> str:
     """Returns a target that can be looked for, or raises the rule that it breaks; `what` is the kind of thing it names."""
     names = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
     if len(target) > MAX_NAME or not re.fullmatch(f"{names}:{names}", target):
         raise rule_error("must be module:attribute", got=show(target), remedy=f'Write it as "package.module:{what}".')
     if (module := target.partition(".")[0].partition(":")[0]) in sys.stdlib_module_names:
-        rule = f"must be {_an(what.lower())} of yours or of a package, not of Python's own modules"
+        kind = "an objective" if what == "Objective" else "a class"
+        rule = f"must be {kind} of yours or of a package, not of Python's own modules"
         raise rule_error(rule, got=show(target), remedy=f"Rename the module, if {module} is yours.")
     return target
 
@@ -56,7 +57,8 @@ def import_object(target: str, key: str) -> Any:
         ) from None
     for name in attribute.split("."):
         if not hasattr(result, name):
-            raise ObjectiveError(f'{module_name} has no attribute "{attribute}". {suggest(name, _public(result))}')
+            public = [known for known in dir(result) if not known.startswith("_")]
+            raise ObjectiveError(f'{module_name} has no attribute "{attribute}". {suggest(name, public)}')
         result = getattr(result, name)
     return result
 
@@ -67,11 +69,3 @@ def local_module(target: str, folder: Path) -> Path | None:
     result = next((path for path in (folder / name, folder / f"{name}.py") if path.exists()), None)
     ours = Path(__file__).parents[2]
     return None if result is None or (name in ("search", "tumorcls") and result.resolve().parent == ours) else result
-
-
-def _an(word: str) -> str:
-    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
-
-
-def _public(holder: Any) -> list[str]:
-    return [name for name in dir(holder) if not name.startswith("_")]
