@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,25 +112,18 @@ def _add(discovered: Discovered, parameter: Declared, where: str) -> bool:
     distribution = parameter.distribution()
     known = discovered.space.setdefault(parameter.name, distribution)
     if known != distribution:
-        raise ProjectError(
-            f"{where}: {parameter.name} must mean the same wherever it is asked for; got {_short(known)} and "
-            f"{_short(distribution)}. Use two names, or hp.name_scope."
-        )
+        got = " and ".join(show(_ends(each)) for each in (known, distribution))
+        rule = f"{parameter.name} must mean the same wherever it is asked for"
+        raise ProjectError(f"{where}: {rule}; got {got}. Use two names, or hp.name_scope.")
     return known is distribution and not distribution.single()
 
 
-def _short(distribution: BaseDistribution) -> str:
+def _ends(distribution: BaseDistribution) -> Sequence[Any]:
+    """The choices, or the ends of a range."""
     if isinstance(distribution, CategoricalDistribution):
-        return show(list(distribution.choices))
+        return distribution.choices
     assert isinstance(distribution, IntDistribution | FloatDistribution)
-    return f"[{distribution.low}, {distribution.high}]"
-
-
-def _ends(distribution: BaseDistribution) -> Iterator[Any]:
-    if isinstance(distribution, CategoricalDistribution):
-        yield from distribution.choices
-    elif isinstance(distribution, IntDistribution | FloatDistribution):
-        yield from (distribution.low, distribution.high)
+    return distribution.low, distribution.high
 
 
 class _Stopped(BaseException):
