@@ -92,7 +92,8 @@ def import_project(project: Project, study: optuna.Study, objectives: Sequence[O
         else:
             if earlier is not None:
                 trial.set_user_attr(RETRY_KEY, earlier.number)
-            _add(project, study, trial)
+            with _one_space(project, study):
+                study.add_trial(trial)
             added[trial.state] += 1
     return Imported(added, finished, known)
 
@@ -200,11 +201,6 @@ def _one_space(project: Project, study: optuna.Study) -> Iterator[None]:
             f'{project.folder}: study "{study.study_name}" must have the same space; got: {one_line(error).rstrip(".")}. '
             "Add --study with another name."
         ) from None
-
-
-def _add(project: Project, study: optuna.Study, trial: FrozenTrial) -> None:
-    with _one_space(project, study):
-        study.add_trial(trial)
 
 
 def _finish(project: Project, study: optuna.Study, earlier: FrozenTrial, now: FrozenTrial) -> None:

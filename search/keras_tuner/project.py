@@ -169,30 +169,25 @@ def read_oracle(folder: Path) -> OracleFile:
     Raises:
         ProjectError: There is none, or it is none of KerasTuner.
     """
+    path, remedy = folder / "oracle.json", "Name directory/project_name of the tuner."
     try:
-        return _read_oracle(folder)
+        if not folder.is_dir():
+            got = "a file" if folder.exists() else "no such folder"
+            raise ProjectError(f"{folder}: the project must be a folder; got {got}. {remedy}")
+        if not path.is_file():
+            inside = sorted(found.parent for found in folder.glob("*/oracle.json"))
+            remedy = f"Did you mean {inside[0]}?" if inside else remedy
+            raise ProjectError(f"{folder}: a KerasTuner project must hold oracle.json; got none. {remedy}")
     except OSError as error:
         raise ProjectError(f"{folder}: must be readable; got: {error.strerror}. Check its permissions.") from None
-
-
-def _read_oracle(folder: Path) -> OracleFile:
-    if not folder.is_dir():
-        got = "a file" if folder.exists() else "no such folder"
-        raise ProjectError(f"{folder}: the project must be a folder; got {got}. Name directory/project_name of the tuner.")
-    path = folder / "oracle.json"
-    if not path.is_file():
-        inside = sorted(found.parent for found in folder.glob("*/oracle.json"))
-        remedy = f"Did you mean {inside[0]}?" if inside else "Name directory/project_name of the tuner."
-        raise ProjectError(f"{folder}: a KerasTuner project must hold oracle.json; got none. {remedy}")
     return _read(path, OracleFile)
 
 
 def _read_trial(path: Path, trial: str) -> TrialFile:
     file = _read(path, TrialFile)
     if file.trial_id != trial:
-        raise ProjectError(
-            f'{path}: trial_id: must be that of its folder; got "{plain(file.trial_id)}". Restore it from a copy.'
-        )
+        got = f'"{plain(file.trial_id)}"'
+        raise ProjectError(f"{path}: trial_id: must be that of its folder; got {got}. Restore it from a copy.")
     return file
 
 
