@@ -53,9 +53,8 @@ def write(document: str, path: Path) -> None:
         else:
             _replace(target, data)
     except OSError as error:
-        raise StorageError(
-            f"{show_path(path)}: must be writable; got: {error.strerror or error}. Choose another place."
-        ) from None
+        got = error.strerror or error
+        raise StorageError(f"{show_path(path)}: must be writable; got: {got}. Choose another place.") from None
 
 
 def open_file_of(path: Path) -> int | None:

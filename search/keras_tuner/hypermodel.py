@@ -98,9 +98,8 @@ class HyperModelObjective:
         metrics = result.history if isinstance(result, keras.callbacks.History) else result
         if isinstance(metrics, Mapping):
             if self._monitor not in metrics:
-                raise ObjectiveError(
-                    f"objective.monitor: fit must return it; got {show(self._monitor)}. {suggest(self._monitor, metrics)}"
-                )
+                remedy = suggest(self._monitor, metrics)
+                raise ObjectiveError(f"objective.monitor: fit must return it; got {show(self._monitor)}. {remedy}")
             history = metrics[self._monitor]
             return self._best_epoch(history) if metrics is not result else float(history)
         try:

@@ -76,10 +76,7 @@ def import_project(project: Project, study: optuna.Study, objectives: Sequence[O
     before = {name: trial for trial in study.get_trials() if (name := imported_of(trial)) is not None}
     foreign = next(_foreign(project, study, before, trials), None)
     if foreign is not None:
-        raise StudyError(
-            f'{project.folder}: study "{study.study_name}" must hold trials of this project; got {foreign}. '
-            "Add --study with another name."
-        )
+        raise _refusal(project, study, f"must hold trials of this project; got {foreign}")
     added: Counter[TrialState] = Counter()
     finished = known = 0
     for file, trial in trials:
@@ -197,10 +194,11 @@ def _one_space(project: Project, study: optuna.Study) -> Iterator[None]:
     try:
         yield
     except ValueError as error:  # another distribution under the same name
-        raise StudyError(
-            f'{project.folder}: study "{study.study_name}" must have the same space; got: {one_line(error).rstrip(".")}. '
-            "Add --study with another name."
-        ) from None
+        raise _refusal(project, study, f"must have the same space; got: {one_line(error).rstrip('.')}") from None
+
+
+def _refusal(project: Project, study: optuna.Study, why: str) -> StudyError:
+    return StudyError(f'{project.folder}: study "{study.study_name}" {why}. Add --study with another name.')
 
 
 def _finish(project: Project, study: optuna.Study, earlier: FrozenTrial, now: FrozenTrial) -> None:

@@ -141,9 +141,8 @@ def read_project(folder: Path) -> Project:
     files = {path.parent.name.removeprefix("trial_"): path for path in sorted(folder.glob("trial_*/trial.json"))}
     missing = next((trial for trial in oracle.start_order if trial not in files), None)
     if missing is not None:
-        raise ProjectError(
-            f"{folder}: each trial of oracle.json must have its file; got no trial_{missing}/trial.json. Copy the whole folder."
-        )
+        got = f"no trial_{missing}/trial.json"
+        raise ProjectError(f"{folder}: each trial of oracle.json must have its file; got {got}. Copy the whole folder.")
     if not files:
         raise ProjectError(f"{folder}: must hold trials; got no trial_*/trial.json. Run the tuner's search first.")
     order = dict.fromkeys([*oracle.start_order, *files])

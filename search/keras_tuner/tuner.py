@@ -76,10 +76,8 @@ class ObjectiveTuner(keras_tuner.engine.base_tuner.BaseTuner):
         there, here = (_declared(hp) for hp in (oracle.get_space(), hyper_parameters(space)))
         if there != here:
             names = ", ".join(name for name in {**there, **here} if there.get(name) != here.get(name))
-            raise StudyError(
-                f"{self.project_dir}: must be a project of the same space; got one that differs in {names}. "
-                "Name another folder, or begin anew with overwrite=True."
-            )
+            rule, remedy = "must be a project of the same space", "Name another folder, or begin anew with overwrite=True."
+            raise StudyError(f"{self.project_dir}: {rule}; got one that differs in {names}. {remedy}")
         self._objective = objective
         self._space = space
         self._epochs = epochs

@@ -71,12 +71,8 @@ def check_packages(name: str, packages: Iterable[str], key: str = "name") -> Non
     """Raises the broken rule where a package that `name` needs is not installed; the extra is called as what needs it."""
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
-        raise rule_error(
-            f"{name} needs the package {missing[0]}, which is not installed",
-            got=show(name),
-            remedy=f"Run: pip install 'tumorcls[{name}]'",
-            key=key,
-        )
+        rule = f"{name} needs the package {missing[0]}, which is not installed"
+        raise rule_error(rule, got=show(name), remedy=f"Run: pip install 'tumorcls[{name}]'", key=key)
 
 
 def _check_bounds(name: str, value: Any) -> None:

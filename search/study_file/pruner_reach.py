@@ -88,19 +88,14 @@ def check_reach(name: str, kind: type[BasePruner], options: Mapping[str, Any], r
     own = {**defaults, **options}
     option, wanted = _trials_before(name, own)
     if wanted >= reach.trials:
-        _refuse(
-            name,
-            option,
-            own,
-            f"it waits for complete trials, {wanted} at least, which must be below the budget of {reach.trials} trials",
-        )
+        why = f"it waits for complete trials, {wanted} at least, which must be below the budget of {reach.trials} trials"
+        _refuse(name, option, own, why)
     if name == "hyperband" and isinstance(own["max_resource"], int) and own["max_resource"] < own["min_resource"]:
         _refuse(name, "max_resource", own, f"max_resource must be at least min_resource = {own['min_resource']}")
     option, needed = _reports_before(name, own)
     if reach.reports is not None and needed > reach.reports:
-        _refuse(
-            name, option, own, f"it needs {needed} reports of a trial, and {reach.source} has {reach.reports} before the last"
-        )
+        why = f"it needs {needed} reports of a trial, and {reach.source} has {reach.reports} before the last"
+        _refuse(name, option, own, why)
 
 
 def _check_kind(name: str, reach: Reach) -> None:

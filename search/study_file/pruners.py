@@ -39,12 +39,9 @@ def check(name: str, options: Mapping[str, Any], directions: int, reach: Reach) 
     if name not in _KINDS and not is_own(name):
         raise rule_error("unknown pruner", got=show(name), remedy=suggest(name, _KINDS), key="name")
     if name != "none" and directions > 1:
-        raise rule_error(
-            "a study with several directions has no intermediate values, so that no pruner can ever prune",
-            got=show(name),
-            remedy='Write name = "none", or search in one direction.',
-            key="target" if is_own(name) else "name",
-        )
+        rule = "a study with several directions has no intermediate values, so that no pruner can ever prune"
+        remedy, key = 'Write name = "none", or search in one direction.', "target" if is_own(name) else "name"
+        raise rule_error(rule, got=show(name), remedy=remedy, key=key)
     if is_own(name):
         own_class.check_options(name, own_class.find_class(name, BasePruner), options)
         return

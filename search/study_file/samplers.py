@@ -129,16 +129,11 @@ def check(
     check_options(kind.factory, theirs, exclude=("seed",), also=ours)
     check_packages(name, kind.packages)
     if kind.one_direction and directions > 1:
-        raise rule_error(
-            f"{name} needs a single direction", got=f"{directions} directions", remedy="Use tpe or nsgaii.", key="name"
-        )
+        rule, got = f"{name} needs a single direction", f"{directions} directions"
+        raise rule_error(rule, got=got, remedy="Use tpe or nsgaii.", key="name")
     if name == "grid" and (endless := continuous(space)):
-        raise rule_error(
-            "grid needs a list of values for every parameter",
-            got=f"{endless[0]}, a float without step",
-            remedy=f"Give space.{endless[0]} a step, or make it categorical.",
-            key="name",
-        )
+        rule, got = "grid needs a list of values for every parameter", f"{endless[0]}, a float without step"
+        raise rule_error(rule, got=got, remedy=f"Give space.{endless[0]} a step, or make it categorical.", key="name")
     if name == "grid" and len(_points(space, conditions, MAX_GRID + 1)) > MAX_GRID:
         rule = f"a grid must have at most {MAX_GRID} points"
         raise rule_error(rule, got="more", remedy="Take larger steps, fewer choices, or another sampler.", key="name")

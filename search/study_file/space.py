@@ -81,9 +81,8 @@ class IntParam(Table):
         if self.low < 1:
             raise rule_error("low must be >= 1 when fidelity = true", got=show(self.low), remedy="Raise low.")
         if self.low == self.high:
-            raise rule_error(
-                "a fidelity needs low < high", got=f"{self.low} for both", remedy="Raise high, or remove fidelity."
-            )
+            got, remedy = f"{self.low} for both", "Raise high, or remove fidelity."
+            raise rule_error("a fidelity needs low < high", got=got, remedy=remedy)
         for key in ("log", "when") if self.step == 1 else ("step",):
             if getattr(self, key):
                 remedy = "Remove one of the two."
@@ -107,9 +106,8 @@ class CategoricalParam(Table):
         for choice in self.choices:
             # `1 == True == 1.0` in Python, and Optuna finds a choice by equality.
             if choice in seen:
-                raise rule_error(
-                    "choices must differ from each other", got=show(self.choices), remedy=f"Remove one {show(choice)}."
-                )
+                remedy = f"Remove one {show(choice)}."
+                raise rule_error("choices must differ from each other", got=show(self.choices), remedy=remedy)
             seen.add(choice)
         if (length := len(json.dumps(self.choices))) > MAX_CHOICES_JSON:
             rule = f"choices must have at most {MAX_CHOICES_JSON} characters in all, which is what every storage keeps"
@@ -173,8 +171,5 @@ def _check_step(low: float, high: float, step: float) -> None:
         raise rule_error(f"step must leave at most {MAX_STEPS} values", got=f"{(high - low) / step:.3g}", remedy=remedy)
     # In decimals, as they are written and as Optuna counts: in floats, three steps of 0.1 are more than 0.3.
     if (Decimal(str(high)) - Decimal(str(low))) % Decimal(str(step)):
-        raise rule_error(
-            "high must be low plus a multiple of step",
-            got=f"low = {low}, high = {high}, step = {step}",
-            remedy="Change high or step, so that high itself can be drawn.",
-        )
+        rule, got = "high must be low plus a multiple of step", f"low = {low}, high = {high}, step = {step}"
+        raise rule_error(rule, got=got, remedy="Change high or step, so that high itself can be drawn.")

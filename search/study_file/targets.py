@@ -52,9 +52,8 @@ def import_object(target: str, key: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # the module is there; something that it imports is not
-        raise ObjectiveError(
-            f'no module named "{error.name}". Check {key}, and run from the folder that holds the module'
-        ) from None
+        remedy = f"Check {key}, and run from the folder that holds the module"
+        raise ObjectiveError(f'no module named "{error.name}". {remedy}') from None
     for name in attribute.split("."):
         if not hasattr(result, name):
             public = [known for known in dir(result) if not known.startswith("_")]
