@@ -91,9 +91,7 @@ def replacing(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
     Several processes may replace the same file at once: each writes one of its own, and the last to end wins. What a killed one
     leaves is removed by the next that writes to the folder.
 
-    Args:
-        path: The file.
-        sync: Whether it must outlive a power cut.
+    With `sync`, it outlives a power cut.
 
     Raises:
         OSError: The folder is missing or not writable, or the disk is full.

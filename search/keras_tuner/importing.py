@@ -63,10 +63,7 @@ def import_project(project: Project, study: optuna.Study, objectives: Sequence[O
     Parameters are those that were active. What a trial has beside the space, such as Hyperband's ``tuner/epochs``, are user
     attributes: no one searches over them.
 
-    Args:
-        project: The project.
-        study: The study, which no other process may drive meanwhile.
-        objectives: What its values are.
+    No other process may drive the study meanwhile.
 
     Raises:
         StudyError: The study holds trials of another project, and nothing was added; or its space is another one.

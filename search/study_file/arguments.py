@@ -26,12 +26,7 @@ def asked(
 ) -> tuple[StudySpec, int]:
     """Returns a study file with what a call gives in the place of its budget and time, and how many workers the call wants.
 
-    Args:
-        spec: The study file.
-        workers: How many worker processes there may be.
-        where: The function that was called.
-        trials: The budget; None leaves the file's.
-        timeout_s: The wall time in seconds; None leaves the file's.
+    `where` is the function that was called; of what is None, the file's stays.
 
     Raises:
         StudyError: One of them can be none.

@@ -21,11 +21,7 @@ def queue_errors(
 ) -> Iterator[PydanticCustomError]:
     """Yields the rules that entries break which no trial could have; an error's key is ``[N]`` or ``[N].NAME``.
 
-    Args:
-        entries: The tables of the file.
-        space: Their parameters.
-        conditions: When a parameter is there.
-        whole: The sampler that draws nothing, so that each entry must name all parameters that its trial has; None for another.
+    `whole` is the sampler if it draws nothing, so that each entry must name all parameters that its trial has.
     """
     if whole == "none" and not entries:
         yield rule_error("the sampler none tries it alone", got="no entry", remedy="Add one, or take another sampler.")

@@ -32,12 +32,7 @@ def is_variable(name: str) -> bool:
 
 
 def variable_errors(settings: Mapping[str, Any], allowed: Collection[str]) -> Iterator[PydanticCustomError]:
-    """Yields the broken rule for each variable that a study file may not read: it may be a secret of whoever launches it.
-
-    Args:
-        settings: What the file says.
-        allowed: The variables that it names.
-    """
+    """Yields the broken rule for each variable that a study file may not read: it may be a secret of whoever launches it."""
     for key, text in _strings(settings):
         for match in _VARIABLE.finditer(text):
             name = match["name"]
@@ -57,12 +52,8 @@ def variables_in(settings: Mapping[str, Any]) -> set[str]:
 def expand(settings: Mapping[str, Any], environ: Mapping[str, str], where: str) -> dict[str, Any]:
     """Returns `settings` with the variables in all of its strings replaced, in nested tables and arrays too.
 
-    As in a shell, ``${NAME:-default}`` takes the default where the variable is unset or empty.
-
-    Args:
-        settings: What the study file says.
-        environ: The variables; `os.environ` but for tests.
-        where: The place of `settings` for error messages, such as ``"studies/x.toml: objective"``.
+    As in a shell, ``${NAME:-default}`` takes the default where the variable is unset or empty. `where` is the place of
+    `settings` for error messages, such as ``"studies/x.toml: objective"``.
 
     Raises:
         StudyFileError: A variable without a default is not set.

@@ -53,15 +53,9 @@ def find_fidelity(
     pruner: str,
     directions: int,
 ) -> Fidelity | None:
-    """Returns the fidelity of a space, or None where the file calls no parameter one.
+    """Returns the fidelity of a space: one of `names`, the parameters that the file calls one; None where it calls none so.
 
-    Args:
-        names: The parameters that it calls one.
-        space: All parameters.
-        conditions: When a parameter is there.
-        finite: The sampler, if it does not draw as many configs as are asked for.
-        pruner: The pruner's name.
-        directions: How many values a trial has.
+    `finite` is the sampler if it does not draw as many configs as are asked for.
 
     Raises:
         PydanticCustomError: There are several, or what the file says beside it does not go with one.

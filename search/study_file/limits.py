@@ -53,11 +53,7 @@ class Unreadable(Exception):
 
 
 def read_toml(path: Path, what: str) -> tuple[bytes, dict[str, Any]]:
-    """Returns the bytes of a TOML file, and its tables.
-
-    Args:
-        path: A regular file: a pipe would never end, and a device neither.
-        what: How messages call the file, such as ``"the study file"``.
+    """Returns the bytes of a TOML file, and its tables; see `read_regular`.
 
     Raises:
         Unreadable: See there.
@@ -111,15 +107,15 @@ def check_scalar(value: object) -> object:
 
 
 def read_regular(path: Path, what: str, most: int) -> bytes:
-    """Returns the bytes of a regular file.
+    """Returns the bytes of a regular file: a pipe would never end, and a device neither.
 
     Args:
-        path: The file; a pipe would never end, and a device neither.
-        what: How messages call it.
+        path: The file.
+        what: How messages call it, such as ``"the study file"``.
         most: So many bytes it may have.
 
     Raises:
-        Unreadable: See there.
+        Unreadable: It cannot be read.
     """
     try:
         # Not blocking: the open of a pipe that nobody writes to would wait for ever.

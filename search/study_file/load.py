@@ -144,9 +144,7 @@ def renamed(spec: StudySpec, name: str, where: str) -> StudySpec:
 def check_reports(spec: StudySpec, reports: Mapping[str, Sequence[str]]) -> None:
     """Refuses a pruner that could never prune, or would take runs for epochs, now that the objective says what it reports.
 
-    Args:
-        spec: The study's file.
-        reports: See `reach_of`.
+    `reports` is as in `reach_of`.
 
     Raises:
         StudyFileError: The pruner, which is not the default, needs other reports, or more.

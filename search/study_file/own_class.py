@@ -33,11 +33,7 @@ _CALLED = ("before_trial", "infer_relative_search_space", "sample_relative", "sa
 
 
 def find_class(target: str, base: type) -> Any:
-    """Imports a class.
-
-    Args:
-        target: ``module:Class``.
-        base: What it must derive from, itself abstract.
+    """Imports a class that derives from an abstract `base`.
 
     Raises:
         PydanticCustomError: There is no such class, or what its module runs fails.
@@ -108,11 +104,9 @@ def make(factory: type[T], options: Mapping[str, Any], seed: int) -> T:
 
 
 def guard(instance: T, where: str) -> T:
-    """Has what an instance raises when Optuna calls it end the launch in one line; errors of Optuna and of a storage pass.
+    """Has what a sampler or a pruner raises when Optuna calls it end the launch in one line, which begins with `where`.
 
-    Args:
-        instance: A sampler or a pruner of the user's own.
-        where: Where the study file names it.
+    Errors of Optuna and of a storage pass.
     """
     for name in _CALLED:
         if hasattr(instance, name):

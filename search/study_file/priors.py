@@ -81,11 +81,7 @@ def read_priors(
 ) -> dict[str, Prior]:
     """Returns the priors by parameter.
 
-    Args:
-        written: What each parameter's table has under `prior` and `confidence`; None where it has not.
-        space: The parameters.
-        sampler: The name of the study's sampler.
-        usable: Whether it can go by a prior.
+    `written` is what each parameter's table has under `prior` and `confidence`, and `usable` whether the sampler can go by it.
 
     Raises:
         PydanticCustomError: Its key is ``NAME.prior`` or ``NAME.confidence``.

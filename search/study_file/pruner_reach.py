@@ -37,12 +37,8 @@ def reach_of(
 ) -> Reach:
     """Returns the reach in a study whose objective says how often it reports.
 
-    Args:
-        trials: The budget.
-        space: Of the study.
-        settings: Of the objective.
-        reports: By ``run`` and ``epoch``: the settings and parameters that say how many there are. A trial reports its runs
-            where there are several, else its epochs.
+    `reports` names, by ``run`` and ``epoch``, the settings and parameters that say how many there are. A trial reports its runs
+    where there are several, else its epochs.
     """
     for key in reports.get("run", ()):
         count = settings.get(key)
@@ -75,14 +71,7 @@ def _values_of(key: str, space: Mapping[str, BaseDistribution], settings: Mappin
 
 
 def check_reach(name: str, kind: type[BasePruner], options: Mapping[str, Any], reach: Reach) -> None:
-    """Raises the broken rule where the pruner could never prune a trial.
-
-    Args:
-        name: The pruner, as the study file calls it.
-        kind: Its class, for the defaults.
-        options: What the study file says; accepted by the class.
-        reach: What there is to work with.
-    """
+    """Raises the broken rule where the pruner could never prune a trial; its class has the defaults of its options."""
     _check_kind(name, reach)
     defaults = {key: parameter.default for key, parameter in inspect.signature(kind).parameters.items()}
     own = {**defaults, **options}

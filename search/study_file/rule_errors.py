@@ -65,9 +65,7 @@ def check_one_of(keys: tuple[str, str], one: object, other: object, *, remedy: s
 def explain(error: ValidationError, known_keys: Mapping[tuple[str, ...], Iterable[str]]) -> list[str]:
     """Returns a line for each error, without the file's name.
 
-    Args:
-        error: What pydantic raised.
-        known_keys: The keys that each table may hold, by the table's place; the suggestions come from here.
+    `known_keys` are those that each table may hold, by the table's place; the suggestions come from here.
     """
     details = error.errors(include_url=False)
     # An unknown key is most often the cause of a missing one, so it is told first, and the missing one not at all.

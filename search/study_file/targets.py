@@ -39,9 +39,7 @@ def find_beside() -> None:
 def import_object(target: str, key: str) -> Any:
     """Imports the module and returns its attribute, which may be that of another: ``module:Class.method``.
 
-    Args:
-        target: What to find.
-        key: Where the user wrote it, such as ``study.objective``.
+    `key` is where the user wrote it, such as ``study.objective``.
 
     Raises:
         ObjectiveError: There is no such module or attribute. What the module itself raises is passed on.
