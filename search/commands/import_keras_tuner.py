@@ -1,5 +1,6 @@
 """``search import-keras-tuner``: import a KerasTuner project as a study."""
 
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -71,7 +72,7 @@ def command(folder: Path, storage: str | None, name: str | None, objectives: tup
         imported.finished
     )
     click.echo(f"{project.tuner}, {len(project.trials)} trials: {'; '.join([f'{states} added'] * bool(states) + rest)}.")
-    for line in project.unread[:_MOST_LINES]:
+    for line in islice(project.unread.values(), _MOST_LINES):
         click.echo(f"Left out: {error_line(line)}")
     if len(project.unread) > _MOST_LINES:
         click.echo(f"Left out: {len(project.unread) - _MOST_LINES} more files of trials.")

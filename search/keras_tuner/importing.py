@@ -166,7 +166,7 @@ def _foreign(
     project: Project, study: optuna.Study, before: Mapping[str, FrozenTrial], trials: Sequence[tuple[TrialFile, FrozenTrial]]
 ) -> Iterator[str]:
     """Yields what a study holds that is not of a project; trials that were launched since an import may be there too."""
-    ids = {*(file.trial_id for file, _ in trials), *project.unread_ids}
+    ids = {*(file.trial_id for file, _ in trials), *project.unread}
     for name, earlier in before.items():
         if name not in ids:
             yield f"trial_{name} of another one as its trial {earlier.number}"

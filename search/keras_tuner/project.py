@@ -6,7 +6,7 @@ The files are those that `keras_tuner.Oracle.save` and `keras_tuner.engine.trial
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -118,8 +118,7 @@ class Project:
         oracle: What ``oracle.json`` says.
         trials: In the order of their start.
         written: When each trial's file was written last, by the trial's id.
-        unread: Why the files of other trials were left out, a line each.
-        unread_ids: The ids of those trials.
+        unread: Why the files of other trials were left out, a line each, by the trial's id.
     """
 
     folder: Path
@@ -127,8 +126,7 @@ class Project:
     oracle: OracleFile
     trials: Sequence[TrialFile]
     written: Mapping[str, datetime]
-    unread: Sequence[str] = ()
-    unread_ids: Sequence[str] = ()
+    unread: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_project(folder: Path) -> Project:
@@ -156,10 +154,10 @@ def read_project(folder: Path) -> Project:
             written[trial] = _written(files[trial])
         except ProjectError as error:
             unread[trial] = str(error)
-    lines = tuple(unread.values())
     if not trials:
-        raise ProjectError(f"{lines[0]} ({len(lines) - 1} more files of trials cannot be read.)" if lines[1:] else lines[0])
-    return Project(folder, tuner, oracle, trials, written, lines, tuple(unread))
+        first, *more = unread.values()
+        raise ProjectError(f"{first} ({len(more)} more files of trials cannot be read.)" if more else first)
+    return Project(folder, tuner, oracle, trials, written, unread)
 
 
 def read_oracle(folder: Path) -> OracleFile:

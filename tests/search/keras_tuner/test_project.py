@@ -90,7 +90,7 @@ def test_a_trial_that_cannot_be_read_is_left_out_and_named(write_project, how, m
     _break(write_project(trial({"x": 0.5}, 0.25), trial({"x": 0.1}, 0.01)), how)
     project = read_project(Path("project"))
     assert [file.trial_id for file in project.trials] == ["00"]
-    [line] = project.unread
+    [line] = project.unread.values()
     assert line.startswith(message)
     assert "\n" not in line
     shutil.rmtree(Path("project/trial_00"))
