@@ -18,7 +18,7 @@ from search.study_file.load import StudySpec
 from search.study_file.targets import import_object
 from search.text import show, suggest
 from search.workers.process import as_values, build_objective
-from search.workers.protocol import Artifact, Notice, Report, ReportReply, RunTrial, UserAttr
+from search.workers.protocol import Report, ReportReply, RunTrial
 from search.workers.study_file import take_misfits
 from search.workers.trial import WorkerTrial
 
@@ -33,7 +33,16 @@ def hyper_parameters(space: Mapping[str, BaseDistribution]) -> keras_tuner.Hyper
     """
     hp = keras_tuner.HyperParameters()
     for name, distribution in space.items():
-        _declare(hp, name, distribution)
+        if isinstance(distribution, CategoricalDistribution):
+            _declare_choice(hp, name, list(distribution.choices))
+        elif isinstance(distribution, IntDistribution):
+            step, sampling = (None, "log") if distribution.log else (distribution.step, "linear")
+            hp.Int(name, distribution.low, distribution.high, step=step, sampling=sampling)
+        elif isinstance(distribution, FloatDistribution):
+            # KerasTuner divides in floats, where ten steps of 0.1 fall short of 1.
+            high = distribution.high + (distribution.step or 0.0) / 2
+            sampling = "log" if distribution.log else "linear"
+            hp.Float(name, distribution.low, high, step=distribution.step, sampling=sampling)
     return hp
 
 
@@ -107,11 +116,9 @@ class ObjectiveTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 self._on_report(trial.trial_id, report.value, report.step)
             return ReportReply()
 
-        def tell(_message: UserAttr | Artifact | Notice) -> None:
-            """KerasTuner keeps neither."""
-
+        task = RunTrial(number, params, {SHOWN_SEED: seed})
         try:
-            result = self._objective(WorkerTrial(RunTrial(number, params, {SHOWN_SEED: seed}), ask, tell))
+            result = self._objective(WorkerTrial(task, ask, tell=lambda _: None))  # KerasTuner keeps no attributes or artifacts
         except optuna.TrialPruned as error:
             raise keras_tuner.errors.FailedTrialError("The objective gave the trial up.") from error
         return {self.oracle.objective.name: as_values(result, 1)[0]}
@@ -173,19 +180,6 @@ def study_tuner(
 
 def _declared(hp: keras_tuner.HyperParameters) -> dict[str, tuple[str, Any]]:
     return {parameter.name: (type(parameter).__name__, parameter.get_config()) for parameter in hp.space}
-
-
-def _declare(hp: keras_tuner.HyperParameters, name: str, distribution: BaseDistribution) -> None:
-    if isinstance(distribution, CategoricalDistribution):
-        _declare_choice(hp, name, list(distribution.choices))
-    elif isinstance(distribution, IntDistribution):
-        step, sampling = (None, "log") if distribution.log else (distribution.step, "linear")
-        hp.Int(name, distribution.low, distribution.high, step=step, sampling=sampling)
-    elif isinstance(distribution, FloatDistribution):
-        # KerasTuner divides in floats, where ten steps of 0.1 fall short of 1.
-        high = distribution.high + (distribution.step or 0.0) / 2
-        sampling = "log" if distribution.log else "linear"
-        hp.Float(name, distribution.low, high, step=distribution.step, sampling=sampling)
 
 
 def _declare_choice(hp: keras_tuner.HyperParameters, name: str, choices: list[Any]) -> None:
