@@ -1,7 +1,7 @@
 """The keys of `[study]` that say how its trials are run: budgets, faults, and how long a worker lives."""
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -120,6 +120,6 @@ class PolicyKeys(Table):
 
     def policy(self) -> Policy:
         """Returns the policy that these keys ask for."""
-        keys = {field.name: getattr(self, field.name) for field in fields(Policy) if field.name in PolicyKeys.model_fields}
+        keys = {name: getattr(self, name) for name in PolicyKeys.model_fields}
         executor = self.executor.resources() if self.executor else None
         return Policy(**{**keys, "executor": executor, "device_share": (executor and executor.gpus_per_trial) or 1.0})
