@@ -1,7 +1,9 @@
 """The options of a sampler or pruner, checked against its constructor's signature."""
 
+import functools
 import importlib.util
 import inspect
+import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -87,13 +89,9 @@ def _writable(factory: type) -> dict[str, Any]:
     """The parameters that a study file can write -> their types."""
     types: dict[str, Any] = {}
     for name, parameter in inspect.signature(factory).parameters.items():
-        words = [word.strip() for word in str(parameter.annotation).split("|")]
-        if isinstance(parameter.annotation, type):
-            words = [parameter.annotation.__name__]
-        plain = [word for word in words if word != "None"]
-        if plain and all(word in _PLAIN for word in plain):
-            union: Any = _PLAIN[plain[0]]
-            for word in plain[1:]:
-                union = union | _PLAIN[word]
-            types[name] = union
+        annotation = parameter.annotation
+        written = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+        words = [word for word in map(str.strip, written.split("|")) if word != "None"]
+        if words and all(word in _PLAIN for word in words):
+            types[name] = functools.reduce(operator.or_, (_PLAIN[word] for word in words))
     return types
