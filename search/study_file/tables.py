@@ -60,6 +60,7 @@ def _check_parameters(names: Any) -> Any:
 
 
 _Name = Annotated[str, AfterValidator(check_name)]
+_Variable = Annotated[str, AfterValidator(_check_variable)]
 
 
 class StudyTable(PolicyKeys):
@@ -73,9 +74,7 @@ class StudyTable(PolicyKeys):
     metric: _Name | None = None
     metrics: Annotated[list[_Name], Field(max_length=MAX_DIRECTIONS)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
-    environment: Annotated[list[Annotated[str, AfterValidator(_check_variable)]], Field(max_length=MAX_NAME)] = Field(
-        default_factory=list
-    )
+    environment: Annotated[list[_Variable], Field(max_length=MAX_NAME)] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
