@@ -114,7 +114,7 @@ def replacing(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
 
 def temporary_file(beside: Path) -> contextlib.AbstractContextManager[tuple[str, int]]:
     """Makes a file in the folder `beside`, open and locked, and removes its name when the block ends; see `replacing`."""
-    return _temporary(beside, _make_file)
+    return _temporary(beside, lambda name: os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666))
 
 
 @contextlib.contextmanager
@@ -227,10 +227,6 @@ def _write_into(target: Path, data: bytes) -> None:
     with open(file, "wb"):
         os.set_blocking(file, True)
         _write_all(file, data)
-
-
-def _make_file(name: str) -> int:
-    return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
 
 
 def _write_all(file: int, data: bytes) -> None:
