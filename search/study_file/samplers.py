@@ -22,7 +22,6 @@ import random
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import optuna
@@ -73,25 +72,21 @@ class _Kind:
     own: bool = False
 
 
-_QUIET: Mapping[str, Any] = MappingProxyType({"warn_independent_sampling": False})  # `drawn_alone` says it once instead
+_QUIET: Mapping[str, Any] = {"warn_independent_sampling": False}  # `drawn_alone` says it once instead
 
-_KINDS: Mapping[str, _Kind] = MappingProxyType(
-    {
-        # Multivariate: parameters such as the learning rate and the batch size act together (Falkner et al. 2018, BOHB). Six
-        # trials of an initial design tell as much as Optuna's ten random ones.
-        "tpe": _Kind(
-            optuna.samplers.TPESampler, {"multivariate": True, "group": True}, learns=True, weighs=True, startup_trials=6
-        ),
-        "random": _Kind(RandomSampler),
-        "grid": _Kind(RandomSampler),
-        "qmc": _Kind(optuna.samplers.QMCSampler, {"scramble": True, **_QUIET}, keeps_seed=True, models_shared=True),
-        "nsgaii": _Kind(optuna.samplers.NSGAIISampler, models_shared=True),
-        "nsgaiii": _Kind(optuna.samplers.NSGAIIISampler, models_shared=True),
-        "cmaes": _Kind(optuna.samplers.CmaEsSampler, _QUIET, ("cmaes",), one_direction=True, models_shared=True),
-        "none": _Kind(RandomSampler),
-        "gp": _Kind(optuna.samplers.GPSampler, _QUIET, ("torch",), models_shared=True, learns=True),
-    }
-)
+_KINDS: Mapping[str, _Kind] = {
+    # Multivariate: parameters such as the learning rate and the batch size act together (Falkner et al. 2018, BOHB). Six
+    # trials of an initial design tell as much as Optuna's ten random ones.
+    "tpe": _Kind(optuna.samplers.TPESampler, {"multivariate": True, "group": True}, learns=True, weighs=True, startup_trials=6),
+    "random": _Kind(RandomSampler),
+    "grid": _Kind(RandomSampler),
+    "qmc": _Kind(optuna.samplers.QMCSampler, {"scramble": True, **_QUIET}, keeps_seed=True, models_shared=True),
+    "nsgaii": _Kind(optuna.samplers.NSGAIISampler, models_shared=True),
+    "nsgaiii": _Kind(optuna.samplers.NSGAIIISampler, models_shared=True),
+    "cmaes": _Kind(optuna.samplers.CmaEsSampler, _QUIET, ("cmaes",), one_direction=True, models_shared=True),
+    "none": _Kind(RandomSampler),
+    "gp": _Kind(optuna.samplers.GPSampler, _QUIET, ("torch",), models_shared=True, learns=True),
+}
 
 
 _DESIGN, _COST, _KEEP = "initial_design", "cost", "keep"
@@ -112,7 +107,7 @@ def check(
     options: Mapping[str, Any],
     space: Mapping[str, BaseDistribution],
     directions: int,
-    conditions: Mapping[str, Condition] = MappingProxyType({}),
+    conditions: Mapping[str, Condition],
 ) -> None:
     """Raises the broken rule where `make` or a search could not work with this choice; imports a class of the user's own."""
     if name not in _KINDS and not is_own(name):

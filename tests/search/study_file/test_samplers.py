@@ -115,7 +115,7 @@ def test_how_many_trials_are_enough_to_learn_from(name, options, enough):
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(PydanticCustomError) as caught:
-        samplers.check("cmaes", {}, SPACE, 1)
+        samplers.check("cmaes", {}, SPACE, 1, {})
     line = 'sampler.name: cmaes needs the package cmaes, which is not installed; got "cmaes". Run: pip install '
     assert format_error(caught.value, "sampler") == line + "'tumorcls[cmaes]'"
 
@@ -129,4 +129,4 @@ def test_the_grid_is_shuffled_by_the_seed_and_complete():
 
 def test_a_deprecated_option_is_refused():
     with pytest.raises(PydanticCustomError, match="tpe does not accept these options"):
-        samplers.check("tpe", {"prior_weight": 2.0}, SPACE, 1)
+        samplers.check("tpe", {"prior_weight": 2.0}, SPACE, 1, {})
