@@ -137,12 +137,7 @@ class Weighing(Protocol):
 
 
 class WeighingTPESampler(TPESampler):
-    """A TPE whose candidates are compared by ``log l - log g`` and by what a `Weighing` adds to it.
-
-    Args:
-        weighing: What is added.
-        options: Those of `TPESampler`.
-    """
+    """A TPE whose candidates are compared by ``log l - log g`` and by what a `Weighing` adds to it."""
 
     def __init__(self, weighing: Weighing, **options: Any) -> None:
         super().__init__(**options)
@@ -209,11 +204,7 @@ class CachedStorage(_CachedStorage):
     def takes_distribution(self, trial_id: int, name: str, distribution: BaseDistribution, *, alone: bool) -> bool:
         """Returns whether this process knows that a parameter may be drawn so: it was before, or no trial has it.
 
-        Args:
-            trial_id: The trial.
-            name: Of the parameter.
-            distribution: What it is drawn from.
-            alone: No other process writes to the study's trials, so that none has what is in no trial of the cache.
+        `alone` is that no other process writes to the study's trials, so that none has what is in no trial of the cache.
 
         Raises:
             ValueError: It was drawn from what is no such distribution.
@@ -258,9 +249,7 @@ class CachedStorage(_CachedStorage):
     def read_marks(self, study_id: int, trial_ids: Sequence[int] | None) -> dict[int, int]:
         """Returns a mark of each trial that waits, by id: another one once the trial has changed.
 
-        Args:
-            study_id: The study.
-            trial_ids: The trials to look at; None for all of the study.
+        `trial_ids` are the trials to look at; None for all of the study.
         """
 
     def forget_mark(self, trial_id: int) -> None:

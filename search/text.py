@@ -74,7 +74,7 @@ def file_name(name: str) -> str:
 
 def error_line(error: object) -> str:
     """Returns a message as one line."""
-    return plain(" ".join(str(error).split()), _LONGEST_LINE)
+    return plain(one_line(error), _LONGEST_LINE)
 
 
 def print_line(console: "Console", line: str) -> None:

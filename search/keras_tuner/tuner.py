@@ -94,11 +94,7 @@ class ObjectiveTuner(keras_tuner.engine.base_tuner.BaseTuner):
         self._on_report = on_report
 
     def run_trial(self, trial: Any, verbose: Any = None) -> dict[str, float]:
-        """Returns the objective's value under the name of the oracle's metric.
-
-        Args:
-            trial: KerasTuner's trial.
-            verbose: What `search` was given, which heeds it and passes it on.
+        """Returns the objective's value under the name of the oracle's metric; `search` heeds `verbose` and passes it on.
 
         Raises:
             keras_tuner.errors.FailedTrialError: The objective gave the trial up.

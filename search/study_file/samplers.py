@@ -200,8 +200,7 @@ def startup_trials(name: str, options: Mapping[str, Any]) -> int:
     kind = _KINDS[name]
     if not kind.learns or not options.get(_DESIGN, True):
         return 0
-    default = inspect.signature(kind.factory).parameters["n_startup_trials"].default
-    return int(_arguments(kind, options).get("n_startup_trials", default))
+    return _drawn_at_random(kind, options)
 
 
 def enough_trials(name: str, options: Mapping[str, Any]) -> float:
@@ -215,9 +214,7 @@ def enough_trials(name: str, options: Mapping[str, Any]) -> float:
     kind = _kind(name)
     if issubclass(kind.factory, _IN_GENERATIONS):
         return math.inf
-    parameter = inspect.signature(kind.factory).parameters.get("n_startup_trials")
-    random = _arguments(kind, options).get("n_startup_trials", parameter.default if parameter is not None else 0)
-    return max(_FEWEST, random if isinstance(random, int) else 0)
+    return max(_FEWEST, _drawn_at_random(kind, options))
 
 
 def fixed(params: Mapping[str, Any]) -> BaseSampler:
@@ -225,6 +222,13 @@ def fixed(params: Mapping[str, Any]) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # of Optuna since 2.4
         return optuna.samplers.PartialFixedSampler(dict(params), RandomSampler())
+
+
+def _drawn_at_random(kind: _Kind, options: Mapping[str, Any]) -> int:
+    """How many trials the sampler draws before it learns, as far as it says so."""
+    parameter = inspect.signature(kind.factory).parameters.get("n_startup_trials")
+    trials = _arguments(kind, options).get("n_startup_trials", parameter.default if parameter else 0)
+    return trials if isinstance(trials, int) else 0
 
 
 def _arguments(kind: _Kind, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -242,10 +246,7 @@ def _options_of_ours(kind: _Kind) -> set[str]:
 def grid(space: Mapping[str, BaseDistribution], conditions: Mapping[str, Condition], study_seed: int) -> list[dict[str, Any]]:
     """Returns all points of the grid in an order fixed by the seed, so that a budget below their number is a fair sample.
 
-    Args:
-        space: Without continuous parameters, parents before their children.
-        conditions: A point holds the parameters whose condition it meets, and no others.
-        study_seed: The study's seed.
+    A point holds the parameters whose condition it meets, and no others; the space has parents before their children.
     """
     points = _points(space, conditions)
     random.Random(derive(study_seed, Stream.GRID)).shuffle(points)
