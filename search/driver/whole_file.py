@@ -28,13 +28,14 @@ def load_whole(path: Path) -> StudySpec:
 
 
 def _misfits(path: Path) -> Iterator[str]:
-    parts = sound_parts(path)
-    # The code of the folder, which may be somebody else's, runs in no launch that has not said so.
-    if parts is None or local_module(parts.target, Path.cwd()) is not None:
+    if (parts := sound_parts(path)) is None:
         return
+    target, space, settings = parts
+    if local_module(target, Path.cwd()) is not None:
+        return  # the code of the folder, which may be somebody else's, runs in no launch that has not said so
     try:
-        as_written = AsWritten.of(parts.settings, os.environ, f"{path}: objective")
+        as_written = AsWritten.of(settings, os.environ, f"{path}: objective")
     except StudyFileError:  # a variable is not set: said already, and what it stands in is left out below
-        as_written = AsWritten(parts.settings, parts.settings)
-    lines = map(as_written.text, ask_misfits(parts.target, parts.space, as_written.expanded))
+        as_written = AsWritten(settings, settings)
+    lines = map(as_written.text, ask_misfits(target, space, as_written.expanded))
     yield from (line for line in lines if "${" not in line)

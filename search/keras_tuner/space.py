@@ -196,20 +196,15 @@ def _join(distributions: Sequence[BaseDistribution], values: Sequence[Any]) -> B
     if all(other == first for other in distributions) and all(check_value("", value, {"": first}) is None for value in values):
         return first
     ranges = [dist for dist in distributions if isinstance(dist, FloatDistribution | IntDistribution)]
-    if len(ranges) < len(distributions) or not all(_is_number(value) for value in values):
+    if len(ranges) < len(distributions) or any(type(value) not in (int, float) for value in values):
         choices = [choice for dist in distributions if isinstance(dist, CategoricalDistribution) for choice in dist.choices]
         return CategoricalDistribution(_distinct([*choices, *values]))
     low = min([*(dist.low for dist in ranges), *values])
     high = max([*(dist.high for dist in ranges), *values])
     log = all(dist.log for dist in ranges) and low > 0
-    whole = all(isinstance(dist, IntDistribution) for dist in ranges) and all(isinstance(value, int) for value in values)
-    if whole:
+    if all(isinstance(dist, IntDistribution) for dist in ranges) and all(isinstance(value, int) for value in values):
         return IntDistribution(int(low), int(high), log=log)
     return FloatDistribution(low, high, log=log)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _distinct(values: Iterable[Any]) -> list[Any]:

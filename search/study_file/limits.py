@@ -14,13 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from search.study_file.rule_errors import rule_error
-from search.text import show
+from search.text import one_line, show
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_DEPTH = 20
-MAX_INTEGER = 2**63 - 1
-"""The largest whole number of TOML."""
-
 MAX_EXACT = 2**53
 """Up to here a float tells one whole number from the next."""
 
@@ -71,7 +68,9 @@ def read_toml(path: Path, what: str) -> tuple[bytes, dict[str, Any]]:
         got = "UTF-16" if utf16 else f"a byte that is none, {error.object[error.start]:#04x} at {error.start}"
         raise Unreadable(f"must be TOML in UTF-8; got {got}. Save it as UTF-8.") from None
     except ValueError as error:  # TOMLDecodeError is one, and so is what Python says of a number of too many digits
-        raise Unreadable(f"must be TOML in UTF-8; got: {_first(error)}. Correct it there.") from None
+        # Without what the parser repeats of a long line, and without the hint that is for programmers.
+        got = one_line(str(error).partition("; use sys.set_int")[0])[:200]
+        raise Unreadable(f"must be TOML in UTF-8; got: {got}. Correct it there.") from None
     _check_values(tables)
     return content, tables
 
@@ -147,7 +146,7 @@ def _check_values(tables: Mapping[str, Any]) -> None:
                 below += value.values()
             elif isinstance(value, list):
                 below += value
-            elif isinstance(value, int) and not -MAX_INTEGER - 1 <= value <= MAX_INTEGER:
+            elif isinstance(value, int) and not -(2**63) <= value < 2**63:
                 got = f"one of {int(math.log10(abs(value))) + 1} digits"
                 raise Unreadable(f"a whole number must fit in 64 bits, as TOML has it; got {got}. Write a smaller one.")
         level = below
@@ -157,8 +156,3 @@ def _check_values(tables: Mapping[str, Any]) -> None:
 
 def _too_deep(got: str) -> Unreadable:
     return Unreadable(f"arrays and tables may be nested {MAX_DEPTH} deep; got {got}. Flatten them.")
-
-
-def _first(error: ValueError) -> str:
-    """What the parser says, without what it repeats of a long line, and without the hint that is for programmers."""
-    return " ".join(str(error).partition("; use sys.set_int")[0].split())[:200]

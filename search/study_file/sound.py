@@ -1,7 +1,6 @@
 """What of a study file that breaks a rule is sound all the same, so that its objective can be asked about that."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,11 @@ from search.study_file.targets import check_target
 _PARAM: TypeAdapter[Any] = TypeAdapter(Param)
 
 
-@dataclass(frozen=True)
-class SoundParts:
-    """What an objective can be asked about; see `StudySpec`, which a file without errors becomes."""
+def sound_parts(path: Path) -> tuple[str, Mapping[str, Any], Mapping[str, Any]] | None:
+    """Returns what of a file an objective can be asked about: its target, the space and its settings.
 
-    target: str
-    space: Mapping[str, Mapping[str, Any]]
-    settings: Mapping[str, Any]
-
-
-def sound_parts(path: Path) -> SoundParts | None:
-    """Returns the sound parts of a file; None where not even its objective can be found, or its settings are no table."""
+    None is for a file whose objective cannot be found, or whose settings are no table.
+    """
     try:
         _, tables = read_toml(path, "the study file")
         target = check_target(tables["study"]["objective"])
@@ -39,4 +32,4 @@ def sound_parts(path: Path) -> SoundParts | None:
             sound[name] = describe_distribution(_PARAM.validate_python(table).distribution())
         except (ValidationError, PydanticCustomError):
             continue
-    return SoundParts(target, sound, settings)
+    return target, sound, settings
