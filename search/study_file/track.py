@@ -15,8 +15,6 @@ from search.text import mask_urls, show, show_path
 
 _SERVERS = ("http", "https")
 _DATABASES = ("sqlite", "postgresql", "mysql")
-PACKAGES = {"mlflow": "mlflow", "tensorboard": "tensorboard"}
-"""What each tracker needs, by its key; the extras have the same names."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +87,9 @@ class TrackTable(Table):
 
 def check_installed(track: Track) -> None:
     """Raises the broken rule where the package of a tracker is not installed."""
-    for key, package in PACKAGES.items():
-        if getattr(track, key) is not None:
-            check_packages(key, (package,), key=key)
+    for name in ("mlflow", "tensorboard"):  # of the key, the package and the extra
+        if getattr(track, name) is not None:
+            check_packages(name, (name,), key=name)
 
 
 def _beside(uri: str, folder: Path) -> str:
