@@ -100,17 +100,15 @@ class HyperModelObjective:
             if self._monitor not in metrics:
                 remedy = suggest(self._monitor, metrics)
                 raise ObjectiveError(f"objective.monitor: fit must return it; got {show(self._monitor)}. {remedy}")
-            history = metrics[self._monitor]
-            return self._best_epoch(history) if metrics is not result else float(history)
+            if metrics is result:
+                return float(result[self._monitor])
+            epochs = [float(value) for value in metrics[self._monitor]]
+            return self._best([value for value in epochs if not math.isnan(value)] or epochs)
         try:
             return float(result)
         except (TypeError, ValueError):
             kind = type(result).__name__
             raise ObjectiveError(f"fit must return a History, a dictionary, a number or a list of these; got {kind}") from None
-
-    def _best_epoch(self, history: Sequence[Any]) -> float:
-        values = [float(value) for value in history]
-        return self._best([value for value in values if not math.isnan(value)] or values)
 
 
 class _Report(keras.callbacks.Callback):

@@ -20,8 +20,7 @@ Trial = BaseTrial | WorkerTrial
 class TrialHyperParameters(keras_tuner.HyperParameters):
     """Declares as `keras_tuner.HyperParameters` does, scopes included; the values of what is active come from the trial.
 
-    Args:
-        trial: Knows the values. Under search, it refuses what is not in ``[space]``; in plain Optuna, it draws.
+    Under search, a trial refuses what is not in ``[space]``; in plain Optuna, it draws.
     """
 
     def __init__(self, trial: Trial) -> None:

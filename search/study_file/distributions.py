@@ -100,9 +100,7 @@ def listed(value: Any, distribution: BaseDistribution) -> Any:
 def value_at(distribution: BaseDistribution, fraction: float) -> Any:
     """Returns the value that lies at a fraction of a distribution: of its range, on its own scale, or of its list of values.
 
-    Args:
-        distribution: Of a study's space.
-        fraction: In [0, 1); equal shares of it belong to equally many values.
+    The fraction is in [0, 1); equal shares of it belong to equally many values.
     """
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[int(fraction * len(distribution.choices))]
@@ -121,9 +119,7 @@ def value_at(distribution: BaseDistribution, fraction: float) -> Any:
 def fraction_of(distribution: BaseDistribution, values: NDArray[Any]) -> NDArray[np.float64]:
     """Returns where values lie in a distribution, in [0, 1]: the middle of the share that `value_at` gives to each.
 
-    Args:
-        distribution: Of a study's space.
-        values: Any shape, in Optuna's internal representation: the index of a choice, or the number itself.
+    The values have any shape, and Optuna's internal representation: the index of a choice, or the number itself.
     """
     values = np.asarray(values, np.float64)
     if isinstance(distribution, CategoricalDistribution):

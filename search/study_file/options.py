@@ -38,13 +38,8 @@ def check_options(factory: type, options: Mapping[str, Any], *, exclude: Iterabl
     """Raises the broken rule for an option that `factory` does not take, misses, or takes in another type.
 
     Only what a study file can write counts as an option: a parameter whose annotation is made of int, float, bool, str and
-    None. Callables, samplers and trials are for Python.
-
-    Args:
-        factory: The Optuna class.
-        options: What the study file says.
-        exclude: Parameters that are not the user's to set.
-        also: Options that the caller handles itself; they only take part in suggestions.
+    None. Callables, samplers and trials are for Python, and what is in `exclude` is not the user's to set. What the caller
+    handles itself, in `also`, only takes part in suggestions.
     """
     types = {name: kind for name, kind in _writable(factory).items() if name not in exclude}
     for name, value in options.items():
