@@ -40,14 +40,13 @@ def write(document: str, path: Path) -> None:
     """
     data = document.encode(errors="backslashreplace")
     try:
-        descriptor = open_file_of(path)
         target = Path(os.path.realpath(path))
-        if target.is_symlink() and descriptor is None:
-            raise OSError(errno.ELOOP, "links that lead to each other")
-        if descriptor is not None:
+        if (descriptor := open_file_of(path)) is not None:
             if descriptor == 1 and sys.stdout is not None:
                 sys.stdout.flush()
             _write_all(descriptor, data)
+        elif target.is_symlink():
+            raise OSError(errno.ELOOP, "links that lead to each other")
         elif target.exists() and not target.is_file():
             _write_into(target, data)
         else:
