@@ -49,13 +49,13 @@ class Unreadable(Exception):
     """A file cannot be read, or is not TOML within the bounds; the message is the rule, what was received and the remedy."""
 
 
-def read_toml(path: Path, what: str) -> tuple[bytes, dict[str, Any]]:
-    """Returns the bytes of a TOML file, and its tables; see `read_regular`.
+def read_toml(path: Path) -> tuple[bytes, dict[str, Any]]:
+    """Returns the bytes of a study file, and its tables; see `read_regular`.
 
     Raises:
         Unreadable: See there.
     """
-    content = read_regular(path, what, MAX_FILE_BYTES)
+    content = read_regular(path, "the study file", MAX_FILE_BYTES)
     try:
         text = content.decode("utf-8-sig")  # a byte order mark is what some editors of Windows begin a file with
         if match := _DEEP_KEY.search(text):

@@ -113,7 +113,7 @@ def load(path: str | Path, *, imports: bool = True) -> StudySpec:
     """
     path = Path(path)
     try:
-        content, tables = read_toml(path, "the study file")
+        content, tables = read_toml(path)
     except Unreadable as error:
         raise StudyFileError(f"{path}: {error}") from None
     try:

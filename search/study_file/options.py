@@ -64,11 +64,10 @@ def check_type(factory: type, name: str, value: Any) -> None:
         raise rule_error(f"must be of type {kind}", got=show(value), remedy="Change it.", key=name) from None
 
 
-def check_packages(name: str, packages: Iterable[str], key: str = "name") -> None:
-    """Raises the broken rule where a package that `name` needs is not installed; the extra is called as what needs it."""
-    missing = [package for package in packages if importlib.util.find_spec(package) is None]
-    if missing:
-        rule = f"{name} needs the package {missing[0]}, which is not installed"
+def check_package(name: str, package: str, key: str = "name") -> None:
+    """Raises the broken rule where the package that `name` needs is not installed; the extra is called as what needs it."""
+    if importlib.util.find_spec(package) is None:
+        rule = f"{name} needs the package {package}, which is not installed"
         raise rule_error(rule, got=show(name), remedy=f"Run: pip install 'tumorcls[{name}]'", key=key)
 
 

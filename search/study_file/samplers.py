@@ -36,7 +36,7 @@ from search.study_file.acquisition import Acquisition
 from search.study_file.conditions import Condition, is_active
 from search.study_file.distributions import continuous, values_of
 from search.study_file.limits import MAX_GRID
-from search.study_file.options import check_options, check_packages
+from search.study_file.options import check_options, check_package
 from search.study_file.priors import Prior
 from search.study_file.rule_errors import rule_error
 from search.study_file.targets import is_own
@@ -49,7 +49,7 @@ class _Kind:
 
     Attributes:
         defaults: Options that differ from Optuna's defaults.
-        packages: What it needs beside Optuna, by import name.
+        package: What it needs beside Optuna, by import name; empty for nothing.
         keeps_seed: All trials share one seed, because they are points of one sequence; what is drawn alone has the trial's own.
         one_direction: It cannot handle several directions.
         models_shared: It models the parameters that all trials have, and draws the others at random.
@@ -62,7 +62,7 @@ class _Kind:
 
     factory: type[BaseSampler]
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    packages: tuple[str, ...] = ()
+    package: str = ""
     keeps_seed: bool = False
     one_direction: bool = False
     models_shared: bool = False
@@ -83,9 +83,9 @@ _KINDS: Mapping[str, _Kind] = {
     "qmc": _Kind(optuna.samplers.QMCSampler, {"scramble": True, **_QUIET}, keeps_seed=True, models_shared=True),
     "nsgaii": _Kind(optuna.samplers.NSGAIISampler, models_shared=True),
     "nsgaiii": _Kind(optuna.samplers.NSGAIIISampler, models_shared=True),
-    "cmaes": _Kind(optuna.samplers.CmaEsSampler, _QUIET, ("cmaes",), one_direction=True, models_shared=True),
+    "cmaes": _Kind(optuna.samplers.CmaEsSampler, _QUIET, "cmaes", one_direction=True, models_shared=True),
     "none": _Kind(RandomSampler),
-    "gp": _Kind(optuna.samplers.GPSampler, _QUIET, ("torch",), models_shared=True, learns=True),
+    "gp": _Kind(optuna.samplers.GPSampler, _QUIET, "torch", models_shared=True, learns=True),
 }
 
 
@@ -122,7 +122,8 @@ def check(
         own_class.check_options(name, kind.factory, theirs)
         return
     check_options(kind.factory, theirs, exclude=("seed",), also=ours)
-    check_packages(name, kind.packages)
+    if kind.package:
+        check_package(name, kind.package)
     if kind.one_direction and directions > 1:
         rule, got = f"{name} needs a single direction", f"{directions} directions"
         raise rule_error(rule, got=got, remedy="Use tpe or nsgaii.", key="name")

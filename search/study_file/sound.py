@@ -21,7 +21,7 @@ def sound_parts(path: Path) -> tuple[str, Mapping[str, Any], Mapping[str, Any]] 
     None is for a file whose objective cannot be found, or whose settings are no table.
     """
     try:
-        _, tables = read_toml(path, "the study file")
+        _, tables = read_toml(path)
         target = check_target(tables["study"]["objective"])
         space, settings = dict(tables.get("space", {})), dict(tables.get("objective", {}))
     except (Unreadable, PydanticCustomError, KeyError, TypeError, ValueError):

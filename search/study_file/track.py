@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from sqlalchemy.exc import ArgumentError
 
 from search.study_file.limits import MAX_STORAGE
-from search.study_file.options import check_packages
+from search.study_file.options import check_package
 from search.study_file.rule_errors import Table, rule_error
 from search.text import mask_urls, show, show_path
 
@@ -89,7 +89,7 @@ def check_installed(track: Track) -> None:
     """Raises the broken rule where the package of a tracker is not installed."""
     for name in ("mlflow", "tensorboard"):  # of the key, the package and the extra
         if getattr(track, name) is not None:
-            check_packages(name, (name,), key=name)
+            check_package(name, name, key=name)
 
 
 def _beside(uri: str, folder: Path) -> str:

@@ -17,7 +17,7 @@ def read(tmp_path):
     def read(content):
         path = tmp_path / "any.toml"
         path.write_text(content, encoding="utf-8")
-        return read_toml(path, "the study file")[1]
+        return read_toml(path)[1]
 
     return read
 
