@@ -71,8 +71,7 @@ def import_project(project: Project, study: optuna.Study, objectives: Sequence[O
     space, times = _space(project), times_of(project)
     trials = [(file, _frozen(file, space, objectives, times[file.trial_id])) for file in project.trials]
     before = {name: trial for trial in study.get_trials() if (name := imported_of(trial)) is not None}
-    foreign = next(_foreign(project, study, before, trials), None)
-    if foreign is not None:
+    if foreign := next(_foreign(project, study, before, trials), None):
         raise _refusal(project, study, f"must hold trials of this project; got {foreign}")
     added: Counter[TrialState] = Counter()
     finished = known = 0
