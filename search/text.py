@@ -23,7 +23,6 @@ SHOWN_OPTIONS = frozenset({"user", "host", "hostaddr", "port", "dbname", "databa
 _OPTION = re.compile(r"([^=&]*)=([^&]*)")
 _PORT = re.compile(r"[^:]*:\d*(?![^/\s?])")
 
-
 LONGEST = 200
 """So many characters are shown of a name or a value."""
 

@@ -18,7 +18,8 @@ from search.records.attributes import FILE_KEY, file_of, has_former_records
 from search.records.rungs import is_paused
 from search.storage.open import name_metrics, shared, study_lock
 from search.study_file.distributions import describe_space
-from search.study_file.load import Choice, StudySpec
+from search.study_file.load import StudySpec
+from search.study_file.tables import Choice
 from search.study_file.targets import is_own
 from search.text import show
 

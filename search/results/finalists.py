@@ -26,7 +26,8 @@ from search.storage.open import as_of_now, close, create_study, snapshot, token_
 from search.storage.place import open_launched
 from search.study_file.arguments import whole
 from search.study_file.fidelity import Fidelity
-from search.study_file.load import Choice, StudySpec
+from search.study_file.load import StudySpec
+from search.study_file.tables import Choice
 
 _SUFFIX = "-finalists"
 _PENDING = (TrialState.WAITING, TrialState.RUNNING)

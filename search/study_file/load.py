@@ -25,21 +25,12 @@ from search.study_file.priors import Prior, read_priors
 from search.study_file.pruner_reach import Reach, reach_of
 from search.study_file.rule_errors import Problems, explain, format_error, rule_error
 from search.study_file.space import IntParam, parents_first
-from search.study_file.tables import KNOWN_KEYS, Direction, StudyFile, check_study_name
+from search.study_file.tables import KNOWN_KEYS, Choice, Direction, StudyFile, check_study_name
 from search.study_file.targets import is_own
 from search.study_file.track import Track, check_installed
 
 MOST_LINES = 20
 """Errors of a file that are told; how many more there are stands in one line more."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A sampler or a pruner: its name, or ``module:Class`` for one of the user's own, and its options."""
-
-    name: str
-    options: Mapping[str, Any]
-
 
 # Without a [pruner], only the worst quarter is given up. Trials of different lengths anneal at different speeds, so a long one
 # in its middle is behind a short one at its end, and the median takes most long ones for bad (docs/search-quality.md).
@@ -175,12 +166,12 @@ def _spec(path: Path, content: bytes, file: StudyFile, *, imports: bool) -> Stud
     study = file.study
     directions = tuple(study.directions or ([study.direction] if study.direction else []))
     count = len(directions)
-    sampler = Choice(file.sampler.chosen, file.sampler.options) if file.sampler else Choice("tpe", {})
+    sampler = file.sampler.choice() if file.sampler else Choice("tpe", {})
     finite = sampler.name if sampler.name in samplers.FINITE else None
     fidelities = [name for name, param in file.space.items() if isinstance(param, IntParam) and param.fidelity]
     # With several directions no pruner can work, and with a fidelity none is needed.
     default = _PRUNER if count == 1 and not fidelities else Choice("none", {})
-    pruner = Choice(file.pruner.chosen, file.pruner.options) if file.pruner else default
+    pruner = file.pruner.choice() if file.pruner else default
     conditions = {name: param.when.condition() for name, param in file.space.items() if param.when is not None}
     problems = Problems()
     space: Mapping[str, BaseDistribution] = {}

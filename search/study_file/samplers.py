@@ -88,7 +88,6 @@ _KINDS: Mapping[str, _Kind] = {
     "gp": _Kind(optuna.samplers.GPSampler, _QUIET, "torch", models_shared=True, learns=True),
 }
 
-
 _DESIGN, _COST, _KEEP = "initial_design", "cost", "keep"
 """The options that are not a class's own; each is true or false."""
 

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
@@ -92,6 +93,14 @@ class StudyTable(PolicyKeys):
         return self
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A sampler or a pruner: its name, or ``module:Class`` for one of the user's own, and its options."""
+
+    name: str
+    options: Mapping[str, Any]
+
+
 class ChoiceTable(Table):
     """``[sampler]`` or ``[pruner]``: one of ours by its name, or any class by its target."""
 
@@ -107,15 +116,9 @@ class ChoiceTable(Table):
             raise rule_error("a class is named by target", got=show(self.name), remedy="Write target instead.", key="name")
         return self
 
-    @property
-    def chosen(self) -> str:
-        """The name, or the target, which tells by its colon that it is one."""
-        return self.name or self.target or ""
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What stands beside the name."""
-        return dict(self.model_extra or {})
+    def choice(self) -> Choice:
+        """Returns what is named."""
+        return Choice(self.name or self.target or "", dict(self.model_extra or {}))
 
 
 class StudyFile(Table):
