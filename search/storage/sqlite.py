@@ -24,6 +24,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 from search.errors import StorageError
 from search.storage.errors import remedy
 from search.storage.mounts import network_file_system
+from search.storage.study_lock import on_connect
 from search.storage.url import file_url
 from search.text import one_line, show_path
 
@@ -92,8 +93,7 @@ def relax_fsync(engine: sqlalchemy.Engine) -> None:
 
     See https://www.sqlite.org/pragma.html#pragma_synchronous.
     """
-    sqlalchemy.event.listen(engine, "connect", _set_synchronous)
-    engine.dispose()  # a connection made before would not know
+    on_connect(engine, "PRAGMA synchronous=NORMAL")
 
 
 def fold(engine: sqlalchemy.Engine) -> None:
@@ -250,24 +250,15 @@ def _schema_version(connection: sqlite3.Connection, url: str) -> None:
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
     """Switches, and waits where another process does the same: SQLite does not wait by itself then."""
-    _again(lambda: connection.execute("PRAGMA journal_mode=WAL"))
-
-
-def _again(step: Callable[[], object]) -> None:
     until = time.monotonic() + _BUSY_TIMEOUT_S
     while True:
         try:
-            step()
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                 raise
-            time.sleep(_PAUSE_S)
-        else:
-            return
-
-
-def _set_synchronous(connection: sqlite3.Connection, _record: object) -> None:
-    connection.execute("PRAGMA synchronous=NORMAL")
+        time.sleep(_PAUSE_S)
 
 
 def _beside(path: Path, suffix: str) -> Path:

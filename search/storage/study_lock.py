@@ -6,8 +6,7 @@ and `bound_silence` has the server hang up on it.
 """
 
 import contextlib
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy
@@ -17,18 +16,16 @@ _SILENCE_S = 60  # in the middle of a transaction; a driver's own take milliseco
 _IDLE_S = 300  # MySQL has no limit for transactions alone; a driver at work writes every few seconds
 _LONGEST_WAIT_S = 3600
 
+_MYSQL_NAME = "SHA1(CONCAT(DATABASE(), ' ', :place, ' ', :study))"
 _TAKE = {
     "postgresql": "SELECT pg_advisory_xact_lock(:place, :study)",
-    "mysql": f"SELECT GET_LOCK(SHA1(CONCAT(DATABASE(), ' ', :place, ' ', :study)), {_LONGEST_WAIT_S})",
+    "mysql": f"SELECT GET_LOCK({_MYSQL_NAME}, {_LONGEST_WAIT_S})",
 }
 _RELEASE = {
     "postgresql": "SELECT 1",  # the end of the transaction releases it
-    "mysql": "SELECT RELEASE_LOCK(SHA1(CONCAT(DATABASE(), ' ', :place, ' ', :study)))",
+    "mysql": f"SELECT RELEASE_LOCK({_MYSQL_NAME})",
 }
-_TRY = {
-    "postgresql": "SELECT pg_try_advisory_lock(:place, :study)",
-    "mysql": "SELECT GET_LOCK(SHA1(CONCAT(DATABASE(), ' ', :place, ' ', :study)), 0)",
-}
+_TRY = {"postgresql": "SELECT pg_try_advisory_lock(:place, :study)", "mysql": f"SELECT GET_LOCK({_MYSQL_NAME}, 0)"}
 _UNLOCK = {**_RELEASE, "postgresql": "SELECT pg_advisory_unlock(:place, :study)"}  # of a lock that no transaction ends
 TABLES = 0
 """Stands for no study: who makes the tables takes turns too."""
@@ -42,7 +39,7 @@ def lock(engine: sqlalchemy.Engine, study_id: int) -> Iterator[None]:
     """Waits until no other driver has its turn at a study, and keeps them out of the block below."""
     family = engine.dialect.name
     arguments = {"place": _PLACE, "study": study_id}
-    connection = _taken(engine, functools.partial(_execute, statement=_TAKE[family], arguments=arguments))
+    connection = _connection_with(engine, _TAKE[family], arguments)
     try:
         yield
     finally:
@@ -57,8 +54,7 @@ def lock(engine: sqlalchemy.Engine, study_id: int) -> Iterator[None]:
 def try_to_send(engine: sqlalchemy.Engine, study_id: int) -> sqlalchemy.Connection | None:
     """Takes the turn of sending a study to its trackers; None where another process has it. It ends with the connection."""
     connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    statement = sqlalchemy.text(_TRY[engine.dialect.name])
-    if connection.execute(statement, {"place": _SENDING, "study": study_id}).scalar():
+    if _execute(connection, _TRY[engine.dialect.name], {"place": _SENDING, "study": study_id}):
         return connection
     connection.close()
     return None
@@ -97,12 +93,12 @@ def on_connect(engine: sqlalchemy.Engine, statement: str) -> None:
     engine.dispose()
 
 
-def _taken(engine: sqlalchemy.Engine, take: Callable[[sqlalchemy.Connection], None]) -> sqlalchemy.Connection:
+def _connection_with(engine: sqlalchemy.Engine, take: str, arguments: dict[str, int]) -> sqlalchemy.Connection:
     """Returns the connection that holds the lock; one that the server's end cut off while it waited is replaced."""
     while True:
         connection = engine.connect()
         try:
-            take(connection)
+            _execute(connection, take, arguments)
         except BaseException as error:
             connection.invalidate()
             connection.close()
@@ -112,5 +108,5 @@ def _taken(engine: sqlalchemy.Engine, take: Callable[[sqlalchemy.Connection], No
             return connection
 
 
-def _execute(connection: sqlalchemy.Connection, statement: str, arguments: dict[str, int]) -> None:
-    connection.execute(sqlalchemy.text(statement), arguments)
+def _execute(connection: sqlalchemy.Connection, statement: str, arguments: dict[str, int]) -> Any:
+    return connection.execute(sqlalchemy.text(statement), arguments).scalar()
