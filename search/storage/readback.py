@@ -6,9 +6,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NoReturn, Self
+from typing import NoReturn
 
 import optuna
 import sqlalchemy
@@ -34,24 +32,6 @@ _SHARE = 100  # one part in so many of a launch's time may go into reading back
 _LONGEST_S = 3.0  # counts as no longer: it may have been a server that was waited for
 
 _FAILURES = (StorageInternalError, SQLAlchemyError, sqlite3.Error, OSError)
-
-
-@dataclass(frozen=True)
-class _Mark:
-    """What tells a file from another one, and from itself before a change, without opening it."""
-
-    inode: tuple[int, int]
-    size: int
-    changed_ns: int
-
-    @classmethod
-    def of(cls, path: Path) -> Self | None:
-        """Returns that of a file, or None where there is none."""
-        try:
-            status = path.stat()
-        except OSError:
-            return None
-        return cls((status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns)
 
 
 class ReadBack:
@@ -133,7 +113,7 @@ class ReadBack:
         before, after = self._files[name], now[name]
         if after.size == 0 or (isinstance(self._storage, Journal) and after.size < before.size):
             return f"{name} was cut to {after.size} bytes"
-        self._changed |= after != before or any(now[name].size < mark.size for name, mark in self._files.items())
+        self._changed |= after != before or any(now[name].size < file.size for name, file in self._files.items())
         self._files = {name: now[name] for name in self._files}
         return None
 
@@ -177,12 +157,15 @@ class ReadBack:
                 raise sqlite3.DatabaseError(damage)
             return read_stored(connection, self._frame.name)
 
-    def _look(self) -> dict[str, "_Mark"]:
+    def _look(self) -> dict[str, sqlite.FileVersion]:
         if self._path is None:
             return {}
         paths = (self._path,) if isinstance(self._storage, Journal) else sqlite.names(self._path)
-        marks = {path.name: _Mark.of(path) for path in paths}
-        return {name: mark for name, mark in marks.items() if mark is not None}
+        files = {}
+        for path in paths:
+            with contextlib.suppress(OSError):  # it is not there
+                files[path.name] = sqlite.FileVersion.of(path)
+        return files
 
     def _give_up(self, wrong: str, error: Exception | None = None) -> NoReturn:
         self._over = True

@@ -123,17 +123,18 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{name}?mode={mode}", uri=True, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
 
 
-class _Version(NamedTuple):
-    """Tells a file from what it was before."""
+class FileVersion(NamedTuple):
+    """What tells a file from another one, and from itself before a change, without opening it."""
 
-    inode: int
+    inode: tuple[int, int]
     changed_ns: int
     size: int
 
     @classmethod
     def of(cls, path: Path) -> Self:
+        """Returns that of a file."""
         stat = path.stat()
-        return cls(stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        return cls((stat.st_dev, stat.st_ino), stat.st_mtime_ns, stat.st_size)
 
 
 class _Reader:
@@ -148,17 +149,17 @@ class _Reader:
         self._path = path
         self._lock = threading.Lock()
         self._name = ""
-        self._copied: _Version | None = None
+        self._copied: FileVersion | None = None
         self._held = contextlib.ExitStack()  # SQLite keeps the copy for as long as a connection to it is open
         weakref.finalize(self, self._held.close)
 
     def __call__(self) -> sqlite3.Connection:
         with self._lock:
             while not _may_make_files(self._path):
-                now, before = time.time_ns(), _Version.of(self._path)
+                now, before = time.time_ns(), FileVersion.of(self._path)
                 if before != self._copied:
                     self._copy()
-                if before == _Version.of(self._path) and not _may_make_files(self._path):
+                if before == FileVersion.of(self._path) and not _may_make_files(self._path):
                     settled = now - before.changed_ns > _COARSEST_NS  # else the next change may have the same time
                     self._copied = before if settled else None
                     return self._open_copy()
