@@ -159,30 +159,24 @@ class OwnTrialsStorage(TellsEnds, CachedStorage):
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         """Writes a report."""
-        with self._writing(trial_id) as held:
-            if held is None:
-                super().set_trial_intermediate_value(trial_id, step, intermediate_value)
-            else:
-                held.reports[step] = intermediate_value
-        self._note(trial_id, "intermediate_values", step, intermediate_value)
+        self._change(trial_id, "intermediate_values", step, intermediate_value, super().set_trial_intermediate_value)
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Writes a user attribute."""
-        with self._writing(trial_id) as held:
-            if held is None:
-                super().set_trial_user_attr(trial_id, key, value)
-            else:
-                held.user_attrs[key] = value
-        self._note(trial_id, "user_attrs", key, json.loads(json.dumps(value)))
+        self._change(trial_id, "user_attrs", key, value, super().set_trial_user_attr)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Writes a system attribute."""
+        self._change(trial_id, "system_attrs", key, value, super().set_trial_system_attr)
+
+    def _change(self, trial_id: int, field: str, key: Any, value: Any, write: Callable[[int, Any, Any], None]) -> None:
+        """Writes an entry of a field that `FrozenTrial` and `Changes` have, or holds it; the cache has it as JSON keeps it."""
         with self._writing(trial_id) as held:
             if held is None:
-                super().set_trial_system_attr(trial_id, key, value)
+                write(trial_id, key, value)
             else:
-                held.system_attrs[key] = value
-        self._note(trial_id, "system_attrs", key, json.loads(json.dumps(value)))
+                getattr(held, field)[key] = value
+        self._note(trial_id, field, key, json.loads(json.dumps(value)))
 
     @contextlib.contextmanager
     def _writing(self, trial_id: int) -> Iterator[Changes | None]:

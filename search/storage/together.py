@@ -20,13 +20,13 @@ class Changes:
 
     Attributes:
         params: By name, the value in Optuna's internal representation and where it was drawn from.
-        reports: By step.
+        intermediate_values: The reports, by step.
         user_attrs: By key; JSON can hold each value.
         system_attrs: The same.
     """
 
     params: dict[str, tuple[float, BaseDistribution]] = field(default_factory=dict)
-    reports: dict[int, float] = field(default_factory=dict)
+    intermediate_values: dict[int, float] = field(default_factory=dict)
     user_attrs: dict[str, Any] = field(default_factory=dict)
     system_attrs: dict[str, Any] = field(default_factory=dict)
 
@@ -36,7 +36,7 @@ class Changes:
         distributions = {name: distribution for name, (_, distribution) in self.params.items()}
         params = {name: distribution.to_external_repr(value) for name, (value, distribution) in self.params.items()}
         changed.params, changed.distributions = {**trial.params, **params}, {**trial.distributions, **distributions}
-        changed.intermediate_values = {**trial.intermediate_values, **self.reports}
+        changed.intermediate_values = {**trial.intermediate_values, **self.intermediate_values}
         changed.user_attrs = {**trial.user_attrs, **self.user_attrs}
         changed.system_attrs = {**trial.system_attrs, **self.system_attrs}
         return changed
@@ -55,7 +55,7 @@ class Changes:
         ]
         reports = [
             dict(zip(("step", "intermediate_value", "intermediate_value_type"), (step, *to_stored(value)), strict=True))
-            for step, value in self.reports.items()
+            for step, value in self.intermediate_values.items()
         ]
         for model, key, rows in (
             (models.TrialParamModel, "param_name", params),

@@ -133,7 +133,7 @@ WRITES = {
     "set_trial_system_attr": lambda kept, _, trial_id: kept.set_trial_system_attr(trial_id, "note", 1),
     "record_heartbeat": lambda kept, _, trial_id: kept.record_heartbeat(trial_id),
     "end_trial": lambda kept, _, trial_id: kept.end_trial(trial_id, TrialState.FAIL, None, datetime(2026, 1, 1)),
-    "write_changes": lambda kept, _, trial_id: kept.write_changes(trial_id, Changes(user_attrs={"note": 1}, reports={0: 0.5})),
+    "write_changes": lambda kept, _, trial_id: kept.write_changes(trial_id, Changes({}, {0: 0.5}, {"note": 1})),
     "change_study_user_attr": lambda kept, study_id, _: kept.change_study_user_attr(study_id, "n", lambda n: (n or 0) + 1),
 }
 
