@@ -162,8 +162,7 @@ def has_former_records(study: "optuna.Study") -> bool:
 
 def budget_of(study: "optuna.Study") -> int | None:
     """Returns the budget of the last launch, or None."""
-    budget = _whole(study.user_attrs.get(BUDGET_KEY))
-    return budget if budget is not None and budget > 0 else None
+    return _whole(study.user_attrs.get(BUDGET_KEY), low=1)
 
 
 def fingerprint_of(study: "optuna.Study") -> Mapping[str, str] | None:
@@ -176,12 +175,9 @@ def references_of(study: "optuna.Study") -> dict[str, tuple[float, ...]]:
     table = study.user_attrs.get(REFERENCES_KEY)
     if not isinstance(table, dict):
         return {}
-    finite = {name: [v for v in values if _is_finite(v)] for name, values in table.items() if isinstance(values, list)}
-    return {str(name): tuple(map(float, values)) for name, values in finite.items() if len(values) == len(study.directions)}
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    numbers = {str(name): tuple(map(number_in, values)) for name, values in table.items() if isinstance(values, list)}
+    finite = {name: tuple(value for value in values if value is not None) for name, values in numbers.items()}
+    return {name: values for name, values in finite.items() if len(values) == len(study.directions)}
 
 
 def warm_link(trial: "FrozenTrial") -> WarmLink | None:
@@ -227,8 +223,7 @@ def owner_of(trial: "FrozenTrial") -> Mapping[str, Any]:
 
 def worker_of(trial: "FrozenTrial") -> int | None:
     """Returns which worker of its driver ran a trial, or None."""
-    worker = _whole(owner_of(trial).get(WORKER_KEY))
-    return worker if worker is not None and 0 <= worker < _MOST_WORKERS else None
+    return _whole(owner_of(trial).get(WORKER_KEY), low=0, below=_MOST_WORKERS)
 
 
 def seed_of(trial: "FrozenTrial") -> int | None:
@@ -238,13 +233,12 @@ def seed_of(trial: "FrozenTrial") -> int | None:
 
 def retry_of(trial: "FrozenTrial | optuna.Trial") -> int | None:
     """Returns the number of the first try that this trial takes up again, which is lower than its own; None for no retry."""
-    first = _whole(trial.user_attrs.get(RETRY_KEY))
-    return first if first is not None and 0 <= first < trial.number else None
+    return _whole(trial.user_attrs.get(RETRY_KEY), low=0, below=trial.number)
 
 
 def retries_of(trial: "FrozenTrial | optuna.Trial") -> int:
     """Returns how often a trial's config was tried again before."""
-    return max(0, _whole(trial.user_attrs.get(RETRIES_KEY)) or 0)
+    return _whole(trial.user_attrs.get(RETRIES_KEY), low=0) or 0
 
 
 def queued_of(trial: "FrozenTrial") -> Mapping[str, Any] | None:
@@ -254,8 +248,7 @@ def queued_of(trial: "FrozenTrial") -> Mapping[str, Any] | None:
 
 def finalist_of(trial: "FrozenTrial") -> int | None:
     """Returns the number of the trial of the search whose config this one runs again, or None."""
-    number = _whole(trial.user_attrs.get(FINALIST_KEY))
-    return number if number is not None and number >= 0 else None
+    return _whole(trial.user_attrs.get(FINALIST_KEY), low=0)
 
 
 def failure_of(trial: "FrozenTrial") -> str | None:
@@ -304,8 +297,14 @@ def _file(value: Any) -> Mapping[str, Any] | None:
     return table if sound else None
 
 
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+def number_in(value: Any) -> float | None:
+    """Returns the finite number that is on record, or None."""
+    sound = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if sound else None
+
+
+def _whole(value: Any, *, low: float = -math.inf, below: float = math.inf) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and low <= value < below else None
 
 
 def _text(value: Any) -> str | None:

@@ -5,14 +5,13 @@ and a trial whose driver died is ended by the next launch, maybe after a weekend
 which stands still in suspension, and where the two moments would tell another story it keeps the seconds with the trial.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from search.records.attributes import BEAT_KEY, CLOCK_KEY, RAN_KEY, WORKER_KEY, owner_of
+from search.records.attributes import BEAT_KEY, CLOCK_KEY, RAN_KEY, WORKER_KEY, number_in, owner_of
 from search.records.rungs import is_paused, last_leg_seconds, paused_seconds, rungs_of
 
 BEAT_S = 15.0
@@ -26,7 +25,7 @@ def duration_of(trial: FrozenTrial) -> float | None:
     """Returns how long a trial ran, in seconds, at least 0; None where it has not ended, or nothing says when it began."""
     if trial.datetime_complete is None:
         return None
-    ran = _number(trial.user_attrs.get(RAN_KEY))
+    ran = number_in(trial.user_attrs.get(RAN_KEY))
     if ran is not None:
         return max(0.0, ran)
     began = began_at(trial)
@@ -96,16 +95,11 @@ def driver_of(trial: FrozenTrial) -> Mapping[str, Any]:
 
 def clock_of(trial: FrozenTrial) -> float | None:
     """Returns its driver's monotonic clock when a trial began; it goes on in step with that of the driver's other trials."""
-    return _number(owner_of(trial).get(CLOCK_KEY))
+    return number_in(owner_of(trial).get(CLOCK_KEY))
 
 
 def _beat_of(trial: FrozenTrial) -> float | None:
-    return _number(trial.system_attrs.get(BEAT_KEY))
-
-
-def _number(value: Any) -> float | None:
-    sound = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if sound else None
+    return number_in(trial.system_attrs.get(BEAT_KEY))
 
 
 def _timestamp(moment: datetime) -> float:

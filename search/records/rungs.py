@@ -4,12 +4,11 @@ Between two rungs such a trial is paused: WAITING, as one that was enqueued, so 
 of it. What sets it apart is that it has a rung.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from search.records.attributes import PREFIX
+from search.records.attributes import PREFIX, number_in
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -78,7 +77,7 @@ def reports_made(trial: "FrozenTrial") -> int:
 
 
 def _rung(entry: Any) -> Rung | None:
-    if not isinstance(entry, list) or len(entry) != 2 or not all(type(part) in (int, float) for part in entry):
+    if not isinstance(entry, list) or len(entry) != 2:
         return None
-    value, seconds = entry
-    return Rung(float(value), max(0.0, float(seconds))) if math.isfinite(value) and math.isfinite(seconds) else None
+    value, seconds = map(number_in, entry)
+    return None if value is None or seconds is None else Rung(value, max(0.0, seconds))
