@@ -135,12 +135,10 @@ class WorkerPool:
             self._workers[worker] = replace(state, heard_at=state.heard_at + deaf_s)
         messages = self._executor.receive(timeout_s)
         self._listened_at = now = time.monotonic()
-        for worker in {worker for worker, _ in messages} & self._workers.keys():
-            self._workers[worker] = replace(self._workers[worker], heard_at=now)
-        for worker in {worker for worker, message in messages if isinstance(message, Activity)} & self._workers.keys():
-            self._workers[worker] = replace(self._workers[worker], talks=True)
-        for worker in {worker for worker, message in messages if isinstance(message, Died)} & self._workers.keys():
-            self._workers[worker] = replace(self._workers[worker], gone=True)
+        for worker, message in messages:
+            if (before := self._workers.get(worker)) is not None:
+                talks, gone = before.talks or isinstance(message, Activity), before.gone or isinstance(message, Died)
+                self._workers[worker] = replace(before, heard_at=now, talks=talks, gone=gone)
         ended = {worker for worker, message in messages if isinstance(message, Outcome)}
         return sorted(messages, key=lambda pair: pair[0] not in ended)
 
@@ -158,11 +156,7 @@ class WorkerPool:
 
     def due_for_restart(self) -> dict[int, str]:
         """Returns the idle workers that must not be given another trial, and why."""
-        return {
-            worker: self._workers[worker].restart_reason
-            for worker in self.in_phase("idle")
-            if self._workers[worker].restart_reason
-        }
+        return {worker: reason for worker in self.in_phase("idle") if (reason := self._workers[worker].restart_reason)}
 
     def given_up(self, worker: int) -> bool:
         """Returns whether no worker takes this one's place: the device of that fails whoever uses it."""
