@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError, NoSuchModuleError, OperationalError
 
 from search.errors import StorageError, StudyError
 from search.optuna_internals import head_revision, models
-from search.storage import server, sqlite
+from search.storage import server, sqlite, study_lock
 from search.storage.url import EXTRAS, hide_password, with_driver
 from search.text import one_line
 
@@ -74,9 +74,10 @@ def open_database(url: str, path: Path | None, *, writable: bool) -> RDBStorage:
         else:
             if complete.get_backend_name() == "mysql":
                 _tell_case_apart()
-            with server.opening(complete, options):
-                with _connected(place, options) as connection:
-                    revision = _revision(connection)
+            # One process at a time makes the tables: those of a job array all start at once.
+            with _connected(place, options) as connection, study_lock.lock(connection.engine, study_lock.TABLES):
+                revision = _revision(connection)
+                connection.close()  # Optuna may change what it has read
                 backend = _storage(place, options, revision)
     except NoSuchModuleError:
         raise StorageError(

@@ -38,17 +38,6 @@ def engine_options(url: sqlalchemy.URL) -> dict[str, Any]:
     return options
 
 
-@contextlib.contextmanager
-def opening(url: sqlalchemy.URL, options: dict[str, Any]) -> Iterator[None]:
-    """Lets only one process at a time make the tables: those of a job array all start at once."""
-    engine = sqlalchemy.create_engine(url, **options)
-    try:
-        with study_lock.lock(engine, study_lock.TABLES):
-            yield
-    finally:
-        engine.dispose()
-
-
 def forbid_writing(engine: sqlalchemy.Engine) -> None:
     """Lets nothing be changed through an engine, by mistake neither."""
     reads = "SESSION CHARACTERISTICS AS TRANSACTION" if engine.dialect.name == "postgresql" else "SESSION TRANSACTION"
