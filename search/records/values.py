@@ -19,8 +19,6 @@ def value_names(study: optuna.Study) -> list[str]:
 def value_keys(names: Sequence[str], taken: Collection[str]) -> list[str]:
     """Returns what values are called among other things, by their names: with `PREFIX`, where one might be taken for another.
 
-    Args:
-        names: Of the values.
-        taken: What else there is, beside parameters, each after ``params.``.
+    The others are those `taken`, and parameters, each after ``params.``.
     """
     return [f"{PREFIX}{name}" if name in taken or name.startswith((PREFIX, "params.")) else name for name in names]

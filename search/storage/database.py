@@ -43,14 +43,10 @@ class _ClosingStorage(RDBStorage):
 
 
 def open_database(url: str, path: Path | None, *, writable: bool) -> RDBStorage:
-    """Opens a database; makes Optuna's tables where they are not there and `writable`.
+    """Opens a database, a server's where `path` is None; makes Optuna's tables where they are not there and `writable`.
 
-    Its connections are closed when nobody holds what is returned any more, if not before.
-
-    Args:
-        url: Of the storage.
-        path: Its file, or None for a server.
-        writable: Else nothing of it can be changed.
+    Nothing of one that is not `writable` can be changed. Its connections are closed when nobody holds what is returned any
+    more, if not before.
 
     Raises:
         StorageError: It cannot be opened, or its tables are those of another version of Optuna.

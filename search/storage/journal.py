@@ -22,9 +22,7 @@ from search.text import one_line
 class Journal(TellsEnds, OpenJournal):
     """Optuna's storage, with what a driver wants beside.
 
-    Args:
-        path: The journal, without symbolic links: its lock lies beside it, and must be the same one for everybody.
-        lock: Keeps others from writing.
+    Its path has no symbolic links: its lock lies beside it, and must be the same one for everybody.
     """
 
     def __init__(self, path: Path, lock: BaseJournalFileLock) -> None:

@@ -20,11 +20,7 @@ _RECORD_START = b'{"op_code":'
 
 
 class NoLock(BaseJournalFileLock):
-    """Refuses to be locked, and so written: for who only reads.
-
-    Args:
-        path: The journal.
-    """
+    """Refuses to be locked, and so written: for who only reads a journal."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -38,14 +34,10 @@ class NoLock(BaseJournalFileLock):
 
 
 class MendingLock(BaseJournalFileLock):
-    """Sees, before another record is written behind the last one, that this is still there and whole.
+    """Sees, before another record of a journal is written behind the last one, that this is still there and whole.
 
     What a full disk or a power failure left of a record is cut off: Optuna leaves out a last line without its end when it
     reads, but writes on behind it, and can then read neither. A thread that has the lock may take it again.
-
-    Args:
-        path: The journal.
-        lock: Does the locking.
     """
 
     def __init__(self, path: Path, lock: BaseJournalFileLock) -> None:
@@ -130,10 +122,8 @@ class LocalLock(BaseJournalFileLock):
     `JournalFileSymlinkLock` lets everybody wait for half a minute after a holder was killed. Here the holder also has the lock
     file locked by `flock`, so that whoever gets that knows the holder to be gone, and takes the file over. It is made and
     marked under another name, so that a kill never leaves one that nobody knows for ours. Programs of plain Optuna see the
-    same lock file, and theirs is seen here; such a one is waited for as Optuna does.
-
-    Args:
-        path: The journal; on a local file system, since others may not have `flock`.
+    same lock file, and theirs is seen here; such a one is waited for as Optuna does. It is for local file systems, since others
+    may not have `flock`.
     """
 
     def __init__(self, path: Path) -> None:

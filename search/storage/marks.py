@@ -41,15 +41,10 @@ _MARKED = select(
 
 
 def read_marks(session: Session, study_id: int, trial_ids: Sequence[int] | None) -> dict[int, int]:
-    """Returns the mark of each trial that waits, by id.
+    """Returns the mark of each trial that waits, by id, among these trials; where they are None, among all of the study.
 
     Not told apart are two values of one report, which nobody replaces while a trial waits, and in MySQL, which cuts what it
     joins, two attributes of one length beyond the first kilobyte. A parameter that is there is never replaced.
-
-    Args:
-        session: Of the database.
-        study_id: The study.
-        trial_ids: The trials to look at; None for all of the study.
     """
     if trial_ids is None:
         wanted = [_trial.study_id == study_id]

@@ -14,11 +14,7 @@ _NETWORK_FUSE = {
 
 
 def network_file_system(path: Path) -> str | None:
-    """Returns the type of the network file system that holds `path`, such as ``nfs4``, or None for a local one.
-
-    Args:
-        path: Need not exist.
-    """
+    """Returns the type, such as ``nfs4``, of the network file system that holds `path`, which need not exist; None if local."""
     resolved = path.resolve()
     mounts = [mount for mount in psutil.disk_partitions(all=True) if resolved.is_relative_to(mount.mountpoint)]
     # Of two mounts on one point the later one covers the earlier, as an automounted one its trigger.

@@ -30,12 +30,7 @@ _MYSQL_TEXT = 65_535  # bytes; what is longer is an error in its strict mode, an
 
 
 def open_study(url: str, name: str | None, *, writable: bool = False) -> optuna.Study:
-    """Opens a study that is there, for reading alone; without a name, the only one of the storage.
-
-    Args:
-        url: The storage.
-        name: The study's.
-        writable: Open it for writing too.
+    """Opens a study that is there, for reading alone unless `writable`; without a name, the only one of the storage.
 
     Raises:
         StorageError: The storage cannot be opened.
@@ -109,10 +104,7 @@ def read_back(study: optuna.Study, url: str, *, resumes: bool = True) -> ReadBac
 def change_user_attr(study: optuna.Study, key: str, change: Callable[[Any], Any]) -> None:
     """Changes a user attribute of a study in one step, so that of several processes each sees the others' changes.
 
-    Args:
-        study: The study.
-        key: Of the attribute.
-        change: Is given its value, or None, and returns the new one; it may be called again, with another value.
+    What `change` is given is its value, or None; it returns the new one, and may be called again, with another value.
     """
     storage = storage_of(study)
     if isinstance(storage, OwnTrialsStorage | Journal):
@@ -151,13 +143,8 @@ def telling(
 ) -> Iterator[None]:
     """Writes what there is to say of a trial before the block tells how it ended, or that it is paused.
 
-    Args:
-        study: The study.
-        trial_id: Of the trial.
-        state: What the block tells, which is remembered with `values` and `changes` before anything is written: whatever
-            fails then, nothing of it is lost. None remembers nothing.
-        values: Of the trial; empty where it has none.
-        changes: What is written first.
+    The state that the block tells is remembered with `values` and `changes` before anything is written: whatever fails then,
+    nothing of it is lost. Where the state is None, nothing is remembered.
 
     Raises:
         UpdateFinishedTrialError: It has been ended before.

@@ -17,12 +17,9 @@ from search.text import show_path
 
 
 def url_of(spec: StudySpec, storage: str | None = None, say: Callable[[str], None] | None = None) -> str:
-    """Returns the URL of a study's storage; a relative path in it starts at the current folder.
+    """Returns the URL of a study's storage, `storage` instead of the file's; a relative path starts at the current folder.
 
-    Args:
-        spec: The study's file.
-        storage: The storage instead of the file's.
-        say: Is told in a line where the study lies, if its file is in another folder.
+    If the study's file is in another folder, `say` is told in a line where the study lies.
 
     Raises:
         StorageError: The URL cannot be understood.

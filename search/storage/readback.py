@@ -37,10 +37,8 @@ _FAILURES = (StorageInternalError, SQLAlchemyError, sqlite3.Error, OSError)
 class ReadBack:
     """Compares a study in its storage with what this process knows of it, and ends the launch where that is not there.
 
-    Args:
-        study: The study, which this process drives or has joined.
-        url: Its storage.
-        resumes: Whether `search launch` goes on from what is rescued; else the same command must, on the mended storage.
+    This process drives the study or has joined it. Where `resumes` is true, `search launch` goes on from what is rescued; else
+    the same command must, on the mended storage.
     """
 
     def __init__(self, study: optuna.Study, url: str, *, resumes: bool = True) -> None:

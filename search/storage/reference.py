@@ -44,10 +44,7 @@ class Opened:
 def as_typed(study: str | Path, *options: str, storage: str | None = None) -> str:
     """Returns the words that name a study on a command line, for whoever copies them from a message; passwords are hidden.
 
-    Args:
-        study: A path or a URL; either may end in ``#NAME``.
-        *options: Further words, such as ``--as NAME``.
-        storage: What ``--storage`` was given.
+    The study is a path or a URL, either of which may end in ``#NAME``; `options` are further words, such as ``--as NAME``.
     """
     if "://" in str(study):
         url, name = split_name(str(study))
@@ -73,12 +70,9 @@ def split_label(argument: str) -> tuple[str | None, list[str]]:
 
 
 def open_reference(text: str, storage: str | None = None, *, writable: bool = False) -> Opened:
-    """Opens the study that `text` means.
+    """Opens the study that `text` means, the path of a study file, or a storage's URL.
 
-    Args:
-        text: The path of a study file, or a storage's URL. Either may end in ``#NAME``; a URL must where there are several.
-        storage: The storage instead of the study file's.
-        writable: Open it for writing too.
+    Either may end in ``#NAME``; a URL must where there are several. A `storage` is meant instead of the study file's.
 
     Raises:
         SearchError: The file, the storage or the study is not there or not what it must be.

@@ -21,13 +21,7 @@ from search.storage.trial_ends import Known, end_of
 
 @dataclass(frozen=True)
 class Frame:
-    """What of a study stays as it is.
-
-    Attributes:
-        name: Its name.
-        directions: Of its values.
-        system_attrs: Its system attributes, such as the metrics' names.
-    """
+    """What of a study stays as it is; the metrics' names are among its system attributes."""
 
     name: str
     directions: list[StudyDirection]
@@ -41,13 +35,9 @@ class Frame:
 
 
 def rescue(frame: Frame, known: Known, stem: str, folder: Path) -> Path | None:
-    """Writes a study to a new file, and returns its path; None where there was no place for it.
+    """Writes a study to a new file in `folder`, else in the current one or that for temporary files, and returns its path.
 
-    Args:
-        frame: The study.
-        known: Its trials and user attributes.
-        stem: What the file's name begins with.
-        folder: Where it is to lie; else in the current one, or that for temporary files.
+    The file's name begins with `stem`. None where there was no place for it.
     """
     content = _journal(frame, known)
     for place in _places(folder):

@@ -57,12 +57,7 @@ def prepare(url: str, path: Path) -> None:
 
 
 def check_readable(url: str, path: Path, connect: Callable[[], sqlite3.Connection]) -> None:
-    """Proves that the file is a database that can be opened for reading alone.
-
-    Args:
-        url: Of the storage.
-        path: Its file.
-        connect: Opens it so.
+    """Proves that the file is a database that can be opened for reading alone, as `connect` does.
 
     Raises:
         StorageError: It is not, or lies where it cannot be read.

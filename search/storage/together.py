@@ -42,12 +42,7 @@ class Changes:
         return changed
 
     def write(self, connection: sqlalchemy.Connection, trial_id: int) -> None:
-        """Writes all of it, in place of what is there under the same names.
-
-        Args:
-            connection: In a transaction.
-            trial_id: Of a trial that is there and has not ended.
-        """
+        """Writes all of it in an open transaction, in place of what the trial, not ended yet, has under the same names."""
         to_stored = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr
         params = [
             {"param_name": name, "param_value": value, "distribution_json": distribution_to_json(distribution)}
