@@ -26,9 +26,7 @@ class Interrupted(BaseException):
 class Activities:
     """Passes on what an objective is at, a few times a second at most: something new rather than another figure of the same.
 
-    Args:
-        send: Sends a text to the driver.
-        stopped: Whether the driver has asked to end; looked at each time.
+    Each time it asks `stopped`, whether the driver has asked to end.
     """
 
     def __init__(self, send: Callable[[str], None], stopped: Callable[[], bool]) -> None:

@@ -17,10 +17,7 @@ _SECONDS = 20.0  # to import it; one that imports a backend may take longer, and
 def ask_misfits(target: str, space: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns a line for each parameter and setting that an objective cannot run; none where it does not say so in time.
 
-    Args:
-        target: The objective, as ``module:attribute``.
-        space: The tables of ``[space]``.
-        settings: Those of ``[objective]``, its variables expanded.
+    The objective is ``module:attribute``, and the variables of its settings are expanded.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)

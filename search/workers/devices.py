@@ -40,11 +40,8 @@ def visible_devices(environ: Mapping[str, str], warn: Callable[[str], None]) -> 
     """Returns the GPUs that may be used, as ``CUDA_VISIBLE_DEVICES`` names them; none on a machine without.
 
     That variable counts where it is set, else what ``nvidia-smi -L`` lists. GPUs are named by their UUID, since ``nvidia-smi``
-    and CUDA number them differently; of a GPU in MIG mode, its instances are listed.
-
-    Args:
-        environ: The driver's environment.
-        warn: Is told, in a line, where there is an ``nvidia-smi`` that fails; what it lists all the same counts.
+    and CUDA number them differently; of a GPU in MIG mode, its instances are listed. `warn` is told, in a line, where there is
+    an ``nvidia-smi`` that fails; what it lists all the same counts.
 
     Raises:
         WorkerError: The variable names what can be no GPU.
@@ -121,12 +118,7 @@ def environ_of(
 ) -> dict[str, str]:
     """Returns the variables that a worker is started with; what the user has set in `environ` stays, but for the device.
 
-    Args:
-        worker: Its number.
-        workers: How many there are.
-        devices: All GPUs; worker and device are paired in turn.
-        per_device: How many workers share a GPU.
-        environ: The driver's environment.
+    Workers and devices, of which each is shared by `per_device` workers, are paired in turn.
     """
     threads = usable_cpus() // workers if workers > 1 else None
     chosen = _shared(threads, 1 / per_device if devices else 1.0)

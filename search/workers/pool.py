@@ -60,13 +60,7 @@ class WorkerState:
 
 
 class WorkerPool:
-    """The workers of a launch.
-
-    Args:
-        executor: Runs them.
-        size: How many there may be.
-        policy: When one hangs, and when one is worn out.
-    """
+    """The workers of a launch, at most `size`; the policy says when one hangs, and when one is worn out."""
 
     def __init__(self, executor: Executor, size: int, policy: Policy) -> None:
         self._executor = executor

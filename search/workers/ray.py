@@ -136,11 +136,7 @@ def _cause(text: str) -> str:
 
 @contextlib.contextmanager
 def connected(resources: RayResources, where: str) -> Iterator[None]:
-    """Makes this process a driver of the cluster; at the end, all that Ray runs for it ends.
-
-    Args:
-        resources: The address, and what each worker will take.
-        where: The study file, for messages.
+    """Makes this process a driver of the cluster; at the end, all that Ray runs for it ends. Errors name the file, `where`.
 
     Raises:
         WorkerError: Ray is not installed or does not answer, or none of its nodes could hold a worker.
