@@ -121,19 +121,14 @@ def read_stored(connection: sqlalchemy.Connection, name: str) -> Stored | None:
         sqlalchemy.select(attribute.value_json).where(attribute.study_id == study_id, attribute.key == TOKEN_KEY)
     )
     trial, value = models.TrialModel, models.TrialValueModel
-    ends: dict[int, End] = {
-        number: (state, ())
-        for number, state in connection.execute(
-            sqlalchemy.select(trial.number, trial.state).where(trial.study_id == study_id).order_by(trial.number)
-        )
-    }
     rows = (
-        sqlalchemy.select(trial.number, value.value, value.value_type)
-        .join(value, value.trial_id == trial.trial_id)
+        sqlalchemy.select(trial.number, trial.state, value.value, value.value_type)
+        .outerjoin(value, value.trial_id == trial.trial_id)
         .where(trial.study_id == study_id)
         .order_by(trial.number, value.objective)
     )
-    for number, stored, kind in connection.execute(rows):
-        state, values = ends.get(number, (TrialState.WAITING, ()))
-        ends[number] = (state, (*values, value.stored_repr_to_value(stored, kind)))
+    ends: dict[int, End] = {}
+    for number, state, stored, kind in connection.execute(rows):
+        _, values = ends.get(number, (state, ()))
+        ends[number] = (state, values if kind is None else (*values, value.stored_repr_to_value(stored, kind)))
     return Stored(None if token is None else json.loads(token), ends)
