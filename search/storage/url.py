@@ -54,10 +54,8 @@ def parse(url: str) -> sqlalchemy.URL:
         raise StorageError(f'{_render(parsed)}: the kind of storage must be {known}; got "{kind}". Correct it.')
     if kind in FILES:
         _check_file(url, parsed)
-        path = os.fsdecode(
-            unquote_to_bytes(url.partition("://")[2][1:])
-        )  # SQLAlchemy takes a name that is not UTF-8 for another
-        return parsed.set(database=path)
+        # SQLAlchemy takes a name that is not UTF-8 for another.
+        return parsed.set(database=os.fsdecode(unquote_to_bytes(url.partition("://")[2][1:])))
     return parsed
 
 

@@ -7,7 +7,6 @@ method ``on_activity``, which is called before it is built, with a function that
 import re
 import time
 from collections.abc import Callable
-from typing import Any
 
 from search.text import plain
 
@@ -53,9 +52,3 @@ class Activities:
         self._credit -= 1.0
         self._topic = topic
         self._send(plain(text, _LONGEST))
-
-
-def watch(kind: Any, activities: Activities) -> None:
-    """Has an objective that can tell what it is at before its first trial do so."""
-    if callable(listen := getattr(kind, "on_activity", None)):
-        listen(activities)

@@ -26,7 +26,7 @@ from search.errors import ObjectiveError
 from search.study_file.env import AsWritten
 from search.study_file.targets import find_beside, import_object
 from search.text import one_line, suggest
-from search.workers.activity import Activities, Interrupted, watch
+from search.workers.activity import Activities, Interrupted
 from search.workers.fingerprint import check_fidelity, describe_change, take_fingerprint, take_notes, take_reports
 from search.workers.log import cut_log, print_to
 from search.workers.memory import is_device_failure, is_out_of_memory, memory_in_use
@@ -113,7 +113,8 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
         if misfits := take_misfits(kind, setup.space, setup.enqueue, setup.settings, setup.directions):
             connection.send(Misfits(tuple(map(hide, misfits))))
             return
-        watch(kind, activities)
+        if callable(listen := getattr(kind, "on_activity", None)):
+            listen(activities)
         objective = build_objective(setup.target, setup.settings)
         defaults = take_defaults(kind, setup.settings, setup.space)
         if setup.fidelity is not None:
@@ -259,8 +260,7 @@ def describe(error: BaseException, *, always_type: bool = False) -> str:
     A class of Python's own is named, since its message alone says little (``KeyError: 'x'``); a package's own class is not,
     since its message was written to be read.
     """
-    message = one_line(error)
-    name = type(error).__name__
+    message, name = one_line(error), type(error).__name__
     if not message:
         return name
     return f"{name}: {message}" if always_type or hasattr(builtins, name) else message
