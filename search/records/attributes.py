@@ -137,12 +137,9 @@ _OF_A_FILE = {"objective": str, "directions": list, "seed": int, "space": dict, 
 
 @dataclass(frozen=True)
 class WarmLink:
-    """Where a trial of a warm start was run; as a dictionary, its user attribute.
+    """In which study, and as which trial, one of a warm start was run; as a dictionary, its user attribute.
 
-    Attributes:
-        study: The study's name.
-        trial: The trial's number there.
-        compared: Whether its value means what the values of this study do.
+    It is `compared` where its value means what the values of this study do.
     """
 
     study: str

@@ -12,12 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WarmSource:
-    """What a study was begun from; as a dictionary, its user attribute.
-
-    Attributes:
-        study: The study's name.
-        all: Whether all that fits is there.
-    """
+    """Which study another was begun from, and whether all that fits is there; as a dictionary, its user attribute."""
 
     study: str
     all: bool
@@ -25,11 +20,9 @@ class WarmSource:
 
 @dataclass(frozen=True)
 class Portfolio:
-    """The configs that a study tries after the file's own queue; as a dictionary, its user attribute.
+    """The configs, whole or in part, that a study tries after the file's own queue, and the names of the studies they are from.
 
-    Attributes:
-        studies: The names of the studies that they come from.
-        configs: Each a whole config of the space or a part of one.
+    As a dictionary, it is the study's user attribute.
     """
 
     studies: tuple[str, ...]

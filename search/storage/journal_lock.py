@@ -84,12 +84,9 @@ class MendingLock(BaseJournalFileLock):
 
 @dataclass(frozen=True)
 class _End:
-    """The end of a journal, as it was: records are only ever added behind it.
+    """The end of a journal, as it was: the file's device and inode, its size in bytes, and its last bytes.
 
-    Attributes:
-        inode: Of the file, with its device.
-        size: Of the file, in bytes.
-        tail: Its last bytes.
+    Records are only ever added behind it.
     """
 
     inode: tuple[int, int]

@@ -21,12 +21,7 @@ End = tuple[TrialState, tuple[float, ...]]
 
 @dataclass(frozen=True)
 class Stored:
-    """What a storage holds of a study.
-
-    Attributes:
-        token: The study's.
-        ends: The state and the values of each trial, by number.
-    """
+    """What a storage holds of a study: its token, and by number the state and the values of each trial."""
 
     token: Any
     ends: dict[int, End]

@@ -26,13 +26,7 @@ _HEAR, _SAY = "hear", "say"  # one thread each: a host listens while it is told 
 
 @dataclass(frozen=True)
 class _Hosted:
-    """A worker that was started.
-
-    Attributes:
-        actor: Its host.
-        hearing: The call that returns what it says next.
-        ready: It has built its objective.
-    """
+    """A worker that was started: its host, the call that returns what it says next, and whether it has built its objective."""
 
     actor: Any
     hearing: Any
