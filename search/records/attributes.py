@@ -159,7 +159,7 @@ def has_former_records(study: "optuna.Study") -> bool:
 
 def budget_of(study: "optuna.Study") -> int | None:
     """Returns the budget of the last launch, or None."""
-    return _whole(study.user_attrs.get(BUDGET_KEY), low=1)
+    return whole_in(study.user_attrs.get(BUDGET_KEY), low=1)
 
 
 def fingerprint_of(study: "optuna.Study") -> Mapping[str, str] | None:
@@ -220,22 +220,22 @@ def owner_of(trial: "FrozenTrial") -> Mapping[str, Any]:
 
 def worker_of(trial: "FrozenTrial") -> int | None:
     """Returns which worker of its driver ran a trial, or None."""
-    return _whole(owner_of(trial).get(WORKER_KEY), low=0, below=_MOST_WORKERS)
+    return whole_in(owner_of(trial).get(WORKER_KEY), low=0, below=_MOST_WORKERS)
 
 
 def seed_of(trial: "FrozenTrial") -> int | None:
     """Returns a trial's seed, or None."""
-    return _whole(trial.user_attrs.get(SEED_KEY))
+    return whole_in(trial.user_attrs.get(SEED_KEY))
 
 
 def retry_of(trial: "FrozenTrial | optuna.Trial") -> int | None:
     """Returns the number of the first try that this trial takes up again, which is lower than its own; None for no retry."""
-    return _whole(trial.user_attrs.get(RETRY_KEY), low=0, below=trial.number)
+    return whole_in(trial.user_attrs.get(RETRY_KEY), low=0, below=trial.number)
 
 
 def retries_of(trial: "FrozenTrial | optuna.Trial") -> int:
     """Returns how often a trial's config was tried again before."""
-    return _whole(trial.user_attrs.get(RETRIES_KEY), low=0) or 0
+    return whole_in(trial.user_attrs.get(RETRIES_KEY), low=0) or 0
 
 
 def queued_of(trial: "FrozenTrial") -> Mapping[str, Any] | None:
@@ -245,7 +245,7 @@ def queued_of(trial: "FrozenTrial") -> Mapping[str, Any] | None:
 
 def finalist_of(trial: "FrozenTrial") -> int | None:
     """Returns the number of the trial of the search whose config this one runs again, or None."""
-    return _whole(trial.user_attrs.get(FINALIST_KEY), low=0)
+    return whole_in(trial.user_attrs.get(FINALIST_KEY), low=0)
 
 
 def failure_of(trial: "FrozenTrial") -> str | None:
@@ -300,7 +300,8 @@ def number_in(value: Any) -> float | None:
     return float(value) if sound else None
 
 
-def _whole(value: Any, *, low: float = -math.inf, below: float = math.inf) -> int | None:
+def whole_in(value: Any, *, low: float = -math.inf, below: float = math.inf) -> int | None:
+    """Returns the whole number in [low, below) that is on record, or None."""
     return value if isinstance(value, int) and not isinstance(value, bool) and low <= value < below else None
 
 

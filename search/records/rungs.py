@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from search.records.attributes import PREFIX, number_in
+from search.records.attributes import PREFIX, number_in, whole_in
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -72,8 +72,8 @@ def last_leg_seconds(trial: "FrozenTrial") -> float:
 
 def reports_made(trial: "FrozenTrial") -> int:
     """Returns how many reports a trial has made itself, without those of the try that it takes up again."""
-    earlier = trial.system_attrs.get(REPORTED_KEY)
-    return max(0, len(trial.intermediate_values) - (earlier if type(earlier) is int and earlier > 0 else 0))
+    earlier = whole_in(trial.system_attrs.get(REPORTED_KEY), low=0) or 0
+    return max(0, len(trial.intermediate_values) - earlier)
 
 
 def _rung(entry: Any) -> Rung | None:
