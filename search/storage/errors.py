@@ -13,6 +13,9 @@ from search.errors import StorageError
 from search.storage.url import hide_password, hide_secrets
 from search.text import one_line
 
+FAILURES = (StorageInternalError, SQLAlchemyError, sqlite3.Error, OSError)
+"""What Optuna, a database's driver and the system raise where a storage cannot be read or written."""
+
 NO_DATABASE = "Create the database, or correct its name in the URL."
 
 # What an error says -> what to do about it; the first that fits.
@@ -61,7 +64,7 @@ def storage_errors(url: str) -> Iterator[None]:
     """Turns every error of a database below this line into a `StorageError` of one line."""
     try:
         yield
-    except (StorageInternalError, SQLAlchemyError, sqlite3.Error, OSError) as error:
+    except FAILURES as error:
         got = describe_error(error, url)
         raise StorageError(
             f"{hide_password(url)}: the storage must be readable and writable; got: {got.rstrip('.')}. {remedy(got)}"

@@ -37,9 +37,8 @@ class Identity:
         if not isinstance(storage, OwnTrialsStorage):
             return None
         kind = storage.backend.engine.dialect.name
-        return cls(
-            f"{kind} {study_id}", tuple(_of_file(storage.path) if storage.path is not None else _of_server(storage, kind))
-        )
+        places = _of_server(storage, kind) if storage.path is None else _of_file(storage.path)
+        return cls(f"{kind} {study_id}", tuple(places))
 
     def may_be(self, attr: Any, *, here: bool) -> bool:
         """Returns False where a user attribute is known to be another study's.

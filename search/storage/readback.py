@@ -10,15 +10,13 @@ from typing import NoReturn
 
 import optuna
 import sqlalchemy
-from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import SQLAlchemyError
 
 from search.errors import StorageError
 from search.optuna_internals import storage_of, study_id_of, trial_id_of
 from search.records.attributes import TOKEN_KEY
 from search.storage import sqlite
 from search.storage.cache import OwnTrialsStorage
-from search.storage.errors import NO_DATABASE, describe_error, remedy
+from search.storage.errors import FAILURES, NO_DATABASE, describe_error, remedy
 from search.storage.journal import Journal
 from search.storage.rescue import Frame, rescue
 from search.storage.server import ReconnectingStorage
@@ -30,8 +28,6 @@ _EVERY_S = 30.0
 _AT_LEAST_S = 1.0  # where the file has changed: a journal with each record, a database whenever its log is folded into it
 _SHARE = 100  # one part in so many of a launch's time may go into reading back
 _LONGEST_S = 3.0  # counts as no longer: it may have been a server that was waited for
-
-_FAILURES = (StorageInternalError, SQLAlchemyError, sqlite3.Error, OSError)
 
 
 class ReadBack:
@@ -92,7 +88,7 @@ class ReadBack:
         except Exception as error:
             if self._over or (wrong := self._wrong()) is None:
                 raise
-            self._give_up(describe_error(error, self._url) if isinstance(error, _FAILURES) else wrong, error)
+            self._give_up(describe_error(error, self._url) if isinstance(error, FAILURES) else wrong, error)
         if isinstance(self._storage, OwnTrialsStorage) and self._path is not None:
             sqlite.fold(self._storage.backend.engine)
         self.check()
@@ -120,7 +116,7 @@ class ReadBack:
         began = time.monotonic()
         try:
             return self._moved() or self._difference()
-        except _FAILURES as error:
+        except FAILURES as error:
             away = isinstance(self._storage, ReconnectingStorage) and remedy(str(error)) != NO_DATABASE
             known = self._storage.known(study_id_of(self._study))
             return None if away and len(known.told_ends) == self._confirmed else describe_error(error, self._url)
