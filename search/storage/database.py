@@ -54,27 +54,27 @@ def open_database(url: str, path: Path | None, *, writable: bool) -> RDBStorage:
     """
     complete = with_driver(url)
     if path is not None:
-        options = sqlite.engine_options(path, writable=writable)
+        place, options = sqlite.ANY_FILE, sqlite.engine_options(path, writable=writable)
         if writable:
             sqlite.prepare(url, path)
         else:
             sqlite.check_readable(url, path, options["creator"])
     else:
-        options = server.engine_options(complete)
-    place = sqlite.ANY_FILE if path is not None else complete.render_as_string(hide_password=False)
+        place, options = complete.render_as_string(hide_password=False), server.engine_options(complete)
     try:
         if not writable:
-            backend = _look(url, place, options)
-        elif path is not None:
+            return _look(url, place, options)
+        if path is not None:
             backend = _make(place, options)
-        else:
-            if complete.get_backend_name() == "mysql":
-                _tell_case_apart()
-            # One process at a time makes the tables: those of a job array all start at once.
-            with _connected(place, options) as connection, study_lock.lock(connection.engine, study_lock.TABLES):
-                revision = _revision(connection)
-                connection.close()  # Optuna may change what it has read
-                backend = _storage(place, options, revision)
+            sqlite.relax_fsync(backend.engine)
+            return backend
+        if complete.get_backend_name() == "mysql":
+            _tell_case_apart()
+        # One process at a time makes the tables: those of a job array all start at once.
+        with _connected(place, options) as connection, study_lock.lock(connection.engine, study_lock.TABLES):
+            revision = _revision(connection)
+            connection.close()  # Optuna may change what it has read
+            return _storage(place, options, revision)
     except NoSuchModuleError:
         raise StorageError(
             f"{hide_password(url)}: the driver must be one that SQLAlchemy knows; got {complete.get_driver_name()}. "
@@ -87,9 +87,6 @@ def open_database(url: str, path: Path | None, *, writable: bool) -> RDBStorage:
         ) from None
     except RuntimeError as error:  # Optuna's check of the tables' version
         raise StorageError(f"{hide_password(url)}: does not fit this version of Optuna; got: {one_line(error)}") from None
-    if path is not None and writable:
-        sqlite.relax_fsync(backend.engine)
-    return backend
 
 
 def _storage(place: str, options: dict[str, Any], revision: str | None, *, make: bool = True) -> RDBStorage:

@@ -8,7 +8,7 @@ study file is what the objective expects.
 import json
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -197,9 +197,8 @@ class WorkerTrial:
 
     def _look_up(self, name: str, method: str) -> Any:
         if name not in self.params:
-            known: Mapping[str, Any] = self.params
             raise ValueError(
-                f"trial.{method}({name!r}): not in [space], or its `when` does not hold; this trial has {sorted(known)}. "
+                f"trial.{method}({name!r}): not in [space], or its `when` does not hold; this trial has {sorted(self.params)}. "
                 "Add it to the study file, or ask for it only when it is there."
             )
         return self.params[name]
