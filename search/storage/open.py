@@ -20,6 +20,7 @@ from search.storage.database import open_database
 from search.storage.errors import storage_errors
 from search.storage.journal import Journal, open_journal
 from search.storage.readback import ReadBack, mark
+from search.storage.study_lock import lock
 from search.storage.together import Changes
 from search.storage.trial_ends import TellsEnds
 from search.storage.url import absolute, hide_password, kind_of, parse, storage_file
@@ -126,9 +127,9 @@ def longest_attr(study: optuna.Study) -> int | None:
 
 
 def study_lock(study: optuna.Study) -> contextlib.AbstractContextManager[None]:
-    """Keeps the other drivers of a study, where there may be any, from adding trials to it for as long as it is entered."""
+    """Keeps the other drivers of a study, where there may be any, from asking for trials and from giving any back meanwhile."""
     among = shared(study)
-    return contextlib.nullcontext() if among is None else among.study_lock(study_id_of(study))
+    return contextlib.nullcontext() if among is None else lock(among.backend.engine, study_id_of(study))
 
 
 def together(study: optuna.Study, trial_id: int) -> contextlib.AbstractContextManager[None]:

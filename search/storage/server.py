@@ -111,10 +111,6 @@ class ReconnectingStorage(OwnTrialsStorage):
     stored = _read_again(OwnTrialsStorage.stored)
     change_study_user_attr = _made_again(OwnTrialsStorage.change_study_user_attr)
 
-    def study_lock(self, study_id: int) -> contextlib.AbstractContextManager[None]:
-        """Keeps other drivers of a study from asking for trials, and from giving any back, for as long as it is entered."""
-        return study_lock.lock(self.backend.engine, study_id)
-
     @_read_again
     def beats(self, trial_ids: Collection[int]) -> dict[int, datetime]:
         """Returns the last heartbeat of each of these trials that has any, by the server's clock."""
