@@ -30,12 +30,8 @@ class OwnTrialsStorage(TellsEnds, CachedStorage):
 
     Another driver may end one of them, if it holds this one for dead; the next write to it fails then, and it is read again.
 
-    Args:
-        backend: Optuna's storage, which is open.
-        writable: It may be written to.
-        path: Its file; None for a server.
-
     Attributes:
+        path: The storage's file; None for a server.
         alone: Whether no other process writes to the trials of a study that this one drives.
     """
 

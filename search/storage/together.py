@@ -16,13 +16,9 @@ from search.optuna_internals import models
 
 @dataclass
 class Changes:
-    """What is to be written of a trial.
+    """What is to be written of a trial, named as in Optuna's; JSON can hold each attribute.
 
-    Attributes:
-        params: By name, the value in Optuna's internal representation and where it was drawn from.
-        intermediate_values: The reports, by step.
-        user_attrs: By key; JSON can hold each value.
-        system_attrs: The same.
+    A parameter is its value in Optuna's internal representation, and what that was drawn from.
     """
 
     params: dict[str, tuple[float, BaseDistribution]] = field(default_factory=dict)

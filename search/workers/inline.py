@@ -16,8 +16,7 @@ from search.workers.protocol import Died, FromWorker, Stop, ToWorker
 class InlineExecutor:
     """Runs each worker in a thread, with the same pipe and the same code as a process.
 
-    Args:
-        setup: Returns what the worker of a number needs to start; its `environ` and `log` are left alone.
+    `setup` returns what the worker of a number needs to start; its `environ` and `log` are left alone.
     """
 
     def __init__(self, setup: Callable[[int], WorkerSetup]) -> None:

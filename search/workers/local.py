@@ -25,10 +25,8 @@ _SECONDS_TO_DIE = 5.0  # of SIGKILL: a device's memory takes a while to be given
 class LocalExecutor:
     """Runs each worker in a spawned process, with a pipe to it.
 
-    Spawned rather than forked: no backend survives a fork, and a spawned child starts from a clean state.
-
-    Args:
-        setup: Returns what the worker of a number needs to start.
+    Spawned rather than forked: no backend survives a fork, and a spawned child starts from a clean state. `setup` returns what
+    the worker of a number needs to start.
     """
 
     def __init__(self, setup: Callable[[int], WorkerSetup]) -> None:

@@ -36,11 +36,8 @@ class _Hosted:
 class RayExecutor:
     """Runs each worker below an actor, which is spoken to by calls.
 
-    A worker for which there is no place is `starting` until there is one.
-
-    Args:
-        setup: Returns what the worker of a number needs to start.
-        resources: What a worker takes.
+    A worker for which there is no place is `starting` until there is one. `setup` returns what the worker of a number needs to
+    start, and each takes `resources`.
     """
 
     def __init__(self, setup: Callable[[int], WorkerSetup], resources: RayResources) -> None:
