@@ -24,12 +24,7 @@ _WAITING = 4  # of Optuna's TrialState, which a worker that only waits does with
 
 @dataclass(frozen=True)
 class Rung:
-    """A rung that a trial has reached.
-
-    Attributes:
-        value: What the objective returned there.
-        seconds: How long the trial ran since the rung before.
-    """
+    """A rung that a trial has reached: what the objective returned there, and how long the trial ran since the rung before."""
 
     value: float
     seconds: float

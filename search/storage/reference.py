@@ -24,14 +24,9 @@ _USER = re.compile(r"[^:/@]*(:(?!\d+/)[^@]*)?@")
 
 @dataclass(frozen=True)
 class Opened:
-    """A study that is open.
+    """A study that is open, of the storage `url`.
 
-    Attributes:
-        study: The study.
-        url: Its storage.
-        spec: Its file; None where a URL named it.
-        writable: It may be written to.
-        typed: The words that name it on a command line.
+    Its file, `spec`, is None where a URL named it; `typed` are the words that name it on a command line.
     """
 
     study: optuna.Study

@@ -21,8 +21,6 @@ FILES = ("sqlite", "journal")
 """Kinds of storage that are a file."""
 
 _SHORTEST_HIDDEN = 4  # of the options; a shorter one is a part of many words
-
-
 _SECRET = re.compile(r"pass|pwd|secret|token", re.IGNORECASE)  # an option that is hidden however short it is
 
 # Options that say how to connect, or which file has the secret.
