@@ -74,7 +74,7 @@ class MendingLock(BaseJournalFileLock):
     def _lock_and_mend(self) -> None:
         self._lock.acquire()
         try:
-            if self._end is not None and self._end.whole:
+            if self._end is not None:
                 self._end.check(self._path)
             _cut_torn_record(self._path)
         except BaseException:
@@ -102,14 +102,10 @@ class _End:
             start = file.seek(max(0, size - _TAIL))
             return cls((status.st_dev, status.st_ino), size, file.read(size - start))
 
-    @property
-    def whole(self) -> bool:
-        """Whether it ends with a whole record; others may cut off what is left of one."""
-        return self.tail.endswith(b"\n")
-
     def check(self, path: Path) -> None:
         """Raises an OSError where the file is another one by now, or does not go on from here."""
-        if _End.of(path, self.size) != self:
+        is_whole = self.tail.endswith(b"\n")  # others may cut off what is left of a record
+        if is_whole and _End.of(path, self.size) != self:
             raise OSError(errno.ESTALE, "it was cut or replaced since it was last written to", str(path))
 
 
