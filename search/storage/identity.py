@@ -41,11 +41,9 @@ class Identity:
         return cls(f"{kind} {study_id}", tuple(places))
 
     def may_be(self, attr: Any, *, here: bool) -> bool:
-        """Returns False where a user attribute is known to be another study's.
+        """Returns False where an attribute, an identity as a dictionary or anything else, is known to be another study's.
 
-        Args:
-            attr: What is kept of an identity, as a dictionary, or anything else.
-            here: Whether that was on this machine. Another one may see a storage that both share in another place.
+        It was kept `here`, on this machine, or on one that may see a storage that both share in another place.
         """
         match attr:
             case {"study": str(study), "places": [*places]}:

@@ -69,10 +69,8 @@ class ReconnectingStorage(OwnTrialsStorage):
     was undone by the server, and is made again. Only where the end hits the COMMIT of what was written can nobody know whether
     it was done: that error is raised, since a trial must not be there twice.
 
-    Args:
-        backend: Optuna's storage, which is open.
-        shown: Its URL as it may be shown.
-        limit_s: How long one wait may take. After one that was in vain, or that ^C or SIGTERM ended, nothing waits any more.
+    One wait takes `limit_s` at most. After one that was in vain, or that ^C or SIGTERM ended, nothing waits any more. Messages
+    show the storage's URL as `shown`.
     """
 
     def __init__(self, backend: RDBStorage, shown: str, limit_s: float) -> None:

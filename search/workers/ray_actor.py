@@ -23,10 +23,9 @@ _LISTEN_S = 60.0
 class Host:
     """One worker and its place.
 
-    Args:
-        setup: What the worker needs to start. What the node's own environment says stays, but for the devices.
-        folder: The driver's current folder. Where this node has it too, relative paths start there; and where it has the folder
-            of the log, the worker prints to the log. Otherwise Ray's log folder takes what it prints.
+    What the node's own environment says stays, but for the devices. Where this node too has `folder`, the driver's current one,
+    relative paths start there; and where it has the folder of the log, the worker prints to the log. Otherwise Ray's log folder
+    takes what it prints.
     """
 
     def __init__(self, setup: WorkerSetup, folder: str) -> None:

@@ -27,11 +27,8 @@ _LONGEST_KEY = 512  # characters, in Optuna's tables
 class WorkerTrial:
     """One trial of the study, seen from its worker.
 
-    Args:
-        task: What the driver sent.
-        ask: Sends a report to the driver and returns its answer.
-        tell: Sends a user attribute, an artifact or a notice to the driver.
-        progress: Says what the trial is at, and raises `Interrupted` where it is to end.
+    `ask` sends a report to the driver and returns its answer, `tell` sends what has none. `progress` says what the trial is at,
+    and raises `Interrupted` where it is to end.
     """
 
     def __init__(
