@@ -296,8 +296,12 @@ def _file(value: Any) -> Mapping[str, Any] | None:
 
 def number_in(value: Any) -> float | None:
     """Returns the finite number that is on record, or None."""
-    sound = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if sound else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # a whole number larger than any float
+        return None
 
 
 def whole_in(value: Any, *, low: float = -math.inf, below: float = math.inf) -> int | None:

@@ -4,7 +4,6 @@ An objective that defines ``references()`` returns values by name: a simple meth
 where they were measured with what its trials are measured with.
 """
 
-import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +12,7 @@ from search.driver.compatibility import check_same, claimed
 from search.driver.fingerprint_check import refusal
 from search.driver.launch import describe_local_code
 from search.errors import ObjectiveError
-from search.records.attributes import REFERENCES_KEY, fingerprint_of
+from search.records.attributes import REFERENCES_KEY, fingerprint_of, number_in
 from search.storage import errors
 from search.storage.open import close
 from search.storage.place import open_launched
@@ -83,5 +82,5 @@ def take_references(objective: Any, directions: int) -> dict[str, tuple[float, .
 
 
 def _fits(name: object, values: tuple[Any, ...], directions: int) -> bool:
-    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) for value in values)
+    numbers = all(number_in(value) is not None for value in values)
     return isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and len(values) == directions and numbers

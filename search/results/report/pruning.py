@@ -1,13 +1,12 @@
 """Estimates what pruning saved: steps that were not run, and the time that they would have taken."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.records.attributes import MEMORY_CONSTRAINT, is_infeasible
+from search.records.attributes import MEMORY_CONSTRAINT, is_infeasible, number_in
 from search.records.durations import duration_of
 from search.records.rungs import rungs_of
 
@@ -52,9 +51,8 @@ def estimate_pruning(trials: Sequence[FrozenTrial]) -> Pruning | None:
     usual = median(len(trial.intermediate_values) for trial in whole if top is None or top in rungs_of(trial))
     saved = 0.0
     for trial in pruned:
-        planned = trial.params.get(planned_by) if planned_by else None
-        steps = planned if isinstance(planned, int | float) and math.isfinite(planned) else usual
-        saved += max(0.0, steps - len(trial.intermediate_values))
+        planned = number_in(trial.params.get(planned_by)) if planned_by else None
+        saved += max(0.0, (usual if planned is None else planned) - len(trial.intermediate_values))
     run = sum(len(trial.intermediate_values) for trial in trials)
     step_s = median((duration_of(trial) or 0.0) / len(trial.intermediate_values) for trial in whole)
     return Pruning(len(pruned), run, saved, saved * step_s, planned_by, top is not None)

@@ -34,6 +34,7 @@ def make(began=NOON, seconds=None, ran=None, system_attrs=None):
         (-30.0, None, 0.0),  # the clock was set back meanwhile
         (30.0, float("nan"), 30.0),
         (30.0, True, 30.0),
+        (30.0, 10**400, 30.0),
         (None, None, None),
         (None, 5.0, None),
     ],

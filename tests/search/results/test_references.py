@@ -43,7 +43,18 @@ def test_they_are_kept_with_the_study_and_on_its_report(write):
 
 
 @pytest.mark.parametrize(
-    "told", [3, {}, {"x": float("nan")}, {"x": [1, 2]}, {"x": True}, {1: 2.0}, {"x" * 101: 1.0}, {str(i): 1 for i in range(11)}]
+    "told",
+    [
+        3,
+        {},
+        {"x": float("nan")},
+        {"x": 10**400},
+        {"x": [1, 2]},
+        {"x": True},
+        {1: 2.0},
+        {"x" * 101: 1.0},
+        {str(i): 1 for i in range(11)},
+    ],
 )
 def test_what_is_no_value_by_name_is_refused(told):
     if told == {}:
