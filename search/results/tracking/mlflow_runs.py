@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -22,8 +22,6 @@ from search.text import mask_urls, one_line
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-
-_T = TypeVar("_T")
 
 _STUDY, _TRIAL, _DIGEST = "search.study_id", "search.trial", "search.digest"
 _PARENT = "mlflow.parentRunId"
@@ -39,8 +37,7 @@ _STATUS = {
 }
 """MLflow's status by a trial's state; the state itself is a tag."""
 
-# What MLflow takes in one request, and of one name, parameter and tag.
-_METRICS, _OTHERS, _KEY, _PARAM, _TAG = 1000, 100, 250, 6000, 5000
+_KEY, _PARAM, _TAG = 250, 6000, 5000  # characters that MLflow takes of a name, a parameter and a tag
 _NO_PART = re.compile(r"(?<![^/])\.*(?![^/])|^\.\.")
 """What MLflow takes in no name, as it is a path too: a part that is empty or of dots alone, and two dots at the beginning."""
 
@@ -67,6 +64,18 @@ class _Held:
     files: set[str] | None = field(default_factory=set)
 
 
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    """Turns what a client raises for a server that is away, or does not take something, into ours."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, OSError, SQLAlchemyError) as error:
+        kind = RefusedError if getattr(error, "error_code", "") in _REFUSALS else TrackerError
+        raise kind(_cause(error)) from error
+
+
 class MlflowRuns:
     """A `Tracker`.
 
@@ -79,9 +88,8 @@ class MlflowRuns:
         self._uri = uri
         self._experiment = experiment
         self._experiment_id = ""
-        self._study: _Held | None = None
         self._study_id = ""
-        self._held: dict[int, _Held] = {}
+        self._held: dict[int, _Held] = {}  # by number
         self._connected: MlflowClient | None = None
 
     @property
@@ -102,62 +110,51 @@ class MlflowRuns:
             self._connected = MlflowClient(self._uri)
         return self._connected
 
+    @_failures()
     def open(self, study: StudyRun) -> Mapping[int, str]:
         """Finds the runs of a study by their tags, and removes one of two that are of the same trial; see `Tracker`."""
-        with _failures():
-            self._experiment_id = self._find_experiment(self._experiment or study.name)
-            self._study, self._study_id, self._held = None, study.id, {}
-            digests: dict[int, str] = {}
-            for run in sorted(self._runs(), key=lambda run: (_number_of(run), run.info.run_id)):
-                number = _number_of(run)
-                known = self._study if number == _OF_STUDY else self._held.get(number)
-                if known is not None:  # two processes have sent at the same time
-                    self._client.delete_run(run.info.run_id)
-                    continue
-                held = _Held(run.info.run_id, set(run.data.params), None, None)
-                if number == _OF_STUDY:
-                    self._study = held
-                    continue
-                self._held[number] = held
-                if self._study is not None and run.data.tags.get(_PARENT) == self._study.id:
-                    digests[number] = run.data.tags.get(_DIGEST, "")
-            return digests
+        self._experiment_id = self._find_experiment(self._experiment or study.name)
+        self._study_id, self._held = study.id, {}
+        digests: dict[int, str] = {}
+        for run in sorted(self._runs(), key=lambda run: (_number_of(run), run.info.run_id)):
+            number = _number_of(run)
+            if number in self._held:  # two processes have sent at the same time
+                self._client.delete_run(run.info.run_id)
+                continue
+            self._held[number] = _Held(run.info.run_id, set(run.data.params), None, None)
+            parent = self._held.get(_OF_STUDY)
+            if parent is not None and run.data.tags.get(_PARENT) == parent.id:
+                digests[number] = run.data.tags.get(_DIGEST, "")
+        return digests
 
+    @_failures()
     def send_study(self, study: StudyRun) -> None:
         """See `Tracker`."""
-        with _failures():
-            self._send_study(study)
+        held = self._find_or_create(_OF_STUDY, study.name, study.began, {})
+        self._log(held, study.params, study.points, study.tags)
+        if study.running:
+            self._client.update_run(held.id, status="RUNNING")
+        else:
+            self._client.set_terminated(held.id, "FINISHED", end_time=_milliseconds(study.ended))
 
+    @_failures()
     def send_trial(self, trial: TrialRun) -> bool:
         """See `Tracker`."""
-        with _failures():
-            parent = self._study
-            assert parent is not None, "the study's run is sent first"
-            held = self._held.get(trial.number)
-            if held is None:
-                tags = {_STUDY: self._study_id, _TRIAL: str(trial.number), _PARENT: parent.id}
-                held = self._held[trial.number] = self._create(f"trial-{trial.number}", trial.began, tags)
-            self._log(held, trial.params, trial.points, trial.tags)
-            self._client.set_tag(held.id, _PARENT, parent.id)  # that of before may have been one of two
-            self._upload(held, trial)
-            if trial.is_over:
-                ended = trial.began if trial.ended is None else trial.ended
-                self._client.set_terminated(held.id, _STATUS.get(trial.state, "FAILED"), end_time=_milliseconds(ended))
-            else:
-                self._client.update_run(held.id, status=_STATUS[trial.state])
-            self._client.set_tag(held.id, _DIGEST, trial.digest)  # last: what has it is whole
-            if trial.is_over:
-                held.points = held.files = None  # not needed any more
-            return True
-
-    def _send_study(self, study: StudyRun) -> None:
-        if self._study is None:
-            self._study = self._create(study.name, study.began, {_STUDY: study.id})
-        self._log(self._study, study.params, study.points, study.tags)
-        if study.running:
-            self._client.update_run(self._study.id, status="RUNNING")
+        parent = self._held[_OF_STUDY]  # which is sent first
+        tags = {_TRIAL: str(trial.number), _PARENT: parent.id}
+        held = self._find_or_create(trial.number, f"trial-{trial.number}", trial.began, tags)
+        self._log(held, trial.params, trial.points, trial.tags)
+        self._client.set_tag(held.id, _PARENT, parent.id)  # that of before may have been one of two
+        self._upload(held, trial)
+        if trial.is_over:
+            ended = trial.began if trial.ended is None else trial.ended
+            self._client.set_terminated(held.id, _STATUS.get(trial.state, "FAILED"), end_time=_milliseconds(ended))
         else:
-            self._client.set_terminated(self._study.id, "FINISHED", end_time=_milliseconds(study.ended))
+            self._client.update_run(held.id, status=_STATUS[trial.state])
+        self._client.set_tag(held.id, _DIGEST, trial.digest)  # last: what has it is whole
+        if trial.is_over:
+            held.points = held.files = None  # not needed any more
+        return True
 
     def _find_experiment(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
@@ -184,9 +181,12 @@ class MlflowRuns:
             if not token:
                 return
 
-    def _create(self, name: str, began: float, tags: Mapping[str, str]) -> _Held:
-        run = self._client.create_run(self._experiment_id, start_time=_milliseconds(began), tags=dict(tags), run_name=name)
-        return _Held(run.info.run_id)
+    def _find_or_create(self, number: int, name: str, began: float, tags: Mapping[str, str]) -> _Held:
+        if number not in self._held:
+            tags = {_STUDY: self._study_id, **tags}
+            run = self._client.create_run(self._experiment_id, start_time=_milliseconds(began), tags=tags, run_name=name)
+            self._held[number] = _Held(run.info.run_id)
+        return self._held[number]
 
     def _log(self, held: _Held, params: Mapping[str, Any], points: Sequence[Point], tags: Mapping[str, str]) -> None:
         """Sends what a run lacks of its parameters and points, and all tags."""
@@ -204,12 +204,11 @@ class MlflowRuns:
         written = {key: str(params[name])[:_PARAM] for name, key in _keys(params).items()}
         new = [Param(key, value) for key, value in written.items() if key not in held.params]
         labels = [RunTag(f"search.{key}"[:_KEY], tags[name][:_TAG]) for name, key in _keys(tags).items()]
-        for part in _chunks(metrics, _METRICS):
-            self._client.log_batch(held.id, metrics=part)
-        for part in _chunks(new, _OTHERS):
-            self._client.log_batch(held.id, params=part)
-        for part in _chunks(labels, _OTHERS):
-            self._client.log_batch(held.id, tags=part)
+        if metrics:
+            self._client.log_batch(held.id, metrics=metrics)
+        if new:
+            self._client.log_batch(held.id, params=new)
+        self._client.log_batch(held.id, tags=labels)
         held.points |= {(metric.key, metric.step) for metric in metrics}
         held.params |= {param.key for param in new}
 
@@ -222,18 +221,6 @@ class MlflowRuns:
                 with tempfile.TemporaryDirectory() as folder:
                     self._client.log_artifact(held.id, shutil.copyfile(path, f"{folder}/{name}"))
                 held.files.add(name)
-
-
-@contextlib.contextmanager
-def _failures() -> Iterator[None]:
-    """Turns what a client raises for a server that is away, or does not take something, into ours."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except (MlflowException, OSError, SQLAlchemyError) as error:
-        kind = RefusedError if getattr(error, "error_code", "") in _REFUSALS else TrackerError
-        raise kind(_cause(error)) from error
 
 
 def _make_database(uri: str) -> None:
@@ -280,10 +267,6 @@ def _keys(names: Iterable[str]) -> dict[str, str]:
             key = f"{plain_key}_{count}"
         keys[name] = key
     return keys
-
-
-def _chunks(items: Sequence[_T], size: int) -> Iterator[list[_T]]:
-    return (list(items[start : start + size]) for start in range(0, len(items), size))
 
 
 def _milliseconds(seconds: float) -> int:
