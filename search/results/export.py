@@ -9,7 +9,6 @@ import numpy as np
 import optuna
 import tomli_w
 from numpy.typing import NDArray
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.driver.compatibility import describe, same
@@ -18,7 +17,7 @@ from search.records.attributes import config_of, file_of, provenance_of, seed_of
 from search.records.values import value_keys, value_names
 from search.results.finalist_ranking import Ranking
 from search.results.likely_best import Winner
-from search.results.ranking import best_trials, describe_results_missing, metrics_of, rank
+from search.results.ranking import Metric, best_trials, describe_results_missing, metrics_of, rank
 from search.storage.url import absolute, hide_password
 from search.study_file.env import PREFIX, variables_in
 from search.study_file.load import StudySpec
@@ -26,29 +25,6 @@ from search.text import one_line, plain, show_path
 
 COMPROMISE = "compromise"
 """Chooses the trial of the Pareto front that is nearest to the ideal point, each direction scaled to the front's extent."""
-
-_OWN_KEYS = {
-    "study",
-    "trial",
-    "metrics",
-    "seed",
-    "params",
-    "storage",
-    "objective",
-    "study_file",
-    "study_file_sha256",
-    "git_commit",
-    "git_dirty",
-    "python",
-    "optuna",
-    "finished",
-    "warm_start",
-    "recorded",
-    "chosen_by",
-    "finalists",
-    "estimate",
-}
-"""Of the provenance, which has the values too."""
 
 
 def export_trial(
@@ -83,9 +59,7 @@ def export_trial(
     chosen = winner.number if winner is not None else likely.trial.number if likely is not None else number
     trial = _choose(study, chosen, by)
     settings = _settings(study, spec)
-    document: dict[str, Any] = {"config": _config(trial, settings), "provenance": _provenance(study, trial, spec, url)}
-    if by is not None:
-        document["provenance"]["chosen_by"] = by
+    document: dict[str, Any] = {"config": _config(trial, settings), "provenance": _provenance(study, trial, spec, url, by)}
     header = f"# Trial {trial.number} of study {plain(study.study_name)}, written by search export.\n"
     if ranking is not None and winner is not None:
         header += f"# The winner of {ranking.study}: {ranking.describe_choice()}\n"
@@ -126,7 +100,8 @@ def _choose(study: optuna.Study, number: int | None, by: str | None) -> FrozenTr
     if not best:
         got = describe_results_missing(study.get_trials(deepcopy=False))
         raise StudyError(f"{where}: must have a COMPLETE trial; got {got}. Run search launch until one is.")
-    names = value_names(study)
+    metrics = metrics_of(study)
+    names = [metric.name for metric in metrics]
     if by is not None and by not in (*names, COMPROMISE):
         raise StudyError(f"{where}: --by must be one of {', '.join([*names, COMPROMISE])}; got {by}. Write one of them.")
     if len(best) > 1 and by is None:
@@ -135,7 +110,7 @@ def _choose(study: optuna.Study, number: int | None, by: str | None) -> FrozenTr
             f"{where}: several directions have no single best trial; got the Pareto front {front}. "
             f"Add --by {' | '.join([*names, COMPROMISE])}, or --trial."
         )
-    losses = _losses(study, best)
+    losses = _losses(metrics, best)
     return best[int((losses if by is None or by == COMPROMISE else losses[:, [names.index(by)]]).sum(axis=1).argmin())]
 
 
@@ -151,10 +126,9 @@ def _best_with(study: optuna.Study, chosen: FrozenTrial, count: int) -> list[Fro
     return [chosen, *others[: count - 1]]
 
 
-def _losses(study: optuna.Study, front: Sequence[FrozenTrial]) -> NDArray[np.float64]:
+def _losses(metrics: Sequence[Metric], front: Sequence[FrozenTrial]) -> NDArray[np.float64]:
     """Returns how far each trial of a front is from the best in each direction, squared, in units of the front's extent."""
-    signs = [-1.0 if direction is StudyDirection.MAXIMIZE else 1.0 for direction in study.directions]
-    values = np.array([trial.values for trial in front]) * signs
+    values = np.array([[metric.loss_of(trial) for metric in metrics] for trial in front])
     values /= np.maximum(np.abs(values).max(axis=0), 1)  # the squares of the largest numbers are none
     extent = np.ptp(values, axis=0)
     return np.asarray(np.square((values - values.min(axis=0)) / np.where(extent > 0, extent, 1)))
@@ -179,13 +153,13 @@ def _config(trial: FrozenTrial, settings: Mapping[str, Any]) -> dict[str, Any]:
     return dict(recorded) if recorded is not None else {**settings, **trial.params}
 
 
-def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec | None, url: str) -> dict[str, Any]:
-    recorded, link = provenance_of(trial), warm_link(trial)
-    return {
-        **dict(zip(value_keys(value_names(study), _OWN_KEYS), trial.values or [], strict=False)),
+def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec | None, url: str, by: str | None) -> dict[str, Any]:
+    """Returns a trial's values and where they come from. A key that is None is not written, and no value has its name."""
+    link, names = warm_link(trial), value_names(study)
+    own = {
         "study": study.study_name,
         "trial": trial.number,
-        "metrics": value_names(study),
+        "metrics": names,
         "seed": seed_of(trial),
         "params": trial.params,
         "storage": hide_password(absolute(url)),
@@ -194,9 +168,13 @@ def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec | None,
         "python": platform.python_version(),
         "optuna": optuna.__version__,
         "finished": trial.datetime_complete,
-        **({"warm_start": {"study": link.study, "trial": link.trial}} if link else {}),
-        **({"recorded": dict(recorded)} if recorded else {}),
+        "warm_start": {"study": link.study, "trial": link.trial} if link else None,
+        "recorded": provenance_of(trial) or None,
+        "chosen_by": by,
+        "finalists": None,
+        "estimate": None,
     }
+    return {**dict(zip(value_keys(names, own), trial.values or [], strict=False)), **own}
 
 
 def _file(study: optuna.Study, spec: StudySpec | None) -> dict[str, Any]:
@@ -207,12 +185,12 @@ def _file(study: optuna.Study, spec: StudySpec | None) -> dict[str, Any]:
 
 
 def _commit() -> dict[str, Any]:
-    """The commit of the current folder, and whether files differ from it; empty outside a repository."""
+    """The commit of the current folder, and whether files differ from it; None outside a repository."""
     try:
-        head = _git("rev-parse", "HEAD")
-        return {"git_commit": head, "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
+        head, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
-        return {}
+        return {"git_commit": None, "git_dirty": None}
+    return {"git_commit": head, "git_dirty": bool(changes)}
 
 
 def _git(*arguments: str) -> str:
@@ -232,27 +210,22 @@ def _as_toml(document: Mapping[str, Any], may_read: Collection[str], where: str)
         config, members = document["config"], document.get("members", [])
         read = variables_in({"": [config, *members]}).intersection(may_read)
         environment = sorted(name for name in read if not name.startswith(PREFIX))
-        top: dict[str, Any] = {"environment": environment} if environment else {}
-        if none := list(_none_in(config)):
-            top["none"] = none
-        provenance = _without_none(document["provenance"], fill=False)
-        tables = {"config": _without_none(config, fill=True), "provenance": provenance}
+        tables = _filled({"environment": environment or None, "config": config})
+        tables["provenance"] = _without_none(document["provenance"], fill=False)
         if members:
-            tables["members"] = [_member(member) for member in members]
-        text = tomli_w.dumps({**top, **tables})
+            tables["members"] = [_filled(member) for member in members]
+        text = tomli_w.dumps(tables)
         text.encode()
     except (RecursionError, UnicodeEncodeError, TypeError, ValueError) as error:
         reason = "too many tables within tables" if isinstance(error, RecursionError) else one_line(error)
-        raise StudyError(
-            f"{where}: must be such that TOML can hold it; got: {reason}. Name another one with --trial."
-        ) from None
+        rule = "must be such that TOML can hold it"
+        raise StudyError(f"{where}: {rule}; got: {reason}. Name another one with --trial.") from None
     return text
 
 
-def _member(member: Mapping[str, Any]) -> dict[str, Any]:
-    none = list(_none_in(member["config"]))
-    kept = {**member, "config": _without_none(member["config"], fill=True)}
-    return {key: value for key, value in {**kept, "none": none}.items() if value not in (None, [])}
+def _filled(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a table with a config, in which nothing is None, and the places where something was."""
+    return dict(_without_none({**table, "none": list(_none_in(table["config"])) or None}, fill=True))
 
 
 def _none_in(value: Any, place: tuple[str | int, ...] = ()) -> Iterator[list[str | int]]:

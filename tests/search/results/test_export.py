@@ -14,12 +14,18 @@ from search.driver.compatibility import check_same, describe
 from search.errors import StorageError, StudyError
 from search.files import write as write_document
 from search.records.attributes import CONFIG_KEY, FILE_KEY, FINALIST_KEY, PROVENANCE_KEY, SEED_KEY, WARM_KEY
-from search.results.export import _OWN_KEYS, export_trial
+from search.results.export import export_trial
 from search.results.status import print_status
 from search.storage.open import close, create_study
 from search.study_file.load import load
 
 URL = "postgresql://me:secret@host/db"
+OWN_KEYS = {
+    *("study", "trial", "metrics", "seed", "params", "storage", "objective", "study_file", "study_file_sha256"),
+    *("git_commit", "git_dirty", "python", "optuna", "finished", "warm_start", "recorded"),
+    *("chosen_by", "finalists", "estimate"),
+}
+"""Of the provenance, which has the values too."""
 
 
 @pytest.fixture
@@ -217,7 +223,7 @@ def test_the_compromise_goes_by_the_extent_of_the_front(write, front):
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_value_has_a_key_of_its_own_whatever_its_metric_is_called(write):
-    names = sorted({*_OWN_KEYS, "values.seed", "f1"})
+    names = sorted({*OWN_KEYS, "values.seed", "f1"})
     study = optuna.create_study(directions=["minimize"] * len(names))
     study.set_metric_names(names)
     attrs = {SEED_KEY: 5, PROVENANCE_KEY: {"a": 1}, WARM_KEY: {"study": "s", "trial": 1, "compared": True}}
@@ -225,7 +231,7 @@ def test_a_value_has_a_key_of_its_own_whatever_its_metric_is_called(write):
     provenance = exported(study, write(), by="f1")["provenance"]
     keys = {name: name if name == "f1" else f"values.{name}" for name in names}
     assert {name: provenance[keys[name]] for name in names} == {name: float(at) for at, name in enumerate(names)}
-    assert provenance.keys() - keys.values() == _OWN_KEYS - {"git_commit", "git_dirty", "finalists", "estimate"}
+    assert provenance.keys() - keys.values() == OWN_KEYS - {"git_commit", "git_dirty", "finalists", "estimate"}
     assert (provenance["trial"], provenance["seed"], provenance["chosen_by"]) == (0, 5, "f1")
 
 
