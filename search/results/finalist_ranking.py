@@ -12,8 +12,8 @@ from rich.text import Text
 from search.records.attributes import finalist_of, is_result, references_of, seed_of
 from search.results.ranking import Metric, find_baseline, metrics_of, rank
 from search.results.statistics import Interval, mean_interval, paired_interval, show, show_among
-from search.results.tables import FoldedTable, make_console
-from search.text import format_params, plain, print_line
+from search.results.tables import FoldedTable, print_parts
+from search.text import format_params, plain
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,6 @@ def rank_finalists(source: optuna.Study, linked: optuna.Study) -> Ranking:
 
 def print_ranking(ranking: Ranking, console: Console | None = None) -> None:
     """Prints the ranking and what it says; to stdout by default."""
-    console = console or make_console()
     table = FoldedTable()
     table.add_figures("trial", "in the\nsearch", "seeds", "mean", "against\nbaseline")
     table.add_names("parameters")
@@ -156,21 +155,11 @@ def print_ranking(ranking: Ranking, console: Console | None = None) -> None:
     means = [finalist.score.mean for finalist in ranking.finalists]
     for finalist in ranking.finalists:
         gain = finalist.less(baseline) if baseline is not None and finalist is not baseline else None
-        searched = "" if finalist.searched is None else show_among(finalist.searched, values)
-        shown = "" if gain is None else gain.signed()
         number = f"{finalist.number}{' *' if finalist is baseline else ''}"
-        row = [
-            number,
-            searched,
-            str(len(finalist.values)),
-            finalist.score.among(means),
-            shown,
-            format_params(finalist.params),
-        ]
-        table.add_row(*map(Text, row))
-    console.print(table, crop=False)
-    for line in describe_ranking(ranking):
-        print_line(console, line)
+        searched = "" if finalist.searched is None else show_among(finalist.searched, values)
+        figures = (number, searched, str(len(finalist.values)), finalist.score.among(means), gain.signed() if gain else "")
+        table.add_row(*map(Text, (*figures, format_params(finalist.params))))
+    print_parts([table, *describe_ranking(ranking)], console)
 
 
 def describe_ranking(ranking: Ranking) -> Sequence[str]:

@@ -19,7 +19,7 @@ from search.errors import StudyError
 from search.records.attributes import is_result
 from search.results.ranking import Metric, metrics_of
 from search.results.statistics import show_among
-from search.results.tables import FoldedTable, make_console
+from search.results.tables import FoldedTable, print_parts
 from search.text import plain, show_value, show_values, suggest
 
 _MOST_LEVELS = 8
@@ -106,7 +106,6 @@ def print_levels(study: optuna.Study, parameter: str, console: Console | None = 
     Raises:
         StudyError: No trial has such a parameter.
     """
-    console = console or make_console()
     trials = study.get_trials(deepcopy=False)
     known = sorted({name for trial in trials for name in trial.params})
     if parameter not in known:
@@ -126,7 +125,7 @@ def print_levels(study: optuna.Study, parameter: str, console: Console | None = 
         size, end = high / _SHRINK - low / _SHRINK, 0.0 if middle is None else middle / _SHRINK - low / _SHRINK
         shown = ("" if value is None else show_among(value, [*medians, *bests]) for value in (middle, best))
         table.add_row(Text(level.name), _Bar(end / (size or 1.0)), *shown, str(len(level.values)), str(level.pruned))
-    console.print(table, crop=False)
+    print_parts([table], console)
 
 
 def _median(values: Sequence[float]) -> float:

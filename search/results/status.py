@@ -15,11 +15,11 @@ from search.records.attributes import budget_of, file_of, is_warm, owner_of
 from search.records.states import count_states
 from search.records.values import value_names
 from search.results.ranking import describe_best, describe_results_missing
-from search.results.tables import FoldedTable, make_console
+from search.results.tables import FoldedTable, make_console, print_parts
 from search.results.trial_rows import rows_of
 from search.storage.open import as_of_now
 from search.study_file.load import StudySpec
-from search.text import clock, format_params, plain, print_line
+from search.text import clock, format_params, plain
 
 _STYLES = {
     "running": "cyan",
@@ -46,12 +46,7 @@ def print_status(study: optuna.Study, *, budget: int | None, rows: int | None, c
         rows: So many of the last trials; None for all.
         console: Where to; stdout by default.
     """
-    console = console or make_console()
-    for part in _parts(study, budget, rows):
-        if isinstance(part, str):
-            print_line(console, part)
-        else:
-            console.print(part, crop=False)
+    print_parts(_parts(study, budget, rows), console)
 
 
 def watch_status(study: optuna.Study, *, budget: int | None, console: Console | None = None) -> None:

@@ -1,6 +1,7 @@
 """Tables in a terminal: names fold where it is narrow, figures are never cut, and a file or a pipe is as wide as it takes."""
 
 import os
+from collections.abc import Iterable
 from typing import Literal
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -8,6 +9,8 @@ from rich.measure import Measurement
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
+
+from search.text import print_line
 
 _ENDLESS = 1_000_000
 _BETWEEN = 2  # blanks, between two columns
@@ -57,6 +60,16 @@ class FoldedTable(Table):
             widths[max(wide, key=widths.__getitem__)] -= 1
         for column, width in zip(self.columns, widths, strict=True):
             column.width = width
+
+
+def print_parts(parts: Iterable[str | FoldedTable], console: Console | None = None) -> None:
+    """Prints lines and tables; to stdout by default."""
+    console = console or make_console()
+    for part in parts:
+        if isinstance(part, str):
+            print_line(console, part)
+        else:
+            console.print(part, crop=False)
 
 
 def make_console(*, stderr: bool = False) -> Console:

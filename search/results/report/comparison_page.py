@@ -11,8 +11,8 @@ from search.results.report.figures import BLUE, GREEN, GREY, ORANGE, PINK, SKY, 
 from search.results.report.html import inert, page, time_unit
 from search.results.report.outliers import sensible_range
 from search.results.statistics import mean_of, show_among
-from search.results.tables import FoldedTable, make_console
-from search.text import clock, plain, print_line
+from search.results.tables import FoldedTable, print_parts
+from search.text import clock, plain
 
 _COLOURS = (BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY, GREY)
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")  # of as many sides each as there are colours
@@ -42,16 +42,13 @@ def render(comparison: Comparison) -> str:
 
 def print_table(comparison: Comparison, console: Console | None = None) -> None:
     """Prints the comparison as a table; to stdout by default."""
-    console = console or make_console()
     (label, *figures), rows = _table(comparison)
     drawn = FoldedTable()
     drawn.add_names(label)
     drawn.add_figures(*figures)
     for row in rows:
         drawn.add_row(*map(Text, row))
-    console.print(drawn, crop=False)
-    for line in _notes(comparison):
-        print_line(console, line)
+    print_parts([drawn, *_notes(comparison)], console)
 
 
 def _table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
