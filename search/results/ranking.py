@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import optuna
 from optuna.study import StudyDirection
@@ -12,6 +13,8 @@ from search.optuna_internals import pareto_front
 from search.records.attributes import file_of, given_of, is_infeasible, is_result, queued_of, retry_of
 from search.records.values import value_names
 from search.text import format_params, plain
+
+_X = TypeVar("_X")
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,9 @@ def rank(trials: Sequence[FrozenTrial], metrics: Sequence[Metric]) -> list[Froze
     return sorted(sound, key=metrics[0].loss_of) if len(metrics) == 1 else sound
 
 
-def improvements(points: Iterable[tuple[float, float]], metric: Metric) -> list[tuple[float, float]]:
+def improvements(points: Iterable[tuple[_X, float]], metric: Metric) -> list[tuple[_X, float]]:
     """Returns the points (x, value), in their order, whose value is better than all before."""
-    curve: list[tuple[float, float]] = []
+    curve: list[tuple[_X, float]] = []
     for x, value in points:
         if not curve or metric.sign * value < metric.sign * curve[-1][1]:
             curve.append((x, value))
@@ -87,12 +90,9 @@ def _first_try(trial: FrozenTrial) -> object:
 
 
 def best_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Returns the best COMPLETE trial, or the Pareto front in several directions; empty where there is no result."""
-    results = [trial for trial in study.get_trials(deepcopy=False) if is_result(trial)]
-    if len(study.directions) > 1:
-        return pareto_front(results, study.directions)
-    best = max if study.direction is StudyDirection.MAXIMIZE else min
-    return [best(results, key=lambda trial: trial.values[0])] if results else []
+    """Returns the best COMPLETE trial, or the Pareto front of several directions by number; empty where there is no result."""
+    ranked = rank(study.get_trials(deepcopy=False), metrics_of(study))
+    return pareto_front(ranked, study.directions) if len(study.directions) > 1 else ranked[:1]
 
 
 def describe_results_missing(trials: Sequence[FrozenTrial]) -> str:

@@ -103,15 +103,12 @@ def gather(study: optuna.Study, *, importances: bool = True) -> Facts:
     metrics = metrics_of(study)
     ranked = rank(trials, metrics)
     own = [trial for trial in trials if not is_warm(trial)]
-    best = tuple(ranked[:1])
-    if len(metrics) > 1 and ranked:
-        best = tuple(sorted(best_trials(study), key=lambda trial: trial.number))
     return Facts(
         name=study.study_name,
         metrics=metrics,
         trials=tuple(trials),
         ranked=tuple(ranked),
-        best=best,
+        best=tuple(best_trials(study)),
         baseline=find_baseline(study),
         references=references_of(study),
         importances=tuple(measure(study, ranked, metric.index, metric.maximize) if importances else None for metric in metrics),

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.records.attributes import (
@@ -33,6 +32,7 @@ from search.records.moments import Moments, moments_of
 from search.records.rungs import is_paused
 from search.records.states import state_name
 from search.records.values import value_names
+from search.results.ranking import Metric, improvements, metrics_of
 from search.results.status import is_at_work
 from search.storage.folders import artifacts_of
 from search.storage.open import token_of
@@ -168,7 +168,7 @@ def study_run(study: optuna.Study, trials: Sequence[FrozenTrial], location: str 
         running=is_at_work(study),
         params={**params, **choices},
         tags=tags,
-        points=_bests(trials, moments, names[0], study.directions),
+        points=_bests(trials, moments, metrics_of(study)),
         metrics=names,
         space=space if isinstance(space, Mapping) else {},
         began=min((began for began, _ in moments.values()), default=0.0),
@@ -236,18 +236,14 @@ def _tags(trial: FrozenTrial) -> dict[str, str]:
     return {key: _text(value) for key, value in {**own, **tags}.items() if value is not None}
 
 
-def _bests(
-    trials: Sequence[FrozenTrial], moments: Moments, metric: str, directions: Sequence[StudyDirection]
-) -> tuple[Point, ...]:
-    if len(directions) > 1:
+def _bests(trials: Sequence[FrozenTrial], moments: Moments, metrics: Sequence[Metric]) -> tuple[Point, ...]:
+    if len(metrics) > 1:
         return ()
-    sign = 1.0 if directions[0] is StudyDirection.MAXIMIZE else -1.0
-    done = [(moments.get(trial.number, (0.0, 0.0))[1], trial.number, trial.values[0]) for trial in trials if is_result(trial)]
-    points: list[Point] = []
-    for ended, number, value in sorted(done):
-        if not points or sign * value > sign * points[-1].value:
-            points.append(Point(f"best/{metric}", number, value, ended))
-    return tuple(points)
+    [metric] = metrics
+    results = (trial for trial in trials if is_result(trial))
+    ends = sorted((moments.get(trial.number, (0.0, 0.0))[1], trial.number, metric.of(trial)) for trial in results)
+    bests = improvements((((ended, number), value) for ended, number, value in ends), metric)
+    return tuple(Point(f"best/{metric.name}", number, value, ended) for (ended, number), value in bests)
 
 
 def _text(value: Any) -> str:
