@@ -58,7 +58,7 @@ for package in ("search", "tumorcls"):
         try:
             importlib.import_module(module.name)
         except ModuleNotFoundError as error:
-            if error.name.partition(".")[0] not in ("ray", "keras_tuner", "submitit"):  # of extras
+            if error.name.partition(".")[0] not in ("google", "keras_tuner", "ray", "submitit", "tensorboard"):  # of extras
                 left.append(f"{module.name}: {error!r}")
         except Exception as error:
             left.append(f"{module.name}: {error!r}")

@@ -10,7 +10,6 @@ from optuna.trial import FrozenTrial
 from search.records.values import value_names
 from search.results.tracking.mlflow_runs import MlflowRuns
 from search.results.tracking.projection import TrialRun, has_begun, study_id_text, study_run, trial_run
-from search.results.tracking.tensorboard_runs import TensorBoardRuns
 from search.results.tracking.tracker import RefusedError, Tracker, TrackerError
 from search.study_file.track import Track
 
@@ -36,6 +35,8 @@ def trackers_of(track: Track) -> list[Tracker]:
     """Returns the trackers that a study file names."""
     trackers: list[Tracker] = []
     if track.tensorboard is not None:  # first: it is a matter of milliseconds
+        from search.results.tracking.tensorboard_runs import TensorBoardRuns  # TensorBoard need not be installed
+
         trackers.append(TensorBoardRuns(track.tensorboard))
     if track.mlflow is not None:
         trackers.append(MlflowRuns(track.mlflow, track.experiment))

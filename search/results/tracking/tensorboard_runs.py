@@ -10,18 +10,25 @@ import io
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from google.protobuf.struct_pb2 import ListValue, Value
+from PIL import Image
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.types_pb2 import DT_STRING
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams.metadata import NULL_TENSOR, create_summary_metadata
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 
 from search.files import replacing
-from search.results.tracking.projection import StudyRun, TrialRun, reported_as
+from search.results.tracking.projection import Point, StudyRun, TrialRun, reported_as
 from search.results.tracking.tracker import TrackerError
 from search.text import file_name
-
-if TYPE_CHECKING:
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
 
 _FILE = "events.out.tfevents.{began}.search"
 _BEGAN = re.compile(r"events\.out\.tfevents\.(\d+)\.search")
@@ -33,13 +40,12 @@ _PICTURES = ("PNG", "JPEG", "GIF", "BMP")
 _HEADER, _CRC = struct.Struct("<Q"), struct.Struct("<I")
 
 
-@dataclass(frozen=True)
-class _Record:
-    """An event: what it says, at which step and when."""
-
-    step: int
-    seconds: float
-    summary: bytes
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TrackerError(error.strerror or str(error)) from error
 
 
 class TensorBoardRuns:
@@ -59,44 +65,40 @@ class TensorBoardRuns:
         """What messages call it."""
         return f"TensorBoard's folder {self._folder}"
 
+    @_failures()
     def open(self, study: StudyRun) -> Mapping[int, str]:
         """Takes the study's folder; what another study of the same name has left in it goes. See `Tracker`."""
-        with _failures():
-            self._study = self._folder / file_name(study.name)
-            self._study.mkdir(parents=True, exist_ok=True)
-            mark = self._study / _ID_FILE
-            before = mark.read_bytes() if mark.exists() else None
-            self._foreign = frozenset(_files_of(self._study) if before is None else ())
-            if before != study.id.encode():
-                for file in _files_of(self._study) if before is not None else ():
-                    file.unlink()
-                with replacing(mark) as file_of_id:
-                    file_of_id.write(study.id.encode())
-            return {}  # comparing costs little
+        self._study = self._folder / file_name(study.name)
+        self._study.mkdir(parents=True, exist_ok=True)
+        mark = self._study / _ID_FILE
+        before = mark.read_bytes() if mark.exists() else None
+        self._foreign = frozenset(_files_of(self._study) if before is None else ())
+        if before != study.id.encode():
+            for file in _files_of(self._study) if before is not None else ():
+                file.unlink()
+            with replacing(mark) as file_of_id:
+                file_of_id.write(study.id.encode())
+        return {}  # comparing costs little
 
+    @_failures()
     def send_study(self, study: StudyRun) -> None:
         """See `Tracker`."""
-        with _failures():
-            path, began = self._file_in(self._study, study.began)
-            records = [_Record(0, began, _experiment(study, began))]
-            records += [_Record(point.step, point.seconds, _scalar(point.name, point.value)) for point in study.points]
-            _bring(path, records)
+        path, began = self._file_in(self._study, study.began)
+        _bring(path, [_event(began, _experiment(study, began)), *map(_reported, study.points)])
 
+    @_failures()
     def send_trial(self, trial: TrialRun) -> bool:
         """See `Tracker`."""
-        with _failures():
-            folder = self._study / f"trial-{trial.number:04d}"
-            folder.mkdir(exist_ok=True)
-            path, began = self._file_in(folder, trial.began)
-            records = [_Record(0, began, _session_start(trial, began))]
-            points = [(point, _scalar(point.name, point.value)) for point in trial.points]
-            records += [_Record(point.step, point.seconds, summary) for point, summary in points]
-            if trial.is_over:
-                ended = trial.began if trial.ended is None else trial.ended
-                pictures = [_picture(name, path) for name, path in trial.files.items()]
-                shown = [summary for summary in (_notes(trial), *pictures, _session_end(trial)) if summary is not None]
-                records += [_Record(0, ended, summary) for summary in shown]
-            return _bring(path, records)
+        folder = self._study / f"trial-{trial.number:04d}"
+        folder.mkdir(exist_ok=True)
+        path, began = self._file_in(folder, trial.began)
+        events = [_event(began, _session_start(trial, began)), *map(_reported, trial.points)]
+        if trial.is_over:
+            ended = trial.began if trial.ended is None else trial.ended
+            pictures = [_picture(name, path) for name, path in trial.files.items()]
+            shown = (_notes(trial), *pictures, _session_end(trial))
+            events += [_event(ended, summary) for summary in shown if summary is not None]
+        return _bring(path, events)
 
     def _file_in(self, folder: Path, began: float) -> tuple[Path, float]:
         """Returns the event file of a run, and when that began: what goes on after a pause begins anew, but not its file."""
@@ -114,35 +116,24 @@ def _files_of(study: Path) -> list[Path]:
     return [file for folder in (study, *trials) for file in folder.glob(_FILE.format(began="*"))]
 
 
-@contextlib.contextmanager
-def _failures() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise TrackerError(error.strerror or str(error)) from error
-
-
-def _bring(path: Path, wanted: Sequence[_Record]) -> bool:
-    """Has a file hold these records, and no others; returns whether it did not."""
+def _bring(path: Path, wanted: Sequence[Event]) -> bool:
+    """Has a file hold these events, and no others; returns whether it did not."""
     content = path.read_bytes() if path.exists() else b""
     held, whole = _read(content)
-    records = [_version(), *map(_event, wanted)]
-    if [_said(event) for event in held] == [_said(event) for event in records[: len(held)]] and whole == len(content) and held:
-        new = b"".join(_framed(event.SerializeToString()) for event in records[len(held) :])
-        if new:
-            with path.open("ab") as file:
-                file.write(new)
-        return bool(new)
-    with replacing(path) as anew:
-        anew.write(b"".join(_framed(event.SerializeToString()) for event in records))
-    return True
+    events = [Event(file_version="brain.Event:2"), *wanted]
+    goes_on = bool(held) and whole == len(content) and [*map(_said, held)] == [*map(_said, events[: len(held)])]
+    new = b"".join(_framed(event.SerializeToString()) for event in events[len(held) if goes_on else 0 :])
+    if not goes_on:
+        with replacing(path) as anew:
+            anew.write(new)
+    elif new:
+        with path.open("ab") as file:
+            file.write(new)
+    return bool(new)
 
 
-def _read(content: bytes) -> tuple[list["Event"], int]:
+def _read(content: bytes) -> tuple[list[Event], int]:
     """Returns the events of a file up to its end, or to the first that is damaged, and where that is."""
-    from google.protobuf.message import DecodeError
-    from tensorboard.compat.proto.event_pb2 import Event
-
     events: list[Event] = []
     at = 0
     while at + _HEADER.size + _CRC.size <= len(content):
@@ -161,45 +152,29 @@ def _read(content: bytes) -> tuple[list["Event"], int]:
 
 def _framed(data: bytes) -> bytes:
     """Returns a record as TensorFlow's files have it: length, data, and a checksum of each."""
-    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
-
     header = _HEADER.pack(len(data))
     return header + _CRC.pack(masked_crc32c(header)) + data + _CRC.pack(masked_crc32c(data))
 
 
-def _said(event: "Event") -> tuple[Any, ...]:
+def _said(event: Event) -> tuple[Any, ...]:
     """What an event says; when it was is not compared, as a report is sent before anybody knows how long its trial takes."""
     return event.file_version, event.step, event.summary.SerializeToString(deterministic=True)
 
 
-def _version() -> "Event":
-    from tensorboard.compat.proto.event_pb2 import Event
-
-    return Event(file_version="brain.Event:2")
+def _event(seconds: float, summary: Summary, step: int = 0) -> Event:
+    return Event(wall_time=seconds, step=step, summary=summary)
 
 
-def _event(record: _Record) -> "Event":
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
-
-    return Event(wall_time=record.seconds, step=record.step, summary=Summary.FromString(record.summary))
+def _reported(point: Point) -> Event:
+    return _event(point.seconds, _scalar(point.name, point.value), point.step)
 
 
-def _serialized(summary: "Summary") -> bytes:
-    return bytes(summary.SerializeToString(deterministic=True))
+def _scalar(tag: str, value: float) -> Summary:
+    return Summary(value=[Summary.Value(tag=tag, simple_value=value)])
 
 
-def _scalar(tag: str, value: float) -> bytes:
-    from tensorboard.compat.proto.summary_pb2 import Summary
-
-    return _serialized(Summary(value=[Summary.Value(tag=tag, simple_value=value)]))
-
-
-def _picture(name: str, path: Path) -> bytes | None:
+def _picture(name: str, path: Path) -> Summary | None:
     """An artifact as an image; None where it is none of a kind that TensorBoard shows."""
-    from PIL import Image
-    from tensorboard.compat.proto.summary_pb2 import Summary
-
     if path.stat().st_size > _LARGEST_PICTURE:
         return None
     content = path.read_bytes()
@@ -209,48 +184,35 @@ def _picture(name: str, path: Path) -> bytes | None:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # no image, or half of one
         return None
     image = Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=content)
-    return _serialized(Summary(value=[Summary.Value(tag=name, image=image)]))
+    return Summary(value=[Summary.Value(tag=name, image=image)])
 
 
-def _notes(trial: TrialRun) -> bytes:
+def _notes(trial: TrialRun) -> Summary:
     """The trial's tags as a table of the text tab."""
-    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-    from tensorboard.compat.proto.tensor_pb2 import TensorProto
-    from tensorboard.compat.proto.types_pb2 import DT_STRING
-
     cells = {key: " ".join(value.replace("|", " ").split())[:_LONGEST_CELL] for key, value in trial.tags.items()}
     rows = [f"| {key} | {value} |" for key, value in cells.items()]
     text = "\n".join(["| | |", "|---|---|", *rows])
     metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
     tensor = TensorProto(dtype=DT_STRING, string_val=[text.encode()])
     tensor.tensor_shape.dim.add(size=1)
-    return _serialized(Summary(value=[Summary.Value(tag="trial", metadata=metadata, tensor=tensor)]))
+    return Summary(value=[Summary.Value(tag="trial", metadata=metadata, tensor=tensor)])
 
 
-def _session_start(trial: TrialRun, began: float) -> bytes:
-    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
-
+def _session_start(trial: TrialRun, began: float) -> Summary:
     start = SessionStartInfo(start_time_secs=began)
     for name, value in trial.params.items():
         _value(start.hparams[name], value)
     return _hparams("_hparams_/session_start_info", HParamsPluginData(session_start_info=start))
 
 
-def _session_end(trial: TrialRun) -> bytes:
-    from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
-    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
-
-    status = STATUS_SUCCESS if trial.state in ("complete", "pruned") else STATUS_FAILURE
+def _session_end(trial: TrialRun) -> Summary:
+    status = api_pb2.STATUS_SUCCESS if trial.state in ("complete", "pruned") else api_pb2.STATUS_FAILURE
     end = SessionEndInfo(status=status, end_time_secs=trial.began if trial.ended is None else trial.ended)
     return _hparams("_hparams_/session_end_info", HParamsPluginData(session_end_info=end))
 
 
-def _experiment(study: StudyRun, began: float) -> bytes:
+def _experiment(study: StudyRun, began: float) -> Summary:
     """What the HParams tab is told of the study: its parameters and their ranges, and the names of its values."""
-    from google.protobuf.struct_pb2 import ListValue, Value
-    from tensorboard.plugins.hparams import api_pb2
-    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-
     parameters = []
     for name, table in study.space.items():
         info = api_pb2.HParamInfo(name=name, type=api_pb2.DATA_TYPE_FLOAT64)
@@ -269,8 +231,6 @@ def _experiment(study: StudyRun, began: float) -> bytes:
 
 
 def _data_type(choices: Sequence[Any]) -> Any:
-    from tensorboard.plugins.hparams import api_pb2
-
     if all(isinstance(choice, bool) for choice in choices):
         return api_pb2.DATA_TYPE_BOOL
     numbers = all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in choices)
@@ -284,9 +244,5 @@ def _value(into: Any, value: Any) -> Any:
     return into
 
 
-def _hparams(tag: str, data: Any) -> bytes:
-    from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.plugins.hparams.metadata import NULL_TENSOR, create_summary_metadata
-
-    metadata = create_summary_metadata(data)
-    return _serialized(Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=NULL_TENSOR)]))
+def _hparams(tag: str, data: HParamsPluginData) -> Summary:
+    return Summary(value=[Summary.Value(tag=tag, metadata=create_summary_metadata(data), tensor=NULL_TENSOR)])

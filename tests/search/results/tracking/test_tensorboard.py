@@ -13,13 +13,14 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.trial import TrialState
 from PIL import Image
 
-from search.results.tracking import tensorboard_runs
 from search.results.tracking.sync import Sync
-from search.results.tracking.tensorboard_runs import TensorBoardRuns
 from tests.patience import PATIENCE_S
 from tests.search.results.tracking.conftest import read_events
 
 pytest.importorskip("tensorboard")
+
+from search.results.tracking import tensorboard_runs
+from search.results.tracking.tensorboard_runs import TensorBoardRuns
 
 
 def send(study, folder="runs"):
