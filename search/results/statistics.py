@@ -1,7 +1,7 @@
 """Intervals of a mean over a few seeds: Student's and Welch's."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 
@@ -57,60 +57,48 @@ def show_among(value: float, others: Iterable[float | None]) -> str:
 
 def mean_of(values: Sequence[float]) -> float:
     """Returns the mean of at least one value, also of such whose sum is no number."""
-    exponent = _exponent_of(values)
-    return _enlarge(fmean(_shrink(values, exponent)), exponent)
+    return _scaled(lambda shrunk: Interval(fmean(shrunk), None), values).mean
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
     """Returns the mean of at least one value with Student's t interval."""
-    exponent = _exponent_of(values)
-    return _student(_shrink(values, exponent), exponent)
+    return _scaled(_student, values)
 
 
 def paired_interval(values: Sequence[float], reference: Sequence[float]) -> Interval:
     """Returns the mean of each value less its reference, of at least one pair, with Student's t interval."""
-    exponent = _exponent_of([*values, *reference])
-    pairs = zip(_shrink(values, exponent), _shrink(reference, exponent), strict=True)
-    return _student([value - other for value, other in pairs], exponent)
+    return _scaled(lambda *sides: _student([value - other for value, other in zip(*sides, strict=True)]), values, reference)
 
 
 def difference_interval(values: Sequence[float], reference: Sequence[float]) -> Interval:
-    """Returns the mean of `values` less that of `reference`, with Welch's t interval where each has at least two values.
+    """Returns the mean of `values` less that of `reference`, with Welch's t interval where each has at least two values."""
+    return _scaled(_welch, values, reference)
 
-    Welch 1947: the variances may differ; the degrees of freedom are Satterthwaite's.
-    """
-    exponent = _exponent_of([*values, *reference])
-    sides = [_shrink(values, exponent), _shrink(reference, exponent)]
-    mean = _enlarge(fmean(sides[0]) - fmean(sides[1]), exponent)
-    if len(values) < 2 or len(reference) < 2:
+
+def _scaled(interval_of: Callable[..., Interval], *groups: Sequence[float]) -> Interval:
+    """Returns the interval of groups of values by way of that of values in (-1, 1): squares of the largest are no numbers."""
+    exponent = math.frexp(max(abs(value) for group in groups for value in group))[1]
+    shrunk = interval_of(*([math.ldexp(value, -exponent) for value in group] for group in groups))
+    half = math.inf if shrunk.half is None else _enlarge(shrunk.half, exponent)
+    return Interval(_enlarge(shrunk.mean, exponent), half if math.isfinite(half) else None)
+
+
+def _student(values: Sequence[float]) -> Interval:
+    half = _t(len(values) - 1) * math.sqrt(variance(values) / len(values)) if len(values) > 1 else None
+    return Interval(fmean(values), half)
+
+
+def _welch(*sides: Sequence[float]) -> Interval:
+    """Welch 1947: the variances may differ; the degrees of freedom are Satterthwaite's."""
+    mean = fmean(sides[0]) - fmean(sides[1])
+    if min(map(len, sides)) < 2:
         return Interval(mean, None)
     parts = [variance(side) / len(side) for side in sides]
     total = sum(parts)
     if total == 0:
         return Interval(mean, 0.0)
     freedom = 1 / sum((part / total) ** 2 / (len(side) - 1) for part, side in zip(parts, sides, strict=True))
-    return Interval(mean, _half(_t(freedom) * math.sqrt(total), exponent))
-
-
-def _student(shrunk: Sequence[float], exponent: int) -> Interval:
-    mean = _enlarge(fmean(shrunk), exponent)
-    if len(shrunk) < 2:
-        return Interval(mean, None)
-    return Interval(mean, _half(_t(len(shrunk) - 1) * math.sqrt(variance(shrunk) / len(shrunk)), exponent))
-
-
-def _half(shrunk: float, exponent: int) -> float | None:
-    half = _enlarge(shrunk, exponent)
-    return half if math.isfinite(half) else None
-
-
-def _exponent_of(values: Sequence[float]) -> int:
-    """Returns the power of 2 by which values are divided so that they lie within (-1, 1): squares of the largest are none."""
-    return math.frexp(max(map(abs, values)))[1]
-
-
-def _shrink(values: Sequence[float], exponent: int) -> list[float]:
-    return [math.ldexp(value, -exponent) for value in values]
+    return Interval(mean, _t(freedom) * math.sqrt(total))
 
 
 def _enlarge(shrunk: float, exponent: int) -> float:
