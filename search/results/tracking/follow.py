@@ -30,13 +30,7 @@ _LONGEST_PAUSE_S = 60.0  # between two tries at a tracker that is away
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be followed.
-
-    Attributes:
-        track: Where to.
-        url: The storage.
-        name: The study's.
-    """
+    """What is to be followed: where to, and in which storage the study of which name is."""
 
     track: Track
     url: str
@@ -57,9 +51,9 @@ class Sent:
 
 @dataclass(frozen=True)
 class Left:
-    """How it ended: the name of each tracker that lacks trials, how many, and why."""
+    """How it ended: each tracker that lacks trials."""
 
-    missing: tuple[tuple[str, int, str], ...]
+    lacking: tuple[Synced, ...]
 
 
 def follow(connection: Connection, job: Job) -> None:
@@ -82,27 +76,25 @@ class _Follower:
         artifacts, where = artifact_folder(job.url), location(job.url)
         trackers = trackers_of(job.track)
         self._syncs = [Sync(tracker, artifacts, lambda: connection.send(Sent()), where) for tracker in trackers]
-        self._study: optuna.Study | None = None
-        self._turn: Turn | None = None
+        self._opened: tuple[optuna.Study, Turn] | None = None
         self._next = dict.fromkeys(range(len(self._syncs)), 0.0)
         self._pause = dict.fromkeys(range(len(self._syncs)), _EVERY_S)
         self._told: set[str] = set()
 
     def run(self) -> None:
         """Runs until the parent has said that it ends, or is gone."""
-        missing: tuple[tuple[str, int, str], ...] = ()
+        lacking: tuple[Synced, ...] = ()
         over = False
         while not over:
             over = self._connection.poll(_EVERY_S)
             with contextlib.suppress(SearchError, KeyError):  # not there yet, begun anew, or away: the driver says so itself
-                missing = self._pass(at_last=over)
-        self._connection.send(Left(missing))
+                lacking = self._pass(at_last=over)
+        self._connection.send(Left(lacking))
 
-    def _pass(self, *, at_last: bool) -> tuple[tuple[str, int, str], ...]:
-        missing = []
-        with self._open() as study:
-            assert self._turn is not None
-            if not self._has_turn(self._turn, at_last=at_last):
+    def _pass(self, *, at_last: bool) -> tuple[Synced, ...]:
+        lacking = []
+        with self._open() as (study, turn):
+            if not self._has_turn(turn, at_last=at_last):
                 return ()
             for index, sync in enumerate(self._syncs):
                 if not at_last and time.monotonic() < self._next[index]:
@@ -110,8 +102,8 @@ class _Follower:
                 done = sync.send(study)
                 self._look_at(index, done)
                 if done.missing:
-                    missing.append((done.name, done.missing, done.reason))
-        return tuple(missing)
+                    lacking.append(done)
+        return tuple(lacking)
 
     def _has_turn(self, turn: Turn, *, at_last: bool) -> bool:
         """Whether this process sends; at last it waits a moment for one that is about to leave, and may have missed a trial."""
@@ -133,18 +125,17 @@ class _Follower:
             self._connection.send(Note(line))
 
     @contextlib.contextmanager
-    def _open(self) -> Iterator[optuna.Study]:
-        """Gives the study, which stays open until something goes wrong with it."""
+    def _open(self) -> Iterator[tuple[optuna.Study, Turn]]:
+        """Gives the study, which stays open until something goes wrong with it, and the turn to send it."""
         try:
             with storage_errors(self._job.url):
-                if self._study is None:
-                    self._study = open_study(self._job.url, self._job.name)
-                    self._turn = Turn(self._study, self._job.url)
-                yield self._study
+                if self._opened is None:
+                    study = open_study(self._job.url, self._job.name)
+                    self._opened = study, Turn(study, self._job.url)
+                yield self._opened
         except (SearchError, KeyError):
-            study, turn, self._study, self._turn = self._study, self._turn, None, None
-            if turn is not None:
+            if self._opened is not None:
+                (study, turn), self._opened = self._opened, None
                 turn.end()
-            if study is not None:
                 close(study)
             raise

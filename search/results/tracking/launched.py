@@ -83,8 +83,9 @@ class _Follower:
         remedy = f"To send what is missing: search track {reference}"
         if self._left is None:
             self._warn(f"The trackers were not brought up to date. {remedy}")
-        for name, count, reason in self._left.missing if self._left is not None else ():
-            self._warn(f"{name} lacks {count} trial{'s' * (count != 1)}{f': {reason}' * bool(reason)}. {remedy}")
+        for tracker in self._left.lacking if self._left is not None else ():
+            lacks = f"lacks {tracker.missing} trial{'s' * (tracker.missing != 1)}"
+            self._warn(f"{tracker.name} {lacks}{f': {tracker.reason}' * bool(tracker.reason)}. {remedy}")
 
     def _wait(self, say: _Say) -> None:
         with contextlib.suppress(OSError):

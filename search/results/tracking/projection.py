@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.records.attributes import (
     NOTICE,
-    PREFIX,
     failure_of,
     file_of,
     is_result,
@@ -26,6 +25,7 @@ from search.records.attributes import (
     retry_of,
     seed_of,
     warm_link,
+    without_records,
 )
 from search.records.durations import began_at, ended_at
 from search.records.moments import Moments, moments_of
@@ -75,9 +75,9 @@ class TrialRun:
     params: Mapping[str, Any]
     points: tuple[Point, ...]
     tags: Mapping[str, str]
-    files: Mapping[str, Path] = field(default_factory=dict)
-    began: float = 0.0
-    ended: float | None = None
+    files: Mapping[str, Path]
+    began: float
+    ended: float | None
 
     @property
     def is_over(self) -> bool:
@@ -148,9 +148,7 @@ def study_id_text(study: optuna.Study, location: str = "") -> str:
 def study_run(study: optuna.Study, trials: Sequence[FrozenTrial], location: str = "") -> StudyRun:
     """Returns the run of a study; `location` as in `study_id_text`."""
     file: Mapping[str, Any] = file_of(study) or {}
-    names = value_names(study)
-    settings = file.get("settings", {})
-    params = {f"objective.{key}": _text(value) for key, value in settings.items()} if isinstance(settings, Mapping) else {}
+    params = {f"objective.{key}": _text(value) for key, value in file.get("settings", {}).items()}
     choices = {key: _text(file[key]) for key in ("sampler", "pruner", "seed") if key in file}
     moments = moments_of(trials)
     ended = [moments[trial.number][1] for trial in trials if trial.datetime_complete is not None]
@@ -161,7 +159,6 @@ def study_run(study: optuna.Study, trials: Sequence[FrozenTrial], location: str 
     }
     if notices := [notice for trial in trials if (notice := provenance_of(trial).get(NOTICE)) is not None]:
         tags[NOTICE] = str(notices[-1])
-    space = file.get("space", {})
     return StudyRun(
         id=study_id_text(study, location),
         name=study.study_name,
@@ -169,8 +166,8 @@ def study_run(study: optuna.Study, trials: Sequence[FrozenTrial], location: str 
         params={**params, **choices},
         tags=tags,
         points=_bests(trials, moments, metrics_of(study)),
-        metrics=names,
-        space=space if isinstance(space, Mapping) else {},
+        metrics=value_names(study),
+        space=file.get("space", {}),
         began=min((began for began, _ in moments.values()), default=0.0),
         ended=max(ended, default=0.0),
     )
@@ -232,7 +229,7 @@ def _tags(trial: FrozenTrial) -> dict[str, str]:
         "notice": provenance_of(trial).get(NOTICE),
         "warm_start": None if (link := warm_link(trial)) is None else f"{link.study}, trial {link.trial}",
     }
-    own = {f"attr.{key}": value for key, value in trial.user_attrs.items() if not key.startswith(PREFIX)}
+    own = {f"attr.{key}": value for key, value in without_records(trial.user_attrs).items()}
     return {key: _text(value) for key, value in {**own, **tags}.items() if value is not None}
 
 

@@ -1,5 +1,6 @@
 """Who sends a study to its trackers: one process at a time, or two would make two runs of a trial."""
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -38,12 +39,19 @@ class Turn:
     def take(self) -> bool:
         """Returns whether this process has the turn now; it keeps it until `end`."""
         if self._file is not None:
-            try:
+            with contextlib.suppress(Timeout):
                 self._file.acquire(timeout=0)
-            except Timeout:
-                return False
-            return True
-        return self._still_has() or self._try()
+            return self._file.is_locked
+        if self._connection is not None:
+            try:
+                self._connection.execute(sqlalchemy.text("SELECT 1"))
+            except SQLAlchemyError:  # it was lost, and the turn with it
+                self.end()
+        if self._connection is None:
+            storage = storage_of(self._study)
+            assert isinstance(storage, OwnTrialsStorage)
+            self._connection = try_to_send(storage.backend.engine, study_id_of(self._study))
+        return self._connection is not None
 
     def end(self) -> None:
         """Lets another process have it."""
@@ -52,19 +60,3 @@ class Turn:
         if self._connection is not None:
             stop_sending(self._connection, study_id_of(self._study))
             self._connection = None
-
-    def _still_has(self) -> bool:
-        if self._connection is None:
-            return False
-        try:
-            self._connection.execute(sqlalchemy.text("SELECT 1"))
-        except SQLAlchemyError:
-            self.end()
-            return False
-        return True
-
-    def _try(self) -> bool:
-        storage = storage_of(self._study)
-        assert isinstance(storage, OwnTrialsStorage)
-        self._connection = try_to_send(storage.backend.engine, study_id_of(self._study))
-        return self._connection is not None
