@@ -149,28 +149,23 @@ def _lines(study: optuna.Study, spec: StudySpec, typed: str) -> Iterator[str]:
         file |= {key: kept[key] for key in ("objective", "seed", "space", "settings")}
     metrics = metrics_of(study)
     yield f"## {study.study_name}\n"
+    wanted = "; ".join(f"{'Maximizes' if metric.maximize else 'Minimizes'} **{metric.name}**" for metric in metrics)
     budget = budget_in(study, spec) or spec.policy.trials
-    yield f"{'; '.join(map(_metric, metrics))}, of `{file['objective']}`. Budget {budget} trials, seed {file['seed']}."
+    yield f"{wanted}, of `{file['objective']}`. Budget {budget} trials, seed {file['seed']}."
     yield f"Sampler {_choice(file['sampler'])}; pruner {_choice(file['pruner'])}.\n"
     yield "| parameter | values |\n|---|---|"
     yield from (f"| {name} | {_cell(_values(table))} |" for name, table in file["space"].items())
     yield ""
     yield _baseline(spec, find_baseline(study), metrics)
-    if recorded := _recorded(study):
-        yield "\n### Data and versions\n\n| | |\n|---|---|"
-        yield from (f"| {key} | `{_cell(value)}` |" for key, value in recorded.items())
-    if file["settings"]:
-        yield "\n### Settings of the objective\n\n| | |\n|---|---|"
-        yield from (f"| {key} | `{_cell(value)}` |" for key, value in file["settings"].items())
+    for title, table in (("Data and versions", _recorded(study)), ("Settings of the objective", file["settings"])):
+        if table:
+            yield f"\n### {title}\n\n| | |\n|---|---|"
+            yield from (f"| {key} | `{_cell(value)}` |" for key, value in table.items())
     yield f"\n### What next\n\n```sh\nsearch report {typed}\nsearch export {typed} -o best.toml\n```"
 
 
 def _cell(value: object) -> str:
     return str(value).replace("|", r"\|")
-
-
-def _metric(metric: Metric) -> str:
-    return f"{'Maximizes' if metric.maximize else 'Minimizes'} **{metric.name}**"
 
 
 def _choice(table: Mapping[str, Any]) -> str:
@@ -192,12 +187,11 @@ def _values(table: Any) -> str:
 def _baseline(spec: StudySpec, trial: FrozenTrial | None, metrics: Sequence[Metric]) -> str:
     if not spec.enqueue:
         return "No baseline: no config is enqueued."
-    result = ""
-    if trial is not None and trial.state is TrialState.COMPLETE:
-        result = f" Trial {trial.number}: {', '.join(f'{metric.name} {metric.of(trial):.6g}' for metric in metrics)}."
-    elif trial is not None:
-        result = f" Trial {trial.number}: {state_name(trial)}."
-    return f"**Baseline**, enqueued first: {format_params(spec.enqueue[0])}.{result}"
+    baseline = f"**Baseline**, enqueued first: {format_params(spec.enqueue[0])}."
+    if trial is None:
+        return baseline
+    values = ", ".join(f"{metric.name} {metric.of(trial):.6g}" for metric in metrics if trial.state is TrialState.COMPLETE)
+    return f"{baseline} Trial {trial.number}: {values or state_name(trial)}."
 
 
 def _recorded(study: optuna.Study) -> Mapping[str, Any]:

@@ -10,8 +10,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Callable, Iterable
-from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from search.text import plain
@@ -59,12 +58,8 @@ class SameOrigin:
             return [f"{refused}\n".encode()]
         path = environ.get("PATH_INFO", "")
 
-        def start(
-            status: str,
-            headers: list[tuple[str, str]],
-            error: tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None] | None = None,
-        ) -> Callable[[bytes], object]:
-            return start_response(status, _safe(path, headers), error)
+        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Callable[[bytes], object]:
+            return start_response(status, _safe(path, headers), *error)
 
         return self._app(environ, start)
 
@@ -72,9 +67,8 @@ class SameOrigin:
         """Returns why a request is refused, or None."""
         asked = environ.get("HTTP_HOST", "")
         if not self._serves(_name_of(asked)):
-            return (
-                f'Host: must be a name that is served; got "{plain(asked)}". Add --allow-host, if it is a name of this machine.'
-            )
+            rule = "must be a name that is served"
+            return f'Host: {rule}; got "{plain(asked)}". Add --allow-host, if it is a name of this machine.'
         origin = environ.get("HTTP_ORIGIN")
         if origin is not None and _site_of(origin) != asked.lower():
             return f'Origin: must be the page that is served; got "{plain(origin)}".'
