@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import optuna
@@ -38,7 +37,7 @@ class TrialRow:
         values: One for each direction; of a trial that runs the last it has reported; empty where there is none.
         params: What was drawn, or given.
         seconds: For how long it ran or runs; None where it has not begun, or that is not known.
-        began: When it began; of one that was paused, when it went on.
+        began: When it began, in ISO 8601 to the second; of one that was paused, when it went on.
         note: Why it failed, or where it comes from.
     """
 
@@ -48,7 +47,7 @@ class TrialRow:
     values: tuple[float, ...]
     params: Mapping[str, Any]
     seconds: float | None
-    began: datetime | None
+    began: str | None
     note: str
 
 
@@ -64,7 +63,7 @@ def rows_of(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[TrialRow
             _values(trial),
             trial.params or given_of(trial),
             _seconds(trial),
-            trial.datetime_start,
+            trial.datetime_start.isoformat(timespec="seconds") if trial.datetime_start else None,
             _note(trial),
         )
         for trial in trials
@@ -80,10 +79,9 @@ def as_csv(study: optuna.Study, trials: Sequence[FrozenTrial]) -> str:
     writer.writerow([*_BEFORE, *names, *_AFTER, *(f"params.{name}" for name in params)])
     for row in rows:
         values = [*row.values, *[""] * (len(names) - len(row.values))]
-        seconds = "" if row.seconds is None else round(row.seconds, 3)
-        began = "" if row.began is None else row.began.isoformat(timespec="seconds")
+        seconds = None if row.seconds is None else round(row.seconds, 3)
         drawn = [_cell(row.params[name]) if name in row.params else "" for name in params]
-        writer.writerow([row.number, row.state, row.step, *values, seconds, began, row.note, *drawn])
+        writer.writerow([row.number, row.state, row.step, *values, seconds, row.began, row.note, *drawn])
     return text.getvalue()
 
 
@@ -97,7 +95,7 @@ def as_json(study: optuna.Study, trials: Sequence[FrozenTrial], finished: int, b
             "step": row.step or None,
             "values": {name: _finite(value) for name, value in zip(names, row.values, strict=False)},
             "seconds": None if row.seconds is None else round(row.seconds, 3),
-            "began": None if row.began is None else row.began.isoformat(timespec="seconds"),
+            "began": row.began,
             "note": row.note or None,
             "params": {name: _finite(value) for name, value in row.params.items()},
         }
