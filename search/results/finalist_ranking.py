@@ -48,7 +48,7 @@ class Ranking:
         study: The name of the study that holds them.
         metric: What is ranked.
         finalists: Those with a value, the fewest seeds without one first, and then the best mean.
-        baseline: The number of the baseline's trial; None where there is none.
+        baseline: The number of the finalist that is the baseline; None where none is.
         best: The number of the trial that is the search's best now.
         references: What is reached without a search, by name.
         missing: With how many seeds a finalist has run and has no value, as it failed, was pruned or broke a constraint; by the
@@ -135,14 +135,12 @@ def rank_finalists(source: optuna.Study, linked: optuna.Study) -> Ranking:
         finalists.append(Finalist(number, params[number], searched, of_it, mean_interval(list(of_it.values()))))
     finalists.sort(key=lambda finalist: (missing[finalist.number], metric.sign * finalist.score.mean))
     baseline = find_baseline(source)
-    number_of_baseline = None
-    if baseline is not None:
-        # The best trial may have had the same parameters, and then stands for both.
-        same = [finalist.number for finalist in finalists if trials[finalist.number].params == baseline.params]
-        number_of_baseline = same[0] if same else baseline.number
+    # The best trial may have had the same parameters, and then stands for both.
+    params_of_baseline = baseline.params if baseline is not None else None
+    as_baseline = (finalist.number for finalist in finalists if trials[finalist.number].params == params_of_baseline)
     references = {name: value for name, (value,) in references_of(source).items()}
     best = rank(trials, [metric])[0].number
-    return Ranking(linked.study_name, metric, tuple(finalists), number_of_baseline, best, references, missing)
+    return Ranking(linked.study_name, metric, tuple(finalists), next(as_baseline, None), best, references, missing)
 
 
 def print_ranking(ranking: Ranking, console: Console | None = None) -> None:

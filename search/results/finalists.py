@@ -8,6 +8,7 @@ compared in pairs.
 import dataclasses
 import json
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import optuna
@@ -136,13 +137,14 @@ def choose(source: optuna.Study, top: int) -> list[FrozenTrial]:
     if not ranked:
         got = describe_results_missing(source.get_trials(deepcopy=False))
         raise StudyError(f"{where}: must have a COMPLETE trial; got {got}. Run search launch until one is.")
-    different = {_identity(trial.params): trial for trial in reversed(ranked)}
-    chosen = sorted(different.values(), key=lambda trial: (metrics[0].loss_of(trial), trial.number))[:top]
+    different: dict[str, FrozenTrial] = {}
+    for trial in ranked:
+        different.setdefault(_identity(trial.params), trial)
+    chosen = dict(islice(different.items(), top))
     baseline = find_baseline(source)
-    present = [_identity(trial.params) for trial in chosen]
-    if baseline is not None and baseline.params and _identity(baseline.params) not in present:
-        chosen.append(baseline)
-    return chosen
+    if baseline is not None and baseline.params:
+        chosen.setdefault(_identity(baseline.params), baseline)
+    return list(chosen.values())
 
 
 def _enqueue_missing(
