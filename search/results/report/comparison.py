@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from search.errors import StudyError
 from search.records.attributes import NOTICE, is_warm, provenance_of
 from search.results.ranking import Metric, describe_results_missing, improvements, metrics_of, rank
+from search.results.report.origin import notice_in
 from search.results.report.timeline import lay_out, working_seconds
 from search.results.statistics import Interval, difference_interval, mean_interval
 
@@ -81,7 +82,7 @@ class Comparison:
     target: float
     sides: tuple[Side, ...]
     differing: tuple[str, ...]
-    notice: str = ""
+    notice: str
 
 
 def compare(labelled: Sequence[tuple[str, Sequence[optuna.Study]]]) -> Comparison:
@@ -108,7 +109,8 @@ def compare(labelled: Sequence[tuple[str, Sequence[optuna.Study]]]) -> Compariso
             for curves in ([run.by_trials for run in group], [run.by_seconds for run in group])
         )
         sides.append(Side(label, group, mean_interval(bests), gain, trials, seconds))
-    return Comparison(metric, target, tuple(sides), _differing(everyone), _notice(everyone))
+    notice = notice_in(run.provenance for run in everyone)
+    return Comparison(metric, target, tuple(sides), _differing(everyone), notice)
 
 
 def value_at(curve: Sequence[tuple[float, float]], x: float) -> float | None:
@@ -166,10 +168,6 @@ def _run(study: optuna.Study, metric: Metric) -> Run:
 
 def _reached(curve: Sequence[tuple[float, float]], target: float, metric: Metric) -> float:
     return next(x for x, value in curve if metric.sign * value <= metric.sign * target)
-
-
-def _notice(runs: Sequence[Run]) -> str:
-    return next((str(run.provenance[NOTICE]) for run in runs if NOTICE in run.provenance), "")
 
 
 def _differing(runs: Sequence[Run]) -> tuple[str, ...]:

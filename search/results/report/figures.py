@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from itertools import combinations
 from operator import attrgetter
 
 import plotly.graph_objects as go
@@ -151,11 +150,6 @@ def timeline(facts: Facts) -> go.Figure:
     return style(figure, 120 + 46 * len(lanes), barmode="overlay", bargap=0.25)
 
 
-def pairs(facts: Facts) -> list[tuple[Metric, Metric]]:
-    """Returns each pair of directions."""
-    return list(combinations(facts.metrics, 2))
-
-
 def pareto_front(facts: Facts, across: Metric, up: Metric) -> go.Figure:
     """All COMPLETE trials in two directions, those of the front, and the baseline."""
     front = {trial.number for trial in facts.best}
@@ -173,13 +167,11 @@ def pareto_front(facts: Facts, across: Metric, up: Metric) -> go.Figure:
     return style(figure, 440)
 
 
-def _add_trials(
-    figure: go.Figure, trials: Sequence[FrozenTrial], x: _Of, y: _Of, name: str, marker: dict[str, object], **where: object
-) -> None:
+def _add_trials(figure: go.Figure, trials: Sequence[FrozenTrial], x: _Of, y: _Of, name: str, marker: dict[str, object]) -> None:
     if trials:
         said = {"text": [*map(hover, trials)], "hovertemplate": "%{text}<extra>" + name + "</extra>"}
         shown = {"mode": "markers", "name": name, "legendgroup": name, "marker": marker, **said}
-        figure.add_scatter(x=[*map(x, trials)], y=[*map(y, trials)], **shown, **where)
+        figure.add_scatter(x=[*map(x, trials)], y=[*map(y, trials)], **shown)
 
 
 def _end(trial: FrozenTrial) -> int:

@@ -30,7 +30,8 @@ def page(template: str, **shown: object) -> str:
     plotly = get_plotlyjs()
     digest = base64.b64encode(hashlib.sha256(plotly.encode()).digest()).decode()
     locks = {"plotly": Markup(plotly), "digest": digest, "nonce": secrets.token_hex(16)}
-    return _environment().get_template(template).render(shown | locks)
+    footer = {"today": date.today().isoformat(), "version": importlib.metadata.version("tumorcls")}
+    return _environment().get_template(template).render(shown | locks | footer)
 
 
 def inert(written: object, longest: int = _LABEL) -> str:
@@ -67,18 +68,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: value if isinstance(value, Markup) else plain(value),
     )
-    environment.globals |= {"today": _today, "version": _version}
     environment.filters |= {"chart": _chart, "clock": clock, "percent": "{:.0%}".format, "time": _time}
     return environment
-
-
-def _today() -> str:
-    return date.today().isoformat()
-
-
-@cache
-def _version() -> str:
-    return importlib.metadata.version("tumorcls")
 
 
 @pass_context

@@ -16,6 +16,7 @@ from optuna.importance import (
 from optuna.trial import FrozenTrial
 
 from search.optuna_internals import add_trial
+from search.results.ranking import Metric
 from search.results.report.outliers import cut
 from search.text import one_line, plain
 
@@ -62,21 +63,20 @@ class Importances:
         return [name for name in self.ped_anova if name not in self.fanova] if self.fanova else []
 
 
-def measure(study: optuna.Study, trials: Sequence[FrozenTrial], index: int, maximize: bool) -> Importances | None:
+def measure(study: optuna.Study, trials: Sequence[FrozenTrial], metric: Metric) -> Importances | None:
     """Returns the importances for one direction, or None: too few trials, all of one value or config, or nothing that varies.
 
     Args:
         study: The study.
         trials: Its COMPLETE trials with finite values.
-        index: The direction.
-        maximize: Whether more is better there.
+        metric: The direction.
     """
-    values = {trial.values[index] for trial in trials}
+    values = [metric.of(trial) for trial in trials]
     varied = any(not distribution.single() for trial in trials for distribution in trial.distributions.values())
-    if len(values) < 2 or not varied or all(trial.params == trials[0].params for trial in trials):
+    if len(set(values)) < 2 or not varied or all(trial.params == trials[0].params for trial in trials):
         return None
     shares, failed, only = [], [], _only(study, trials)
-    loss = _loss(cut([trial.values[index] for trial in trials], maximize)[0], index, maximize)
+    loss = _loss(cut(values, metric.maximize)[0], metric)
     for name, evaluator in (
         ("fANOVA", FanovaImportanceEvaluator(max_depth=_TREE_DEPTH, seed=0)),
         ("PED-ANOVA", PedAnovaImportanceEvaluator(target_quantile=_BEST)),
@@ -93,7 +93,7 @@ def _count_best(losses: Sequence[float]) -> int:
     return sum(loss <= cutoff for loss in losses)
 
 
-def _loss(values: Collection[float], index: int, maximize: bool) -> Callable[[FrozenTrial], float]:
+def _loss(values: Collection[float], metric: Metric) -> Callable[[FrozenTrial], float]:
     """Returns the value with its sign such that less is better, which PED-ANOVA wants, in [-1, 1] for what fANOVA squares.
 
     Neither minds the scale, but both do arithmetic that the smallest and the largest numbers are lost in. What lies beyond
@@ -101,8 +101,7 @@ def _loss(values: Collection[float], index: int, maximize: bool) -> Callable[[Fr
     """
     low, high = min(values), max(values)
     middle, half = low / 2 + high / 2, max(high / 2 - low / 2, sys.float_info.min)
-    sign = -1.0 if maximize else 1.0
-    return lambda trial: sign * (min(max(trial.values[index], low), high) - middle) / half
+    return lambda trial: metric.sign * (min(max(metric.of(trial), low), high) - middle) / half
 
 
 def _only(study: optuna.Study, trials: Sequence[FrozenTrial]) -> optuna.Study:

@@ -1,7 +1,8 @@
 """Says what a study was made of: objective, data, settings, when it ran, and what its objective put on record."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -34,10 +35,9 @@ def in_short(study: optuna.Study) -> str:
     return "; ".join([*parts, f"trials of {' to '.join(dict.fromkeys(day[:10] for day in days))}"] if days else parts)
 
 
-def notice_of(study: optuna.Study) -> str:
-    """Returns what the objective wants said wherever its values are shown; empty where it says nothing."""
-    tables = (provenance_of(trial) for trial in study.get_trials(deepcopy=False))
-    return next((str(table[NOTICE]) for table in tables if NOTICE in table), "")
+def notice_in(records: Iterable[Mapping[str, Any]]) -> str:
+    """Returns what the objective wants said wherever its values are shown; empty where none of its records says anything."""
+    return next((str(record[NOTICE]) for record in records if NOTICE in record), "")
 
 
 def _dates(study: optuna.Study) -> Iterator[tuple[str, str]]:

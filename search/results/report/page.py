@@ -1,17 +1,19 @@
 """Shows a study as one page: sections in the order in which a person asks, as ``report.html`` has them."""
 
+from itertools import combinations
 from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial
 
+from search.records.attributes import provenance_of
 from search.records.durations import duration_of
 from search.records.states import count_states, state_name
 from search.results.report import figures, landscape
 from search.results.report.facts import Facts, Failure, gather
 from search.results.report.html import page
 from search.results.report.importances import FEW
-from search.results.report.origin import in_short, notice_of, origin
+from search.results.report.origin import in_short, notice_in, origin
 from search.results.report.pictures import pictures_of
 from search.text import clock, show_value
 
@@ -41,9 +43,10 @@ def render(study: optuna.Study, artifacts: Path | None = None) -> str:
         configs=[_config(facts, rank, trial, params[: _LIMITS["params"]]) for rank, trial in enumerate(facts.top, 1)],
         failures=[_failure(failure) for failure in facts.failures[: _LIMITS["failures"]]],
         most=_LIMITS,
+        pairs=list(combinations(facts.metrics, 2)),
         figures=figures,
         landscape=landscape,
-        notice=notice_of(study),
+        notice=notice_in(map(provenance_of, facts.trials)),
         in_short=in_short(study),
         origin=origin(study, facts.best[0] if facts.best else None),
         pictures=pictures_of(study, best, artifacts) if best is not None and artifacts is not None else [],
