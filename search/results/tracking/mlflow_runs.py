@@ -1,6 +1,7 @@
 """A study in MLflow: a run for it, and below that a run for each trial, told apart by tags and never made twice."""
 
 import contextlib
+import itertools
 import logging
 import os
 import re
@@ -172,14 +173,12 @@ class MlflowRuns:
         return str(found.experiment_id)
 
     def _runs(self) -> Iterator["Run"]:
-        token: str | None = None
         where = f"tags.`{_STUDY}` = '{self._study_id}'"
-        while True:
-            page = self._client.search_runs([self._experiment_id], where, max_results=1000, page_token=token)
+        page = self._client.search_runs([self._experiment_id], where, max_results=1000)
+        yield from page
+        while page.token:
+            page = self._client.search_runs([self._experiment_id], where, max_results=1000, page_token=page.token)
             yield from page
-            token = page.token
-            if not token:
-                return
 
     def _find_or_create(self, number: int, name: str, began: float, tags: Mapping[str, str]) -> _Held:
         if number not in self._held:
@@ -254,18 +253,12 @@ def _cause(error: BaseException) -> str:
 def _keys(names: Iterable[str]) -> dict[str, str]:
     """Returns names as MLflow takes them, no two of them alike."""
     keys: dict[str, str] = {}
-    for name in names:
-        if name in keys:
-            continue
+    for name in dict.fromkeys(names):
         key = re.sub(r"[^\w\-. /]", "_", name, flags=re.ASCII)
         for _ in range(2):  # what is cut may end in such a part
             key = _NO_PART.sub("_", key[: _KEY - 10].strip())
-        plain_key = key
-        count = 1
-        while key in keys.values():
-            count += 1
-            key = f"{plain_key}_{count}"
-        keys[name] = key
+        candidates = itertools.chain([key], (f"{key}_{count}" for count in itertools.count(2)))
+        keys[name] = next(candidate for candidate in candidates if candidate not in keys.values())
     return keys
 
 
