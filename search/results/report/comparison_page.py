@@ -23,7 +23,8 @@ _Curve = tuple[Sequence[tuple[float, float]], float]
 
 def render(comparison: Comparison) -> str:
     """Returns the comparison as an HTML page that needs no network."""
-    unit, length = time_unit(max(run.wall_s for side in comparison.sides for run in side.runs))
+    runs = [(side.label, run) for side in comparison.sides for run in side.runs]
+    unit, length = time_unit(max(run.wall_s for _, run in runs))
     by_trials = [[(run.by_trials, run.trials) for run in side.runs] for side in comparison.sides]
     by_time = [[_against_time(run, length) for run in side.runs] for side in comparison.sides]
     header, rows = _table(comparison)
@@ -34,6 +35,7 @@ def render(comparison: Comparison) -> str:
         notes=_notes(comparison),
         header=header,
         rows=rows,
+        studies=[(label, run.name, run.trials, f"{run.best:.6g}", clock(run.wall_s)) for label, run in runs],
         bands=any(len(side.runs) > 1 for side in comparison.sides),
         by_trials=_chart(comparison, by_trials).update_xaxes(title="COMPLETE and PRUNED trials"),
         by_time=_chart(comparison, by_time).update_xaxes(title=f"wall time in {unit}"),
