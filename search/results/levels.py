@@ -57,13 +57,8 @@ class _Bar:
 def levels(trials: Sequence[FrozenTrial], parameter: str, metric: Metric) -> list[Level]:
     """Divides trials by a parameter: by its values, or into quarters of the trials where it has more than eight numbers.
 
-    Args:
-        trials: Of one study, in any state; those without the parameter are left out.
-        parameter: Its name.
-        metric: Whose values are wanted.
-
-    Returns:
-        Numbers in order, anything else as it first came. Every level has a trial.
+    The trials may be in any state; those without the parameter are left out, and every level has one. Numbers are in order,
+    anything else is as it first came.
     """
     chosen = [trial for trial in trials if parameter in trial.params]
     values = list({_key(value): value for value in (trial.params[parameter] for trial in chosen)}.values())
@@ -98,10 +93,7 @@ def _level(name: str, trials: Sequence[FrozenTrial], metric: Metric) -> Level:
 def print_levels(study: optuna.Study, parameter: str, console: Console | None = None) -> None:
     """Prints the median value at each level of a parameter as a bar from zero, or from the lowest where one is below zero.
 
-    Args:
-        study: The study; of several directions the first is shown.
-        parameter: Its name.
-        console: Where to; stdout by default.
+    Of several directions the first is shown; to stdout by default.
 
     Raises:
         StudyError: No trial has such a parameter.

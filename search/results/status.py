@@ -38,25 +38,12 @@ _LINES_BESIDE_ROWS = 8  # of a terminal
 
 
 def print_status(study: optuna.Study, *, budget: int | None, rows: int | None, console: Console | None = None) -> None:
-    """Prints the study.
-
-    Args:
-        study: The study.
-        budget: COMPLETE and PRUNED trials wanted in total; None where no study file says.
-        rows: So many of the last trials; None for all.
-        console: Where to; stdout by default.
-    """
+    """Prints a study with so many `rows` of its last trials (None: all), to stdout by default; `budget` as in `budget_in`."""
     print_parts(_parts(study, budget, rows), console)
 
 
 def watch_status(study: optuna.Study, *, budget: int | None, console: Console | None = None) -> None:
-    """Draws the study anew in place, every two seconds, until nobody is at work at it or ^C; then prints it.
-
-    Args:
-        study: The study.
-        budget: As in `print_status`.
-        console: A terminal; stdout by default.
-    """
+    """Draws the study anew in place, every two seconds, until nobody is at work at it or ^C; then prints it."""
     console = console or make_console()
 
     def drawn() -> RenderableType:

@@ -86,10 +86,7 @@ class Comparison:
 
 
 def compare(labelled: Sequence[tuple[str, Sequence[optuna.Study]]]) -> Comparison:
-    """Compares studies.
-
-    Args:
-        labelled: Each side's label with its studies.
+    """Compares studies, given the label of each side with its studies.
 
     Raises:
         StudyError: A study has several directions, no COMPLETE trial, or another metric than the first one.

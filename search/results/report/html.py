@@ -37,9 +37,7 @@ def page(template: str, **shown: object) -> str:
 def inert(written: object, longest: int = _LABEL) -> str:
     """Returns text that anybody may have written, as Plotly shows it literally: it takes some of HTML for markup.
 
-    Args:
-        written: The text.
-        longest: So many of its characters are shown; by default what an axis has room for.
+    Only so many of its characters are shown, by default what an axis has room for.
     """
     return escape(plain(written, longest), quote=False)
 

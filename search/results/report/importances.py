@@ -64,12 +64,9 @@ class Importances:
 
 
 def measure(study: optuna.Study, trials: Sequence[FrozenTrial], metric: Metric) -> Importances | None:
-    """Returns the importances for one direction, or None: too few trials, all of one value or config, or nothing that varies.
+    """Returns the importances for one direction, of COMPLETE trials with finite values.
 
-    Args:
-        study: The study.
-        trials: Its COMPLETE trials with finite values.
-        metric: The direction.
+    None where there are too few, all have one value or config, or nothing varies.
     """
     values = [metric.of(trial) for trial in trials]
     varied = any(not distribution.single() for trial in trials for distribution in trial.distributions.values())

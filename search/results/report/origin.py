@@ -16,12 +16,7 @@ _DATA = "data"
 
 
 def origin(study: optuna.Study, best: FrozenTrial | None) -> list[tuple[str, str]]:
-    """Returns lines of a table (what, value); a study of plain Optuna has few.
-
-    Args:
-        study: The study.
-        best: The trial whose record of data and versions is shown.
-    """
+    """Returns lines of a table (what, value), data and versions as the best trial has them; a study of plain Optuna has few."""
     return [*_dates(study), *_from_file(study), *_recorded(best)]
 
 

@@ -132,12 +132,8 @@ def reported_as(metric: str) -> str:
 def study_id_text(study: optuna.Study, location: str = "") -> str:
     """Returns what tells a study from another one: its token, or a digest of what tells one of plain Optuna.
 
-    That is where it is, its name, and when its first trial began: the same name may be in another storage, and be begun anew in
-    this one.
-
-    Args:
-        study: The study.
-        location: Of its storage; empty for one in memory.
+    That is the `location` of its storage (empty for one in memory), its name, and when its first trial began: the same name may
+    be in another storage, and be begun anew in this one.
     """
     if (token := token_of(study)) is not None:
         return token
@@ -179,14 +175,7 @@ def has_begun(trial: FrozenTrial) -> bool:
 
 
 def trial_run(study: optuna.Study, trial: FrozenTrial, artifacts: Path, names: Sequence[str]) -> TrialRun:
-    """Returns the run of a trial that has begun.
-
-    Args:
-        study: Its study.
-        trial: The trial.
-        artifacts: The folder of the storage's artifacts.
-        names: What the values are called.
-    """
+    """Returns the run of a trial that has begun, with its files from the storage's folder, and its values under their names."""
     began, ended = began_at(trial) or 0.0, ended_at(trial)
     files = {Path(meta.filename).name: path for meta, path in artifacts_of(study, trial, artifacts)}
     return TrialRun(

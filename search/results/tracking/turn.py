@@ -18,14 +18,10 @@ from search.storage.url import absolute, storage_file
 
 
 class Turn:
-    """The right to send a study. It ends with its process, however that ends.
+    """The right to send an open study of a storage. It ends with its process, however that ends.
 
     On a server it is a lock of the database, so that of many machines that run a study's trials one sends them all, and another
     takes over where that is gone. For a study in a file it is a lock of this machine.
-
-    Args:
-        study: The study, open.
-        url: Its storage.
     """
 
     def __init__(self, study: optuna.Study, url: str) -> None:
