@@ -84,13 +84,13 @@ def parallel_coordinates(facts: Facts, metric: Metric, order: Sequence[str]) -> 
     """Every COMPLETE trial as a line through its parameters and its value; the best ones (`count_best`) in colour."""
     trials = sorted(facts.ranked, key=metric.loss_of, reverse=True)  # the best is drawn last, on top
     axes = [Axis.of(name, trials) for name in order]
-    values = Axis(metric.name)
-    shown, worst = _inside(metric, trials)
-    heights = [
-        _heights(axis, [axis.place(trial.params[axis.name]) if axis.name in trial.params else None for trial in trials])
-        for axis in axes
+    columns = [
+        [axis.place(trial.params[axis.name]) if axis.name in trial.params else None for trial in trials] for axis in axes
     ]
-    heights.append(_heights(values, shown))
+    shown, worst = _inside(metric, trials)
+    columns.append([*shown])
+    axes.append(Axis(metric.name))
+    heights = [_heights(axis, column) for axis, column in zip(axes, columns, strict=True)]
     labels = [f"trial {trial.number}: {metric.of(trial):.6g}" for trial in trials]
     figure = go.Figure()
     best = count_best(facts)
@@ -100,11 +100,9 @@ def parallel_coordinates(facts: Facts, metric: Metric, order: Sequence[str]) -> 
         lines = [(labels[at], [(x, round(column[at], 4)) for x, column in enumerate(heights)]) for at in range(low, high)]
         width = 1.0 if low == 0 else 2.0
         add_lines(figure, lines, line={"color": colour, "width": width}, hovertemplate="%{text}<extra></extra>")
-    for at, axis in enumerate(axes):
-        given = [axis.place(trial.params[axis.name]) for trial in trials if axis.name in trial.params]
-        _add_scale(figure, at, axis, given, _UNUSED in heights[at])
-    _add_scale(figure, len(axes), values, shown, False, worst)
-    names = [_short(axis.name) for axis in [*axes, values]]
+    for at, (axis, column) in enumerate(zip(axes, columns, strict=True)):
+        _add_scale(figure, at, axis, column, worst if column is columns[-1] else None)
+    names = [_short(axis.name) for axis in axes]
     ticks = {"tickvals": list(range(len(names))), "ticktext": names}
     figure.update_xaxes(range=[-0.35, len(names) - 0.8], showgrid=False, zeroline=False, **ticks)
     figure.update_yaxes(visible=False, range=[-0.2, 1.08])
@@ -214,15 +212,14 @@ def _span(axis: Axis, places: Sequence[float]) -> tuple[float, float]:
     return (min(places), max(places)) if places else (0.0, 0.0)
 
 
-def _add_scale(
-    figure: go.Figure, at: int, axis: Axis, places: Sequence[float], unused: bool, worst: float | None = None
-) -> None:
+def _add_scale(figure: go.Figure, at: int, axis: Axis, places: Sequence[float | None], worst: float | None) -> None:
     figure.add_vline(x=at, line={"color": "#1b1f24", "width": 1})
-    low, high = _span(axis, places)
-    ticks = axis.ticks(places)
+    known = [place for place in places if place is not None]
+    low, high = _span(axis, known)
+    ticks = axis.ticks(known)
     labels = [f"{axis.label(tick, _short)}{' or worse' if tick == worst else ''}" for tick in ticks]
     marks = zip([(tick - low) / (high - low) if high > low else 0.5 for tick in ticks], labels, strict=True)
-    for height, label in [*marks, *([(_UNUSED, "not used")] if unused else [])]:
+    for height, label in [*marks, *([(_UNUSED, "not used")] if None in places else [])]:
         text = {"text": label, "showarrow": False, "xanchor": "right", "xshift": -5, "font": {"size": 11, "color": "#4a525c"}}
         figure.add_annotation(x=at, y=height, bgcolor="rgba(255, 255, 255, 0.75)", borderpad=1, **text)
 
