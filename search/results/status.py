@@ -21,17 +21,8 @@ from search.storage.open import as_of_now
 from search.study_file.load import StudySpec
 from search.text import clock, format_params, plain
 
-_STYLES = {
-    "running": "cyan",
-    "complete": "green",
-    "pruned": "yellow",
-    "fail": "red",
-    "interrupted": "",
-    "lost": "",
-    "paused": "cyan",
-    "waiting": "",
-}
-"""Colours by state."""
+_STYLES = {"running": "cyan", "complete": "green", "pruned": "yellow", "fail": "red", "paused": "cyan"}
+"""Colours by state; the other states have none."""
 
 _SECONDS_BETWEEN = 2.0
 _LINES_BESIDE_ROWS = 8  # of a terminal
