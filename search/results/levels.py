@@ -32,10 +32,7 @@ _SHORTEST_BAR = 8
 class Level:
     """The trials that share a value of a parameter, or whose values lie in one range.
 
-    Attributes:
-        name: The value or the range, as a person reads it.
-        values: Of the trials that are results.
-        pruned: Number of trials that were given up.
+    The name is that value or range as a person reads it; the values are of those trials that are results.
     """
 
     name: str

@@ -40,14 +40,9 @@ With a few dozen trials the process takes noise for a landscape where it may. Va
 
 @dataclass(frozen=True)
 class Winner:
-    """A study's likely best trial.
+    """A study's likely best trial, and that of the best value, the luckiest, which may be the same one.
 
-    Attributes:
-        trial: It.
-        estimate: What its config would have on average over seeds.
-        luckiest: The trial of the best value, which may be the same one.
-        luckiest_estimate: The same of that.
-        metric: What is estimated.
+    The estimates are of the values that their configs would have on average over seeds.
     """
 
     trial: FrozenTrial

@@ -24,13 +24,7 @@ NO_REASON = "no reason on record"
 
 @dataclass(frozen=True)
 class Failure:
-    """Failed trials with one reason.
-
-    Attributes:
-        reason: One line.
-        numbers: The trials.
-        traceback: Of the first of them; empty where there is none.
-    """
+    """The numbers of the trials that failed for one reason, and the first one's traceback, empty where there is none."""
 
     reason: str
     numbers: tuple[int, ...]
