@@ -101,10 +101,8 @@ def compare(labelled: Sequence[tuple[str, Sequence[optuna.Study]]]) -> Compariso
     for label, group in runs:
         bests = [run.best for run in group]
         gain = difference_interval(bests, reference) if sides else None
-        trials, seconds = (
-            median(_reached(curve, target, metric) for curve in curves)
-            for curves in ([run.by_trials for run in group], [run.by_seconds for run in group])
-        )
+        trials = median(_reached(run.by_trials, target, metric) for run in group)
+        seconds = median(_reached(run.by_seconds, target, metric) for run in group)
         sides.append(Side(label, group, mean_interval(bests), gain, trials, seconds))
     notice = notice_in(run.provenance for run in everyone)
     return Comparison(metric, target, tuple(sides), _differing(everyone), notice)

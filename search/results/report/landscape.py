@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
+from plotly.colors import sample_colorscale
 
 from search.results.ranking import Metric
 from search.results.report.facts import Facts
@@ -226,8 +227,6 @@ def _add_scale(figure: go.Figure, at: int, axis: Axis, places: Sequence[float | 
 
 def _shades() -> list[str]:
     """Returns the scale without its faintest part, which no ground would show, light or dark."""
-    from plotly.colors import sample_colorscale
-
     return list(sample_colorscale(_SCALE, [0.35 + 0.65 * part / (_SHADES - 1) for part in range(_SHADES)]))
 
 

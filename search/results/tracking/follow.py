@@ -77,8 +77,8 @@ class _Follower:
         trackers = trackers_of(job.track)
         self._syncs = [Sync(tracker, artifacts, lambda: connection.send(Sent()), where) for tracker in trackers]
         self._opened: tuple[optuna.Study, Turn] | None = None
-        self._next = dict.fromkeys(range(len(self._syncs)), 0.0)
-        self._pause = dict.fromkeys(range(len(self._syncs)), _EVERY_S)
+        self._next = [0.0] * len(self._syncs)
+        self._pause = [_EVERY_S] * len(self._syncs)
         self._told: set[str] = set()
 
     def run(self) -> None:
