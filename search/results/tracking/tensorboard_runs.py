@@ -245,4 +245,8 @@ def _value(into: Any, value: Any) -> Any:
 
 
 def _hparams(tag: str, data: HParamsPluginData) -> Summary:
-    return Summary(value=[Summary.Value(tag=tag, metadata=create_summary_metadata(data), tensor=NULL_TENSOR)])
+    metadata = create_summary_metadata(data)
+    # In the bytes that it writes, the entries of a map have another order in each process.
+    plugin = metadata.plugin_data
+    plugin.content = HParamsPluginData.FromString(plugin.content).SerializeToString(deterministic=True)
+    return Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=NULL_TENSOR)])

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import io
 import math
@@ -13,6 +14,7 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.trial import TrialState
 from PIL import Image
 
+from search.results.tracking.projection import study_run, trial_run
 from search.results.tracking.sync import Sync
 from tests.patience import PATIENCE_S
 from tests.search.results.tracking.conftest import read_events
@@ -47,6 +49,16 @@ def test_what_is_sent_is_sent_once(study):
         ("reported/score", 2, 0.5),
         ("score", 2, 0.5),
     ]
+
+
+def test_it_is_not_sent_again_where_parameters_come_in_another_order_as_they_do_in_another_process(folder):
+    study = optuna.create_study(study_name="demo")
+    study.optimize(lambda trial: sum(trial.suggest_float(name, 0, 1) for name in "abcdefghijklmnop"), n_trials=1)
+    run = trial_run(study, study.trials[0], Path("none"), ["score"])
+    runs = TensorBoardRuns(Path("runs"))
+    runs.open(study_run(study, study.trials, ""))
+    assert runs.send_trial(run)
+    assert not runs.send_trial(dataclasses.replace(run, params=dict(reversed(run.params.items()))))
 
 
 def test_one_that_goes_on_is_appended_to(study):
