@@ -42,6 +42,11 @@ class Listing:
     folders: tuple[Path, ...]
     others: tuple[Path, ...]
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Images and others."""
+        return self.images + self.others
+
 
 def list_folder(folder: Path) -> Listing:
     """Lists a folder; of files without an ending the first bytes are read.

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -51,13 +52,6 @@ class Row:
 
 
 @dataclass(frozen=True)
-class PassedOver:
-    """A file that is no image of the data set, or a folder of which nothing is."""
-
-    path: Path
-
-
-@dataclass(frozen=True)
 class LeftOut:
     """How many files with this ending were passed over in a folder of a data set; "" stands for no ending."""
 
@@ -67,7 +61,8 @@ class LeftOut:
     count: int
 
 
-Found = Iterator[Row | PassedOver]
+Found = Iterator[Row | Path]
+"""Files of a data set, and paths that it passes over: files that are no images of it, and folders that hold none."""
 
 
 @dataclass(frozen=True)
@@ -116,39 +111,24 @@ class Source:
         Raises:
             DataError: A folder cannot be read, a folder of a class is empty, or a folder is none that the layout knows.
         """
-        rows: list[Row] = []
-        passed_over: list[Path] = []
-        for entry in self.layout.rows(self.folder, self.name):
-            if isinstance(entry, Row):
-                rows.append(entry)
-            else:
-                passed_over.append(entry.path)
+        found = list(self.layout.rows(self.folder, self.name))
+        rows = [entry for entry in found if isinstance(entry, Row)]
         if not rows:
             raise DataError(
                 f"{shown(self.table or self.folder)}: a data set must have at least one image; got none. Check the download."
             )
-        return sorted(rows, key=lambda row: (row.path.as_posix(), row.slice_number or 0)), self._count(passed_over)
-
-    def _count(self, passed_over: Iterable[Path]) -> tuple[LeftOut, ...]:
-        counts: Counter[tuple[str, str]] = Counter()
-        for path in passed_over:
-            for file in _files(path):
-                counts[shown(file.parent.relative_to(self.folder)), shown(file.suffix.lower())] += 1
-        return tuple(LeftOut(self.name, folder, suffix, count) for (folder, suffix), count in sorted(counts.items()))
+        passed_over = (file for entry in found if isinstance(entry, Path) for file in _files(entry))
+        counts = Counter((shown(file.parent.relative_to(self.folder)), shown(file.suffix.lower())) for file in passed_over)
+        left_out = (LeftOut(self.name, folder, suffix, count) for (folder, suffix), count in sorted(counts.items()))
+        return sorted(rows, key=lambda row: (row.path.as_posix(), row.slice_number or 0)), tuple(left_out)
 
 
 def _files(path: Path) -> Iterator[Path]:
     """Yields a file, or the visible files in and below a folder; a hidden folder counts as one file."""
     if path.name.startswith((".", "__")) or not path.is_dir():
         yield path
-        return
-    count = 0
-    for listing in walk(path):
-        for file in (*listing.images, *listing.others):
-            yield file
-            count += 1
-            if count == _MOST_COUNTED:
-                return
+    else:
+        yield from islice((file for listing in walk(path) for file in listing.files), _MOST_COUNTED)
 
 
 def describe(left_out: Iterable[LeftOut], *, places: int = 5) -> str:
@@ -163,11 +143,6 @@ def describe(left_out: Iterable[LeftOut], *, places: int = 5) -> str:
     return f"left out, no image of a known folder: {total:,} file{'s' * (total != 1)} ({', '.join(parts)})"
 
 
-def subfolders(folder: Path) -> list[Path]:
-    """Returns the visible folders inside `folder`, sorted by name."""
-    return list(list_folder(folder).folders)
-
-
 def split_of_folder(name: str) -> OfficialSplit | None:
     """Returns the official split that a folder named Training, Testing or alike stands for."""
     return _SPLIT_FOLDERS.get(name.lower())
@@ -175,12 +150,12 @@ def split_of_folder(name: str) -> OfficialSplit | None:
 
 def class_folder_names(folder: Path) -> set[str]:
     """Returns the lower-case names of the subfolders that stand for a class."""
-    return {child.name.lower() for child in subfolders(folder) if class_of_folder(child.name)}
+    return {child.name.lower() for child in list_folder(folder).folders if class_of_folder(child.name)}
 
 
 def classes_by_split(folder: Path) -> set[str]:
     """Returns the lower-case names of class folders inside folders named Training, Testing or alike."""
-    children = [child for child in subfolders(folder) if split_of_folder(child.name)]
+    children = [child for child in list_folder(folder).folders if split_of_folder(child.name)]
     return {name for child in children for name in class_folder_names(child)}
 
 
@@ -196,7 +171,7 @@ def split_rows(folder: Path, source: str) -> Found:
         if split is None:
             raise unknown_folder(child, "Training, Validation or Testing")
         yield from class_rows(child, source, split)
-    yield from map(PassedOver, (*listing.images, *listing.others))
+    yield from listing.files
 
 
 def class_rows(folder: Path, source: str, split: OfficialSplit | None = None) -> Found:
@@ -211,7 +186,7 @@ def class_rows(folder: Path, source: str, split: OfficialSplit | None = None) ->
         if label is None:
             raise unknown_folder(child, f"one of {', '.join(CLASSES)}")
         yield from image_rows(child, label, source, split)
-    yield from map(PassedOver, (*listing.images, *listing.others))
+    yield from listing.files
 
 
 def unknown_folder(folder: Path, names: str) -> DataError:
@@ -227,21 +202,19 @@ def image_rows(folder: Path, label: str, source: str, split: OfficialSplit | Non
     """
     listing = list_folder(folder)
     inner = [entry for child in listing.folders for entry in series_rows(child, Row(child, label, source, split))]
-    if not listing.images and all(isinstance(entry, PassedOver) for entry in inner):
+    if not listing.images and not any(isinstance(entry, Row) for entry in inner):
         inside = f"folders ({shown(listing.folders[0].name)}): move their images up" if listing.folders else "none"
         raise DataError(f"{shown(folder)}: a class folder must hold images; got {inside}. Check the download, or remove it.")
-    for path in listing.images:
-        yield Row(path, label, source, split)
+    yield from (Row(path, label, source, split) for path in listing.images)
     yield from inner
-    yield from map(PassedOver, listing.others)
+    yield from listing.others
 
 
 def series_rows(folder: Path, row: Row) -> Found:
     """Lists the DICOM files in and below a folder that stands for volumes, each as `row` but for its path."""
     slices = dicom_files(folder)
     if not slices:
-        yield PassedOver(folder)
+        yield folder
         return
     yield from (replace(row, path=path, of_volume=True) for path in slices)
-    others = {path for listing in walk(folder) for path in (*listing.images, *listing.others)}
-    yield from map(PassedOver, sorted(others.difference(slices)))
+    yield from sorted({path for listing in walk(folder) for path in listing.files}.difference(slices))

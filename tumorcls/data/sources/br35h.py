@@ -8,14 +8,14 @@ folders of the download repeat its images: they are passed over.
 from pathlib import Path
 
 from tumorcls.data.image_files import list_folder
-from tumorcls.data.sources.base import UNTYPED_TUMOR, Found, Layout, PassedOver, image_rows, subfolders, unknown_folder
+from tumorcls.data.sources.base import UNTYPED_TUMOR, Found, Layout, image_rows, unknown_folder
 
 _LABELS = {"no": "no_tumor", "yes": UNTYPED_TUMOR}
 _REPEATED = frozenset({"pred", "br35h-mask-rcnn", "brain_tumor_dataset"})
 
 
 def _matches(folder: Path) -> bool:
-    return {child.name.lower() for child in subfolders(folder)} >= {"yes", "no"}
+    return {child.name.lower() for child in list_folder(folder).folders} >= {"yes", "no"}
 
 
 def _rows(folder: Path, name: str) -> Found:
@@ -25,10 +25,10 @@ def _rows(folder: Path, name: str) -> Found:
         if label is not None:
             yield from image_rows(child, label, name)
         elif child.name.lower() in _REPEATED:
-            yield PassedOver(child)
+            yield child
         else:
             raise unknown_folder(child, "yes, no or pred")
-    yield from map(PassedOver, (*listing.images, *listing.others))
+    yield from listing.files
 
 
 LAYOUT = Layout("br35h", "{yes,no}/", _matches, _rows)

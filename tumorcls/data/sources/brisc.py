@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tumorcls.data.image_files import list_folder, shown
-from tumorcls.data.sources.base import Found, Layout, PassedOver, Plane, Row, split_of_folder, split_rows, subfolders
+from tumorcls.data.sources.base import Found, Layout, Plane, Row, split_of_folder, split_rows
 from tumorcls.errors import DataError
 
 _TASK = "classification_task"
@@ -28,9 +28,9 @@ def _root(folder: Path) -> Path:
 
 def _named(folder: Path) -> Iterator[bool]:
     """Yields of each folder of a class whether its first file has a name as the set gives it."""
-    for split in subfolders(folder):
+    for split in list_folder(folder).folders:
         if split_of_folder(split.name):
-            for child in subfolders(split):
+            for child in list_folder(split).folders:
                 yield any(_NAME.match(path.name) for path in list_folder(child).images[:1])
 
 
@@ -42,7 +42,7 @@ def _rows(folder: Path, name: str) -> Found:
     root = _root(folder)
     if root != folder:
         listing = list_folder(folder)
-        yield from (PassedOver(path) for path in (*listing.folders, *listing.images, *listing.others) if path != root)
+        yield from (path for path in (*listing.folders, *listing.files) if path != root)
     for row in split_rows(root, name):
         yield _with_plane(row) if isinstance(row, Row) else row
 

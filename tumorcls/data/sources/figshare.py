@@ -7,7 +7,7 @@
 from pathlib import Path
 
 from tumorcls.data.image_files import Listing, list_folder, shown
-from tumorcls.data.sources.base import Found, Layout, PassedOver, Row, unknown_folder
+from tumorcls.data.sources.base import Found, Layout, Row, unknown_folder
 from tumorcls.errors import DataError
 
 _FOLDS = "cvind.mat"
@@ -34,14 +34,14 @@ def _rows(folder: Path, name: str) -> Found:
         if not _slices(inside):
             raise unknown_folder(child, "brainTumorDataPublic_* and hold .mat files")
         yield from _rows_of(inside, name)
-        yield from map(PassedOver, inside.folders)
+        yield from inside.folders
 
 
 def _rows_of(listing: Listing, name: str) -> Found:
     slices = _slices(listing)
     yield from (Row(path, None, name) for path in slices)
     known = {_FOLDS, *(path.name for path in slices)}
-    yield from (PassedOver(path) for path in (*listing.images, *listing.others) if path.name not in known)
+    yield from (path for path in listing.files if path.name not in known)
 
 
 LAYOUT = Layout("figshare", "*.mat or brainTumorDataPublic_*/*.mat", _matches, _rows)
