@@ -6,7 +6,7 @@ A scan opens only files that are new or have changed since the last scan of thei
 import csv
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -131,13 +131,9 @@ class Manifest:
 
         It is UTF-8, but for names that are not: those keep their own bytes.
         """
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([column.name for column in fields(Entry)])
-        for entry in self.entries:
-            writer.writerow([_to_text(column.name, getattr(entry, column.name)) for column in fields(Entry)])
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(path, text.getvalue())
+        rows = ({**vars(entry), "phash": f"{entry.phash:016x}"}.values() for entry in self.entries)
+        replace_csv(path, _COLUMNS, rows)
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
@@ -156,10 +152,14 @@ class Manifest:
             raise DataError(f"{path}: must be a manifest table; got {error!r}. Run `tumorcls prepare` again.") from error
 
 
-def _to_text(column: str, value: object) -> str:
-    return f"{value:016x}" if column == "phash" else "" if value is None else str(value)
+def replace_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Replaces a file by a table, in which None is an empty value; see `tumorcls.files.replace_text`."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    replace_text(path, text.getvalue())
 
 
+_COLUMNS = [column.name for column in fields(Entry)]
 _SPLITS: dict[str, OfficialSplit | None] = {"": None, **{name: name for name in get_args(OfficialSplit)}}
 _FROM_TEXT: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("width", "height", "channels"), int),
@@ -171,7 +171,7 @@ _FROM_TEXT: dict[str, Callable[[str], Any]] = {
 
 
 def _entry_of(row: dict[str, str]) -> Entry:
-    return Entry(**{column.name: _FROM_TEXT.get(column.name, str)(row[column.name]) for column in fields(Entry)})
+    return Entry(**{column: _FROM_TEXT.get(column, str)(row[column]) for column in _COLUMNS})
 
 
 def scan(folders: Sequence[str | Path], cache_dir: Path, slices: Which = "middle") -> Manifest:

@@ -1,8 +1,6 @@
 """Folders in, leak-free parts out: scan, de-duplicate, split. The one call that training, evaluation and audit share."""
 
-import csv
 import hashlib
-import io
 import json
 import os
 import platform
@@ -18,7 +16,7 @@ import numpy.typing as npt
 from tumorcls import activity
 from tumorcls.data.dedup.groups import Groups, find_groups
 from tumorcls.data.labels import BINARY_CLASSES, CLASSES
-from tumorcls.data.manifest import Manifest, scan
+from tumorcls.data.manifest import Manifest, replace_csv, scan
 from tumorcls.data.parts import assign, class_index
 from tumorcls.data.slices import Which
 from tumorcls.data.sources.table import COLUMNS
@@ -99,38 +97,29 @@ def write_split_files(data: PreparedData, settings: SplitSettings, folder: Path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         data.manifest.write(folder / "manifest.csv")
-        replace_text(folder / "split.csv", _split_table(data))
-        replace_text(folder / "images.csv", _image_table(data, folder))
+        rows = zip(data.manifest.entries, data.parts.tolist(), data.groups.tolist(), strict=True)
+        split = ((entry.source, entry.title, part, group) for entry, part, group in rows)
+        replace_csv(folder / "split.csv", ("source", "name", "part", "group"), split)
+        _write_images(data, folder)
         replace_text(folder / "summary.json", json.dumps(_summary(data, settings), indent=2) + "\n")
     except OSError as error:
         raise DataError(f"{folder}: must be writable; got {reason(error)}. Choose another with --out.") from error
 
 
-def _split_table(data: PreparedData) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["source", "name", "part", "group"])
-    for entry, part, group in zip(data.manifest.entries, data.parts.tolist(), data.groups.tolist(), strict=True):
-        writer.writerow([entry.source, entry.title, part, group])
-    return text.getvalue()
-
-
-def _image_table(data: PreparedData, folder: Path) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+def _write_images(data: PreparedData, folder: Path) -> None:
     # Where there is no volume, the table is as short as can be.
     columns = COLUMNS if any(entry.slice_number for entry in data.manifest.entries) else COLUMNS[:-1]
-    writer.writerow(columns)
     place = os.path.realpath(folder)
     entries, parts = data.manifest.entries, data.parts.tolist()
     # Of a file that several sources have, a table takes one row: one that is used, if any, and says who is shown.
     best = sorted(range(len(entries)), key=lambda i: (parts[i] != "left_out", bool(entries[i].patient)))
+    rows = []
     for i in sorted({(os.path.abspath(entries[i].path), entries[i].slice_number): i for i in best}.values()):
         entry = entries[i]
         path = os.path.relpath(os.path.abspath(entry.path), place)
-        values = (path, entry.label, entry.patient or "", parts[i], entry.source, entry.plane or "", entry.slice_number or "")
-        writer.writerow(values[: len(columns)])
-    return text.getvalue()
+        values = (path, entry.label, entry.patient, parts[i], entry.source, entry.plane, entry.slice_number)
+        rows.append(values[: len(columns)])
+    replace_csv(folder / "images.csv", columns, rows)
 
 
 def _summary(data: PreparedData, settings: SplitSettings) -> dict[str, object]:
