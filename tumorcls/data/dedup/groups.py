@@ -61,10 +61,11 @@ def find_groups(
         return _group(manifest, flips, quarter_turns)
     key = f"{_VERSION}\n{manifest.sha256}\n{MAX_DISTANCE}\n{MIN_SIMILARITY}\n{flips}\n{quarter_turns}"
     store = cache_dir / f"groups-{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
-    groups = _load(store)
-    if groups is None:
-        groups = _group(manifest, flips, quarter_turns)
-        keep_arrays(store, **{field.name: getattr(groups, field.name) for field in fields(Groups)})
+    names = [field.name for field in fields(Groups)]
+    if stored := load_arrays(store, names):
+        return Groups(*(stored[name] for name in names))
+    groups = _group(manifest, flips, quarter_turns)
+    keep_arrays(store, **vars(groups))
     return groups
 
 
@@ -159,8 +160,3 @@ def connect(pairs: Ids, n: int) -> Ids:
     _, component = connected_components(graph, directed=False)
     _, first, inverse = np.unique(component, return_index=True, return_inverse=True)
     return first[inverse].astype(np.int64)
-
-
-def _load(store: Path) -> Groups | None:
-    stored = load_arrays(store, (field.name for field in fields(Groups)))
-    return None if stored is None else Groups(**{field.name: stored[field.name] for field in fields(Groups)})
