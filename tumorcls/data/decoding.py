@@ -21,7 +21,6 @@ from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from tumorcls.data import dicom, nifti, portable_map
 from tumorcls.data.image_files import MAX_FILE_BYTES
-from tumorcls.data.matlab import read_mat
 from tumorcls.data.slices import SlicePlace, VolumeSlice, number_of
 from tumorcls.data.windowing import to_uint8
 from tumorcls.errors import DataError, reason
@@ -114,6 +113,8 @@ def decode(file: BinaryIO, where: str, number: int | None = None) -> Decoded:
         return _of_volume(nifti.read_nifti(content, where, MAX_DEEP_PIXELS, number))
     number_of(number, 1, where)
     if where.lower().endswith(".mat"):
+        from tumorcls.data.matlab import read_mat
+
         mat = read_mat(io.BytesIO(content), where, MAX_PIXELS)
         return Decoded(_grey_to_rgb(mat.image), 1, mat.label, mat.patient)
     try:

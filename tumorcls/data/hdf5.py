@@ -8,12 +8,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
+
+import h5py
 
 from tumorcls.errors import DataError, reason
-
-if TYPE_CHECKING:
-    import h5py
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class _Refused(Exception):
     """The rule that a file breaks, and what it has instead."""
 
 
-def open_hdf5(file: BinaryIO, where: str, limits: Limits) -> "h5py.File":
+def open_hdf5(file: BinaryIO, where: str, limits: Limits) -> h5py.File:
     """Opens an HDF5 file once it is known to be safe. All links are hard links, so nothing that is read leaves the file.
 
     Args:
@@ -62,8 +61,6 @@ def open_hdf5(file: BinaryIO, where: str, limits: Limits) -> "h5py.File":
     Raises:
         DataError: It is no HDF5 file, it names other files, or it has more or other contents than it may.
     """
-    import h5py
-
     try:
         opened = h5py.File(file, "r")
     except UNREADABLE as error:
@@ -93,9 +90,7 @@ def _largest_text(file: BinaryIO) -> int:
     return largest
 
 
-def _check(opened: "h5py.File", largest_text: Callable[[], int], limits: Limits) -> None:
-    import h5py
-
+def _check(opened: h5py.File, largest_text: Callable[[], int], limits: Limits) -> None:
     total = links = attributes = 0
     seen: set[tuple[int, int]] = set()
     waiting: list[tuple[Any, str, int]] = [(h5py.h5g.open(opened.id, b"/"), "", 0)]
@@ -123,8 +118,6 @@ def _check(opened: "h5py.File", largest_text: Callable[[], int], limits: Limits)
 
 
 def _children(group: Any, name: str, limits: Limits) -> Iterator[tuple[Any, str]]:
-    import h5py
-
     count = group.get_num_objs()
     if count > limits.objects:
         raise _Refused(f"must hold at most {limits.objects:,} objects and attributes; got {count:,} in {name or '/'}")
@@ -143,8 +136,6 @@ def _children(group: Any, name: str, limits: Limits) -> Iterator[tuple[Any, str]
 
 
 def _check_attributes(item: Any, name: str, largest_text: Callable[[], int], limits: Limits) -> int:
-    import h5py
-
     count: int = h5py.h5a.get_num_attrs(item)
     if count > _ATTRIBUTES:
         raise _Refused(f"{name} must have at most {_ATTRIBUTES:,} attributes; got {count:,}")
@@ -167,16 +158,12 @@ def _check_attributes(item: Any, name: str, largest_text: Callable[[], int], lim
 
 def _plain(kind: Any) -> bool:
     """Returns whether a type is a number of up to 8 bytes or a text of fixed length."""
-    import h5py
-
     if isinstance(kind, h5py.h5t.TypeStringID):
         return not kind.is_variable_str()
     return isinstance(kind, h5py.h5t.TypeIntegerID | h5py.h5t.TypeFloatID) and kind.get_size() <= 8
 
 
 def _points(space: Any) -> int:
-    import h5py
-
     if space.get_simple_extent_type() == h5py.h5s.NULL:
         return 0
     return int(space.get_simple_extent_npoints())
@@ -184,8 +171,6 @@ def _points(space: Any) -> int:
 
 def _check_array(item: Any, name: str, limits: Limits) -> int:
     """Returns how many bytes an array takes once it is read."""
-    import h5py
-
     plan = item.get_create_plist()
     layout = plan.get_layout()  # asked first: the shape of a virtual data set would open the files that it names
     if layout not in (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED) or plan.get_external_count():
@@ -201,8 +186,6 @@ def _check_array(item: Any, name: str, limits: Limits) -> int:
 
 
 def _check_chunks(item: Any, plan: Any, name: str, element: int, limits: Limits) -> None:
-    import h5py
-
     chunk = element
     blocks = 1
     for side, extent in zip(plan.get_chunk(), item.get_space().get_simple_extent_dims(), strict=True):

@@ -7,17 +7,15 @@ Data set: Cheng, Jun (2017). "Brain tumor dataset". figshare. https://doi.org/10
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
 from tumorcls.data.hdf5 import SLICE, UNREADABLE, open_hdf5
 from tumorcls.data.windowing import to_uint8
 from tumorcls.errors import DataError
-
-if TYPE_CHECKING:
-    import h5py
 
 LABELS = {1: "meningioma", 2: "glioma", 3: "pituitary"}
 """The numbers in ``cjdata/label``, from the data set's README."""
@@ -61,9 +59,7 @@ def read_mat(file: BinaryIO, where: str, max_pixels: int) -> MatSlice:
             raise DataError(f"{where}: must be a whole MATLAB v7.3 file; got {error}. Download it again.") from error
 
 
-def _field(content: "h5py.File", name: str, where: str) -> "h5py.Dataset":
-    import h5py
-
+def _field(content: h5py.File, name: str, where: str) -> h5py.Dataset:
     struct = content.get("cjdata")
     field = struct.get(name) if isinstance(struct, h5py.Group) else None
     if not isinstance(field, h5py.Dataset) or field.dtype.kind not in "iuf" or field.shape is None:
@@ -74,7 +70,7 @@ def _field(content: "h5py.File", name: str, where: str) -> "h5py.Dataset":
     return field
 
 
-def _check_image(image: "h5py.Dataset", where: str, max_pixels: int) -> None:
+def _check_image(image: h5py.Dataset, where: str, max_pixels: int) -> None:
     shape = image.shape
     if len(shape) != 2 or 0 in shape:
         raise DataError(f"{where}: cjdata/image must be a matrix; got shape {shape}. Download the file again.")
@@ -82,7 +78,7 @@ def _check_image(image: "h5py.Dataset", where: str, max_pixels: int) -> None:
         raise DataError(f"{where}: an image must have at most {max_pixels:,} pixels; got {shape[1]}x{shape[0]}.")
 
 
-def _label(label: "h5py.Dataset", where: str) -> str:
+def _label(label: h5py.Dataset, where: str) -> str:
     values = label[()].ravel() if label.size == 1 else None
     number = None if values is None else values[0].item()
     if number not in LABELS:
@@ -91,7 +87,7 @@ def _label(label: "h5py.Dataset", where: str) -> str:
     return LABELS[number]
 
 
-def _patient(codes: "h5py.Dataset", where: str) -> str:
+def _patient(codes: h5py.Dataset, where: str) -> str:
     values = codes[()].ravel().tolist() if 0 < codes.size <= _MAX_PATIENT else []
     text = "".join(chr(int(code)) for code in values if 0 < code < 0x110000 and code == int(code)).strip()
     if not text or not text.isprintable() or len(values) != codes.size:
