@@ -16,9 +16,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorcls.data.images import Pixels, fit_square
+from tumorcls.data.images import fit_square
 from tumorcls.data.labels import CLASSES
 from tumorcls.data.phantom import render
+from tumorcls.data.slices import Pixels
 from tumorcls.files import replacing
 from tumorcls.model.weights import load_weights, stored_names
 from tumorcls.noise.layer import RandomNoise

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tumorcls.data.dataset import ImageSet
-from tumorcls.data.images import Pixels
 from tumorcls.data.labels import CLASSES
 from tumorcls.data.phantom import write_dataset
+from tumorcls.data.slices import Pixels
 
 
 def blob(seed: int, size: int = 96) -> npt.NDArray[np.uint8]:

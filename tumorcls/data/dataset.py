@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from tumorcls import activity
 from tumorcls.cache.arrays import ArrayCache, Rows, content_key
+from tumorcls.data.decoding import PIXELS_VERSION
 from tumorcls.data.fingerprint import hash_pixels
-from tumorcls.data.images import PIXELS_VERSION, Pixels, fit_square, read_image
+from tumorcls.data.images import fit_square, read_image
 from tumorcls.data.manifest import Entry
 from tumorcls.data.parts import class_index
 from tumorcls.data.prepare import PreparedData
+from tumorcls.data.slices import Pixels
 from tumorcls.data.split import split_groups
 from tumorcls.errors import DataError
 

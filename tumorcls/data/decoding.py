@@ -11,7 +11,6 @@ import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
 from typing import Any, BinaryIO
 
 import cv2
@@ -21,11 +20,10 @@ from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from tumorcls.data import dicom, nifti, portable_map
 from tumorcls.data.image_files import MAX_FILE_BYTES
-from tumorcls.data.slices import SlicePlace, VolumeSlice, number_of
+from tumorcls.data.slices import Decoded, Pixels, grey_to_rgb, number_of
 from tumorcls.data.windowing import to_uint8
 from tumorcls.errors import DataError, reason
 
-Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.generic]
 
 MAX_PIXELS = 4096 * 4096
@@ -68,20 +66,6 @@ _TURNS = {
 """By the orientation tag of EXIF."""
 
 
-@dataclass(frozen=True)
-class Decoded(SlicePlace):
-    """What a file holds.
-
-    `pixels` is uint8 (height, width, 3) RGB in [0, 255]; `channels` counts those stored in the file (1 for grey). `label` and
-    `patient` are None unless the file itself states them, as figshare's ``.mat`` files do; of DICOM's the patient is a hash.
-    """
-
-    pixels: Pixels
-    channels: int
-    label: str | None = None
-    patient: str | None = None
-
-
 class _Refused(Exception):
     """The rule that an image breaks, and what it has instead."""
 
@@ -108,15 +92,14 @@ def decode(file: BinaryIO, where: str, number: int | None = None) -> Decoded:
     if len(content) > MAX_FILE_BYTES:
         raise DataError(f"{where}: an image file must have at most {MAX_FILE_BYTES:,} bytes; got more. Scale it down.")
     if dicom.is_dicom(content) or where.lower().endswith(dicom.SUFFIXES):
-        return _of_volume(dicom.read_dicom(content, where, MAX_DEEP_PIXELS, number))
+        return dicom.read_dicom(content, where, MAX_DEEP_PIXELS, number)
     if nifti.is_nifti(content) or where.lower().endswith(nifti.SUFFIXES):
-        return _of_volume(nifti.read_nifti(content, where, MAX_DEEP_PIXELS, number))
+        return nifti.read_nifti(content, where, MAX_DEEP_PIXELS, number)
     number_of(number, 1, where)
     if where.lower().endswith(".mat"):
         from tumorcls.data.matlab import read_mat
 
-        mat = read_mat(io.BytesIO(content), where, MAX_PIXELS)
-        return Decoded(_grey_to_rgb(mat.image), 1, mat.label, mat.patient)
+        return read_mat(io.BytesIO(content), where, MAX_PIXELS)
     try:
         return _decode_map(content) if portable_map.is_portable_map(content) else _decode_image(content)
     except _Refused as error:
@@ -127,11 +110,6 @@ def decode(file: BinaryIO, where: str, number: int | None = None) -> Decoded:
         raise DataError(f"{where}: an image must have at most {MAX_PIXELS:,} pixels; its header claims far more.") from error
     except _BROKEN_FILE as error:
         raise DataError(f"{where}: must be a whole image; got {reason(error)}. Copy the file again.") from error
-
-
-def _of_volume(read: VolumeSlice) -> Decoded:
-    place = {field.name: getattr(read, field.name) for field in fields(SlicePlace)}
-    return Decoded(_grey_to_rgb(read.image), 1, patient=read.patient, **place)
 
 
 def _check_size(width: int, height: int, *, deep: bool = False) -> None:
@@ -149,7 +127,7 @@ def _decode_map(content: bytes) -> Decoded:
     _check_size(*size, deep=len(content) > 5 * size[0] * size[1])  # more than a byte a value
     with _room_for(*size):
         values = to_uint8(portable_map.read_pixels(content))
-        return Decoded(values, 3) if values.ndim == 3 else Decoded(_grey_to_rgb(values), 1)
+        return Decoded(values, 3) if values.ndim == 3 else Decoded(grey_to_rgb(values), 1)
 
 
 def _decode_image(content: bytes) -> Decoded:
@@ -169,7 +147,7 @@ def _decode_image(content: bytes) -> Decoded:
                 return Decoded(to_uint8(_deep_colour(image, content)), channels)
             ImageOps.exif_transpose(image, in_place=True)
             grey = _deep_grey(image)
-            return Decoded(_eight_bits(image) if grey is None else _grey_to_rgb(to_uint8(grey)), channels)
+            return Decoded(_eight_bits(image) if grey is None else grey_to_rgb(to_uint8(grey)), channels)
 
 
 def _choose_page(image: Image.Image) -> None:
@@ -301,7 +279,3 @@ def _on_black(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image.convert("RGBA"))
     return image.convert("RGB")
-
-
-def _grey_to_rgb(grey: Pixels) -> Pixels:
-    return np.repeat(grey[:, :, None], 3, axis=2)

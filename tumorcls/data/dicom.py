@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tumorcls.data.slices import MAX_SLICES, SlicePlace, VolumeSlice, number_of
+from tumorcls.data.slices import MAX_SLICES, Decoded, SlicePlace, grey_to_rgb, number_of
 from tumorcls.data.windowing import to_uint8
 from tumorcls.errors import DataError, NoReaderError
 
@@ -44,7 +44,7 @@ def is_dicom(content: bytes) -> bool:
     return content[_MAGIC] == b"DICM"
 
 
-def read_dicom(content: bytes, where: str, max_pixels: int, number: int | None = None) -> VolumeSlice:
+def read_dicom(content: bytes, where: str, max_pixels: int, number: int | None = None) -> Decoded:
     """Reads a file's slice, or one of its frames.
 
     Args:
@@ -68,10 +68,10 @@ def read_dicom(content: bytes, where: str, max_pixels: int, number: int | None =
     chosen = number_of(number, count, where)
     try:
         frame = _frame(header, chosen) if count > 1 else header
-        image = _shown(header, frame, chosen)
         volume = _volume(header) or (_hash_of(header, "SOPInstanceUID") if count > 1 else None)
-        position = _position(frame)
-        return VolumeSlice(image, _patient(header), number=chosen, count=count, volume=volume, position=position)
+        pixels = grey_to_rgb(_shown(header, frame, chosen))
+        patient, position = _patient(header), _position(frame)
+        return Decoded(pixels, 1, patient=patient, number=chosen, count=count, volume=volume, position=position)
     except RuntimeError:
         rule = "its compression must be one that pydicom or python-gdcm reads; it is another, or the file is damaged"
         raise NoReaderError(f"{where}: {rule}. Save it uncompressed.") from None

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tumorcls.data.decoding import PIXELS_VERSION, Pixels, decode
+from tumorcls.data.decoding import PIXELS_VERSION, decode
 from tumorcls.data.image_files import read_file, shown
-from tumorcls.data.slices import SlicePlace
+from tumorcls.data.slices import Pixels, SlicePlace
 
 THUMB = 64
 """Side of a thumbnail in pixels: a neighbouring slice still differs visibly, 9,000 thumbnails take 37 MB."""

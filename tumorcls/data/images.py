@@ -6,11 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tumorcls.data.decoding import MAX_PIXELS, PIXELS_VERSION, Decoded, Pixels, decode
+from tumorcls.data.decoding import decode
 from tumorcls.data.image_files import read_file, shown
+from tumorcls.data.slices import Decoded, Pixels
 from tumorcls.errors import DataError, reason
-
-__all__ = ["MAX_PIXELS", "PIXELS_VERSION", "Decoded", "Pixels", "decode", "fit_square", "read_image", "read_slice"]
 
 
 def read_image(path: Path, number: int | None = None) -> Pixels:

@@ -6,14 +6,13 @@ transposed; text is an array of uint16 character codes.
 Data set: Cheng, Jun (2017). "Brain tumor dataset". figshare. https://doi.org/10.6084/m9.figshare.1512427
 """
 
-from dataclasses import dataclass
 from typing import BinaryIO
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
 from tumorcls.data.hdf5 import SLICE, UNREADABLE, open_hdf5
+from tumorcls.data.slices import Decoded, grey_to_rgb
 from tumorcls.data.windowing import to_uint8
 from tumorcls.errors import DataError
 
@@ -23,20 +22,8 @@ LABELS = {1: "meningioma", 2: "glioma", 3: "pituitary"}
 _MAX_PATIENT = 64
 
 
-@dataclass(frozen=True)
-class MatSlice:
-    """One slice: `image` is uint8 (height, width) grey in [0, 255], upright as in MATLAB's ``imshow(cjdata.image)``.
-
-    `patient` begins with the data set's name: its ids are numbers, which other sets may have too.
-    """
-
-    image: npt.NDArray[np.uint8]
-    label: str
-    patient: str
-
-
-def read_mat(file: BinaryIO, where: str, max_pixels: int) -> MatSlice:
-    """Reads a slice from an open ``.mat`` file.
+def read_mat(file: BinaryIO, where: str, max_pixels: int) -> Decoded:
+    """Reads a slice from an open ``.mat`` file, upright as in MATLAB's ``imshow(cjdata.image)``.
 
     Args:
         file: Open for reading, at its start.
@@ -54,7 +41,7 @@ def read_mat(file: BinaryIO, where: str, max_pixels: int) -> MatSlice:
             pixels = np.ascontiguousarray(image[()].T)
             if not np.isfinite(pixels).any():
                 raise DataError(f"{where}: cjdata/image must have finite values; got none. Download the file again.")
-            return MatSlice(to_uint8(pixels), _label(label, where), _patient(patient, where))
+            return Decoded(grey_to_rgb(to_uint8(pixels)), 1, _label(label, where), _patient(patient, where))
         except UNREADABLE as error:
             raise DataError(f"{where}: must be a whole MATLAB v7.3 file; got {error}. Download it again.") from error
 
@@ -94,4 +81,4 @@ def _patient(codes: h5py.Dataset, where: str) -> str:
         raise DataError(
             f"{where}: cjdata/PID must be a text of up to {_MAX_PATIENT} characters; got another. Download it again."
         )
-    return f"figshare/{text}"
+    return f"figshare/{text}"  # the ids are numbers, which other sets may have too

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tumorcls.data.slices import MAX_SLICES, VolumeSlice, number_of
+from tumorcls.data.slices import MAX_SLICES, Decoded, grey_to_rgb, number_of
 from tumorcls.data.windowing import to_uint8
 from tumorcls.errors import DataError, NoReaderError
 
@@ -94,7 +94,7 @@ def _mark(head: bytes) -> bytes | None:
     return None
 
 
-def read_nifti(content: bytes, where: str, max_pixels: int, number: int | None = None) -> VolumeSlice:
+def read_nifti(content: bytes, where: str, max_pixels: int, number: int | None = None) -> Decoded:
     """Reads one slice of a file.
 
     Args:
@@ -134,7 +134,7 @@ def read_nifti(content: bytes, where: str, max_pixels: int, number: int | None =
     except Exception as error:  # of any kind, and it may quote the header
         rule = f"must be a whole NIfTI file; reading it ended in {type(error).__name__}"
         raise DataError(f"{where}: {rule}. Copy the file again.") from None
-    return VolumeSlice(image, number=chosen, count=count, volume=_hash(stored) if count > 1 else None)
+    return Decoded(grey_to_rgb(image), 1, number=chosen, count=count, volume=_hash(stored) if count > 1 else None)
 
 
 def _layout(header: "Nifti1Header", max_pixels: int) -> _Layout:

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from tumorcls.errors import DataError
 
+Pixels = npt.NDArray[np.uint8]
+
 Which = Literal["middle", "all"]
 """Which slices of a volume are used where a table names none. Not each slice of a tumour's patient shows the tumour."""
 
@@ -42,11 +44,22 @@ class SlicePlace:
 
 
 @dataclass(frozen=True)
-class VolumeSlice(SlicePlace):
-    """A slice as it is read: `image` is uint8 (height, width) grey in [0, 255]; `patient` a hash, None where none is named."""
+class Decoded(SlicePlace):
+    """What a file holds, or one slice of it.
 
-    image: npt.NDArray[np.uint8]
+    `pixels` is uint8 (height, width, 3) RGB in [0, 255]; `channels` counts those stored in the file (1 for grey). `label` and
+    `patient` are None unless the file itself states them, as figshare's ``.mat`` files do; of DICOM's the patient is a hash.
+    """
+
+    pixels: Pixels
+    channels: int
+    label: str | None = None
     patient: str | None = None
+
+
+def grey_to_rgb(grey: Pixels) -> Pixels:
+    """Returns (height, width, 3) for (height, width)."""
+    return np.repeat(grey[:, :, None], 3, axis=2)
 
 
 def order(place: SlicePlace, path: Path) -> tuple[float, str]:

@@ -9,7 +9,8 @@ from PIL import Image
 
 from tests.tumorcls.pictures import blob, colour, png_header, write
 from tumorcls.data import decoding
-from tumorcls.data.images import MAX_PIXELS, fit_square, read_image
+from tumorcls.data.decoding import MAX_PIXELS
+from tumorcls.data.images import fit_square, read_image
 from tumorcls.errors import DataError
 
 

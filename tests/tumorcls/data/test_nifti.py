@@ -134,7 +134,7 @@ def test_pixels_are_square_whatever_the_voxels_are(body):
         assert grey(volume(body, np.diag([1.0, longer, 9.0, 1.0])), 2).shape == (height, 5)
     wide = volume(body, np.diag([1.0, 2.0, 9.0, 1.0]))
     for most, height in ((60, 12), (59, 6)):  # pixels
-        assert nifti.read_nifti(wide, "a.nii", most, 2).image.shape == (height, 5)
+        assert nifti.read_nifti(wide, "a.nii", most, 2).pixels.shape == (height, 5, 3)
 
 
 def test_a_file_of_one_slice_is_shown_in_its_own_plane(body):
@@ -266,4 +266,4 @@ def test_without_nibabel_one_line_says_what_to_install(monkeypatch):
 
 def test_only_numbers_of_a_header_are_parsed():
     broken = GOOD[:352] + struct.pack("<ii", -7, 2) + GOOD[360:]
-    assert nifti.read_nifti(broken, "a", 100).image.shape == (4, 4)
+    assert nifti.read_nifti(broken, "a", 100).pixels.shape == (4, 4, 3)
