@@ -3,9 +3,6 @@
 The order is alphabetical and never follows the order of folders on a disk. A model saved by this package carries it inside.
 """
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 BINARY_CLASSES = ("no_tumor", "tumor")
 """Class names of a binary study, in the order of their indices."""
 
@@ -13,21 +10,12 @@ CLASSES: tuple[str, ...] = ("glioma", "meningioma", "no_tumor", "pituitary")
 """Class names; a label's index is its position here."""
 
 # What the public data sets call the classes, reduced to lower-case letters (see `class_of_folder`).
-_ALIASES: Mapping[str, str] = MappingProxyType(
-    {
-        "glioma": "glioma",
-        "gliomatumor": "glioma",
-        "meningioma": "meningioma",
-        "meningiomatumor": "meningioma",
-        "no": "no_tumor",
-        "notumor": "no_tumor",
-        "none": "no_tumor",
-        "normal": "no_tumor",
-        "healthy": "no_tumor",
-        "pituitary": "pituitary",
-        "pituitarytumor": "pituitary",
-    }
-)
+_ALIASES = {
+    **dict.fromkeys(("glioma", "gliomatumor"), "glioma"),
+    **dict.fromkeys(("meningioma", "meningiomatumor"), "meningioma"),
+    **dict.fromkeys(("no", "notumor", "none", "normal", "healthy"), "no_tumor"),
+    **dict.fromkeys(("pituitary", "pituitarytumor"), "pituitary"),
+}
 
 
 def class_of_folder(name: str) -> str | None:
