@@ -103,21 +103,16 @@ def _stamp(path: Path) -> Stamp:
 def _fingerprint_all(files: Sequence[tuple[Row, Record | None]]) -> Iterator[Fingerprint | str]:
     # Threads: decoding, resizing and hashing all release the interpreter's lock.
     with activity.counting("reading images", len(files)), ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        results = [pool.submit(_fingerprint_or_reason, *file) for file in files]
-        try:
-            for result in results:
-                yield result.result()
-                activity.advance()
-        finally:
-            for result in results:
-                result.cancel()
+        for result in pool.map(_fingerprint_or_reason, files):
+            yield result
+            activity.advance()
 
 
-def _fingerprint_or_reason(row: Row, known: Record | None) -> Fingerprint | str:
+def _fingerprint_or_reason(file: tuple[Row, Record | None]) -> Fingerprint | str:
+    row, known = file
+    before = known.result if known and isinstance(known.result, Fingerprint) else None
     try:
-        return fingerprint(
-            row.path, known.result if known and isinstance(known.result, Fingerprint) else None, row.slice_number
-        )
+        return fingerprint(row.path, before, row.slice_number)
     except DataError as error:
         passing = isinstance(error, NoReaderError) or isinstance(error.__context__, MemoryError)
         return _Passing(error) if passing else str(error)
