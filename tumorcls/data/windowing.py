@@ -45,18 +45,14 @@ def to_uint8(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
 def _percentiles(pixels: npt.NDArray[Any]) -> tuple[float, float]:
     """Of colours, the lower one is of each pixel's darkest and the upper of its brightest: grey in three channels is grey."""
     sample = pixels.reshape(-1, pixels.shape[2]) if pixels.ndim == 3 else pixels.reshape(-1, 1)
-    sample = sample[:: _step(len(sample))]
+    step = -(-max(len(sample), 1) // _SAMPLE) | 1  # odd, so that it is not every time one of the same few columns
+    sample = sample[::step]
     return _percentile(sample.min(axis=1), PERCENTILES[0]), _percentile(sample.max(axis=1), PERCENTILES[1])
 
 
 def _percentile(values: npt.NDArray[Any], percentile: float) -> float:
     finite = values if values.dtype.kind in "iu" else _finite(values)  # integers as they are: a quarter of the memory
     return float(np.percentile(finite, percentile)) if finite.size else 0.0
-
-
-def _step(size: int) -> int:
-    """Returns every which pixel decides; odd, so that it is not every time one of the same few columns."""
-    return -(-max(size, 1) // _SAMPLE) | 1
 
 
 def _finite(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
