@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tumorcls.cache.arrays import ArrayCache
 from tumorcls.cache.folder import cache_folder
 from tumorcls.config.train_config import TrainConfig
-from tumorcls.data.dataset import load_images
+from tumorcls.data.dataset import image_set
 from tumorcls.data.images import read_image
 from tumorcls.data.labels import CLASSES
 from tumorcls.data.manifest import Entry
@@ -95,7 +95,7 @@ def predict(
     features = Features(ProgramCache().get(config), cache)
 
     def of(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        images = load_images([entries[i] for i in rows], size, cache)
+        images = image_set([entries[i] for i in rows], rows, CLASSES, size, cache).images
         key = " ".join(entries[i].pixel_sha256 for i in rows)
         activations: NDArray[np.float32] = features.of_images(images, key)[:].astype(np.float32)
         return activations

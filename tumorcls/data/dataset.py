@@ -144,31 +144,14 @@ def load_part(prepared: PreparedData, part: Part, image_size: int, cache: Path) 
 def image_set(
     entries: Sequence[Entry], groups: NDArray[np.int64], classes: tuple[str, ...], size: int, cache: ArrayCache
 ) -> ImageSet:
-    """Loads images of a manifest; see `load_images`.
+    """Loads the images of a manifest's entries, decoding them only the first time.
 
     Args:
-        entries: The n images; each has one of the classes.
+        entries: The n images, in the order of the result; each has one of the classes.
         groups: (n,) what must be resampled together.
         classes: Class names in the order of their indices.
-        size: Side of the squares in pixels.
+        size: Width and height in pixels; see `tumorcls.data.images.fit_square`.
         cache: Keeps the decoded images.
-    """
-    labels = np.array([class_index(entry.label, classes) for entry in entries], dtype=np.int64)
-    keys = tuple(entry.pixel_sha256 for entry in entries)
-    names = tuple(f"{entry.source}/{entry.title}" for entry in entries)
-    return ImageSet(load_images(entries, size, cache), labels, groups, classes, keys, _key(entries, size), names)
-
-
-def load_images(entries: Sequence[Entry], size: int, cache: ArrayCache) -> Rows:
-    """Returns the images of a manifest's entries, decoding them only the first time.
-
-    Args:
-        entries: The images, in the order of the result.
-        size: Width and height of the result in pixels; see `tumorcls.data.images.fit_square`.
-        cache: Keeps the result.
-
-    Returns:
-        uint8 (len(entries), size, size, 3), RGB, [0, 255], read-only.
 
     Raises:
         DataError: A file cannot be read or is another one since the scan, or the cache cannot be written.
@@ -182,11 +165,12 @@ def load_images(entries: Sequence[Entry], size: int, cache: ArrayCache) -> Rows:
                 yield chunk
                 activity.advance(len(chunk))
 
-    return cache.get(_key(entries, size), (len(entries), size, size, 3), np.uint8, make)
-
-
-def _key(entries: Sequence[Entry], size: int) -> str:
-    return content_key(pixels=[entry.pixel_sha256 for entry in entries], size=size, version=PIXELS_VERSION)
+    keys = tuple(entry.pixel_sha256 for entry in entries)
+    key = content_key(pixels=keys, size=size, version=PIXELS_VERSION)
+    images = cache.get(key, (len(entries), size, size, 3), np.uint8, make)
+    labels = np.array([class_index(entry.label, classes) for entry in entries], dtype=np.int64)
+    names = tuple(f"{entry.source}/{entry.title}" for entry in entries)
+    return ImageSet(images, labels, groups, classes, keys, key, names)
 
 
 def _decode(entry: Entry, size: int) -> Pixels:

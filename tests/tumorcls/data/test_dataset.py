@@ -8,8 +8,9 @@ import pytest
 
 from tests.tumorcls.pictures import blob, write
 from tumorcls.cache.arrays import ArrayCache, Rows
-from tumorcls.data.dataset import load_images
+from tumorcls.data.dataset import image_set
 from tumorcls.data.images import fit_square, read_image
+from tumorcls.data.labels import CLASSES
 from tumorcls.data.manifest import Entry, scan
 from tumorcls.errors import DataError
 
@@ -28,6 +29,10 @@ def cache(tmp_path: Path) -> ArrayCache:
 
 def arrays(cache: ArrayCache) -> list[Path]:
     return list(cache.folder.glob("*.npy"))
+
+
+def load_images(entries: tuple[Entry, ...], size: int, cache: ArrayCache) -> Rows:
+    return image_set(entries, np.arange(len(entries)), CLASSES, size, cache).images
 
 
 def test_images_are_decoded_once(entries: tuple[Entry, ...], cache: ArrayCache) -> None:

@@ -11,10 +11,11 @@ from tests.tumorcls.volume_files import DEPTH, head, write_dicom, write_nifti
 from tumorcls.cache.arrays import ArrayCache
 from tumorcls.data import reading
 from tumorcls.data.audit import audit
-from tumorcls.data.dataset import load_images
+from tumorcls.data.dataset import image_set
 from tumorcls.data.dedup.groups import find_groups
 from tumorcls.data.external import find_seen
 from tumorcls.data.images import read_image
+from tumorcls.data.labels import CLASSES
 from tumorcls.data.manifest import Manifest, scan
 from tumorcls.data.prepare import prepare, write_split_files
 from tumorcls.data.slices import middle
@@ -203,7 +204,7 @@ def test_a_slice_that_is_not_there_is_listed_as_unreadable(volumes, tmp_path):
 
 def test_decoded_slices_are_kept_as_they_are_read(volumes, tmp_path):
     entries = scan([volumes], tmp_path / "c", "all").entries
-    images = load_images(entries, 64, ArrayCache(tmp_path / "c"))
+    images = image_set(entries, np.arange(len(entries)), CLASSES, 64, ArrayCache(tmp_path / "c")).images
     for entry, image in zip(entries, images[np.arange(len(entries))], strict=True):
         assert (image[:, :, 0] == shown(entry)).all()
 
