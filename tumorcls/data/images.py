@@ -13,23 +13,16 @@ from tumorcls.errors import DataError, reason
 
 
 def read_image(path: Path, number: int | None = None) -> Pixels:
-    """Reads an image file, or a slice of a volume.
-
-    Args:
-        path: The file.
-        number: Of the slice, from 1; None takes the middle one.
-
-    Returns:
-        uint8 (height, width, 3), RGB, [0, 255].
-
-    Raises:
-        DataError: See `read_slice`.
-    """
+    """Returns the pixels that `read_slice` reads: uint8 (height, width, 3), RGB, [0, 255]."""
     return read_slice(path, number).pixels
 
 
 def read_slice(path: Path, number: int | None = None) -> Decoded:
-    """Reads an image file as `read_image` does, with what it says of itself; see `tumorcls.data.decoding.decode`.
+    """Reads an image file, or a slice of a volume, with what it says of itself; see `tumorcls.data.decoding.decode`.
+
+    Args:
+        path: The file.
+        number: Of the slice, from 1; None takes the middle one.
 
     Raises:
         DataError: The file is missing or no regular file, or `decode` refuses it.
