@@ -95,12 +95,9 @@ def render(label: str, rng: np.random.Generator, size: int = DEFAULT_SIZE) -> ND
     contrast = _CONTRASTS[rng.integers(len(_CONTRASTS))]
     head = _draw_head(rng, size, basal=label == "pituitary" or rng.random() < 0.3)
     image = _draw_tissue(head, contrast, rng)
-    if label == "glioma":
-        image = _add_glioma(image, head, contrast, rng)
-    elif label == "meningioma":
-        image = _add_meningioma(image, head, contrast, rng)
-    elif label == "pituitary":
-        image = _add_pituitary(image, head, contrast, rng)
+    lesions = {"glioma": _add_glioma, "meningioma": _add_meningioma, "pituitary": _add_pituitary}
+    if label in lesions:
+        image = lesions[label](image, head, contrast, rng)
     return _scan(image, head, rng)
 
 
