@@ -35,7 +35,8 @@ BEGINNING = 132
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _META_BYTES = 4096
 _NOT_OF_A_FRAME = (0x7FE00010, 0x52009229, 0x52009230)  # pixels, and what is said of all frames and of each
-_OF_A_PLACE = ("NumberOfFrames", "SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient", "InstanceNumber")
+_SERIES = "SeriesInstanceUID"
+_OF_A_PLACE = ("NumberOfFrames", _SERIES, "ImagePositionPatient", "ImageOrientationPatient", "InstanceNumber")
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 
 
@@ -68,7 +69,7 @@ def read_dicom(content: bytes, where: str, max_pixels: int, number: int | None =
     chosen = number_of(number, count, where)
     try:
         frame = _frame(header, chosen) if count > 1 else header
-        volume = _volume(header) or (_hash_of(header, "SOPInstanceUID") if count > 1 else None)
+        volume = _hash_of(header, _SERIES) or (_hash_of(header, "SOPInstanceUID") if count > 1 else None)
         pixels = grey_to_rgb(_shown(header, frame, chosen))
         patient, position = _patient(header), _position(frame)
         return Decoded(pixels, 1, patient=patient, number=chosen, count=count, volume=volume, position=position)
@@ -91,7 +92,7 @@ def read_place(content: bytes, where: str) -> SlicePlace:
     """
     header = _header(content, where, only=_OF_A_PLACE)
     try:
-        return SlicePlace(count=_frames(header), volume=_volume(header), position=_position(header))
+        return SlicePlace(count=_frames(header), volume=_hash_of(header, _SERIES), position=_position(header))
     except Exception as error:
         raise _damaged(where, error) from None
 
@@ -172,11 +173,11 @@ def _shown(header: "Dataset", frame: "Dataset", number: int) -> npt.NDArray[np.u
 
 def _padding(stored: npt.NDArray[Any], header: "Dataset") -> npt.NDArray[np.bool_]:
     """Marks what lies outside of the picture: of one value, or of a range of them."""
-    ends = [header.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
-    known = [end for end in ends if isinstance(end, int)]
-    if not isinstance(ends[0], int):
+    value, limit = header.get("PixelPaddingValue"), header.get("PixelPaddingRangeLimit")
+    if not isinstance(value, int):
         return np.zeros(stored.shape, np.bool_)
-    marked: npt.NDArray[np.bool_] = (stored >= min(known)) & (stored <= max(known))
+    low, high = sorted((value, limit if isinstance(limit, int) else value))
+    marked: npt.NDArray[np.bool_] = (stored >= low) & (stored <= high)
     return marked
 
 
@@ -233,10 +234,6 @@ def _patient(header: "Dataset") -> str | None:
     """
     patient, issuer = (str(header.get(name) or "").strip() for name in ("PatientID", "IssuerOfPatientID"))
     return _hash(issuer, patient) if patient else _hash_of(header, "StudyInstanceUID")
-
-
-def _volume(header: "Dataset") -> str | None:
-    return _hash_of(header, "SeriesInstanceUID")
 
 
 def _hash_of(header: "Dataset", name: str) -> str | None:
