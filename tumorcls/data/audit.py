@@ -4,7 +4,7 @@ The terminal (`tumorcls audit`) and the page (`tumorcls.reports.audit_page`) bot
 differ.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -220,10 +220,8 @@ def _copies(groups: npt.NDArray[np.int64]) -> Copies:
 
 def _groups_with_several(groups: npt.NDArray[np.int64], values: Iterable[str]) -> int:
     """Counts the groups whose members differ in a value."""
-    seen: dict[int, set[str]] = defaultdict(set)
-    for group, value in zip(groups.tolist(), values, strict=True):
-        seen[group].add(value)
-    return sum(len(found) > 1 for found in seen.values())
+    distinct = set(zip(groups.tolist(), values, strict=True))
+    return sum(count > 1 for count in Counter(group for group, _ in distinct).values())
 
 
 def _named(entries: Sequence[Entry], pair: Pair) -> tuple[str, ...]:
