@@ -151,18 +151,16 @@ class _Refusal:
 
     def straddling(self, patients: Mapping[int, tuple[str, OfficialSplit | None]]) -> None:
         """Refuses a patient of several splits; who it is, nobody needs to read in a log."""
-        rows: dict[str, list[int]] = defaultdict(list)
-        splits: dict[str, list[str]] = defaultdict(list)
+        splits: dict[str, dict[int, str]] = defaultdict(dict)
         for number, (patient, split) in patients.items():
             if split not in (None, "left_out"):
-                rows[patient].append(number)
-                splits[patient].append(str(split))
-        wrong = [patient for patient, names in splits.items() if len(set(names)) > 1]
+                splits[patient][number] = str(split)
+        wrong = [rows for rows in splits.values() if len(set(rows.values())) > 1]
         if wrong:
-            first = " and ".join(dict.fromkeys(splits[wrong[0]]))
+            first = " and ".join(dict.fromkeys(wrong[0].values()))
             more = f", and {counted(len(wrong) - 1, 'patient')} more" if len(wrong) > 1 else ""
             remedy = "Give each patient one split."
-            self._fail(rows[wrong[0]], "all images of a patient must be in one split", f"{first}{more}", remedy)
+            self._fail(wrong[0], "all images of a patient must be in one split", f"{first}{more}", remedy)
 
     def _fail(self, numbers: Iterable[int], rule: str, got: str, remedy: str) -> None:
         all_rows = list(numbers)
