@@ -225,7 +225,7 @@ def _content_order(entries: Sequence[Entry]) -> list[int]:
 def _entry(row: Row, source: Source, result: Fingerprint) -> Entry:
     label = row.label or result.label
     assert label is not None  # a layout whose rows have no label has files that state it
-    shared = {name: getattr(result, name) for name in ("width", "height", "channels", "sha256", "pixel_sha256", "phash")}
+    same = ("width", "height", "channels", "sha256", "pixel_sha256", "phash", "slice_number", "volume")
     return Entry(
         source=row.source,
         kind=source.layout.name,
@@ -235,8 +235,6 @@ def _entry(row: Row, source: Source, result: Fingerprint) -> Entry:
         patient=row.patient or result.patient,
         plane=row.plane,
         folder=source.folder.as_posix(),
-        slice_number=result.slice_number,
-        volume=result.volume,
         file_patient=result.patient,
-        **shared,
+        **{name: getattr(result, name) for name in same},
     )
