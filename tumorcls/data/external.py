@@ -17,7 +17,7 @@ from tumorcls.data.dedup.groups import find_groups
 from tumorcls.data.dedup.orientation import MIRRORED, QUARTER_TURNED, TURNED_BACK, UPRIGHT, turn
 from tumorcls.data.fingerprint import THUMB
 from tumorcls.data.manifest import Manifest, scan
-from tumorcls.data.parts import has_class
+from tumorcls.data.parts import has_class, taken_out
 from tumorcls.data.prepare import PreparedData, assign_parts, prepare
 from tumorcls.data.slices import Which
 from tumorcls.data.split import SplitSettings
@@ -91,8 +91,7 @@ def find_seen(training: PreparedData, other: Manifest, settings: SplitSettings, 
     picture |= _plainly_alike(other.thumbs, training.manifest.thumbs[learned], settings)
     theirs, ours = groups.split[len(own) :], groups.split[: len(own)]
     patient = np.isin(theirs, np.concatenate([ours[learned], theirs[picture]]))
-    left_out = np.array([entry.given_part == "left_out" for entry in other.entries])
-    usable = has_class(other.entries, settings) & ~left_out
+    usable = has_class(other.entries, settings) & ~taken_out(other.entries)
     return ExternalData(other, groups.split[len(own) :], usable, picture, patient & ~picture, training)
 
 

@@ -51,7 +51,7 @@ def assign(entries: Sequence[Entry], groups: Groups, settings: SplitSettings) ->
     top = np.zeros(len(entries), np.int64)
     np.maximum.at(top, groups.split, rank)
     top = top[groups.split]  # of each image's group
-    usable = _usable(entries, groups, settings) & ~_taken_out(entries)
+    usable = _usable(entries, groups, settings) & ~taken_out(entries)
     moved_out = usable & (rank < top) & (top > _TRAIN)
     usable = _without_copies(entries, groups, settings, usable & ~moved_out)
     parts = np.full(len(entries), "left_out", dtype="<U10")
@@ -76,7 +76,7 @@ def assign(entries: Sequence[Entry], groups: Groups, settings: SplitSettings) ->
     return Parts(parts, int(moved_out.sum()))
 
 
-def _taken_out(entries: Sequence[Entry]) -> Mask:
+def taken_out(entries: Sequence[Entry]) -> Mask:
     """Marks the images that a table leaves out: no copy of theirs is judged by them."""
     return np.array([entry.given_part == "left_out" for entry in entries])
 
@@ -118,7 +118,7 @@ def _without_copies(entries: Sequence[Entry], groups: Groups, settings: SplitSet
     """Marks those of the usable images that the policy for copies keeps."""
     if settings.duplicates == "keep-best":
         return _best_of_group(entries, groups.images, usable)
-    occurs = np.bincount(groups.images[~_taken_out(entries)], minlength=len(entries))[groups.images]
+    occurs = np.bincount(groups.images[~taken_out(entries)], minlength=len(entries))[groups.images]
     return usable & (occurs == 1) if settings.duplicates == "drop" else usable
 
 
