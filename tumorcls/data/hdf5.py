@@ -4,6 +4,7 @@ HDF5 files may name other files (external links, external storage, virtual data 
 bytes, and may inflate a chunk without end. ``.mat`` slices and Keras weights need none of it.
 """
 
+import math
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -186,11 +187,9 @@ def _check_array(item: Any, name: str, limits: Limits) -> int:
 
 
 def _check_chunks(item: Any, plan: Any, name: str, element: int, limits: Limits) -> None:
-    chunk = element
-    blocks = 1
-    for side, extent in zip(plan.get_chunk(), item.get_space().get_simple_extent_dims(), strict=True):
-        chunk *= side
-        blocks *= -(-extent // side)
+    sides, extents = plan.get_chunk(), item.get_space().get_simple_extent_dims()
+    chunk = element * math.prod(sides)
+    blocks = math.prod(-(-extent // side) for side, extent in zip(sides, extents, strict=True))
     filters = [plan.get_filter(index)[0] for index in range(plan.get_nfilters())]
     after = filters[filters.index(h5py.h5z.FILTER_DEFLATE) + 1 :] if h5py.h5z.FILTER_DEFLATE in filters else []
     known = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
