@@ -110,11 +110,8 @@ def _by_hand(published: Published) -> str:
 
 def _data_folder(folder: Path, published: Published) -> Source:
     """Finds the data below the download: some archives wrap it in folders of their own, and Br35H repeats itself in one."""
-    candidates = [
-        folder,
-        *sorted(path for path in folder.rglob("*") if path.is_dir() and len(path.relative_to(folder).parts) <= 2),
-    ]
-    for candidate in candidates:
+    inside = sorted(path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_dir())
+    for candidate in (folder, *inside):
         try:
             source = find_source(candidate)
         except DataError:
