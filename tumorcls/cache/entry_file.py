@@ -87,10 +87,8 @@ class EntryFile:
                 file.write(self.header)
                 try:
                     self._write_rows(file, checksums, make)
-                except Exception:
-                    raise
-                except BaseException:
-                    retained = partial == self.path.with_suffix(PARTIAL)
+                except BaseException as ended:
+                    retained = not isinstance(ended, Exception) and partial == self.path.with_suffix(PARTIAL)
                     raise
                 finally:
                     self._write_table(file, checksums)
