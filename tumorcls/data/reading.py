@@ -70,22 +70,17 @@ def _read(source: Source, rows: Sequence[Row], cache_dir: Path) -> list[ReadRow]
     store = scan_cache.cache_file(source.place, cache_dir)
     known = scan_cache.load(store)
     stale = [i for i, name in enumerate(names) if name not in known or known[name].stamp != stamps[i]]
-    fresh: dict[int, Fingerprint | str] = {}
-
-    def records() -> dict[str, Record]:
-        found = {names[i]: Record(stamps[i], result) for i, result in fresh.items()}
-        others = {name: record for name, record in known.items() if scan_cache.name_of(name) in files}  # slices, another time's
-        return {**others, **found}
-
+    fresh: dict[str, Record] = {}
     try:
         for i, result in zip(stale, _fingerprint_all([(rows[i], known.get(names[i])) for i in stale]), strict=True):
-            fresh[i] = result
+            fresh[names[i]] = Record(stamps[i], result)
     finally:  # ^C keeps what was read
-        lasting = {name: record for name, record in records().items() if not isinstance(record.result, _Passing)}
-        if len(lasting) != len(known) or any(names[i] in lasting for i in fresh):
+        others = {name: record for name, record in known.items() if scan_cache.name_of(name) in files}  # slices, another time's
+        records = {**others, **fresh}
+        lasting = {name: record for name, record in records.items() if not isinstance(record.result, _Passing)}
+        if len(lasting) != len(known) or fresh.keys() & lasting.keys():
             scan_cache.store(store, lasting)
-    final = records()
-    return [(row, final[name].result) for row, name in zip(rows, names, strict=True)]
+    return [(row, records[name].result) for row, name in zip(rows, names, strict=True)]
 
 
 class _Passing(str):
