@@ -4,12 +4,14 @@ Pillow scales colours to 8 bits and reads what is not 8 bits deep value by value
 Format: https://netpbm.sourceforge.net/doc/pnm.html
 """
 
+import math
 import re
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+_START = re.compile(rb"P[1-6](?:[\s#]|\Z)")
 _HEADER = re.compile(rb"P([1-6])" + rb"(?:\s|#[^\r\n]*[\r\n])+?(\d{1,10})(?![^\s#])" * 2)
 _MAXVAL = re.compile(rb"(?:\s|#[^\r\n]*[\r\n])+?(\d{1,10})(?![^\s#])")
 _COMMENT = re.compile(rb"#[^\r\n]*")
@@ -18,9 +20,7 @@ _NUMBERS = b"0123456789 \t\n\v\f\r"
 
 def is_portable_map(content: bytes) -> bool:
     """Returns whether a file begins like one."""
-    return (
-        content[:1] == b"P" and content[1:2] in tuple(b"%d" % kind for kind in range(1, 7)) and content[2:3] in b"\t\n\v\f\r #"
-    )
+    return _START.match(content) is not None
 
 
 def read_size(content: bytes) -> tuple[int, int]:
@@ -50,7 +50,7 @@ def read_pixels(content: bytes) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16
         ValueError: The header is none, values are missing, or one is above the maximum.
     """
     header = _header(content)
-    kind, width, height = int(header[1]), int(header[2]), int(header[3])
+    kind, width, height = map(int, header.groups())
     shape = (height, width, 3) if kind in (3, 6) else (height, width)
     end, top = header.end(), 1
     if kind not in (1, 4):
@@ -59,7 +59,18 @@ def read_pixels(content: bytes) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16
             raise ValueError("a header whose largest value is not from 1 to 65,535")
         end = maximum.end()
     body = memoryview(content)[end + 1 :]  # one blank ends the header
-    values = _bits(body, width, height) if kind == 4 else _numbers(body, shape, top, plain=kind < 4, bits=kind == 1)
+    count = math.prod(shape)
+    values: npt.NDArray[Any]
+    if kind < 4:
+        values = _plain(body, count, top, bits=kind == 1)
+    elif kind == 4:
+        stride = -(-width // 8)
+        rows = np.frombuffer(_enough(body, stride * height), np.uint8).reshape(height, stride)
+        values = np.unpackbits(rows, axis=1, count=width)
+    else:
+        depth = np.dtype(">u2" if top > 255 else np.uint8)
+        values = np.frombuffer(_enough(body, count * depth.itemsize), depth)
+    values = values.reshape(shape)
     if values.max() > top:
         raise ValueError(f"a value of {values.max()}, above the largest that its header allows, {top}")
     if kind in (1, 4):  # 1 is black
@@ -71,22 +82,9 @@ def read_pixels(content: bytes) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16
     return values.astype(np.uint8, copy=False)
 
 
-def _bits(body: memoryview, width: int, height: int) -> npt.NDArray[np.uint8]:
-    stride = -(-width // 8)
-    rows = np.frombuffer(_enough(body, stride * height), np.uint8).reshape(height, stride)
-    return np.unpackbits(rows, axis=1, count=width)
-
-
-def _numbers(
-    body: memoryview, shape: tuple[int, ...], top: int, *, plain: bool, bits: bool
-) -> npt.NDArray[np.uint16 | np.uint8]:
-    count = int(np.prod(shape))
+def _plain(body: memoryview, count: int, top: int, *, bits: bool) -> npt.NDArray[Any]:
+    """Returns the values that stand there as text."""
     values: npt.NDArray[Any]
-    if not plain:
-        depth = np.dtype(">u2" if top > 255 else np.uint8)
-        values = np.frombuffer(_enough(body, count * depth.itemsize), depth)
-        native: npt.NDArray[Any] = values.reshape(shape).astype(depth.newbyteorder("="), copy=False)
-        return native
     if len(body) > 32 * count + 2**16:
         raise ValueError("far more text than values")
     text = _COMMENT.sub(b"", bytes(body))
@@ -102,7 +100,7 @@ def _numbers(
         values = values.astype(np.uint16)
     if len(values) < count:
         raise ValueError(f"{len(values):,} of {count:,} values (truncated)")
-    return values.reshape(shape)
+    return values
 
 
 def _enough(body: memoryview, count: int) -> memoryview:
