@@ -212,9 +212,8 @@ def _laid(image: npt.NDArray[np.uint8], orientation: Sequence[float] | None) -> 
         orientation: The directions in which its columns and its rows follow each other, each as (x, y, z) in the patient: to
             the left, to the back and to the head.
     """
-    directions = np.array(orientation if orientation is not None and len(orientation) == 6 else np.zeros(6), float).reshape(
-        2, 3
-    )
+    known = orientation if orientation is not None and len(orientation) == 6 else np.zeros(6)
+    directions = np.array(known, float).reshape(2, 3)
     across, down = np.abs(directions).argmax(axis=1)
     if across == down or not np.isfinite(directions).all():
         return image
