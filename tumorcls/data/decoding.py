@@ -20,7 +20,7 @@ from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from tumorcls.data import dicom, nifti, portable_map
 from tumorcls.data.image_files import MAX_FILE_BYTES
-from tumorcls.data.slices import Decoded, Pixels, grey_to_rgb, number_of
+from tumorcls.data.slices import Decoded, Pixels, Refused, grey_to_rgb, number_of
 from tumorcls.data.windowing import to_uint8
 from tumorcls.errors import DataError, reason
 
@@ -66,10 +66,6 @@ _TURNS = {
 """By the orientation tag of EXIF."""
 
 
-class _Refused(Exception):
-    """The rule that an image breaks, and what it has instead."""
-
-
 def decode(file: BinaryIO, where: str, number: int | None = None) -> Decoded:
     """Decodes an open file; of too large an image only the header is read.
 
@@ -102,7 +98,7 @@ def decode(file: BinaryIO, where: str, number: int | None = None) -> Decoded:
         return read_mat(io.BytesIO(content), where, MAX_PIXELS)
     try:
         return _decode_map(content) if portable_map.is_portable_map(content) else _decode_image(content)
-    except _Refused as error:
+    except Refused as error:
         raise DataError(f"{where}: {error}.") from None
     except UnidentifiedImageError as error:
         raise DataError(f"{where}: must be an image of a kind that is read ({', '.join(_FORMATS)}); got another.") from error
@@ -115,7 +111,7 @@ def decode(file: BinaryIO, where: str, number: int | None = None) -> Decoded:
 def _check_size(width: int, height: int, *, deep: bool = False) -> None:
     if width * height > (most := MAX_DEEP_PIXELS if deep else MAX_PIXELS):
         depth = " of its depth" if deep else ""
-        raise _Refused(f"an image{depth} must have at most {most:,} pixels; its header claims {width}x{height}")
+        raise Refused(f"an image{depth} must have at most {most:,} pixels; its header claims {width}x{height}")
 
 
 def _room_for(width: int, height: int) -> "threading.Semaphore | nullcontext[None]":
@@ -134,7 +130,7 @@ def _decode_image(content: bytes) -> Decoded:
     with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
         _check_size(*image.size)
         if image.format in ("JPEG", "MPO") and content.count(b"\xff\xda") > _MAX_SCANS:
-            raise _Refused(f"a JPEG must have at most {_MAX_SCANS} scans; got more")
+            raise Refused(f"a JPEG must have at most {_MAX_SCANS} scans; got more")
         if image.format == "TIFF":
             _choose_page(image)
             _check_tiff(image)
@@ -163,7 +159,7 @@ def _choose_page(image: Image.Image) -> None:
         if not int(_tags(image).get(_SUBFILE, 0)) & _REDUCED_OR_MASK:
             pages.append(number)
     if len(pages) != 1:
-        raise _Refused(f"a TIFF must hold one picture; got {len(pages)}. Save each as a file of its own")
+        raise Refused(f"a TIFF must hold one picture; got {len(pages)}. Save each as a file of its own")
     image.seek(pages[0])
     _check_size(*image.size)
 
@@ -175,7 +171,7 @@ def _tags(image: Image.Image) -> "dict[int, Any]":
 def _check_tiff(image: Image.Image) -> None:
     tags = _tags(image)
     if _PHOTOMETRIC not in tags and image.mode not in ("RGB", "YCbCr"):
-        raise _Refused("a TIFF must say what its values mean; got no PhotometricInterpretation. Save it again")
+        raise Refused("a TIFF must say what its values mean; got no PhotometricInterpretation. Save it again")
     if _TILE_WIDTH in tags:
         _check_size(int(tags[_TILE_WIDTH]), int(tags[_TILE_LENGTH]))
 
@@ -191,18 +187,18 @@ def _deep_colour(image: Image.Image, content: bytes) -> npt.NDArray[Any]:
     """Returns colours of 16 bits, (height, width, 3), on black; `image` has been loaded by Pillow."""
     tags = _tags(image)
     if tags and (tags[_PHOTOMETRIC], tags.get(_PLANAR, 1), _PREMULTIPLIED in tags.get(_EXTRA, ())) != (_RGB, 1, False):
-        raise _Refused("deep colours must be plain RGB or RGBA, pixel by pixel; got another kind. Save it with 8 bits")
+        raise Refused("deep colours must be plain RGB or RGBA, pixel by pixel; got another kind. Save it with 8 bits")
     values: npt.NDArray[Any] | None = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.dtype != np.uint16 or values.ndim != 3 or values.shape[1::-1] != image.size:
-        raise _Refused("deep colours must be readable by OpenCV; they are not. Save it with 8 bits")
+        raise Refused("deep colours must be readable by OpenCV; they are not. Save it with 8 bits")
     values[:, :, :3] = values[:, :, 2::-1]
     for rows, strip in _strips(image):
         known = np.asarray(strip.convert("RGB") if strip.mode == "RGBX" else strip)
         if (known != values[rows][:, :, : known.shape[2]] >> 8).any():
-            raise _Refused("deep colours must be the same to Pillow and to OpenCV; they are not. Save it with 8 bits")
+            raise Refused("deep colours must be the same to Pillow and to OpenCV; they are not. Save it with 8 bits")
     transparent = values.shape[2] == 4 and ("A" in image.getbands() or "transparency" in image.info)
     if transparent and not values[:, :, 3].any():
-        raise _Refused("an image must not be wholly transparent; this one is")
+        raise Refused("an image must not be wholly transparent; this one is")
     if transparent:
         for rows, _ in _strips(image):
             part = values[rows].astype(np.uint32)
@@ -239,7 +235,7 @@ def _deep_grey(image: Image.Image) -> Values | None:
     if values.dtype == np.int32 and sample_format == _UNSIGNED and tags:
         values = values.view(np.uint32)
     if values.dtype.kind == "f" and not np.isfinite(values).any():
-        raise _Refused("an image must have finite values; got none")
+        raise Refused("an image must have finite values; got none")
     if white_is_zero:  # Pillow turns round what has 8 bits; scaled by its own percentiles, any falling order will do
         values = -values if values.dtype.kind == "f" else ~values
     return values
@@ -259,7 +255,7 @@ def _eight_bits(image: Image.Image) -> Pixels:
         # A TIFF's colours have 16 bits; some programs write 8, which all would become black.
         image.putpalette(np.array(colours, np.uint8).reshape(3, -1).T.tobytes())
     if "A" in image.getbands() and image.getchannel("A").getextrema()[1] == 0:
-        raise _Refused("an image must not be wholly transparent; this one is")
+        raise Refused("an image must not be wholly transparent; this one is")
     inverted = image.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info  # Pillow assumes Adobe's way
     rgb = np.empty((image.height, image.width, 3), np.uint8)
     for rows, strip in _strips(image):

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tumorcls.data.slices import MAX_SLICES, Decoded, SlicePlace, grey_to_rgb, number_of
+from tumorcls.data.slices import MAX_SLICES, Decoded, Refused, SlicePlace, grey_to_rgb, number_of, reading_medical
 from tumorcls.data.windowing import to_uint8
-from tumorcls.errors import DataError, NoReaderError
+from tumorcls.errors import NoReaderError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -58,26 +58,20 @@ def read_dicom(content: bytes, where: str, max_pixels: int, number: int | None =
         DataError: It is no DICOM file, holds no slice, not this one or one in colours, is too large or damaged, or what reads
             such files is not installed.
     """
-    header = _header(content, where)
-    try:
-        problem = _problem(header, max_pixels)
-    except Exception as error:
-        raise _damaged(where, error) from None
-    if problem:
-        raise DataError(f"{where}: {problem}.")
-    count = _frames(header)
-    chosen = number_of(number, count, where)
-    try:
-        frame = _frame(header, chosen) if count > 1 else header
-        volume = _hash_of(header, _SERIES) or (_hash_of(header, "SOPInstanceUID") if count > 1 else None)
-        pixels = grey_to_rgb(_shown(header, frame, chosen))
-        patient, position = _patient(header), _position(frame)
-        return Decoded(pixels, 1, patient=patient, number=chosen, count=count, volume=volume, position=position)
-    except RuntimeError:
-        rule = "its compression must be one that pydicom or python-gdcm reads; it is another, or the file is damaged"
-        raise NoReaderError(f"{where}: {rule}. Save it uncompressed.") from None
-    except Exception as error:
-        raise _damaged(where, error) from None
+    with reading_medical(where, "DICOM", "pydicom"):
+        header = _header(content)
+        _check(header, max_pixels)
+        count = _frames(header)
+        chosen = number_of(number, count, where)
+        try:
+            frame = _frame(header, chosen) if count > 1 else header
+            volume = _hash_of(header, _SERIES) or (_hash_of(header, "SOPInstanceUID") if count > 1 else None)
+            pixels = grey_to_rgb(_shown(header, frame, chosen))
+            patient, position = _patient(header), _position(frame)
+        except RuntimeError:
+            rule = "its compression must be one that pydicom or python-gdcm reads; it is another, or the file is damaged"
+            raise NoReaderError(f"{where}: {rule}. Save it uncompressed.") from None
+    return Decoded(pixels, 1, patient=patient, number=chosen, count=count, volume=volume, position=position)
 
 
 def read_place(content: bytes, where: str) -> SlicePlace:
@@ -90,49 +84,38 @@ def read_place(content: bytes, where: str) -> SlicePlace:
     Raises:
         DataError: It is no DICOM file or damaged, or what reads such files is not installed.
     """
-    header = _header(content, where, only=_OF_A_PLACE)
-    try:
+    with reading_medical(where, "DICOM", "pydicom"):
+        header = _header(content, only=_OF_A_PLACE)
         return SlicePlace(count=_frames(header), volume=_hash_of(header, _SERIES), position=_position(header))
-    except Exception as error:
-        raise _damaged(where, error) from None
 
 
-def _header(content: bytes, where: str, only: Sequence[str] = ()) -> "Dataset":
+def _header(content: bytes, only: Sequence[str] = ()) -> "Dataset":
     """Returns what a file says; with `only`, of these tags, and without its pixels."""
-    try:
-        import pydicom
-        from pydicom.errors import InvalidDicomError
-    except ImportError:
-        remedy = "Run pip install 'tumorcls[medical]'."
-        raise NoReaderError(f"{where}: DICOM needs pydicom; it is not installed. {remedy}") from None
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # what is used of a header is checked here
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # it would quote the header, and so would its warnings
     warnings.filterwarnings("ignore", module=r"pydicom\.")  # not for a block alone: many threads read at once
     if _DEFLATED in content[:_META_BYTES]:  # a few bytes could become gigabytes
-        raise DataError(f"{where}: a DICOM file must not be deflated; this one is. Save it in another transfer syntax.")
+        raise Refused("a DICOM file must not be deflated; this one is. Save it in another transfer syntax")
     try:
         return pydicom.dcmread(io.BytesIO(content), stop_before_pixels=bool(only), specific_tags=list(only) or None)
     except InvalidDicomError:
-        raise DataError(f"{where}: must be a DICOM file; got another. Copy the file again.") from None
-    except Exception as error:  # of any kind, and it may quote the header
-        raise _damaged(where, error) from None
+        raise Refused("must be a DICOM file; got another. Copy the file again") from None
 
 
-def _damaged(where: str, error: Exception) -> DataError:
-    return DataError(f"{where}: must be a whole DICOM file; reading it ended in {type(error).__name__}. Copy the file again.")
-
-
-def _problem(header: "Dataset", max_pixels: int) -> str:
-    """Returns the rule that a file breaks, what it has instead and the remedy; empty where there is nothing to say."""
+def _check(header: "Dataset", max_pixels: int) -> None:
     if "PixelData" not in header or "Rows" not in header or "Columns" not in header:
-        return "a DICOM file must hold an image; got none. Leave it out"
+        raise Refused("a DICOM file must hold an image; got none. Leave it out")
     if not 1 <= _frames(header) <= MAX_SLICES:
-        return f"a DICOM file must hold 1 to {MAX_SLICES:,} frames; its header claims {_frames(header):,}. Copy the file again"
+        claimed = f"its header claims {_frames(header):,}"
+        raise Refused(f"a DICOM file must hold 1 to {MAX_SLICES:,} frames; {claimed}. Copy the file again")
     if header.get("PhotometricInterpretation") not in _GREY or header.get("SamplesPerPixel", 1) != 1:
-        return "a DICOM slice must be grey; got colours. Leave it out"
+        raise Refused("a DICOM slice must be grey; got colours. Leave it out")
     if not 0 < header.Rows * header.Columns <= max_pixels:
-        return f"an image must have at most {max_pixels:,} pixels; its header claims {header.Columns}x{header.Rows}"
-    return ""
+        claimed = f"its header claims {header.Columns}x{header.Rows}"
+        raise Refused(f"an image must have at most {max_pixels:,} pixels; {claimed}")
 
 
 def _frames(header: "Dataset") -> int:

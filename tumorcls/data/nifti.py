@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tumorcls.data.slices import MAX_SLICES, Decoded, grey_to_rgb, number_of
+from tumorcls.data.slices import MAX_SLICES, Decoded, Refused, grey_to_rgb, number_of, reading_medical
 from tumorcls.data.windowing import to_uint8
-from tumorcls.errors import DataError, NoReaderError
 
 if TYPE_CHECKING:
     from nibabel import Nifti1Header
@@ -42,10 +41,6 @@ _AFTER = 2**16  # bytes that are looked at after the volume, for the checksum at
 _HASHED = 64  # values along an axis, at most: all would take longer to hash than a slice to read
 _SQUARE = 0.01  # a pixel may be longer one way by this share
 _INFLATING = threading.Lock()
-
-
-class _Refused(Exception):
-    """The rule that a file breaks, what it has instead and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -107,19 +102,16 @@ def read_nifti(content: bytes, where: str, max_pixels: int, number: int | None =
         DataError: It is no NIfTI file, holds no volume, several or one in colours, has no such slice, is too large or damaged,
             or what reads such files is not installed.
     """
-    try:
+    with reading_medical(where, "NIfTI", "nibabel"):
         import nibabel
-    except ImportError:
-        remedy = "Run pip install 'tumorcls[medical]'."
-        raise NoReaderError(f"{where}: NIfTI needs nibabel; it is not installed. {remedy}") from None
-    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)  # it would tell of each header that it mends
-    try:
+
+        logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)  # it would tell of each header that it mends
         head = _unpacked(content, _LONGEST_HEADER)
         mark = _mark(head)
         if mark is None:
-            raise _Refused("must be a NIfTI file; got another. Copy the file again")
+            raise Refused("must be a NIfTI file; got another. Copy the file again")
         if mark.startswith(b"ni"):
-            raise _Refused("a NIfTI must be one file; this is the header of two. Save it as .nii")
+            raise Refused("a NIfTI must be one file; this is the header of two. Save it as .nii")
         kind = nibabel.Nifti1Header if mark.startswith(b"n+1") else nibabel.Nifti2Header
         header = kind(head[: kind.sizeof_hdr])
         layout = _layout(header, max_pixels)
@@ -127,13 +119,6 @@ def read_nifti(content: bytes, where: str, max_pixels: int, number: int | None =
         chosen = number_of(number, count, where)
         stored = _stored(content, layout, keep=number is not None)
         image = _shown(_slice(stored, layout, chosen), layout, max_pixels)
-    except _Refused as error:
-        raise DataError(f"{where}: {error}.") from None
-    except DataError:
-        raise
-    except Exception as error:  # of any kind, and it may quote the header
-        rule = f"must be a whole NIfTI file; reading it ended in {type(error).__name__}"
-        raise DataError(f"{where}: {rule}. Copy the file again.") from None
     return Decoded(grey_to_rgb(image), 1, number=chosen, count=count, volume=_hash(stored) if count > 1 else None)
 
 
@@ -143,28 +128,28 @@ def _layout(header: "Nifti1Header", max_pixels: int) -> _Layout:
 
     dtype, shape = header.get_data_dtype(), tuple(int(side) for side in header.get_data_shape())
     if dtype.kind not in "iuf":
-        raise _Refused("a NIfTI must hold grey values; got colours or complex ones. Leave it out")
+        raise Refused("a NIfTI must hold grey values; got colours or complex ones. Leave it out")
     if any(side != 1 for side in shape[3:]):
-        raise _Refused(f"a NIfTI must hold one volume; got {math.prod(shape[3:]):,}. Save each as a file of its own")
+        raise Refused(f"a NIfTI must hold one volume; got {math.prod(shape[3:]):,}. Save each as a file of its own")
     first, second, third = (*shape, 1, 1, 1)[:3]
     shape = (first, second, third)
     if (size := math.prod(shape) * dtype.itemsize) > MAX_BYTES or min(shape) < 1:
-        raise _Refused(f"a volume must take 1 to {MAX_BYTES:,} bytes; its header claims {'x'.join(map(str, shape))}, {size:,}")
+        raise Refused(f"a volume must take 1 to {MAX_BYTES:,} bytes; its header claims {'x'.join(map(str, shape))}, {size:,}")
     affine = header.get_best_affine()
     turns = io_orientation(affine)
     if not np.isfinite(affine).all() or not np.isfinite(turns).all():
-        raise _Refused("the affine of a NIfTI must say how its axes lie; it does not. Set its sform")
+        raise Refused("the affine of a NIfTI must say how its axes lie; it does not. Set its sform")
     slope, intercept = header.get_slope_inter()
     scale = (1.0, 0.0) if slope is None else (slope, intercept)
     sizes = voxel_sizes(affine)[np.argsort(turns[:, 0])]
     layout = _Layout(shape, dtype, int(header.get_data_offset()), turns, sizes, scale)
     sides = [side for axis, side in enumerate(layout.laid_shape) if axis != layout.through]
     if math.prod(sides) > max_pixels:
-        raise _Refused(f"an image must have at most {max_pixels:,} pixels; its header claims {sides[0]}x{sides[1]}")
+        raise Refused(f"an image must have at most {max_pixels:,} pixels; its header claims {sides[0]}x{sides[1]}")
     if layout.laid_shape[layout.through] > MAX_SLICES:
-        raise _Refused(f"a volume must have at most {MAX_SLICES:,} slices; got {layout.laid_shape[layout.through]:,}")
+        raise Refused(f"a volume must have at most {MAX_SLICES:,} slices; got {layout.laid_shape[layout.through]:,}")
     if not header.sizeof_hdr <= layout.start <= _LATEST_START:
-        raise _Refused(f"the values of a NIfTI must begin after its header; got byte {layout.start:,}. Copy the file again")
+        raise Refused(f"the values of a NIfTI must begin after its header; got byte {layout.start:,}. Copy the file again")
     return layout
 
 
@@ -175,7 +160,7 @@ def _stored(content: bytes, layout: _Layout, *, keep: bool) -> npt.NDArray[Any]:
         body = (_kept_unpacked if keep and content.startswith(_GZIP) else _unpacked)(content, layout.start + size + _AFTER)
     raw = body[layout.start : layout.start + size]
     if len(raw) < size:
-        raise _Refused(f"a NIfTI must be whole; got {len(raw):,} of its {size:,} bytes. Copy the file again")
+        raise Refused(f"a NIfTI must be whole; got {len(raw):,} of its {size:,} bytes. Copy the file again")
     return np.frombuffer(raw, layout.dtype).reshape(layout.shape, order="F")
 
 
@@ -213,7 +198,7 @@ def _shown(values: npt.NDArray[Any], layout: _Layout, max_pixels: int) -> npt.ND
         with np.errstate(all="ignore"):
             values = values.astype(np.float64) * slope + intercept
     if values.dtype.kind == "f" and not np.isfinite(values).any():
-        raise _Refused("an image must have finite values; got none")
+        raise Refused("an image must have finite values; got none")
     image = to_uint8(values)
     across, down = (size for axis, size in enumerate(layout.sizes.tolist()) if axis != layout.through)
     height, width = image.shape

@@ -3,6 +3,8 @@
 Slices are counted from 1. A file that holds one picture has one slice.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,7 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, NoReaderError
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -60,6 +62,34 @@ class Decoded(SlicePlace):
 def grey_to_rgb(grey: Pixels) -> Pixels:
     """Returns (height, width, 3) for (height, width)."""
     return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+class Refused(Exception):
+    """The rule that a file breaks, what it has instead and the remedy."""
+
+
+@contextmanager
+def reading_medical(where: str, kind: str, package: str) -> Iterator[None]:
+    """Says in one line why a file is refused, by us or by the package that reads files of its kind.
+
+    Of what a package raises only the type is told: it may quote a header, which may say who the patient is.
+
+    Raises:
+        DataError: The block raised `Refused`, or the file is damaged.
+        NoReaderError: The package is not installed.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except Refused as error:
+        raise DataError(f"{where}: {error}.") from None
+    except ImportError:
+        remedy = "Run pip install 'tumorcls[medical]'."
+        raise NoReaderError(f"{where}: {kind} needs {package}; it is not installed. {remedy}") from None
+    except Exception as error:
+        rule = f"must be a whole {kind} file; reading it ended in {type(error).__name__}"
+        raise DataError(f"{where}: {rule}. Copy the file again.") from None
 
 
 def order(place: SlicePlace, path: Path) -> tuple[float, str]:
