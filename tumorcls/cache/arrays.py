@@ -145,9 +145,6 @@ class Stored:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __iter__(self) -> Iterator[NDArray[Any]]:
-        return (self[row] for row in range(len(self)))
-
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self[:], dtype=dtype, copy=copy)
 
@@ -188,7 +185,6 @@ class Stored:
             tell_not_kept(self._cache.cache, error)
             nothing = np.empty((0, *self.shape[1:]), self.dtype)
             self._held = np.concatenate([nothing, *(np.asarray(rows, self.dtype) for rows in self.make(0))])
-            self._held.flags.writeable = False
             _HELD.put(self.path, self._held)
 
     def _read(self, rows: Any) -> NDArray[Any]:
@@ -199,14 +195,13 @@ class Stored:
             return self._open.rows(np.arange(len(self))[rows])
         if whole is None:
             whole = OpenEntry(self.file).rows(np.arange(len(self)))
-            whole.flags.writeable = False
             _HELD.put(self.path, whole)
         result: NDArray[Any] = whole[rows]
         return result
 
 
 class _Held:
-    """The entries that this process keeps in memory."""
+    """The entries that this process keeps in memory, read-only."""
 
     def __init__(self) -> None:
         self._entries: OrderedDict[Path, NDArray[Any]] = OrderedDict()
@@ -219,6 +214,7 @@ class _Held:
             return self._entries.get(path)
 
     def put(self, path: Path, array: NDArray[Any]) -> None:
+        array.flags.writeable = False
         with self._lock:
             self._entries[path] = array
             while sum(held.nbytes for held in self._entries.values()) > HELD_BYTES:
