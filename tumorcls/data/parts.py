@@ -5,7 +5,6 @@ validation before training. What would leak into it is left out.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,24 +23,15 @@ _RANKS = {"train": _TRAIN, "validation": _VALIDATION, "test": _TEST}
 """How well a part is protected."""
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The part of each of n images.
-
-    Attributes:
-        names: (n,) "train", "validation", "test" or "left_out".
-        moved_out: How many images are left out because a part that is given holds a copy of them, or their patient.
-    """
-
-    names: npt.NDArray[np.str_]
-    moved_out: int
-
-
-def assign(entries: Sequence[Entry], groups: Groups, settings: SplitSettings) -> Parts:
+def assign(entries: Sequence[Entry], groups: Groups, settings: SplitSettings) -> tuple[npt.NDArray[np.str_], int]:
     """Honours the parts that are given (by a table, or with `official_test` by a set's test folder) and deals out the rest.
 
     Where no validation images are given, they are taken from those that are given to training, and a test part that is not
     given from those of no given part.
+
+    Returns:
+        (n,) the part of each image: "train", "validation", "test" or "left_out"; and how many images are left out because a
+        part that is given holds a copy of them, or their patient.
 
     Raises:
         DataError: A part with a share above 0, or a part that is given, would be empty.
@@ -73,7 +63,7 @@ def assign(entries: Sequence[Entry], groups: Groups, settings: SplitSettings) ->
     needs_validation = has_validation or settings.validation > 0
     needs_test = has_test or (settings.test > 0 and bool(free.any()))  # whoever gives all parts may give none to test
     _check_none_empty(parts, ["train", *["validation"] * needs_validation, *["test"] * needs_test])
-    return Parts(parts, int(moved_out.sum()))
+    return parts, int(moved_out.sum())
 
 
 def taken_out(entries: Sequence[Entry]) -> Mask:

@@ -79,11 +79,11 @@ def prepare(folders: Sequence[str | Path], settings: SplitSettings, cache_dir: P
 
 def assign_parts(manifest: Manifest, groups: Groups, settings: SplitSettings) -> PreparedData:
     """Splits a grouped manifest; see `tumorcls.data.parts.assign`."""
-    parts = assign(manifest.entries, groups, settings)
+    parts, moved_out = assign(manifest.entries, groups, settings)
     digest = hashlib.sha256(manifest.sha256.encode())
-    digest.update("\n".join(parts.names).encode() + groups.split.astype("<i8").tobytes())
+    digest.update("\n".join(parts).encode() + groups.split.astype("<i8").tobytes())
     classes = BINARY_CLASSES if settings.binary else CLASSES
-    return PreparedData(manifest, parts.names, groups.split, digest.hexdigest(), groups, parts.moved_out, classes)
+    return PreparedData(manifest, parts, groups.split, digest.hexdigest(), groups, moved_out, classes)
 
 
 def write_split_files(data: PreparedData, settings: SplitSettings, folder: Path) -> None:
