@@ -64,23 +64,18 @@ def load_arrays(path: Path, wanted: Iterable[str] = ()) -> dict[str, NDArray[Any
     """
     try:
         stored = path.read_bytes()
+        content = memoryview(stored)[:-_DIGEST_BYTES]
+        if len(stored) < _DIGEST_BYTES or _digest(path, content) != stored[-_DIGEST_BYTES:]:
+            raise ValueError("it differs from its checksum")
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            arrays = dict(file)
+        if set(wanted) - arrays.keys():
+            raise ValueError("it holds something else")
     except FileNotFoundError:
         return None
-    except OSError as error:
-        _tell_dropped(path, f"it cannot be read: {reason(error)}")
-        return None
-    content = memoryview(stored)[:-_DIGEST_BYTES]
-    if len(stored) < _DIGEST_BYTES or _digest(path, content) != stored[-_DIGEST_BYTES:]:
-        _tell_dropped(path, "it differs from its checksum")
-        return None
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, zipfile.BadZipFile) as error:  # whole, but written by something else
-        _tell_dropped(path, str(error))
-        return None
-    if set(wanted) - arrays.keys():
-        _tell_dropped(path, "it holds something else")
+    except (OSError, ValueError, zipfile.BadZipFile) as error:  # of zipfile: whole, but written by something else
+        why = f"it cannot be read: {reason(error)}" if isinstance(error, OSError) else error
+        print(f"{path}: dropped and computed again; {why}", file=sys.stderr, flush=True)
         return None
     with contextlib.suppress(OSError):  # in the cache folder, what was not used for the longest time goes first
         os.utime(path)
@@ -91,7 +86,3 @@ def _digest(path: Path, content: memoryview) -> bytes:
     digest = hashlib.sha256(path.name.encode(errors="surrogateescape"))
     digest.update(content)
     return digest.digest()
-
-
-def _tell_dropped(path: Path, why: str) -> None:
-    print(f"{path}: dropped and computed again; {why}", file=sys.stderr, flush=True)
