@@ -87,7 +87,7 @@ def _rows(table: Path, name: str) -> list[Row]:
     series = {number: _series(path) for number, path in paths.items()}
     refuse.repeated({number: series[number] or [path] for number, path in paths.items()})
     refuse.slices_of_series([number for number, files in series.items() if files and lines[number]["slice"]])
-    refuse.straddling({n: (line["patient"], _SPLITS[line["split"].lower()]) for n, line in lines.items() if line["patient"]})
+    refuse.straddling()
     return [row for number, line in lines.items() for row in _rows_of(line, paths[number], name, series[number])]
 
 
@@ -149,12 +149,13 @@ class _Refusal:
         if numbers:
             self._fail(numbers, "slice must be empty where path is a folder", "a number", "Name the slice's file.")
 
-    def straddling(self, patients: Mapping[int, tuple[str, OfficialSplit | None]]) -> None:
+    def straddling(self) -> None:
         """Refuses a patient of several splits; who it is, nobody needs to read in a log."""
         splits: dict[str, dict[int, str]] = defaultdict(dict)
-        for number, (patient, split) in patients.items():
-            if split not in (None, "left_out"):
-                splits[patient][number] = str(split)
+        for number, line in self._lines.items():
+            split = _SPLITS[line["split"].lower()]
+            if line["patient"] and split and split != "left_out":
+                splits[line["patient"]][number] = split
         wrong = [rows for rows in splits.values() if len(set(rows.values())) > 1]
         if wrong:
             first = " and ".join(dict.fromkeys(wrong[0].values()))
