@@ -281,7 +281,7 @@ def _table(id: str, title: str, note: str, header: tuple[str, ...], rows: Sequen
 
 def _cross_table(id: str, title: str, note: str, counts: dict[tuple[str, str], int], columns: tuple[str, ...] = ()) -> Table:
     rows = list(dict.fromkeys(row for row, _ in counts))
-    columns = columns or tuple(dict.fromkeys(sorted(column for _, column in counts)))
+    columns = columns or tuple(sorted({column for _, column in counts}))
     body = []
     for row in rows:
         line = [counts.get((row, column), 0) for column in columns]

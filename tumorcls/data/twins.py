@@ -41,7 +41,7 @@ def count_twins(entries: Sequence[Entry], copies: Groups) -> tuple[Twins, ...]:
     """Counts the twins of each source that gives a split."""
     source = np.array([entry.source for entry in entries])
     result = []
-    for name in dict.fromkeys(sorted(source.tolist())):
+    for name in sorted(set(source.tolist())):
         for part in reversed(_LESS_PROTECTED):
             held_out, others = _sides(entries, part)
             ours = held_out & (source == name)
