@@ -30,7 +30,8 @@ def split_groups(
     """
     names = [name for name, share in fractions.items() if share > 0]
     shares = np.array([fractions[name] for name in names])
-    counts = _members(groups, strata)
+    _, group_of = np.unique(groups, return_inverse=True)
+    counts = _members(group_of, strata)
     order = np.random.default_rng(seed).permutation(len(counts))
     order = order[np.argsort(-counts.sum(axis=1)[order], kind="stable")]
     # Scaled by the square root of its size, a stratum's relative errors weigh alike whether it is large or small.
@@ -47,17 +48,15 @@ def split_groups(
         best = int(np.argmax(gain))
         part_of_group[group] = best
         missing[best] -= scaled[group]
-    _, group_index = np.unique(groups, return_inverse=True)
-    return np.array(names, dtype=np.str_)[part_of_group[group_index]]
+    return np.array(names, dtype=np.str_)[part_of_group[group_of]]
 
 
-def _members(groups: npt.NDArray[np.int64], strata: Sequence[Hashable]) -> npt.NDArray[np.float64]:
-    """Counts the images of each group (sorted by number) in each stratum."""
-    distinct, group_index = np.unique(groups, return_inverse=True)
+def _members(group_of: npt.NDArray[np.intp], strata: Sequence[Hashable]) -> npt.NDArray[np.float64]:
+    """Counts the images of each group, numbered from 0, in each stratum."""
     number: dict[Hashable, int] = {}
     stratum_index = [number.setdefault(stratum, len(number)) for stratum in strata]
-    counts = np.zeros((len(distinct), len(number)))
-    np.add.at(counts, (group_index, np.array(stratum_index, dtype=np.intp)), 1)
+    counts = np.zeros((group_of.max() + 1, len(number)))
+    np.add.at(counts, (group_of, np.array(stratum_index, dtype=np.intp)), 1)
     return counts
 
 
