@@ -36,8 +36,7 @@ def assign(entries: Sequence[Entry], groups: Groups, settings: SplitSettings) ->
     Raises:
         DataError: A part with a share above 0, or a part that is given, would be empty.
     """
-    given = [_given(entry, settings) for entry in entries]
-    rank = np.array([_RANKS.get(name or "", _FREE) for name in given])
+    rank = np.array([_rank(entry, settings) for entry in entries])
     top = np.zeros(len(entries), np.int64)
     np.maximum.at(top, groups.split, rank)
     top = top[groups.split]  # of each image's group
@@ -71,9 +70,9 @@ def taken_out(entries: Sequence[Entry]) -> Mask:
     return np.array([entry.given_part == "left_out" for entry in entries])
 
 
-def _given(entry: Entry, settings: SplitSettings) -> str | None:
+def _rank(entry: Entry, settings: SplitSettings) -> int:
     official_test = settings.official_test and entry.official_split == "test"
-    return "test" if official_test else entry.given_part
+    return _TEST if official_test else _RANKS.get(entry.given_part or "", _FREE)
 
 
 def _check_none_empty(parts: npt.NDArray[np.str_], needed: Sequence[str]) -> None:
