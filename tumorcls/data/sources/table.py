@@ -38,7 +38,7 @@ _SPLITS: Mapping[str, OfficialSplit | None] = {
     **dict.fromkeys(("test", "testing"), "test"),
     "left_out": "left_out",
 }
-_NUMBER = re.compile(r"0*[1-9][0-9]{0,5}", re.ASCII)
+_NUMBER = re.compile(r"(0*[1-9][0-9]{0,5})?", re.ASCII)  # or nothing
 _PLANES: Mapping[str, Plane | None] = {
     "": None,
     **dict.fromkeys(("axial", "ax", "transverse", "transversal", "tra"), "axial"),
@@ -77,12 +77,7 @@ def _rows(table: Path, name: str) -> list[Row]:
     splits = "train, validation, test, left_out or empty"
     refuse("split", f"must be {splits}", lambda split: split.lower() not in _SPLITS, "Rename it.")
     refuse("plane", "must be axial, coronal, sagittal or empty", lambda plane: plane.lower() not in _PLANES, "Rename it.")
-    refuse(
-        "slice",
-        "must be a whole number from 1, or empty",
-        lambda text: bool(text) and not _NUMBER.fullmatch(text),
-        "Correct it.",
-    )
+    refuse("slice", "must be a whole number from 1, or empty", lambda text: not _NUMBER.fullmatch(text), "Correct it.")
     paths = {number: table.parent / line["path"] for number, line in lines.items()}
     series = {number: _series(path) for number, path in paths.items()}
     refuse.repeated({number: series[number] or [path] for number, path in paths.items()})
