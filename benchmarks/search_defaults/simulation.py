@@ -158,7 +158,7 @@ def search(space: str, tables: str, seed: int) -> Simulated:
         assert trial is not None
         leg = leg_of(trial, spec.fidelity)
         params = trial.params if leg is None else {**trial.params, leg.fidelity.name: leg.target}
-        done, target = (0 if leg is None else leg.reached), int(params["epochs"])
+        done, target = (0 if leg is None else max(leg.rungs, default=0)), int(params["epochs"])
         rng = np.random.default_rng([seed, trial.number])
         values = landscape.expected(params, highest)
         values = values + landscape.noise * np.sqrt(0.5) * (rng.normal() + rng.normal(size=len(values)))

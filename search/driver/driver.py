@@ -58,9 +58,6 @@ class Driver:
         pool: The workers.
         owner: This process.
         view: Is told what happens.
-        source: Where trials come from; what fits the study and its file by default, as for the next two.
-        usage: What the study has used of its budgets.
-        others: The other drivers of the study.
         artifacts: The folder that takes the files of trials; None lets them go.
         checkpoints: The folder of the study's checkpoints; None gives trials none.
         waits: Whether it stays while other drivers run the last trials, which it would take up again if these were lost.
@@ -76,9 +73,6 @@ class Driver:
         owner: Owner,
         view: ProgressView,
         *,
-        source: TrialSource | None = None,
-        usage: BudgetUsage | None = None,
-        others: OtherDrivers | None = None,
         artifacts: Path | None = None,
         checkpoints: Path | None = None,
         waits: bool = True,
@@ -87,9 +81,9 @@ class Driver:
     ) -> None:
         self._study, self._spec, self._pool, self._owner, self._view = study, spec, pool, owner, view
         trials = study.get_trials(deepcopy=False)
-        self._source = source or TrialSource(study, spec)
-        self._usage = usage or BudgetUsage.of(study, trials)
-        self._others = others or OtherDrivers(study, owner, trials)
+        self._source = TrialSource(study, spec)
+        self._usage = BudgetUsage.of(study, trials)
+        self._others = OtherDrivers(study, owner, trials)
         self._artifacts, self._checkpoints = artifacts, checkpoints
         self._waits, self._poll_storage = waits, poll_storage
         self._interrupts = Interrupts(notice_s)

@@ -219,15 +219,14 @@ def drive(
     view = make_view(Progress.of(study, spec.policy.trials, spec.policy.timeout_s), runtime.console, quiet=runtime.quiet)
     pool = WorkerPool(runtime.executor, runtime.workers, spec.policy)
     readback = read_back(study, runtime.url, resumes=FINALISTS_OF_KEY not in study.user_attrs)  # gives the study its token
-    artifacts, checkpoints = artifact_folder(runtime.url), checkpoint_folder(runtime.url, study)
     driver = Driver(
         study,
         spec,
         pool,
         owner,
         view,
-        artifacts=artifacts,
-        checkpoints=checkpoints,
+        artifacts=artifact_folder(runtime.url),
+        checkpoints=checkpoint_folder(runtime.url, study),
         waits=waits,
         notice_s=notice_s,
         poll_storage=readback.poll,

@@ -43,11 +43,6 @@ class Leg:
     reported: frozenset[int]
 
     @property
-    def reached(self) -> int:
-        """The value of the fidelity at which it begins; 0 at the beginning of the trial."""
-        return max(self.rungs, default=0)
-
-    @property
     def earlier_s(self) -> float:
         """For how many seconds the trial ran before it was paused."""
         return sum(rung.seconds for rung in self.rungs.values())

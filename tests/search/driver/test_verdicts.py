@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import threading
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -402,7 +403,8 @@ def test_a_launch_that_resumes_has_used_what_the_one_before_it_counted(drive, sc
     for trials in (3, 6, 9):
         usage = BudgetUsage.of(study)
         tables = {"study": {"trials": str(trials)}, "space": {"epochs": '{ type = "int", low = 1, high = 8, fidelity = true }'}}
-        drive(study, executor=script(play), options={"usage": usage}, workers=2, pruner=NO_PRUNER, **tables)
+        monkeypatch.setattr("search.driver.driver.BudgetUsage", SimpleNamespace(of=lambda *_, usage=usage: usage))
+        drive(study, executor=script(play), workers=2, pruner=NO_PRUNER, **tables)
         again = BudgetUsage.of(study)
         assert (again.finished, again.paused, again.reports) == (usage.finished, usage.paused, usage.reports)
         assert again.trial_seconds == pytest.approx(usage.trial_seconds, abs=0.01)
