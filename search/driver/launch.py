@@ -98,27 +98,28 @@ def launch(
         rule = 'must stand below a line if __name__ == "__main__": of a script'
         raise StudyError(f"search.launch: {rule}; got none above it. Add one.")
     spec, workers = asked(spec, workers, "search.launch", trials=trials, timeout_s=timeout_s)
-    url = url_of(spec, url, _sayer(console, quiet=quiet))
+    say = _sayer(console, quiet=quiet)
+    url = url_of(spec, url, say)
     if (path := storage_file(url)) is not None and not path.exists():  # else there may be a study that needs no more trials
         check_reports(spec, {})
     with open_runtime(spec, url, workers, quiet=quiet, console=console) as runtime, errors.storage_errors(url):
         study = create_study(url, spec.name, spec.directions, spec.metrics)
         if (anew := begin_anew(study, spec, url)) is not None:
             study, line = anew
-            if not quiet:
-                print_line(runtime.console, line)
+            say(line)
         gone = Owner.from_attr(study.user_attrs.get(DRIVER_KEY))
         with claimed(study, take_over=take_over) as owner:
             check_same(study, spec)
-            announce_local_code(spec, runtime)
+            announce_local_code(spec, say)
             study.set_user_attr(BUDGET_KEY, spec.policy.trials)
             retried = tuple(retry_lost(study, gone, take_over=take_over))
-            if not quiet and (theirs := describe_foreign(study.get_trials(deepcopy=False))):
-                print_line(runtime.console, f"{theirs} Left alone: --take-over takes up what was lost.")
+            if theirs := describe_foreign(study.get_trials(deepcopy=False)):
+                say(f"{theirs} Left alone: --take-over takes up what was lost.")
             delete_if_unused(study)
             if measured_as is not None:
                 copy_fingerprint(measured_as, study)
-            _warm(study, spec, warm_start, None if quiet else runtime.console)
+            for line in _warm(study, spec, warm_start):
+                say(line)
             reason = drive(study, spec, owner, runtime)
     return Launched(study, reason, spec.policy.trials, retried)
 
@@ -132,7 +133,7 @@ class Runtime:
         workers: How many.
         executor: Runs them.
         device_share: The part of a device that each takes.
-        log: The workers' logs, as messages name them.
+        log: The workers' logs, as messages name them: of several workers with ``*`` for their numbers.
         console: Where progress goes.
         quiet: Show no progress.
     """
@@ -146,12 +147,12 @@ class Runtime:
     quiet: bool
 
 
-def announce_local_code(spec: StudySpec, runtime: Runtime) -> None:
+def announce_local_code(spec: StudySpec, say: Callable[[str], None]) -> None:
     """Says first of all when a study runs the code of the folder that it is launched in: it may be somebody else's."""
     named = {"objective": spec.target, "sampler": spec.sampler.name, "pruner": spec.pruner.name}
     for what, target in named.items():
-        if not runtime.quiet and (line := describe_local_code(spec, what, target)):
-            print_line(runtime.console, line)
+        if line := describe_local_code(spec, what, target):
+            say(line)
 
 
 def describe_local_code(spec: StudySpec, what: str, target: str) -> str:
@@ -179,16 +180,18 @@ def open_runtime(
     """
     as_written = AsWritten.of(spec.settings, os.environ, f"{spec.path}: objective")
     name = f"{spec.name}.{joined}" if joined else spec.name
-    space = describe_space(spec.space, spec.conditions)
+    fidelity = spec.fidelity.name if spec.fidelity is not None else None
+    file = (as_written, describe_space(spec.space, spec.conditions), spec.enqueue, fidelity, spec.directions)
+
+    def log_of(worker: int | str) -> Path:
+        return folder(url) / f"{name}.worker-{worker}.log"
 
     def set_up(worker: int, environ: Mapping[str, str]) -> WorkerSetup:
-        log = log_path(name, url, worker)
-        fidelity = spec.fidelity.name if spec.fidelity is not None else None
-        file = (as_written, space, spec.enqueue, fidelity, spec.directions)
-        return WorkerSetup(spec.target, as_written.expanded, log, environ, *file)
+        return WorkerSetup(spec.target, as_written.expanded, log_of(worker), environ, *file)
 
     with _executor(spec, workers, set_up) as (executor, device_share):
-        yield Runtime(url, workers, executor, device_share, log_path(name, url, 0, workers), console or Console(), quiet)
+        log = log_of(0 if workers == 1 else "*")
+        yield Runtime(url, workers, executor, device_share, log, console or Console(), quiet)
 
 
 @contextlib.contextmanager
@@ -241,26 +244,17 @@ def drive(
         view.close()
 
 
-def _warm(study: optuna.Study, spec: StudySpec, sources: Sequence[optuna.Study], console: Console | None) -> None:
+def _warm(study: optuna.Study, spec: StudySpec, sources: Sequence[optuna.Study]) -> list[str]:
+    """Has a study begin with what other studies know; returns what a person must know of that, line by line."""
     if len(sources) != 1:
         check_whole(study)
-        lines = add_portfolio(study, spec, sources) if sources else []
-        if console is not None:
-            for line in lines:
-                print_line(console, line)
-        return
-    [source] = sources
-    taken = warm_start_from(study, spec, source)
-    if taken is not None and taken.compared:
-        copy_fingerprint(source, study)
-    if taken is not None and console is not None:
-        for line in taken.lines():
-            print_line(console, line)
-
-
-def log_path(name: str, url: str, worker: int, workers: int = 1) -> Path:
-    """Returns the file that takes what a worker prints; with several workers, ``*`` stands for their numbers in messages."""
-    return folder(url) / f"{name}.worker-{worker if workers == 1 else '*'}.log"
+        return add_portfolio(study, spec, sources) if sources else []
+    taken = warm_start_from(study, spec, sources[0])
+    if taken is None:
+        return []
+    if taken.compared:
+        copy_fingerprint(sources[0], study)
+    return taken.lines()
 
 
 def join(
@@ -286,14 +280,15 @@ def join(
         SearchError: In one line, what the user can mend.
     """
     spec, workers = asked(spec, workers, "join", timeout_s=timeout_s)
-    url = url_of(spec, url, _sayer(console, quiet=quiet))
+    say = _sayer(console, quiet=quiet)
+    url = url_of(spec, url, say)
     check_shareable(url)
     me = Owner.current()
     joined = f"{me.host}-{me.pid}"
     with open_runtime(spec, url, workers, quiet=quiet, console=console, joined=joined) as runtime, errors.storage_errors(url):
         study = create_study(url, spec.name, spec.directions, spec.metrics)
         check_identical(study, spec)
-        announce_local_code(spec, runtime)
+        announce_local_code(spec, say)
         check_whole(study)
         # The study's budget is one; a machine that joins does not bring its own.
         budget = budget_of(study) or spec.policy.trials
