@@ -18,30 +18,22 @@ from search.text import clock, plain
 
 
 @dataclass
-class Running:
-    """A trial that a worker has: what is known of it so far."""
+class AtWork:
+    """What a worker is at: a trial, and what is known of it so far, or its objective, which it builds."""
 
-    number: int
-    params: Mapping[str, Any]
     started: float
+    activity: str = ""
+    number: int | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    steps: int | None = None
     step: int | None = None
     value: float | None = None
-    steps: int | None = None
-    activity: str = ""
 
     def shown_step(self) -> str:
         """Returns how far it is: ``3/20`` where it is known how many steps there are, else the number of its last one."""
         if self.steps is None:
             return "-" if self.step is None else str(self.step)
         return f"{0 if self.step is None else self.step + 1}/{self.steps}"
-
-
-@dataclass
-class Starting:
-    """A worker that builds its objective."""
-
-    started: float
-    activity: str = ""
 
 
 @dataclass
@@ -58,7 +50,7 @@ class Progress:
         best: Number and value of the best of these; None before the first, and with several directions.
         paused: The numbers of the trials that wait for their promotion.
         finished_here: COMPLETE and PRUNED trials of this launch.
-        running: The trial of each worker; likewise `starting`, of those that are not ready.
+        at_work: By worker, without those that wait for a trial.
     """
 
     metric: str
@@ -74,8 +66,7 @@ class Progress:
     paused: set[int] = field(default_factory=set)
     finished_here: int = 0
     started: float = field(default_factory=time.monotonic)
-    running: dict[int, Running] = field(default_factory=dict)
-    starting: dict[int, Starting] = field(default_factory=dict)
+    at_work: dict[int, AtWork] = field(default_factory=dict)
 
     @classmethod
     def of(cls, study: optuna.Study, budget: int, timeout_s: float | None = None) -> "Progress":

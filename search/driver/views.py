@@ -14,7 +14,7 @@ from rich.text import Text
 
 from search.driver.budget import FINISHED
 from search.driver.live_table import running_table
-from search.driver.progress import Progress, Running, Starting
+from search.driver.progress import AtWork, Progress
 from search.driver.tell import Verdict
 from search.text import clock, format_params, plain, print_line
 
@@ -52,30 +52,29 @@ class ProgressView:
 
     def workers_started(self, workers: Sequence[int]) -> None:
         """Workers begin to build their objectives."""
-        self.progress.starting.update({worker: Starting(time.monotonic()) for worker in workers})
+        self.progress.at_work.update({worker: AtWork(time.monotonic()) for worker in workers})
 
     def worker_ready(self, worker: int) -> None:
         """A worker has built its objective, or is gone."""
-        self.progress.starting.pop(worker, None)
+        self.progress.at_work.pop(worker, None)
 
     def activity(self, worker: int, text: str) -> None:
         """A worker says what it is at; an empty text says that it is over."""
-        at_work = self.progress.running.get(worker) or self.progress.starting.get(worker)
-        if at_work is not None:
-            at_work.activity = text
+        if worker in self.progress.at_work:
+            self.progress.at_work[worker].activity = text
 
     def trial_started(self, worker: int, number: int, params: Mapping[str, Any], steps: int | None = None) -> None:
         """A worker was given a trial, which will report so many steps."""
-        self.progress.running[worker] = Running(number, dict(params), time.monotonic(), steps=steps)
+        self.progress.at_work[worker] = AtWork(time.monotonic(), number=number, params=dict(params), steps=steps)
         self.progress.paused.discard(number)
 
     def reported(self, worker: int, step: int, value: float) -> None:
         """A worker reported an intermediate value."""
-        self.progress.running[worker].step, self.progress.running[worker].value = step, value
+        self.progress.at_work[worker].step, self.progress.at_work[worker].value = step, value
 
     def trial_finished(self, worker: int, number: int, verdict: Verdict, seconds: float) -> None:
         """A trial ended that ran for so long."""
-        self.progress.running.pop(worker, None)
+        self.progress.at_work.pop(worker, None)
         self.progress.add(verdict)
 
     def refused(self, number: int, why: str) -> None:
@@ -106,6 +105,7 @@ class LineView(ProgressView):
     """One line for each trial that starts or ends, and now and then for what takes minutes: for logs and pipes."""
 
     _notice = ""
+    _has_table = False  # which says what each worker is at, and the counts
 
     def __init__(self, progress: Progress, console: Console) -> None:
         super().__init__(progress, console)
@@ -119,20 +119,20 @@ class LineView(ProgressView):
     def activity(self, worker: int, text: str) -> None:
         """Prints what takes long, twice a minute at most."""
         super().activity(worker, text)
-        running, starting = self.progress.running.get(worker), self.progress.starting.get(worker)
-        at_work = running or starting
-        if at_work is None or not text:
+        at_work = self.progress.at_work.get(worker)
+        if at_work is None or not text or self._has_table:
             return
         now = time.monotonic()
         if now - max(at_work.started, self._said_at.get(worker, 0.0)) >= _SECONDS_BETWEEN_LINES:
             self._said_at[worker] = now
-            self._print(f"{f'trial {running.number}' if running else f'worker {worker} starts'}: {text}")
+            self._print(f"{f'worker {worker} starts' if at_work.number is None else f'trial {at_work.number}'}: {text}")
 
     def trial_started(self, worker: int, number: int, params: Mapping[str, Any], steps: int | None = None) -> None:
         """Prints the trial's parameters."""
         begins = "goes on" if number in self.progress.paused else "started"
         super().trial_started(worker, number, params, steps)
-        self._print(f"trial {number} {begins}: {format_params(params)}")
+        if not self._has_table:
+            self._print(f"trial {number} {begins}: {format_params(params)}")
 
     def trial_finished(self, worker: int, number: int, verdict: Verdict, seconds: float) -> None:
         """Prints how the trial ended."""
@@ -152,7 +152,7 @@ class LineView(ProgressView):
 
     def noted(self, notes: Sequence[str]) -> None:
         """Prints each."""
-        for note in dict.fromkeys(notes):
+        for note in notes:
             if note not in self._noted:
                 self._noted.add(note)
                 self._print(f"note: {note}")
@@ -165,7 +165,11 @@ class LineView(ProgressView):
 
     def interrupted(self, times: int, running: int) -> None:
         """Keeps the notice for the next tick."""
-        self._notice = _stopping(times, running)
+        self._notice = (
+            "stopping: each running trial ends at its next report, and is taken up again at the next launch (^C again: at once)"
+            if times == 1 and running
+            else "stopping at once"
+        )
 
     def tick(self) -> None:
         """Prints a notice that came in a signal handler."""
@@ -174,7 +178,7 @@ class LineView(ProgressView):
             self._notice = ""
 
     def _context(self) -> str:
-        return f" | {self.progress.summary()}"
+        return "" if self._has_table else f" | {self.progress.summary()}"
 
     def _print(self, line: str) -> None:
         print_line(self.console, line)
@@ -182,6 +186,8 @@ class LineView(ProgressView):
 
 class LiveView(LineView):
     """A table that is drawn anew in place, with the finished trials scrolling by above it."""
+
+    _has_table = True
 
     def open(self) -> None:
         """Takes over the lower part of the terminal."""
@@ -194,17 +200,6 @@ class LiveView(LineView):
     def close(self) -> None:
         """Gives the terminal back."""
         self._live.stop()
-
-    def activity(self, worker: int, text: str) -> None:
-        """Leaves the line out: the table says it."""
-        ProgressView.activity(self, worker, text)
-
-    def trial_started(self, worker: int, number: int, params: Mapping[str, Any], steps: int | None = None) -> None:
-        """Leaves the line out: the table has a row for every running trial."""
-        ProgressView.trial_started(self, worker, number, params, steps)
-
-    def _context(self) -> str:
-        return ""  # the summary is right below
 
     def _render(self) -> RenderableType:
         return Group(running_table(self.progress), Text(self.progress.summary(), style="bold"))
@@ -261,20 +256,9 @@ def make_view(progress: Progress, console: Console, *, quiet: bool) -> ProgressV
 
 
 def _ending(verdict: Verdict, progress: Progress) -> str:
-    if verdict.state == "complete":
-        names = " ".join(f"{value:.6g}" for value in verdict.values)
-        return f"complete, {progress.metric} {names}" if len(verdict.values) == 1 else f"complete, values {names}"
-    ended = {"failed": "failed", "retry": "failed, and is tried again", "infeasible": "infeasible", "lost": "is lost"}.get(
-        verdict.state
-    )
-    if verdict.state == "paused":
-        return f"paused, {progress.metric} {verdict.values[0]:.6g}"
+    if verdict.state in ("complete", "paused"):
+        values = " ".join(f"{value:.6g}" for value in verdict.values)
+        return f"{verdict.state}, {progress.metric if len(verdict.values) == 1 else 'values'} {values}"
+    with_reason = {"failed": "failed", "retry": "failed, and is tried again", "infeasible": "infeasible", "lost": "is lost"}
+    ended = with_reason.get(verdict.state)
     return f"{ended}: {plain(verdict.reason)}" if ended else verdict.state
-
-
-def _stopping(times: int, running: int) -> str:
-    if times == 1 and running:
-        return (
-            "stopping: each running trial ends at its next report, and is taken up again at the next launch (^C again: at once)"
-        )
-    return "stopping at once"

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from search.driver.live_table import running_table
-from search.driver.progress import Progress, Running, Starting
+from search.driver.progress import AtWork, Progress
 from search.driver.tell import Verdict
 from search.driver.views import LineView, LiveView, ProgressView, make_view
 from search.records.attributes import FAILURE_KEY
@@ -145,9 +145,11 @@ def test_parameters_are_cut_first(progress):
     progress.metric = "a_metric_with_a_very_long_name"
     params = {f"parameter_{number}": 0.123456 for number in range(10)}
     now = time.monotonic()
-    progress.running = {0: Running(1234, params, now - 3661, 2, -0.123456789, 20), 11: Running(7, params, now)}
-    progress.running[11].activity = "cache, view 2 of 4: 28%, 61 images/s, 00:42 left"
-    progress.starting = {12: Starting(time.monotonic(), "reading images")}
+    progress.at_work = {
+        0: AtWork(now - 3661, number=1234, params=params, steps=20, step=2, value=-0.123456789),
+        11: AtWork(now, "cache, view 2 of 4: 28%, 61 images/s, 00:42 left", 7, params),
+        12: AtWork(time.monotonic(), "reading images"),
+    }
     for width in (60, 80, 120):
         head, first, second, third = drawn(progress, width)
         assert all(len(line) <= width for line in (head, first, second, third))
@@ -161,7 +163,7 @@ def test_parameters_are_cut_first(progress):
 
 
 def test_one_worker_needs_no_column(progress):
-    progress.running = {0: Running(0, {"x": 1}, time.monotonic(), steps=5)}
+    progress.at_work = {0: AtWork(time.monotonic(), number=0, params={"x": 1}, steps=5)}
     assert [line.split() for line in drawn(progress, 80)] == [
         ["trial", "step", "value", "time", "parameters"],
         ["0", "0/5", "-", "00:00", "x=1"],
