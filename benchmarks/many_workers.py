@@ -32,7 +32,7 @@ import sqlalchemy
 from search.driver.driver import Driver
 from search.driver.ownership import Owner
 from search.driver.progress import Progress
-from search.driver.views import ProgressView
+from search.driver.views import QuietView
 from search.storage import open as storage
 from search.storage.url import with_driver
 from search.study_file import pruners
@@ -135,7 +135,7 @@ class Crowd:
             raise Over
 
 
-class Clock(ProgressView):
+class Clock(QuietView):
     """Shows nothing, and notes when a report is in the storage."""
 
     def __init__(self, board: Progress, crowd: Crowd) -> None:

@@ -16,7 +16,7 @@ from benchmarks.search_quality.records import Finished, Task
 from search.driver.driver import Driver
 from search.driver.ownership import Owner
 from search.driver.progress import Progress
-from search.driver.views import ProgressView
+from search.driver.views import QuietView
 from search.storage import open as storage
 from search.study_file.load import StudySpec, load
 from search.study_file.pruners import make as make_pruner
@@ -123,7 +123,7 @@ def search_ours(spec: StudySpec, folder: Path) -> None:
     study.pruner = make_pruner(spec.pruner.name, spec.pruner.options)
     fidelity = spec.fidelity.name if spec.fidelity is not None else None
     executor = InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings, fidelity=fidelity))
-    view = ProgressView(Progress.of(study, 1), Console())
+    view = QuietView(Progress.of(study, 1), Console())
     pool = WorkerPool(executor, 1, spec.policy)
     Driver(study, spec, pool, Owner.current(), view, checkpoints=folder / "checkpoints").run()
 

@@ -27,22 +27,34 @@ _NOTEBOOK_LINES = 12  # of trials that have ended
 
 
 class ProgressView:
-    """Is told what happens in a launch; this one shows nothing, which is what ``--quiet`` asks for."""
+    """Is told what happens in a launch, and prints a line for each trial that starts or ends: for logs and pipes.
+
+    What takes minutes it says now and then.
+    """
+
+    _has_table = False  # which says what each worker is at, and the counts
 
     def __init__(self, progress: Progress, console: Console) -> None:
         self.progress = progress
         self.console = console
         self._warned: set[str] = set()
         self._noted: set[str] = set()
+        self._said_at: dict[int, float] = {}  # by worker
+        self._notice = ""
 
     def open(self) -> None:
-        """The launch begins."""
+        """The launch begins: the workers, which take a while to build their objective, are being started."""
+        if self.progress.finished < self.progress.budget:
+            self._print(f"starting | {self.progress.summary()}")
 
     def close(self) -> None:
         """The launch is over."""
 
     def tick(self) -> None:
         """A moment has passed."""
+        if self._notice:
+            self._print(self._notice)
+            self._notice = ""
 
     def warn(self, line: str) -> None:
         """Something cannot be had, and the launch goes on without: said once, on stderr, even where nothing else is shown."""
@@ -59,14 +71,23 @@ class ProgressView:
         self.progress.at_work.pop(worker, None)
 
     def activity(self, worker: int, text: str) -> None:
-        """A worker says what it is at; an empty text says that it is over."""
-        if worker in self.progress.at_work:
-            self.progress.at_work[worker].activity = text
+        """A worker says what it is at, which is printed twice a minute at most; an empty text says that it is over."""
+        at_work = self.progress.at_work.get(worker)
+        if at_work is None:
+            return
+        at_work.activity, now = text, time.monotonic()
+        last = max(at_work.started, self._said_at.get(worker, 0.0))
+        if text and not self._has_table and now - last >= _SECONDS_BETWEEN_LINES:
+            self._said_at[worker] = now
+            self._print(f"{f'worker {worker} starts' if at_work.number is None else f'trial {at_work.number}'}: {text}")
 
     def trial_started(self, worker: int, number: int, params: Mapping[str, Any], steps: int | None = None) -> None:
         """A worker was given a trial, which will report so many steps."""
+        begins = "goes on" if number in self.progress.paused else "started"
         self.progress.at_work[worker] = AtWork(time.monotonic(), number=number, params=dict(params), steps=steps)
         self.progress.paused.discard(number)
+        if not self._has_table:
+            self._print(f"trial {number} {begins}: {format_params(params)}")
 
     def reported(self, worker: int, step: int, value: float) -> None:
         """A worker reported an intermediate value."""
@@ -74,12 +95,16 @@ class ProgressView:
 
     def trial_finished(self, worker: int, number: int, verdict: Verdict, seconds: float) -> None:
         """A trial ended that ran for so long."""
+        before = self.progress.best
         self.progress.at_work.pop(worker, None)
         self.progress.add(verdict)
+        best = ", new best" if before not in (None, self.progress.best) else ""
+        self._print(f"trial {number} {_ending(verdict, self.progress)} in {clock(seconds)}{best}{self._context()}")
 
     def refused(self, number: int, why: str) -> None:
         """A trial fails before it begins: what somebody has enqueued is not in the space."""
         self.progress.add(Verdict(number, "failed", reason=why))
+        self._print(f"trial {number} failed: {plain(why)}{self._context()}")
 
     def ended_elsewhere(self, trials: Sequence[FrozenTrial]) -> None:
         """Other drivers of the study have ended trials."""
@@ -88,94 +113,29 @@ class ProgressView:
 
     def requeued(self, numbers: Sequence[int]) -> None:
         """Another driver is gone, and what it ran will be tried again."""
-
-    def noted(self, notes: Sequence[str]) -> None:
-        """A worker's objective says something of what it found, and each worker's the same."""
-
-    def worker_replaced(self, worker: int, why: str, *, for_good: bool = False) -> None:
-        """A worker leaves between two trials, and a fresh one takes its place, or none any more."""
-        if for_good:
-            self.warn(f"worker {worker}: {why}, as it did before; none takes its place. Is the GPU lost? See nvidia-smi")
-
-    def interrupted(self, times: int, running: int) -> None:
-        """The user pressed ^C for the first or a later time. Runs inside a signal handler: no I/O."""
-
-
-class LineView(ProgressView):
-    """One line for each trial that starts or ends, and now and then for what takes minutes: for logs and pipes."""
-
-    _notice = ""
-    _has_table = False  # which says what each worker is at, and the counts
-
-    def __init__(self, progress: Progress, console: Console) -> None:
-        super().__init__(progress, console)
-        self._said_at: dict[int, float] = {}
-
-    def open(self) -> None:
-        """Says that the workers, which take a while to build their objective, are being started."""
-        if self.progress.finished < self.progress.budget:
-            self._print(f"starting | {self.progress.summary()}")
-
-    def activity(self, worker: int, text: str) -> None:
-        """Prints what takes long, twice a minute at most."""
-        super().activity(worker, text)
-        at_work = self.progress.at_work.get(worker)
-        if at_work is None or not text or self._has_table:
-            return
-        now = time.monotonic()
-        if now - max(at_work.started, self._said_at.get(worker, 0.0)) >= _SECONDS_BETWEEN_LINES:
-            self._said_at[worker] = now
-            self._print(f"{f'worker {worker} starts' if at_work.number is None else f'trial {at_work.number}'}: {text}")
-
-    def trial_started(self, worker: int, number: int, params: Mapping[str, Any], steps: int | None = None) -> None:
-        """Prints the trial's parameters."""
-        begins = "goes on" if number in self.progress.paused else "started"
-        super().trial_started(worker, number, params, steps)
-        if not self._has_table:
-            self._print(f"trial {number} {begins}: {format_params(params)}")
-
-    def trial_finished(self, worker: int, number: int, verdict: Verdict, seconds: float) -> None:
-        """Prints how the trial ended."""
-        before = self.progress.best
-        super().trial_finished(worker, number, verdict, seconds)
-        best = ", new best" if before not in (None, self.progress.best) else ""
-        self._print(f"trial {number} {_ending(verdict, self.progress)} in {clock(seconds)}{best}{self._context()}")
-
-    def refused(self, number: int, why: str) -> None:
-        """Prints why."""
-        super().refused(number, why)
-        self._print(f"trial {number} failed: {plain(why)}{self._context()}")
-
-    def requeued(self, numbers: Sequence[int]) -> None:
-        """Prints which."""
         self._print(f"lost by a driver that died, and taken up again: trials {', '.join(map(str, numbers))}")
 
     def noted(self, notes: Sequence[str]) -> None:
-        """Prints each."""
+        """A worker's objective says something of what it found, and each worker's the same."""
         for note in notes:
             if note not in self._noted:
                 self._noted.add(note)
                 self._print(f"note: {note}")
 
     def worker_replaced(self, worker: int, why: str, *, for_good: bool = False) -> None:
-        """Prints why."""
-        super().worker_replaced(worker, why, for_good=for_good)
-        if not for_good:
+        """A worker leaves between two trials, and a fresh one takes its place, or none any more."""
+        if for_good:
+            self.warn(f"worker {worker}: {why}, as it did before; none takes its place. Is the GPU lost? See nvidia-smi")
+        else:
             self._print(f"worker {worker} is replaced: {plain(why)}")
 
     def interrupted(self, times: int, running: int) -> None:
-        """Keeps the notice for the next tick."""
+        """The user pressed ^C for the first or a later time. Runs inside a signal handler: the next tick prints it."""
         self._notice = (
             "stopping: each running trial ends at its next report, and is taken up again at the next launch (^C again: at once)"
             if times == 1 and running
             else "stopping at once"
         )
-
-    def tick(self) -> None:
-        """Prints a notice that came in a signal handler."""
-        if self._notice:
-            self._print(self._notice)
-            self._notice = ""
 
     def _context(self) -> str:
         return "" if self._has_table else f" | {self.progress.summary()}"
@@ -184,7 +144,14 @@ class LineView(ProgressView):
         print_line(self.console, line)
 
 
-class LiveView(LineView):
+class QuietView(ProgressView):
+    """Prints nothing but warnings, which is what ``--quiet`` asks for."""
+
+    def _print(self, line: str) -> None:
+        pass
+
+
+class LiveView(ProgressView):
     """A table that is drawn anew in place, with the finished trials scrolling by above it."""
 
     _has_table = True
@@ -249,10 +216,10 @@ def print_warning(line: str) -> None:
 def make_view(progress: Progress, console: Console, *, quiet: bool) -> ProgressView:
     """Returns the view that fits the console."""
     if quiet:
-        return ProgressView(progress, console)
+        return QuietView(progress, console)
     if console.is_jupyter:
         return NotebookView(progress, console)
-    return LiveView(progress, console) if console.is_terminal else LineView(progress, console)
+    return LiveView(progress, console) if console.is_terminal else ProgressView(progress, console)
 
 
 def _ending(verdict: Verdict, progress: Progress) -> str:

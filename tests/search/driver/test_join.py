@@ -18,7 +18,7 @@ from search.driver.launch import join, launch
 from search.driver.ownership import Owner
 from search.driver.progress import Progress
 from search.driver.retry import requeue
-from search.driver.views import ProgressView
+from search.driver.views import QuietView
 from search.errors import StudyError
 from search.records.attributes import FAILURE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY, owner_of
 from search.records.states import DRIVER_DIED
@@ -50,7 +50,7 @@ def drive(write):
         study.pruner = pruners.make(spec.pruner.name, spec.pruner.options)
         executor = InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings))
         pool = WorkerPool(executor, 1, spec.policy)
-        view = ProgressView(Progress.of(study, spec.policy.trials), None)
+        view = QuietView(Progress.of(study, spec.policy.trials), None)
         reason = Driver(study, spec, pool, owner or Owner.current(), view, **options).run()
         return reason, view.progress
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from search.driver.live_table import running_table
 from search.driver.progress import AtWork, Progress
 from search.driver.tell import Verdict
-from search.driver.views import LineView, LiveView, ProgressView, make_view
+from search.driver.views import LiveView, ProgressView, QuietView, make_view
 from search.records.attributes import FAILURE_KEY
 from search.records.rungs import RUNGS_KEY, Rung, as_attr
 from search.records.states import DRIVER_DIED, INTERRUPTED, LAUNCH_ENDED, state_name
@@ -95,8 +95,8 @@ def test_the_time_that_is_left_ends_with_the_timeout(monkeypatch):
 
 
 def test_the_view_fits_the_console(progress):
-    assert type(make_view(progress, console(), quiet=True)) is ProgressView
-    assert type(make_view(progress, console(), quiet=False)) is LineView
+    assert type(make_view(progress, console(), quiet=True)) is QuietView
+    assert type(make_view(progress, console(), quiet=False)) is ProgressView
     assert type(make_view(progress, console(force_terminal=True), quiet=False)) is LiveView
 
 
@@ -172,7 +172,7 @@ def test_one_worker_needs_no_column(progress):
 
 def test_a_new_best_is_said(progress):
     out = console()
-    view = LineView(progress, out)
+    view = ProgressView(progress, out)
     for number, value in ((2, 5.0), (3, 1.0)):
         view.trial_started(0, number, {})
         view.trial_finished(0, number, Verdict(number, "complete", (value,)), 1.0)
@@ -183,7 +183,7 @@ def test_a_new_best_is_said(progress):
 
 def test_the_first_value_of_a_study_is_no_new_best():
     out = console()
-    view = LineView(Progress.of(optuna.create_study(), budget=4), out)
+    view = ProgressView(Progress.of(optuna.create_study(), budget=4), out)
     view.trial_started(0, 0, {})
     view.trial_finished(0, 0, Verdict(0, "complete", (5.0,)), 1.0)
     assert "trial 0 complete, value 5 in 00:01 |" in out.file.getvalue()
@@ -191,15 +191,15 @@ def test_the_first_value_of_a_study_is_no_new_best():
 
 def test_where_nothing_is_left_no_worker_is_said_to_start(progress):
     out = console()
-    LineView(progress, out).open()
+    ProgressView(progress, out).open()
     assert out.file.getvalue().startswith("starting | 1/4 trials")
     progress.budget = 1
-    LineView(progress, done := console()).open()
+    ProgressView(progress, done := console()).open()
     assert done.file.getvalue() == ""
 
 
 def test_a_paused_trial_that_goes_on_counts_once(progress):
-    view = LineView(progress, out := console())
+    view = ProgressView(progress, out := console())
     for state in ("paused", "complete"):
         view.trial_started(0, 2, {})
         view.trial_finished(0, 2, Verdict(2, state, (5.0,)), 1.0)
@@ -209,7 +209,7 @@ def test_a_paused_trial_that_goes_on_counts_once(progress):
 
 
 def test_what_other_drivers_have_ended_shortens_the_time_that_is_left(progress):
-    view = ProgressView(progress, console())
+    view = QuietView(progress, console())
     view.ended_elsewhere([optuna.trial.create_trial(value=2.0), optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL)])
     assert (progress.finished, progress.failed, progress.finished_here) == (2, 2, 1)
     assert progress.seconds_left() is not None
@@ -218,7 +218,7 @@ def test_what_other_drivers_have_ended_shortens_the_time_that_is_left(progress):
 def test_a_log_says_what_takes_minutes_and_nothing_shorter(progress, monkeypatch):
     hands = Clock(monkeypatch)
     out = console()
-    view = LineView(progress, out)
+    view = ProgressView(progress, out)
     view.workers_started([0])
     for second in range(100):
         view.activity(0, f"reading images: {second}%")

@@ -9,7 +9,7 @@ from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all
 from search.driver.driver import Driver
 from search.driver.ownership import Owner
 from search.driver.progress import Progress
-from search.driver.views import ProgressView
+from search.driver.views import QuietView
 from search.storage.folders import artifact_folder
 from search.study_file.load import load
 from search.workers.inline import InlineExecutor
@@ -25,7 +25,7 @@ def drive(write):
         spec = load(write(study={"objective": '"objectives:leave_files"', "trials": "2"}, objective=objective))
         study = optuna.create_study(direction="maximize")
         executor = InlineExecutor(lambda worker: WorkerSetup(spec.target, spec.settings))
-        view = ProgressView(Progress.of(study, 2), None)
+        view = QuietView(Progress.of(study, 2), None)
         Driver(study, spec, WorkerPool(executor, 1, spec.policy), Owner.current(), view, artifacts=folder).run()
         return study
 
