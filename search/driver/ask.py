@@ -19,7 +19,7 @@ from search.driver.budget import CLIMBED_AFTER, EndReason
 from search.driver.compatibility import check_kinds
 from search.driver.enqueued import as_given, misfits, note_attrs
 from search.driver.initial_design import initial_design, is_given, next_point
-from search.driver.promotion import next_promotion
+from search.driver.promotion import Board
 from search.driver.retry import fail
 from search.driver.sampler_view import seen_by_sampler, without
 from search.errors import StudyFileError
@@ -216,7 +216,7 @@ class TrialSource:
         if not waiting:
             return None
         by_time = samplers.weighs_time(self._spec.sampler.name, self._spec.sampler.options)
-        return next_promotion(trials, fidelity, self._study.direction, may_begin=may_begin, by_time=by_time)
+        return Board.of(trials, fidelity, self._study.direction, may_begin=may_begin, by_time=by_time).choose()
 
     def _designed(self, number: int, trials: Sequence[FrozenTrial]) -> dict[str, Any] | None:
         """Returns the config of the initial design that a trial, no retry, is to have, given all trials that there are.

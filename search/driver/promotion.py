@@ -26,21 +26,6 @@ _SHORTEST_S = 1e-3  # a leg, where time counts
 _LARGEST = 1e100  # a score that need not be made smaller: far larger ones have no difference and no mean that is a number
 
 
-def next_promotion(
-    trials: Sequence[FrozenTrial], fidelity: Fidelity, direction: StudyDirection, *, may_begin: bool, by_time: bool = False
-) -> FrozenTrial | None:
-    """Returns the paused trial that is to go on now; None where a new config is to begin, or nothing is left to do.
-
-    Args:
-        trials: All trials of the study.
-        fidelity: Of the study.
-        direction: Of the study.
-        may_begin: Whether a new config is possible at all.
-        by_time: A second is what costs, not a unit of the fidelity, which takes longer with one config than with another.
-    """
-    return Board.of(trials, fidelity, direction, may_begin=may_begin, by_time=by_time).choose()
-
-
 @dataclass(frozen=True)
 class Board:
     """The values at each rung, as scores of which more is better.
@@ -73,7 +58,15 @@ class Board:
         may_begin: bool = True,
         by_time: bool = False,
     ) -> "Board":
-        """Returns the board of a study."""
+        """Returns the board of a study.
+
+        Args:
+            trials: All trials of the study.
+            fidelity: Of the study.
+            direction: Of the study.
+            may_begin: Whether a new config is possible at all.
+            by_time: A second is what costs, not a unit of the fidelity, which takes longer with one config than with another.
+        """
         sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
         scores: list[dict[int, float]] = [{} for _ in fidelity.rungs]
         complete = -math.inf
@@ -99,7 +92,7 @@ class Board:
         return cls(fidelity, tuple(scores), paused, complete, may_begin, running, paces)
 
     def choose(self) -> FrozenTrial | None:
-        """Returns who goes on; None for a new config, or nobody."""
+        """Returns the paused trial that is to go on now; None where a new config is to begin, or nothing is left to do."""
         if (pioneer := self._pioneer()) is not None:
             return pioneer
         rates = {number: self._rate(number, level) for number, level in self._promotable()}

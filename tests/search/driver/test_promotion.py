@@ -17,7 +17,7 @@ from search.driver.ask import TrialSource
 from search.driver.compatibility import check_same
 from search.driver.fingerprint_check import delete_if_unused
 from search.driver.legs import leg_of, settle
-from search.driver.promotion import Board, expected_improvement, middle_and_spread, next_promotion, pace
+from search.driver.promotion import Board, expected_improvement, middle_and_spread, pace
 from search.driver.retry import requeue
 from search.driver.sampler_view import seen_by_sampler
 from search.driver.tell import tell
@@ -65,7 +65,7 @@ PIONEER = climber(0.0, 0.0, 0.0, 0.0, 0.0, state=TrialState.COMPLETE)
 def promoted(*trials, may_begin=True, pioneer=PIONEER, by_time=False):
     """The trial that goes on, beside one that has been at the top and is no good."""
     trials = numbered(*trials, *([pioneer] if pioneer else []))
-    chosen = next_promotion(trials, FIDELITY, StudyDirection.MAXIMIZE, may_begin=may_begin, by_time=by_time)
+    chosen = Board.of(trials, FIDELITY, StudyDirection.MAXIMIZE, may_begin=may_begin, by_time=by_time).choose()
     return None if chosen is None else chosen.number
 
 
