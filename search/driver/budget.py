@@ -131,29 +131,26 @@ class BudgetUsage:
             running: How many trials run at the moment, other drivers' too.
             running_seconds: The sum of the times that they have taken so far, as far as that is known.
         """
-        device_time_s = (self.trial_seconds + running_seconds) * policy.device_share
-        begun = self.finished + self.paused + running
-        if begun >= policy.trials and not self.paused:
+        all_begun = self.finished + self.paused + running >= policy.trials
+        if all_begun and not self.paused:
             return "budget"
-        if _reached(time.monotonic() - self._started_at, policy.timeout_s):
-            return "timeout"
-        if _reached(self.reports, policy.max_reports):
-            return "reports"
-        if _reached(device_time_s, policy.max_device_time_s):
-            return "device_time"
-        if _reached(self.since_better, policy.patience):
-            return "patience"
-        return "budget" if begun >= policy.trials else None
+        for reason, used, limit in (*self._used_of(policy, running_seconds), ("patience", self.since_better, policy.patience)):
+            if limit is not None and used >= limit:
+                return reason
+        return "budget" if all_begun else None
 
     def budget_left(self, policy: Policy) -> float:
         """Returns the part that is left, in [0, 1], of the budget that is nearest to its end."""
-        used = [
-            (self.finished + self.paused, policy.trials),
-            (time.monotonic() - self._started_at, policy.timeout_s),
-            (self.reports, policy.max_reports),
-            (self.trial_seconds * policy.device_share, policy.max_device_time_s),
+        parts = [used / limit for _, used, limit in self._used_of(policy) if limit is not None]
+        return max(0.0, 1 - max([(self.finished + self.paused) / policy.trials, *parts]))
+
+    def _used_of(self, policy: Policy, running_seconds: float = 0.0) -> list[tuple[EndReason, float, float | None]]:
+        """Returns what is used of each budget but that of trials, and the budget."""
+        return [
+            ("timeout", time.monotonic() - self._started_at, policy.timeout_s),
+            ("reports", self.reports, policy.max_reports),
+            ("device_time", (self.trial_seconds + running_seconds) * policy.device_share, policy.max_device_time_s),
         ]
-        return max(0.0, 1 - max(amount / limit for amount, limit in used if limit is not None))
 
     def _set_reports(self, number: int, reports: int) -> None:
         self.reports += reports - self._reports.get(number, 0)
@@ -192,7 +189,3 @@ def _as_valued(changed: list[FrozenTrial], trials: Sequence[FrozenTrial]) -> lis
         return began if lost else ended
 
     return sorted(changed, key=valued_at)
-
-
-def _reached(used: float, limit: float | None) -> bool:
-    return limit is not None and used >= limit
