@@ -182,23 +182,14 @@ def same(before: Any, now: Any) -> bool:
 def _compare(spec: StudySpec, key: str, before: Any, now: Any, remedy: str = "") -> None:
     if same(before, now):
         return
-    if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
-        _refuse(spec, key if key == "enqueue" else f"study.{key}", show(before), show(now), remedy)
-    table = {"settings": "objective"}.get(key, key)
-    for name in [*before, *now]:
-        if (name in before) is not (name in now) or not same(before.get(name), now.get(name)):
-            _refuse(spec, f"{table}.{name}", _shown(before, name), _shown(now, name), remedy)
-
-
-def _shown(table: Mapping[str, Any], name: str) -> str:
-    return show(table[name]) if name in table else "nothing"
-
-
-def _refuse(spec: StudySpec, where: str, before: str, now: str, remedy: str) -> None:
+    where, was, got = key if key == "enqueue" else f"study.{key}", show(before), show(now)
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        unlike = (each for each in [*before, *now] if not (each in before and each in now and same(before[each], now[each])))
+        name = next(unlike)
+        where = f"{'objective' if key == 'settings' else key}.{name}"
+        was, got = (show(table[name]) if name in table else "nothing" for table in (before, now))
     another = f"Undo the change, or add --as NAME to start another study (--warm-start {spec.name} has it learn from this one)."
-    raise StudyError(
-        f'{spec.path}: {where}: must stay as it was in study "{spec.name}", {before}; got {now}. {remedy or another}'
-    )
+    raise StudyError(f'{spec.path}: {where}: must stay as it was in study "{spec.name}", {was}; got {got}. {remedy or another}')
 
 
 def _jsonable(value: Any) -> Any:
