@@ -11,9 +11,8 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from search.driver.ownership import Owner, claim, drivers_in, release
+from search.driver.ownership import Owner, claim, release
 from search.errors import StorageError, StudyError
-from search.optuna_internals import storage_of
 from search.records.attributes import FILE_KEY, file_of, has_former_records
 from search.records.rungs import is_paused
 from search.storage.open import name_metrics, shared, study_lock
@@ -42,12 +41,6 @@ def claimed(study: optuna.Study, *, take_over: bool = False) -> Iterator[Owner]:
             release(study)
         raise
     release(study)
-
-
-def living_driver(study: optuna.Study) -> Owner | None:
-    """Returns another process that drives a study of the same storage, or None."""
-    me = Owner.current()
-    return next((owner for owner in drivers_in(storage_of(study)) if owner != me), None)
 
 
 def check_same(study: optuna.Study, spec: StudySpec, *, save: bool = True) -> None:

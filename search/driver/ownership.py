@@ -2,23 +2,17 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import optuna
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from search.driver import processes
 from search.errors import StudyError
 from search.optuna_internals import storage_of, study_id_of
-from search.records.attributes import (
-    CLOCK_KEY,
-    DRIVER_KEY,
-    WORKER_KEY,
-    owner_of,
-)
+from search.records.attributes import CLOCK_KEY, DRIVER_KEY, WORKER_KEY, owner_of
 from search.storage.identity import Identity
 from search.storage.open import change_user_attr
 
@@ -78,10 +72,7 @@ class Owner:
             return processes.is_running(self.pid, self.started)
         here = processes.here()
         earlier = self.host == processes.host_name() and self.boot != here.boot and self.installed in ("", here.installed)
-        return not earlier or here.is_container() or self._machine().is_container()
-
-    def _machine(self) -> processes.Machine:
-        return processes.Machine(self.boot, self.space, self.installed)
+        return not earlier or any(map(processes.is_container, (here.space, self.space)))
 
 
 def describe_foreign(trials: Sequence[FrozenTrial]) -> str:
@@ -101,12 +92,14 @@ def driver_of(study: optuna.Study) -> Owner | None:
     return _driver_of(study.user_attrs.get(DRIVER_KEY), Identity.of(storage_of(study), study_id_of(study)))
 
 
-def drivers_in(storage: BaseStorage) -> Iterator[Owner]:
-    """Yields the drivers of a storage's studies that may be alive."""
-    for study in storage.get_all_studies():
-        driver = _driver_of(study.user_attrs.get(DRIVER_KEY), Identity.of(storage, study_id_of(study)))
-        if driver is not None:
-            yield driver
+def living_driver(study: optuna.Study) -> Owner | None:
+    """Returns another process that drives a study of the same storage, or None."""
+    me, storage = Owner.current(), storage_of(study)
+    for each in storage.get_all_studies():
+        driver = _driver_of(each.user_attrs.get(DRIVER_KEY), Identity.of(storage, study_id_of(each)))
+        if driver not in (None, me):
+            return driver
+    return None
 
 
 def is_copy(study: optuna.Study) -> bool:

@@ -29,9 +29,10 @@ class Machine:
     space: str = ""
     installed: str = ""
 
-    def is_container(self) -> bool:
-        """Returns whether other processes of the machine cannot be seen."""
-        return self.space != "" and not self.space.startswith(f"{_FIRST_NAMESPACE}.")
+
+def is_container(space: str) -> bool:
+    """Returns whether a process of this `Machine.space` cannot see others of the machine."""
+    return space != "" and not space.startswith(f"{_FIRST_NAMESPACE}.")
 
 
 @functools.cache

@@ -16,7 +16,8 @@ import optuna_dashboard
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.trial import FrozenTrial, TrialState
 
-from search.driver.compatibility import describe, living_driver
+from search.driver.compatibility import describe
+from search.driver.ownership import living_driver
 from search.errors import DashboardError
 from search.optuna_internals import storage_of, study_id_of
 from search.records.attributes import file_of, provenance_of

@@ -13,8 +13,7 @@ from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
 from search.driver import processes
-from search.driver.compatibility import living_driver
-from search.driver.ownership import Owner, claim, driver_of, is_copy
+from search.driver.ownership import Owner, claim, driver_of, is_copy, living_driver
 from search.driver.retry import retry_lost
 from search.errors import StudyError
 from search.optuna_internals import storage_of
