@@ -141,8 +141,8 @@ class TrialSource:
                     refused(trial.number, why)
                 if len(wrong) == _AT_ONCE:
                     return None
-            first = _first_try(len(trials) if waiting is None else waiting.number, trials)
-            trial_index = trial_index_of(first, trials, self._unindexed)
+            number = len(trials) if waiting is None else waiting.number
+            first, trial_index = first_try(number, trials, self._unindexed)
             takes_entry = waiting is None and bool(self._queue)
             attrs = {SEED_KEY: derive(self._spec.seed, Stream.TRIAL, trial_index), **attrs}
             trial_id = self._create(attrs) if waiting is None else self._wake(waiting, attrs)
@@ -293,20 +293,14 @@ def _portfolio(study: optuna.Study, spec: StudySpec) -> list[Mapping[str, Any]]:
     ]
 
 
-def trial_index_of(number: int, trials: Sequence[FrozenTrial], unindexed: Sequence[int]) -> int:
-    """Returns the index of a trial: its number less the unindexed ones before it; that of a retry is that of its first try.
+def first_try(number: int, trials: Sequence[FrozenTrial], unindexed: Sequence[int]) -> tuple[int, int]:
+    """Returns the number of a trial, for a retry that of its first try, and its index: that less the unindexed ones before it.
 
     Args:
         number: Of the trial, which need not be there yet.
         trials: All trials of the study.
         unindexed: The numbers of retries and of what a warm start brought, ascending.
     """
-    first = _first_try(number, trials)
-    return first - bisect_left(unindexed, first)
-
-
-def _first_try(number: int, trials: Sequence[FrozenTrial]) -> int:
-    """Returns the number of a trial, which need not be there yet; for a retry that of its first try."""
     while number < len(trials) and (first := retry_of(trials[number])) is not None:
         number = first
-    return number
+    return number, number - bisect_left(unindexed, number)

@@ -6,7 +6,7 @@ average over the studies (Feurer et al., Auto-sklearn 2.0, JMLR 23, 2022, sect. 
 the same one when it is resumed.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.study import StudyDirection
 
-from search.driver.warm_start import fit_params
+from search.driver.warm_start import counted, fit_params
 from search.errors import StudyError
 from search.records.attributes import PORTFOLIO_KEY, is_result
 from search.records.beginnings import Portfolio, portfolio_of
@@ -57,7 +57,7 @@ def add_portfolio(study: optuna.Study, spec: StudySpec, sources: Sequence[optuna
     configs = choose(spec.drawn, tables)
     study.set_user_attr(PORTFOLIO_KEY, {"studies": list(names), "configs": configs})
     shown = f"{', '.join(map(plain, names[:-1]))} and {plain(names[-1])}"
-    lines = [f"Portfolio: {_count(len(configs), 'config')} that did best across {shown}, tried first."]
+    lines = [f"Portfolio: {counted(len(configs), 'config')} that did best across {shown}, tried first."]
     for source, table in zip(sources, tables, strict=True):
         if not table.configs:
             lines.append(f"Nothing of {plain(source.study_name)} fits: it has no COMPLETE trial whose values this space holds.")
@@ -81,12 +81,13 @@ class Table:
         """Returns what a study says of configs of the new one."""
         sign = -1 if source.direction is StudyDirection.MAXIMIZE else 1
         results = sorted(filter(is_result, source.get_trials(deepcopy=False)), key=lambda trial: sign * trial.values[0])
-        pairs = [
-            (drawn, place / max(len(results) - 1, 1))
-            for place, trial in enumerate(results)
-            if (drawn := _drawn(fit_params(trial, source, spec, whole=False)[0], spec))
-        ]
-        return cls([drawn for drawn, _ in pairs], np.array([rank for _, rank in pairs]))
+        configs, ranks = [], []
+        for place, trial in enumerate(results):
+            params, _ = fit_params(trial, source, spec, whole=False)
+            if drawn := {name: value for name, value in params.items() if name in spec.drawn}:
+                configs.append(drawn)
+                ranks.append(place / max(len(results) - 1, 1))
+        return cls(configs, np.array(ranks))
 
     def rank_of(self, config: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> float:
         """Returns the rank that a config has here, as the trials nearest to it say; 1 where there is none."""
@@ -98,7 +99,7 @@ class Table:
 
 def choose(space: Mapping[str, BaseDistribution], tables: Sequence[Table]) -> list[dict[str, Any]]:
     """Returns the portfolio, the config that did best across all studies first."""
-    candidates = list(_candidates(tables))
+    candidates = [config for table in tables for config in table.configs[:_CANDIDATES]]
     ranks = np.array([[table.rank_of(config, space) for table in tables] for config in candidates])
     chosen: list[dict[str, Any]] = []
     left = np.ones(len(tables))
@@ -132,15 +133,6 @@ def _apart(one: Mapping[str, Any], other: Mapping[str, Any], name: str, distribu
     return float(abs(places[0] - places[1]))
 
 
-def _drawn(params: Mapping[str, Any], spec: StudySpec) -> dict[str, Any]:
-    return {name: value for name, value in params.items() if name in spec.drawn}
-
-
-def _candidates(tables: Sequence[Table]) -> Iterator[Mapping[str, Any]]:
-    for table in tables:
-        yield from table.configs[:_CANDIDATES]
-
-
 def _check(study: optuna.Study, spec: StudySpec, sources: Sequence[optuna.Study], before: Portfolio | None) -> None:
     where = f'study "{study.study_name}"'
     if spec.sampler.name in FINITE:
@@ -158,8 +150,4 @@ def _check(study: optuna.Study, spec: StudySpec, sources: Sequence[optuna.Study]
         kept, got = ", ".join(before.studies), ", ".join(names)
         raise StudyError(f"{where}: must keep its portfolio, of {kept}; got {got}. Add --as with another name.")
     if before is None and (count := len(study.get_trials(deepcopy=False))):
-        raise StudyError(f"{where}: must be new for a portfolio; got {_count(count, 'trial')}. Add --as with another name.")
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
+        raise StudyError(f"{where}: must be new for a portfolio; got {counted(count, 'trial')}. Add --as with another name.")

@@ -58,12 +58,12 @@ class WarmStart:
 
     def lines(self) -> list[str]:
         """Returns what a person must know of it."""
-        lines = [f"Warm start: {_trials(self.taken)} of {plain(self.source)} taken over; they count against no budget."]
+        lines = [f"Warm start: {counted(self.taken)} of {plain(self.source)} taken over; they count against no budget."]
         if self.taken and not learns(self.sampler):
             lines.append(f"{self.sampler} does not learn from them; tpe and gp would.")
-        lines += [f"Left out, {_trials(count)}: {plain(rule)}." for rule, count in self.unfit.items()]
+        lines += [f"Left out, {counted(count)}: {plain(rule)}." for rule, count in self.unfit.items()]
         lines += [
-            f"Left out of {_trials(count)}: {plain(name)}, which is not in [space]." for name, count in self.dropped.items()
+            f"Left out of {counted(count)}: {plain(name)}, which is not in [space]." for name, count in self.dropped.items()
         ]
         if rest := self.taken - self.compared:
             lines.append(
@@ -130,7 +130,7 @@ def _check(study: optuna.Study, source: optuna.Study, begun: WarmSource | None) 
             f'{where}: must learn from one study, "{begun.study}"; got "{source.study_name}". Add --as with another name.'
         )
     if begun is None and (count := len(study.get_trials(deepcopy=False))):
-        raise StudyError(f"{where}: must be new for a warm start; got {_trials(count)} of its own. Add --as with another name.")
+        raise StudyError(f"{where}: must be new for a warm start; got {counted(count)} of its own. Add --as with another name.")
 
 
 def fit_params(trial: FrozenTrial, source: optuna.Study, spec: StudySpec, *, whole: bool = True) -> tuple[dict[str, Any], str]:
@@ -191,5 +191,6 @@ def _take(trial: FrozenTrial, source: optuna.Study, spec: StudySpec, summary: Wa
     )
 
 
-def _trials(count: int) -> str:
-    return f"{count} trial" + "s" * (count != 1)
+def counted(count: int, noun: str = "trial") -> str:
+    """Returns so many of something, as ``1 trial`` or ``2 trials``."""
+    return f"{count} {noun}{'s' * (count != 1)}"

@@ -2,7 +2,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from search.driver.ask import TrialSource, trial_index_of
+from search.driver.ask import TrialSource, first_try
 from search.driver.initial_design import initial_design
 from search.driver.retry import requeue
 from search.records.attributes import PORTFOLIO_KEY, RETRY_KEY
@@ -17,7 +17,7 @@ def places(*retries):
         attrs = {} if retry is None else {RETRY_KEY: retry}
         study.add_trial(create_trial(state=TrialState.FAIL, user_attrs=attrs))
     numbers = [trial.number for trial in study.trials if RETRY_KEY in trial.user_attrs]
-    return [trial_index_of(number, study.trials, numbers) for number in range(len(retries) + 1)]
+    return [first_try(number, study.trials, numbers)[1] for number in range(len(retries) + 1)]
 
 
 def test_without_retries_the_place_is_the_number():
