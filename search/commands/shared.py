@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 STUDY = click.argument("study", metavar="STUDY.toml", type=click.Path(path_type=Path))
 ANY_STUDY = click.argument("study", metavar="STUDY.toml[#NAME]|URL#NAME")
 STORAGE = click.option("--storage", metavar="URL", help="Storage instead of the study file's, such as sqlite:///other.db.")
+LAUNCHED_AS = click.option("--as", "name", metavar="NAME", help="The study's name, where it was launched with --as.")
 INTERRUPTED = 130  # what a shell reports for a command ended by ^C
 
 
@@ -33,12 +34,13 @@ def say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def load_study(path: Path, *, imports: bool = True) -> "StudySpec":
-    """Returns what a study file says; `imports` as in `search.study_file.load.load`."""
-    from search.study_file.load import load
+def load_study(path: Path, name: str | None, *, imports: bool = True) -> "StudySpec":
+    """Returns what a study file says, under another name where one is given; `imports` as in `search.study_file.load.load`."""
+    from search.study_file.load import load, renamed
 
     quiet_optuna()
-    return load(path, imports=imports)
+    spec = load(path, imports=imports)
+    return spec if name is None else renamed(spec, name, "--as")
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from search.commands.shared import STORAGE, STUDY, load_study, seconds
+from search.commands.shared import LAUNCHED_AS, STORAGE, STUDY, load_study, seconds
 
 if TYPE_CHECKING:
     from search.driver.slurm import Cluster
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--cluster", type=click.Choice(["slurm", "local"]), default="slurm", show_default=True, help="local: as processes here."
 )
-@click.option("--as", "name", metavar="NAME", help="The study's name, where it was launched with --as.")
+@LAUNCHED_AS
 @STORAGE
 def command(
     study: Path,
@@ -49,11 +49,8 @@ def command(
     from search.driver.slurm import Resources, parse_more
     from search.driver.slurm import submit as send
     from search.storage.reference import as_typed
-    from search.study_file.load import renamed
 
-    spec = load_study(study, imports=False)  # this machine only sends it
-    if name is not None:
-        spec = renamed(spec, name, "--as")
+    spec = load_study(study, name, imports=False)  # this machine only sends it
     logs = logs or Path(f"{spec.name}.jobs")
     resources = Resources(seconds(time_limit, "--time"), gpus, cpus, memory, partition, parse_more(more))
     ids = send(spec, resources, jobs=jobs, logs=logs, workers=workers, name=name, url=storage, cluster=cluster)

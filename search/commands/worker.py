@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from search.commands.shared import INTERRUPTED, STORAGE, STUDY, load_study, seconds, track
+from search.commands.shared import INTERRUPTED, LAUNCHED_AS, STORAGE, STUDY, load_study, seconds, track
 
 
 @click.command("worker")
@@ -12,7 +12,7 @@ from search.commands.shared import INTERRUPTED, STORAGE, STUDY, load_study, seco
 @click.option("--timeout", metavar="TIME", help="Wall time of this worker (90s, 20m, 8h), instead of the study file's.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Trials that run here at a time.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@click.option("--as", "name", metavar="NAME", help="The study's name, where it was launched with --as.")
+@LAUNCHED_AS
 @STORAGE
 def command(study: Path, timeout: str | None, workers: int, quiet: bool, name: str | None, storage: str | None) -> int:
     """Join a study on PostgreSQL or MySQL, and run trials of it here until none is left to start.
@@ -23,11 +23,8 @@ def command(study: Path, timeout: str | None, workers: int, quiet: bool, name: s
     from search.driver.launch import join
     from search.storage.open import close
     from search.storage.place import url_of
-    from search.study_file.load import renamed
 
-    spec = load_study(study)
-    if name is not None:
-        spec = renamed(spec, name, "--as")
+    spec = load_study(study, name)
     timeout_s = seconds(timeout) if timeout is not None else None
     with track(spec, url_of(spec, storage), storage, quiet=quiet):
         joined = join(spec, timeout_s=timeout_s, workers=workers, url=storage, quiet=quiet)
