@@ -45,10 +45,6 @@ class TrialSource:
 
     A trial's index is its number less the retries and the trials of a warm start before it. It replaces the number wherever a
     seed is derived, so that a trial lost to a kill and taken up again, or one of another study, shifts nothing after it.
-
-    Args:
-        study: The study.
-        spec: The study's file.
     """
 
     def __init__(self, study: optuna.Study, spec: StudySpec) -> None:

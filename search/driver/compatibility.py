@@ -44,16 +44,11 @@ def claimed(study: optuna.Study, *, take_over: bool = False) -> Iterator[Owner]:
 
 
 def check_same(study: optuna.Study, spec: StudySpec, *, save: bool = True) -> None:
-    """Refuses a file that asks for another study under the same name; saves the file's content with the study.
+    """Refuses a file that asks for another study under the same name; saves the file's content with the study if asked to.
 
     What a trial's value depends on must stay: objective, settings, space, directions and seed. How the search goes about it
     may change: budget, sampler, pruner, priors, enqueued configs. Nothing but the directions binds before there is something to
     compare with, or that is at work or paused: a mistake that let every trial fail can be mended in place.
-
-    Args:
-        study: The study.
-        spec: The file.
-        save: Write the file's content into the study; else it is only looked at.
 
     Raises:
         StudyError: The study was made from a file that differs.

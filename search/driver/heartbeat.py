@@ -55,11 +55,7 @@ class Watch:
 
 
 class SignOfLife:
-    """What a driver leaves now and then, so that whoever finds its trials knows for how long they ran at least.
-
-    Args:
-        study: The study.
-    """
+    """What a driver leaves now and then, so that whoever finds its trials knows for how long they ran at least."""
 
     def __init__(self, study: optuna.Study) -> None:
         self._storage = storage_of(study)

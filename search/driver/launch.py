@@ -167,13 +167,7 @@ def open_runtime(
 ) -> Iterator[Runtime]:
     """Gives a driver what it runs its workers with; none has been started yet.
 
-    Args:
-        spec: The study file, with the policy of this driver.
-        url: The storage.
-        workers: How many worker processes there may be.
-        quiet: Show no progress.
-        console: Where progress goes; stdout by default.
-        joined: Sets the logs apart from those of other drivers that run in the same folder.
+    `joined` sets the logs apart from those of other drivers that run in the same folder; see `Runtime` for the rest.
 
     Raises:
         SearchError: An environment variable is missing, or there are too few devices.

@@ -69,14 +69,7 @@ def ran_seconds(leg: Leg | None, worker: WorkerState) -> float | None:
 
 
 def task_of(trial: optuna.Trial, leg: Leg | None, checkpoints: Path | None, *, answered: bool) -> RunTrial:
-    """Returns what a worker is told to run.
-
-    Args:
-        trial: The trial.
-        leg: What of it is to be run now; None for all.
-        checkpoints: The folder of the study's checkpoints; None where there is none.
-        answered: Whether each report will be answered.
-    """
+    """Returns what a worker is told to run: a leg of a trial, or all of it; `checkpoints` is the study's folder for them."""
     params = trial.params if leg is None else {**trial.params, leg.fidelity.name: leg.target}
     folder = checkpoints_of(trial, checkpoints).absolute() if checkpoints else None
     directions, longest = len(trial.study.directions), longest_attr(trial.study)
@@ -84,14 +77,7 @@ def task_of(trial: optuna.Trial, leg: Leg | None, checkpoints: Path | None, *, a
 
 
 def climbed(trial: optuna.Trial, leg: Leg, value: float, ran_s: float) -> Changes:
-    """Returns what is to be written of a trial that has reached the end of a leg.
-
-    Args:
-        trial: The trial.
-        leg: What it ran.
-        value: What the objective returned.
-        ran_s: For how many seconds it ran, in all its legs.
-    """
+    """Returns what is to be written of a trial that has reached the end of a leg, after `ran_s` seconds in all its legs."""
     rungs = {**leg.rungs, leg.target: Rung(value, ran_s - leg.earlier_s)}
     params = _fixed(trial, leg.fidelity, leg.target) if leg.is_last else {}
     return Changes(params, system_attrs={RUNGS_KEY: as_attr(rungs)})

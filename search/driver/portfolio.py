@@ -35,12 +35,7 @@ _GAIN = 0.01  # of a rank, in the mean over the studies; what adds less is left 
 
 
 def add_portfolio(study: optuna.Study, spec: StudySpec, sources: Sequence[optuna.Study]) -> list[str]:
-    """Gives a study that has no trial yet its portfolio; one that has the same already keeps it.
-
-    Args:
-        study: The new study.
-        spec: Its file.
-        sources: Two or more studies of the same direction.
+    """Gives a study that has no trial yet the portfolio of two or more others; one that has the same already keeps it.
 
     Returns:
         What a person must know of it, line by line.

@@ -15,16 +15,13 @@ Record = Report | UserAttr | Artifact
 
 
 def record(trial: optuna.Trial, said: Sequence[Record], reported: Container[int], artifacts: Path | None) -> list[str]:
-    """Records what a trial said at one time.
+    """Records what a trial said at one time, in order; returns a line for each file that could not be kept.
 
     Args:
         trial: The trial.
-        said: In order.
+        said: What it said.
         reported: The steps that it has reported before, and reports again.
         artifacts: The folder that takes its files; None lets them go.
-
-    Returns:
-        A line for each file that could not be kept.
 
     Raises:
         UpdateFinishedTrialError: Another driver has ended the trial.

@@ -75,11 +75,6 @@ class WarmStart:
 def warm_start(study: optuna.Study, spec: StudySpec, source: optuna.Study) -> WarmStart | None:
     """Adds what fits of `source` to a study that has no trial of its own yet; a start that was killed is gone on with.
 
-    Args:
-        study: The new study.
-        spec: Its file.
-        source: The study to take from.
-
     Returns:
         What was taken over; None where that was done at an earlier launch.
 
