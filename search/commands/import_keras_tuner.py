@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from search.commands.shared import quiet_optuna
 from search.errors import StudyError
 from search.text import error_line, plain
 
@@ -27,8 +28,6 @@ def command(folder: Path, storage: str | None, name: str | None, objectives: tup
 
     DIR holds oracle.json and the folders trial_*. Nothing in it is run. Importing it again adds what is new since.
     """
-    import optuna
-
     from search.driver.compatibility import claimed
     from search.keras_tuner.importing import import_project
     from search.keras_tuner.objective import find_objective, parse_objective
@@ -40,7 +39,7 @@ def command(folder: Path, storage: str | None, name: str | None, objectives: tup
     from search.storage.url import hide_password
     from search.text import show
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    quiet_optuna()
     project = read_project(folder)
     wanted = [parse_objective(text) for text in objectives] or [find_objective(project)]
     name = name or folder.resolve().name

@@ -262,13 +262,7 @@ def join(
 ) -> Launched:
     """Runs trials of a study beside its other drivers, until none is left to start; begins the study where it is not there.
 
-    Args:
-        spec: The study file, which must be that of the launch.
-        timeout_s: The wall time of this worker in seconds instead of the file's.
-        workers: How many worker processes, and so trials, run here at the same time.
-        url: The storage instead of the file's.
-        quiet: Show no progress.
-        console: Where progress goes; stdout by default.
+    The arguments are those of `launch`; the study file must be the one that it was given.
 
     Raises:
         SearchError: In one line, what the user can mend.

@@ -6,9 +6,8 @@ import shutil
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 from search.driver.launch import check_shareable
@@ -45,30 +44,16 @@ class Resources:
     cpus: int | None = None
     memory: str | None = None
     partition: str | None = None
-    more: Mapping[str, str | bool] | None = None
+    more: Mapping[str, str | bool] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Task:
-    """One task: the command line of a worker, run where submitit has unpickled this.
-
-    Attributes:
-        arguments: Of the command ``search``.
-    """
-
-    arguments: tuple[str, ...]
-
-    def __call__(self) -> None:
-        """Runs the command, and ends the process with its exit code, as the shell's script would."""
-        # submitit would let SIGTERM pass until the worker heeds it, and requeue at USR2, which its local executor sends.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGUSR2, _end)
-        sys.argv = ["search", *self.arguments]
-        runpy.run_module("search", run_name="__main__")
-
-
-def _end(_number: int, _frame: FrameType | None) -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
+def _run_task(arguments: Sequence[str]) -> None:
+    """Runs the command ``search`` in a task, and ends the process with its exit code, as the shell's script would."""
+    # submitit would let SIGTERM pass until the worker heeds it, and requeue at USR2, which its local executor sends.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR2, lambda _number, _frame: os.kill(os.getpid(), signal.SIGTERM))
+    sys.argv = ["search", *arguments]
+    runpy.run_module("search", run_name="__main__")
 
 
 def submit(
@@ -109,12 +94,11 @@ def submit(
     arguments = ["worker", str(spec.whole_path.resolve()), "--workers", str(workers)]
     arguments += ["--as", name] if name is not None else []
     arguments += ["--storage", url] if url is not None else []
-    task = Task(tuple(arguments))
     try:
         executor = submitit.AutoExecutor(folder=logs, cluster=cluster)
         executor.update_parameters(**_parameters(spec.name, resources, jobs))
         with executor.batch():
-            sent = [executor.submit(task) for _ in range(jobs)]
+            sent = [executor.submit(_run_task, arguments) for _ in range(jobs)]
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
         reason = one_line(error).rstrip(".")
         raise SubmissionError(f"sbatch: must take the tasks; got: {reason}. Correct the options; see also {logs}.") from None
@@ -139,7 +123,7 @@ def _check_here(cluster: Cluster) -> None:
 
 def _parameters(name: str, resources: Resources, jobs: int) -> dict[str, Any]:
     """Returns what submitit's `AutoExecutor` takes; what is Slurm's alone is passed over by its local executor."""
-    more = {**_OURS, **(resources.more or {})}
+    more = {**_OURS, **resources.more}
     if "no-requeue" in more:
         del more["requeue"]
     result: dict[str, Any] = {

@@ -179,12 +179,11 @@ class NotebookView(LiveView):
         super().__init__(progress, console)
         self._lines: list[str] = []
         self._shown_at = 0.0
-        self._handle: Any = None
 
     def open(self) -> None:
         """Makes the output."""
         display = importlib.import_module("IPython.display").display  # there, as this is a notebook
-        self._handle = display({"text/plain": ""}, raw=True, display_id=True)
+        self._handle: Any = display({"text/plain": ""}, raw=True, display_id=True)
 
     def close(self) -> None:
         """Leaves the last lines and the counts."""
