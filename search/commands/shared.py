@@ -60,11 +60,7 @@ def open_any(study: str, storage: str | None) -> "Iterator[Opened]":
 def track(spec: "StudySpec", url: str, storage: str | None, *, quiet: bool) -> "contextlib.AbstractContextManager[None]":
     """Sends a study to the trackers of its file, where it names some, while it is driven in the block below.
 
-    Args:
-        spec: The study's file.
-        url: The study's storage.
-        storage: What was given for it on the command line.
-        quiet: Say nothing but warnings.
+    `storage` is what the command line gave for its `url`; with `quiet` only warnings are printed.
     """
     if spec.track is None:
         return contextlib.nullcontext()

@@ -112,11 +112,7 @@ class OtherDrivers:
         self._known.discard(number)
 
     def update(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """Notes what the others run; returns the trials that they have ended since the last look.
-
-        Args:
-            trials: All of the study.
-        """
+        """Notes what the others run, given all trials of the study; returns those that they have ended since the last look."""
         if self._storage is None:
             return []
         self._looked_at = time.monotonic()
@@ -134,11 +130,7 @@ class OtherDrivers:
         return self.update(self._study.get_trials(deepcopy=False))
 
     def beat(self, mine: Collection[optuna.Trial]) -> list[FrozenTrial]:
-        """Shows that this driver lives, and returns the trials of those that do not; nothing most of the time.
-
-        Args:
-            mine: The trials that this driver runs.
-        """
+        """Shows, with trials of its own, that this driver lives; returns those of drivers that do not: mostly none."""
         now = time.monotonic()
         if self._storage is None or now - self._beat_at < BEAT_S:
             return []

@@ -68,15 +68,10 @@ def initial_design(
 def next_point(
     design: Iterator[dict[str, Any]], trials: Sequence[FrozenTrial], space: Mapping[str, BaseDistribution]
 ) -> dict[str, Any] | None:
-    """Returns the point of a design that the trial after these is to have where it is drawn; None where none is left.
+    """Returns the point of a design that the trial after all these is to have where it is drawn; None where none is left.
 
     Each drawn one has the next point that no trial before it was given: by a warm start, the queue or somebody else. So no
     point is lost, and who takes a trial up again finds the same one. The design is made no further than that.
-
-    Args:
-        design: What `initial_design` yields.
-        trials: Those of a lower number.
-        space: What is drawn.
     """
     given: list[dict[str, Any]] = []
     left = (point for point in design if not any(_is_point(point, config) for config in given))

@@ -40,8 +40,7 @@ class Interrupts:
     def counted(self, on_interrupt: Callable[[], None]) -> Iterator[None]:
         """Counts ^C and SIGTERM, instead of raising in the middle of a write, until the block below is left.
 
-        Args:
-            on_interrupt: Is called after each, inside a signal handler.
+        After each, `on_interrupt` is called inside the signal handler.
         """
         if threading.current_thread() is not threading.main_thread():  # Python allows handlers in the main thread only
             yield

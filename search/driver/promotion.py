@@ -58,14 +58,9 @@ class Board:
         may_begin: bool = True,
         by_time: bool = False,
     ) -> "Board":
-        """Returns the board of a study.
+        """Returns the board of a study, given all of its trials.
 
-        Args:
-            trials: All trials of the study.
-            fidelity: Of the study.
-            direction: Of the study.
-            may_begin: Whether a new config is possible at all.
-            by_time: A second is what costs, not a unit of the fidelity, which takes longer with one config than with another.
+        With `by_time` a second is what costs, not a unit of the fidelity, which takes longer with one config than with another.
         """
         sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
         scores: list[dict[int, float]] = [{} for _ in fidelity.rungs]

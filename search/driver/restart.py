@@ -26,13 +26,8 @@ def begin_anew(study: optuna.Study, spec: StudySpec, url: str) -> tuple[optuna.S
     The configs that somebody else has enqueued and nobody has begun, the portfolio, and what others keep with the study go on
     with the new one. Until they are there, a study of their own has them too: a launch that was killed is finished by the next.
 
-    Args:
-        study: The study; closed where it is replaced.
-        spec: Its file.
-        url: Its storage.
-
     Returns:
-        The new study and a line for the user; None where the present one can be gone on with, or must be.
+        The new study, with the former one closed, and a line for the user; None where the former is gone on with.
 
     Raises:
         StudyError: Another launch drives the study, or is about to replace it.
