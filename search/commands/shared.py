@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from search.errors import SearchError
-from search.text import plain, show_path
+from search.text import show_path
 
 if TYPE_CHECKING:
     from search.storage.reference import Opened
@@ -64,11 +64,12 @@ def track(spec: "StudySpec", url: str, storage: str | None, *, quiet: bool) -> "
     """
     if spec.track is None:
         return contextlib.nullcontext()
+    from search.driver.views import print_warning
     from search.results.tracking.launched import followed
     from search.storage.reference import as_typed
 
     reference = as_typed(f"{spec.path}#{spec.name}", storage=storage)
-    return followed(spec, url, reference, (lambda _: None) if quiet else say, lambda line: say(f"warning: {plain(line, 1000)}"))
+    return followed(spec, url, reference, (lambda _: None) if quiet else say, print_warning)
 
 
 def quiet_optuna() -> None:

@@ -53,8 +53,7 @@ def check_same(study: optuna.Study, spec: StudySpec, *, save: bool = True) -> No
     Raises:
         StudyError: The study was made from a file that differs.
     """
-    _refuse_former(study)
-    _check_case(study, spec)
+    _check_usable(study, spec)
     now = describe(spec)
     before = file_of(study)
     _compare(spec, "directions", [direction.name.lower() for direction in study.directions], now["directions"])
@@ -81,8 +80,7 @@ def check_identical(study: optuna.Study, spec: StudySpec) -> None:
     Raises:
         StudyError: The files differ in more than budgets, comments and their names.
     """
-    _refuse_former(study)
-    _check_case(study, spec)
+    _check_usable(study, spec)
     now = describe(spec)
     with study_lock(study):
         before = file_of(study)
@@ -96,7 +94,13 @@ def check_identical(study: optuna.Study, spec: StudySpec) -> None:
     check_kinds(study, spec)
 
 
-def _check_case(study: optuna.Study, spec: StudySpec) -> None:
+def _check_usable(study: optuna.Study, spec: StudySpec) -> None:
+    """Refuses a study whose records are of an earlier version, and names that its storage takes for the same."""
+    if has_former_records(study):
+        raise StudyError(
+            f'study "{study.study_name}": must be of this version of search; got one of an earlier version, which named its '
+            "attributes otherwise. Add --as NAME to start another study."
+        )
     names = {name.casefold(): name for name in spec.space}
     alike = [name for name in spec.space if names[name.casefold()] != name]
     if alike and (among := shared(study)) is not None and not among.tells_case():
@@ -146,14 +150,6 @@ def check_kinds(study: optuna.Study, spec: StudySpec) -> None:
                     f'{spec.path}: space.{name}: must be of the kind that trial {trial.number} of study "{spec.name}" has; '
                     f"got: {str(error).rstrip('.')}. Add --as NAME to start another study."
                 ) from None
-
-
-def _refuse_former(study: optuna.Study) -> None:
-    if has_former_records(study):
-        raise StudyError(
-            f'study "{study.study_name}": must be of this version of search; got one of an earlier version, which named its '
-            "attributes otherwise. Add --as NAME to start another study."
-        )
 
 
 def same(before: Any, now: Any) -> bool:

@@ -1,6 +1,7 @@
 """Which driver a study and its trials belong to, and whether that driver may still be alive."""
 
 import os
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -25,7 +26,7 @@ class Owner:
     """A driver process, told apart from all others there were and will be, whatever clocks and host names do.
 
     Attributes:
-        host: The machine's name, for people.
+        host: The machine's name, for people: it may change, and others may have it too.
         pid: The process id.
         started: When it began, as `processes.started` has it.
         boot: Names the boot of its machine; likewise `space` and `installed`, see `Machine`.
@@ -41,7 +42,7 @@ class Owner:
     @classmethod
     def current(cls) -> Self:
         """Returns this process."""
-        return cls(processes.host_name(), os.getpid(), processes.started(), **asdict(processes.here()))
+        return cls(socket.gethostname(), os.getpid(), processes.started(), **asdict(processes.here()))
 
     @classmethod
     def from_attr(cls, attr: Any) -> Self | None:
@@ -60,7 +61,7 @@ class Owner:
     def is_here(self) -> bool:
         """Whether it is, or was, a process that this one could see: of this boot, and of this container if it is in one."""
         here = processes.here()
-        return (self.boot, self.space) == (here.boot, here.space) and (here.boot != "" or self.host == processes.host_name())
+        return (self.boot, self.space) == (here.boot, here.space) and (here.boot != "" or self.host == socket.gethostname())
 
     def may_live(self) -> bool:
         """Returns False where the process is known to be gone; on another machine, or in another container, it cannot be known.
@@ -71,7 +72,7 @@ class Owner:
         if self.is_here:
             return processes.is_running(self.pid, self.started)
         here = processes.here()
-        earlier = self.host == processes.host_name() and self.boot != here.boot and self.installed in ("", here.installed)
+        earlier = self.host == socket.gethostname() and self.boot != here.boot and self.installed in ("", here.installed)
         return not earlier or any(map(processes.is_container, (here.space, self.space)))
 
 

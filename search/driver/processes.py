@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import os
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,11 +44,6 @@ def here() -> Machine:
         # Its own manual asks for a hash: https://www.freedesktop.org/software/systemd/man/machine-id.html
         installed=hashlib.sha256(f"search {installed}".encode()).hexdigest()[:16] if installed else "",
     )
-
-
-def host_name() -> str:
-    """Returns the machine's name, which may change, and which others may have too."""
-    return socket.gethostname()
 
 
 def started(pid: int | None = None) -> float:
