@@ -12,13 +12,11 @@ from search.driver.enqueued import noted_attrs
 from search.driver.ownership import Owner
 from search.optuna_internals import ARTIFACTS_ATTR_PREFIX, add_trial, storage_of, study_id_of
 from search.records.attributes import (
-    FAILURE_KEY,
     OBJECTIVE_KEYS,
     RAN_KEY,
     RETRIED_KEYS,
     RETRIES_KEY,
     RETRY_KEY,
-    TRACEBACK_KEY,
     given_of,
     owner_of,
     retries_of,
@@ -27,11 +25,9 @@ from search.records.attributes import (
 )
 from search.records.durations import end_after, until_last_sign
 from search.records.rungs import REPORTED_KEY, RUNGS_KEY, Rung, as_attr, paused_seconds, rungs_of
-from search.records.saving import save
+from search.records.saving import failure_attrs, save
 from search.records.states import DRIVER_DIED
 from search.storage.open import end_trial, shared, study_lock
-
-_LONGEST_TRACEBACK = 30_000  # characters; MySQL keeps 64 kB of an attribute
 
 
 def retry_lost(study: optuna.Study, gone: Owner | None = None, *, take_over: bool = False) -> list[int]:
@@ -125,15 +121,11 @@ def _enqueue_again(study: optuna.Study, trial: FrozenTrial, attrs: Mapping[str, 
 
 
 def fail(study: optuna.Study, number: int, reason: str, traceback: str = "", *, ran_s: float | None = None) -> None:
-    """Tells a trial FAIL, with its reason as user attributes, a traceback without its beginning where it is long.
-
-    Where `ran_s` is given it ended so many seconds after it began, and not now.
-    """
+    """Tells a trial FAIL, with its reason. Where `ran_s` is given it ended so many seconds after it began, and not now."""
     storage = storage_of(study)
     trial_id = storage.get_trial_id_from_study_id_trial_number(study_id_of(study), number)
-    save(storage, trial_id, FAILURE_KEY, reason)
-    if traceback:
-        save(storage, trial_id, TRACEBACK_KEY, traceback[-_LONGEST_TRACEBACK:])
+    for key, text in failure_attrs(reason, traceback).items():
+        save(storage, trial_id, key, text)
     if ran_s is None:
         study.tell(number, state=TrialState.FAIL)
         return

@@ -12,8 +12,8 @@ from optuna.trial import TrialState
 from search.driver.legs import Leg, climbed
 from search.driver.retry import fail, requeue
 from search.optuna_internals import storage_of, tell_once, trial_id_of
-from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RAN_KEY, TRACEBACK_KEY, retries_of
-from search.records.saving import save
+from search.records.attributes import MEMORY_CONSTRAINT, RAN_KEY, retries_of
+from search.records.saving import failure_attrs, save
 from search.records.states import INTERRUPTED
 from search.storage.open import telling
 from search.storage.together import Changes
@@ -151,9 +151,8 @@ def tell_infeasible(trial: optuna.Trial, outcome: Outcome, sampler: str) -> None
     with the worst values there are; Optuna takes no trial that breaks a constraint for the best one.
     """
     storage, trial_id = storage_of(trial.study), trial_id_of(trial)
-    save(storage, trial_id, FAILURE_KEY, outcome.reason)
-    if outcome.traceback:
-        save(storage, trial_id, TRACEBACK_KEY, outcome.traceback)
+    for key, text in failure_attrs(outcome.reason, outcome.traceback).items():
+        save(storage, trial_id, key, text)
     trial.set_constraint(MEMORY_CONSTRAINT, 1.0)
     if sampler in _GENETIC or (sampler == "gp" and _all_constrained(trial.study)):
         worst = {StudyDirection.MINIMIZE: float("inf"), StudyDirection.MAXIMIZE: float("-inf")}

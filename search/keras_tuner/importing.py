@@ -23,12 +23,11 @@ from search.records.attributes import (
     METRICS_KEY,
     RETRY_KEY,
     STATUS_KEY,
-    TRACEBACK_KEY,
     UNKNOWN_TIMES_KEY,
     imported_of,
     without_records,
 )
-from search.records.saving import split
+from search.records.saving import failure_attrs, split
 from search.storage.open import end_trial
 from search.text import one_line, plain
 
@@ -152,7 +151,7 @@ def _user_attrs(file: TrialFile, times: Times) -> dict[str, Any]:
     if times.unknown:
         attrs[UNKNOWN_TIMES_KEY] = list(times.unknown)
     if file.message and (lines := file.message.strip().splitlines()):
-        attrs |= {FAILURE_KEY: plain(one_line(lines[-1]), 1_000), TRACEBACK_KEY: file.message[-30_000:]}
+        attrs |= failure_attrs(plain(one_line(lines[-1]), 1_000), file.message)
     return attrs
 
 

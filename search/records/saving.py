@@ -4,10 +4,13 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from search.records.attributes import FAILURE_KEY, LONGEST_SHOWN, OBJECTIVE_KEYS, OWNER_KEY, PREFIX
+from search.records.attributes import FAILURE_KEY, LONGEST_SHOWN, OBJECTIVE_KEYS, OWNER_KEY, PREFIX, TRACEBACK_KEY
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+
+_LONGEST = 30_000  # characters of a reason or a traceback
+_LONGEST_JSON = 60_000  # bytes; MySQL keeps 64 kB of an attribute
 
 
 def split(attrs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -39,3 +42,20 @@ def save(storage: "BaseStorage", trial_id: int, key: str, value: Any) -> None:
         storage.set_trial_user_attr(trial_id, name, content)
         if name in OBJECTIVE_KEYS and name in storage.get_trial_system_attrs(trial_id):  # a longer one, said before
             storage.set_trial_system_attr(trial_id, name, content)
+
+
+def failure_attrs(reason: str, traceback: str = "") -> dict[str, str]:
+    """Returns why a trial ended, and where if anybody knows, as attributes that every storage can hold.
+
+    A very long reason is without its end, and a very long traceback without its beginning.
+    """
+    attrs = {FAILURE_KEY: _beginning(reason)}
+    return attrs | {TRACEBACK_KEY: _beginning(traceback[::-1])[::-1]} if traceback else attrs
+
+
+def _beginning(text: str) -> str:
+    """Returns a text, or as much of it as is kept."""
+    text = text[:_LONGEST]
+    while len(json.dumps(text)) > _LONGEST_JSON:
+        text = text[: len(text) * 3 // 4]
+    return text

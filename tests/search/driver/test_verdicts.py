@@ -18,7 +18,7 @@ from rich.console import Console
 from search.driver.budget import BudgetUsage
 from search.driver.legs import settle
 from search.errors import ObjectiveError, StudyError, WorkerError
-from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RETRY_KEY, SEED_KEY, owner_of
+from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RETRY_KEY, SEED_KEY, failure_of, owner_of
 from search.storage.open import close, create_study, open_study
 from search.study_file.fidelity import Fidelity
 from search.workers.protocol import Changed, Died, Outcome, Ready, Report, ReportReply, RunTrial, Stop
@@ -209,6 +209,25 @@ def test_what_another_driver_ends_of_this_ones_paused_trials_counts(request, dri
     assert len(ended) >= 4
     assert len(study.trials) == 12
     assert set(names(study)) == {"COMPLETE", "PRUNED"}
+    close(study)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_however_much_is_said_of_a_failure_a_server_keeps_it_and_the_launch_goes_on(request, drive, script, server):
+    said = "Grüße " * 20_000
+
+    def play(task, nth):
+        if task.number == 1:
+            return iter([Died(said)])
+        if task.number in (3, 4):
+            return iter([Outcome(task.number, "failed", reason=said, traceback=said, out_of_memory=task.number == 4)])
+        return None
+
+    study = create_study(request.getfixturevalue(server).new_database(), "demo", ["minimize"], ["x"])
+    drive(study, executor=script(play), study={"trials": "6", "max_retries": "1"})
+    assert names(study)[:4] == ["COMPLETE", "FAIL", "COMPLETE", "FAIL"]
+    assert "RUNNING" not in names(study)
+    assert [failure_of(study.trials[number])[:1000] == said[:1000] for number in (1, 3, 4)] == [True] * 3
     close(study)
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import optuna
 import pytest
@@ -8,7 +9,7 @@ from search.driver.compatibility import check_same, describe
 from search.driver.ownership import Owner
 from search.errors import StudyError
 from search.records import attributes, beginnings
-from search.records.saving import save
+from search.records.saving import failure_attrs, save
 from search.study_file.load import load
 from tumorcls import objective
 
@@ -115,6 +116,14 @@ def test_what_is_long_is_read_whole_though_its_beginning_is_shown():
     [trial] = study.trials
     assert len(trial.user_attrs[attributes.FAILURE_KEY]) < len(reason)
     assert attributes.failure_of(trial) == reason
+
+
+@pytest.mark.parametrize("character", ["x", "\n", "é", "😀"])
+def test_why_a_trial_ended_is_kept_as_far_as_every_storage_has_room_for_it(character):
+    kept = failure_attrs("OSError: " + character * 70_000, character * 70_000 + "OSError")
+    assert [2**15 - 4_000 < len(json.dumps(text)) < 2**16 for text in kept.values()] == [True, True]
+    assert kept[attributes.FAILURE_KEY].startswith(f"OSError: {character}")
+    assert kept[attributes.TRACEBACK_KEY].endswith(f"{character}OSError")
 
 
 @pytest.mark.parametrize("key", attributes.OBJECTIVE_KEYS)

@@ -58,7 +58,7 @@ def test_it_is_not_sent_again_where_parameters_come_in_another_order_as_they_do_
     runs = TensorBoardRuns(Path("runs"))
     runs.open(study_run(study, study.trials, ""))
     assert runs.send_trial(run)
-    assert not runs.send_trial(dataclasses.replace(run, params=dict(reversed(run.params.items()))))
+    assert not runs.send_trial(dataclasses.replace(run, params=dict(reversed(list(run.params.items())))))
 
 
 def test_one_that_goes_on_is_appended_to(study):
