@@ -30,7 +30,7 @@ from tumorcls.config.file import read_config
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.data.dataset import ImageSet
 from tumorcls.evaluation.bootstrap import Estimate, Resamples, draw_resamples, estimate
-from tumorcls.evaluation.metrics import confusion_matrix, macro_f1
+from tumorcls.evaluation.metrics import macro_f1
 from tumorcls.noise.severity import SEVERITY_LEVELS
 from tumorcls.objective import package_versions
 from tumorcls.training.trainer import Trainer
@@ -78,10 +78,7 @@ class Bench:
 
     def _confusions(self, predicted: NDArray[np.int64]) -> Floats:
         """Returns confusion matrices (1 + resamples, classes, classes): of the test part, then of each resample."""
-        classes = len(self.test.classes)
-        measured = confusion_matrix(self.test.labels, predicted, classes)[None].astype(np.float64)
-        cells = np.eye(classes**2)[self.test.labels * classes + predicted]
-        return np.concatenate([measured, self.resamples.sums(cells).reshape(-1, classes, classes)])
+        return self.resamples.confusions(self.test.labels, predicted, len(self.test.classes))
 
 
 def over_seeds(values: Floats, draws: NDArray[np.int64]) -> Floats:

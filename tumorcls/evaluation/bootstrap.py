@@ -51,24 +51,18 @@ class Resamples:
     counts: Floats
     group: NDArray[np.int64]
 
-    def sums(self, per_image: Floats | NDArray[np.int64]) -> Floats:
-        """Returns the sum over the images of each resample.
-
-        Args:
-            per_image: Shape (n, ...).
-
-        Returns:
-            Shape (resamples, ...).
-        """
-        flat = np.asarray(per_image, dtype=np.float64).reshape(len(per_image), -1)
-        per_group = np.zeros((self.counts.shape[1], flat.shape[1]))
-        np.add.at(per_group, self.group, flat)
-        sums: Floats = (self.counts @ per_group).reshape(len(self.counts), *per_image.shape[1:])
-        return sums
+    @property
+    def groups(self) -> int:
+        """How many groups there are."""
+        return int(self.counts.shape[1])
 
     def measured(self, per_image: Floats) -> Floats:
-        """Returns the sum over the test set and, behind it, those of `sums`: shape (1 + resamples, ...)."""
-        return np.concatenate([per_image.sum(axis=0)[None], self.sums(per_image)])
+        """Returns sums of (n, ...) values over the test set and, behind it, over each resample: shape (1 + resamples, ...)."""
+        flat = per_image.reshape(len(per_image), -1)
+        per_group = np.zeros((self.groups, flat.shape[1]))
+        np.add.at(per_group, self.group, flat)
+        sums = (self.counts @ per_group).reshape(len(self.counts), *per_image.shape[1:])
+        return np.concatenate([per_image.sum(axis=0)[None], sums])
 
     def means(self, per_image: Floats | NDArray[np.bool_]) -> Floats:
         """Returns the mean of (n,) values over the test set and, behind it, over each resample: shape (1 + resamples,)."""
@@ -83,12 +77,12 @@ class Resamples:
 
 
 def draw_resamples(groups: NDArray[np.int64], resamples: int, seed: int) -> Resamples:
-    """Draws as many groups as there are, with replacement, `resamples` times.
+    """Draws as many groups as there are, with replacement, `resamples` times; the same groups and seed give the same ones.
 
     Args:
         groups: (n,) group of each image; any numbers.
-        resamples: How many times.
-        seed: Fixes the draw: the same groups and seed give the same resamples.
+        resamples: How many.
+        seed: Fixes the draw.
     """
     names, group = np.unique(groups, return_inverse=True)
     share = np.full(len(names), 1 / len(names))

@@ -7,7 +7,7 @@ from tumorcls.evaluation.metrics import calibration_sums
 
 def interval(right, groups):
     drawn = draw_resamples(groups, 2000, 0)
-    accuracy = drawn.sums(right) / drawn.sums(np.ones(len(right)))
+    accuracy = drawn.measured(right)[1:] / drawn.measured(np.ones(len(right)))[1:]
     found = estimate(np.array([right.mean(), *accuracy]))
     return found.high - found.low
 
@@ -33,7 +33,7 @@ def test_every_resample_holds_as_many_groups_as_there_are():
 def test_sums_by_hand():
     drawn = draw_resamples(np.array([1, 1, 2]), 20, 0)
     values = np.array([[1.0, 10.0], [2.0, 20.0], [4.0, 40.0]])
-    sums = drawn.sums(values)
+    sums = drawn.measured(values)[1:]
     for counts, row in zip(drawn.counts, sums, strict=True):
         np.testing.assert_allclose(row, counts[0] * np.array([3, 30]) + counts[1] * np.array([4, 40]))
 
