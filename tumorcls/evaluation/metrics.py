@@ -72,22 +72,22 @@ def confusion_matrix(labels: Labels, predicted: Labels, classes: int) -> NDArray
 
 def accuracy(confusion: Floats | NDArray[np.int64]) -> Floats:
     """Returns the share of right predictions, shape (...)."""
-    return _ratio(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum((-2, -1)))
+    return ratio(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum((-2, -1)))
 
 
 def recall(confusion: Floats | NDArray[np.int64]) -> Floats:
     """Returns each class's recall, shape (..., k); NaN where no image has the class."""
-    return _ratio(_right(confusion), confusion.sum(-1))
+    return ratio(_right(confusion), confusion.sum(-1))
 
 
 def precision(confusion: Floats | NDArray[np.int64]) -> Floats:
     """Returns each class's precision, shape (..., k); NaN where no image was given the class."""
-    return _ratio(_right(confusion), confusion.sum(-2))
+    return ratio(_right(confusion), confusion.sum(-2))
 
 
 def f1(confusion: Floats | NDArray[np.int64]) -> Floats:
     """Returns each class's F1, shape (..., k); NaN where no image has the class nor was given it."""
-    return _ratio(2 * _right(confusion), confusion.sum(-1) + confusion.sum(-2))
+    return ratio(2 * _right(confusion), confusion.sum(-1) + confusion.sum(-2))
 
 
 def macro_f1(confusion: Floats | NDArray[np.int64]) -> Floats:
@@ -143,7 +143,7 @@ def calibration_sums(labels: Labels, probabilities: Floats) -> Floats:
 def calibration_error(sums: Floats) -> Floats:
     """Returns the expected calibration error, shape (...), from sums over images, shape (..., bins, 3)."""
     gaps = np.abs(sums[..., 1] - sums[..., 2]).sum(-1)
-    return _ratio(gaps, sums[..., 0].sum(-1))
+    return ratio(gaps, sums[..., 0].sum(-1))
 
 
 def calibration_bins(sums: Floats) -> list[Bin]:
@@ -155,8 +155,8 @@ def _right(confusion: Floats | NDArray[np.int64]) -> Floats:
     return np.asarray(np.diagonal(confusion, axis1=-2, axis2=-1), dtype=np.float64)
 
 
-def _ratio(above: Floats | NDArray[np.int64], below: Floats | NDArray[np.int64]) -> Floats:
-    """Divides; NaN where `below` is 0."""
+def ratio(above: Floats | NDArray[np.int64], below: Floats | NDArray[np.int64], least: float = 0.0) -> Floats:
+    """Divides where `below` is positive and at least `least`; NaN elsewhere."""
     result = np.full(np.shape(below), np.nan)
-    np.divide(above, below, out=result, where=np.asarray(below) > 0)
+    np.divide(above, below, out=result, where=(np.asarray(below) > 0) & (np.asarray(below) >= least))
     return result

@@ -77,15 +77,9 @@ def _ratios(evaluation: Evaluation, reference: Evaluation, noise: str, resamples
         return mean, mean - clean
 
     (ours, our_rise), (theirs, their_rise) = errors(evaluation), errors(reference)
-    return _guarded(ours, theirs), _guarded(our_rise, their_rise)
+    return metrics.ratio(ours, theirs, MIN_REFERENCE_ERROR), metrics.ratio(our_rise, their_rise, MIN_REFERENCE_ERROR)
 
 
 def _balanced_error(evaluation: Evaluation, scores: Scores, resamples: Resamples) -> Floats:
     labels, predicted = np.array(evaluation.labels), np.array(scores.predicted)
     return 1 - metrics.balanced_accuracy(resamples.confusions(labels, predicted, len(evaluation.classes)))
-
-
-def _guarded(above: Floats, below: Floats) -> Floats:
-    ratio = np.full(above.shape, np.nan)
-    np.divide(above, below, out=ratio, where=below >= MIN_REFERENCE_ERROR)
-    return ratio

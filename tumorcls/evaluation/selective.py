@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from tumorcls.evaluation.bootstrap import Estimate, Resamples, estimate
-from tumorcls.evaluation.metrics import Floats, Labels, Share
+from tumorcls.evaluation.metrics import Floats, Labels, Share, ratio
 
 _POINTS = 60
 
@@ -43,11 +43,9 @@ def measure(labels: Labels, probabilities: Floats, threshold: float, resamples: 
     confidence, wrong = probabilities.max(axis=1), probabilities.argmax(axis=1) != labels
     answered = confidence >= threshold
     sums = resamples.measured(np.stack([np.ones(len(labels)), answered, answered & wrong], axis=1).astype(np.float64))
-    error = np.full(len(sums), np.nan)
-    np.divide(sums[:, 2], sums[:, 1], out=error, where=sums[:, 1] > 0)
-    groups = len(np.unique(resamples.group[answered]))
-    coverage = estimate(sums[:, 1] / sums[:, 0], groups=resamples.counts.shape[1])
-    return Selective(_curve(confidence, wrong), threshold, coverage, estimate(error, groups=groups))
+    coverage = estimate(sums[:, 1] / sums[:, 0], groups=resamples.groups)
+    error = estimate(ratio(sums[:, 2], sums[:, 1]), groups=len(np.unique(resamples.group[answered])))
+    return Selective(_curve(confidence, wrong), threshold, coverage, error)
 
 
 def _curve(confidence: Floats, wrong: np.ndarray) -> tuple[Operating, ...]:
