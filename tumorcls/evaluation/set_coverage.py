@@ -1,6 +1,6 @@
 """How often sets of classes hold the true one, and how large they are: on clean images and on corrupted ones."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -59,19 +59,16 @@ def measure(
         cutoff: See `SetCoverage`.
         resamples: Of the images.
     """
-
-    def rows() -> Iterator[SetScores]:
-        yield _score(None, [clean], labels, cutoff, resamples)
-        for noise in dict.fromkeys(noise for noise, _ in corrupted):
-            of_it = [probabilities for (name, _), probabilities in corrupted.items() if name == noise]
-            yield _score(noise, of_it, labels, cutoff, resamples)
-
-    return SetCoverage(asked, cutoff, tuple(rows()))
+    by_noise: dict[str | None, list[Floats]] = {None: [clean]}
+    for (noise, _), probabilities in corrupted.items():
+        by_noise.setdefault(noise, []).append(probabilities)
+    rows = (_score(noise, conditions, labels, cutoff, resamples) for noise, conditions in by_noise.items())
+    return SetCoverage(asked, cutoff, tuple(rows))
 
 
 def _score(noise: str | None, conditions: list[Floats], labels: Labels, cutoff: float, resamples: Resamples) -> SetScores:
     inside = np.stack([probabilities >= cutoff for probabilities in conditions])  # (conditions, n, k)
     hit = inside[:, np.arange(len(labels)), labels].mean(axis=0)
     size = inside.sum(axis=2).mean(axis=0)
-    coverage = estimate(resamples.means(hit), groups=resamples.counts.shape[1])
+    coverage = estimate(resamples.means(hit), groups=resamples.groups)
     return SetScores(noise, coverage, estimate(resamples.means(size)))
