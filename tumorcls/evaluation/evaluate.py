@@ -1,7 +1,7 @@
 """How a model does on test images, clean and under noise: predictions in, an `Evaluation` with intervals out."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 
@@ -118,9 +118,16 @@ def measure(
     """Measures predictions that were already made; their conditions count, not the plan's. See `evaluate_model`."""
     resamples = draw_resamples(test.groups, plan.resamples, plan.seed)
     clean, clean_f1 = _score(test.labels, predictions.clean, resamples)
-    threshold = plan.threshold
     noisy, summary = _score_all(predictions.noisy, test.labels, clean_f1, resamples)
     unseen, unseen_summary = _score_all(predictions.unseen, test.labels, clean_f1, resamples)
+    answering = gate_passes = sets = None
+    if plan.threshold is not None:
+        answering = selective.measure(test.labels, predictions.clean, plan.threshold, resamples)
+    if plan.passed is not None:
+        gate_passes = estimate(resamples.means(np.array(plan.passed)), groups=resamples.groups)
+    if plan.sets is not None:
+        corrupted = {**predictions.noisy, **predictions.unseen}
+        sets = set_coverage.measure(test.labels, predictions.clean, corrupted, *plan.sets, resamples)
     return Evaluation(
         name=_kept(name, LONGEST_NAME),
         classes=test.classes,
@@ -134,17 +141,11 @@ def measure(
         summary=summary,
         mistakes=tuple(_find_mistakes(predictions, test)),
         provenance={key: _kept(value, LONGEST_TEXT) for key, value in (provenance or {}).items()},
-        selective=None if threshold is None else selective.measure(test.labels, predictions.clean, threshold, resamples),
+        selective=answering,
         unseen=unseen,
         unseen_summary=unseen_summary,
-        gate_passes=None
-        if plan.passed is None
-        else estimate(resamples.means(np.array(plan.passed)), groups=resamples.counts.shape[1]),
-        sets=None
-        if plan.sets is None
-        else set_coverage.measure(
-            test.labels, predictions.clean, {**predictions.noisy, **predictions.unseen}, *plan.sets, resamples
-        ),
+        sets=sets,
+        gate_passes=gate_passes,
     )
 
 
@@ -152,14 +153,10 @@ def _predict_all(predict: Predict, test: ImageSet, noise: str | None = None, sev
     """Returns the probabilities of the images, corrupted where a noise is named."""
     if not len(test.labels):
         raise DataError("test images: there must be at least one; got none. Give the test part a larger share.")
-
-    def chunks() -> Iterator[NDArray[np.uint8]]:
-        for start in range(0, len(test.labels), _CHUNK):
-            rows = slice(start, start + _CHUNK)
-            yield test.images[rows] if noise is None else corrupt(test.images[rows], noise, severity, seed, test.keys[rows])
-
     parts = []
-    for chunk in chunks():
+    for start in range(0, len(test.labels), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        chunk = test.images[rows] if noise is None else corrupt(test.images[rows], noise, severity, seed, test.keys[rows])
         part = np.asarray(predict(chunk), dtype=np.float64)
         if part.shape != (len(chunk), len(test.classes)) or not np.isfinite(part).all():
             raise DataError(
@@ -182,7 +179,9 @@ def _score_all(
         curves.setdefault(noise, []).append(macro_f1)
     if not conditions:
         return (), None
-    return tuple(conditions), _summarise(metrics.noisy_f1(clean_f1, curves), _balanced_groups(labels, resamples))
+    f1, groups = metrics.noisy_f1(clean_f1, curves), _balanced_groups(labels, resamples)
+    noisy, robust, worst = (estimate(values, groups=groups) for values in (f1.noisy, f1.robust, f1.worst))
+    return tuple(conditions), Summary(noisy, robust, worst, f1.worst_noise)
 
 
 def _score(labels: Labels, probabilities: Floats, resamples: Resamples) -> tuple[Scores, Floats]:
@@ -191,13 +190,12 @@ def _score(labels: Labels, probabilities: Floats, resamples: Resamples) -> tuple
     confusion = resamples.confusions(labels, predicted, classes)
     calibration = resamples.measured(metrics.calibration_sums(labels, probabilities))
     macro_f1 = metrics.macro_f1(confusion)
-    all_groups, balanced = resamples.counts.shape[1], _balanced_groups(labels, resamples)
-    recalls = enumerate(metrics.recall(confusion).T)
+    balanced, recalls = _balanced_groups(labels, resamples), enumerate(metrics.recall(confusion).T)
     scores = Scores(
-        accuracy=estimate(metrics.accuracy(confusion), groups=all_groups),
+        accuracy=estimate(metrics.accuracy(confusion), groups=resamples.groups),
         balanced_accuracy=estimate(metrics.balanced_accuracy(confusion), groups=balanced),
         macro_f1=estimate(macro_f1, groups=balanced),
-        calibration_error=estimate_calibration_error(calibration, all_groups),
+        calibration_error=estimate_calibration_error(calibration, resamples.groups),
         recall=tuple(estimate(values, groups=_groups_of(index, labels, resamples)) for index, values in recalls),
         precision=_optional(metrics.precision(confusion[0])),
         f1=_optional(metrics.f1(confusion[0])),
@@ -221,11 +219,6 @@ def _balanced_groups(labels: Labels, resamples: Resamples) -> int:
 
 def _optional(values: Floats) -> tuple[float | None, ...]:
     return tuple(None if np.isnan(value) else value for value in values.tolist())
-
-
-def _summarise(f1: metrics.NoisyF1, groups: int) -> Summary:
-    noisy, robust, worst = (estimate(values, groups=groups) for values in (f1.noisy, f1.robust, f1.worst))
-    return Summary(noisy, robust, worst, f1.worst_noise)
 
 
 def _find_mistakes(predictions: Predictions, test: ImageSet) -> list[Mistake]:
