@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorcls.noise.kinds import NOISES, Image, add_noise
+from tumorcls.noise.kinds import NOISES, add_noise
 from tumorcls.noise.unseen import UNSEEN, corrupt_unseen
 
 SEVERITIES: Mapping[str, tuple[float, float, float, float, float]] = MappingProxyType(
@@ -68,17 +68,12 @@ def corrupt(images: NDArray[np.uint8], noise: str, severity: int, seed: int, key
     """
     corrupted = np.empty_like(images)
     for i, key in enumerate(keys):
-        generator = np.random.default_rng(_entropy(noise, severity, seed, key))
-        noisy = _corrupt_one(images[i].astype(np.float32) / np.float32(255), noise, severity, generator)
+        entropy = hashlib.sha256(f"{noise}\n{severity}\n{seed}\n{key}".encode()).digest()[:16]
+        generator = np.random.default_rng(int.from_bytes(entropy, "little"))
+        image = images[i].astype(np.float32) / np.float32(255)
+        if noise in UNSEEN:
+            noisy = corrupt_unseen(image, noise, severity, generator)
+        else:
+            noisy = add_noise(image, noise, intensity_of(noise, severity), generator)
         corrupted[i] = np.rint(noisy * np.float32(255))
     return corrupted
-
-
-def _corrupt_one(image: Image, noise: str, severity: int, generator: np.random.Generator) -> Image:
-    if noise in UNSEEN:
-        return corrupt_unseen(image, noise, severity, generator)
-    return add_noise(image, noise, intensity_of(noise, severity), generator)
-
-
-def _entropy(noise: str, severity: int, seed: int, key: str | int) -> int:
-    return int.from_bytes(hashlib.sha256(f"{noise}\n{severity}\n{seed}\n{key}".encode()).digest()[:16], "little")

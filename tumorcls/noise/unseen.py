@@ -38,7 +38,7 @@ class Corruption:
     """
 
     apply: Callable[[Image, Parameters, np.random.Generator], Image]
-    severities: tuple[Parameters, Parameters, Parameters, Parameters, Parameters]
+    severities: tuple[Parameters, ...]
     parameter: str
     source: str = "Di Salvo et al. 2024, MedMNIST-C, the organ sets"
 
@@ -53,22 +53,15 @@ def unseen_kinds(seen: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def corrupt_unseen(image: Image, kind: str, severity: int, generator: np.random.Generator) -> Image:
-    """Corrupts an image.
-
-    Args:
-        image: float32 of shape (h, w, c), in [0, 1].
-        kind: A name from `UNSEEN`.
-        severity: 1 to 5.
-        generator: Fixes what is drawn.
+    """Corrupts an image, float32 of shape (h, w, c) in [0, 1], with a kind from `UNSEEN` at a severity from 1 to 5.
 
     Returns:
         float32 of the same shape, clipped to [0, 1].
     """
     corruption = UNSEEN[kind]
-    corrupted: Image = np.clip(
-        corruption.apply(image, corruption.severities[severity - 1], generator), 0.0, 1.0, dtype=np.float32
-    )
-    return corrupted
+    corrupted = corruption.apply(image, corruption.severities[severity - 1], generator)
+    clipped: Image = np.clip(corrupted, 0.0, 1.0, dtype=np.float32)
+    return clipped
 
 
 def motion_blur(image: Image, parameters: Parameters, generator: np.random.Generator) -> Image:
@@ -146,9 +139,8 @@ def _planes(pixels: NDArray[Any], like: Image) -> Image:
     return pixels.astype(np.float32, copy=False).reshape(like.shape)
 
 
-def _each(*values: float) -> tuple[Parameters, Parameters, Parameters, Parameters, Parameters]:
-    first, second, third, fourth, fifth = values
-    return (first,), (second,), (third,), (fourth,), (fifth,)
+def _each(*values: float) -> tuple[Parameters, ...]:
+    return tuple((value,) for value in values)
 
 
 UNSEEN: Mapping[str, Corruption] = MappingProxyType(
