@@ -1,6 +1,6 @@
 """Draws the charts of the evaluation page, as Plotly figures: small ones, a panel for each noise, as a telephone needs them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import plotly.graph_objects as go
@@ -14,6 +14,7 @@ from tumorcls.reports.page import COLOURS, number
 _BANDS = "rgba(0, 114, 178, 0.18)"
 _REFERENCE = "#777777"
 _CLEAR = "rgba(0, 0, 0, 0)"  # the ground is the page's
+_SHARE = [0, 1.02]  # the ends of an axis, with room for a mark at 1
 
 Panels = list[tuple[str, go.Figure]]
 """Figures side by side, each with its title."""
@@ -22,28 +23,18 @@ Legend = list[tuple[str, str]]
 """What the lines are called, and their colours."""
 
 
-def _text(name: str) -> str:
-    """Returns a text as Plotly shows it literally: it takes some of HTML for markup, links too."""
-    return escape(name, quote=False)
-
-
 def title_of(name: str) -> str:
     """Returns a name in words: ``salt_pepper`` -> ``Salt pepper``."""
     return words(name).capitalize().replace("Jpeg", "JPEG")
 
 
-def robustness_curves(evaluation: Evaluation, reference: Evaluation | None) -> tuple[Panels, Legend]:
-    """Macro-F1 by severity for each noise, with its 95% band, next to the reference's."""
-    legend = [(evaluation.name, COLOURS[0]), (reference.name, _REFERENCE)] if reference else []
-    return _robustness_panels(evaluation, evaluation.noises, reference), legend
+def robustness_legend(evaluation: Evaluation, reference: Evaluation | None) -> Legend:
+    """Which line of `robustness_curves` is whose; empty where there is one alone."""
+    return [(evaluation.name, COLOURS[0]), (reference.name, _REFERENCE)] if reference else []
 
 
-def unseen_curves(evaluation: Evaluation, reference: Evaluation | None) -> Panels:
-    """The same for each corruption that the model has never seen."""
-    return _robustness_panels(evaluation, evaluation.unseen_kinds, reference)
-
-
-def _robustness_panels(evaluation: Evaluation, noises: Sequence[str], reference: Evaluation | None) -> Panels:
+def robustness_curves(evaluation: Evaluation, noises: Sequence[str], reference: Evaluation | None) -> Panels:
+    """Macro-F1 by severity for each noise, seen in training or not, with its 95% band, next to the reference's."""
     panels: Panels = []
     for noise in noises:
         figure = _severity_panel("macro-F1")
@@ -74,23 +65,23 @@ def recall_curves(evaluation: Evaluation) -> tuple[Panels, Legend]:
 
 def confusion_matrices(evaluation: Evaluation) -> Panels:
     """Confusion matrices, clean and under each noise at its hardest severity: shares of the true class, with the counts."""
-    names = [_text(title_of(name)) for name in evaluation.classes]
+    # Plotly takes some of HTML for markup, links too.
+    names = [escape(title_of(name), quote=False) for name in evaluation.classes]
     said = {"texttemplate": "%{text}", "hovertemplate": "true %{y}, predicted %{x}: %{text} (%{z:.0%})<extra></extra>"}
     scale = {"colorscale": "Blues", "zmin": 0, "zmax": 1, "showscale": False}
     panels: Panels = []
     for title, scores in _clean_and_hardest(evaluation):
         shares = [[count / max(sum(row), 1) for count in row] for row in scores.confusion]
-        figure = go.Figure()
+        across = {"title": "predicted", "automargin": True, "tickangle": 45}
+        figure = _figure(340, across, {"title": "true", "automargin": True, "autorange": "reversed"})
         figure.add_heatmap(z=shares, x=names, y=names, text=scores.confusion, **scale, **said)
-        figure.update_xaxes(title="predicted", automargin=True, tickangle=45)
-        figure.update_yaxes(title="true", automargin=True, autorange="reversed")
-        panels.append((title, _style(figure, 340)))
+        panels.append((title, figure))
     return panels
 
 
 def reliability_diagram(evaluation: Evaluation) -> tuple[go.Figure, Legend]:
     """Accuracy against confidence, clean and under each noise at its hardest severity; a larger mark is more images."""
-    figure = go.Figure()
+    figure = _figure(440, {"title": "confidence", "range": _SHARE}, {"title": "accuracy", "range": _SHARE})
     line = {"color": _REFERENCE, "dash": "dot"}
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=line, hoverinfo="skip")
     images, legend = len(evaluation.labels), [("perfectly calibrated", _REFERENCE)]
@@ -106,14 +97,13 @@ def reliability_diagram(evaluation: Evaluation) -> tuple[go.Figure, Legend]:
             hovertemplate="confidence %{x:.3f}, accuracy %{y:.3f}, %{customdata} images<extra></extra>",
         )
         legend.append((f"{name}: ECE {number(scores.calibration_error.value)}", colour))
-    figure.update_xaxes(title="confidence", range=[0, 1.02])
-    figure.update_yaxes(title="accuracy", range=[0, 1.02])
-    return _style(figure, 440), legend
+    return figure, legend
 
 
 def coverage_curve(selective: Selective) -> go.Figure:
     """The share of wrong answers against the share of images that get one, with the model's own threshold as a star."""
-    figure = go.Figure()
+    across = {"title": "share of images that get an answer", "range": _SHARE, "tickformat": ".0%"}
+    figure = _figure(360, across, {"title": "share of wrong answers", "rangemode": "tozero", "tickformat": ".0%"})
     said = "coverage %{x:.1%}, error %{y:.1%}, confidence %{customdata:.3f}<extra></extra>"
     figure.add_scatter(
         x=[point.coverage for point in selective.curve],
@@ -127,9 +117,7 @@ def coverage_curve(selective: Selective) -> go.Figure:
         star = {"color": COLOURS[1], "symbol": "star", "size": 14}
         here = {"x": [selective.coverage.value], "y": [selective.error.value], "customdata": [selective.threshold]}
         figure.add_scatter(**here, mode="markers", marker=star, hovertemplate=said)
-    figure.update_xaxes(title="share of images that get an answer", range=[0, 1.02], tickformat=".0%")
-    figure.update_yaxes(title="share of wrong answers", rangemode="tozero", tickformat=".0%")
-    return _style(figure, 360)
+    return figure
 
 
 def _clean_and_hardest(evaluation: Evaluation) -> list[tuple[str, Scores]]:
@@ -149,13 +137,12 @@ def _add_line(figure: go.Figure, curve: Sequence[tuple[int, Estimate]], colour: 
 
 
 def _severity_panel(measure: str) -> go.Figure:
-    figure = go.Figure()
-    figure.update_xaxes(title="severity (0 is clean)", dtick=1)
-    figure.update_yaxes(title=measure, range=[0, 1.02])
-    return _style(figure, 280)
+    return _figure(280, {"title": "severity (0 is clean)", "dtick": 1}, {"title": measure, "range": _SHARE})
 
 
-def _style(figure: go.Figure, height: int) -> go.Figure:
+def _figure(height: int, x: Mapping[str, object], y: Mapping[str, object]) -> go.Figure:
+    """Returns an empty figure with its two axes."""
     clear = {"paper_bgcolor": _CLEAR, "plot_bgcolor": _CLEAR}
     margin = {"l": 60, "r": 20, "t": 20, "b": 55}
+    figure = go.Figure().update_xaxes(x).update_yaxes(y)
     return figure.update_layout(template="plotly_white", height=height, margin=margin, showlegend=False, **clear)

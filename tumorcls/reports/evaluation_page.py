@@ -28,12 +28,12 @@ def render_page(evaluation: Evaluation, images: Rows | None = None, reference: E
         images: uint8 (n, h, w, 3) test images in the order of the evaluation, for the pictures of mistakes; None shows none.
         reference: A second model, drawn next to the first in the robustness curves.
     """
-    robustness, compared = charts.robustness_curves(evaluation, reference)
+    compared = charts.robustness_legend(evaluation, reference)
     recall, classes = charts.recall_curves(evaluation)
     reliability, conditions = charts.reliability_diagram(evaluation)
     panels = {
-        "robustness": robustness,
-        "unseen": charts.unseen_curves(evaluation, reference),
+        "robustness": charts.robustness_curves(evaluation, evaluation.noises, reference),
+        "unseen": charts.robustness_curves(evaluation, evaluation.unseen_kinds, reference),
         "recall": recall,
         "confusion": charts.confusion_matrices(evaluation),
         "reliability": [("", reliability)],
