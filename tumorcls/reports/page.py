@@ -6,11 +6,11 @@ own scripts (by their hashes) and pictures that lie inside it: what slips throug
 
 import base64
 import hashlib
-import importlib.metadata
 import re
 from collections.abc import Iterable
 from datetime import date
-from functools import cache
+from functools import cache, partial
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import cv2
@@ -42,7 +42,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"disclaimer": DISCLAIMER, "policy": policy, "today": _today, "version": _version}
+    environment.globals |= {"disclaimer": DISCLAIMER, "policy": policy}
+    environment.globals |= {"today": date.today, "version": partial(version, "tumorcls")}
     environment.filters |= {"number": number, "percent": percent, "exact_percent": exact_percent, "words": words}
     return environment
 
@@ -87,15 +88,6 @@ def jpeg(image: NDArray[np.uint8], quality: int) -> str:
     """Returns an image, uint8 (h, w, 3) RGB, as a ``data:`` address."""
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     return f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode()}"
-
-
-def _today() -> str:
-    return date.today().isoformat()
-
-
-@cache
-def _version() -> str:
-    return importlib.metadata.version("tumorcls")
 
 
 def number(value: float | None) -> str:
