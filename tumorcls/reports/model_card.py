@@ -89,6 +89,8 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
     generated = model.config.is_generated
     relative, clean = evaluation.relative, evaluation.clean
     takes_over = provenance.get("trained_on") == BOTH_PARTS
+    noise_ends, by_noise = _by_noise(evaluation, evaluation.noises)
+    unseen_ends, by_unseen = _by_noise(evaluation, evaluation.unseen_kinds)
     reader = environment().overlay(finalize=_markdown)
     reader.filters = {**reader.filters, "yaml": _yaml}
     card = reader.get_template("reports/card.md").render(
@@ -126,10 +128,10 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
             (words(label), sum(clean.confusion[i]), clean.recall[i], number(clean.precision[i]), number(clean.f1[i]))
             for i, label in enumerate(evaluation.classes)
         ],
-        by_noise=_by_noise(evaluation, evaluation.noises),
-        noise_ends=_ends(evaluation, evaluation.noises),
-        unseen_ends=_ends(evaluation, evaluation.unseen_kinds),
-        by_unseen=_by_noise(evaluation, evaluation.unseen_kinds),
+        noise_ends=noise_ends,
+        by_noise=by_noise,
+        unseen_ends=unseen_ends,
+        by_unseen=by_unseen,
         recalls=[(words(noise), *evaluation.under(noise)[-1].scores.recall) for noise in evaluation.noises],
     )
     return f"{card}\n"
@@ -207,24 +209,21 @@ def _value(value: object) -> str:
     return ", ".join(map(_value, value)) if isinstance(value, list) else str(value)
 
 
-def _ends(evaluation: Evaluation, noises: Sequence[str]) -> list[str]:
-    """Returns how the columns of `_by_noise` are called that hold scores."""
-    severities = sorted({condition.severity for noise in noises for condition in evaluation.under(noise)})
+def _by_noise(evaluation: Evaluation, noises: Sequence[str]) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Returns for each noise what its parameter is, and the macro-F1 at its mildest and its hardest severity, or at the one.
+
+    Before them stands how the columns of macro-F1 are called.
+    """
+    severities = {condition.severity for noise in noises for condition in evaluation.under(noise)}
+    names, ends = ["macro-F1, mildest", "macro-F1, hardest"], [0, -1]
     if len(severities) == 1:
-        return [f"macro-F1 at severity {severities[0]} of 5"]
-    return ["macro-F1, mildest", "macro-F1, hardest"]
-
-
-def _by_noise(evaluation: Evaluation, noises: Sequence[str]) -> list[tuple[str, ...]]:
-    """Returns for each noise what its parameter is, and the macro-F1 at its mildest and its hardest severity, or at the one."""
+        names, ends = [f"macro-F1 at severity {severities.pop()} of 5"], [0]
     rows = []
-    both = len(_ends(evaluation, noises)) > 1
     for noise in noises:
-        conditions = evaluation.under(noise)
-        ends = (conditions[0], conditions[-1]) if both else conditions
-        values = (f"{end.scores.macro_f1} at {parameter_of(noise, end.severity)}" for end in ends)
+        conditions = [evaluation.under(noise)[end] for end in ends]
+        values = (f"{one.scores.macro_f1} at {parameter_of(noise, one.severity)}" for one in conditions)
         rows.append((words(noise), meaning_of(noise), *values))
-    return rows
+    return names, rows
 
 
 def _relative(errors: Sequence[RelativeError]) -> list[tuple[object, ...]]:
