@@ -6,7 +6,6 @@ along; `tumorcls.inference.server` keeps the server up.
 
 import base64
 import ipaddress
-import json
 import re
 import socket
 import threading
@@ -175,7 +174,8 @@ def _is_file(request: bottle.BaseRequest) -> bool:
     return kind == "application/x-www-form-urlencoded" and not browser  # what curl and urllib say of any body
 
 
-def _answer(answering: Answering) -> str:
+def _answer(answering: Answering) -> dict[str, Any]:
+    """Returns what Bottle sends as JSON."""
     request = bottle.request
     if request.get_header("Content-Encoding", "identity") != "identity" or not _is_file(request):
         return _error(415, f"the request must send the file itself, as {CONTENT_TYPE}.")
@@ -194,14 +194,12 @@ def _answer(answering: Answering) -> str:
     if answers is None:
         bottle.response.set_header("Retry-After", "2")
         return _error(503, "The server is busy with other images. Try again in a few seconds.")
-    bottle.response.content_type = "application/json"
-    return json.dumps({"note": DISCLAIMER, **answers})
+    return {"note": DISCLAIMER, **answers}
 
 
-def _error(status: int, message: str) -> str:
+def _error(status: int, message: str) -> dict[str, Any]:
     bottle.response.status = status
-    bottle.response.content_type = "application/json"
-    return json.dumps({"error": message})
+    return {"error": message}
 
 
 def _plain_error(error: bottle.HTTPError) -> str:
