@@ -73,12 +73,6 @@ class Prediction:
         return self.series or (shown(self.path) if self.slices > 1 else None)
 
 
-def name_answer(probabilities: NDArray[np.float32], classes: Sequence[str], threshold: float) -> tuple[str, dict[str, float]]:
-    """Returns the likeliest class, or `UNCERTAIN` below the threshold, and the probability of each class by name."""
-    answer = classes[int(probabilities.argmax())] if probabilities.max() >= threshold else UNCERTAIN
-    return answer, dict(zip(classes, probabilities.tolist(), strict=True))
-
-
 @dataclass(frozen=True)
 class Judgement:
     """What is made of a model's probabilities.
@@ -99,7 +93,8 @@ class Judgement:
         """Yields for each image its answer, the probability of each class by name, and its set of classes."""
         passes = [True] * len(explained.probabilities) if self.gate is None else self.gate.passes(explained.looked_at)
         for shares, passed in zip(explained.probabilities, passes, strict=True):
-            answer, by_name = name_answer(shares, classes, self.threshold)
+            by_name = dict(zip(classes, shares.tolist(), strict=True))
+            answer = classes[int(shares.argmax())] if shares.max() >= self.threshold else UNCERTAIN
             yield (answer, by_name, self._class_set(by_name)) if passed else (NO_SLICE, by_name, None)
 
     def _class_set(self, by_name: dict[str, float]) -> tuple[str, ...] | None:
@@ -131,18 +126,16 @@ def predict_files(
     batch_size = max(1, min(_BATCH, _BATCH_PIXELS // image_size**2))
     while batch := list(islice(remaining, batch_size)):
         images = [picture.image for picture in batch if isinstance(picture.image, np.ndarray)]
-        explained = explainer.explain(np.stack(images)) if images else None
-        judged = judgement.judge(explained, classes) if explained is not None else iter(())
-        row = 0
+        if images:
+            explained = explainer.explain(np.stack(images))
+            answers = zip(judgement.judge(explained, classes), explained.maps, strict=True)
         for one in batch:
             which = (one.slice_number, one.slices, one.series)
             if isinstance(one.image, str):
                 yield Prediction(one.path, None, {}, one.image, None, None, None, *which)
-                continue
-            assert explained is not None
-            answer, by_name, named = next(judged)
-            yield Prediction(one.path, answer, by_name, None, one.image, explained.maps[row], named, *which)
-            row += 1
+            else:
+                (answer, by_name, named), activation = next(answers)
+                yield Prediction(one.path, answer, by_name, None, one.image, activation, named, *which)
 
 
 def as_text(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
