@@ -7,7 +7,7 @@ import click
 from tumorcls import DISCLAIMER
 from tumorcls.commands._made_with import made_with
 from tumorcls.commands._plan import UNSEEN, plan_of
-from tumorcls.commands.streams import talk_beside, tell
+from tumorcls.commands.streams import check_outputs, talk_beside, tell
 
 _FILE = click.Path(path_type=Path)
 
@@ -26,14 +26,11 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
     """
     from tumorcls.cache.folder import cache_folder
     from tumorcls.config.file import read_config
-    from tumorcls.files import check_writable
     from tumorcls.model.backend import device_notes, select_backend
 
     talk_beside(output, model_file, html)
     file = read_config(config_file)
-    for path in (output, html):
-        if path is not None:
-            check_writable(path)
+    check_outputs(output, html)
     select_backend()
     from tumorcls.config.variables import written_parts
     from tumorcls.data.dataset import load_part

@@ -9,7 +9,7 @@ import click
 
 from tumorcls import DISCLAIMER
 from tumorcls.commands._plan import UNSEEN, plan_of
-from tumorcls.commands.streams import talk_beside, tell
+from tumorcls.commands.streams import check_outputs, talk_beside, tell
 from tumorcls.data.image_files import shown
 from tumorcls.data.labels import exact_percent
 
@@ -59,7 +59,6 @@ def command(
     search has seen: blur, motion, contrast, brightness, gamma, resolution, compression, ghosts and uneven fields.
     """
     from tumorcls.cache.folder import cache_folder
-    from tumorcls.files import check_writable
     from tumorcls.model.backend import device_notes, select_backend
 
     select_backend()
@@ -73,9 +72,7 @@ def command(
     from tumorcls.training.fit_gate import features_of, looking_at
 
     talk_beside(output, html)
-    for path in (output, html):
-        if path is not None:
-            check_writable(path)
+    check_outputs(output, html)
     model = load_model(model_file)
     against = Evaluation.read(reference) if reference else None
     measured = measured_images(model, folders, trained_on, cache_folder())
@@ -118,14 +115,12 @@ def command(
     tell(DISCLAIMER)
 
 
-def _share(value: float | None) -> str:
-    return "not defined" if value is None else f"{value:.3f}"
-
-
 def _print(evaluation: "Evaluation") -> None:
     from rich.console import Console
     from rich.table import Column, Table
     from rich.text import Text
+
+    from tumorcls.reports.page import number
 
     console = Console()
     clean = evaluation.clean
@@ -137,9 +132,8 @@ def _print(evaluation: "Evaluation") -> None:
         confusion.add_column(Text(name))
     for index, name in enumerate(evaluation.classes):
         row = clean.confusion[index]
-        by_class.add_row(
-            Text(name), _share(clean.precision[index]), str(clean.recall[index]), _share(clean.f1[index]), str(sum(row))
-        )
+        precision, f1 = number(clean.precision[index]), number(clean.f1[index])
+        by_class.add_row(Text(name), precision, str(clean.recall[index]), f1, str(sum(row)))
         confusion.add_row(Text(name), *map(str, row))
     console.print(by_class)
     console.print(f"accuracy {clean.accuracy}   macro-F1 {clean.macro_f1}   calibration error {clean.calibration_error}")

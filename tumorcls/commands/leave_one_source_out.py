@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from tumorcls import DISCLAIMER
+from tumorcls.cache.folder import cache_folder
+from tumorcls.commands._made_with import PARTS
 from tumorcls.commands._plan import UNSEEN, plan_of
+from tumorcls.commands.streams import check_outputs
 from tumorcls.data.image_files import shown
+from tumorcls.errors import DataError
 
 if TYPE_CHECKING:
     from tumorcls.config.train_config import TrainConfig
@@ -41,11 +45,8 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
     Sources are the data sets of the config, and what the rows of a table name. Images of the source that is left out whose
     picture or patient the model may have seen in the others are counted and left out; the scores with them stand beside.
     """
-    from tumorcls.cache.folder import cache_folder
     from tumorcls.config.file import check_seed, read_config
     from tumorcls.data.manifest import scan
-    from tumorcls.errors import DataError
-    from tumorcls.files import check_writable
     from tumorcls.model.backend import device_notes, select_backend
 
     file = read_config(config_file)
@@ -56,8 +57,7 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
     if len(sources) < 2:
         raise DataError(f"{shown(config_file)}: data must have two sources or more; got {sources[0]} alone. Add another.")
     places = {source: (output / f"{name}.json", output / f"{name}.html") for source, name in file_names(sources).items()}
-    for place in chain(*places.values()):
-        check_writable(place)
+    check_outputs(*chain(*places.values()))
     select_backend()
     from tumorcls.commands._measured_images import with_all
     from tumorcls.evaluation.evaluate import evaluate_model
@@ -110,15 +110,13 @@ def _divide(manifest: "Manifest", source: str, config: "TrainConfig") -> tuple["
     Raises:
         DataError: None is, or the others are not enough to train and validate with.
     """
-    from tumorcls.cache.folder import cache_folder
     from tumorcls.data.dataset import load_part
     from tumorcls.data.external import leave_out
-    from tumorcls.errors import DataError
 
     try:
         other = leave_out(manifest, source, config.split, cache_folder())
-        load_part(other.training, "train", config.image_size, cache_folder())
-        load_part(other.training, "validation", config.image_size, cache_folder())
+        for part in PARTS:
+            load_part(other.training, part, config.image_size, cache_folder())
         return other, other.images(other.new, config.image_size, cache_folder())
     except DataError as error:
         raise DataError(f"without {shown(source)}: {error}") from error

@@ -10,7 +10,7 @@ import click
 
 from tumorcls import DISCLAIMER
 from tumorcls.commands._share import Share
-from tumorcls.commands.streams import talk_beside, tell
+from tumorcls.commands.streams import check_outputs, talk_beside, tell
 
 if TYPE_CHECKING:
     from tumorcls.data.slices import Which
@@ -54,13 +54,11 @@ def command(
     the same, and the exit code is 1. Of a volume (NIfTI, DICOM of many frames, the DICOM files of a series in a folder) the
     slice in its middle is looked at, unless all are asked for; then a last line counts their answers.
     """
-    from tumorcls.files import check_writable, write_whole
+    from tumorcls.files import write_whole
     from tumorcls.model.backend import select_backend
 
     talk_beside(output)
-    for place in (output, overlay and overlay / _PICTURE.format(0, "")):
-        if place is not None:
-            check_writable(place)
+    check_outputs(output, overlay and overlay / _PICTURE.format(0, ""))
     select_backend()
     from tumorcls.inference.activation_map import Explainer
     from tumorcls.inference.pictures import find_volumes

@@ -12,7 +12,7 @@ from typing import TextIO
 import click
 
 from tumorcls.data.image_files import shown
-from tumorcls.files import open_file_of
+from tumorcls.files import check_writable, open_file_of
 
 
 class Forgiving(io.FileIO):
@@ -66,6 +66,13 @@ def talk_beside(*outputs: Path | None) -> None:
     """Has all that the command prints from here on go to stderr, where one of the files that it is to write is stdout."""
     if any(path is not None and open_file_of(path) == 1 for path in outputs):
         click.get_current_context().with_resource(contextlib.redirect_stdout(sys.stderr))
+
+
+def check_outputs(*outputs: Path | None) -> None:
+    """Refuses files, where they are asked for, that could not be written after all the work is done: see `check_writable`."""
+    for path in outputs:
+        if path is not None:
+            check_writable(path)
 
 
 def tell(line: str) -> None:
