@@ -24,16 +24,14 @@ class Noise:
     """One kind of noise.
 
     Attributes:
-        apply: (image, intensity, generator) -> noisy image; see `add_noise`.
+        apply: (image, physical parameter, generator) -> noisy image; see `add_noise`.
         maximum: Value of the physical parameter at intensity 1; it is proportional to the intensity.
         parameter: What the physical parameter is. 1 is the full range of values, from black to white.
-        source: Where the model and its maximum come from.
     """
 
-    apply: Callable[[Image, float, np.random.Generator], Image]
+    apply: Callable[[Image, np.float32, np.random.Generator], Image]
     maximum: float
     parameter: str
-    source: str
 
 
 def add_noise(image: Image, noise: str, intensity: float, generator: np.random.Generator) -> Image:
@@ -51,36 +49,35 @@ def add_noise(image: Image, noise: str, intensity: float, generator: np.random.G
         float32 of the same shape, clipped to [0, 1].
     """
     planes = image if image.ndim == 3 else image[:, :, None]
-    noisy = NOISES[noise].apply(planes, intensity, generator)
+    kind = NOISES[noise]
+    noisy = kind.apply(planes, np.float32(kind.maximum * intensity), generator)
     clipped: Image = np.clip(noisy, 0.0, 1.0, dtype=np.float32)
     return clipped.reshape(image.shape)
 
 
-def gaussian(image: Image, intensity: float, generator: np.random.Generator) -> Image:
+def gaussian(image: Image, sigma: np.float32, generator: np.random.Generator) -> Image:
     """Returns x + n with n ~ N(0, sigma^2): the noise of receiver and electronics where the signal is strong."""
-    return image + _sigma("gaussian", intensity) * _normal(image, generator)
+    return image + sigma * _normal(image, generator)
 
 
-def salt_pepper(image: Image, intensity: float, generator: np.random.Generator) -> Image:
+def salt_pepper(image: Image, fraction: np.float32, generator: np.random.Generator) -> Image:
     """Turns a fraction of the pixels black or white with equal chance: dead and saturated samples."""
-    fraction = _sigma("salt_pepper", intensity)
     u = generator.random((*image.shape[:2], 1), dtype=np.float32)
     noisy: Image = np.where(u < fraction / 2, np.float32(0), np.where(u >= 1 - fraction / 2, np.float32(1), image))
     return noisy
 
 
-def speckle(image: Image, intensity: float, generator: np.random.Generator) -> Image:
+def speckle(image: Image, sigma: np.float32, generator: np.random.Generator) -> Image:
     """Returns x + x * n with n ~ N(0, sigma^2): noise in proportion to the signal; black stays black."""
-    return image + image * (_sigma("speckle", intensity) * _normal(image, generator))
+    return image + image * (sigma * _normal(image, generator))
 
 
-def rician(image: Image, intensity: float, generator: np.random.Generator) -> Image:
+def rician(image: Image, sigma: np.float32, generator: np.random.Generator) -> Image:
     """Returns sqrt((x + n1)^2 + n2^2) with n1, n2 ~ N(0, sigma^2): an MR magnitude image of a noisy complex signal.
 
     Where x is much larger than sigma it is close to `gaussian`; on the black background it is Rayleigh noise with mean
     1.25 sigma, so that dark parts become brighter.
     """
-    sigma = _sigma("rician", intensity)
     real, imaginary = image + sigma * _normal(image, generator), sigma * _normal(image, generator)
     if sigma == 0:
         return image  # sqrt(x^2) is not always x in float32
@@ -88,25 +85,24 @@ def rician(image: Image, intensity: float, generator: np.random.Generator) -> Im
     return magnitude
 
 
-def ghosting(image: Image, intensity: float, generator: np.random.Generator) -> Image:
+def ghosting(image: Image, share: np.float32, generator: np.random.Generator) -> Image:
     """Moves a share of the signal to two ghosts, one on either side along the phase-encoding axis: periodic motion.
 
     Weighting the phase-encoding lines k by 1 - a + a cos(2 pi k d / n) turns the image x into (1 - a) x plus a / 2 of x shifted
-    by d and by -d, around the edge. The axis is drawn, and d uniformly from `MIN_GHOST_SHIFT` to `MAX_GHOST_SHIFT` of its n
-    pixels.
+    by d and by -d, around the edge; a is the share. The axis is drawn, and d uniformly from `MIN_GHOST_SHIFT` to
+    `MAX_GHOST_SHIFT` of its n pixels.
     """
-    share = _sigma("ghosting", intensity)
     axis = int(generator.integers(2))
     shift = round(float(generator.uniform(MIN_GHOST_SHIFT, MAX_GHOST_SHIFT)) * image.shape[axis])
     ghosts: Image = (np.roll(image, shift, axis) + np.roll(image, -shift, axis)) / np.float32(2)
     return image + share * (ghosts - image)
 
 
-def bias_field(image: Image, intensity: float, generator: np.random.Generator) -> Image:
+def bias_field(image: Image, largest: np.float32, generator: np.random.Generator) -> Image:
     """Multiplies by exp(p), p a cubic polynomial with coefficients ~ U(-c, c): the uneven sensitivity of the receiver coil."""
     basis = bias_basis(*image.shape[:2])
     coefficients = generator.uniform(-1, 1, len(basis)).astype(np.float32)
-    field = np.exp(_sigma("bias_field", intensity) * np.tensordot(coefficients, basis, axes=1))
+    field = np.exp(largest * np.tensordot(coefficients, basis, axes=1))
     noisy: Image = image * field[:, :, None]
     return noisy
 
@@ -124,40 +120,23 @@ def bias_basis(height: int, width: int) -> NDArray[np.float32]:
     return np.stack([y**i * x**j for i, j in powers]).astype(np.float32)
 
 
-def _sigma(noise: str, intensity: float) -> np.float32:
-    return np.float32(NOISES[noise].maximum * intensity)
-
-
 def _normal(image: Image, generator: np.random.Generator) -> Image:
     return generator.standard_normal((*image.shape[:2], 1), dtype=np.float32)
 
 
-_MEDMNIST_C = "Di Salvo et al. 2024, MedMNIST-C, organ sets, severity 5"
-
 NOISES: Mapping[str, Noise] = MappingProxyType(
     {
-        "gaussian": Noise(gaussian, 0.20, "standard deviation", _MEDMNIST_C),
-        "salt_pepper": Noise(salt_pepper, 0.08, "fraction of pixels, half of them black", _MEDMNIST_C),
-        "speckle": Noise(speckle, 0.40, "standard deviation relative to the signal", _MEDMNIST_C),
-        "rician": Noise(
-            rician,
-            0.20,
-            "standard deviation of the real and of the imaginary part",
-            "Gudbjartsson & Patz 1995, eq. 1; the maximum is gaussian's, which it tends to where the signal is strong",
-        ),
-        "ghosting": Noise(
-            ghosting,
-            0.50,
-            "share of the signal that goes to ghosts",
-            "Wood & Henkelman 1985 (periodic motion); two ghosts of 1/4 each are as strong as the strongest of TorchIO's "
-            "RandomGhosting (four ghosts at intensity 1: 1/4 each)",
-        ),
-        "bias_field": Noise(
-            bias_field,
-            0.50,
-            "largest coefficient of the polynomial in the exponent",
-            "Van Leemput et al. 1999 (log-polynomial field); TorchIO's RandomBiasField: coefficients up to 0.5, order 3",
-        ),
+        # The maximum of these three: Di Salvo et al. 2024, MedMNIST-C, organ sets, severity 5.
+        "gaussian": Noise(gaussian, 0.20, "standard deviation"),
+        "salt_pepper": Noise(salt_pepper, 0.08, "fraction of pixels, half of them black"),
+        "speckle": Noise(speckle, 0.40, "standard deviation relative to the signal"),
+        # Gudbjartsson & Patz 1995, eq. 1; the maximum is gaussian's, which it tends to where the signal is strong.
+        "rician": Noise(rician, 0.20, "standard deviation of the real and of the imaginary part"),
+        # Wood & Henkelman 1985 (periodic motion); two ghosts of 1/4 each are as strong as the strongest of TorchIO's
+        # RandomGhosting (four ghosts at intensity 1: 1/4 each).
+        "ghosting": Noise(ghosting, 0.50, "share of the signal that goes to ghosts"),
+        # Van Leemput et al. 1999 (log-polynomial field); TorchIO's RandomBiasField: coefficients up to 0.5, order 3.
+        "bias_field": Noise(bias_field, 0.50, "largest coefficient of the polynomial in the exponent"),
     }
 )
 """Every noise by name. An intensity of 1 is severity 5 of `noise.severity`, so training can cover all that is measured."""

@@ -34,13 +34,11 @@ class Corruption:
         apply: (image, parameters, generator) -> corrupted image, float32 of shape (h, w, c), not yet clipped to [0, 1].
         severities: Its parameters at severity 1 to 5.
         parameter: What they are.
-        source: Where they come from.
     """
 
     apply: Callable[[Image, Parameters, np.random.Generator], Image]
     severities: tuple[Parameters, ...]
     parameter: str
-    source: str = "Di Salvo et al. 2024, MedMNIST-C, the organ sets"
 
 
 def unseen_kinds(seen: tuple[str, ...]) -> tuple[str, ...]:
@@ -145,18 +143,14 @@ def _each(*values: float) -> tuple[Parameters, ...]:
 
 UNSEEN: Mapping[str, Corruption] = MappingProxyType(
     {
+        # BreastMNIST's, the mildest that MedMNIST-C has for a grey-scale set (ImageMagick's motion blur).
         "motion_blur": Corruption(
             motion_blur,
             ((5, 5), (9, 7), (9, 10), (13, 10), (17, 12)),
             f"radius and standard deviation of the trail, in pixels of {REFERENCE_SIDE}",
-            "MedMNIST-C, BreastMNIST: the mildest that it has for a grey-scale set (ImageMagick's motion blur)",
         ),
-        "defocus_blur": Corruption(
-            defocus_blur,
-            _each(3, 4, 5, 6, 7),
-            f"radius of the disk, in pixels of {REFERENCE_SIDE}",
-            "MedMNIST-C, PathMNIST; its standard deviations, half the radius, are near those of the organ sets' Gaussian blur",
-        ),
+        # PathMNIST's; its standard deviations, half the radius, are near those of the organ sets' Gaussian blur.
+        "defocus_blur": Corruption(defocus_blur, _each(3, 4, 5, 6, 7), f"radius of the disk, in pixels of {REFERENCE_SIDE}"),
         "contrast_down": Corruption(contrast, _each(0.8, 0.7, 0.6, 0.55, 0.5), "share of the contrast that is left"),
         "brightness_up": Corruption(brightness, _each(1.2, 1.3, 1.4, 1.5, 1.6), "factor"),
         "brightness_down": Corruption(brightness, _each(0.8, 0.75, 0.7, 0.65, 0.6), "factor"),
