@@ -1,7 +1,6 @@
 """Draws what noise and augmentation do to images, as one picture for people to look at."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +19,8 @@ _COLUMNS = 1 + len(SEVERITY_LEVELS)
 _GAP, _LABEL_WIDTH, _LINE = 6, 150, 20
 _PAPER, _INK, _FAINT = (255, 255, 255), (27, 31, 36), (95, 104, 115)
 
-
-@dataclass(frozen=True)
-class Row:
-    """Tiles in a line, and what they show."""
-
-    title: str
-    note: str
-    tiles: tuple[Tile, ...]
+Row = tuple[str, str, list[Tile]]
+"""A title, a note below it, and beside them tiles in a line."""
 
 
 def draw_sheet(
@@ -81,7 +74,7 @@ def _noise_rows(square: Pixels, name: str, seed: int) -> list[Row]:
         for severity, parameter in zip(SEVERITY_LEVELS, parameters, strict=True):
             noisy = corrupt(square[None], noise, severity, seed, [name])[0]
             tiles.append((noisy, f"severity {severity}: {parameter:g}"))
-        rows.append(Row(words(noise), _UNITS[noise], tuple(tiles)))
+        rows.append((words(noise), _UNITS[noise], tiles))
     return rows
 
 
@@ -92,11 +85,8 @@ def _training_rows(views: Pixels, recipe: ViewRecipe) -> list[Row]:
         f"rotation ±{recipe.rotation_degrees:g}°,\nshift ±{recipe.width_shift:g} / ±{recipe.height_shift:g}"
         + (",\nflip" if recipe.horizontal_flip else "")
     )
-    starts = range(0, len(tiles), _COLUMNS)
-    return [
-        Row("in training" if not start else "", note if not start else "", tuple(tiles[start : start + _COLUMNS]))
-        for start in starts
-    ]
+    lines = [tiles[start : start + _COLUMNS] for start in range(0, len(tiles), _COLUMNS)]
+    return [("in training", note, lines[0]), *(("", "", line) for line in lines[1:])]
 
 
 _UNITS = {
@@ -120,10 +110,10 @@ def _paint(blocks: Sequence[tuple[str, Sequence[Row]]], side: int) -> Image.Imag
     for name, rows in blocks:
         pen.text((_GAP, y + 8), name, _INK, large)
         y += heading
-        for row in rows:
-            pen.text((_GAP, y), row.title, _INK, normal)
-            pen.multiline_text((_GAP, y + _LINE), row.note, _FAINT, small, spacing=3)
-            for column, (pixels, caption) in enumerate(row.tiles):
+        for title, note, tiles in rows:
+            pen.text((_GAP, y), title, _INK, normal)
+            pen.multiline_text((_GAP, y + _LINE), note, _FAINT, small, spacing=3)
+            for column, (pixels, caption) in enumerate(tiles):
                 x = _LABEL_WIDTH + column * (side + _GAP)
                 sheet.paste(Image.fromarray(pixels), (x, y))
                 pen.text((x, y + side + 2), caption, _FAINT, small)
