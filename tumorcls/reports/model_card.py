@@ -81,7 +81,7 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
         rule = "the first must be of the model's own test part, those of --external of other data"
         raise DataError(f"evaluation: {rule}; got another. Run `tumorcls evaluate` without --data for the first.")
     provenance, config = model.provenance, {**model.config.model_dump(mode="json"), **model.written}
-    exported, data = provenance.get("exported"), config["data"]
+    exported, data = _table(provenance.get("exported")), config["data"]
     hashes = [(words(key), _cell(provenance[key])) for key in ("manifest_sha256", "split_sha256") if key in provenance]
     method = provenance.get("method")  # where it is no training run's, whose settings it had not
     settings = {**config, "weights": Path(config["weights"]).name, "method": method}
@@ -103,9 +103,7 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
             *((name, _cell(provenance[key])) for key, name in _MEMBERS.items() if key in provenance),
             *((f"Made with {package}", version) for package, version in provenance.items() if package in _PACKAGES),
         ],
-        exported=[(words(key), _value(value)) for key, value in exported.items() if not isinstance(value, Mapping | list)]
-        if isinstance(exported, Mapping)
-        else [],
+        exported=[(words(key), _value(value)) for key, value in exported.items() if not isinstance(value, Mapping | list)],
         takes_over=takes_over,
         trained_on=provenance.get("trained_on", "not on record"),
         seed=provenance.get("seed", "not on record"),
@@ -114,7 +112,7 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
         settings=[(words(key), _value(settings[key])) for key in named if key in settings],
         measured=_measured(evaluation),
         sources=evaluation.provenance.get("sources", "not on record"),
-        finalists=_finalists(exported),
+        finalists=[(words(key), _value(value)) for key, value in _table(exported.get("finalists")).items()],
         counts=_counts(provenance, evaluation),
         relative=_relative(relative.errors if relative else ()),
         relative_unseen=_relative(relative.unseen if relative else ()),
@@ -237,17 +235,15 @@ def _measured(evaluation: Evaluation) -> list[tuple[str, str, Estimate]]:
     return [("accuracy", "Accuracy, clean", clean.accuracy), ("f1", "Macro-F1, clean", clean.macro_f1), *noisy]
 
 
-def _finalists(exported: object) -> list[tuple[str, str]]:
-    table = exported.get("finalists") if isinstance(exported, Mapping) else None
-    shown = table.items() if isinstance(table, Mapping) else ()
-    return [(words(str(key)), _value(value)) for key, value in shown]
+def _table(value: object) -> Mapping[str, Any]:
+    """Returns a table from the model's file; an empty one where it holds something else."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _counts(provenance: Mapping[str, Any], evaluation: Evaluation) -> list[tuple[str, ...]]:
     """Returns how many images of each class each part has; the test part's alone where the model says nothing."""
     rows = []
     for part in ("train", "validation"):
-        counts = provenance.get(f"{part}_images")
-        if counts and isinstance(counts, Mapping):
+        if counts := _table(provenance.get(f"{part}_images")):
             rows.append((part, *(str(counts.get(name, 0)) for name in evaluation.classes)))
     return [*rows, ("test", *(str(sum(row)) for row in evaluation.clean.confusion))]
