@@ -111,11 +111,9 @@ def balanced_accuracy(confusion: Floats | NDArray[np.int64]) -> Floats:
 
 
 def roc_auc(labels: Labels, probabilities: Floats) -> list[float | None]:
-    """Returns each class's area under the ROC curve, one against the rest; None where all or no images have the class.
+    """Returns the area under the ROC curve of each class against the rest; None where all or no images have the class.
 
-    Args:
-        labels: (n,) class indices.
-        probabilities: (n, k).
+    It is measured on class indices (n,) and probabilities (n, k).
     """
     from sklearn.metrics import roc_auc_score
 

@@ -191,11 +191,7 @@ class Evaluation:
 
     @classmethod
     def from_json(cls, text: str, where: str = "evaluation") -> "Evaluation":
-        """Reads what `to_json` wrote.
-
-        Args:
-            text: JSON.
-            where: Named at the start of an error.
+        """Reads what `to_json` wrote; an error begins with `where`.
 
         Raises:
             DataError: It is no evaluation.

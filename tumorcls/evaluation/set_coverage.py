@@ -49,15 +49,9 @@ def measure(
     cutoff: float,
     resamples: Resamples,
 ) -> SetCoverage:
-    """Returns coverage and size of the sets that a cutoff makes of probabilities (n, k), with intervals.
+    """Returns coverage and size, with intervals, of the sets that a cutoff makes of probabilities (n, k) of the same n images.
 
-    Args:
-        labels: (n,) true classes.
-        clean: Of the images as they are.
-        corrupted: By noise and severity.
-        asked: For the record.
-        cutoff: See `SetCoverage`.
-        resamples: Of the images.
+    Those of corrupted images are named by noise and severity; the coverage that was asked for is kept for the record.
     """
     by_noise: dict[str | None, list[Floats]] = {None: [clean]}
     for (noise, _), probabilities in corrupted.items():

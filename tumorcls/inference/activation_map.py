@@ -82,14 +82,9 @@ class Explainer:
 
 
 def overlay(image: NDArray[np.uint8], activation: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Lays a map over its image: the warmer the colour, the more spoke for the class.
+    """Lays a map, (h, w) in [0, 1], over its image, uint8 RGB (size, size, 3), and returns such an image.
 
-    Args:
-        image: uint8 (size, size, 3), RGB.
-        activation: (h, w) in [0, 1].
-
-    Returns:
-        uint8 (size, size, 3), RGB.
+    The warmer the colour, the more spoke for the class.
     """
     large = cv2.resize(activation, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_CUBIC).clip(0, 1)
     colours = cv2.applyColorMap((255 * large).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]

@@ -46,9 +46,7 @@ class Prediction:
         image: uint8 (size, size, 3), what the network saw; None where the file could not be read.
         activation: The class activation map of the likeliest class, (h, w) in [0, 1].
         class_set: All classes that cannot be ruled out, the likeliest first; None without sets, or where the image is no slice.
-        slice_number: Which slice of a volume was seen, from 1; None where the file is none of one.
-        slices: How many the volume has.
-        series: What the series is called that the file is a slice of; None where a volume is in one file.
+        slice_number, slices, series: As of a `tumorcls.inference.pictures.Picture`.
     """
 
     path: Path
@@ -114,13 +112,8 @@ def predict_files(
 ) -> Iterator[Prediction]:
     """Answers for files and series in their order, in batches of bounded memory; one that cannot be read stops nothing.
 
-    Args:
-        explainer: Of the model.
-        asked: Image files, and series of them.
-        classes: Class names in the order of the model's probabilities.
-        image_size: Side of the model's input in pixels.
-        judgement: What is made of the probabilities.
-        slices: Of a volume: the one in its middle, or all that show something.
+    Classes are in the order of the model's probabilities, and its input has `image_size` pixels a side. Of a volume the slice
+    in its middle is answered, or all that show something.
     """
     remaining = (picture for one in asked for picture in pictures(one, image_size, slices))
     batch_size = max(1, min(_BATCH, _BATCH_PIXELS // image_size**2))

@@ -179,7 +179,7 @@ class _Channel(HTTPChannel):
 
 
 class Server(TcpWSGIServer):
-    """A server that listens; `run` answers until `stop`."""
+    """A server that listens; `serve_forever` answers until `shutdown`."""
 
     channel_class = _Channel
     held = 0  # bytes of bodies in memory

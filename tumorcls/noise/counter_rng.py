@@ -11,14 +11,9 @@ from keras import KerasTensor, ops
 
 
 def random_bits(key: KerasTensor, count: Any) -> KerasTensor:
-    """Returns `count` uniform 32-bit numbers.
+    """Returns `count` uniform 32-bit numbers, uint32 (count,).
 
-    Args:
-        key: Two integers, the state that `keras.random.SeedGenerator.next` returns: the seed, and which draw it is.
-        count: How many.
-
-    Returns:
-        uint32 (count,).
+    The key is the state that `keras.random.SeedGenerator.next` returns, two integers: the seed, and which draw it is.
     """
     seed, draw = (ops.cast(key[i], "uint32") for i in range(2))
     first, second = _mix(seed + _mix(draw)), _mix(draw ^ _mix(seed + _word(0x9E3779B9)))

@@ -42,11 +42,7 @@ class Corruption:
 
 
 def unseen_kinds(seen: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns what a model can be measured under besides the noises that it, or the search that chose it, has seen.
-
-    Args:
-        seen: Names from `tumorcls.noise.kinds.NOISES`.
-    """
+    """Returns what a model can be measured under besides the noises that it, or the search that chose it, has seen."""
     return (*UNSEEN, *(noise for noise in _SCANNER_NOISES if noise not in seen))
 
 

@@ -49,12 +49,7 @@ def environment() -> Environment:
 
 
 def render(template: str, **shown: object) -> str:
-    """Returns the page that a template makes of what it is to show.
-
-    Args:
-        template: Its path in this package, such as ``reports/card.html``.
-        shown: What its names stand for.
-    """
+    """Returns the page that a template, such as ``reports/card.html`` of this package, makes of what its names stand for."""
     return environment().get_template(template).render(shown)
 
 

@@ -128,13 +128,7 @@ def _add(svg: Element, tag: str, **attributes: object) -> Element:
 
 
 def _mistakes(mistakes: Sequence[Mistake], images: Rows, classes: Sequence[str]) -> bytes:
-    """Returns a grey PNG of about ten kilobytes for each mistake.
-
-    Args:
-        mistakes: At least one; clean images of the set.
-        images: uint8 (n, size, size, 3), RGB; the set.
-        classes: Class names in the order of their indices.
-    """
+    """Returns a grey PNG, about ten kilobytes for each mistake on the set's clean images; there must be one."""
     rows = -(-len(mistakes) // _TILES)
     sheet = Image.new("L", (_GAP + _TILES * (_SIDE + _GAP), _HEADING + rows * (_SIDE + _CAPTION + _GAP)), 255)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
