@@ -6,7 +6,7 @@ file or from its evaluation; nothing is measured here.
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,44 +15,12 @@ from markupsafe import Markup
 from tumorcls.config.train_config import VIEW_FIELDS
 from tumorcls.data.labels import words
 from tumorcls.errors import DataError
-from tumorcls.evaluation.bootstrap import Estimate
 from tumorcls.evaluation.record import BOTH_PARTS, Evaluation, RelativeError
 from tumorcls.model.saved_model import SavedModel
 from tumorcls.noise.severity import meaning_of, parameter_of
 from tumorcls.reports.page import environment, number, render
 
 _FRONT = "---\n"
-_OF_PEOPLE = (
-    ("Where do the images come from?", "public sets, named above; how their images were chosen is open"),
-    ("Who are the patients: age, sex, disease, treatment?", "open: the sets do not say"),
-    ("Were images made anonymous, and how?", "open: the sets do not say"),
-    ("Which scanners, sequences and sites?", "open: the sets do not say"),
-    (
-        "What is the reference standard, and who set it?",
-        "the labels of the sets; who set them, and how sure they were, is open",
-    ),
-    ("Is it fair to groups of patients?", "open: not measured"),
-)
-"""What is asked of images of people, and not of generated ones."""
-
-_ELSEWHERE = "Does it hold on data of another hospital?"
-_APART = "How were training, validation and test kept apart?"
-
-_CLAIM = (
-    ("What is it for, and what not?", "above"),
-    ("How were images prepared?", "decoded, padded to a square, resized; tumorcls audit lists what was left out"),
-    (_APART, "by groups of near-duplicates; the counts are above"),
-    ("Was the number of images planned?", "open: all that there were"),
-    ("What is the model, and how was it trained and chosen?", "above"),
-    ("How sure are the results?", "95% intervals, above"),
-    ("How robust is it?", "under simulated noise and artefacts, above; under real ones, open"),
-    ("Can its answers be explained?", "by class activation maps, which were not validated"),
-    (_ELSEWHERE, "open: not tested"),
-    ("Is it as good as people?", "open: not compared"),
-    ("Can it be made again?", "code, settings, seed and fingerprints are on this card"),
-)
-"""What CLAIM asks (Tejani et al. 2024, "Checklist for Artificial Intelligence in Medical Imaging: 2024 Update"), in short."""
-
 _LONGEST = 500  # letters of a text from the model's file
 _MARKUP = re.compile(r"[\\`*\[\]<>&|~]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
 _NETWORK = ("image_size", "weights", "trainable_from", "batch_norm")
@@ -86,9 +54,7 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
     method = provenance.get("method")  # where it is no training run's, whose settings it had not
     settings = {**config, "weights": Path(config["weights"]).name, "method": method}
     named = (*_NETWORK, *(("method",) if method else _DESCENT), *_VIEWS)
-    generated = model.config.is_generated
     relative, clean = evaluation.relative, evaluation.clean
-    takes_over = provenance.get("trained_on") == BOTH_PARTS
     noise_ends, by_noise = _by_noise(evaluation, evaluation.noises)
     unseen_ends, by_unseen = _by_noise(evaluation, evaluation.unseen_kinds)
     reader = environment().overlay(finalize=_markdown)
@@ -104,23 +70,20 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
             *((f"Made with {package}", version) for package, version in provenance.items() if package in _PACKAGES),
         ],
         exported=[(words(key), _value(value)) for key, value in exported.items() if not isinstance(value, Mapping | list)],
-        takes_over=takes_over,
+        takes_over=provenance.get("trained_on") == BOTH_PARTS,
         trained_on=provenance.get("trained_on", "not on record"),
         seed=provenance.get("seed", "not on record"),
         # Where they lay is nobody else's business.
         folders=Markup(", ").join(_code(Path(folder).name) for folder in ([data] if isinstance(data, str) else data)),
         settings=[(words(key), _value(settings[key])) for key in named if key in settings],
-        measured=_measured(evaluation),
         sources=evaluation.provenance.get("sources", "not on record"),
         finalists=[(words(key), _value(value)) for key, value in _table(exported.get("finalists")).items()],
         counts=_counts(provenance, evaluation),
         relative=_relative(relative.errors if relative else ()),
         relative_unseen=_relative(relative.unseen if relative else ()),
         set_rows=[(words(row.noise or "clean"), row.coverage, row.size) for row in evaluation.set_rows],
-        generated=generated,
         several_sources=not isinstance(data, str) and len(data) > 1,
         externals=[_external(one) for one in externals],
-        claim=[*(() if generated else _OF_PEOPLE), *_answers(takes_over, externals)],
         classes=[words(label) for label in model.classes],
         by_class=[
             (words(label), sum(clean.confusion[i]), clean.recall[i], number(clean.precision[i]), number(clean.f1[i]))
@@ -146,15 +109,6 @@ def _check_model(evaluation: Evaluation, model: SavedModel, *, same_settings: bo
             f"evaluation: must have the model's classes ({', '.join(model.classes)}); "
             f"got {', '.join(evaluation.classes)}. Run `tumorcls evaluate` on it."
         )
-
-
-def _answers(takes_over: bool, externals: Sequence[Evaluation]) -> Iterable[tuple[str, str]]:
-    answers = dict(_CLAIM)
-    if takes_over:
-        answers[_APART] += "; in the end it was trained on the validation images too"
-    if externals:
-        answers[_ELSEWHERE] = "on other data: above"
-    return answers.items()
 
 
 def _external(evaluation: Evaluation) -> tuple[object, ...]:
@@ -226,13 +180,6 @@ def _by_noise(evaluation: Evaluation, noises: Sequence[str]) -> tuple[list[str],
 
 def _relative(errors: Sequence[RelativeError]) -> list[tuple[object, ...]]:
     return [(words(error.noise), error.be, error.rbe) for error in errors]
-
-
-def _measured(evaluation: Evaluation) -> list[tuple[str, str, Estimate]]:
-    """Returns the results for Hugging Face: its name of a metric, ours, and the value."""
-    clean = evaluation.clean
-    noisy = [("f1", "Macro-F1, mean over noises and severities", evaluation.summary.noisy_f1)] if evaluation.summary else []
-    return [("accuracy", "Accuracy, clean", clean.accuracy), ("f1", "Macro-F1, clean", clean.macro_f1), *noisy]
 
 
 def _table(value: object) -> Mapping[str, Any]:
