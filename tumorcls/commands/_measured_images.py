@@ -49,11 +49,8 @@ class MeasuredImages:
 def measured_images(model: "SavedModel", folders: Sequence[str], trained_on: Sequence[str], cache: Path) -> MeasuredImages:
     """Returns a model's own test part, or other data.
 
-    Args:
-        model: The model.
-        folders: Data; none stands for where the model's own lay.
-        trained_on: Where the model's own data lies now, if it was moved and `folders` are other data.
-        cache: The cache folder.
+    No `folders` stand for where the model's own data lay; `trained_on`, for where it lies now if it was moved and `folders` are
+    other data.
 
     Raises:
         DataError: The model's own data is not as it was, or other data has no image that is new to the model.

@@ -77,12 +77,9 @@ class Resamples:
 
 
 def draw_resamples(groups: NDArray[np.int64], resamples: int, seed: int) -> Resamples:
-    """Draws as many groups as there are, with replacement, `resamples` times; the same groups and seed give the same ones.
+    """Draws as many of the images' groups (n,), any numbers, as there are, with replacement, `resamples` times.
 
-    Args:
-        groups: (n,) group of each image; any numbers.
-        resamples: How many.
-        seed: Fixes the draw.
+    The same groups and seed give the same resamples.
     """
     names, group = np.unique(groups, return_inverse=True)
     share = np.full(len(names), 1 / len(names))

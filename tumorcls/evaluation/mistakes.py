@@ -51,15 +51,10 @@ def find_mistakes(
     noise: str | None = None,
     severity: int = 0,
 ) -> list[Mistake]:
-    """Returns the wrong answers in the order of the images.
+    """Returns the wrong answers among probabilities (n, k), in the order of the images.
 
-    Args:
-        probabilities: (n, k), of each class.
-        labels: (n,), true class indices.
-        keys: Content hashes of the images.
-        among: (n,), the images that count; None for all.
-        noise: What was done to the images.
-        severity: How much of it.
+    Keys are hashes of the images' content; `among` (n,) says which count, None that all do; noise and severity, what was done
+    to them.
     """
     predicted = probabilities.argmax(axis=1)
     wrong = predicted != labels

@@ -13,12 +13,9 @@ from tumorcls.evaluation.metrics import Floats, Labels, Share
 
 @dataclass(frozen=True)
 class SetScores:
-    """Sets under one noise, on average over its severities; None for clean images.
+    """How sets do under one noise, on average over its severities; the noise is None for clean images.
 
-    Attributes:
-        noise: Its name.
-        coverage: Share of sets that hold the true class.
-        size: Mean number of classes in a set.
+    Coverage is the share of sets that hold the true class, size the mean number of classes in a set.
     """
 
     noise: str | None

@@ -44,9 +44,7 @@ class Explainer:
     def __init__(self, network: keras.Model, *, mirror_average: bool = False) -> None:
         """Finds the features that the network pools: those of its last convolution, or of all its members'.
 
-        Args:
-            network: Of a saved model.
-            mirror_average: Whether an answer is that of the mean of an image's logits and its mirror image's.
+        With `mirror_average` an answer is that of the mean of an image's logits and its mirror image's.
 
         Raises:
             ModelError: The network has another structure than those that `tumorcls train` saves.

@@ -102,12 +102,10 @@ class Answering:
 
 
 def make_app(answering: Answering, host: str = "127.0.0.1") -> bottle.Bottle:
-    """Returns the WSGI application.
+    """Returns the WSGI application that is served at the address `host`.
 
-    Args:
-        answering: The model.
-        host: The address that it is served at. A request that names another one is refused, and so is one from the page of
-            another origin: no foreign page reaches it, not through a name of its own either (DNS rebinding).
+    A request that names another one is refused, and so is one from the page of another origin: no foreign page reaches it, not
+    through a name of its own either (DNS rebinding).
     """
     app = bottle.Bottle()
     app.default_error_handler = _plain_error

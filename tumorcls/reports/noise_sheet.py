@@ -26,17 +26,10 @@ Row = tuple[str, str, list[Tile]]
 def draw_sheet(
     images: Sequence[Pixels], names: Sequence[str], config: TrainConfig, *, draws: int = 6, seed: int = 0
 ) -> Image.Image:
-    """Draws, for each image, every noise at every severity and what training sees.
+    """Draws, for each image, uint8 (h, w, 3) RGB of any size, every noise at every severity and what training sees.
 
-    Args:
-        images: uint8 (h, w, 3) RGB, of any size; shown at `config.image_size`, as the network sees them.
-        names: A heading for each.
-        config: Says how training augments its images and makes them noisy.
-        draws: How many training views to draw for each image.
-        seed: Fixes the noise and the views.
-
-    Returns:
-        An RGB picture.
+    They are shown at `config.image_size`, as the network sees them, under their names; with so many training views each as
+    `draws` says. The seed fixes the noise and the views.
     """
     squares = np.stack([fit_square(image, config.image_size) for image in images])
     views = training_views(squares, config.view_recipe, draws, seed)
