@@ -25,13 +25,18 @@ class Noise:
 
     Attributes:
         apply: (image, physical parameter, generator) -> noisy image; see `add_noise`.
-        maximum: Value of the physical parameter at intensity 1; it is proportional to the intensity.
+        severities: The physical parameter at severity 1 to 5.
         parameter: What the physical parameter is. 1 is the full range of values, from black to white.
     """
 
     apply: Callable[[Image, np.float32, np.random.Generator], Image]
-    maximum: float
+    severities: tuple[float, float, float, float, float]
     parameter: str
+
+    @property
+    def maximum(self) -> float:
+        """The physical parameter at intensity 1, to which it is proportional: so training can cover all that is measured."""
+        return self.severities[-1]
 
 
 def add_noise(image: Image, noise: str, intensity: float, generator: np.random.Generator) -> Image:
@@ -126,17 +131,23 @@ def _normal(image: Image, generator: np.random.Generator) -> Image:
 
 NOISES: Mapping[str, Noise] = MappingProxyType(
     {
-        # The maximum of these three: Di Salvo et al. 2024, MedMNIST-C, organ sets, severity 5.
-        "gaussian": Noise(gaussian, 0.20, "standard deviation"),
-        "salt_pepper": Noise(salt_pepper, 0.08, "fraction of pixels, half of them black"),
-        "speckle": Noise(speckle, 0.40, "standard deviation relative to the signal"),
-        # Gudbjartsson & Patz 1995, eq. 1; the maximum is gaussian's, which it tends to where the signal is strong.
-        "rician": Noise(rician, 0.20, "standard deviation of the real and of the imaginary part"),
-        # Wood & Henkelman 1985 (periodic motion); two ghosts of 1/4 each are as strong as the strongest of TorchIO's
-        # RandomGhosting (four ghosts at intensity 1: 1/4 each).
-        "ghosting": Noise(ghosting, 0.50, "share of the signal that goes to ghosts"),
-        # Van Leemput et al. 1999 (log-polynomial field); TorchIO's RandomBiasField: coefficients up to 0.5, order 3.
-        "bias_field": Noise(bias_field, 0.50, "largest coefficient of the polynomial in the exponent"),
+        # Di Salvo et al. 2024, MedMNIST-C, the organ sets.
+        "gaussian": Noise(gaussian, (0.04, 0.08, 0.12, 0.16, 0.20), "standard deviation"),
+        "salt_pepper": Noise(salt_pepper, (0.01, 0.02, 0.03, 0.05, 0.08), "fraction of pixels, half of them black"),
+        "speckle": Noise(speckle, (0.05, 0.10, 0.20, 0.30, 0.40), "standard deviation relative to the signal"),
+        # Gudbjartsson & Patz 1995, eq. 1. Severities are gaussian's, which it tends to where the signal is strong, so that the
+        # two differ only in what the magnitude does to dark parts. The first two lie in the range of BrainWeb's simulated scans
+        # (1 to 9% of the brightest tissue, Collins et al. 1998), the others beyond what is usual.
+        "rician": Noise(rician, (0.04, 0.08, 0.12, 0.16, 0.20), "standard deviation of the real and of the imaginary part"),
+        # Wood & Henkelman 1985 (periodic motion). Even steps up to two ghosts of a quarter each, as strong as the strongest of
+        # TorchIO's RandomGhosting (four ghosts at intensity 1: a quarter each); at the first a ghost has 5%.
+        "ghosting": Noise(ghosting, (0.10, 0.20, 0.30, 0.40, 0.50), "share of the signal that goes to ghosts"),
+        # Van Leemput et al. 1999 (log-polynomial field). Even steps up to TorchIO's RandomBiasField (coefficients up to 0.5,
+        # order 3). Half way from the centre to a corner the field's standard deviation is 10% at the second, like that of
+        # BrainWeb's 40% field (0.8 to 1.2), and 25% at the last.
+        "bias_field": Noise(
+            bias_field, (0.10, 0.20, 0.30, 0.40, 0.50), "largest coefficient of the polynomial in the exponent"
+        ),
     }
 )
-"""Every noise by name. An intensity of 1 is severity 5 of `noise.severity`, so training can cover all that is measured."""
+"""Every noise by name."""

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,22 +9,7 @@ from numpy.typing import NDArray
 from tumorcls.noise.kinds import NOISES, add_noise
 from tumorcls.noise.unseen import UNSEEN, corrupt_unseen
 
-SEVERITIES: Mapping[str, tuple[float, float, float, float, float]] = MappingProxyType(
-    {
-        # Di Salvo et al. 2024, MedMNIST-C, the organ sets.
-        "gaussian": (0.04, 0.08, 0.12, 0.16, 0.20),
-        "salt_pepper": (0.01, 0.02, 0.03, 0.05, 0.08),
-        "speckle": (0.05, 0.10, 0.20, 0.30, 0.40),
-        # Gaussian's, so that the two differ only in what the magnitude does to dark parts. The first two lie in the range of
-        # BrainWeb's simulated scans (1 to 9% of the brightest tissue, Collins et al. 1998), the others beyond what is usual.
-        "rician": (0.04, 0.08, 0.12, 0.16, 0.20),
-        # Even steps up to ghosts of a quarter each, the strongest of TorchIO's RandomGhosting; at the first a ghost has 5%.
-        "ghosting": (0.10, 0.20, 0.30, 0.40, 0.50),
-        # Even steps up to TorchIO's RandomBiasField. Half way from the centre to a corner the field's standard deviation is 10%
-        # at the second, like that of BrainWeb's 40% field (0.8 to 1.2), and 25% at the last.
-        "bias_field": (0.10, 0.20, 0.30, 0.40, 0.50),
-    }
-)
+SEVERITIES: Mapping[str, tuple[float, ...]] = {name: noise.severities for name, noise in NOISES.items()}
 """Physical parameter of each noise (see `tumorcls.noise.kinds.NOISES`) at severity 1 to 5."""
 
 KINDS: tuple[str, ...] = (*NOISES, *UNSEEN)
