@@ -13,10 +13,7 @@ from tumorcls.evaluation.metrics import Floats, Labels, calibration_error
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 """Holds where a value is read from a file."""
 
-CONFIDENCE = 0.95
-"""Share of the resamples inside an interval."""
-
-_TAIL = (1 - CONFIDENCE) / 2
+_TAIL = (1 - 0.95) / 2  # share of the resamples on either side of an interval
 
 
 @dataclass(frozen=True)

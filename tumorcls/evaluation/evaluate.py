@@ -21,8 +21,6 @@ from tumorcls.noise.severity import SEVERITY_LEVELS, corrupt
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 """uint8 images (n, h, w, 3) in [0, 255] -> probabilities (n, k), rows that add up to 1."""
 
-RESAMPLES = 1000
-
 _CHUNK = 512  # images corrupted at a time: 100 MB at 150 x 150 where all at once might be many GB
 
 
@@ -45,7 +43,7 @@ class Plan:
     noises: tuple[str, ...] = ()
     severities: tuple[int, ...] = SEVERITY_LEVELS
     seed: int = 0
-    resamples: int = RESAMPLES
+    resamples: int = 1000
     threshold: float | None = None
     sets: tuple[float, float] | None = None
     passed: tuple[bool, ...] | None = None
