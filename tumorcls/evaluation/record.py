@@ -31,6 +31,7 @@ BOTH_PARTS = "training and validation images"
 """What provenance says as ``trained_on`` of a network that has seen the validation images too: its calibration is another's."""
 
 _Name = Annotated[str, Field(max_length=LONGEST_NAME)]
+_Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 _Value = TypeVar("_Value")
 PerClass = tuple[_Value, ...]
 """One value per class, in the order of `tumorcls.data.labels.CLASSES`."""
@@ -156,9 +157,7 @@ class Evaluation:
     summary: Summary | None
     mistakes: tuple[Mistake, ...]
     relative: Relative | None = None
-    provenance: Annotated[dict[_Name, Annotated[str, Field(max_length=LONGEST_TEXT)]], Field(max_length=_MAX_SHOWN)] = field(
-        default_factory=dict
-    )
+    provenance: Annotated[dict[_Name, _Text], Field(max_length=_MAX_SHOWN)] = field(default_factory=dict)
     selective: Selective | None = None
     unseen: tuple[Condition, ...] = ()
     unseen_summary: Summary | None = None

@@ -68,12 +68,8 @@ def _ratios(evaluation: Evaluation, reference: Evaluation, noise: str, resamples
 
     def errors(of: Evaluation) -> tuple[Floats, Floats]:
         clean = _balanced_error(of, of.clean, resamples)
-        noisy = [
-            _balanced_error(of, condition.scores, resamples)
-            for condition in of.under(noise)
-            if condition.severity in severities
-        ]
-        mean = np.mean(noisy, axis=0)
+        shared = [condition.scores for condition in of.under(noise) if condition.severity in severities]
+        mean = np.mean([_balanced_error(of, scores, resamples) for scores in shared], axis=0)
         return mean, mean - clean
 
     (ours, our_rise), (theirs, their_rise) = errors(evaluation), errors(reference)
