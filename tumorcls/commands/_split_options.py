@@ -1,25 +1,19 @@
 """The options that `tumorcls prepare` and `tumorcls audit` share: which folders, and how to split them."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tumorcls.cache.folder import cache_folder
+from tumorcls.commands._options import FILE, slices_option
 
 if TYPE_CHECKING:
     from tumorcls.data.split import SplitSettings
 
 _OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
     click.argument("folders", nargs=-1, required=True, metavar="DATA..."),
-    click.option(
-        "--slices",
-        type=click.Choice(["middle", "all"]),
-        default="middle",
-        show_default=True,
-        help="Which slices of a volume are used, where a table names none.",
-    ),
+    slices_option("Which slices of a volume are used, where a table names none."),
     click.option("--validation", type=float, default=0.15, show_default=True, help="Share of validation images."),
     click.option("--test", type=float, default=0.15, show_default=True, help="Share of test images."),
     click.option("--seed", type=int, default=0, show_default=True, help="Fixes which groups go where."),
@@ -41,7 +35,7 @@ _OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
     click.option("--flips/--no-flips", default=True, show_default=True, help="Whether mirror images are copies."),
     click.option("--quarter-turns", is_flag=True, help="Pictures turned by 90 degrees are copies too."),
     click.option("--binary", is_flag=True, help="Tumour or no tumour: uses images of untyped tumours."),
-    click.option("--cache-dir", type=click.Path(path_type=Path), default=cache_folder, help="Where fingerprints are kept."),
+    click.option("--cache-dir", type=FILE, default=cache_folder, help="Where fingerprints are kept."),
 )
 
 

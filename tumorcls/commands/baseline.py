@@ -6,17 +6,16 @@ import click
 
 from tumorcls import DISCLAIMER
 from tumorcls.commands._made_with import made_with
+from tumorcls.commands._options import FILE
 from tumorcls.commands._plan import UNSEEN, plan_of
 from tumorcls.commands.streams import check_outputs, talk_beside, tell
 
-_FILE = click.Path(path_type=Path)
-
 
 @click.command("baseline")
-@click.option("--config", "config_file", type=_FILE, required=True, help="File from `search export`.")
-@click.option("-o", "--output", type=_FILE, default=Path("baseline.json"), show_default=True, help="Evaluation to write.")
-@click.option("--model", "model_file", type=_FILE, help="Write it as a model too, to evaluate and predict with.")
-@click.option("--html", type=_FILE, help="Write the evaluation as a page too.")
+@click.option("--config", "config_file", type=FILE, required=True, help="File from `search export`.")
+@click.option("-o", "--output", type=FILE, default=Path("baseline.json"), show_default=True, help="Evaluation to write.")
+@click.option("--model", "model_file", type=FILE, help="Write it as a model too, to evaluate and predict with.")
+@click.option("--html", type=FILE, help="Write the evaluation as a page too.")
 @UNSEEN
 def command(config_file: Path, output: Path, model_file: Path | None, html: Path | None, unseen: str) -> None:
     """Fit a logistic regression on the frozen network's features, and measure it on the test part as a model is measured.

@@ -5,24 +5,23 @@ from pathlib import Path
 import click
 
 from tumorcls import DISCLAIMER
+from tumorcls.commands._options import FILE
 from tumorcls.commands.streams import talk_beside, tell
-
-_FILE = click.Path(path_type=Path)
 
 
 @click.command("card")
-@click.argument("model_file", metavar="MODEL.keras", type=_FILE)
-@click.argument("evaluation_file", metavar="EVALUATION.json", type=_FILE)
+@click.argument("model_file", metavar="MODEL.keras", type=FILE)
+@click.argument("evaluation_file", metavar="EVALUATION.json", type=FILE)
 @click.option(
     "--external",
     "external_files",
-    type=_FILE,
+    type=FILE,
     multiple=True,
     metavar="EVALUATION.json",
     help="Of the model on other data (`evaluate --data`), or from `leave-one-source-out`; repeatable.",
 )
-@click.option("-o", "--output", type=_FILE, default=Path("card.md"), show_default=True, help="Markdown file to write.")
-@click.option("--html", type=_FILE, help="Write it as a page too, which opens offline.")
+@click.option("-o", "--output", type=FILE, default=Path("card.md"), show_default=True, help="Markdown file to write.")
+@click.option("--html", type=FILE, help="Write it as a page too, which opens offline.")
 def command(model_file: Path, evaluation_file: Path, external_files: tuple[Path, ...], output: Path, html: Path | None) -> None:
     """Write a model card from a model and the JSON that `tumorcls evaluate MODEL.keras -o` wrote of it.
 

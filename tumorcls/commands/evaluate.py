@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tumorcls import DISCLAIMER
+from tumorcls.commands._options import FILE
 from tumorcls.commands._plan import UNSEEN, plan_of
 from tumorcls.commands.streams import check_outputs, talk_beside, tell
 from tumorcls.data.image_files import shown
@@ -16,14 +17,12 @@ from tumorcls.data.labels import exact_percent
 if TYPE_CHECKING:
     from tumorcls.evaluation.record import Evaluation
 
-_FILE = click.Path(path_type=Path)
-
 
 @click.command("evaluate")
-@click.argument("model_file", metavar="MODEL.keras", type=_FILE, default=Path("model.keras"))
-@click.option("-o", "--output", type=_FILE, help="Write the evaluation as JSON.")
-@click.option("--html", type=_FILE, help="Write it as one page with plots that opens offline.")
-@click.option("--reference", type=_FILE, help="JSON of another model's evaluation; errors are given relative to it.")
+@click.argument("model_file", metavar="MODEL.keras", type=FILE, default=Path("model.keras"))
+@click.option("-o", "--output", type=FILE, help="Write the evaluation as JSON.")
+@click.option("--html", type=FILE, help="Write it as one page with plots that opens offline.")
+@click.option("--reference", type=FILE, help="JSON of another model's evaluation; errors are given relative to it.")
 @click.option(
     "--data",
     "folders",

@@ -5,17 +5,17 @@ from pathlib import Path
 import click
 
 from tumorcls import DISCLAIMER
+from tumorcls.commands._options import FILE
 from tumorcls.commands.streams import talk_beside, tell
 
-_FILE = click.Path(path_type=Path)
 _COMPARED = 8
 
 
 @click.command("export-model")
-@click.argument("model_file", metavar="MODEL.keras", type=_FILE)
-@click.argument("images", nargs=-1, metavar="[IMAGE]...", type=_FILE)
+@click.argument("model_file", metavar="MODEL.keras", type=FILE)
+@click.argument("images", nargs=-1, metavar="[IMAGE]...", type=FILE)
 @click.option(
-    "-o", "--output", "outputs", type=_FILE, multiple=True, required=True, help="FILE.onnx or FILE.tflite; repeatable."
+    "-o", "--output", "outputs", type=FILE, multiple=True, required=True, help="FILE.onnx or FILE.tflite; repeatable."
 )
 def command(model_file: Path, images: tuple[Path, ...], outputs: tuple[Path, ...]) -> None:
     """Write a model as ONNX or TFLite, once the file has given the model's own answers.

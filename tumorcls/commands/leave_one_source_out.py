@@ -12,6 +12,7 @@ import click
 from tumorcls import DISCLAIMER
 from tumorcls.cache.folder import cache_folder
 from tumorcls.commands._made_with import PARTS
+from tumorcls.commands._options import FILE
 from tumorcls.commands._plan import UNSEEN, plan_of
 from tumorcls.commands.streams import check_outputs
 from tumorcls.data.image_files import shown
@@ -27,7 +28,7 @@ _LONGEST_NAME = 60  # letters, of which each may take four bytes
 
 
 @click.command("leave-one-source-out")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), required=True, help="File from `search export`.")
+@click.option("--config", "config_file", type=FILE, required=True, help="File from `search export`.")
 @click.option(
     "-o",
     "--output",

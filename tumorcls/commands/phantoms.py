@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
+from tumorcls.commands._options import FILE
 from tumorcls.data.image_files import shown
 
 
 @click.command("phantoms")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=FILE)
 @click.option("--images", type=click.IntRange(4, 100_000), default=400, show_default=True, help="How many in all.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--size", type=click.IntRange(32, 1024), default=192, show_default=True, help="Width and height in pixels.")

@@ -9,31 +9,24 @@ from typing import TYPE_CHECKING
 import click
 
 from tumorcls import DISCLAIMER
-from tumorcls.commands._share import Share
+from tumorcls.commands._options import FILE, Share, slices_option
 from tumorcls.commands.streams import check_outputs, talk_beside, tell
 
 if TYPE_CHECKING:
     from tumorcls.data.slices import Which
     from tumorcls.inference.predict import Prediction
 
-_FILE = click.Path(path_type=Path)
 _PICTURE = "{:04d}-{}.png"
 _LONGEST_STEM = 200  # bytes; a file's name has 255 at most
 
 
 @click.command("predict")
-@click.argument("images", nargs=-1, required=True, type=_FILE)
-@click.option("-m", "--model", "model_file", type=_FILE, default=Path("model.keras"), show_default=True)
+@click.argument("images", nargs=-1, required=True, type=FILE)
+@click.option("-m", "--model", "model_file", type=FILE, default=Path("model.keras"), show_default=True)
 @click.option("--format", "form", type=click.Choice(["text", "csv", "json"]), default="text", show_default=True)
-@click.option("-o", "--output", type=_FILE, help="File to write instead of printing.")
-@click.option("--overlay", type=_FILE, help="Folder for pictures of what spoke for each answer (class activation maps).")
-@click.option(
-    "--slices",
-    type=click.Choice(["middle", "all"]),
-    default="middle",
-    show_default=True,
-    help="Of a volume: one answer, or one for each slice that shows something.",
-)
+@click.option("-o", "--output", type=FILE, help="File to write instead of printing.")
+@click.option("--overlay", type=FILE, help="Folder for pictures of what spoke for each answer (class activation maps).")
+@slices_option("Of a volume: one answer, or one for each slice that shows something.")
 @click.option("--threshold", type=Share(0, 1), help='Confidence below which the answer is "uncertain".')
 @click.option("--no-gate", is_flag=True, help='Never answer "no brain MRI slice".')
 def command(

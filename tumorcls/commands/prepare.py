@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tumorcls.commands._options import FILE
 from tumorcls.commands._split_options import settings_of, split_options
 from tumorcls.data.image_files import shown
 
@@ -14,13 +15,7 @@ if TYPE_CHECKING:
 
 @click.command("prepare", short_help="Write manifest and split of data folders.")
 @split_options
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("data"),
-    show_default=True,
-    help="Folder to write manifest and split to.",
-)
+@click.option("--out", type=FILE, default=Path("data"), show_default=True, help="Folder to write manifest and split to.")
 def command(folders: tuple[str, ...], cache_dir: Path, slices: "Which", out: Path, **options: Any) -> None:
     """Scans, de-duplicates and splits data, and writes manifest.csv, split.csv, images.csv and summary.json.
 

@@ -4,19 +4,16 @@ from pathlib import Path
 
 import click
 
-from tumorcls.commands._share import Share
+from tumorcls.commands._options import FILE, Share
 from tumorcls.commands.streams import talk_beside, tell
 from tumorcls.data.image_files import shown
 
 
 @click.command("preview", short_help="Show every noise at every severity, and what training sees.")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=FILE)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="PNG file to write.")
 @click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    help="Exported config whose noise and augmentation to show; the defaults without it.",
+    "--config", "config_file", type=FILE, help="Exported config whose noise and augmentation to show; the defaults without it."
 )
 @click.option("--noise-intensity", type=Share(0, 1), help="Largest intensity in training, instead of the config's.")
 @click.option("--draws", type=click.IntRange(1, 60), default=6, show_default=True, help="Training views of each image.")

@@ -5,10 +5,11 @@ from pathlib import Path
 import click
 
 from tumorcls import DISCLAIMER
+from tumorcls.commands._options import FILE
 
 
 @click.command("serve")
-@click.option("-m", "--model", "model_file", type=click.Path(path_type=Path), default=Path("model.keras"), show_default=True)
+@click.option("-m", "--model", "model_file", type=FILE, default=Path("model.keras"), show_default=True)
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="Address to listen at. The default is this computer's own."
 )

@@ -8,7 +8,7 @@ import click
 
 from tumorcls import DISCLAIMER
 from tumorcls.commands._made_with import PARTS, made_with
-from tumorcls.commands._share import Share
+from tumorcls.commands._options import FILE, Share
 from tumorcls.commands.streams import talk_beside
 from tumorcls.data.image_files import shown
 from tumorcls.data.labels import exact_percent
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 @click.command("train")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), required=True, help="File from `search export`.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("model.keras"), show_default=True)
+@click.option("--config", "config_file", type=FILE, required=True, help="File from `search export`.")
+@click.option("-o", "--output", type=FILE, default=Path("model.keras"), show_default=True)
 @click.option("--final", is_flag=True, help="Train once more on training and validation images together, and save that model.")
 @click.option("--keep-members", is_flag=True, help="Save all members, to answer together, rather than one average of them.")
 @click.option(

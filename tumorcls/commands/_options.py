@@ -1,9 +1,18 @@
-"""A share that a command is given."""
+"""What options of several commands have in common: files, shares, and which slices of a volume."""
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
+
+FILE = click.Path(path_type=Path)
+
+
+def slices_option(meaning: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Returns the option ``--slices``; its help says what it means for the command."""
+    return click.option("--slices", type=click.Choice(["middle", "all"]), default="middle", show_default=True, help=meaning)
 
 
 class Share(click.FloatRange):
