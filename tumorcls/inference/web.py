@@ -58,11 +58,8 @@ class Answering:
     def answer_file(self, file: BinaryIO, name: str, noise: str, number: int | None = None) -> dict[str, Any] | None:
         """Decodes a file and answers, in its turn: pictures of one request at a time are in memory.
 
-        Args:
-            file: An image file.
-            name: Its name, for errors.
-            noise: A name from `tumorcls.noise.severity.SEVERITIES`.
-            number: Of a volume's slice, from 1; None takes the middle one.
+        The name is for errors, the noise one of `tumorcls.noise.severity.SEVERITIES`; the number is that of a volume's slice,
+        from 1, and None takes the middle one.
 
         Returns:
             ``levels`` (see `answer`), ``slice`` (the number; None where the file holds one picture) and ``slices``, how many
@@ -81,12 +78,7 @@ class Answering:
             self._places.release()
 
     def answer(self, image: NDArray[np.uint8], noise: str) -> list[dict[str, Any]]:
-        """Returns an answer for the image as it is and for each severity, as plain data.
-
-        Args:
-            image: uint8 (h, w, 3), RGB.
-            noise: A name from `tumorcls.noise.severity.SEVERITIES`.
-        """
+        """Returns an answer for an image, uint8 RGB (h, w, 3), as it is and one at each severity of a noise, as plain data."""
         square = fit_square(image, self._model.config.image_size)
         noisy = [corrupt(square[None], noise, severity, 0, ["served"])[0] for severity in SEVERITY_LEVELS]
         seen = np.stack([square, *noisy])

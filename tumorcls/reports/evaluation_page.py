@@ -21,12 +21,9 @@ _THUMBNAIL_SIDE, _QUALITY = 160, 88  # pixels; of a JPEG
 
 
 def render_page(evaluation: Evaluation, images: Rows | None = None, reference: Evaluation | None = None) -> str:
-    """Returns the page as HTML.
+    """Returns the page as HTML; a reference is a second model, drawn next to the first in the robustness curves.
 
-    Args:
-        evaluation: What to show.
-        images: uint8 (n, h, w, 3) test images in the order of the evaluation, for the pictures of mistakes; None shows none.
-        reference: A second model, drawn next to the first in the robustness curves.
+    Mistakes are shown as pictures where the test images are given, uint8 (n, h, w, 3) in the order of the evaluation.
     """
     compared = charts.robustness_legend(evaluation, reference)
     recall, classes = charts.recall_curves(evaluation)

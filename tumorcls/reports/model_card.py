@@ -33,11 +33,8 @@ _PACKAGES = ("tumorcls", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy"
 def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: Sequence[Evaluation] = ()) -> str:
     """Returns the card as Markdown (CommonMark with tables).
 
-    Args:
-        model: From `tumorcls.model.saved_model.load_model`.
-        evaluation: Of the same model, on its test part.
-        name: Of the model, for people.
-        externals: Of the same model, on other data; or of one of the same settings, on a source that it was trained without.
+    The evaluation is of the same model, on its test part. `externals` are of it too, on other data; or of one of the same
+    settings, on a source that it was trained without.
 
     Raises:
         DataError: An evaluation is of another model or of other data than it must be.

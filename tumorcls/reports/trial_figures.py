@@ -33,12 +33,7 @@ Line = Sequence[tuple[float, float]]
 
 
 def pictures(epochs: Sequence[Epoch], validation: ImageSet) -> dict[str, bytes]:
-    """Returns a finished trial's pictures by file name.
-
-    Args:
-        epochs: All epochs; the last one was measured at all severities.
-        validation: What they were measured on.
-    """
+    """Returns a finished trial's pictures by file name, from all its epochs; the last was measured at all severities."""
     last = epochs[-1].measured
     assert last is not None, "a trial is no final run"
     drawn = {"training-curve.svg": _training(epochs), "confusion-matrix.svg": _confusion(last, validation.classes)}
