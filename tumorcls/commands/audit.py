@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tumorcls.commands._split_options import settings_of, split_options
-from tumorcls.commands.streams import check_outputs, talk_beside
+from tumorcls.commands.streams import prepare_outputs
 from tumorcls.data.image_files import shown
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ def command(folders: tuple[str, ...], cache_dir: Path, slices: "Which", page: Pa
     from tumorcls.data.prepare import prepare
     from tumorcls.reports.audit_page import write_audit
 
-    talk_beside(page)
-    check_outputs(page)
+    prepare_outputs(page)
     settings = settings_of(options)
     data = prepare(folders, settings, cache_dir, slices)
     report = audit(data, settings)

@@ -8,7 +8,7 @@ from tumorcls import DISCLAIMER
 from tumorcls.commands._made_with import made_with
 from tumorcls.commands._options import FILE
 from tumorcls.commands._plan import UNSEEN, plan_of
-from tumorcls.commands.streams import check_outputs, talk_beside, tell
+from tumorcls.commands.streams import prepare_outputs, tell
 
 
 @click.command("baseline")
@@ -27,9 +27,8 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
     from tumorcls.config.file import read_config
     from tumorcls.model.backend import device_notes, select_backend
 
-    talk_beside(output, model_file, html)
+    prepare_outputs(output, model_file, html)
     file = read_config(config_file)
-    check_outputs(output, html)
     select_backend()
     from tumorcls.config.variables import written_parts
     from tumorcls.data.dataset import load_part

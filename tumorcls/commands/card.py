@@ -6,7 +6,7 @@ import click
 
 from tumorcls import DISCLAIMER
 from tumorcls.commands._options import FILE
-from tumorcls.commands.streams import talk_beside, tell
+from tumorcls.commands.streams import prepare_outputs, tell
 
 
 @click.command("card")
@@ -37,7 +37,7 @@ def command(model_file: Path, evaluation_file: Path, external_files: tuple[Path,
     from tumorcls.reports.links import write_page
     from tumorcls.reports.model_card import render_page, write_card
 
-    talk_beside(output, html)
+    prepare_outputs(output, html)
     model = load_model(model_file)
     externals = [Evaluation.read(file) for file in external_files]
     card = write_card(model, Evaluation.read(evaluation_file), model_file.stem, externals)

@@ -10,7 +10,7 @@ import click
 from tumorcls import DISCLAIMER
 from tumorcls.commands._options import FILE
 from tumorcls.commands._plan import UNSEEN, plan_of
-from tumorcls.commands.streams import check_outputs, talk_beside, tell
+from tumorcls.commands.streams import prepare_outputs, tell
 from tumorcls.data.image_files import shown
 from tumorcls.data.labels import exact_percent
 
@@ -70,8 +70,7 @@ def command(
     from tumorcls.reports.links import write_page
     from tumorcls.training.fit_gate import features_of, looking_at
 
-    talk_beside(output, html)
-    check_outputs(output, html)
+    prepare_outputs(output, html)
     model = load_model(model_file)
     against = Evaluation.read(reference) if reference else None
     measured = measured_images(model, folders, trained_on, cache_folder())

@@ -6,7 +6,7 @@ import click
 
 from tumorcls import DISCLAIMER
 from tumorcls.commands._options import FILE
-from tumorcls.commands.streams import talk_beside, tell
+from tumorcls.commands.streams import prepare_outputs, tell
 
 _COMPARED = 8
 
@@ -36,7 +36,7 @@ def command(model_file: Path, images: tuple[Path, ...], outputs: tuple[Path, ...
     from tumorcls.inference.onnx_tflite import export
     from tumorcls.model.saved_model import load_model
 
-    talk_beside(*outputs)
+    prepare_outputs(*outputs)
     model = load_model(model_file)
     size = model.config.image_size
     if images:

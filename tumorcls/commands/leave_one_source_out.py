@@ -14,7 +14,7 @@ from tumorcls.cache.folder import cache_folder
 from tumorcls.commands._made_with import PARTS
 from tumorcls.commands._options import FILE
 from tumorcls.commands._plan import UNSEEN, plan_of
-from tumorcls.commands.streams import check_outputs
+from tumorcls.commands.streams import prepare_outputs
 from tumorcls.data.image_files import shown
 from tumorcls.errors import DataError
 
@@ -58,7 +58,7 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
     if len(sources) < 2:
         raise DataError(f"{shown(config_file)}: data must have two sources or more; got {sources[0]} alone. Add another.")
     places = {source: (output / f"{name}.json", output / f"{name}.html") for source, name in file_names(sources).items()}
-    check_outputs(*chain(*places.values()))
+    prepare_outputs(*chain(*places.values()))
     select_backend()
     from tumorcls.commands._measured_images import with_all
     from tumorcls.evaluation.evaluate import evaluate_model

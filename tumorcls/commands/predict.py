@@ -10,7 +10,7 @@ import click
 
 from tumorcls import DISCLAIMER
 from tumorcls.commands._options import FILE, Share, slices_option
-from tumorcls.commands.streams import check_outputs, talk_beside, tell
+from tumorcls.commands.streams import prepare_outputs, tell
 
 if TYPE_CHECKING:
     from tumorcls.data.slices import Which
@@ -50,8 +50,7 @@ def command(
     from tumorcls.files import write_whole
     from tumorcls.model.backend import select_backend
 
-    talk_beside(output)
-    check_outputs(output, overlay and overlay / _PICTURE.format(0, ""))
+    prepare_outputs(output, overlay and overlay / _PICTURE.format(0, ""))
     select_backend()
     from tumorcls.inference.activation_map import Explainer
     from tumorcls.inference.pictures import find_volumes

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from tumorcls.commands._options import FILE, Share
-from tumorcls.commands.streams import talk_beside, tell
+from tumorcls.commands.streams import prepare_outputs, tell
 from tumorcls.data.image_files import shown
 
 
@@ -28,7 +28,7 @@ def command(
     from tumorcls.files import write_whole
     from tumorcls.model.backend import select_backend
 
-    talk_beside(output)
+    prepare_outputs(output)
     config = TrainConfig(data=("preview",)) if config_file is None else read_config(config_file).config
     if noise_intensity is not None:
         config = config.model_copy(update={"noise_intensity": noise_intensity})

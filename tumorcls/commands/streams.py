@@ -62,17 +62,16 @@ def unwritten_output() -> str:
     return f"standard output: must be writable; got {failure.strerror or failure}. What was printed is cut."
 
 
-def talk_beside(*outputs: Path | None) -> None:
-    """Has all that the command prints from here on go to stderr, where one of the files that it is to write is stdout."""
-    if any(path is not None and open_file_of(path) == 1 for path in outputs):
+def prepare_outputs(*outputs: Path | None) -> None:
+    """Refuses files that could not be written after all the work is done: see `check_writable`.
+
+    Where one of them is stdout, all that the command prints from here on goes to stderr.
+    """
+    paths = [path for path in outputs if path is not None]
+    for path in paths:
+        check_writable(path)
+    if any(open_file_of(path) == 1 for path in paths):
         click.get_current_context().with_resource(contextlib.redirect_stdout(sys.stderr))
-
-
-def check_outputs(*outputs: Path | None) -> None:
-    """Refuses files, where they are asked for, that could not be written after all the work is done: see `check_writable`."""
-    for path in outputs:
-        if path is not None:
-            check_writable(path)
 
 
 def tell(line: str) -> None:

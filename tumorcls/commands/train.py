@@ -9,7 +9,7 @@ import click
 from tumorcls import DISCLAIMER
 from tumorcls.commands._made_with import PARTS, made_with
 from tumorcls.commands._options import FILE, Share
-from tumorcls.commands.streams import talk_beside
+from tumorcls.commands.streams import prepare_outputs
 from tumorcls.data.image_files import shown
 from tumorcls.data.labels import exact_percent
 from tumorcls.errors import ConfigError
@@ -59,7 +59,7 @@ def command(
     from tumorcls.config.file import read_config
     from tumorcls.model.backend import device_notes, select_backend
 
-    talk_beside(output)
+    prepare_outputs(output)
     file = read_config(config_file)
     config = file.config
     chosen_seed = _check_seed(file, seed, config_file)

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from tests.tumorcls.pictures import blob
 from tumorcls import DISCLAIMER
-from tumorcls.commands import audit, baseline, card, evaluate, leave_one_source_out, predict, train
+from tumorcls.commands import audit, baseline, card, evaluate, export_model, leave_one_source_out, predict, preview, train
 from tumorcls.commands.leave_one_source_out import file_names
 from tumorcls.data.external import ExternalData
 from tumorcls.data.labels import CLASSES
@@ -355,6 +355,27 @@ def test_each_source_is_measured_by_a_model_that_was_trained_without_it(two_sour
         assert "without them" in (two_sources / "out" / f"{name}.html").read_text()
         assert written["provenance"]["precision"] == "float32"
     assert "note: there is a GPU" in done.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (audit, "missing", "--html"),
+        *((baseline, "--config", "missing", option) for option in ("-o", "--model", "--html")),
+        *((card, "missing", "missing", option) for option in ("-o", "--html")),
+        *((evaluate, "missing", option) for option in ("-o", "--html")),
+        (export_model, "missing", "-o"),
+        *((predict, "missing", option) for option in ("-o", "--overlay")),
+        (preview, "missing", "-o"),
+        (train, "--config", "missing", "-o"),
+    ],
+    ids=lambda arguments: f"{arguments[0].__name__.rpartition('.')[2]} {arguments[-1]}",
+)
+def test_where_a_command_cannot_write_is_told_before_anything_is_read(arguments, tmp_path):
+    (tmp_path / "file").touch()
+    module, *words = arguments
+    with pytest.raises(DataError, match=r"file/out.*: must be writable; got Not a directory\. Choose another place\."):
+        run(module.command, *words, tmp_path / "file" / "out")
 
 
 def test_where_it_cannot_write_is_told_before_anything_is_trained(two_sources, monkeypatch, tmp_path):
