@@ -10,8 +10,8 @@ from tumorcls.config.train_config import TrainConfig
 from tumorcls.model import layers, pieces
 from tumorcls.model.layers import VariableDropout
 from tumorcls.model.pieces import PREDICT_BATCH
-from tumorcls.model.program import TrainingProgram
-from tumorcls.model.program_cache import ProgramCache, ProgramKey
+from tumorcls.model.program import TrainingProgram, is_mixed
+from tumorcls.model.program_cache import ProgramCache, program_key
 
 ORDER = np.random.default_rng(1).permutation(20)
 
@@ -279,13 +279,15 @@ def test_mixed_precision_rounds_training_steps_and_nothing_that_stays(make_confi
 
 
 def test_precision_is_mixed_where_a_gpu_gains_by_it_and_blocks_are_trained(make_config, monkeypatch):
-    def key(**changed):
-        return ProgramKey.of(make_config(**changed))
+    def mixed(**changed):
+        return is_mixed(make_config(**changed))
 
-    assert not key(trainable_from="block7").mixed, "there is no GPU here"
-    assert key(trainable_from="block7", precision="mixed").mixed
+    assert not mixed(trainable_from="block7"), "there is no GPU here"
+    assert mixed(trainable_from="block7", precision="mixed")
     monkeypatch.setattr("tumorcls.model.program.gains_by_bfloat16", lambda: True)
-    assert key(trainable_from="block7").mixed
-    assert not key(trainable_from="head").mixed
-    assert not key(trainable_from="head", precision="mixed").mixed, "it has nothing that would be rounded"
-    assert not key(trainable_from="block7", precision="float32").mixed
+    assert mixed(trainable_from="block7")
+    assert not mixed(trainable_from="head")
+    assert not mixed(trainable_from="head", precision="mixed"), "it has nothing that would be rounded"
+    assert not mixed(trainable_from="block7", precision="float32")
+    keys = {program_key(make_config(trainable_from="block7", precision=each)) for each in ("auto", "mixed", "float32")}
+    assert len(keys) == 2, "what is rounded is another program"
