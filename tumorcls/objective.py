@@ -138,7 +138,7 @@ class BrainTumourObjective:
         from tumorcls.training.linear_probe import fit_linear_probe
 
         config = TrainConfig.parse(self._settings, where="[objective]")
-        scores = fit_linear_probe(self._trainer, config).fitted.scores
+        scores = fit_linear_probe(self._trainer, config).scores
         guessing = guessing_f1(self._trainer.images("validation", config.image_size).labels, len(config.classes))
         return {
             "logistic regression on frozen features": tuple(scores[name] for name in config.score),

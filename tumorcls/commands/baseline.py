@@ -45,23 +45,22 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
         tell(f"note: {note}")
     trainer = Trainer.open(file.config, cache_folder())
     test = load_part(trainer.prepared, "test", file.config.image_size, cache_folder())
-    probe = fit_linear_probe(trainer, file.config)
-    calibration = trainer.calibrate(probe.fitted)
+    fitted = fit_linear_probe(trainer, file.config)
+    config, calibration = fitted.config, trainer.calibrate(fitted)
     provenance = {
         "seed": 0,
-        **made_with(trainer, probe.config),
-        "validation": dict(probe.fitted.scores),
+        **made_with(trainer, config),
+        "validation": dict(fitted.scores),
         "trained_on": "training images",
         "method": f"logistic regression on frozen features, C = {INVERSE_PENALTY}",
     }
-    network = probe.fitted.classifier(calibration.temperature)
-    model = SavedModel(network, probe.config.classes, probe.config, provenance, calibration, written_parts(file.written))
-    plan = plan_of(probe.config, calibration, unseen)
+    network = fitted.classifier(calibration.temperature)
+    model = SavedModel(network, config.classes, config, provenance, calibration, written_parts(file.written))
+    plan = plan_of(config, calibration, unseen)
     identity = {"model_sha256": model.sha256, "split_sha256": trainer.prepared.split_sha256}
     evaluation = evaluate_model(model.predict, test, plan, name="logistic regression", provenance=identity)
     evaluation.write(output)
-    scores = probe.fitted.scores
-    shown = ", ".join(f"{name} {scores[name]:.3f}" for name in probe.config.score)
+    shown = ", ".join(f"{name} {fitted.scores[name]:.3f}" for name in config.score)
     tell(f"Validation: {shown}. Test: macro-F1 clean {evaluation.clean.macro_f1}. Wrote {output}.")
     if model_file:
         model.save(model_file)

@@ -4,7 +4,6 @@ It sees what a training of the head alone would see: every training image as it 
 does not beat it has learned nothing that the first weights did not know.
 """
 
-from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
@@ -24,19 +23,6 @@ _STEPS = 300  # of L-BFGS at most; it converges in fewer at this penalty
 _VIEWS = 4  # where the config itself keeps none
 
 
-@dataclass(frozen=True)
-class LinearProbe:
-    """A fitted regression as the head of the network.
-
-    Attributes:
-        config: The config, with the head alone trained.
-        fitted: As a training run is, and measured as one; its only epoch has no loss.
-    """
-
-    config: TrainConfig
-    fitted: Fitted
-
-
 def head_config(config: TrainConfig) -> TrainConfig:
     """Returns a config whose features are the frozen network's, with the same data, images and views."""
     batch_norm = "train" if config.weights == "none" else "freeze"  # the head has none, but the config must be one
@@ -44,8 +30,11 @@ def head_config(config: TrainConfig) -> TrainConfig:
     return config.model_copy(update={**fixed, "dropout": 0.0, "views": config.views or _VIEWS})
 
 
-def fit_linear_probe(trainer: Trainer, config: TrainConfig) -> LinearProbe:
+def fit_linear_probe(trainer: Trainer, config: TrainConfig) -> Fitted:
     """Fits it on the training part and measures it on the validation part, as a trial's end is measured.
+
+    Returns:
+        What a training run of the head alone would be, see `head_config`; its only epoch has no loss.
 
     Raises:
         DataError: An image or the cache cannot be read.
@@ -65,7 +54,7 @@ def fit_linear_probe(trainer: Trainer, config: TrainConfig) -> LinearProbe:
     fitted = perf_counter()
     measured = Validation(validation, ArrayCache(trainer.cache)).measure(program, config, final=True)
     seconds = Seconds(fitted - begun, perf_counter() - fitted, perf_counter() - begun)
-    return LinearProbe(config, Fitted(program, config, (Epoch(0, 0.0, measured),), seconds, validation))
+    return Fitted(program, config, (Epoch(0, 0.0, measured),), seconds, validation)
 
 
 def fit_head(features: NDArray[np.floating], labels: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -24,13 +24,13 @@ def test_the_head_is_the_regression(classes):
 def test_it_is_measured_as_a_trial_s_end_is(trainer, make_config):
     config = make_config(score=["robust_f1", "clean_f1"], trainable_from="head")
     probe = fit_linear_probe(trainer, config)
-    scores = probe.fitted.scores
+    scores = probe.scores
     assert scores["robust_f1"] == pytest.approx((scores["clean_f1"] + scores["noisy_f1"]) / 2)
-    again = fit_linear_probe(trainer, config).fitted.scores
+    again = fit_linear_probe(trainer, config).scores
     assert again == scores
     validation = trainer.images("validation", config.image_size)
-    rows = Features(probe.fitted.program, ArrayCache(trainer.cache)).of_images(validation.images, validation.key)
-    predicted = probe.fitted.program.predict_logits(rows).argmax(axis=1)
+    rows = Features(probe.program, ArrayCache(trainer.cache)).of_images(validation.images, validation.key)
+    predicted = probe.program.predict_logits(rows).argmax(axis=1)
     assert scores["accuracy"] == pytest.approx((predicted == validation.labels).mean())
     assert scores["accuracy"] > 0.3  # four classes; the features know something
 
