@@ -1,7 +1,6 @@
 """The compiled loop on JAX: Keras's stateless calls in a `fori_loop`, with the state donated."""
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from itertools import chain
 from typing import Any
 
@@ -12,38 +11,28 @@ import numpy as np
 from jax import lax
 from numpy.typing import NDArray
 
-from tumorcls.model.moving_average import MovingAverage
+from tumorcls.model.loop import Loop
 from tumorcls.model.pieces import PREDICT_BATCH, Piece
 
-State = tuple[list[Any], list[Any], list[Any], list[Any]]
+State = tuple[list[Any], ...]
 """Values of what is trained, of what else the model holds, of the optimizer, and of the moving averages."""
 
 
-class JaxLoop:
-    """See `tumorcls.model.loop.Loop`.
+class JaxLoop(Loop):
+    """On JAX.
 
     On a CPU a convolution takes ten times as long inside a loop as outside, because XLA gives it one thread there, so a step
     with convolutions is a dispatch of its own. It takes a hundred times as long as the dispatch.
     """
 
-    def __init__(
-        self,
-        model: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
-        average: MovingAverage,
-        loss: Callable[..., Any],
-        *,
-        convolves: bool,
-        precision: Callable[[], AbstractContextManager[None]],
-    ) -> None:
-        self.whole = not convolves or jax.default_backend() != "cpu"
-        self._model, self._optimizer, self._loss, self._precision = model, optimizer, loss, precision
-        self._average = average
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.whole = not self.convolves or jax.default_backend() != "cpu"
         self._variables = (
-            model.trainable_variables,
-            model.non_trainable_variables,
-            optimizer.variables,
-            average.variables,
+            self.model.trainable_variables,
+            self.model.non_trainable_variables,
+            self.optimizer.variables,
+            self.average.variables,
         )
         self._train = jax.jit(self._train_steps if self.whole else self._train_step, donate_argnums=0)
         self._predict = jax.jit(self._predict_batches if self.whole else self._predict_batch)
@@ -73,8 +62,7 @@ class JaxLoop:
         return self._predict(trained, others, rows, batches)
 
     def _state(self) -> State:
-        trained, others, optimizer, averages = ([variable.value for variable in some] for some in self._variables)
-        return trained, others, optimizer, averages
+        return tuple([variable.value for variable in some] for some in self._variables)
 
     def _train_steps(
         self, state: State, rows: jax.Array, targets: jax.Array, order: jax.Array, steps: jax.Array
@@ -84,32 +72,31 @@ class JaxLoop:
             state, loss = self._step(state, rows[order[number]], targets[order[number]])
             return state, total + loss
 
-        state, losses = lax.fori_loop(0, steps, step, (self._after(self._average.swap, state), jnp.float32(0.0)))
-        return self._after(self._average.swap, state), losses
+        state, losses = lax.fori_loop(0, steps, step, (self._after(self.average.swap, state), jnp.float32(0.0)))
+        return self._after(self.average.swap, state), losses
 
     def _train_step(self, state: State, rows: jax.Array, targets: jax.Array, *_: Any) -> tuple[State, jax.Array]:
-        state, loss = self._step(self._after(self._average.swap, state), rows, targets)
-        return self._after(self._average.swap, state), loss
+        state, loss = self._step(self._after(self.average.swap, state), rows, targets)
+        return self._after(self.average.swap, state), loss
 
     def _step(self, state: State, rows: jax.Array, targets: jax.Array) -> tuple[State, jax.Array]:
         trained, others, optimizer, averages = state
 
         def loss_of(trained: list[Any], others: list[Any]) -> tuple[jax.Array, list[Any]]:
-            with self._precision():
-                logits, others = self._model.stateless_call(trained, others, rows, training=True)
-            return self._loss(targets, logits), others
+            with self.precision():
+                logits, others = self.model.stateless_call(trained, others, rows, training=True)
+            return self.loss(targets, logits), others
 
         (loss, others), gradients = jax.value_and_grad(loss_of, has_aux=True)(trained, others)
-        trained, optimizer = self._optimizer.stateless_apply(optimizer, gradients, trained)
-        return self._after(self._average.update, (trained, others, optimizer, averages)), loss
+        trained, optimizer = self.optimizer.stateless_apply(optimizer, gradients, trained)
+        return self._after(self.average.update, (trained, others, optimizer, averages)), loss
 
     def _after(self, change: Callable[[], None], state: State) -> State:
         """Returns a state after what `change` assigns to the variables."""
         pairs = (zip(variables, values, strict=True) for variables, values in zip(self._variables, state, strict=True))
         with keras.StatelessScope(state_mapping=list(chain.from_iterable(pairs))) as scope:
             change()
-        trained, others, optimizer, averages = ([scope.get_current_value(v) for v in some] for some in self._variables)
-        return trained, others, optimizer, averages
+        return tuple([scope.get_current_value(variable) for variable in some] for some in self._variables)
 
     def _predict_batches(self, trained: list[Any], others: list[Any], rows: jax.Array, batches: jax.Array) -> jax.Array:
         def batch(number: Any, logits: jax.Array) -> jax.Array:
@@ -117,10 +104,10 @@ class JaxLoop:
             some = self._predict_batch(trained, others, lax.dynamic_slice_in_dim(rows, first, PREDICT_BATCH))
             return lax.dynamic_update_slice_in_dim(logits, some, first, 0)
 
-        empty = jnp.zeros((len(rows), self._model.output_shape[-1]), jnp.float32)
+        empty = jnp.zeros((len(rows), self.model.output_shape[-1]), jnp.float32)
         logits: jax.Array = lax.fori_loop(0, batches, batch, empty)
         return logits
 
     def _predict_batch(self, trained: list[Any], others: list[Any], rows: jax.Array, *_: Any) -> jax.Array:
-        logits: jax.Array = self._model.stateless_call(trained, others, rows, training=False)[0]
+        logits: jax.Array = self.model.stateless_call(trained, others, rows, training=False)[0]
         return logits

@@ -1,41 +1,29 @@
 """The compiled loop on TensorFlow: a `tf.while_loop` over steps that change the model's variables in place."""
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from tumorcls.model.backend import is_tensorflow_on_cpu
-from tumorcls.model.moving_average import MovingAverage
+from tumorcls.model.loop import Loop
 from tumorcls.model.pieces import PREDICT_BATCH, Piece
 
 
-class TensorFlowLoop:
-    """See `tumorcls.model.loop.Loop`.
+class TensorFlowLoop(Loop):
+    """On TensorFlow.
 
     XLA makes one kernel of a step without convolutions. On a CPU it is slower at those than TensorFlow's own kernels.
     """
 
-    def __init__(
-        self,
-        model: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
-        average: MovingAverage,
-        loss: Callable[..., Any],
-        *,
-        convolves: bool,
-        precision: Callable[[], AbstractContextManager[None]],
-    ) -> None:
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.whole = True
-        self._model, self._optimizer, self._loss, self._precision = model, optimizer, loss, precision
-        self._trained = model.trainable_variables
-        self._average = average
+        self._trained = self.model.trainable_variables
         self._on_cpu = is_tensorflow_on_cpu()
-        compiled = not (convolves and self._on_cpu)
+        compiled = not (self.convolves and self._on_cpu)
         self._train = tf.function(self._train_steps, jit_compile=compiled, reduce_retracing=True, autograph=False)
         self._predict = tf.function(self._predict_batches, jit_compile=False, reduce_retracing=True, autograph=False)
 
@@ -67,25 +55,25 @@ class TensorFlowLoop:
             return number + 1, total + self._step(_numbers(tf.gather(rows, picked)), tf.gather(targets, picked))
 
         start = (tf.constant(0), tf.constant(0.0))
-        self._average.swap()
+        self.average.swap()
         losses = tf.while_loop(lambda number, _: number < steps, step, start, parallel_iterations=1)[1]
-        self._average.swap()
+        self.average.swap()
         return losses
 
     def _step(self, rows: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape, self._precision():
-            loss = self._loss(targets, self._model(rows, training=True))
-        self._optimizer.apply(tape.gradient(loss, self._trained), self._trained)
-        self._average.update()
+        with tf.GradientTape() as tape, self.precision():
+            loss = self.loss(targets, self.model(rows, training=True))
+        self.optimizer.apply(tape.gradient(loss, self._trained), self._trained)
+        self.average.update()
         return loss
 
     def _predict_batches(self, rows: tf.Tensor, batches: tf.Tensor) -> tf.Tensor:
         def batch(number: tf.Tensor) -> tf.Tensor:
             first = number * PREDICT_BATCH
-            return self._model(_numbers(rows[first : first + PREDICT_BATCH]), training=False)
+            return self.model(_numbers(rows[first : first + PREDICT_BATCH]), training=False)
 
         logits = tf.map_fn(batch, tf.range(batches), fn_output_signature=tf.float32, parallel_iterations=1)
-        return tf.reshape(logits, (-1, self._model.output_shape[-1]))
+        return tf.reshape(logits, (-1, self.model.output_shape[-1]))
 
 
 def _numbers(rows: tf.Tensor) -> tf.Tensor:

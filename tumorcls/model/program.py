@@ -24,11 +24,11 @@ from tumorcls.model.backbone import (
     split_backbone,
     weights_sha256,
 )
-from tumorcls.model.backend import gains_by_bfloat16, placed_bytes
+from tumorcls.model.backend import gains_by_bfloat16, keras_runs_on_jax, placed_bytes
 from tumorcls.model.divergence import check_finite
 from tumorcls.model.folding import fold_batch_norm
 from tumorcls.model.layers import RandomAugment, VariableDropout, assign_recipe, mixed_precision
-from tumorcls.model.loop import make_loop
+from tumorcls.model.loop import Loop
 from tumorcls.model.moving_average import MovingAverage
 from tumorcls.model.pieces import (
     PREDICT_BATCH,
@@ -77,9 +77,8 @@ class TrainingProgram:
         halved = self._trained.layers if is_mixed(config) else []
         averaged = [*self._model.trainable_variables, *batch_norm_statistics(self._trained)] if config.schedule == "ema" else []
         self._average = MovingAverage(averaged, self._optimizer.iterations)
-        self._loop = make_loop(
-            self._model, self._optimizer, self._average, convolves=convolves, precision=lambda: mixed_precision(halved)
-        )
+        make_loop = loop_of_backend()
+        self._loop = make_loop(self._model, self._optimizer, self._average, convolves, lambda: mixed_precision(halved))
         self._compiled_for: set[int] = set()
         self._variables: list[Any] = [*self._model.variables, *self._optimizer.variables, *self._average.variables]
         self._initial = [ops.convert_to_numpy(v).copy() for v in self._variables]
@@ -239,6 +238,17 @@ class TrainingProgram:
     def classifier(self, dropout: float, temperature: float) -> keras.Model:
         """Returns the trained network as a plain Keras model from images to probabilities."""
         return build_classifier(self.backbone, self._head, dropout, temperature)
+
+
+def loop_of_backend() -> type[Loop]:
+    """Returns the loop of the backend that runs."""
+    if keras_runs_on_jax():
+        from tumorcls.model.loop_jax import JaxLoop
+
+        return JaxLoop
+    from tumorcls.model.loop_tensorflow import TensorFlowLoop
+
+    return TensorFlowLoop
 
 
 class _View(keras.Model):

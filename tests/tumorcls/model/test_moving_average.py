@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from tumorcls.model.loop import make_loop
 from tumorcls.model.moving_average import MovingAverage
 from tumorcls.model.pieces import Piece
+from tumorcls.model.program import loop_of_backend
 
 STEPS = 20
 
@@ -22,7 +22,7 @@ def make_small():
     optimizer.build(model.trainable_variables)
     averaged = [*model.trainable_variables, *norm.non_trainable_variables]
     average = MovingAverage(averaged, optimizer.iterations)
-    return averaged, average, make_loop(model, optimizer, average, convolves=False, precision=contextlib.nullcontext)
+    return averaged, average, loop_of_backend()(model, optimizer, average, False, contextlib.nullcontext)
 
 
 def piece(first, steps):
