@@ -3,7 +3,6 @@
 import difflib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,16 +18,9 @@ _OPENED = ("data", "slices", "split")
 """Those by which an objective opens its images, once for all trials."""
 
 Table = Mapping[str, Any]
+_Probe = tuple[Any, str]  # a value that a parameter may have, and how a message calls it
 _STAND_IN = {"data": ("phantoms:64",)}
 _BETWEEN = 0.41421356  # of a range: on no step
-
-
-@dataclass(frozen=True)
-class _Probe:
-    """A value that a parameter may have, and how a message calls it."""
-
-    value: Any
-    shown: str
 
 
 def check_space(space: Mapping[str, Table], enqueue: Sequence[Table], settings: Table) -> list[str]:
@@ -47,10 +39,10 @@ def check_space(space: Mapping[str, Table], enqueue: Sequence[Table], settings: 
     lines = [f"objective.{describe_problem(problem)}" for problem in problems]
     sound: dict[str, list[_Probe]] = {}
     for name, table in space.items():
-        found = _name_problem(name) or list(_range_problems(name, table, base))
+        found = _name_problem(name) or _range_problems(name, table, base)
         lines += [f"space.{name}: {line}" for line in found]
         if not found:
-            sound[name] = list(_probes(table))
+            sound[name] = _ends(table) + _between(table)
     for name in sound:
         lines += [f"space.{name}: {line}" for line in _never(name, sound, base)]
     for index, entry in enumerate(enqueue):
@@ -82,45 +74,44 @@ def _name_problem(name: str) -> list[str]:
     return [f"must be a setting of the classifier; got {short(name)}. {remedy}"]
 
 
-def _range_problems(name: str, table: Table, base: Table) -> Iterator[str]:
-    """Yields what is wrong with each end of a range, or each choice; what lies between only where the ends are right."""
-    fine = True
-    for probe in _probes(table, ends=True):
-        if problem := _problem_of(name, probe.value, base):
-            fine = False
-            yield f"{rule_of(problem)}; got {probe.shown}. Change {'choices' if 'choices' in table else 'its range'}."
-    if fine and "choices" not in table:
-        for probe in _probes(table, ends=False):
-            if problem := _problem_of(name, probe.value, base):
-                yield f"{rule_of(problem)}; got {probe.shown}. Change its type or its step."
-                return
+def _range_problems(name: str, table: Table, base: Table) -> list[str]:
+    """Returns what is wrong with each end of a range, or each choice; what lies between only where the ends are right."""
+
+    def wrong(probes: Sequence[_Probe], remedy: str) -> list[str]:
+        problems = [(_problem_of(name, value, base), shown) for value, shown in probes]
+        return [f"{rule_of(problem)}; got {shown}. Change {remedy}." for problem, shown in problems if problem]
+
+    what = "choices" if "choices" in table else "its range"
+    return wrong(_ends(table), what) or wrong(_between(table), "its type or its step")
 
 
-def _probes(table: Table, *, ends: bool | None = None) -> Iterator[_Probe]:
-    """Yields the ends of a range, or all choices, and values in between; with `ends` only these, or only those."""
+def _ends(table: Table) -> list[_Probe]:
+    """Returns the ends of a range, or all choices."""
     if "choices" in table:
-        yield from (_Probe(choice, short(choice)) for choice in (table["choices"] if ends is not False else ()))
-        return
+        return [(choice, short(choice)) for choice in table["choices"]]
+    return [(table[end], f"{end} = {table[end]}") for end in ("low", "high")]
+
+
+def _between(table: Table) -> list[_Probe]:
+    """Returns a value that lies between the ends of a range, where there may be one that is of another kind than these."""
+    if "choices" in table or table["low"] == table["high"]:
+        return []
     low, high, step = table["low"], table["high"], table.get("step")
-    if ends is not False:
-        yield _Probe(low, f"low = {low}")
-        yield _Probe(high, f"high = {high}")
-    if ends is True or low == high:
-        return
     if step is not None:
-        yield _Probe(low + step, f"step = {step}")
-    elif table["type"] == "float":
-        between = low * math.pow(high / low, _BETWEEN) if table.get("log") else low + (high - low) * _BETWEEN
-        yield _Probe(between, f"every number from {low} to {high}")
+        return [(low + step, f"step = {step}")]
+    if table["type"] != "float":
+        return []
+    between = low * math.pow(high / low, _BETWEEN) if table.get("log") else low + (high - low) * _BETWEEN
+    return [(between, f"every number from {low} to {high}")]
 
 
 def _never(name: str, sound: Mapping[str, Sequence[_Probe]], base: Table) -> Iterator[str]:
     """Yields the values that go with no value of any other parameter, and why."""
-    for probe in sound[name]:
-        problems = _problems({**base, name: probe.value})
-        others = ({other: another.value} for other in sound if other != name for another in sound[other])
-        if problems and all(_problems({**base, name: probe.value, **other}) for other in others):
-            yield f"{rule_of(problems[0])}; got {probe.shown}. Change it, or the setting."
+    others = [{other: value} for other in sound if other != name for value, _ in sound[other]]
+    for value, shown in sound[name]:
+        problems = _problems({**base, name: value})
+        if problems and all(_problems({**base, name: value, **other}) for other in others):
+            yield f"{rule_of(problems[0])}; got {shown}. Change it, or the setting."
 
 
 def _problem_of(name: str, value: Any, base: Table) -> ErrorDetails | None:
