@@ -63,9 +63,9 @@ class Checkpoint:
 
     def write(self, program: TrainingProgram, epochs: Sequence[Epoch]) -> None:
         """Replaces the checkpoint. One that cannot be written, on a full disk say, is done without, and the run goes on."""
-        payload = np.frombuffer(json.dumps([_as_json(epoch) for epoch in epochs]).encode(), dtype=np.uint8)
+        text = json.dumps([_as_json(epoch) for epoch in epochs], default=np.ndarray.tolist)
         try:
-            store_arrays(self.path, payload, *program.state())  # as arr_0, arr_1, ...
+            store_arrays(self.path, np.frombuffer(text.encode(), np.uint8), *program.state())  # as arr_0, arr_1, ...
         except OSError as error:
             print(f"no checkpoint after epoch {epochs[-1].number}: {error}")
 
@@ -94,18 +94,8 @@ class Checkpoint:
 
 
 def _as_json(epoch: Epoch) -> dict[str, Any]:
-    measured = epoch.measured
-    if measured is None:
-        return {"number": epoch.number, "loss": epoch.loss}
-    return {
-        "number": epoch.number,
-        "loss": epoch.loss,
-        "scores": dict(measured.scores),
-        "final_scores": None if measured.final_scores is None else dict(measured.final_scores),
-        "confusion": measured.confusion.tolist(),
-        "noisy_f1": {noise: list(curve) for noise, curve in measured.noisy_f1.items()},
-        "mistakes": [asdict(mistake) for mistake in measured.mistakes],
-    }
+    measured = {} if epoch.measured is None else asdict(epoch.measured)
+    return {"number": epoch.number, "loss": epoch.loss, **measured}
 
 
 def _from_json(payload: Mapping[str, Any]) -> Epoch:
