@@ -13,7 +13,7 @@ from typing import Any
 from tumorcls.errors import BackendError
 from tumorcls.model.backend_import import load
 
-_MODULES = {"tensorflow": "tensorflow", "jax": "jax"}
+_BACKENDS = ("tensorflow", "jax")  # the first that is installed is taken
 
 _EPSILON = 1e-7
 """Keras's default."""
@@ -27,7 +27,6 @@ _READABLE: dict[str, Callable[[Any], bool]] = {
 
 _MAX_COMPILED_BYTES = 2**30
 """Of compiled programs on disk, and never more than a quarter of the cache; one of the whole network takes a few MB."""
-
 
 _PLACED_ON_HOST = 64 * 2**20
 """On a CPU the device's memory is the host's, and the rows are there already, in the array cache."""
@@ -54,14 +53,14 @@ def select_backend() -> str:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greetings would hide our own lines
     os.environ.setdefault("KERAS_NNX_ENABLED", "false")  # Keras's own file may switch it on
     wanted = os.environ.get("KERAS_BACKEND") or _configured_backend()
-    if wanted is not None and wanted not in _MODULES:
-        raise BackendError(f"KERAS_BACKEND: must be one of {', '.join(_MODULES)}; got {wanted!r}. Unset it or choose one.")
-    if "keras" in sys.modules and (running := sys.modules["keras"].backend.backend()) not in _MODULES:
+    if wanted is not None and wanted not in _BACKENDS:
+        raise BackendError(f"KERAS_BACKEND: must be one of {', '.join(_BACKENDS)}; got {wanted!r}. Unset it or choose one.")
+    if "keras" in sys.modules and (running := sys.modules["keras"].backend.backend()) not in _BACKENDS:
         raise BackendError(
-            f"Keras: must run on one of {', '.join(_MODULES)}; got {running}, loaded before. Start a new process."
+            f"Keras: must run on one of {', '.join(_BACKENDS)}; got {running}, loaded before. Start a new process."
         )
-    for name in [wanted] if wanted else list(_MODULES):
-        if importlib.util.find_spec(_MODULES[name]) is not None:
+    for name in [wanted] if wanted else _BACKENDS:
+        if importlib.util.find_spec(name) is not None:
             os.environ["KERAS_BACKEND"] = name
             if name == "jax":
                 _keep_compiled_programs()
@@ -71,12 +70,8 @@ def select_backend() -> str:
                 _take_quick_kernels()
                 load("tensorflow", without=None if hasattr(sys, "ps1") else "jax")
             return name
-    missing = wanted or "tensorflow"
-    extra = "jax" if missing == "jax" else "cpu"
-    raise BackendError(
-        f"Keras backend: {missing} must be installed; it is not. "
-        f"Run `pip install 'tumorcls[{extra}]'`" + (", or [cuda] for an NVIDIA GPU." if extra == "cpu" else ".")
-    )
+    remedy = "'tumorcls[jax]'`." if wanted == "jax" else "'tumorcls[cpu]'`, or [cuda] for an NVIDIA GPU."
+    raise BackendError(f"Keras backend: {wanted or 'tensorflow'} must be installed; it is not. Run `pip install {remedy}")
 
 
 def _take_quick_kernels() -> None:
@@ -157,7 +152,10 @@ def device_name() -> str:
 def device_notes() -> tuple[str, ...]:
     """Returns a line where there is a GPU and the backend computes on the CPU, of which it says nothing that would be seen."""
     listed = os.environ.get(_VISIBLE)
-    named = any(map(os.path.exists, _NVIDIA_DEVICES)) if listed is None else _first_of(listed) not in _NO_GPU
+    if listed is None:
+        named = any(map(os.path.exists, _NVIDIA_DEVICES))
+    else:
+        named = listed.partition(",")[0].strip().lower() not in _NO_GPU
     if not named or _gpu() is not None:
         return ()
     backend, remedy = "TensorFlow", "`pip install 'tumorcls[cuda]'`; with TF_CPP_MIN_LOG_LEVEL=0 it tells what it lacks"
@@ -201,14 +199,10 @@ def _details(gpu: Any) -> dict[str, Any]:
     return details
 
 
-def _first_of(listed: str) -> str:
-    return listed.partition(",")[0].strip().lower()
-
-
 def _configured_backend() -> str | None:
     backend = _configuration().get("backend")
     # Keras writes this file with its default on first use, so a backend that is not there is no choice of the user's.
-    return backend if backend in _MODULES and importlib.util.find_spec(_MODULES[backend]) is not None else None
+    return backend if backend in _BACKENDS and importlib.util.find_spec(backend) is not None else None
 
 
 def _configuration() -> dict[str, Any]:
