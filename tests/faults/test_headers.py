@@ -63,18 +63,14 @@ def contents(path):
             yield from (packed.read(name) for name in packed.namelist())
 
 
-def small_network(size):
-    """Returns what builds a network with the layers by whose names EfficientNetB0's are found: it compiles in a moment."""
-
-    def build(weights, drawn=False):
-        layers = keras.layers
-        seen = keras.Input((size, size, 3))
-        channels = layers.Conv2D(112, 3, strides=8, name=FROZEN_OUTPUT["block6"])(seen)
-        channels = layers.Conv2D(192, 1, name=FROZEN_OUTPUT["block7"])(channels)
-        last = layers.Activation("relu", name="top_activation")(layers.BatchNormalization()(layers.Conv2D(1280, 1)(channels)))
-        return keras.Model(seen, layers.GlobalAveragePooling2D(name=FROZEN_OUTPUT["head"])(last))
-
-    return build
+def small_network(size, weights=None, drawn=False):
+    """Returns a network with the layers by whose names EfficientNetB0's are found: it compiles in a moment."""
+    layers = keras.layers
+    seen = keras.Input((size, size, 3))
+    channels = layers.Conv2D(112, 3, strides=8, name=FROZEN_OUTPUT["block6"])(seen)
+    channels = layers.Conv2D(192, 1, name=FROZEN_OUTPUT["block7"])(channels)
+    last = layers.Activation("relu", name="top_activation")(layers.BatchNormalization()(layers.Conv2D(1280, 1)(channels)))
+    return keras.Model(seen, layers.GlobalAveragePooling2D(name=FROZEN_OUTPUT["head"])(last))
 
 
 @pytest.fixture

@@ -59,15 +59,14 @@ def build_backbone(image_size: int, weights: str) -> keras.Model:
     Raises:
         WeightsError: The weights are not there, cannot be downloaded or do not fit.
     """
-    build = _efficientnet(image_size)
     if weights == "none":
         keras.utils.set_random_seed(_RANDOM_WEIGHTS_SEED)
-        backbone = build(weights=None, drawn=True)
+        backbone = _efficientnet(image_size, drawn=True)
         _calibrate(backbone, image_size)
         return backbone
     if weights == "imagenet":
         try:
-            backbone = build(weights="imagenet")
+            backbone = _efficientnet(image_size, "imagenet")
         except Exception as error:  # Keras raises a bare Exception where a download fails
             raise WeightsError(
                 f'weights: "imagenet" must be in Keras\'s cache or reachable; {reason(error)}. '
@@ -81,28 +80,24 @@ def build_backbone(image_size: int, weights: str) -> keras.Model:
             f'weights: must be "imagenet", "phantoms", "none" or the path of a file; got {weights!r}, which does not exist. '
             "Check the path, and the environment variable in it where there is one."
         )
-    backbone = build(weights=None)
+    backbone = _efficientnet(image_size)
     load_weights(backbone, path)
     _square_keras_variance(backbone)
     return backbone
 
 
-def _efficientnet(image_size: int) -> Any:
+def _efficientnet(image_size: int, weights: str | None = None, *, drawn: bool = False) -> keras.Model:
+    """Builds it with its kernels `drawn` at random, or else with whatever is quickest, since others are put into them."""
     pin_settings()
-
-    def build(weights: str | None, *, drawn: bool = False) -> keras.Model:
-        """Builds it with its kernels `drawn` at random, or else with whatever is quickest, since others are put into them."""
-        with keras.saving.custom_object_scope({} if drawn else {"VarianceScaling": _Undrawn}):
-            backbone = keras.applications.EfficientNetB0(
-                include_top=False, weights=weights, input_shape=(image_size, image_size, 3), pooling="avg"
-            )
-        for layer in backbone.layers:
-            for initializer in vars(layer).values():
-                if isinstance(initializer, _Undrawn):
-                    initializer.__class__ = keras.initializers.VarianceScaling  # what a saved model says of it
-        return backbone
-
-    return build
+    with keras.saving.custom_object_scope({} if drawn else {"VarianceScaling": _Undrawn}):
+        backbone = keras.applications.EfficientNetB0(
+            include_top=False, weights=weights, input_shape=(image_size, image_size, 3), pooling="avg"
+        )
+    for layer in backbone.layers:
+        for initializer in vars(layer).values():
+            if isinstance(initializer, _Undrawn):
+                initializer.__class__ = keras.initializers.VarianceScaling  # what a saved model says of it
+    return backbone
 
 
 class _Undrawn(keras.initializers.VarianceScaling):
@@ -210,7 +205,7 @@ def build_network(image_size: int, classes: int, *, imagenet: bool) -> keras.Mod
         classes: Number of outputs.
         imagenet: Whether training began with `weights = "imagenet"`, for which Keras rescales once more after normalising.
     """
-    backbone = _efficientnet(image_size)(weights=None)
+    backbone = _efficientnet(image_size)
     if imagenet:
         backbone = keras.models.clone_model(backbone, call_function=_rescaled)
     head = keras.layers.Dense(classes)
