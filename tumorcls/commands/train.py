@@ -126,7 +126,7 @@ def _check_seed(file: "ConfigFile", seed: int | None, path: Path) -> int:
 
 
 def _fit_ensemble(trainer: "Trainer", file: "ConfigFile", keep_members: bool) -> "Ensemble":
-    from tumorcls.training.ensemble import check_keeps, fit_ensemble
+    from tumorcls.training.ensemble import check_keeps, choose, fit_members
 
     config = file.config
     keeps = keep_members and config.trainable_from != "head"
@@ -134,7 +134,7 @@ def _fit_ensemble(trainer: "Trainer", file: "ConfigFile", keep_members: bool) ->
         check_keeps(trainer.programs.get(config).backbone, config.trainable_from, len(file.members))
     elif keep_members:
         click.echo("Where the head alone is trained, the average of the members' weights answers as all of them together.")
-    ensemble = fit_ensemble(trainer, config, file.members, click.echo, keep=keeps)
+    ensemble = choose(trainer, fit_members(trainer, config, file.members, click.echo), keep=keeps)
     click.echo(ensemble.describe())
     return ensemble
 

@@ -84,25 +84,16 @@ class Ensemble:
         return {"held" if self.keeps else "averaged": ", ".join(f"{member.name} x {count}" for member, count in self.counts)}
 
 
-def fit_ensemble(
-    trainer: Trainer, config: TrainConfig, members: Sequence[Member], tell: Callable[[str], None], *, keep: bool = False
-) -> Ensemble:
-    """Trains all members, and chooses those that are better together.
+def fit_members(
+    trainer: Trainer, config: TrainConfig, members: Sequence[Member], tell: Callable[[str], None]
+) -> tuple[Run, ...]:
+    """Trains all members.
 
     Args:
         trainer: Of their data.
         config: How the model is measured and answers; it agrees with the members' in what the network is made of.
         members: At least one.
         tell: Is told how it goes, a line at a time.
-        keep: Whether the model is to hold its members, see `check_keeps`; otherwise their weights are averaged.
-    """
-    return choose(trainer, fit_members(trainer, config, members, tell), keep=keep)
-
-
-def fit_members(
-    trainer: Trainer, config: TrainConfig, members: Sequence[Member], tell: Callable[[str], None]
-) -> tuple[Run, ...]:
-    """Trains all members; see `fit_ensemble`.
 
     Returns:
         Their runs, the best first.
@@ -118,7 +109,13 @@ def fit_members(
 
 
 def choose(trainer: Trainer, runs: Sequence[Run], *, keep: bool) -> Ensemble:
-    """Chooses those of several runs that are better together; see `fit_ensemble`."""
+    """Chooses those of several runs that are better together.
+
+    Args:
+        trainer: Of their data.
+        runs: From `fit_members`.
+        keep: Whether the model is to hold its members, see `check_keeps`; otherwise their weights are averaged.
+    """
     config, measured = runs[0].fitted.config, dict[_Chosen, Measured]()
 
     def together(chosen: _Chosen) -> Fitted:

@@ -112,7 +112,8 @@ def test_members_are_kept_only_where_there_are_some_to_keep(workplace, make_conf
     def asked(*_, keep):
         raise ConfigError(f"asked to keep: {keep}")
 
-    monkeypatch.setattr(ensemble, "fit_ensemble", asked)
+    monkeypatch.setattr(ensemble, "fit_members", lambda *_: ())
+    monkeypatch.setattr(ensemble, "choose", asked)
     monkeypatch.setenv("TUMORCLS_CACHE", str(workplace[0] / "cache"))
     config = make_config().model_dump(mode="json")
     (tmp_path / "one.toml").write_text(tomli_w.dumps({"config": config}))
