@@ -40,8 +40,9 @@ def main() -> None:
     """Prints a line for each kind of picture."""
     arguments = _parse()
     select_backend()
+    from tumorcls.model.program import predict
     from tumorcls.model.saved_model import load_model
-    from tumorcls.training.fit_gate import features_of, looking_at
+    from tumorcls.training.fit_gate import looking_at
 
     model = load_model(arguments.model)
     gate, config = model.gate, model.config
@@ -50,7 +51,7 @@ def main() -> None:
     looking = looking_at(model.network)
 
     def passing(images: Images) -> NDArray[np.bool_]:
-        return gate.passes(features_of(looking, images))
+        return gate.passes(predict(images, looking))
 
     test = load_part(prepare(config.data, config.split, cache_folder()), "test", config.image_size, cache_folder())
     some = test.rows(np.random.default_rng(0).permutation(len(test.labels))[: arguments.test_images])

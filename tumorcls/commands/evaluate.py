@@ -65,10 +65,11 @@ def command(
     from tumorcls.evaluation.evaluate import evaluate_model, images_sha256
     from tumorcls.evaluation.record import Evaluation
     from tumorcls.evaluation.robustness import check_reference, compare
+    from tumorcls.model.program import predict
     from tumorcls.model.saved_model import load_model
     from tumorcls.reports.evaluation_page import render_page
     from tumorcls.reports.links import write_page
-    from tumorcls.training.fit_gate import features_of, looking_at
+    from tumorcls.training.fit_gate import looking_at
 
     prepare_outputs(output, html)
     model = load_model(model_file)
@@ -83,7 +84,7 @@ def command(
     other = measured.external  # what is wrong with it is told before hours
     everything = None if other is None else other.images(other.usable, model.config.image_size, cache_folder())
     if model.gate is not None:
-        plan = replace(plan, passed=tuple(model.gate.passes(features_of(looking_at(model.network), test.images)).tolist()))
+        plan = replace(plan, passed=tuple(model.gate.passes(predict(test.images, looking_at(model.network))).tolist()))
     evaluation = evaluate_model(
         model.predict,
         test,

@@ -5,7 +5,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorcls import activity
-from tumorcls.cache.arrays import Rows
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.data.dataset import ImageSet, stratified_subset
 from tumorcls.model.gate import Gate, fit_gate, gate_features
@@ -35,17 +34,12 @@ def fit_gate_of(network: keras.Model, config: TrainConfig, train: ImageSet, vali
 
 
 def looking_at(network: keras.Model) -> keras.Model:
-    """Returns the part of a classifier that ends with what a gate judges, (n, features), see `features_of`."""
+    """Returns the part of a classifier from images (n, size, size, 3) to what a gate judges of them, (n, features)."""
     return keras.Model(network.input, gate_features(network))
 
 
-def features_of(looking: keras.Model, images: Rows) -> NDArray[np.float32]:
-    """Returns what a gate judges, (n, features), of uint8 images (n, size, size, 3)."""
-    return predict(images, looking)
-
-
 def _clean_and_noisy(looking: keras.Model, config: TrainConfig, part: ImageSet) -> NDArray[np.float32]:
-    clean = features_of(looking, part.images)
+    clean = predict(part.images, looking)
     kinds = config.measured_noises
     if not kinds:
         return clean
@@ -56,5 +50,5 @@ def _clean_and_noisy(looking: keras.Model, config: TrainConfig, part: ImageSet) 
             rows = which[(which % len(kinds) == number) & (which // len(kinds) % len(SEVERITY_LEVELS) == level - 1)]
             keys = [part.keys[row] for row in rows]
             if len(rows):
-                noisy[rows] = features_of(looking, corrupt(part.images[rows], kind, level, _SEED, keys))
+                noisy[rows] = predict(corrupt(part.images[rows], kind, level, _SEED, keys), looking)
     return np.concatenate([clean, noisy])
