@@ -52,7 +52,7 @@ class Measured:
 
     scores: Mapping[str, float]
     confusion: NDArray[np.int64]
-    noisy_f1: Mapping[NoiseName, tuple[float, ...]]
+    noisy_f1: _Curves
     mistakes: tuple[Mistake, ...] = ()
     final_scores: Mapping[str, float] | None = None
 
@@ -117,16 +117,16 @@ class Validation:
         """A part of the whole subset."""
         return stratified_subset(self.images.labels, math.ceil(config.noisy_images / 2))
 
-    def clean_logits(self, program: TrainingProgram, config: TrainConfig) -> NDArray[np.float32]:
+    def clean_logits(self, program: TrainingProgram, config: TrainConfig) -> Logits:
         """Returns logits (n, classes) for the images as they are, averaged with their mirror images' if the config says so."""
         return self._logits(program, config, (), np.empty(0, np.int64))
 
-    def _most_confident_mistakes(self, logits: NDArray[np.float32]) -> tuple[Mistake, ...]:
+    def _most_confident_mistakes(self, logits: Logits) -> tuple[Mistake, ...]:
         return tuple(most_confident(find_mistakes(softmax(logits), self.images.labels, self.images.keys), self.images.groups))
 
     def _logits(
         self, program: TrainingProgram, config: TrainConfig, conditions: _Conditions, chosen: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
+    ) -> Logits:
         logits = self._logits_of(program, conditions, chosen, mirrored=False)
         if not config.mirror_average:
             return logits
@@ -134,7 +134,7 @@ class Validation:
 
     def _logits_of(
         self, program: TrainingProgram, conditions: _Conditions, chosen: NDArray[np.int64], *, mirrored: bool
-    ) -> NDArray[np.float32]:
+    ) -> Logits:
         """Returns logits of all clean images, and then of the chosen ones under each condition: in as few dispatches as fit."""
 
         def parts() -> list[Rows]:
@@ -151,14 +151,8 @@ class Validation:
         return program.predict_logits(placed) if placed else program.predict_logits(*parts())
 
     def _corrupted(self, noise: NoiseName, severity: int, chosen: NDArray[np.int64]) -> tuple[Rows, str]:
-        content = {
-            "images": self.images.key,
-            "noise": noise,
-            "severity": severity,
-            "seed": CORRUPTION_SEED,
-            "version": NOISE_VERSION,
-        }
-        key = content_key(rows=chosen.tolist(), **content)
+        drawn = {"noise": noise, "severity": severity, "seed": CORRUPTION_SEED, "version": NOISE_VERSION}
+        key = content_key(images=self.images.key, rows=chosen.tolist(), **drawn)
         keys = [self.images.keys[i] for i in chosen]
 
         def make(first: int) -> Iterator[NDArray[np.uint8]]:
@@ -196,8 +190,7 @@ class Epoch:
     Attributes:
         number: Counted from 0.
         loss: Mean training loss (categorical cross-entropy).
-        measured: See `Validation.measure`; None in a final run, which has trained on
-            the validation images.
+        measured: See `Validation.measure`; None in a final run, which has trained on the validation images.
     """
 
     number: int
