@@ -2,36 +2,26 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Protocol, TypeVar
+from typing import Any, TypeVar
 
 from tumorcls.model.backend import placed_bytes
+from tumorcls.model.pieces import Placed, PlacedParts
 
-
-class _Sized(Protocol):
-    @property
-    def nbytes(self) -> int: ...
-
-
-Entry = TypeVar("Entry", bound=_Sized)
+Entry = TypeVar("Entry", Placed, PlacedParts)
 
 
 class DeviceCache:
     """Rows on the device by what they are; the least recently used go first."""
 
     def __init__(self) -> None:
-        """Makes an empty cache."""
-        self._entries: OrderedDict[Hashable, _Sized] = OrderedDict()
+        self._entries: OrderedDict[Hashable, Any] = OrderedDict()
 
-    def get(self, key: Hashable, kind: type[Entry], place: Callable[[], Entry | None]) -> Entry | None:
+    def get(self, key: Hashable, place: Callable[[], Entry | None]) -> Entry | None:
         """Returns the entry of a key, placed where there is none yet; None where `place` gives none."""
-        entry = self._entries.get(key)
-        if entry is None:
-            entry = place()
-            if entry is None:
-                return None
+        entry: Entry | None = self._entries.get(key) or place()
+        if entry is not None:
             self._entries[key] = entry
+            self._entries.move_to_end(key)
             while sum(kept.nbytes for kept in self._entries.values()) > placed_bytes() and len(self._entries) > 1:
                 self._entries.popitem(last=False)
-        self._entries.move_to_end(key)
-        assert isinstance(entry, kind)
         return entry

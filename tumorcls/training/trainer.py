@@ -236,7 +236,7 @@ class Trainer:
             return Features(program, self._arrays).training_view(config.view_recipe, train, view, config.cached_views)
 
         key = (train.key, program.activations_key, view, config.view_recipe if view is not None else None)
-        return self._device.get(key, Placed, lambda: program.place(rows())) or rows()
+        return self._device.get(key, lambda: program.place(rows())) or rows()
 
     @property
     def _arrays(self) -> ArrayCache:

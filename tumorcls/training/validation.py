@@ -13,7 +13,6 @@ from tumorcls.data.dataset import ImageSet, Mirrored, stratified_subset
 from tumorcls.evaluation.metrics import accuracy, confusion_matrix, macro_f1, noisy_f1
 from tumorcls.evaluation.mistakes import Mistake, find_mistakes, most_confident
 from tumorcls.model.calibration import softmax
-from tumorcls.model.pieces import PlacedParts
 from tumorcls.model.program import TrainingProgram
 from tumorcls.noise.severity import SEVERITY_LEVELS, corrupt
 from tumorcls.training.device_cache import DeviceCache
@@ -147,7 +146,7 @@ class Validation:
             return [features.of_images(images, key) for images, key in rows]
 
         key = (self.images.key, program.activations_key, conditions, len(chosen), mirrored)
-        placed = self.device.get(key, PlacedParts, lambda: program.place_parts(parts()))
+        placed = self.device.get(key, lambda: program.place_parts(parts()))
         return program.predict_logits(placed) if placed else program.predict_logits(*parts())
 
     def _corrupted(self, noise: NoiseName, severity: int, chosen: NDArray[np.int64]) -> tuple[Rows, str]:
