@@ -69,8 +69,7 @@ def read_config(path: Path) -> ConfigFile:
     allowed = document.get("environment", [])
     if not isinstance(allowed, list) or not all(map(is_variable, allowed)):
         raise ConfigError(f'{path}: environment: must name variables; got {short(allowed)}. Write environment = ["MY_DATA"].')
-    for place in _listed(path, document):
-        _set_none(path, written, place)
+    _set_none(path, document)
     config = TrainConfig.parse(expand(written, os.environ, allowed, f"{path}: config"), where=str(path))
     return ConfigFile(config, written, provenance, _members(path, document, allowed, config))
 
@@ -138,26 +137,23 @@ def _nested(value: Any, depth: int) -> Iterator[tuple[Any, int]]:
         yield from _nested(item, depth + 1)
 
 
-def _listed(path: Path, document: Mapping[str, Any]) -> list[list[Any]]:
-    """The places of `[config]` without a value: TOML has no null."""
+def _set_none(path: Path, document: Mapping[str, Any]) -> None:
+    """Sets the places of `[config]` to None that are without a value: TOML has no null."""
     places = document.get("none", [])
     if not isinstance(places, list) or not all(isinstance(place, list) and place for place in places):
         raise ConfigError(f'{path}: none: must be an array of places; got {short(places)}. Write none = [["name"]].')
-    return places
-
-
-def _set_none(path: Path, table: Any, place: list[Any]) -> None:
-    *steps, last = place
-    try:
-        if any(isinstance(step, bool) or (isinstance(step, int) and step < 0) for step in place):
-            raise TypeError
-        holder = functools.reduce(operator.getitem, steps, table)
-        if isinstance(last, str) != isinstance(holder, dict):
-            raise TypeError
-        holder[last] = None
-    except (LookupError, TypeError):
-        rule = f"none: must name places of [config]; got {short(place)}"
-        raise ConfigError(f"{path}: {rule}. Export the file again.") from None
+    for place in places:
+        *steps, last = place
+        try:
+            if any(isinstance(step, bool) or (isinstance(step, int) and step < 0) for step in place):
+                raise TypeError
+            holder = functools.reduce(operator.getitem, steps, document["config"])
+            if isinstance(last, str) != isinstance(holder, dict):
+                raise TypeError
+            holder[last] = None
+        except (LookupError, TypeError):
+            rule = f"none: must name places of [config]; got {short(place)}"
+            raise ConfigError(f"{path}: {rule}. Export the file again.") from None
 
 
 def _too_deep(path: Path) -> ConfigError:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from tumorcls.errors import ModelError
 from tumorcls.evaluation.metrics import Floats, Labels
-from tumorcls.model.conformal import COVERAGE, ClassSets, calibrate_sets
+from tumorcls.model.conformal import COVERAGE, ClassSets, Share, calibrate_sets
 
 _SUM_TOLERANCE = 1e-3
 
@@ -22,7 +22,6 @@ MAX_ERROR = 0.05
 """Share of wrong answers that is accepted among those given, unless another is asked for."""
 
 _TEMPERATURES = (0.05, 20.0)
-_Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,10 @@ class Calibration:
     """
 
     temperature: Annotated[float, Field(gt=0.0, le=100.0, allow_inf_nan=False)]
-    threshold: _Share
-    max_error: _Share
-    coverage: _Share
-    error: _Share
+    threshold: Share
+    max_error: Share
+    coverage: Share
+    error: Share
     images: Annotated[int, Field(ge=0, lt=2**31)]
     sets: ClassSets | None = None
 

@@ -19,7 +19,7 @@ from tumorcls.evaluation.metrics import Floats, Labels
 COVERAGE = 0.9
 """Share of sets that are to hold the true class, unless another is asked for."""
 
-_Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class ClassSets:
         cutoff: Probability from which a class is in the set; 0 where there were too few images to rule anything out.
     """
 
-    coverage: _Share
-    cutoff: _Share
+    coverage: Share
+    cutoff: Share
 
 
 def calibrate_sets(probabilities: Floats, labels: Labels, coverage: float = COVERAGE) -> ClassSets:

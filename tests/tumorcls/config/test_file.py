@@ -181,11 +181,10 @@ def test_every_value_survives_an_exported_file(write):
     path = write(tomli_w.dumps(document))
     with pytest.raises(ConfigError):  # these are no settings of ours
         read_config(path)
-    from tumorcls.config.file import _listed, _read_toml, _set_none
+    from tumorcls.config.file import _read_toml, _set_none
 
     read = _read_toml(path)
-    for place in _listed(path, read):
-        _set_none(path, read["config"], place)
+    _set_none(path, read)
     dumped = json.dumps(read["config"], sort_keys=True)  # which tells types and signs apart
     assert dumped == json.dumps(VALUES, sort_keys=True)
 
