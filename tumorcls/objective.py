@@ -7,7 +7,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from statistics import fmean, stdev
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -33,14 +33,6 @@ CONFIG_KEY, PROVENANCE_KEY = "search:config", "search:provenance"
 """User attributes that ``search export`` reads; see docs/study-files.md."""
 
 PACKAGES = ("tumorcls", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy", "optuna")
-
-
-@dataclass(frozen=True)
-class _Run:
-    """One training of a trial: its seed, and the fold, or None for the split's own train and validation."""
-
-    seed: int
-    fold: "Fold | None" = None
 
 
 class BrainTumourObjective:
@@ -192,13 +184,14 @@ class BrainTumourObjective:
         values = tuple(means[name] for name in config.score)
         return values if len(values) > 1 else values[0]
 
-    def _runs(self, config: TrainConfig, seed: int) -> list[_Run]:
+    def _runs(self, config: TrainConfig, seed: int) -> "list[tuple[int, Fold | None]]":
+        """Returns the seed of each training of a trial, and its fold, or None for the split's own train and validation."""
         if self._folds > 1:
-            return [_Run(seed, fold) for fold in self._trainer.folds(config, self._folds)]
+            return [(seed, fold) for fold in self._trainer.folds(config, self._folds)]
         more = np.random.SeedSequence(seed).generate_state(self._repeats)[1:] >> 1
-        return [_Run(run_seed) for run_seed in (seed, *more.tolist())]
+        return [(run_seed, None) for run_seed in (seed, *more.tolist())]
 
-    def _train_runs(self, trial: Trial, config: TrainConfig, runs: Sequence[_Run]) -> "list[Fitted]":
+    def _train_runs(self, trial: Trial, config: TrainConfig, runs: "Sequence[tuple[int, Fold | None]]") -> "list[Fitted]":
         """Trains a model for each run. The only one is reported after each epoch, several each at its end."""
         checkpoints = self._checkpoints_of(trial)
 
@@ -209,8 +202,8 @@ class BrainTumourObjective:
                 report(trial, config, epoch.scores, epoch.number, steps=config.epochs)
 
         fitted = []
-        for number, run in enumerate(runs):
-            fitted.append(self._trainer.fit(config, run.seed, on_epoch_end, fold=run.fold, checkpoints=checkpoints))
+        for number, (seed, fold) in enumerate(runs):
+            fitted.append(self._trainer.fit(config, seed, on_epoch_end, fold=fold, checkpoints=checkpoints))
             if len(runs) > 1:
                 report(trial, config, fitted[-1].scores, number, steps=len(runs))
         return fitted

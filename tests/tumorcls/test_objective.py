@@ -200,7 +200,7 @@ def test_what_a_trial_keeps_of_its_runs(objective, tmp_path, monkeypatch, count)
 def test_seeds_of_repeats_are_what_they_have_always_been(objective, make_config, monkeypatch):
     """A study that goes on with another version would otherwise mix them."""
     monkeypatch.setattr(objective, "_repeats", 3)
-    assert [run.seed for run in objective._runs(make_config(), 11)] == [11, 457128608, 1440047358]
+    assert [seed for seed, _ in objective._runs(make_config(), 11)] == [11, 457128608, 1440047358]
 
 
 def test_a_record_names_data_so_that_it_is_found_from_elsewhere(objective, make_config, images, tmp_path, monkeypatch):
