@@ -48,7 +48,6 @@ class Line:
     """One line that changes in place: in a terminal on stderr, or as the output of a notebook's cell."""
 
     def __init__(self) -> None:
-        """Shows nothing yet."""
         self._shown_at = 0.0
         self._handle: Any = None
         self._cell: object = None

@@ -23,13 +23,7 @@ _MAX_INTEGER = 2**63 - 1  # of TOML
 
 @dataclass(frozen=True)
 class Member:
-    """One of several runs that one model is made of.
-
-    Attributes:
-        config: What is trained.
-        seed: Of the run.
-        name: What it is called, for messages.
-    """
+    """One of several runs that one model is made of; messages call it by its name."""
 
     config: TrainConfig
     seed: int

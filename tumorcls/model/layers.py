@@ -16,19 +16,13 @@ from tumorcls.noise.layer import RandomNoise
 
 @keras.saving.register_keras_serializable(package="tumorcls")
 class VariableDropout(keras.layers.Layer):
-    """Dropout whose rate is a variable and can change between calls without a new program.
+    """Dropout whose rate is a variable, 0 at first, and can change between calls without a new program.
 
     The same as `keras.layers.Dropout` (inverted dropout, only in training) otherwise, which fixes its rate when it is built.
     The rate is rounded to a 65,536th: 16 bits a mask are half of what 32 cost. The last axis must be even.
     """
 
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
-        """Makes the layer with a rate of 0.
-
-        Args:
-            seed: Of the layer's own random state.
-            **kwargs: As for every Keras layer.
-        """
         super().__init__(**kwargs)
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.rate = self.add_weight(shape=(), initializer="zeros", trainable=False, name="rate")
@@ -63,23 +57,14 @@ class RandomAugment(keras.layers.Layer):
     """
 
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
-        """Makes the layer.
-
-        Args:
-            seed: Of the layer's own random state.
-            **kwargs: As for every Keras layer.
-        """
         super().__init__(**{"dtype": "float32", **kwargs})  # half precision would round pixels that are to stay as they are
         self.supports_jit = not is_tensorflow_on_cpu()
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self.rotation = self._range("rotation")
-        self.width_shift = self._range("width_shift")
-        self.height_shift = self._range("height_shift")
-        self.flip = self._range("flip")
-
-    def _range(self, name: str) -> Any:
-        return self.add_weight(shape=(), initializer="zeros", trainable=False, name=name)
+        self.rotation, self.width_shift, self.height_shift, self.flip = (
+            self.add_weight(shape=(), initializer="zeros", trainable=False, name=name)
+            for name in ("rotation", "width_shift", "height_shift", "flip")
+        )
 
     def call(self, inputs: KerasTensor, training: bool = False) -> KerasTensor:
         """Returns augmented images in training, the inputs otherwise."""

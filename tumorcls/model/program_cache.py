@@ -29,7 +29,6 @@ class ProgramCache:
     """Programs by their key; the least recently used one goes first, because each keeps its compiled code in memory."""
 
     def __init__(self, capacity: int = 2) -> None:
-        """Makes an empty cache for `capacity` programs."""
         self._capacity = capacity
         self._programs: OrderedDict[Hashable, TrainingProgram] = OrderedDict()
 
