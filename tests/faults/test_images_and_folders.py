@@ -55,7 +55,7 @@ def model(tmp_path):
     settings = {"data": ["phantoms:8"], "image_size": 32, "weights": "none", "batch_norm": "train"}
     config = TrainConfig.parse(settings, where="test")
     network = build_classifier(build_backbone(32, "none"), head, 0.3)
-    SavedModel(network, CLASSES, config, {}, Calibration(1.0, 0.0, 0.05, 1.0, 0.0, 1)).save(tmp_path / "model.keras")
+    SavedModel(CLASSES, config, {}, Calibration(1.0, 0.0, 0.05, 1.0, 0.0, 1), network=network).save(tmp_path / "model.keras")
     return tmp_path / "model.keras"
 
 

@@ -69,7 +69,7 @@ def model(tmp_path_factory):
     provenance = {"seed": 3, "trained_on": "training images", "split_sha256": "abc", "exported": {"study": "s", "trial": 1}}
     calibration = Calibration(1.5, 0.2, 0.05, 0.9, 0.04, 50)
     path = tmp_path_factory.mktemp("model") / "model.keras"
-    SavedModel(build_network(32, 4, imagenet=False), CLASSES, config, provenance, calibration).save(path)
+    SavedModel(CLASSES, config, provenance, calibration, network=build_network(32, 4, imagenet=False)).save(path)
     return path
 
 
@@ -916,7 +916,7 @@ def test_card_and_evaluation_load_nothing_whatever_their_text(number, measured, 
         text = texts(port)[number]
         provenance = {**loaded.provenance, "exported": {text: text, "study": text}, "keras": text, "numpy": text}
         config = loaded.config.model_copy(update={"data": (text,), "weights": text})
-        stranger = SavedModel(loaded.network, loaded.classes, config, provenance, loaded.calibration)
+        stranger = SavedModel(loaded.classes, config, provenance, loaded.calibration, network=loaded.network)
         (tmp_path / "card.html").write_text(render_card(write_card(stranger, evaluation, text), text), encoding="utf-8")
         mistakes = tuple(replace(mistake, key=text) for mistake in evaluation.mistakes)
         told = replace(

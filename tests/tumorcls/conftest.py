@@ -70,7 +70,7 @@ def untrained(make_config):
     sets = ClassSets(coverage=0.9, cutoff=0.2)
     calibration = Calibration(temperature=1.5, threshold=0.6, max_error=0.05, coverage=0.9, error=0.04, images=50, sets=sets)
     network = build_classifier(build_backbone(32, "none"), head, 0.3, calibration.temperature)
-    return SavedModel(network, CLASSES, make_config(), {"seed": 3, "split_sha256": "abc"}, calibration)
+    return SavedModel(CLASSES, make_config(), {"seed": 3, "split_sha256": "abc"}, calibration, network=network)
 
 
 @pytest.fixture(scope="session")

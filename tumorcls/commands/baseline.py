@@ -55,7 +55,7 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
         "method": f"logistic regression on frozen features, C = {INVERSE_PENALTY}",
     }
     network = fitted.classifier(calibration.temperature)
-    model = SavedModel(network, config.classes, config, provenance, calibration, written_parts(file.written))
+    model = SavedModel(config.classes, config, provenance, calibration, written_parts(file.written), network=network)
     plan = plan_of(config, calibration, unseen)
     identity = {"model_sha256": model.sha256, "split_sha256": trainer.prepared.split_sha256}
     evaluation = evaluate_model(model.predict, test, plan, name="logistic regression", provenance=identity)

@@ -81,7 +81,7 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
         with naming_run(f"without {shown(source)}"):
             fitted = trainer.fit(config, chosen, lambda epoch: None)
         calibration = trainer.calibrate(fitted)
-        model = SavedModel(fitted.classifier(calibration.temperature), config.classes, config, {}, calibration)
+        model = SavedModel(config.classes, config, {}, calibration, network=fitted.classifier(calibration.temperature))
         provenance = {
             "model_sha256": model.sha256,
             "recipe_sha256": config.recipe_sha256,

@@ -109,7 +109,7 @@ def command(
     network = fitted.classifier(calibration.temperature)
     gate = fit_gate_of(network, config, *(trainer.images(part, config.image_size) for part in PARTS))
     written, members = written_parts(file.written), max(1, len(fitted.members))
-    SavedModel(network, config.classes, config, provenance, calibration, written, gate, members).save(output)
+    SavedModel(config.classes, config, provenance, calibration, written, gate, members, network=network).save(output)
     click.echo(f"Saved {shown(output)}. Next: tumorcls evaluate {shown(output)}\n{DISCLAIMER}")
 
 

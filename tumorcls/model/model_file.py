@@ -97,11 +97,11 @@ class Card:
     Attributes:
         classes: Class names in the order of the probabilities.
         config: What it was trained with.
-        provenance: As it was given; see `Provenance`.
-        calibration: How sure it may say it is.
-        written: Those values of the config that name an environment variable, as the config's file has them.
-        gate: What decides of the model's gate; None where it has none.
-        members: How many the network holds; see `check_members`.
+        provenance: Data and split hashes, seed, versions, scores, as they were given; see `Provenance`.
+        calibration: How sure it may say it is; its temperature is already in the network's last weights.
+        written: Those values of the config that name an environment variable, as its file has them: they are what is kept.
+        gate: What says that an image is no slice; None where the model was trained without.
+        members: How many the network holds, see `tumorcls.model.ensemble`.
     """
 
     classes: tuple[str, ...]
@@ -109,11 +109,11 @@ class Card:
     provenance: Mapping[str, Any]
     calibration: Calibration
     written: Mapping[str, Any] = field(default_factory=dict)
-    gate: GateLimit | None = None
+    gate: Gate | None = None
     members: int = 1
 
     def to_json(self) -> str:
-        """Returns the card as text; see `parse`. Numbers that are not finite become null, dates text."""
+        """Returns the card as text; see `parse_card`. Numbers that are not finite become null, dates text."""
         # Paths alone, since only `data` is expanded again; and these two say what the network is made of.
         paths = ("data",) if self.config.weights in ("imagenet", "none") else ("data", "weights")
         written = {name: value for name, value in self.written.items() if name in paths}
@@ -123,32 +123,37 @@ class Card:
             "config": {**self.config.model_dump(mode="json"), **written},
             "provenance": dict(self.provenance),
             "calibration": self.calibration,
-            "gate": self.gate,
+            "gate": None if self.gate is None else self.gate.limit,
             "members": self.members,
         }
         return _PLAIN.dump_json(values, indent=1).decode()
 
-    @classmethod
-    def parse(cls, text: str | bytes, where: str) -> "Card":
-        """Reads and checks what `to_json` wrote.
-
-        Raises:
-            ModelError: Names the rule that it breaks.
-        """
-        try:
-            card = _Card.model_validate_json(text)
-            # Of the data alone, which `evaluate` reads: what the network is made of must not hang on this machine's variables.
-            expanded = expand_known({key: card.config[key] for key in ("data",) if key in card.config}, os.environ)
-            config = TrainConfig.parse({**card.config, **expanded}, where="config")
-        except (ValidationError, ConfigError) as error:
-            raise _refused(where, reason(error)) from None
-        if tuple(card.classes) != config.classes:
-            raise _refused(where, f"classes: must be {', '.join(config.classes)}; got {', '.join(card.classes)}")
-        provenance = card.provenance.model_dump(exclude_unset=True)
-        return cls(config.classes, config, provenance, card.calibration, written_parts(card.config), card.gate, card.members)
-
 
 _PLAIN = TypeAdapter(dict[str, Any], config=ConfigDict(ser_json_inf_nan="null"))
+
+
+def parse_card(text: str | bytes, space: bytes | None, where: str) -> Card:
+    """Reads and checks what `Card.to_json` wrote.
+
+    Args:
+        text: It.
+        space: The member `GATE` of the same file.
+        where: The model's file, for the message of an error.
+
+    Raises:
+        ModelError: Names the rule that it breaks.
+    """
+    try:
+        card = _Card.model_validate_json(text)
+        # Of the data alone, which `evaluate` reads: what the network is made of must not hang on this machine's variables.
+        expanded = expand_known({key: card.config[key] for key in ("data",) if key in card.config}, os.environ)
+        config = TrainConfig.parse({**card.config, **expanded}, where="config")
+    except (ValidationError, ConfigError) as error:
+        raise _refused(where, reason(error)) from None
+    if tuple(card.classes) != config.classes:
+        raise _refused(where, f"classes: must be {', '.join(config.classes)}; got {', '.join(card.classes)}")
+    provenance, gate = card.provenance.model_dump(exclude_unset=True), _gate(space, card.gate, where)
+    return Card(config.classes, config, provenance, card.calibration, written_parts(card.config), gate, card.members)
 
 
 def check_exported(exported: object, where: str) -> None:
@@ -168,8 +173,8 @@ def check_exported(exported: object, where: str) -> None:
         raise ConfigError(f"{where}: {rule}. Export it again.") from None
 
 
-def read_model_file(path: Path) -> tuple[Card, bytes, Gate | None]:
-    """Reads a model's card, the file of its weights, which is still to be checked (see `load_weights`), and its gate.
+def read_model_file(path: Path) -> tuple[Card, bytes]:
+    """Reads a model's card, and the file of its weights, which is still to be checked (see `load_weights`).
 
     Raises:
         ModelError: The file is missing or is not a model that `tumorcls train` saved.
@@ -181,13 +186,11 @@ def read_model_file(path: Path) -> tuple[Card, bytes, Gate | None]:
         _check_list(content, str(path))
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = _members(archive, str(path))
-            text, weights, space = members[CARD], members[_WEIGHTS], members.get(GATE)
     except OSError as error:
         raise ModelError(f"{path}: must be readable; got {reason(error)}. Check the path.") from None
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
         raise _refused(str(path), reason(error)) from None
-    card = Card.parse(text, str(path))
-    return card, weights, _gate(space, card.gate, str(path))
+    return parse_card(members[CARD], members.get(GATE), str(path)), members[_WEIGHTS]
 
 
 def _gate(space: bytes | None, limit: GateLimit | None, where: str) -> Gate | None:

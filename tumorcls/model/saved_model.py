@@ -2,53 +2,35 @@
 
 import io
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 from keras.src.saving.saving_lib import save_model
 from numpy.typing import NDArray
 
-from tumorcls.config.train_config import TrainConfig
 from tumorcls.errors import DataError
 from tumorcls.files import check_writable, is_special, write_whole
 from tumorcls.model.backbone import build_network, logits_of, weights_sha256
-from tumorcls.model.calibration import Calibration, check_probabilities, softmax
+from tumorcls.model.calibration import check_probabilities, softmax
 from tumorcls.model.ensemble import build_ensemble
 from tumorcls.model.folding import fold_batch_norm
-from tumorcls.model.gate import Gate
-from tumorcls.model.model_file import CARD, GATE, Card, check_members, load_weights, read_model_file
+from tumorcls.model.model_file import CARD, GATE, Card, check_members, load_weights, parse_card, read_model_file
 from tumorcls.model.pieces import images_together
 
 
 @dataclass(frozen=True)
-class SavedModel:
-    """A classifier and what it needs to be used right.
+class SavedModel(Card):
+    """A classifier and what it needs to be used right: all that its card says.
 
     Attributes:
         network: From images (n, size, size, 3) in [0, 255] to probabilities (n, len(classes)); with `config.mirror_average`
             of these images alone, see `predict`.
-        classes: Class names in the order of the probabilities.
-        config: What it was trained with.
-        provenance: Data and split hashes, seed, versions, scores.
-        calibration: How sure it may say it is; its temperature is already in the network's last weights.
-        written: Those values of the config that name an environment variable, as its file has them: they are what is kept.
-        gate: What says that an image is no slice; None where the model was trained without.
-        members: How many the network holds, see `tumorcls.model.ensemble`.
     """
 
-    network: keras.Model
-    classes: tuple[str, ...]
-    config: TrainConfig
-    provenance: Mapping[str, Any]
-    calibration: Calibration
-    written: Mapping[str, Any] = field(default_factory=dict)
-    gate: Gate | None = None
-    members: int = 1
+    network: keras.Model = field(kw_only=True)
 
     @property
     def sha256(self) -> str:
@@ -91,15 +73,14 @@ class SavedModel:
             DataError: The path cannot be written or does not end in `.keras`.
         """
         check_target(path)
-        limit = None if self.gate is None else self.gate.limit
-        card = Card(self.classes, self.config, self.provenance, self.calibration, self.written, limit, self.members).to_json()
-        Card.parse(card, str(path))  # what could not be opened again is not written
+        card, space = self.to_json(), None if self.gate is None else self.gate.space.astype("<f2").tobytes()
+        parse_card(card, space, str(path))  # what could not be opened again is not written
         content = io.BytesIO()  # a network of some megabytes; Keras itself would write to its place bit by bit
         save_model(self.network, content)
         with zipfile.ZipFile(content, "a") as archive:
             archive.writestr(CARD, card)
-            if self.gate is not None:
-                archive.writestr(GATE, self.gate.space.astype("<f2").tobytes())
+            if space is not None:
+                archive.writestr(GATE, space)
         write_whole(path, content.getvalue())
 
 
@@ -120,10 +101,10 @@ def load_model(path: Path) -> SavedModel:
     Raises:
         ModelError: The file is missing or is not such a model.
     """
-    card, weights, gate = read_model_file(path)
+    card, weights = read_model_file(path)
     network = build_network(card.config.image_size, len(card.classes), imagenet=card.config.weights == "imagenet")
     check_members(card, network, weights, str(path))
     if card.members > 1:
         network = build_ensemble(network, card.config.trainable_from, card.members)
     load_weights(network, weights, str(path))
-    return SavedModel(network, **{**vars(card), "gate": gate})
+    return SavedModel(**vars(card), network=network)

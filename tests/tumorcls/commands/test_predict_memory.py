@@ -24,7 +24,7 @@ def test_a_process_stays_below_600_mebibytes_and_its_libraries(tmp_path, make_co
     head.build((None, 1280))
     network = build_classifier(build_backbone(150, "none"), head, 0.3)
     config = make_config(image_size=150)
-    SavedModel(network, CLASSES, config, {}, Calibration(1.0, 0.0, 0.05, 1.0, 0.0, 1)).save(tmp_path / "model.keras")
+    SavedModel(CLASSES, config, {}, Calibration(1.0, 0.0, 0.05, 1.0, 0.0, 1), network=network).save(tmp_path / "model.keras")
     huge = np.zeros((20_000, 20_000), np.uint8)
     refused = [write(tmp_path / "huge.jpg", huge), write(tmp_path / "huge.png", huge), png_header(tmp_path, 11_000)]
     largest = np.random.default_rng(0).integers(0, 2**16, (4096, 4096)).astype(np.uint16)

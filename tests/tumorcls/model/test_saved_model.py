@@ -248,7 +248,7 @@ def test_the_network_of_a_card_answers_to_the_last_bit_as_the_trained_one(model,
     head = keras.layers.Dense(4)
     head.build((None, 1280))
     config = make_config(weights=weights, batch_norm="train")
-    trained = SavedModel(build_classifier(backbone, head, 0.3, 1.7), CLASSES, config, {}, model.calibration)
+    trained = SavedModel(CLASSES, config, {}, model.calibration, network=build_classifier(backbone, head, 0.3, 1.7))
     trained.save(tmp_path / "model.keras")
     loaded = load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded.predict(pictures), trained.predict(pictures))
@@ -261,7 +261,7 @@ def test_an_answer_that_is_no_probability_is_refused(model, pictures, tmp_path):
     logits = huge.get_layer("logits")
     logits.set_weights([np.full((1280, 4), 3e38, np.float32), np.zeros(4, np.float32)])
     path = tmp_path / "huge.keras"
-    SavedModel(huge, CLASSES, model.config, {}, model.calibration).save(path)
+    SavedModel(CLASSES, model.config, {}, model.calibration, network=huge).save(path)
     with pytest.raises(ModelError, match="must answer with probabilities"):
         load_model(path).predict(pictures)
     with pytest.raises(ModelError, match="must answer with probabilities"):
@@ -280,5 +280,5 @@ def test_a_config_may_name_variables_anywhere(model, tmp_path, monkeypatch):
 
 def test_what_could_not_be_opened_again_is_not_written(model, tmp_path):
     with pytest.raises(ModelError, match="provenance"):
-        SavedModel(model.network, CLASSES, model.config, {"seed": -1}, model.calibration).save(tmp_path / "model.keras")
+        SavedModel(CLASSES, model.config, {"seed": -1}, model.calibration, network=model.network).save(tmp_path / "model.keras")
     assert list(tmp_path.iterdir()) == []

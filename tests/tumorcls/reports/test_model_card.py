@@ -37,7 +37,7 @@ def model(make_config):
         "split_sha256": "bbb222",
         "keras": "3.15.0",
     }
-    return SavedModel(network, CLASSES, make_config(), provenance, Calibration(1.37, 0.621, 0.05, 0.875, 0.043, 120))
+    return SavedModel(CLASSES, make_config(), provenance, Calibration(1.37, 0.621, 0.05, 0.875, 0.043, 120), network=network)
 
 
 @pytest.fixture(scope="module")
@@ -198,14 +198,14 @@ def test_nothing_is_said_of_sources_and_patients_that_are_not_there(model, evalu
 
 def test_a_model_that_is_never_uncertain_says_so(model, evaluation):
     calibration = Calibration(1.0, 0.0, 0.05, 1.0, 0.028, 120)
-    sure = SavedModel(model.network, model.classes, model.config, model.provenance, calibration)
+    sure = SavedModel(model.classes, model.config, model.provenance, calibration, network=model.network)
     card = write_card(sure, evaluation, "model")
     assert "answers whatever the confidence: on the validation images 2.8% of all answers were wrong (at most 5% was" in card
     assert "uncertain" not in card
 
 
 def test_an_evaluation_of_another_model_is_refused(model, evaluation):
-    other = SavedModel(model.network, model.classes, model.config, model.provenance, model.calibration)
+    other = SavedModel(model.classes, model.config, model.provenance, model.calibration, network=model.network)
     other.network.layers[-1].bias.assign([1, 2, 3, 4])
     try:
         with pytest.raises(DataError, match="must be of this model"):
@@ -238,7 +238,7 @@ def test_text_of_a_stranger_stays_text(model, evaluation, text):
     provenance = {**model.provenance, "exported": {text: text, "study": text}, "keras": text}
     config = model.config.model_copy(update={"data": (text,), "weights": text})
     page = render_page(
-        write_card(SavedModel(model.network, CLASSES, config, provenance, model.calibration), evaluation, text), text
+        write_card(SavedModel(CLASSES, config, provenance, model.calibration, network=model.network), evaluation, text), text
     )
     for tag in ("<img", "<a ", "<script", "<strong>b", "<h1>no"):
         assert tag not in page.replace(f"<strong>{DISCLAIMER}", "")

@@ -67,7 +67,7 @@ def test_a_model_with_a_mirror_average_answers_as_its_run_was_measured(trainer, 
     fitted = trainer.fit(config, 0, lambda epoch: None)
     calibration = trainer.calibrate(fitted)
     network = fitted.classifier(calibration.temperature)
-    model = SavedModel(network, config.classes, config, {}, calibration)
+    model = SavedModel(config.classes, config, {}, calibration, network=network)
     images = trainer.images("validation", config.image_size)
     predicted = model.predict(images.images[:])
     assert (predicted.argmax(axis=1) == images.labels).mean() == pytest.approx(fitted.scores["accuracy"])
