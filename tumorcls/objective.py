@@ -129,7 +129,7 @@ class BrainTumourObjective:
         from tumorcls.evaluation.metrics import guessing_f1
         from tumorcls.training.linear_probe import fit_linear_probe
 
-        config = TrainConfig.parse(self._settings, where="[objective]")
+        config = self._opened_with
         scores = fit_linear_probe(self._trainer, config).scores
         guessing = guessing_f1(self._trainer.images("validation", config.image_size).labels, len(config.classes))
         return {
@@ -154,7 +154,7 @@ class BrainTumourObjective:
                     f"[objective]: {key}: must be 1 where epochs is a fidelity, since a trial of several runs reports runs; "
                     f"got {count}. Remove one of them."
                 )
-        _check_can_go_on(TrainConfig.parse(self._settings, where="[objective]"), "[objective]")
+        _check_can_go_on(self._opened_with, "[objective]")
         self._pauses = True
 
     def __call__(self, trial: Trial) -> float | tuple[float, ...]:
