@@ -30,13 +30,13 @@ class MovingAverage:
             averaged: What is averaged; may be nothing.
             steps: Counts the steps that were taken; read, and never written.
         """
-        self._averaged = list(averaged)
         self._steps = steps
         self.variables = [keras.Variable(ops.copy(variable), trainable=False, name="average") for variable in averaged]
+        self._pairs = list(zip(averaged, self.variables, strict=True))
 
     def begin(self) -> None:
         """Makes each average what its variable is now."""
-        for variable, average in zip(self._averaged, self.variables, strict=True):
+        for variable, average in self._pairs:
             average.assign(ops.copy(variable))
 
     def update(self) -> None:
@@ -45,12 +45,12 @@ class MovingAverage:
             return
         steps = ops.cast(self._steps, "float32")
         decay = ops.minimum(MAX_DECAY, (1.0 + steps) / (10.0 + steps))
-        for variable, average in zip(self._averaged, self.variables, strict=True):
+        for variable, average in self._pairs:
             average.assign(decay * average + (1.0 - decay) * variable)
 
     def swap(self) -> None:
         """Exchanges the variables and their averages; a second time undoes it. Part of a compiled program."""
-        for variable, average in zip(self._averaged, self.variables, strict=True):
+        for variable, average in self._pairs:
             value = ops.copy(variable)
             variable.assign(ops.copy(average))
             average.assign(value)
