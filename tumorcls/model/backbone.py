@@ -157,6 +157,13 @@ def _square_keras_variance(backbone: keras.Model) -> None:
                 value = np.asarray(keras.ops.convert_to_numpy(variable)).ravel()
                 if variable.name == "variance" and value.shape == (3,) and np.allclose(value, _IMAGENET_STD, atol=2e-3):
                     variable.assign(np.square(np.asarray(keras.ops.convert_to_numpy(variable))))
+    finalize_normalization(backbone)
+
+
+def finalize_normalization(network: keras.Model) -> None:
+    """Has a network normalise by the statistics that were put into it: its layer keeps what it worked out of those before."""
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
 
 

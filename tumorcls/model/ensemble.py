@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from tumorcls.config.train_config import TrainableFrom
-from tumorcls.model.backbone import FROZEN_OUTPUT, build_classifier
+from tumorcls.model.backbone import FROZEN_OUTPUT, build_classifier, finalize_normalization
 
 _NUMBER = 4  # bytes of a float32
 
@@ -74,9 +74,7 @@ def join(networks: Iterable[keras.Model], counts: Sequence[int], trainable_from:
         biases.append(bias * np.float32(count / sum(counts)))
     assert ensemble is not None
     ensemble.get_layer("logits").set_weights([np.concatenate(kernels), np.sum(biases, axis=0)])
-    for layer in ensemble.layers:
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()
+    finalize_normalization(ensemble)
     return ensemble
 
 

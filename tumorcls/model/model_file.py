@@ -24,6 +24,7 @@ from tumorcls.config.variables import expand_known, written_parts
 from tumorcls.data.hdf5 import UNREADABLE, Limits, open_hdf5
 from tumorcls.errors import ConfigError, DataError, ModelError, one_line, reason
 from tumorcls.files import read_whole
+from tumorcls.model.backbone import finalize_normalization
 from tumorcls.model.calibration import Calibration
 from tumorcls.model.ensemble import most_members
 from tumorcls.model.gate import Gate, GateLimit
@@ -133,12 +134,7 @@ _PLAIN = TypeAdapter(dict[str, Any], config=ConfigDict(ser_json_inf_nan="null"))
 
 
 def parse_card(text: str | bytes, space: bytes | None, where: str) -> Card:
-    """Reads and checks what `Card.to_json` wrote.
-
-    Args:
-        text: It.
-        space: The member `GATE` of the same file.
-        where: The model's file, for the message of an error.
+    """Reads and checks what `Card.to_json` wrote, and the member `GATE` of the same file.
 
     Raises:
         ModelError: Names the rule that it breaks.
@@ -205,13 +201,7 @@ def _gate(space: bytes | None, limit: GateLimit | None, where: str) -> Gate | No
 
 
 def check_members(card: Card, network: keras.Model, content: bytes, where: str) -> None:
-    """Refuses a card with more members than the file of its weights can hold, before they are built.
-
-    Args:
-        card: Of the model.
-        network: Of one member.
-        content: The file of weights.
-        where: The model's file, for the message of an error.
+    """Refuses a card with more members than the file of its weights can hold, before they are built; the network is of one.
 
     Raises:
         ModelError: There are more.
@@ -222,12 +212,7 @@ def check_members(card: Card, network: keras.Model, content: bytes, where: str) 
 
 
 def load_weights(network: keras.Model, content: bytes, where: str) -> None:
-    """Puts the weights of a checked model's file into a network of the same structure.
-
-    Args:
-        network: From `tumorcls.model.backbone.build_network`.
-        content: The file of weights that Keras writes into a `.keras` archive.
-        where: The model's file, for the message of an error.
+    """Puts the weights that Keras wrote into a `.keras` archive into a network of the same structure.
 
     Raises:
         ModelError: An array is missing, of another shape or type, or holds numbers that are not finite.
@@ -240,9 +225,7 @@ def load_weights(network: keras.Model, content: bytes, where: str) -> None:
         raise ModelError(str(error)) from None
     except UNREADABLE as error:
         raise _refused(where, f"its weights cannot be read, {error}") from None
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()
+    finalize_normalization(network)
 
 
 def _check_list(content: bytes, where: str) -> None:
