@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from tumorcls.evaluation.metrics import Floats, Labels
@@ -28,7 +27,8 @@ class ClassSets:
 
     Attributes:
         coverage: Share of sets that are to hold the true class.
-        cutoff: Probability from which a class is in the set; 0 where there were too few images to rule anything out.
+        cutoff: Probability from which a class is in the set, which may be empty; 0 where there were too few images to rule
+            anything out.
     """
 
     coverage: Share
@@ -47,9 +47,3 @@ def calibrate_sets(probabilities: Floats, labels: Labels, coverage: float = COVE
     # With n images the set of one more holds its class with probability at least `coverage` where this many lie at or above it.
     above = math.ceil((len(labels) + 1) * coverage)
     return ClassSets(coverage, float(true[len(true) - above]) if above <= len(true) else 0.0)
-
-
-def class_sets(probabilities: NDArray[np.floating], cutoff: float) -> NDArray[np.bool_]:
-    """Returns which classes are in the set of each image, (n, k); a set may be empty: no class is likely enough."""
-    inside: NDArray[np.bool_] = probabilities >= cutoff
-    return inside

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tumorcls.model.calibration import softmax
-from tumorcls.model.conformal import calibrate_sets, class_sets
+from tumorcls.model.conformal import calibrate_sets
 
 
 def drawn(count, seed, temperature=1.0):
@@ -21,7 +21,7 @@ def test_sets_hold_the_true_class_as_often_as_was_asked_for(coverage, temperatur
     for seed in range(200):
         probabilities, labels = drawn(300, seed, temperature)
         sets = calibrate_sets(probabilities[:100], labels[:100], coverage)
-        inside = class_sets(probabilities[100:], sets.cutoff)
+        inside = probabilities[100:] >= sets.cutoff
         found.append(inside[np.arange(200), labels[100:]].mean())
     error = np.std(found) / np.sqrt(len(found))
     assert coverage - 3 * error <= np.mean(found) <= coverage + 1 / 101 + 3 * error
@@ -33,8 +33,9 @@ def test_the_cutoff_by_hand():
     assert calibrate_sets(probabilities, labels, 0.8).cutoff == pytest.approx(0.6)  # 4 of 5
     assert calibrate_sets(probabilities, labels, 0.6).cutoff == pytest.approx(0.7)
     assert calibrate_sets(probabilities, labels, 0.9).cutoff == 0.0  # 5 of 5: four images cannot promise it
-    assert class_sets(np.array([[1.0, 0.0]]), 0.0).all(), "nothing is ruled out"
-    assert class_sets(probabilities, 0.75).tolist() == [[True, False], [True, False], [False, False], [False, False]]
+    assert (np.array([[1.0, 0.0]]) >= calibrate_sets(probabilities, labels, 0.9).cutoff).all(), "nothing is ruled out"
+    inside = probabilities >= calibrate_sets(probabilities, labels, 0.6).cutoff
+    assert inside.tolist() == [[True, False], [True, False], [True, False], [False, False]]
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
@@ -61,5 +62,5 @@ def test_mapie_gives_the_same_sets(coverage):
     )
     theirs.conformalize(probabilities[:200], labels[:200])
     _, expected = theirs.predict_set(probabilities[200:])
-    found = class_sets(probabilities[200:], calibrate_sets(probabilities[:200], labels[:200], coverage).cutoff)
+    found = probabilities[200:] >= calibrate_sets(probabilities[:200], labels[:200], coverage).cutoff
     np.testing.assert_array_equal(found, expected[:, :, 0])
