@@ -126,14 +126,7 @@ def titled(title: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def counting(what: str, total: int, unit: str = "images", done: int = 0) -> Iterator[None]:
-    """Says how far something is that the block below does, which calls `advance`.
-
-    Args:
-        what: It, in a few words.
-        total: How many there are to do.
-        unit: Of what.
-        done: How many were done before.
-    """
+    """Says how far something is that the block below does, which calls `advance`; `done` of the total were done before."""
     count = _Count(what, total, unit, time.monotonic(), done, done)
     token = _counts.set((*_counts.get(), count))
     tell(str(count))

@@ -153,11 +153,7 @@ def replacing(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
     """Opens a new file that takes the place of `path` when the block ends, and vanishes when it fails.
 
     Several processes may replace the same file at once: each writes one of its own, and the last to end wins. What a killed one
-    leaves is removed by the next that writes to the folder.
-
-    Args:
-        path: The file.
-        sync: Whether it must outlive a power cut.
+    leaves is removed by the next that writes to the folder. With `sync` the file outlives a power cut.
 
     Raises:
         OSError: The folder is missing or not writable, or the disk is full.

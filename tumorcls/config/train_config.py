@@ -204,14 +204,10 @@ class TrainConfig(BaseModel):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> "TrainConfig":
-        """Checks values that came from a study file, a trial or an exported config.
-
-        Args:
-            values: Field names and values, as TOML gives them.
-            where: Named at the start of an error.
+        """Checks values, as TOML gives them, that came from a study file, a trial or an exported config.
 
         Raises:
-            ConfigError: Names the field, the rule, what was received and the remedy.
+            ConfigError: Names where they came from, the field, the rule, what was received and the remedy.
         """
         try:
             return cls.model_validate(dict(values))

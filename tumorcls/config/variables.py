@@ -60,11 +60,8 @@ def expand(value: Any, environ: Mapping[str, str], allowed: Collection[str], whe
 def lasting(path: str, environ: Mapping[str, str]) -> str:
     """Returns a path of a config as it can be kept: absolute, if it is one that is there from the current folder.
 
-    One that begins as a variable says is left alone, since the variable will stand in its place.
-
-    Args:
-        path: A path, or another word that a setting may have.
-        environ: The variables; `os.environ` but for tests.
+    Another word that the setting may have stays as it is. So does a path that begins as a variable says, since the variable
+    will stand in its place.
     """
     named = any(name.startswith(PREFIX) and value and path.startswith(value) for name, value in environ.items())
     return path if named or not os.path.exists(path) else os.path.abspath(path)

@@ -185,12 +185,10 @@ def split_backbone(backbone: keras.Model, trainable_from: TrainableFrom) -> tupl
 
 
 def set_batch_norm(model: keras.Model, mode: Literal["train", "freeze"]) -> None:
-    """Decides what BatchNormalization layers do in training.
+    """Decides what a model's BatchNormalization layers do in training.
 
-    Args:
-        model: Whose layers are set.
-        mode: ``freeze`` keeps them in inference mode, as Keras's transfer-learning guide advises for small data. ``train`` lets
-            them follow the data, with a momentum of `SHORT_RUN_MOMENTUM`.
+    ``freeze`` keeps them in inference mode, as Keras's transfer-learning guide advises for small data. ``train`` lets them
+    follow the data, with a momentum of `SHORT_RUN_MOMENTUM`.
     """
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):

@@ -18,13 +18,7 @@ _NUMBER = 4  # bytes of a float32
 
 
 def most_members(network: keras.Model, trainable_from: TrainableFrom, room: int) -> int:
-    """Returns how many members fit in so many bytes, at least 1.
-
-    Args:
-        network: Of one member, with its head or without.
-        trainable_from: Where its training began.
-        room: Bytes for all weights.
-    """
+    """Returns how many members fit in so many bytes of weights, at least 1; the network is of one, with its head or without."""
     if trainable_from == "head":
         return 1  # their average is the same, see `tumorcls.training.ensemble`
     each: int = _NUMBER * _trained(network, trainable_from).count_params()

@@ -24,12 +24,7 @@ class MovingAverage:
     """
 
     def __init__(self, averaged: Sequence[keras.Variable], steps: keras.Variable) -> None:
-        """Makes averages that are what the variables are now.
-
-        Args:
-            averaged: What is averaged; may be nothing.
-            steps: Counts the steps that were taken; read, and never written.
-        """
+        """Makes averages that are what the variables, if any, are now; `steps` counts those taken, and is only read."""
         self._steps = steps
         self.variables = [keras.Variable(ops.copy(variable), trainable=False, name="average") for variable in averaged]
         self._pairs = list(zip(averaged, self.variables, strict=True))

@@ -101,14 +101,11 @@ def prediction_pieces(parts: Sequence[Any], whole: bool) -> Iterator[tuple[NDArr
 
 
 def images_together(image_size: int) -> int:
-    """Returns how many images should go through the network together: a power of two, of which `PREDICT_BATCH` is a multiple.
+    """Returns how many images of a side in pixels should go through the network together: a power of two up to `PREDICT_BATCH`.
 
     TensorFlow on a CPU computes a layer for all of them before the next one: on one core 64 images of 224 pixels take a sixth
     longer than eight times eight (`benchmarks/images_together.py`), and nearly twice as long with other kernels than oneDNN's.
     A GPU takes `PREDICT_BATCH`, and so does XLA, to which it is all the same.
-
-    Args:
-        image_size: Their side in pixels.
     """
     if not is_tensorflow_on_cpu():
         return PREDICT_BATCH

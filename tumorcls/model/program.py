@@ -220,11 +220,9 @@ class TrainingProgram:
         return answers
 
     def draw_view(self, images: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
-        """Returns the frozen part's activations of one augmented and noisy view of each image.
+        """Returns the frozen part's activations of one augmented and noisy view of each image, uint8 (n, size, size, 3).
 
-        Args:
-            images: uint8 of shape (n, size, size, 3).
-            seed: Fixes the view: the same seed, recipe and images give the same activations.
+        The same seed, recipe and images give the same activations.
         """
         seeds = np.random.SeedSequence(seed).generate_state(2).tolist()
         for variable in [v for v in [*self._augment.variables, *self._noise.variables] if is_seed_state(v)]:

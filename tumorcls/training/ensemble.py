@@ -87,16 +87,9 @@ class Ensemble:
 def fit_members(
     trainer: Trainer, config: TrainConfig, members: Sequence[Member], tell: Callable[[str], None]
 ) -> tuple[Run, ...]:
-    """Trains all members.
+    """Trains all members, at least one, and tells a line of each; returns their runs, the best first.
 
-    Args:
-        trainer: Of their data.
-        config: How the model is measured and answers; it agrees with the members' in what the network is made of.
-        members: At least one.
-        tell: Is told how it goes, a line at a time.
-
-    Returns:
-        Their runs, the best first.
+    `config` says how the model is measured and answers; it agrees with the members' in what the network is made of.
     """
     score, runs = config.score[0], []
     for number, member in enumerate(members, start=1):
@@ -109,12 +102,9 @@ def fit_members(
 
 
 def choose(trainer: Trainer, runs: Sequence[Run], *, keep: bool) -> Ensemble:
-    """Chooses those of several runs that are better together.
+    """Chooses those of several runs, from `fit_members`, that are better together.
 
-    Args:
-        trainer: Of their data.
-        runs: From `fit_members`.
-        keep: Whether the model is to hold its members, see `check_keeps`; otherwise their weights are averaged.
+    With `keep` the model holds its members, see `check_keeps`; otherwise their weights are averaged.
     """
     config, measured = runs[0].fitted.config, dict[_Chosen, Measured]()
 

@@ -34,11 +34,7 @@ def split_sha256(prepared: PreparedData) -> str:
 def fingerprint(prepared: PreparedData, weights_sha256: str, backend: str, cache: Path) -> dict[str, str]:
     """Returns what all values of a study depend on besides its settings.
 
-    Args:
-        prepared: The data. Which file held what is kept in the cache, so that `describe_change` can name files.
-        weights_sha256: Of the pretrained weights.
-        backend: Keras's.
-        cache: The cache folder.
+    Which file held what is kept in the cache folder, so that `describe_change` can name files.
     """
     now = {
         "data": f"{len(prepared.manifest.entries):,} images {data_sha256(prepared)}",
@@ -64,16 +60,9 @@ def computed_with(config: TrainConfig) -> dict[str, str]:
 
 
 def describe_change(before: Mapping[str, str], now: Mapping[str, str], prepared: PreparedData, cache: Path) -> str:
-    """Returns in one line how two fingerprints differ.
+    """Returns in one line how the fingerprints of a study and of this process, with its data, differ; nothing if they do not.
 
-    Args:
-        before: That of the study.
-        now: That of this process.
-        prepared: The data of this process.
-        cache: The cache folder; where it knows the former data, the files that differ are named.
-
-    Returns:
-        Nothing where they are equal.
+    Where the cache folder knows the former data, the files that differ are named.
     """
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if "data" in names and "split" in names:
