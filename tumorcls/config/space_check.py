@@ -26,10 +26,7 @@ _BETWEEN = 0.41421356  # of a range: on no step
 def check_space(space: Mapping[str, Table], enqueue: Sequence[Table], settings: Table) -> list[str]:
     """Returns a line for each setting, parameter or enqueued config that cannot be trained; none where all can.
 
-    Args:
-        space: By parameter, `low`, `high` and `step`, or `choices`.
-        enqueue: Configs tried first.
-        settings: Fields of `TrainConfig` that all trials share.
+    The space has by parameter `low`, `high` and `step`, or `choices`. The settings are those that all trials share.
     """
     problems = _problems(settings)
     wrong = {str(problem["loc"][0]) for problem in problems if problem["loc"]}

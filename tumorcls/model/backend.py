@@ -15,9 +15,6 @@ from tumorcls.model.backend_import import load
 
 _BACKENDS = ("tensorflow", "jax")  # the first that is installed is taken
 
-_EPSILON = 1e-7
-"""Keras's default."""
-
 _READABLE: dict[str, Callable[[Any], bool]] = {
     "floatx": lambda value: value in ("float16", "float32", "float64"),
     "epsilon": lambda value: isinstance(value, float),
@@ -113,7 +110,7 @@ def pin_settings() -> None:
 
     keras.config.set_floatx("float32")
     keras.config.set_dtype_policy("float32")
-    keras.config.set_epsilon(_EPSILON)
+    keras.config.set_epsilon(1e-7)  # Keras's default
     keras.config.set_image_data_format("channels_last")
 
 

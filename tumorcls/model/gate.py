@@ -38,7 +38,6 @@ _LEAST_CONTRAST = 2.0  # grey values of 256, added to a picture's own: where the
 
 _STEADIEST = 1e-3  # of a channel's standard deviation: one that never varies must not decide alone
 
-_Share = Annotated[float, Field(ge=0.0, le=1.0)]
 _Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
@@ -54,7 +53,7 @@ class GateLimit:
     """
 
     distance: _Positive
-    passed: _Share
+    passed: Annotated[float, Field(ge=0.0, le=1.0)]
     features: Annotated[int, Field(ge=1, le=FEATURES)] = _OVERALL
     picture: _Positive | None = None
 

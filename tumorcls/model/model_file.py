@@ -36,8 +36,6 @@ CARD = "tumorcls.json"
 GATE = "tumorcls.gate"
 """The member that holds the space of the model's gate: float16, little end first; a model may have none."""
 
-FORMAT = 1
-
 _WEIGHTS = "model.weights.h5"
 _MOST_BYTES = 2**27
 MOST_WEIGHTS = _MOST_BYTES - 2**23
@@ -119,7 +117,7 @@ class Card:
         paths = ("data",) if self.config.weights in ("imagenet", "none") else ("data", "weights")
         written = {name: value for name, value in self.written.items() if name in paths}
         values = {
-            "format": FORMAT,
+            "format": 1,
             "classes": self.classes,
             "config": {**self.config.model_dump(mode="json"), **written},
             "provenance": dict(self.provenance),

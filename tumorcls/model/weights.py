@@ -45,11 +45,7 @@ class _Unfit(Exception):
 
 
 def load_weights(backbone: keras.Model, path: Path) -> None:
-    """Puts a file's weights into EfficientNetB0 without top.
-
-    Args:
-        backbone: From `keras.applications.EfficientNetB0(include_top=False)`.
-        path: An HDF5 file of Keras 2 or 3, or a `.keras` archive.
+    """Puts a file's weights into EfficientNetB0 without top. It is an HDF5 file of Keras 2 or 3, or a `.keras` archive.
 
     Raises:
         WeightsError: They are not those of the network, are damaged, or the file is not safe to read.

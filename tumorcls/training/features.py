@@ -32,16 +32,9 @@ class Features:
     cache: ArrayCache
 
     def training_view(self, recipe: ViewRecipe, images: ImageSet, view: int, views: int = 0) -> Rows:
-        """Returns activations of one augmented and noisy view of each training image.
+        """Returns activations of one augmented and noisy view of n training images, float16 of shape (n, ...), read-only.
 
-        Args:
-            recipe: Noise and augmentation.
-            images: n training images.
-            view: Which of the draws, in [0, `views`). A view does not depend on the trial's seed: trials share it.
-            views: How many there are, where that is to be told.
-
-        Returns:
-            float16, shape (n, ...), read-only.
+        A view does not depend on the trial's seed: trials share it. Of how many it is one is told where `views` says so.
 
         Raises:
             DataError: The cache cannot be written.

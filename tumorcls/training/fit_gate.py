@@ -18,13 +18,9 @@ _SEED = 1  # another than that of the corruptions that test images are measured 
 
 
 def fit_gate_of(network: keras.Model, config: TrainConfig, train: ImageSet, validation: ImageSet) -> Gate:
-    """Returns the gate of a classifier (see `Fitted.classifier`).
+    """Returns the gate of a classifier (see `Fitted.classifier`) and what it was trained on; validation chooses the limit.
 
-    Args:
-        network: From images to probabilities.
-        config: Names the noises that slices may have.
-        train: What it was trained on.
-        validation: What chooses the limit.
+    The config names the noises that slices may have.
     """
     looking = looking_at(network)
     train = train.rows(stratified_subset(train.labels, MOST_IMAGES))
