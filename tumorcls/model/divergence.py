@@ -13,12 +13,8 @@ from tumorcls.errors import TrainingDivergedError
 def check_finite(what: str, *values: ArrayLike) -> None:
     """Ends a training that has diverged: its class of the highest logit would be the first one, for every image.
 
-    Args:
-        what: Of which the values are, and when.
-        *values: Numbers of any shape.
-
     Raises:
-        TrainingDivergedError: One of them is infinite or not a number.
+        TrainingDivergedError: A value is infinite or not a number. It says of what, and when.
     """
     for value in values:
         numbers: NDArray[Any] = np.asarray(value)

@@ -199,8 +199,7 @@ class TrainingProgram:
     def predict_logits(self, *inputs: Rows | PlacedParts) -> NDArray[np.float32]:
         """Returns logits of shape (n, classes) for images or activations, with all that is random switched off.
 
-        Args:
-            *inputs: Rows, which are predicted as if they were one array, or what `place_parts` made of them.
+        Several inputs are predicted as if they were one array; what `place_parts` made of them stands for all.
 
         Raises:
             TrainingDivergedError: One of them is not finite: finite weights, too, may overflow on the way through the network.

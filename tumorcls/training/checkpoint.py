@@ -70,14 +70,10 @@ class Checkpoint:
             print(f"no checkpoint after epoch {epochs[-1].number}: {error}")
 
     def restore(self, program: TrainingProgram, total: int) -> list[Epoch]:
-        """Puts a program in the state of the checkpoint.
+        """Puts a program in the state of the checkpoint, and returns the epochs before it.
 
-        Args:
-            program: Which is not changed where nothing is restored.
-            total: How many epochs the run is to have; a checkpoint of more is of no use to it.
-
-        Returns:
-            The epochs before the checkpoint; none where there is none that can be used.
+        Where there is none that can be used, there are none, and the program is not changed. A checkpoint of more epochs than
+        the `total` that the run is to have is of no use to it.
         """
         stored = load_arrays(self.path, ("arr_0",))
         if stored is None:

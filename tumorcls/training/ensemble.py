@@ -34,14 +34,9 @@ _Chosen = tuple[int, ...]
 
 
 class Run(NamedTuple):
-    """A member that was trained.
+    """A member that was trained, with its score on validation images, and its logits, see `Trainer.logits`.
 
-    Attributes:
-        score: On validation images.
-        member: What it is.
-        fitted: Its run, whose program may have gone on to another.
-        weights: What it answers with.
-        logits: See `Trainer.logits`.
+    The program of its run may have gone on to another; its weights are what it answers with.
     """
 
     score: float
