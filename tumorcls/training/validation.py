@@ -65,14 +65,11 @@ class Validation:
     device: DeviceCache = field(default_factory=DeviceCache)
 
     def measure(self, program: TrainingProgram, config: TrainConfig, *, final: bool) -> Measured:
-        """Measures a program on clean and on corrupted images.
+        """Measures a program, in the state that it is in, on clean and on corrupted images.
 
-        Args:
-            program: In the state to be measured.
-            config: Names the noises and the size of the subset.
-            final: Noise on a fixed subset of `config.noisy_images` at all severities, the scores of an epoch among them;
-                otherwise on half of it at `EPOCH_SEVERITIES` alone. Each image is measured many times there, and that must not
-                outweigh the training.
+        With `final` noise is measured on a fixed subset of `config.noisy_images` at all severities, the scores of an epoch
+        among them; otherwise on half of it at `EPOCH_SEVERITIES` alone. Each image is measured many times there, and that must
+        not outweigh the training.
         """
         return self.measured(self.logits(program, config, final=final), config, final=final)
 
