@@ -194,3 +194,23 @@ def plain_storages_close():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RDBStorage, "__init__", make_and_close)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_storages_read_their_migrations_once():
+    """Has plain Optuna run its migration scripts once in a process, to see which is the last.
+
+    It runs them all three times for each database that it makes, and once for each that it opens: they take most of the time.
+    """
+    from optuna.storages._rdb.storage import _VersionManager
+
+    read, scripts = _VersionManager._create_alembic_script, []
+
+    def read_once(manager):
+        if not scripts:
+            scripts.append(read(manager))
+        return scripts[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_VersionManager, "_create_alembic_script", read_once)
+        yield
