@@ -40,6 +40,14 @@ LONG = (
 )
 """The files with the longest of the slow tests, which begin: at the end, one process would run them and the others wait."""
 
+LONG_LATER = (
+    "tumorcls/commands/test_model_commands.py",
+    "tumorcls/training/test_trainer.py",
+    "tumorcls/model/test_saved_model.py",
+    "tumorcls/test_objective.py",
+)
+"""Those that come next, and would be among the last. Not in the quick tier: its order decides how much memory it takes."""
+
 SERVERS = frozenset({"postgresql", "mariadb"})
 """Fixtures that start a server."""
 
@@ -135,8 +143,9 @@ def pytest_collection_finish(session):
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the marks
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Marks tests by where they are and what they ask for, and begins with the longest."""
+    long = LONG if "networks" in getattr(config, "workerinput", {}) else LONG + LONG_LATER
     for item in items:
         place = _place(item.path)
         if place.startswith(SLOW) or SLOW_FIXTURES & set(item.fixturenames):
@@ -145,7 +154,7 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.server)
         if place.startswith(KERAS):
             item.add_marker(pytest.mark.keras)
-    items.sort(key=lambda item: LONG.index(place) if (place := _place(item.path)) in LONG else len(LONG))
+    items.sort(key=lambda item: long.index(place) if (place := _place(item.path)) in long else len(long))
 
 
 @pytest.fixture(scope="module", autouse=True)
