@@ -54,6 +54,19 @@ def make_config(settings):
     return lambda **changed: TrainConfig.parse({**settings, **changed}, where="test")
 
 
+@pytest.fixture
+def five_blocks(monkeypatch):
+    """Has networks be made of EfficientNet's first five blocks of sixteen; returns the settings that go with them.
+
+    To compile the training of all sixteen takes twice as long. Among the five are both sizes of kernels, strides of one and of
+    two, and two blocks with drop-connect, which the one that is trained with `block7` lacks.
+    """
+    from keras.src.applications import efficientnet
+
+    monkeypatch.setattr(efficientnet, "DEFAULT_BLOCKS_ARGS", efficientnet.DEFAULT_BLOCKS_ARGS[:3])
+    return {"weights": "none", "batch_norm": "train"}
+
+
 @pytest.fixture(scope="session")
 def untrained(make_config):
     """Returns a model of four classes with random weights for images of 32 pixels, from which others differ by `replace`."""

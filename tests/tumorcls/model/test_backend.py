@@ -188,7 +188,9 @@ def built(home, told):
     code = (
         "from tumorcls.model.backend import select_backend\nselect_backend()\nimport numpy as np\n"
         "from tumorcls.config.train_config import TrainConfig\nfrom tumorcls.model.program import TrainingProgram\n"
-        "config = TrainConfig.parse({'data': 'x', 'weights': 'none', 'batch_norm': 'train', 'trainable_from': 'block7',"
+        "from keras.src.applications import efficientnet\n"
+        "efficientnet.DEFAULT_BLOCKS_ARGS = efficientnet.DEFAULT_BLOCKS_ARGS[:3]\n"  # of the same kinds as all seven
+        "config = TrainConfig.parse({'data': 'x', 'weights': 'none', 'batch_norm': 'train', 'trainable_from': 'block3',"
         " 'image_size': 32, 'views': 0}, '')\n"
         "program = TrainingProgram(config)\nprogram.reset(config, 0)\n"
         "images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)\n"

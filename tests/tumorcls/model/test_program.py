@@ -5,6 +5,7 @@ import weakref
 import keras
 import numpy as np
 import pytest
+from keras.src.applications import efficientnet
 
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.model import layers, pieces
@@ -36,7 +37,8 @@ def run(program, config, seed):
     return np.array(losses), program.predict_logits(inputs)
 
 
-def in_fresh_process(connection, values, seed):
+def in_fresh_process(connection, values, seed, blocks):
+    efficientnet.DEFAULT_BLOCKS_ARGS = blocks
     config = TrainConfig.parse(values, where="test")
     connection.send(run(TrainingProgram(config), config, seed))
 
@@ -125,12 +127,14 @@ def test_so_does_one_that_averages_and_it_takes_the_same_steps(programs, program
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("start", "schedule"), [("block7", "cosine"), ("all", "cosine"), ("block7", "ema")])
-def test_so_does_one_with_drop_connect_and_batch_norm_in_another_process(make_config, start, schedule):
-    first = make_config(trainable_from=start, schedule=schedule, dropout=0.3)
-    second = make_config(trainable_from=start, schedule=schedule, dropout=0.1, noise_intensity=1.0)
+def test_so_does_one_with_drop_connect_and_batch_norm_in_another_process(make_config, request, start, schedule):
+    changed = request.getfixturevalue("five_blocks") if start == "all" else {}
+    first = make_config(trainable_from=start, schedule=schedule, dropout=0.3, **changed)
+    second = make_config(trainable_from=start, schedule=schedule, dropout=0.1, noise_intensity=1.0, **changed)
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=in_fresh_process, args=(there, first.model_dump(mode="json"), 5))
+    given = there, first.model_dump(mode="json"), 5, efficientnet.DEFAULT_BLOCKS_ARGS
+    process = context.Process(target=in_fresh_process, args=given)
     process.start()
     program = TrainingProgram(second)
     run(program, second, 4)
@@ -174,7 +178,9 @@ def one_step_at_a_time(program, inputs, targets, order, batch_size):
     ],
     ids=lambda changed: "-".join(map(str, changed.values())),
 )
-def test_the_compiled_loop_gives_what_keras_gives_step_by_step(make_config, changed):
+def test_the_compiled_loop_gives_what_keras_gives_step_by_step(make_config, request, changed):
+    if changed in ({"views": 0}, {"trainable_from": "all"}):  # then all blocks are part of what is compiled
+        changed = {**changed, **request.getfixturevalue("five_blocks")}
     config = make_config(learning_rate=1e-3, **changed)
     program = TrainingProgram(config)
     inputs, targets = data_for(program, config)

@@ -44,10 +44,12 @@ def end_of(fitted):
 @pytest.mark.parametrize(
     "start", ["head", pytest.param("block7", marks=pytest.mark.slow), pytest.param("all", marks=pytest.mark.slow)]
 )
-def test_what_was_lost_goes_on_as_if_nothing_had_happened(fresh, make_config, tmp_path, monkeypatch, start):
-    config = make_config(trainable_from=start, epochs=4)
+def test_what_was_lost_goes_on_as_if_nothing_had_happened(fresh, make_config, tmp_path, monkeypatch, request, start):
+    changed = request.getfixturevalue("five_blocks") if start == "all" else {}
+    config = make_config(trainable_from=start, epochs=4, **changed)
     trainer, whole, before = fresh(config), [], []
-    last = trainer.fit(config, 5, whole.append).last
+    undisturbed = trainer.fit(config, 5, whole.append)
+    last, state = undisturbed.last, undisturbed.program.state()
     with pytest.raises(Lost):
         trainer.fit(config, 5, lose_after(2, before), checkpoints=Checkpoints(tmp_path))
     trained = []
@@ -60,6 +62,8 @@ def test_what_was_lost_goes_on_as_if_nothing_had_happened(fresh, make_config, tm
     assert told([fitted.last]) == told([last])
     np.testing.assert_array_equal(fitted.last.measured.confusion, last.measured.confusion)
     assert fitted.last.measured.noisy_f1 == last.measured.noisy_f1
+    for found, expected in zip(fitted.program.state(), state, strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(
