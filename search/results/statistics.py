@@ -109,6 +109,6 @@ def _enlarge(shrunk: float, exponent: int) -> float:
 
 
 def _t(freedom: float) -> float:
-    from scipy.stats import t  # takes a second to import
+    from scipy.special import stdtrit  # what scipy.stats.t.ppf calls, in a third of the time that its import takes
 
-    return float(t.ppf((1 + LEVEL) / 2, freedom))
+    return float(stdtrit(freedom, (1 + LEVEL) / 2))

@@ -139,8 +139,8 @@ def estimate_calibration_error(sums: Floats, groups: int) -> Estimate:
 
 def _exact(share: float, count: int) -> tuple[float, float]:
     """Returns the interval of Clopper and Pearson of a share of so many independent answers."""
-    from scipy.stats import beta
+    from scipy.special import betaincinv  # what scipy.stats.beta.ppf calls, in a third of the time that its import takes
 
     right = share * count
-    low = beta.ppf(_TAIL, right, count - right + 1) if right > 0 else 0.0
-    return float(low), float(beta.ppf(1 - _TAIL, right + 1, count - right)) if right < count else 1.0
+    low = betaincinv(right, count - right + 1, _TAIL) if right > 0 else 0.0
+    return float(low), float(betaincinv(right + 1, count - right, 1 - _TAIL)) if right < count else 1.0
