@@ -49,8 +49,8 @@ class MeasuredImages:
 def measured_images(model: "SavedModel", folders: Sequence[str], trained_on: Sequence[str], cache: Path) -> MeasuredImages:
     """Returns a model's own test part, or other data.
 
-    No `folders` stand for where the model's own data lay; `trained_on`, for where it lies now if it was moved and `folders` are
-    other data.
+    Without `folders` the model's own data are read where they lay. Where `folders` are other data, `trained_on` says where its
+    own lie now, if they were moved.
 
     Raises:
         DataError: The model's own data is not as it was, or other data has no image that is new to the model.

@@ -113,7 +113,7 @@ def balanced_accuracy(confusion: Floats | NDArray[np.int64]) -> Floats:
 def roc_auc(labels: Labels, probabilities: Floats) -> list[float | None]:
     """Returns the area under the ROC curve of each class against the rest; None where all or no images have the class.
 
-    It is measured on class indices (n,) and probabilities (n, k).
+    Labels (n,) are class indices, probabilities are (n, k).
     """
     from sklearn.metrics import roc_auc_score
 

@@ -53,8 +53,8 @@ def find_mistakes(
 ) -> list[Mistake]:
     """Returns the wrong answers among probabilities (n, k), in the order of the images.
 
-    Keys are hashes of the images' content; `among` (n,) says which count, None that all do; noise and severity, what was done
-    to them.
+    Labels (n,) are the indices of the true classes, keys hashes of the images' content; `among` (n,) says which images count,
+    None that all do; noise and severity say what was done to them.
     """
     predicted = probabilities.argmax(axis=1)
     wrong = predicted != labels

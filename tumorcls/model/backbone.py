@@ -203,9 +203,9 @@ def batch_norm_statistics(model: keras.Model) -> list[keras.Variable]:
 
 
 def build_network(image_size: int, classes: int, *, imagenet: bool) -> keras.Model:
-    """Builds the structure of a saved model, to which the weights of its file are given. The square input's side is in pixels.
+    """Builds the structure of a saved model for square images of `image_size` pixels; the weights of its file are given to it.
 
-    Where training began with `weights = "imagenet"`, Keras rescales once more after normalising.
+    With `imagenet` training began with `weights = "imagenet"`, for which Keras rescales once more after normalising.
     """
     backbone = _efficientnet(image_size)
     if imagenet:

@@ -23,8 +23,8 @@ _AT_FIRST_USE = frozenset({"keras.wrappers", "keras._tf_keras.keras.wrappers"})
 def load(module: str, *, without: str | None = None) -> None:
     """Imports a module whose libraries greet on stderr as they are loaded, before any setting of theirs is read.
 
-    Its warnings and errors are passed on. An import that fails is left to Keras, which says how. It does not find the package
-    `without`, which it would import and does without.
+    Nothing is done where it has been imported. Its warnings and errors are passed on. An import that fails is left to Keras,
+    which says how. The package `without` is hidden from it: one that it would import if it found it, and does not need.
     """
     if module in sys.modules:
         return

@@ -14,7 +14,7 @@ def check_finite(what: str, *values: ArrayLike) -> None:
     """Ends a training that has diverged: its class of the highest logit would be the first one, for every image.
 
     Raises:
-        TrainingDivergedError: A value is infinite or not a number. It says of what, and when.
+        TrainingDivergedError: A value is infinite or not a number; the error begins with `what` the values are, and when.
     """
     for value in values:
         numbers: NDArray[Any] = np.asarray(value)

@@ -101,7 +101,9 @@ def prediction_pieces(parts: Sequence[Any], whole: bool) -> Iterator[tuple[NDArr
 
 
 def images_together(image_size: int) -> int:
-    """Returns how many images of a side in pixels should go through the network together: a power of two up to `PREDICT_BATCH`.
+    """Returns how many images, `image_size` pixels a side, should go through the network together.
+
+    It is a power of two, of which `PREDICT_BATCH` is a multiple.
 
     TensorFlow on a CPU computes a layer for all of them before the next one: on one core 64 images of 224 pixels take a sixth
     longer than eight times eight (`benchmarks/images_together.py`), and nearly twice as long with other kernels than oneDNN's.

@@ -40,8 +40,8 @@ class SavedModel(Card):
     def predict(self, images: NDArray[np.uint8], batch_size: int | None = None) -> NDArray[np.float32]:
         """Returns probabilities of shape (n, len(classes)) for uint8 RGB images of shape (n, size, size, 3).
 
-        Of a batch as many go through the network together; without its size those that take the least time, see
-        `images_together`. Results of another size differ in their last digits.
+        `batch_size` of them go through the network together; without it as many as take the least time, see `images_together`.
+        Results of another size differ in their last digits.
 
         Raises:
             ModelError: An answer is not a probability for each class.

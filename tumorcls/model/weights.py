@@ -45,7 +45,7 @@ class _Unfit(Exception):
 
 
 def load_weights(backbone: keras.Model, path: Path) -> None:
-    """Puts a file's weights into EfficientNetB0 without top. It is an HDF5 file of Keras 2 or 3, or a `.keras` archive.
+    """Puts the weights of an HDF5 file of Keras 2 or 3, or of a `.keras` archive, into EfficientNetB0 without top.
 
     Raises:
         WeightsError: They are not those of the network, are damaged, or the file is not safe to read.

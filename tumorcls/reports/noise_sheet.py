@@ -28,8 +28,8 @@ def draw_sheet(
 ) -> Image.Image:
     """Draws, for each image, uint8 (h, w, 3) RGB of any size, every noise at every severity and what training sees.
 
-    They are shown at `config.image_size`, as the network sees them, under their names; with so many training views each as
-    `draws` says. The seed fixes the noise and the views.
+    They are shown at `config.image_size`, as the network sees them, each under its name and with `draws` training views. The
+    config says how training augments and adds noise; the seed fixes both.
     """
     squares = np.stack([fit_square(image, config.image_size) for image in images])
     views = training_views(squares, config.view_recipe, draws, seed)

@@ -72,8 +72,8 @@ class Checkpoint:
     def restore(self, program: TrainingProgram, total: int) -> list[Epoch]:
         """Puts a program in the state of the checkpoint, and returns the epochs before it.
 
-        Where there is none that can be used, there are none, and the program is not changed. A checkpoint of more epochs than
-        the `total` that the run is to have is of no use to it.
+        Without a checkpoint that can be used no epoch is returned, and the program is not changed. One of more epochs than the
+        `total` that the run is to have is of no use to it.
         """
         stored = load_arrays(self.path, ("arr_0",))
         if stored is None:

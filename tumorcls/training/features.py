@@ -34,7 +34,8 @@ class Features:
     def training_view(self, recipe: ViewRecipe, images: ImageSet, view: int, views: int = 0) -> Rows:
         """Returns activations of one augmented and noisy view of n training images, float16 of shape (n, ...), read-only.
 
-        A view does not depend on the trial's seed: trials share it. Of how many it is one is told where `views` says so.
+        A view, counted from 0, does not depend on the trial's seed: trials share it. `views` is how many there are, where that
+        is to be told.
 
         Raises:
             DataError: The cache cannot be written.

@@ -18,9 +18,10 @@ _SEED = 1  # another than that of the corruptions that test images are measured 
 
 
 def fit_gate_of(network: keras.Model, config: TrainConfig, train: ImageSet, validation: ImageSet) -> Gate:
-    """Returns the gate of a classifier (see `Fitted.classifier`) and what it was trained on; validation chooses the limit.
+    """Returns the gate of a classifier from images to probabilities (see `Fitted.classifier`).
 
-    The config names the noises that slices may have.
+    `train` is what the classifier was trained on; `validation` chooses the limit. The config names the noises that slices may
+    have.
     """
     looking = looking_at(network)
     train = train.rows(stratified_subset(train.labels, MOST_IMAGES))
