@@ -6,6 +6,7 @@ Slices are counted from 1. A file that holds one picture has one slice.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -79,14 +80,16 @@ def reading_medical(where: str, kind: str, package: str) -> Iterator[None]:
         NoReaderError: The package is not installed.
     """
     try:
+        import_module(package)
+    except ImportError:
+        remedy = "Run pip install 'tumorcls[medical]'."
+        raise NoReaderError(f"{where}: {kind} needs {package}; it is not installed. {remedy}") from None
+    try:
         yield
     except DataError:
         raise
     except Refused as error:
         raise DataError(f"{where}: {error}.") from None
-    except ImportError:
-        remedy = "Run pip install 'tumorcls[medical]'."
-        raise NoReaderError(f"{where}: {kind} needs {package}; it is not installed. {remedy}") from None
     except Exception as error:
         rule = f"must be a whole {kind} file; reading it ended in {type(error).__name__}"
         raise DataError(f"{where}: {rule}. Copy the file again.") from None

@@ -355,6 +355,11 @@ def test_without_pydicom_one_line_says_what_to_install(monkeypatch):
     assert "pip install 'tumorcls[medical]'" in refused(bytes(128) + b"DICM" + bytes(64))
 
 
+def test_what_pydicom_itself_fails_to_import_is_not_told_as_pydicom_missing(monkeypatch, values):
+    monkeypatch.setattr(dicom, "_shown", lambda *_: __import__("a_decoder_that_is_not_there"))
+    assert "reading it ended in ModuleNotFoundError" in refused(saved(header(values)))
+
+
 def test_a_file_is_known_by_its_first_bytes_where_it_has_no_ending(tmp_path, values):
     for name in ("IM0001", "1.2.840.113619.2.1"):
         (tmp_path / name).write_bytes(saved(header(values)))
