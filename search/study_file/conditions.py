@@ -10,8 +10,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from search.study_file.base import Table
 from search.study_file.limits import MAX_CHOICES, check_scalar
-from search.study_file.rule_errors import Table, check_one_of
+from search.study_file.rule_errors import check_one_of
 from search.text import show
 
 Scalar = Annotated[Any, AfterValidator(check_scalar)]

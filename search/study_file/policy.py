@@ -6,8 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from search.study_file.base import Table
 from search.study_file.limits import MAX_COUNT, MAX_NAME, MAX_TRIALS, MAX_WORKERS
-from search.study_file.rule_errors import Table, rule_error
+from search.study_file.rule_errors import rule_error
 from search.study_file.units import parse_duration, parse_size
 from search.text import show
 

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from search.text import closest, plain, show, suggest
@@ -35,12 +35,6 @@ _RULES: Mapping[str, tuple[str, str]] = {
     "string_too_long": ("must have at most {max_length} characters", "Shorten it."),
     "too_short": ("must not be empty", "Add an entry."),
 }
-
-
-class Table(BaseModel):
-    """A table of a study file: an unknown key breaks a rule, and so does a value of another type."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 def rule_error(rule: str, *, got: str, remedy: str = "", key: str = "") -> PydanticCustomError:

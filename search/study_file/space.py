@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal, Self
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 
+from search.study_file.base import Table
 from search.study_file.conditions import Condition, Scalar, When
 from search.study_file.distributions import check_value
 from search.study_file.limits import MAX_CHOICES, MAX_CHOICES_JSON, MAX_EXACT, MAX_STEPS, check_size
 from search.study_file.priors import Confidence
-from search.study_file.rule_errors import Table, rule_error
+from search.study_file.rule_errors import rule_error
 from search.text import show, suggest
 
 _Size = Annotated[FiniteFloat, AfterValidator(check_size)]

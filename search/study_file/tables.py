@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
+from search.study_file.base import Table
 from search.study_file.conditions import When
 from search.study_file.env import is_variable
 from search.study_file.limits import MAX_DIRECTIONS, MAX_NAME, MAX_PARAMETERS, MAX_QUEUE, MAX_STORAGE, check_name
 from search.study_file.policy import PolicyKeys, RayKeys
-from search.study_file.rule_errors import Table, check_one_of, rule_error
+from search.study_file.rule_errors import check_one_of, rule_error
 from search.study_file.space import CategoricalParam, FloatParam, IntParam, Param
 from search.study_file.targets import check_target, is_own
 from search.study_file.track import TrackTable

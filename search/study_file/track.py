@@ -8,9 +8,10 @@ import sqlalchemy
 from pydantic import AfterValidator, Field, model_validator
 from sqlalchemy.exc import ArgumentError
 
+from search.study_file.base import Table
 from search.study_file.limits import MAX_STORAGE
 from search.study_file.options import check_package
-from search.study_file.rule_errors import Table, rule_error
+from search.study_file.rule_errors import rule_error
 from search.text import mask_urls, show, show_path
 
 _SERVERS = ("http", "https")
