@@ -71,9 +71,9 @@ def open_database(url: str, path: Path | None, *, writable: bool) -> RDBStorage:
         if complete.get_backend_name() == "mysql":
             _tell_case_apart()
         # One process at a time makes the tables: those of a job array all start at once.
-        with _connected(place, options) as connection, study_lock.lock(connection.engine, study_lock.TABLES):
-            revision = _revision(connection)
-            connection.close()  # Optuna may change what it has read
+        with _engine(place, options) as engine, study_lock.lock(engine, study_lock.TABLES):
+            with engine.connect() as connection:  # once it has its turn: who waits needs no second one
+                revision = _revision(connection)
             return _storage(place, options, revision)
     except NoSuchModuleError:
         raise StorageError(
@@ -99,7 +99,7 @@ def _make(place: str, options: dict[str, Any]) -> RDBStorage:
     """Makes the tables together with whoever does the same in this moment: each finds some that the other has just made."""
     until = time.monotonic() + _MAKING_S
     while True:
-        with _connected(place, options) as connection:
+        with _engine(place, options) as engine, engine.connect() as connection:
             _lay_out(connection)
             revision = _revision(connection)
         try:
@@ -148,7 +148,7 @@ def _tell_case_apart() -> None:
 
 
 def _look(url: str, place: str, options: dict[str, Any]) -> RDBStorage:
-    with _connected(place, options) as connection:
+    with _engine(place, options) as engine, engine.connect() as connection:
         revision = _revision(connection)  # the last of what Optuna makes
         if revision is None or not sqlalchemy.inspect(connection).has_table(models.StudyModel.__tablename__):
             raise StudyError(f"{hide_password(url)}: holds no study. Run search launch first, or check --storage.")
@@ -159,11 +159,10 @@ def _look(url: str, place: str, options: dict[str, Any]) -> RDBStorage:
 
 
 @contextlib.contextmanager
-def _connected(place: str, options: dict[str, Any]) -> Iterator[sqlalchemy.Connection]:
+def _engine(place: str, options: dict[str, Any]) -> Iterator[sqlalchemy.Engine]:
     engine = sqlalchemy.create_engine(place, **options)
     try:
-        with engine.connect() as connection:
-            yield connection
+        yield engine
     finally:
         engine.dispose()
 

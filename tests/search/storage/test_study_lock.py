@@ -5,8 +5,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import sqlalchemy
 
 from search.storage import open as storage
+from search.storage import study_lock
+from search.storage.url import with_driver
 from tests.patience import PATIENCE_S
 from tests.search.servers import SERVERS
 
@@ -73,6 +76,31 @@ def test_who_waits_asks_again_when_it_is_cut_off(drivers, server):
             hang_up(server)
         waiting.result(timeout=PATIENCE_S)
     assert entered.is_set()
+
+
+def connections(server, url):
+    """The connections of a database, of which PostgreSQL lets there be 100 in all."""
+    database = url.rpartition("/")[2]
+    if server.scheme == "postgresql":
+        return int(server.execute(f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}'").stdout)
+    return int(server.execute(f"SELECT count(*) FROM information_schema.processlist WHERE db = '{database}'").stdout)
+
+
+def test_who_waits_to_make_the_tables_has_one_connection_which_is_replaced_when_it_is_cut_off(server, wait_for):
+    url = server.new_database()
+    engine = sqlalchemy.create_engine(with_driver(url))
+    with ThreadPoolExecutor() as pool:
+        with study_lock.lock(engine, study_lock.TABLES):
+            before = connections(server, url)
+            waiting = pool.submit(storage.create_study, url, "demo", ["maximize"], ["score"])
+            wait_for(lambda: connections(server, url) > before)
+            time.sleep(0.5)
+            assert connections(server, url) == before + 1
+            hang_up(server)
+        study = waiting.result(timeout=PATIENCE_S)
+    assert study.ask().number == 0
+    storage.close(study)
+    engine.dispose()
 
 
 def test_a_file_has_no_turns():
