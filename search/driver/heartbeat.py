@@ -130,7 +130,7 @@ class OtherDrivers:
         return self.update(self._study.get_trials(deepcopy=False))
 
     def beat(self, mine: Collection[optuna.Trial]) -> list[FrozenTrial]:
-        """Shows, with trials of its own, that this driver lives; returns those of drivers that do not: mostly none."""
+        """Shows that this driver lives if it runs trials, `mine`; returns the trials of those that do not: mostly none."""
         now = time.monotonic()
         if self._storage is None or now - self._beat_at < BEAT_S:
             return []

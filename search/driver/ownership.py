@@ -73,7 +73,7 @@ class Owner:
             return processes.is_running(self.pid, self.started)
         here = processes.here()
         earlier = self.host == socket.gethostname() and self.boot != here.boot and self.installed in ("", here.installed)
-        return not earlier or any(map(processes.is_container, (here.space, self.space)))
+        return not earlier or processes.is_container(here.space) or processes.is_container(self.space)
 
 
 def describe_foreign(trials: Sequence[FrozenTrial]) -> str:

@@ -43,7 +43,7 @@ class Identity:
     def may_be(self, attr: Any, *, here: bool) -> bool:
         """Returns False where an attribute, an identity as a dictionary or anything else, is known to be another study's.
 
-        It was kept `here`, on this machine, or on one that may see a storage that both share in another place.
+        Where it was not kept `here`, on this machine, its place tells nothing: another may see a shared storage elsewhere.
         """
         match attr:
             case {"study": str(study), "places": [*places]}:

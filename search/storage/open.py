@@ -144,8 +144,8 @@ def telling(
 ) -> Iterator[None]:
     """Writes what there is to say of a trial before the block tells how it ended, or that it is paused.
 
-    The state that the block tells is remembered with `values` and `changes` before anything is written: whatever fails then,
-    nothing of it is lost. Where the state is None, nothing is remembered.
+    That is `changes`. The state that the block tells is remembered with it and `values`, of which a trial may have none, before
+    anything is written: whatever fails then, nothing of it is lost. Where the state is None, nothing is remembered.
 
     Raises:
         UpdateFinishedTrialError: It has been ended before.
