@@ -54,8 +54,8 @@ class _Bar:
 def levels(trials: Sequence[FrozenTrial], parameter: str, metric: Metric) -> list[Level]:
     """Divides trials by a parameter: by its values, or into quarters of the trials where it has more than eight numbers.
 
-    The trials may be in any state; those without the parameter are left out, and every level has one. Numbers are in order,
-    anything else is as it first came.
+    The trials may be in any state; those without the parameter are left out, and every level has a trial. Numbers
+    are in order, anything else is as it first came.
     """
     chosen = [trial for trial in trials if parameter in trial.params]
     values = list({_key(value): value for value in (trial.params[parameter] for trial in chosen)}.values())

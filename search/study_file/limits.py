@@ -50,10 +50,10 @@ class Unreadable(Exception):
 
 
 def read_toml(path: Path) -> tuple[bytes, dict[str, Any]]:
-    """Returns the bytes of a study file, and its tables; see `read_regular`.
+    """Returns the bytes of a study file, and its tables.
 
     Raises:
-        Unreadable: See there.
+        Unreadable: It cannot be read, or is not TOML within the bounds.
     """
     content = read_regular(path, "the study file", MAX_FILE_BYTES)
     try:
@@ -114,7 +114,7 @@ def read_regular(path: Path, what: str, most: int) -> bytes:
         most: So many bytes it may have.
 
     Raises:
-        Unreadable: It cannot be read.
+        Unreadable: It cannot be read, is of another kind, or has more bytes.
     """
     try:
         # Not blocking: the open of a pipe that nobody writes to would wait for ever.

@@ -13,7 +13,10 @@ _MOST, _MOST_BYTES = 8, 2**21  # pictures; of one
 
 
 def pictures_of(study: optuna.Study, trial: FrozenTrial, folder: Path) -> list[tuple[str, str]]:
-    """Returns a trial's pictures that can be read by name, as ``data:`` addresses; `folder` is that of its storage's files."""
+    """Returns those of a trial's pictures that can be read, by name, as ``data:`` addresses.
+
+    `folder` is where its storage keeps the files of trials.
+    """
     pictures: dict[str, str] = {}
     for file, path in artifacts_of(study, trial, folder):
         if file.mimetype in _KINDS and len(pictures) < _MOST:

@@ -30,7 +30,7 @@ _LONGEST_PAUSE_S = 60.0  # between two tries at a tracker that is away
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be followed: where to, and in which storage the study of which name is."""
+    """What is to be followed: the study of a name in the storage at a URL, and where to."""
 
     track: Track
     url: str
