@@ -1,10 +1,10 @@
 """Faults of caches, images and weights: the undisturbed study's values to the last digit, or one line and exit code 1."""
 
+import gc
+import hashlib
 import itertools
 import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,8 +12,14 @@ import numpy as np
 import optuna
 import pytest
 
-from tests.patience import PATIENCE_S
+from search import cli
+from search.driver import launch as launching
+from search.workers.inline import InlineExecutor
+from search.workers.local import LocalExecutor
+from tests.in_process import run_in_process
 from tests.tumorcls.pictures import sartaj_sample
+from tumorcls.cache import arrays, checked
+from tumorcls.model.backend import select_backend
 
 pytestmark = pytest.mark.slow
 
@@ -33,8 +39,6 @@ def weights(tmp_path_factory):
     real = os.environ.get("TUMORCLS_WEIGHTS")
     if real is not None:
         return Path(shutil.copy(real, path))
-    from tumorcls.model.backend import select_backend
-
     select_backend()
     from tumorcls.model.backbone import build_backbone
 
@@ -79,40 +83,66 @@ def write_study(folder, toml, weights):
 
 
 def environ_of(**extra):
-    """Returns the variables of a launch: a cache of its own, and TensorFlow where a test asks for nothing else."""
-    return {"TUMORCLS_CACHE": str(Path("cache").resolve()), "KERAS_BACKEND": "tensorflow", **extra}
+    """Returns the variables of a launch: a cache of its own, and the backend of this process where a test asks for no other."""
+    return {"TUMORCLS_CACHE": str(Path("cache").resolve()), "KERAS_BACKEND": select_backend(), **extra}
+
+
+def launch_here(study, trials=TRIALS, code=0, workers=1, executor=InlineExecutor, **extra):
+    """Runs ``search launch`` to its end in this process, which has loaded a backend, and holds nothing of the caches of others.
+
+    Returns what it and its workers said on stderr, or in their logs where `executor` has them be processes.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arrays, "_HELD", arrays._Held())
+        patch.setattr(checked, "_said", set())
+        patch.setattr(launching, "LocalExecutor", executor)
+        options = ("--trials", str(trials), "--workers", str(workers), "--quiet")
+        done = run_in_process(cli.main, "search", "launch", str(study), *options, **environ_of(**extra))
+    assert done.returncode == code, done.stderr
+    assert code == 0 or len(done.stderr.splitlines()) == 1, done.stderr
+    return done.stderr + "".join(path.read_text() for path in Path().glob("demo.worker-*.log"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_programs():
+    """Has launches in this process compile once for weights of the same bytes.
+
+    A program that is reset gives what a fresh one does, says `tests/tumorcls/model/test_program.py`.
+    """
+    select_backend()
+    from tumorcls.model import program_cache
+
+    programs, key_of = program_cache.ProgramCache(), program_cache.program_key
+    get = program_cache.ProgramCache.get
+
+    def key(config):
+        return hashlib.sha256(Path(config.weights).read_bytes()).digest(), key_of(config.model_copy(update={"weights": "h5"}))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program_cache, "program_key", key)
+        patch.setattr(program_cache.ProgramCache, "get", lambda _, config: get(programs, config))
+        yield
+    gc.collect()  # networks are held by cycles
 
 
 @pytest.fixture
-def launch(start):
-    """Runs ``search launch`` to its end, with enough patience for a backend that loads on a busy machine."""
-
-    def run(study, trials=TRIALS, code=0, workers=1, **extra):
-        process = start("launch", study, "--trials", trials, "--workers", workers, "--quiet", **environ_of(**extra))
-        told = process.communicate(timeout=PATIENCE_S)[1]
-        assert process.returncode == code, told
-        assert code == 0 or len(told.splitlines()) == 1, told
-        return told
-
-    return run
+def launch(folder):
+    """Runs ``search launch`` to its end; see `launch_here`."""
+    return launch_here
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, images, weights, toml, environment):
+def undisturbed(tmp_path_factory, images, weights, toml):
     """Returns the folder of a study after its first launch, and its values after a second one; nobody disturbed either."""
     folder, first = tmp_path_factory.mktemp("undisturbed"), tmp_path_factory.mktemp("begun")
     make_study(folder, images, weights, toml)
-    env = {**environment, "TUMORCLS_CACHE": str(folder / "cache"), "KERAS_BACKEND": "tensorflow"}
-
-    def launch(trials):
-        command = [sys.executable, "-m", "search", "launch", "demo.toml", "--trials", str(trials), "--quiet"]
-        subprocess.run(command, cwd=folder, env=env, check=True, timeout=PATIENCE_S)
-
-    launch(TRIALS)
-    for path in folder.glob("demo.*"):
-        shutil.copy(path, first)
-    shutil.copytree(folder / "cache", first / "cache")
-    launch(TRIALS + 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        launch_here("demo.toml")
+        for path in folder.glob("demo.*"):
+            shutil.copy(path, first)
+        shutil.copytree(folder / "cache", first / "cache")
+        launch_here("demo.toml", TRIALS + 2)
     return first, values(folder)
 
 
@@ -128,7 +158,7 @@ def what_happened():
     return "\n".join([*map(str, trials), *(path.read_text()[-1500:] for path in Path().glob("demo.worker-*.log"))])
 
 
-def arrays():
+def entries():
     found = sorted(Path("cache").rglob("*.npy"))
     assert found, "there is something to damage"
     return found
@@ -187,15 +217,15 @@ def begun(study, undisturbed):
     ("harms", "workers"), [(OF_BYTES, 2), (OF_SIZE, 1), (("gone",), 1)], ids=["bytes of two workers", "sizes", "gone"]
 )
 def test_a_cache_damaged_between_two_launches_changes_no_value(begun, launch, expected, harms, workers):
-    damaged = arrays()
+    damaged = entries()
     assert len(damaged) >= len(harms)
     for path, name in zip(damaged, itertools.cycle(harms), strict=False):
         HARMS[name](path)
-    launch(begun, TRIALS + 2, workers=workers)
+    executor = InlineExecutor if workers == 1 else LocalExecutor  # processes come upon the damage together
+    told = launch(begun, TRIALS + 2, workers=workers, executor=executor)
     assert sorted(values()) == sorted(expected)
     if harms != ("gone",):
-        log = "".join(path.read_text() for path in Path().glob("demo.worker-*.log"))
-        assert [path.name for path in damaged if f"{path.name}: dropped and computed again" not in log] == []
+        assert [path.name for path in damaged if f"{path.name}: dropped and computed again" not in told] == []
 
 
 def test_records_of_the_scan_damaged_between_launches_change_no_value(study, launch, expected):
@@ -301,7 +331,8 @@ def other_weights(path):
 def test_another_backend_is_refused(begun, launch):
     pytest.importorskip("jax")
     before = values()
-    assert "backend was tensorflow, and is jax" in launch(begun, TRIALS + 2, code=1, KERAS_BACKEND="jax")
+    told = launch(begun, TRIALS + 2, code=1, executor=LocalExecutor, KERAS_BACKEND="jax")
+    assert "backend was tensorflow, and is jax" in told
     assert values() == before
 
 
@@ -311,7 +342,6 @@ def test_a_cache_that_takes_nothing_in_costs_no_trial(study, launch, expected, f
     cache = full_disk if kind == "full" else Path("weights.txt").resolve()
     if kind == "no folder":
         cache.touch()
-    launch(study, TUMORCLS_CACHE=str(cache))
+    told = launch(study, TUMORCLS_CACHE=str(cache))
     assert values() == expected[:TRIALS]
-    told = Path("demo.worker-0.log").read_text()
     assert told.count(f"{cache}: the cache must be writable and have room") == 1, told
