@@ -12,11 +12,14 @@ import pytest
 
 import search.cli
 import tumorcls.cli
+from search.driver import launch
+from search.workers.inline import InlineExecutor
 from tests.in_process import run_in_process
 from tumorcls.commands.train import _describe as describe_calibration
 from tumorcls.data.labels import CLASSES
 from tumorcls.data.phantom import write_dataset
 from tumorcls.inference.predict import Prediction, as_text
+from tumorcls.model.backend import select_backend
 from tumorcls.model.calibration import MAX_ERROR, Calibration
 from tumorcls.model.conformal import ClassSets
 
@@ -81,8 +84,14 @@ def test_a_place_without_a_figure_is_an_error(figures):
 
 @pytest.fixture
 def one_process(figures, monkeypatch):
-    """Has the script run its commands in this process: what a network needs is compiled once, and not by each of them."""
+    """Has the script run its commands and their workers in this process, which compiles a network once for all of them."""
     mains = {"search": search.cli.main, "tumorcls": tumorcls.cli.main}
+    select_backend()
+    from tumorcls.model.program_cache import ProgramCache
+
+    programs, get = ProgramCache(), ProgramCache.get
+    monkeypatch.setattr(ProgramCache, "get", lambda _, config: get(programs, config))
+    monkeypatch.setattr(launch, "LocalExecutor", InlineExecutor)
 
     def run(command, **_):
         done = run_in_process(mains[command[2]], *command[2:], COLUMNS="120")
