@@ -8,7 +8,7 @@ from tests.tumorcls.pictures import image_set
 from tumorcls.cache.arrays import ArrayCache, Stored
 from tumorcls.data.dataset import Fold, stratified_subset
 from tumorcls.errors import DataError
-from tumorcls.model.backbone import FROZEN_OUTPUT
+from tumorcls.model.backbone import FROZEN_OUTPUT, build_backbone
 from tumorcls.model.conformal import calibrate_sets
 from tumorcls.model.pieces import Placed
 from tumorcls.model.program import TrainingProgram
@@ -101,7 +101,7 @@ class WholeNetwork:
     takes_activations = False
 
     def __init__(self, backbone, head_weights):
-        self._backbone = backbone
+        self.backbone = backbone
         self.head_weights = head_weights
 
     activations_key = "images"
@@ -111,7 +111,7 @@ class WholeNetwork:
 
     def predict_logits(self, *parts):
         kernel, bias = self.head_weights
-        return np.concatenate([self._backbone.predict_on_batch(np.asarray(part)) for part in parts]) @ kernel + bias
+        return np.concatenate([self.backbone.predict_on_batch(np.asarray(part)) for part in parts]) @ kernel + bias
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def whole_network(trainer, make_config):
     A head that hardly tells the classes apart would change its mind with the last digit of float16.
     """
     config = make_config()
-    backbone = trainer.programs.get(config).backbone
+    backbone = build_backbone(32, config.weights)
     images = trainer.images("validation", 32)
     noisy = [corrupt(images.images, noise, 3, CORRUPTION_SEED, images.keys) for noise in config.measured_noises]
     features = np.concatenate([backbone.predict_on_batch(np.asarray(batch)) for batch in (images.images, *noisy)])
@@ -133,7 +133,14 @@ def whole_network(trainer, make_config):
     return WholeNetwork(backbone, [kernel, -features.mean(axis=0) @ kernel])
 
 
+@pytest.fixture
+def its_backbone(whole_network, monkeypatch):
+    """Has programs be made of the whole network's backbone: none of them changes what it predicts."""
+    monkeypatch.setattr("tumorcls.model.program.build_backbone", lambda *_: whole_network.backbone)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("its_backbone")
 @pytest.mark.parametrize("start", FROZEN_OUTPUT)
 def test_cached_activations_measure_as_the_whole_network_does(trainer, make_config, whole_network, start):
     config = make_config(trainable_from=start, noisy_images=24)
