@@ -93,6 +93,7 @@ def test_a_file_with_members_becomes_one_model(workplace, make_config, monkeypat
 
 
 @pytest.mark.slow  # compiles the last block
+@pytest.mark.usefixtures("loaded_once")
 def test_a_file_with_members_becomes_one_model_that_holds_them(workplace, make_config, monkeypatch, tmp_path):
     monkeypatch.setenv("TUMORCLS_CACHE", str(workplace[0] / "cache"))
     changed = {"trainable_from": "block7", "epochs": 1, "views": 1}
@@ -101,7 +102,7 @@ def test_a_file_with_members_becomes_one_model_that_holds_them(workplace, make_c
     monkeypatch.setattr(ensemble, "choose_greedily", lambda _, score_of: (score_of((0, 0, 1)), (0, 0, 1))[1])
     out = run(train.command, "--config", file, "-o", tmp_path / "model.keras", "--keep-members", "--final").output
     assert "The mean of the logits of trial " in out
-    model = load_model(tmp_path / "model.keras")
+    model = saved_model.load_model(tmp_path / "model.keras")
     assert model.members == 2
     assert re.fullmatch(r"trial [78] x 2, trial [78] x 1", model.provenance["held"])
     cv2.imwrite(str(tmp_path / "new.png"), blob(900))
