@@ -1,10 +1,12 @@
 """The tiers of the tests, by place: what is quick, what is slow, what needs a server, and what runs in which process."""
 
+import errno
 import functools
 import gc
 import os
 import signal
 import sys
+import tempfile
 import threading
 import weakref
 from pathlib import Path
@@ -180,6 +182,17 @@ def no_thread_is_left(request):
 
 def _threads_since(before):
     return [thread for thread in threading.enumerate() if thread not in before and not thread.daemon]
+
+
+@pytest.fixture
+def no_temporary_folder(monkeypatch):
+    """Nowhere is room for temporary files: the only disk is full, or all but a volume is read-only."""
+
+    def find():
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_get_default_tempdir", find)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,7 +3,9 @@
     TumorclsError           the user can mend it; the command line prints it as one line and exits with 1
     ├── ConfigError         a setting is missing, unknown or out of range
     ├── DataError           a folder, an image, a manifest or a split is not what it must be
-    │   └── NoReaderError   an image is of a kind that nothing installed can read
+    │   ├── NoReaderError   an image is of a kind that nothing installed can read
+    │   └── UnknownLayoutError
+    │                       a data folder can be read, and holds nothing that is known
     ├── WeightsError        pretrained weights cannot be had
     ├── BackendError        no Keras backend is installed
     ├── ModelError          a file is not a model that tumorcls saved
@@ -29,6 +31,10 @@ class DataError(TumorclsError):
 
 class NoReaderError(DataError):
     """An image is of a kind that nothing installed can read; what it holds is not known."""
+
+
+class UnknownLayoutError(DataError):
+    """A data folder can be read, and holds nothing that is known."""
 
 
 class WeightsError(TumorclsError):

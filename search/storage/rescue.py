@@ -104,7 +104,8 @@ def _as_told(trial: FrozenTrial, known: Known) -> FrozenTrial:
 
 
 def _places(folder: Path) -> list[Path]:
-    places = [folder, Path(tempfile.gettempdir())]
-    with contextlib.suppress(FileNotFoundError):  # the current folder may be the one that was removed
-        places.insert(1, Path.cwd())
+    places = [folder]
+    for last_resort in (Path.cwd, tempfile.gettempdir):
+        with contextlib.suppress(FileNotFoundError):  # the current folder was removed, or none for temporary files has room
+            places.append(Path(last_resort()))
     return places

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from tumorcls.data.image_files import read_file, shown
 from tumorcls.data.sources import find_source
 from tumorcls.data.sources.base import UNTYPED_TUMOR, Source
-from tumorcls.errors import DataError, reason
+from tumorcls.errors import DataError, UnknownLayoutError, reason
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _data_folder(folder: Path, published: Published) -> Source:
     for candidate in (folder, *inside):
         try:
             source = find_source(candidate)
-        except DataError:
+        except UnknownLayoutError:
             continue
         if source.layout.name == published.layout:
             return source
@@ -149,4 +149,6 @@ def _read(path: Path) -> bytes:
     try:
         return read_file(path)
     except OSError as error:
-        raise DataError(f"{shown(path)}: the file must be readable; got {reason(error)}. Download it again.") from None
+        raise DataError(
+            f"{shown(path)}: the file must be readable; got {reason(error)}. Check it, or remove it and fetch again."
+        ) from None

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorcls import DISCLAIMER
-from tumorcls.errors import DataError, ExportError
+from tumorcls.errors import DataError, ExportError, one_line, reason
 from tumorcls.files import write_whole
 from tumorcls.model.backbone import logits_of
 from tumorcls.model.saved_model import SavedModel
@@ -167,8 +167,14 @@ def _to_tflite(network: keras.Model, described: Mapping[str, str]) -> bytes:
 
 
 def _exported(network: keras.Model, form: str, name: str) -> bytes:
-    with TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Keras's patch of tf2onnx asks NumPy 2 for what it no longer has
-        path = Path(folder) / name
-        network.export(path, format=form, verbose=False)
-        return path.read_bytes()
+    import tensorflow as tf
+
+    try:
+        with TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras's patch of tf2onnx asks NumPy 2 for what it no longer has
+            path = Path(folder) / name
+            network.export(path, format=form, verbose=False)
+            return path.read_bytes()
+    except (OSError, tf.errors.ResourceExhaustedError) as error:
+        got = reason(error) if isinstance(error, OSError) else one_line(error.message)
+        raise ExportError(f"{form}: must have room for temporary files; got {got}. Set TMPDIR to a folder with room.") from None

@@ -12,6 +12,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
 from types import ModuleType
+from typing import BinaryIO
 
 _GREETING = re.compile(rb"I\d{4} |WARNING: All log messages before absl::InitializeLog")
 """Lines of TensorFlow's libraries that only inform."""
@@ -29,10 +30,11 @@ def load(module: str, *, without: str | None = None) -> None:
     if module in sys.modules:
         return
     try:
+        scratch = _scratch_file()
         stderr = os.dup(2)
-    except OSError:  # there is none to keep quiet
+    except OSError:  # there is none to keep quiet, or no room for what it says
         return
-    with tempfile.TemporaryFile() as written:
+    with scratch as written:
         os.dup2(written.fileno(), 2)
         try:
             with contextlib.suppress(ImportError), _kept_from_collection(), _some_at_first_use(), _hidden(without):
@@ -41,7 +43,15 @@ def load(module: str, *, without: str | None = None) -> None:
             os.dup2(stderr, 2)
             os.close(stderr)
             written.seek(0)
-            os.write(2, b"".join(line for line in written if not _GREETING.match(line)))
+            with contextlib.suppress(OSError):  # a log on a full disk, or a reader that has gone
+                os.write(2, b"".join(line for line in written if not _GREETING.match(line)))
+
+
+def _scratch_file() -> BinaryIO:
+    """Opens a file that nobody else sees: in memory on Linux, where a folder for temporary files may have no room."""
+    if sys.platform == "linux":
+        return open(os.memfd_create("stderr"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 @contextlib.contextmanager

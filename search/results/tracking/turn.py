@@ -21,23 +21,24 @@ class Turn:
     """The right to send an open study of a storage. It ends with its process, however that ends.
 
     On a server it is a lock of the database, so that of many machines that run a study's trials one sends them all, and another
-    takes over where that is gone. For a study in a file it is a lock of this machine.
+    takes over where that is gone. For a study in a file it is a lock of this machine, in its folder for temporary files: where
+    that is full, each process has the turn, since to send twice is better than not at all.
     """
 
     def __init__(self, study: optuna.Study, url: str) -> None:
         self._study = study
         self._connection: sqlalchemy.Connection | None = None
         self._file: FileLock | None = None
-        if storage_file(url) is not None:
+        self._on_server = storage_file(url) is None
+        if not self._on_server:
             name = hashlib.sha256(f"{absolute(url)}#{study.study_name}".encode()).hexdigest()[:16]
-            self._file = FileLock(Path(tempfile.gettempdir()) / f"search-track-{os.getuid()}-{name}.lock")
+            with contextlib.suppress(FileNotFoundError):
+                self._file = FileLock(Path(tempfile.gettempdir()) / f"search-track-{os.getuid()}-{name}.lock")
 
     def take(self) -> bool:
         """Returns whether this process has the turn now; it keeps it until `end`."""
-        if self._file is not None:
-            with contextlib.suppress(Timeout):
-                self._file.acquire(timeout=0)
-            return self._file.is_locked
+        if not self._on_server:
+            return self._lock()
         if self._connection is not None:
             try:
                 self._connection.execute(sqlalchemy.text("SELECT 1"))
@@ -48,6 +49,17 @@ class Turn:
             assert isinstance(storage, OwnTrialsStorage)
             self._connection = try_to_send(storage.backend.engine, study_id_of(self._study))
         return self._connection is not None
+
+    def _lock(self) -> bool:
+        """Whether no other process has the lock of a study in a file, as far as there is room for one."""
+        if self._file is not None:
+            try:
+                self._file.acquire(timeout=0)
+            except Timeout:
+                return False
+            except OSError:
+                pass
+        return True
 
     def end(self) -> None:
         """Lets another process have it."""

@@ -130,6 +130,13 @@ def test_where_a_disk_is_full_no_half_of_a_file_is_left_and_another_folder_has_i
     assert list(full.iterdir()) == []
 
 
+def test_the_storages_folder_has_it_where_there_is_none_for_temporary_files(tmp_path, no_temporary_folder):
+    (tmp_path / "store").mkdir()
+    frame = Frame("lost", [StudyDirection.MINIMIZE], {})
+    assert rescue(frame, Known([]), "lost", tmp_path / "store") == tmp_path / "store" / "lost.rescued.log"
+    assert rescue(frame, Known([]), "lost", tmp_path / "gone") == Path.cwd() / "lost.rescued.log"
+
+
 def test_parents_that_were_chosen_by_the_ids_of_another_file_are_chosen_anew():
     study = create_study("sqlite:///demo.db", "demo", ["maximize"], ["score"])
     storage_of(study).set_study_system_attr(study_id_of(study), "NSGAIISampler:parent:1", [1])

@@ -1,7 +1,10 @@
+import errno
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -66,6 +69,24 @@ def test_without_kagglehub_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -
 def test_an_unknown_name_lists_the_known() -> None:
     with pytest.raises(DataError, match="sartaj, nickparvar, brisc, br35h"):
         fetch("imagenet")
+
+
+@pytest.mark.parametrize("closed", [".", "wrapped", "wrapped/Training", "wrapped/Training/no_tumor"])
+def test_a_folder_that_cannot_be_read_is_not_taken_for_another_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    kaggle_folder(tmp_path / "wrapped", 2, sartaj=True)
+    install(monkeypatch, lambda _: str(tmp_path))
+    real = os.scandir
+
+    def scan(path: str | Path) -> Any:
+        if Path(path) == tmp_path / closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    with pytest.raises(DataError, match=r"must be readable; got Permission denied\. Check it"):
+        fetch("sartaj")
 
 
 def test_another_layout_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

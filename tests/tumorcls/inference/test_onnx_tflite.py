@@ -1,6 +1,8 @@
+import errno
 import io
 import json
 import sys
+import tempfile
 import zipfile
 from dataclasses import replace
 from types import SimpleNamespace
@@ -9,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from tensorflow.errors import ResourceExhaustedError
 
 from tumorcls import DISCLAIMER
 from tumorcls.commands import export_model
@@ -30,6 +33,25 @@ def pictures():
 @pytest.fixture(scope="module")
 def mirroring(model):
     return replace(model, config=model.config.model_copy(update={"mirror_average": True}))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), ResourceExhaustedError(None, None, "x; No space left on device")],
+)
+def test_where_temporary_files_have_no_room_is_one_line(error, no_temporary_folder, monkeypatch, tmp_path):
+    def export(*_, **__):
+        raise error
+
+    with pytest.raises(
+        ExportError, match=r"^onnx: must have room for temporary files; got No usable temporary dir.*\. Set TMPDIR"
+    ):
+        onnx_tflite._exported(SimpleNamespace(export=export), "onnx", "model.onnx")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(
+        ExportError, match=r"^onnx: must have room for temporary files; got .*No space left on device\. Set TMPDIR"
+    ):
+        onnx_tflite._exported(SimpleNamespace(export=export), "onnx", "model.onnx")
 
 
 @pytest.mark.slow

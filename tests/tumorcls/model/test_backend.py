@@ -10,7 +10,7 @@ import pytest
 
 from tumorcls.cli import COMMANDS
 from tumorcls.errors import BackendError
-from tumorcls.model import backend
+from tumorcls.model import backend, backend_import
 from tumorcls.model.backend import device_name, device_notes, gains_by_bfloat16, select_backend
 
 needs_jax = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
@@ -291,6 +291,24 @@ def test_what_a_backend_greets_with_is_not_shown_and_its_warnings_are(tmp_path, 
     environ = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": f"{tmp_path}:{os.getcwd()}"}
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
     assert done.stderr == "W0000 00:00:1.0 1 gpu.cc:9] no GPU is used\nafter"
+
+
+def test_it_is_imported_where_there_is_no_room_for_what_it_says_and_nobody_to_read_it(
+    tmp_path, monkeypatch, no_temporary_folder
+):
+    (tmp_path / "loud.py").write_text(LOUD)
+    monkeypatch.syspath_prepend(tmp_path)
+    stderr = os.dup(2)
+    reading, writing = os.pipe()
+    try:
+        os.dup2(writing, 2)
+        os.close(reading)
+        backend_import.load("loud")
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(writing)
+    assert sys.modules.pop("loud")
 
 
 LARGE = """

@@ -7,7 +7,7 @@ from tumorcls.data.image_files import shown
 from tumorcls.data.sources import br35h, brisc, figshare, nickparvar, plain, sartaj
 from tumorcls.data.sources.base import Layout, Source
 from tumorcls.data.sources.table import is_table, open_table
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, UnknownLayoutError
 
 LAYOUTS: tuple[Layout, ...] = (br35h.LAYOUT, brisc.LAYOUT, sartaj.LAYOUT, nickparvar.LAYOUT, plain.LAYOUT, figshare.LAYOUT)
 """Tried in this order: the more particular first."""
@@ -20,7 +20,8 @@ def find_source(folder: Path) -> Source:
     """Finds a folder's layout.
 
     Raises:
-        DataError: There is no such folder, or it has no known layout; the message lists the layouts known.
+        UnknownLayoutError: It has no known layout; the message lists those.
+        DataError: There is no such folder, or it cannot be read.
     """
     where = shown(folder)
     if not os.path.isdir(folder):
@@ -29,7 +30,9 @@ def find_source(folder: Path) -> Source:
         if layout.matches(folder):
             return Source(shown(folder.resolve().name) if layout.name == "plain" else layout.name, folder, layout)
     known = "; ".join(f"{layout.name} {layout.description}" for layout in LAYOUTS)
-    raise DataError(f"{where}: a data folder must have a known layout ({known}); got something else. Name its folders so.")
+    raise UnknownLayoutError(
+        f"{where}: a data folder must have a known layout ({known}); got something else. Name its folders so."
+    )
 
 
 def open_source(spec: str | Path, cache_dir: Path) -> Source:

@@ -1,5 +1,6 @@
 """On a database server one of all machines sends a study to its trackers, and another one takes over."""
 
+import tempfile
 import time
 
 import pytest
@@ -38,6 +39,30 @@ def test_one_sends_until_it_ends(readers):
     one.end()
     assert another.take(), "the server has let it go by then"
     assert not one.take()
+
+
+@pytest.fixture
+def two(folder):
+    """Two processes that follow a study in a file, as far as its lock can tell."""
+    storage.close(storage.create_study("sqlite:///demo.db", "demo", ["maximize"], ["score"]))
+    study = storage.open_study("sqlite:///demo.db", "demo")
+    yield lambda: (Turn(study, "sqlite:///demo.db"), Turn(study, "sqlite:///demo.db"))
+    storage.close(study)
+
+
+def test_of_a_study_in_a_file_one_process_of_a_machine_sends(two, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    one, another = two()
+    assert (one.take(), another.take(), one.take()) == (True, False, True)
+    one.end()
+    assert another.take()
+    another.end()
+
+
+def test_where_there_is_no_room_for_a_lock_it_is_sent_all_the_same(two, no_temporary_folder, monkeypatch):
+    assert two()[0].take()
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/full")
+    assert two()[0].take()
 
 
 def test_who_is_cut_off_has_lost_its_turn(readers, server):
