@@ -12,7 +12,8 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
 from types import ModuleType
-from typing import BinaryIO
+
+from tumorcls.errors import BackendError, reason
 
 _GREETING = re.compile(rb"I\d{4} |WARNING: All log messages before absl::InitializeLog")
 """Lines of TensorFlow's libraries that only inform."""
@@ -26,15 +27,22 @@ def load(module: str, *, without: str | None = None) -> None:
 
     Nothing is done where it has been imported. Its warnings and errors are passed on. An import that fails is left to Keras,
     which says how. The package `without` is hidden from it: one that it would import if it found it, and does not need.
+
+    Raises:
+        BackendError: There is no room for temporary files.
     """
     if module in sys.modules:
         return
     try:
-        scratch = _scratch_file()
+        tempfile.gettempdir()
+    except FileNotFoundError as error:  # TensorFlow's own import ends in a traceback then
+        rule = "a folder for temporary files must have room"
+        raise BackendError(f"{module}: {rule}; got {reason(error)}. Set TMPDIR to one that has.") from None
+    try:
         stderr = os.dup(2)
-    except OSError:  # there is none to keep quiet, or no room for what it says
+    except OSError:  # there is none to keep quiet
         return
-    with scratch as written:
+    with tempfile.TemporaryFile() as written:
         os.dup2(written.fileno(), 2)
         try:
             with contextlib.suppress(ImportError), _kept_from_collection(), _some_at_first_use(), _hidden(without):
@@ -45,13 +53,6 @@ def load(module: str, *, without: str | None = None) -> None:
             written.seek(0)
             with contextlib.suppress(OSError):  # a log on a full disk, or a reader that has gone
                 os.write(2, b"".join(line for line in written if not _GREETING.match(line)))
-
-
-def _scratch_file() -> BinaryIO:
-    """Opens a file that nobody else sees: in memory on Linux, where a folder for temporary files may have no room."""
-    if sys.platform == "linux":
-        return open(os.memfd_create("stderr"), "w+b")
-    return tempfile.TemporaryFile()
 
 
 @contextlib.contextmanager
