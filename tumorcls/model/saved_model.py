@@ -12,7 +12,7 @@ from keras.src.saving.saving_lib import save_model
 from numpy.typing import NDArray
 
 from tumorcls.errors import DataError
-from tumorcls.files import check_writable, is_special, write_whole
+from tumorcls.files import is_special, write_whole
 from tumorcls.model.backbone import build_network, logits_of, weights_sha256
 from tumorcls.model.calibration import check_probabilities, softmax
 from tumorcls.model.ensemble import build_ensemble
@@ -83,14 +83,13 @@ class SavedModel(Card):
 
 
 def check_target(path: Path) -> None:
-    """Refuses where no model can be saved: before the training rather than after it.
+    """Refuses a name that no model can be saved under: before the training rather than after it.
 
     Raises:
-        DataError: The path does not end in `.keras`, is a folder, or nothing can be written there.
+        DataError: The path does not end in `.keras`.
     """
     if path.suffix != ".keras" and not is_special(path):
         raise DataError(f"{path}: a model's file must end in .keras; got {path.suffix!r}. Rename it.")
-    check_writable(path)
 
 
 def load_model(path: Path) -> SavedModel:
