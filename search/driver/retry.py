@@ -25,7 +25,7 @@ from search.records.attributes import (
 )
 from search.records.durations import end_after, until_last_sign
 from search.records.rungs import REPORTED_KEY, RUNGS_KEY, Rung, as_attr, paused_seconds, rungs_of
-from search.records.saving import failure_attrs, save
+from search.records.saving import save_failure
 from search.records.states import DRIVER_DIED
 from search.storage.open import end_trial, shared, study_lock
 
@@ -124,8 +124,7 @@ def fail(study: optuna.Study, number: int, reason: str, traceback: str = "", *, 
     """Tells a trial FAIL, with its reason. Where `ran_s` is given it ended so many seconds after it began, and not now."""
     storage = storage_of(study)
     trial_id = storage.get_trial_id_from_study_id_trial_number(study_id_of(study), number)
-    for key, text in failure_attrs(reason, traceback).items():
-        save(storage, trial_id, key, text)
+    save_failure(storage, trial_id, reason, traceback)
     if ran_s is None:
         study.tell(number, state=TrialState.FAIL)
         return

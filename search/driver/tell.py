@@ -13,7 +13,7 @@ from search.driver.legs import Leg, climbed
 from search.driver.retry import fail, requeue
 from search.optuna_internals import storage_of, tell_once, trial_id_of
 from search.records.attributes import MEMORY_CONSTRAINT, RAN_KEY, retries_of
-from search.records.saving import failure_attrs, save
+from search.records.saving import save_failure
 from search.records.states import INTERRUPTED
 from search.storage.open import telling
 from search.storage.together import Changes
@@ -151,8 +151,7 @@ def tell_infeasible(trial: optuna.Trial, outcome: Outcome, sampler: str) -> None
     with the worst values there are; Optuna takes no trial that breaks a constraint for the best one.
     """
     storage, trial_id = storage_of(trial.study), trial_id_of(trial)
-    for key, text in failure_attrs(outcome.reason, outcome.traceback).items():
-        save(storage, trial_id, key, text)
+    save_failure(storage, trial_id, outcome.reason, outcome.traceback)
     trial.set_constraint(MEMORY_CONSTRAINT, 1.0)
     if sampler in _GENETIC or (sampler == "gp" and _all_constrained(trial.study)):
         worst = {StudyDirection.MINIMIZE: float("inf"), StudyDirection.MAXIMIZE: float("-inf")}

@@ -44,6 +44,12 @@ def save(storage: "BaseStorage", trial_id: int, key: str, value: Any) -> None:
             storage.set_trial_system_attr(trial_id, name, content)
 
 
+def save_failure(storage: "BaseStorage", trial_id: int, reason: str, traceback: str = "") -> None:
+    """Keeps the attributes of `failure_attrs` with a trial; raises as `save` does."""
+    for key, text in failure_attrs(reason, traceback).items():
+        save(storage, trial_id, key, text)
+
+
 def failure_attrs(reason: str, traceback: str = "") -> dict[str, str]:
     """Returns why a trial ended, and where if anybody knows, as attributes that every storage can hold.
 
