@@ -8,6 +8,16 @@ import sys
 import pytest
 
 
+@contextlib.contextmanager
+def sharing(programs):
+    """Has every trainer that is made in the block, even inside a command, use these programs."""
+    cache = type(programs)
+    get = cache.get
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, "get", lambda _, config: get(programs, config))
+        yield
+
+
 def run_in_process(main, *words, **environment):
     """Runs a command to its end, and returns what it left.
 

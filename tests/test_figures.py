@@ -14,7 +14,7 @@ import search.cli
 import tumorcls.cli
 from search.driver import launch
 from search.workers.inline import InlineExecutor
-from tests.in_process import run_in_process
+from tests.in_process import run_in_process, sharing
 from tumorcls.commands.train import _describe as describe_calibration
 from tumorcls.data.labels import CLASSES
 from tumorcls.data.phantom import write_dataset
@@ -89,8 +89,6 @@ def one_process(figures, monkeypatch):
     select_backend()
     from tumorcls.model.program_cache import ProgramCache
 
-    programs, get = ProgramCache(), ProgramCache.get
-    monkeypatch.setattr(ProgramCache, "get", lambda _, config: get(programs, config))
     monkeypatch.setattr(launch, "LocalExecutor", InlineExecutor)
 
     def run(command, **_):
@@ -99,6 +97,8 @@ def one_process(figures, monkeypatch):
         return done
 
     monkeypatch.setattr(figures, "subprocess", SimpleNamespace(run=run, PIPE=subprocess.PIPE))
+    with sharing(ProgramCache()):
+        yield
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from search import cli
 from search.driver import launch as launching
 from search.workers.inline import InlineExecutor
 from search.workers.local import LocalExecutor
-from tests.in_process import run_in_process
+from tests.in_process import run_in_process, sharing
 from tests.tumorcls.pictures import sartaj_sample
 from tumorcls.cache import arrays, checked
 from tumorcls.model.backend import select_backend
@@ -112,15 +112,13 @@ def shared_programs():
     select_backend()
     from tumorcls.model import program_cache
 
-    programs, key_of = program_cache.ProgramCache(), program_cache.program_key
-    get = program_cache.ProgramCache.get
+    key_of = program_cache.program_key
 
     def key(config):
         return hashlib.sha256(Path(config.weights).read_bytes()).digest(), key_of(config.model_copy(update={"weights": "h5"}))
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, sharing(program_cache.ProgramCache()):
         patch.setattr(program_cache, "program_key", key)
-        patch.setattr(program_cache.ProgramCache, "get", lambda _, config: get(programs, config))
         yield
     gc.collect()  # networks are held by cycles
 

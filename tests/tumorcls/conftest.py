@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.in_process import sharing
 from tests.tumorcls.pictures import sartaj_sample
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.data.labels import CLASSES
@@ -97,10 +98,7 @@ def programs():
 @pytest.fixture(scope="module")
 def shared_programs(programs):
     """Has every trainer that a module's tests make, even inside a command, use the session's programs."""
-    cache = type(programs)
-    get = cache.get
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cache, "get", lambda _, config: get(programs, config))
+    with sharing(programs):
         yield
 
 
