@@ -70,6 +70,9 @@ window => {
     if (w < 0.4 * chart.clientWidth) wrong.push(`what stands beside the chart of "${title}" leaves it ${Math.round(w)} of ${chart.clientWidth} pixels`);
   }
 
+  for (const { textContent } of document.querySelectorAll("p"))
+    for (const [both] of textContent.matchAll(/[a-z]+[.;:][A-Z][a-z]*/g)) wrong.push(`no space between sentences: "${both}"`);
+
   const texts = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     const parent = node.parentElement;
