@@ -64,14 +64,14 @@ class Report:
         return [(ours[run.seed], run) for run in self.of(peer) if peer != OURS and run.seed in ours]
 
     def p_values(self, measured: Callable[[str], dict[int, float]]) -> dict[str, float]:
-        """Returns for each peer how likely what was measured is, were ours no greater; corrected for the number of peers."""
+        """Returns for each peer how likely so large a difference is where there is none; corrected for the number of peers."""
         ours = measured(OURS)
         found = {}
         for peer in self.names:
             theirs = measured(peer)
             differences = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
             if peer != OURS and len(differences) > 1:
-                found[peer] = float(wilcoxon(differences, alternative="greater").pvalue) if any(differences) else 1.0
+                found[peer] = float(wilcoxon(differences).pvalue) if any(differences) else 1.0
         corrected, highest = {}, 0.0
         for rank, (peer, p) in enumerate(sorted(found.items(), key=lambda item: item[1])):
             highest = max(highest, min(1.0, p * (len(found) - rank)))
@@ -95,7 +95,7 @@ class Report:
             test = f"{_spread(run.test_score for run in runs if run.test_score is not None):>17}"
             begun, finished = np.mean([run.begun for run in runs]), np.mean([len(run.finished) for run in runs])
             lines.append(f"{name:24}{len(runs):6}{begun:8.1f}{finished:9.1f}{area}{best}{test}")
-        lines.append("mean ± standard deviation over the seeds; p: of Wilcoxon's test that this project's is greater")
+        lines.append("mean ± standard deviation over the seeds; p: of Wilcoxon's test that this project's differs")
         lines += ["", *self.speed_ups()]
         lines.append(
             "the peer's own time is that of its runs that have that score at all, half of them; 95%: bootstrap over seeds"

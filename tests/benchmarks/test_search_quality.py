@@ -47,7 +47,7 @@ def test_the_interval_of_the_share_is_narrow_where_seeds_agree_and_open_where_ou
     assert share_interval(some) == (0.25, np.inf)
 
 
-@pytest.mark.parametrize(("lead", "p"), [(0.01, 1 / 32), (0.0, 1.0)])
+@pytest.mark.parametrize(("lead", "p"), [(0.01, 2 / 32), (-0.01, 2 / 32), (0.0, 1.0)])
 def test_scores_are_paired_by_seed_and_a_lead_in_all_five_is_the_least_p(lead, p):
     report = Report(TASK, (*runs(lead), run(OURS, 9, (1.0, 0.0))))  # no peer has seed 9
     assert report.p_values(report.bests) == {PEER: p}
@@ -56,7 +56,7 @@ def test_scores_are_paired_by_seed_and_a_lead_in_all_five_is_the_least_p(lead, p
 def test_p_values_are_corrected_for_the_number_of_peers():
     other = [run("optuna_random", seed, (3.0, 0.5)) for seed in range(5)]
     report = Report(TASK, (*runs(0.01), *other))
-    assert report.p_values(report.areas) == {PEER: 2 / 32, "optuna_random": 2 / 32}
+    assert report.p_values(report.areas) == {PEER: 4 / 32, "optuna_random": 4 / 32}
 
 
 def test_the_table_has_a_line_for_each_contender_that_ran_and_each_peer_that_is_compared():
