@@ -52,8 +52,8 @@ def discover(hypermodel: Any, data: str | Callable[[], Mapping[str, Any]] | None
         ProjectError: It, or the data, cannot be loaded; it cannot be built with its defaults, has one name for two ranges, or
             asks for ever more.
     """
-    model = _loaded(as_hypermodel, hypermodel)
-    arguments = None if data is None else _loaded(load_data, data)
+    model = _loaded(as_hypermodel, hypermodel, "MODULE:HYPERMODEL")
+    arguments = None if data is None else _loaded(load_data, data, "--data")
     discovered = Discovered()
     waiting: deque[dict[str, Any]] = deque([{}])
     scopes: list[dict[str, Any]] = []
@@ -81,9 +81,9 @@ def discover(hypermodel: Any, data: str | Callable[[], Mapping[str, Any]] | None
     return discovered
 
 
-def _loaded(load: Callable[[Any], Any], given: Any) -> Any:
+def _loaded(load: Callable[[Any, str], Any], given: Any, argument: str) -> Any:
     try:
-        return load(given)
+        return load(given, argument)
     except SearchError:
         raise
     except Exception as error:  # its author's code

@@ -129,38 +129,42 @@ class _Report(keras.callbacks.Callback):
             raise optuna.TrialPruned
 
 
-def as_hypermodel(given: Any) -> keras_tuner.HyperModel:
+def as_hypermodel(given: Any, key: str = "objective.hypermodel") -> keras_tuner.HyperModel:
     """Returns what is given, or what ``module:attribute`` names, as a HyperModel.
+
+    `key` is where the user wrote it.
 
     Raises:
         ObjectiveError: It is none, and no function either.
     """
-    result = import_object(given, "objective.hypermodel") if isinstance(given, str) else given
+    result = import_object(given, key) if isinstance(given, str) else given
     if inspect.isclass(result) and issubclass(result, keras_tuner.HyperModel):
         try:
             inspect.signature(result).bind()
         except TypeError as error:
             needed = f"a class must be made without arguments; got {result.__name__}, {error}"
-            raise ObjectiveError(f"objective.hypermodel: {needed}. Name an instance, or a function of hp") from None
+            raise ObjectiveError(f"{key}: {needed}. Name an instance, or a function of hp") from None
         result = result()
     if isinstance(result, keras_tuner.HyperModel):
         return result
     if inspect.isclass(result) or not callable(result):
         kind = result.__name__ if inspect.isclass(result) else type(result).__name__
-        raise ObjectiveError(f"objective.hypermodel: must be a HyperModel or a function of hp; got {kind}")
+        raise ObjectiveError(f"{key}: must be a HyperModel or a function of hp; got {kind}")
     hypermodel = keras_tuner.HyperModel()
     hypermodel.build = result
     return hypermodel
 
 
-def load_data(data: str | Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+def load_data(data: str | Callable[[], Mapping[str, Any]], key: str = "objective.data") -> Mapping[str, Any]:
     """Returns the keyword arguments of `fit`.
+
+    `key` is where the user wrote it.
 
     Raises:
         ObjectiveError: `data` names nothing, or what it returns is no mapping.
     """
-    loaded = (import_object(data, "objective.data") if isinstance(data, str) else data)()
+    loaded = (import_object(data, key) if isinstance(data, str) else data)()
     if not isinstance(loaded, Mapping):
         kind = type(loaded).__name__
-        raise ObjectiveError(f'objective.data: must return the keyword arguments of fit, {{"x": ..., "y": ...}}; got {kind}')
+        raise ObjectiveError(f'{key}: must return the keyword arguments of fit, {{"x": ..., "y": ...}}; got {kind}')
     return loaded

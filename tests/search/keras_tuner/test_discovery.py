@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from search.errors import ProjectError
+from search.errors import ObjectiveError, ProjectError
 
 pytest.importorskip("keras_tuner")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("hypermodels")]
@@ -84,6 +84,21 @@ def test_what_has_no_space_to_show(discover, monkeypatch):
     ]:
         with pytest.raises(ProjectError, match=message):
             discover(build)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nosuch:M"], 'no module named "nosuch". Check MODULE:HYPERMODEL, and run from the folder that holds the module'),
+        (["hypermodels:np"], "MODULE:HYPERMODEL: must be a HyperModel or a function of hp; got module"),
+        (["hypermodels:layers_by_number", "nosuch:f"], 'no module named "nosuch". Check --data, and run from the folder that'),
+        (["hypermodels:layers_by_number", "builtins:list"], "--data: must return the keyword arguments of fit"),
+    ],
+)
+def test_a_message_names_what_the_command_was_given_and_no_key_of_a_study_file(discover, arguments, message):
+    with pytest.raises(ObjectiveError) as caught:
+        discover(*arguments)
+    assert str(caught.value).startswith(message)
 
 
 def test_code_that_cannot_be_loaded_is_one_line(search):
