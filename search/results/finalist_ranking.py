@@ -11,7 +11,7 @@ from rich.text import Text
 
 from search.records.attributes import finalist_of, is_result, references_of, seed_of
 from search.results.ranking import Metric, find_baseline, metrics_of, rank
-from search.results.statistics import Interval, mean_interval, paired_interval, show, show_among
+from search.results.statistics import Interval, mean_interval, paired_interval, same, show_among
 from search.results.tables import FoldedTable, print_parts
 from search.text import format_params, plain
 
@@ -180,10 +180,12 @@ def describe_ranking(ranking: Ranking) -> Sequence[str]:
         out = ", and cannot win" if ranking.cannot_win(number) else ""
         lines.append(f"Trial {number} {ranking.describe_missing(number)}{out}.")
     if best is not None and best.searched is not None and bias is not None:
-        verdict = f"{abs(bias):.2g} of it was luck" if bias > 0 else f"no luck, it does {abs(bias):.2g} better"
+        if same(best.searched, best.score.mean):
+            verdict = "no luck, it does the same"
+        else:
+            verdict = f"{abs(bias):.2g} of it was luck" if bias > 0 else f"no luck, it does {abs(bias):.2g} better"
         count = len(best.values)
         over = f"{best.score} over {count} seeds" if count > 1 else f"{best.score} with another seed"
-        lines.append(
-            f"The search's best, trial {best.number}, had {show(best.searched, abs(bias))} there and {over}: {verdict}."
-        )
+        had = show_among(best.searched, [best.score.mean])
+        lines.append(f"The search's best, trial {best.number}, had {had} there and {over}: {verdict}.")
     return lines

@@ -47,12 +47,14 @@ def show(value: float, apart: float = 0.0) -> str:
 
 
 def show_among(value: float, others: Iterable[float | None]) -> str:
-    """Returns a value with so many digits that none of others which differs from it looks the same.
-
-    What arithmetic alone may have made differ counts as the same.
-    """
-    there = (other for other in others if other is not None and not math.isclose(value, other, rel_tol=_SAME))
+    """Returns a value with so many digits that none of others which is not the `same` looks the same."""
+    there = (other for other in others if other is not None and not same(value, other))
     return show(value, min((abs(value - other) for other in there), default=0.0))
+
+
+def same(value: float, other: float) -> bool:
+    """Returns whether two values are equal, or arithmetic alone may have made them differ."""
+    return math.isclose(value, other, rel_tol=_SAME)
 
 
 def mean_of(values: Sequence[float]) -> float:

@@ -242,6 +242,13 @@ def test_what_is_printed(make, run):
     ]
 
 
+@pytest.mark.parametrize(("searched", "again"), [(9.0, 9.0), (0.0, 0.0), (0.3, 0.1 + 0.2)])
+def test_what_no_seed_changes_does_the_same(make, run, searched, again):
+    [*_, last] = describe_ranking(rank_finalists(make(-1.0, searched), run({1: (again,) * 3})))
+    assert last.startswith(f"The search's best, trial 1, had {searched:g} there and {searched:g}")
+    assert last.endswith(" ± 0 over 3 seeds: no luck, it does the same.")
+
+
 def test_without_a_baseline_it_is_said_what_the_figures_are(make, run):
     out = io.StringIO()
     ranking = rank_finalists(make(1.0, 1e9 + 9, 1e9 + 8), run({1: (1e9 + 6, 1e9 + 7), 2: (1e9 + 7, 1e9 + 8)}))
