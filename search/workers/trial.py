@@ -5,6 +5,7 @@ It has the part of `optuna.Trial` that an objective needs, so that one objective
 study file is what the objective expects.
 """
 
+import contextlib
 import json
 import math
 import warnings
@@ -22,6 +23,7 @@ MAX_ARTIFACT_BYTES = 16 * 2**20
 
 _STEPS = 2**31  # PostgreSQL and MySQL count no further
 _LONGEST_KEY = 512  # characters, in Optuna's tables
+_DEEPEST = 200  # levels; Python copies no more than some 450, and who reads such a trial fails at the whole study
 
 
 class WorkerTrial:
@@ -137,7 +139,8 @@ class WorkerTrial:
 
         Raises:
             TypeError: JSON cannot hold `value`.
-            ValueError: The key is one that the driver sets, or that no storage can hold; or the study's cannot hold the value.
+            ValueError: The key is one that the driver sets, or that no storage can hold; or the study's cannot hold the value,
+                or it is nested so deeply that nobody could read it again.
         """
         if not _is_text(key) or len(key) > _LONGEST_KEY:
             raise ValueError(
@@ -147,14 +150,14 @@ class WorkerTrial:
         if key.startswith(PREFIX) and key not in OBJECTIVE_KEYS:
             theirs = " and ".join(OBJECTIVE_KEYS)
             raise ValueError(f"set_user_attr: a key that begins with {PREFIX} must be {theirs}; got {key!r}. Rename it.")
-        text = json.dumps(value)
+        text, said = _as_json(key, value)
         if self._longest_attr is not None and len(text) > self._longest_attr:
             raise ValueError(
                 f"set_user_attr: {key} must have at most {self._longest_attr:,} bytes as JSON, which the storage can hold; "
                 f"got {len(text):,}. Keep less, or a file with upload_artifact."
             )
         self.user_attrs[key] = value
-        self._tell(UserAttr(self.number, key, json.loads(text)))  # the driver knows no class of the objective's
+        self._tell(UserAttr(self.number, key, said))  # the driver knows no class of the objective's
 
     def upload_artifact(self, filename: str, content: bytes) -> None:
         """Keeps a file with the trial; optuna-dashboard shows images on the trial's page. `optuna.Trial` has no such method.
@@ -213,3 +216,24 @@ class WorkerTrial:
 def _is_text(name: object) -> bool:
     """Returns whether storages and file systems can hold a name: it has no NUL and no half of a surrogate pair."""
     return isinstance(name, str) and "\0" not in name and name.encode(errors="ignore").decode() == name
+
+
+def _as_json(key: str, value: Any) -> tuple[str, Any]:
+    """Returns the value of an attribute as JSON, and what that says; raises a ValueError where it is nested too deeply."""
+    with contextlib.suppress(RecursionError):
+        text = json.dumps(value)
+        said = json.loads(text)
+        if not _is_deeper(said):
+            return text, said
+    raise ValueError(
+        f"set_user_attr: {key}: lists and dictionaries may be nested {_DEEPEST} deep; got deeper ones. Flatten them, or keep a "
+        "file with upload_artifact."
+    )
+
+
+def _is_deeper(value: Any) -> bool:
+    level: list[Any] = [value]
+    for _ in range(_DEEPEST + 1):
+        inside = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [item for items in inside for item in items]
+    return bool(level)

@@ -1,8 +1,10 @@
+import copy
 import math
 from enum import StrEnum
 
 import pytest
 
+from search.study_file.env import AsWritten
 from search.workers.activity import Interrupted
 from search.workers.protocol import Artifact, Report, ReportReply, RunTrial, UserAttr
 from search.workers.trial import WorkerTrial
@@ -107,6 +109,13 @@ def test_a_stop_gets_past_except_exception():
         trial.report(1.0, 0)
 
 
+def nested(depth, kind):
+    value = 1
+    for _ in range(depth):
+        value = [value] if kind is list else {"key": value}
+    return value
+
+
 def test_user_attributes_must_be_json():
     trial, said = make()
     trial.set_user_attr("key", {"a": [1]})
@@ -135,6 +144,9 @@ def test_the_driver_hears_of_no_class_of_the_objectives():
         (lambda trial: trial.set_user_attr("\ud83e", 1), "a text in UTF-8 of at most 512 characters, without NUL; got "),
         (lambda trial: trial.set_user_attr(7, 1), "a text in UTF-8 of at most 512 characters, without NUL; got 7"),
         (lambda trial: trial.set_user_attr("key", "x" * 99), "key must have at most 100 bytes as JSON, .* got 101"),
+        (lambda trial: trial.set_user_attr("key", nested(201, list)), "key: lists and dictionaries may be nested 200 deep"),
+        (lambda trial: trial.set_user_attr("key", nested(201, dict)), "key: lists and dictionaries may be nested 200 deep"),
+        (lambda trial: trial.set_user_attr("key", nested(9999, list)), "key: lists and dictionaries may be nested 200 deep"),
         (lambda trial: trial.upload_artifact("a\0", b""), "the name must be a file's"),
         (lambda trial: trial.upload_artifact("a", "text"), "the content of a must be bytes; got str"),
     ],
@@ -154,6 +166,21 @@ def test_what_every_storage_can_hold_is_kept():
         trial.set_user_attr(key, "x" * 100_000)
     trial.report(1.0, 2**31 - 1)
     assert len(said) == 4
+
+
+@pytest.mark.parametrize("kind", [list, dict])
+def test_the_deepest_value_that_is_kept_gets_past_all_that_is_done_with_it(kind):
+    """From below the frames of a training loop, and to where Optuna copies the trials that it returns."""
+    trial, said = make()
+    deepest = nested(200, kind)
+
+    def keep(frames):
+        if frames:
+            return keep(frames - 1)
+        trial.set_user_attr("key", deepest)
+        return AsWritten({}, {}, {"SECRET": "secret"}).value(said[0].value, {}), copy.deepcopy(deepest)
+
+    assert keep(250) == (deepest, deepest)
 
 
 def test_a_file_of_a_trial_has_its_largest_size(monkeypatch):
