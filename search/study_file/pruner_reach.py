@@ -38,35 +38,38 @@ def reach_of(
     """Returns the reach in a study whose objective says how often it reports.
 
     `reports` names, by ``run`` and ``epoch``, the settings and parameters that say how many there are. A trial reports its runs
-    where there are several, else its epochs.
+    where there are several, else its epochs; what some trials of a study report, and others not, is not known.
     """
     for key in reports.get("run", ()):
-        count = settings.get(key)
-        if isinstance(count, int) and count > 1:
-            return Reach(trials, count - 1, f"objective.{key} = {count}", "run")
+        where, values = _values_of(key, space, settings)
+        if several := [value for value in values if _is_count(value) and value > 1]:
+            most = max(several)
+            return Reach(trials, most - 1, f"{where} = {most}", "run") if len(several) == len(values) else Reach(trials)
     for key in reports.get("epoch", ()):
         where, values = _values_of(key, space, settings)
-        if counts := [value for value in values if isinstance(value, int) and not isinstance(value, bool)]:
+        if counts := list(filter(_is_count, values)):
             return Reach(trials, max(counts) - 1, f"{where} = {max(counts)}", "epoch")
     return Reach(trials)
 
 
 def steps_of(params: Mapping[str, Any], settings: Mapping[str, Any], reports: Mapping[str, Sequence[str]]) -> int | None:
     """Returns how many reports a trial makes, its last one too; None where nothing tells. `reports` is as in `reach_of`."""
-    for key in reports.get("run", ()):
-        if isinstance(count := settings.get(key), int) and count > 1:
-            return count
-    counts = ({**settings, **params}.get(key) for key in reports.get("epoch", ()))
-    return next((count for count in counts if isinstance(count, int) and not isinstance(count, bool)), None)
+    given = {**settings, **params}
+    runs, epochs = ([given[key] for key in reports.get(each, ()) if _is_count(given.get(key))] for each in ("run", "epoch"))
+    return next((count for count in runs if count > 1), next(iter(epochs), None))
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _values_of(key: str, space: Mapping[str, BaseDistribution], settings: Mapping[str, Any]) -> tuple[str, Sequence[Any]]:
-    """Returns where a key stands in a study file, and the values, the largest at least, that it may have."""
+    """Returns where a key stands in a study file, and the values that it may have: of a range the ends."""
     if key not in space:
         return f"objective.{key}", (settings.get(key),)
     distribution = space[key]
     if isinstance(distribution, IntDistribution):
-        return f"space.{key}", (distribution.high,)
+        return f"space.{key}", (distribution.low, distribution.high)
     return f"space.{key}", distribution.choices if isinstance(distribution, CategoricalDistribution) else ()
 
 
