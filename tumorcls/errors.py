@@ -58,7 +58,7 @@ class TrainingDivergedError(TumorclsError):
 
 
 def reason(error: BaseException) -> str:
-    """Returns why something failed, to be part of a message: one line of at most 200 letters.
+    """Returns why something failed, to be part of a message: one line of at most 200 letters, without a full stop.
 
     It is what the system says of its error, and the place and the rule of the first wrong value that pydantic found.
     """
@@ -71,7 +71,7 @@ def reason(error: BaseException) -> str:
         text = "not UTF-8 text"
     else:
         text = str(getattr(error, "strerror", None) or error)
-    return one_line(text) or type(error).__name__
+    return one_line(text).rstrip(".") or type(error).__name__
 
 
 def one_line(text: str, longest: int = 200) -> str:

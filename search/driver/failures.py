@@ -65,8 +65,9 @@ class Failures:
         elif verdict.state == "infeasible":
             self._infeasible += 1
             if self._infeasible >= max(self._limit, _FEWEST_INFEASIBLE):
+                why = verdict.reason.rstrip(".")
                 raise WorkerError(
                     f"memory: must suffice for some configs; got {self._infeasible} trials in a row for which it ran out, in "
-                    f"fresh workers too, the last one (trial {verdict.number}) because: {verdict.reason}. Look whether others "
+                    f"fresh workers too, the last one (trial {verdict.number}) because: {why}. Look whether others "
                     "use the GPU (nvidia-smi) or the host's memory; if none does, shrink the space, or raise study.max_failures"
                 )

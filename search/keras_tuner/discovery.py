@@ -65,7 +65,7 @@ def discover(hypermodel: Any, data: str | Callable[[], Mapping[str, Any]] | None
         try:
             hp = _run(model, arguments, values)
         except Exception as error:  # KerasTuner counts it as a failed trial, and so would we
-            reason = describe(error, always_type=True)
+            reason = describe(error, always_type=True).rstrip(".")
             if not values:
                 raise ProjectError(f"{hypermodel}: must build with its defaults; got: {reason}.") from None
             discovered.broken.append((values, reason))
@@ -87,7 +87,7 @@ def _loaded(load: Callable[[Any, str], Any], given: Any, argument: str) -> Any:
     except SearchError:
         raise
     except Exception as error:  # its author's code
-        raise ProjectError(f"{given}: must load; got: {describe(error, always_type=True)}.") from None
+        raise ProjectError(f"{given}: must load; got: {describe(error, always_type=True).rstrip('.')}.") from None
 
 
 def _run(

@@ -217,7 +217,7 @@ def _as_toml(document: Mapping[str, Any], may_read: Collection[str], where: str)
         text = tomli_w.dumps(tables)
         text.encode()
     except (RecursionError, UnicodeEncodeError, TypeError, ValueError) as error:
-        reason = "too many tables within tables" if isinstance(error, RecursionError) else one_line(error)
+        reason = "too many tables within tables" if isinstance(error, RecursionError) else one_line(error).rstrip(".")
         rule = "must be such that TOML can hold it"
         raise StudyError(f"{where}: {rule}; got: {reason}. Name another one with --trial.") from None
     return text

@@ -126,7 +126,8 @@ def format_error(error: PydanticCustomError, where: str) -> str:
 def _sentence(where: str, context: Mapping[str, Any]) -> str:
     key = context["key"]
     place = f"{where}{'' if key.startswith('[') else '.'}{key}" if key else where
-    return f"{plain(place)}: {context['rule']}; got {context['got']}. {context['remedy']}".strip()
+    got = context["got"].rstrip(".")  # a library's message may be a sentence
+    return f"{plain(place)}: {context['rule']}; got {got}. {context['remedy']}".strip()
 
 
 def _table_of(loc: tuple[int | str, ...]) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ def load_weights(backbone: keras.Model, path: Path) -> None:
     except _Unfit as error:
         raise WeightsError(f"weights: must fit EfficientNetB0 without top; got {path}: {error}. Use a `notop` file.") from None
     except (DataError, *UNREADABLE, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        got = f"{path}: {reason(error).removeprefix(f'{path}: ').rstrip('.')}"
+        got = f"{path}: {reason(error).removeprefix(f'{path}: ')}"
         raise WeightsError(f"weights: must fit EfficientNetB0 without top; got {got}. Use a `notop` file.") from None
     for layer in backbone.layers:
         if layer.weights:

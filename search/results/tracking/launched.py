@@ -46,7 +46,8 @@ def followed(spec: StudySpec, url: str, reference: str, say: _Say, warn: _Say) -
     try:
         follower = _Follower(Job(spec.track, url, spec.name), warn)
     except (OSError, RuntimeError) as error:  # the system has no room for its process, or for the thread
-        warn(f"The trackers are not kept up to date; got: {one_line(error)}. To send what is missing: search track {reference}")
+        got = one_line(error).rstrip(".")
+        warn(f"The trackers are not kept up to date; got: {got}. To send what is missing: search track {reference}")
         yield
         return
     try:

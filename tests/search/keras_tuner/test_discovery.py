@@ -105,7 +105,7 @@ def test_code_that_cannot_be_loaded_is_one_line(search):
     Path("raises_itself.py").write_text("open('nothing.npz')")
     Path("hypermodels_that_raise.py").write_text(
         "import keras_tuner\nclass Classes(keras_tuner.HyperModel):\n    def __init__(self, classes):\n        pass\n"
-        "class Raises(keras_tuner.HyperModel):\n    def __init__(self):\n        raise RuntimeError('no GPU')\n"
+        "class Raises(keras_tuner.HyperModel):\n    def __init__(self):\n        raise RuntimeError('no GPU.')\n"
         "def build(hp): ...\ndef data():\n    raise FileNotFoundError('no train.npz')"
     )
     for arguments, message in [
@@ -113,7 +113,7 @@ def test_code_that_cannot_be_loaded_is_one_line(search):
             ["raises_itself:Model"],
             "raises_itself:Model: must load; got: FileNotFoundError: [Errno 2] No such file or directory",
         ),
-        (["hypermodels_that_raise:Raises"], "hypermodels_that_raise:Raises: must load; got: RuntimeError: no GPU"),
+        (["hypermodels_that_raise:Raises"], "hypermodels_that_raise:Raises: must load; got: RuntimeError: no GPU.\n"),
         (
             ["hypermodels_that_raise:build", "--data", "hypermodels_that_raise:data"],
             "hypermodels_that_raise:data: must load; got: FileNotFoundError: no train.npz",

@@ -166,7 +166,10 @@ def test_several_directions_have_no_pruner_unless_asked_for(write):
         ({"sampler": {}}, "sampler: exactly one of name and target is required; got neither"),
         ({"pruner": {"name": '"meidan"'}}, 'pruner.name: unknown pruner; got "meidan". Did you mean "median"?'),
         ({"pruner": {"name": '"percentile"'}}, "pruner.percentile: the option is required; got nothing. Add it."),
-        ({"pruner": {"name": '"threshold"'}}, "pruner: threshold does not accept these options; got"),
+        (
+            {"pruner": {"name": '"threshold"'}},
+            "pruner: threshold does not accept these options; got Either lower or upper must be specified. Change them.",
+        ),
         (
             {"pruner": {"name": '"median"', "n_startup_trials": "8"}},
             "pruner.n_startup_trials: median can never prune: it waits for",
