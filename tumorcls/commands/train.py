@@ -11,7 +11,7 @@ from tumorcls.commands._made_with import PARTS, made_with
 from tumorcls.commands._options import FILE, Share
 from tumorcls.commands.streams import prepare_outputs
 from tumorcls.data.image_files import shown
-from tumorcls.data.labels import exact_percent
+from tumorcls.data.labels import exact_percent, probability
 from tumorcls.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -148,11 +148,12 @@ def _recorded(exported: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, 
 
 def _describe(calibration: "Calibration") -> str:
     assert calibration.sets is not None
+    threshold, cutoff = probability(calibration.threshold), probability(calibration.sets.cutoff)
     asked = f" No confidence has at most {exact_percent(calibration.max_error)} wrong, as was asked for."
     return (
         f"On {calibration.images} validation images: temperature {calibration.temperature:.2f}; above confidence "
-        f"{calibration.threshold:.3f}, {calibration.coverage:.1%} get an answer and {calibration.error:.1%} of these are wrong."
+        f"{threshold}, {calibration.coverage:.1%} get an answer and {calibration.error:.1%} of these are wrong."
         f"{asked if calibration.error > calibration.max_error else ''}"
-        f" Sets of all classes with at least {calibration.sets.cutoff:.3f} are to hold the true one "
+        f" Sets of all classes with at least {cutoff} are to hold the true one "
         f"{exact_percent(calibration.sets.coverage)} of the time."
     )

@@ -40,6 +40,12 @@ def percent(share: float) -> str:
     return "<1%" if 0 < share <= 0.005 else f"{share:.0%}"
 
 
+def probability(share: float) -> str:
+    """Returns a probability with three decimals; one below 1 is not 1.000, and one above 0 not 0.000."""
+    shown = f"{share:.3f}"
+    return {"0.000": "<0.001", "1.000": ">0.999"}.get(shown, shown) if 0 < share < 1 else shown
+
+
 def exact_percent(share: float) -> str:
     """Returns a share that was asked for, in per cent, with all its digits."""
     return f"{100 * share:.10g}%"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tumorcls import DISCLAIMER
 from tumorcls.data.image_files import shown
+from tumorcls.data.labels import probability
 from tumorcls.data.series import Series
 from tumorcls.data.slices import Which, slice_name
 from tumorcls.inference.pictures import pictures
@@ -145,7 +146,7 @@ def as_text(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
 
 def _line(one: Prediction) -> str:
     ranked = sorted(one.probabilities.items(), key=lambda pair: -pair[1])
-    shares = "  ".join(f"{name} {share:.3f}" for name, share in ranked)
+    shares = "  ".join(f"{name} {probability(share)}" for name, share in ranked)
     not_ruled_out = "" if one.class_set is None else f"  not ruled out: {', '.join(one.class_set) or 'none'}"
     which = f", slice {one.slice_number}" if one.series is not None else ""
     of = f" of {one.slices}" if one.slices > 1 else ""

@@ -5,7 +5,7 @@ from html import escape
 
 import plotly.graph_objects as go
 
-from tumorcls.data.labels import words
+from tumorcls.data.labels import probability, words
 from tumorcls.evaluation.bootstrap import Estimate
 from tumorcls.evaluation.record import Evaluation, Scores
 from tumorcls.evaluation.selective import Selective
@@ -104,18 +104,18 @@ def coverage_curve(selective: Selective) -> go.Figure:
     """The share of wrong answers against the share of images that get one, with the model's own threshold as a star."""
     across = {"title": "share of images that get an answer", "range": _SHARE, "tickformat": ".0%"}
     figure = _figure(360, across, {"title": "share of wrong answers", "rangemode": "tozero", "tickformat": ".0%"})
-    said = "coverage %{x:.1%}, error %{y:.1%}, confidence %{customdata:.3f}<extra></extra>"
+    said = "coverage %{x:.1%}, error %{y:.1%}, confidence %{customdata}<extra></extra>"
     figure.add_scatter(
         x=[point.coverage for point in selective.curve],
         y=[point.error for point in selective.curve],
-        customdata=[point.threshold for point in selective.curve],
+        customdata=[probability(point.threshold) for point in selective.curve],
         mode="lines",
         line={"color": COLOURS[0], "width": 2, "shape": "hv"},
         hovertemplate=said,
     )
     if selective.error.value is not None:
         star = {"color": COLOURS[1], "symbol": "star", "size": 14}
-        here = {"x": [selective.coverage.value], "y": [selective.error.value], "customdata": [selective.threshold]}
+        here = {"x": [selective.coverage.value], "y": [selective.error.value], "customdata": [probability(selective.threshold)]}
         figure.add_scatter(**here, mode="markers", marker=star, hovertemplate=said)
     return figure
 

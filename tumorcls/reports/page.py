@@ -20,7 +20,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from tumorcls import DISCLAIMER
-from tumorcls.data.labels import exact_percent, percent, words
+from tumorcls.data.labels import exact_percent, percent, probability, words
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -44,7 +44,8 @@ def environment() -> Environment:
     )
     environment.globals |= {"disclaimer": DISCLAIMER, "policy": policy}
     environment.globals |= {"today": date.today, "version": partial(version, "tumorcls")}
-    environment.filters |= {"number": number, "percent": percent, "exact_percent": exact_percent, "words": words}
+    environment.filters |= {"number": number, "probability": probability, "percent": percent}
+    environment.filters |= {"exact_percent": exact_percent, "words": words}
     return environment
 
 

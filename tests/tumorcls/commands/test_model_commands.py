@@ -19,7 +19,7 @@ from tumorcls import DISCLAIMER
 from tumorcls.commands import audit, baseline, card, evaluate, export_model, leave_one_source_out, predict, preview, train
 from tumorcls.commands.leave_one_source_out import file_names
 from tumorcls.data.external import ExternalData
-from tumorcls.data.labels import CLASSES
+from tumorcls.data.labels import CLASSES, probability
 from tumorcls.data.prepare import prepare
 from tumorcls.data.sources import find_source
 from tumorcls.errors import ConfigError, DataError
@@ -433,7 +433,7 @@ def test_train_chooses_temperature_and_threshold(workplace):
     assert "validation images: temperature " in done.output
     document = json.loads(zipfile.ZipFile(folder / "model.keras").read("tumorcls.json"))
     calibration = document["calibration"]
-    assert f"above confidence {calibration['threshold']:.3f}" in done.output
+    assert f"above confidence {probability(calibration['threshold'])}" in done.output
     assert calibration["max_error"] == 0.05
     assert ("No confidence has at most 5% wrong, as was asked for." in done.output) is (calibration["error"] > 0.05)
 

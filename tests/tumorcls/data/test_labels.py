@@ -1,6 +1,6 @@
 import pytest
 
-from tumorcls.data.labels import exact_percent, percent
+from tumorcls.data.labels import exact_percent, percent, probability
 
 
 @pytest.mark.parametrize(
@@ -9,6 +9,14 @@ from tumorcls.data.labels import exact_percent, percent
 )
 def test_nearly_all_is_not_all(share, shown):
     assert percent(share) == shown
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [(1.0, "1.000"), (0.9996, ">0.999"), (0.9994, "0.999"), (0.0006, "0.001"), (0.0004, "<0.001"), (0.0, "0.000")],
+)
+def test_nearly_certain_is_not_certain(share, shown):
+    assert probability(share) == shown
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -103,6 +104,13 @@ def test_every_form_says_the_same_and_what_it_is_not_for(answers):
     assert table[1]["error"] == document["predictions"][1]["error"] != ""
     assert DISCLAIMER in text
     assert DISCLAIMER == document["note"] == table[0]["note"]
+
+
+def test_nothing_is_certain_for_people_that_is_not_so_for_programs(answers):
+    sure = replace(answers[0], probabilities={"dark": 0.0004, "bright": 0.9996})
+    assert "bright  (bright >0.999  dark <0.001)" in as_text([sure], CLASSES)
+    assert "bright,0.000400,0.999600," in as_csv([sure], CLASSES)
+    assert json.loads(as_json([sure], CLASSES))["predictions"][0]["probabilities"] == sure.probabilities
 
 
 def test_sets_name_what_is_not_ruled_out(tmp_path):

@@ -259,6 +259,10 @@ def test_in_a_browser_the_answer_is_that_of_the_file_given_last(tab, address, tm
         give(path)
         assert told(tab) == (path.name, seen(address, path))
         assert tab.evaluate("asked") == 1 + count
+    shares = [1, 0.9996, 0.9994, 0.0006, 0.0004, 0]
+    tab.evaluate(f"levels[0].probabilities = {{...{shares}}}, show()")
+    shown = tab.evaluate("[...at('bars').querySelectorAll('b')].map(bar => bar.textContent)")
+    assert shown == ["100.0%", ">99.9%", "99.9%", "0.1%", "<0.1%", "0.0%"]
 
 
 @pytest.mark.slow
