@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorcls.errors import ModelError
-from tumorcls.model.calibration import check_probabilities, softmax
+from tumorcls.model.calibration import check_probabilities, mean_answer
 from tumorcls.model.gate import gate_features
 
 _POOLING, _DENSE = "avg_pool", "logits"
@@ -68,7 +68,7 @@ class Explainer:
         if self._mirror_average:
             mirrored, _, others, _ = self._outputs(images[:, :, ::-1])
             features = (features + mirrored[:, :, ::-1]) / np.float32(2)
-            probabilities = softmax((logits + others) / 2).astype(np.float32)
+            probabilities = mean_answer(logits, others)
         check_probabilities(probabilities)
         weights = self._kernel[:, probabilities.argmax(axis=1)]  # (channels, n)
         maps = np.maximum(np.einsum("nhwc,cn->nhw", features, weights), 0)

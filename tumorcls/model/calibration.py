@@ -103,6 +103,13 @@ def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> Floats:
     return probabilities
 
 
+def mean_answer(logits: NDArray[np.floating], mirrored: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Returns probabilities (n, k) of the mean of logits of images and of their mirror images; see `check_probabilities`."""
+    with np.errstate(all="ignore"):  # logits that are not finite are told there
+        probabilities: NDArray[np.float32] = softmax((logits + mirrored) / 2).astype(np.float32)
+    return probabilities
+
+
 def check_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     """Returns what a network answered, (n, k), where each row is finite, not negative and adds up to 1.
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tumorcls.errors import DataError
 from tumorcls.files import is_special, write_whole
 from tumorcls.model.backbone import build_network, logits_of, weights_sha256
-from tumorcls.model.calibration import check_probabilities, softmax
+from tumorcls.model.calibration import check_probabilities, mean_answer
 from tumorcls.model.ensemble import build_ensemble
 from tumorcls.model.folding import fold_batch_norm
 from tumorcls.model.model_file import CARD, GATE, Card, check_members, load_weights, parse_card, read_model_file
@@ -53,8 +53,8 @@ class SavedModel(Card):
     def _answer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         if not self.config.mirror_average:
             return check_probabilities(np.asarray(self._folded.predict_on_batch(images)))
-        both = [np.asarray(self._logits.predict_on_batch(seen)) for seen in (images, images[:, :, ::-1])]
-        return check_probabilities(softmax(np.mean(both, axis=0)).astype(np.float32))
+        both = (np.asarray(self._logits.predict_on_batch(seen)) for seen in (images, images[:, :, ::-1]))
+        return check_probabilities(mean_answer(*both))
 
     @cached_property
     def _folded(self) -> keras.Model:

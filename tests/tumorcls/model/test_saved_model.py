@@ -15,8 +15,9 @@ from tumorcls.data.labels import CLASSES
 from tumorcls.errors import DataError, ModelError
 from tumorcls.inference.activation_map import Explainer
 from tumorcls.model.backbone import build_classifier, build_network
+from tumorcls.model.calibration import softmax
 from tumorcls.model.gate import FEATURES, PICTURE, fit_gate, gate_features
-from tumorcls.model.model_file import CARD, GATE
+from tumorcls.model.model_file import CARD, GATE, parse_card
 from tumorcls.model.saved_model import SavedModel, load_model
 
 
@@ -268,6 +269,32 @@ def test_an_answer_that_is_no_probability_is_refused(model, pictures, tmp_path):
         Explainer(load_model(path).network).explain(pictures)
 
 
+@pytest.fixture
+def mirroring(model):
+    """A model with a mirror average, of one dense layer, and what that makes of images alone."""
+    kernel = np.random.default_rng(0).normal(0, 3e-4, (32 * 32 * 3, 4)).astype(np.float32)
+    image = keras.Input((32, 32, 3))
+    logits = keras.layers.Dense(4, name="logits")
+    network = keras.Model(image, keras.layers.Softmax()(logits(keras.layers.Flatten()(image))))
+    logits.set_weights([kernel, np.zeros(4, np.float32)])
+    config = model.config.model_copy(update={"mirror_average": True})
+    return replace(model, network=network, config=config), lambda images: images.reshape(len(images), -1) @ kernel
+
+
+def test_with_a_mirror_average_it_answers_with_the_mean_of_both_logits(mirroring, pictures):
+    model, logits = mirroring
+    wanted = softmax((logits(pictures) + logits(pictures[:, :, ::-1])) / 2)
+    assert np.abs(wanted - softmax(logits(pictures))).max() > 0.1, "they differ"
+    np.testing.assert_allclose(model.predict(pictures), wanted, atol=1e-4)
+
+
+def test_a_mirror_average_that_is_no_probability_is_refused(mirroring, pictures):
+    model, _ = mirroring
+    model.network.get_layer("logits").kernel.assign(np.full((32 * 32 * 3, 4), 3e38, np.float32))
+    with pytest.raises(ModelError, match="must answer with probabilities"):
+        model.predict(pictures)
+
+
 def test_a_config_may_name_variables_anywhere(model, tmp_path, monkeypatch):
     monkeypatch.setenv("TUMORCLS_HERE", "/here")
     written = {"trainable_from": "${TUMORCLS_FROM:-head}", "data": ["${TUMORCLS_HERE}/scans"]}
@@ -276,6 +303,15 @@ def test_a_config_may_name_variables_anywhere(model, tmp_path, monkeypatch):
     assert loaded.config.trainable_from == model.config.trainable_from
     assert loaded.config.data == ("/here/scans",)
     assert loaded.written == {"data": ["${TUMORCLS_HERE}/scans"]}
+
+
+@pytest.mark.parametrize(("weights", "kept"), [("imagenet", "imagenet"), ("none", "none"), ("/w.h5", "${TUMORCLS_W}")])
+def test_what_the_network_is_made_of_hangs_on_no_variable(model, monkeypatch, weights, kept):
+    config = model.config.model_copy(update={"weights": weights, "batch_norm": "train"})
+    card = replace(model, config=config, written={"weights": "${TUMORCLS_W}"}).to_json()
+    for there in ("imagenet", "/other.h5"):
+        monkeypatch.setenv("TUMORCLS_W", there)
+        assert parse_card(card, None, "model.keras").config.weights == kept
 
 
 def test_what_could_not_be_opened_again_is_not_written(model, tmp_path):
