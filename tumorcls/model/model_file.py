@@ -241,8 +241,8 @@ def _members(archive: zipfile.ZipFile, where: str) -> dict[str, bytes]:
     contents = {}
     for member in archive.infolist():
         limit = _MEMBERS[member.filename]
-        if member.flag_bits & 1 or member.file_size > limit:
-            raise _refused(where, f"{member.filename} must be at most {limit:,} bytes, not encrypted; got {member.file_size:,}")
+        if member.file_size > limit:
+            raise _refused(where, f"{member.filename} must be at most {limit:,} bytes; got {member.file_size:,}")
         with archive.open(member) as file:
             contents[member.filename] = file.read(limit)
     return contents

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from dataclasses import replace
 
@@ -210,6 +211,36 @@ def test_what_is_no_model_of_ours_is_one_line(saved, tmp_path):
             load_model(path)
         assert str(caught.value).startswith(f"{path}: ")
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["many members", "zip64"])
+def test_a_list_of_members_that_may_be_long_is_not_read(saved, tmp_path, monkeypatch, kind):
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(saved) as ours, zipfile.ZipFile(path, "w") as archive, monkeypatch.context() as patch:
+        for name in ours.namelist() if kind == "zip64" else map(str, range(200)):
+            archive.writestr(name, ours.read(name) if kind == "zip64" else b"")
+        patch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 1 if kind == "zip64" else 1000)
+        archive.close()
+    monkeypatch.setattr(zipfile, "ZipFile", lambda _: pytest.fail("it was read"))
+    with pytest.raises(ModelError, match="it is not a whole zip archive with a few members"):
+        load_model(path)
+
+
+def test_a_member_that_unpacks_to_more_than_it_claims_takes_no_memory(saved, tmp_path):
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(saved) as ours, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name in ours.namelist():
+            archive.writestr(name, b" " * 2**26 if name == CARD else ours.read(name) if name == "metadata.json" else b"")
+    content = path.read_bytes()
+    claim = content.find(CARD.encode(), content.find(b"PK\1\2")) - 22  # its size, in the list of members
+    path.write_bytes(content[:claim] + (10).to_bytes(4, "little") + content[claim + 4 :])
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelError, match="must be a model saved by"):
+            load_model(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
 
 
 def test_code_inside_a_file_never_runs(saved, tmp_path):
