@@ -13,6 +13,8 @@ from tumorcls.training.checkpoint import Checkpoint, Checkpoints
 from tumorcls.training.trainer import Trainer
 from tumorcls.training.validation import Epoch, Measured
 
+MODULE = "tumorcls.training.checkpoint"
+
 
 class Lost(Exception):
     """Stands for the death of a worker."""
@@ -202,15 +204,21 @@ def test_there_is_none_at_first(make_config, tmp_path):
     assert Checkpoints(tmp_path).of(make_config(), 0, "data").restore(None, 4) == []
 
 
-def test_another_config_seed_data_or_backend_has_another_one(make_config, tmp_path, monkeypatch):
+def test_another_config_seed_data_backend_or_version_has_another_one(make_config, tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path)
     one, other = (make_config(schedule="cosine", epochs=epochs) for epochs in (1, 2))
     found = [
         checkpoints.of(config, seed, data).path
         for config, seed, data in ((one, 0, "a"), (other, 0, "a"), (one, 1, "a"), (one, 0, "b"))
     ]
-    monkeypatch.setattr("keras.backend.backend", lambda: "another")
-    found.append(checkpoints.of(one, 0, "a").path)
+    versions = {
+        "keras.backend.backend": lambda: "another",
+        "keras.__version__": "4",
+        "tumorcls.training.checkpoint._VERSION": 0,
+    }
+    for place, value in versions.items():
+        monkeypatch.setattr(place, value)
+        found.append(checkpoints.of(one, 0, "a").path)
     assert len(set(found)) == len(found)
     short, long = (make_config(schedule="ema", epochs=epochs) for epochs in (1, 2))
     assert checkpoints.of(short, 0, "a") == checkpoints.of(long, 0, "a")
@@ -257,6 +265,17 @@ def test_what_has_gone_on_for_longer_is_of_no_use_and_changes_nothing(tmp_path):
     checkpoint.write(Number(7), epochs_of(3))
     assert (checkpoint.restore(program, 2), program.value) == ([], 0)
     assert (len(checkpoint.restore(program, 3)), program.value) == (3, 7)
+
+
+def test_the_state_of_another_program_is_done_without(tmp_path, capfd):
+    class Two(Number):
+        def state(self):
+            return 2 * super().state()
+
+    checkpoint, program = Checkpoint(tmp_path / "a.npz"), Number(0)
+    checkpoint.write(Two(7), epochs_of(3))
+    assert (checkpoint.restore(program, 3), program.value) == ([], 0)
+    assert f"checkpoint {checkpoint.path} cannot be used: " in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
