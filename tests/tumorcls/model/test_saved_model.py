@@ -122,9 +122,10 @@ def test_a_gate_looks_at_as_many_features_as_a_file_holds(model):
         np.zeros((3, FEATURES), "<f2").tobytes(),
         (-np.ones((3, FEATURES), "<f2")).tobytes(),
         np.full((3, FEATURES), np.nan, "<f2").tobytes(),
+        np.repeat(np.array([[1], [1], [np.inf]], "<f2"), FEATURES, axis=1).tobytes(),
         b"\0" * 2**23,
     ],
-    ids=["none", "empty", "no image", "half a row", "a scale of 0", "one below", "not finite", "large"],
+    ids=["none", "empty", "no image", "half a row", "a scale of 0", "one below", "not finite", "an image that is not", "large"],
 )
 def test_a_gate_that_is_none_is_one_line(gated, tmp_path, space):
     path = tmp_path / "changed.keras"
