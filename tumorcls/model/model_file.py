@@ -157,8 +157,8 @@ def check_exported(exported: object, where: str) -> None:
         ConfigError: Names the rule that it breaks.
     """
     try:
-        text = _PLAIN.dump_json({"exported": exported})
-        Provenance.model_validate_json(text)
+        Provenance.model_validate_json(_PLAIN.dump_json({"exported": exported}))
+        text = _PLAIN.dump_json({"provenance": {"exported": exported}}, indent=1)  # as a card has it
         most = _MEMBERS[CARD] // 2
         if len(text) > most:
             raise ValueError(f"at most {most:,} bytes as JSON; got {len(text):,}")

@@ -1,3 +1,4 @@
+import datetime
 import io
 import json
 import os
@@ -13,12 +14,12 @@ import numpy as np
 import pytest
 
 from tumorcls.data.labels import CLASSES
-from tumorcls.errors import DataError, ModelError
+from tumorcls.errors import ConfigError, DataError, ModelError
 from tumorcls.inference.activation_map import Explainer
 from tumorcls.model.backbone import build_classifier, build_network
 from tumorcls.model.calibration import softmax
 from tumorcls.model.gate import FEATURES, PICTURE, fit_gate, gate_features
-from tumorcls.model.model_file import CARD, GATE, parse_card
+from tumorcls.model.model_file import CARD, GATE, check_exported, parse_card
 from tumorcls.model.saved_model import SavedModel, load_model
 
 
@@ -350,3 +351,25 @@ def test_what_could_not_be_opened_again_is_not_written(model, tmp_path):
     with pytest.raises(ModelError, match="provenance"):
         SavedModel(CLASSES, model.config, {"seed": -1}, model.calibration, network=model.network).save(tmp_path / "model.keras")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "exported",
+    [{"x": "a" * 2**17}, {"x": [0] * 40_000}, {str(number): number for number in range(101)}, [], {"x": float}],
+    ids=["a long text", "many numbers", "many values", "a list", "no JSON"],
+)
+def test_an_exported_provenance_that_no_file_could_hold_is_refused_before_training(exported):
+    with pytest.raises(ConfigError, match=r"^best\.toml: \[provenance\] must be what `search export` .* Export it again\.$"):
+        check_exported(exported, "best.toml")
+
+
+def test_the_longest_exported_provenance_and_all_that_a_run_may_give_is_opened_again(model):
+    exported = {"x": [0] * 18_000, "at": datetime.date(2026, 11, 30)}
+    check_exported(exported, "best.toml")
+    card = replace(model, provenance={"exported": exported, "seed": 2**63 - 1, "validation": {"clean_f1": np.nan}}).to_json()
+    assert len(card) < 2**18
+    assert parse_card(card, None, "model.keras").provenance == {
+        "exported": {**exported, "at": "2026-11-30"},
+        "seed": 2**63 - 1,
+        "validation": {"clean_f1": None},
+    }
