@@ -26,11 +26,12 @@ def runs(trainer, make_config, members, told):
     return fit_members(trainer, make_config(), members, told.append)
 
 
-def test_members_are_measured_and_the_best_is_first(trainer, members, runs, told):
+def test_members_are_measured_and_the_best_is_first(trainer, make_config, members, runs, told):
     scores = [trainer.fit(member.config, member.seed, lambda epoch: None).scores["robust_f1"] for member in members]
     assert told == [f"member {n + 1}/3, trial {n}: robust_f1 {score:.4f}" for n, score in enumerate(scores)]
     assert [run.score for run in runs] == sorted(scores, reverse=True)
     assert runs[0].member.name == f"trial {np.argmax(scores)}"
+    assert {run.fitted.config for run in runs} == {make_config()}, "all answer as the model will"
 
 
 @pytest.mark.parametrize("keep", [False, True])
