@@ -3,7 +3,9 @@
 The maximum of noisy values holds luck, the more of it the more trials there are (docs/reading-a-study.md). A Gaussian process
 over the configs tells what similar ones share from what a trial has alone, its seed's luck: its posterior mean at a trial is a
 value that is shrunken towards those of its neighbours. Chosen on other data than what it was measured on:
-benchmarks/winner.py. Where the values hold no noise, the best estimate is the best value: benchmarks/winner_simulated.py.
+benchmarks/winner.py. What a trial has alone may be its config's own too, where the objective is rugged and values hold no
+noise. Trials with close neighbours tell which; where there are none, nothing does, and the process neither forgets all of it
+nor goes beyond the few best values: benchmarks/winner_simulated.py.
 A trial that is far worse than the better half, as one that diverged, says nothing of that, and a process that has to reach its
 value is wrong everywhere: it is left out.
 """
@@ -34,8 +36,17 @@ _NOISE, _EXACT = 0.1, 1e-6
 _SURELY = 5.0
 """The least share of noise in the values' variance; less where that makes them likelier by so many nats.
 
-With a few dozen trials the process takes noise for a landscape where it may. Values without noise show it with as many.
+With a few dozen trials the process takes noise for a landscape where it may. Smooth values without noise show it with as many.
 """
+
+_RUGGED, _RIDGES = 0.2, (0.02, 0.05, 0.1, 0.2)
+"""How likely what a trial has alone is its config's own, before values tell, and how far such ridges reach, of a range.
+
+Values of trained models are noisy as a rule. Where no two configs are as near as that, values tell nothing of it.
+"""
+
+_CLOSE = 3
+"""The choice is among so many best values, unless all values speak of noise: make the share `_RUGGED` half as large."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +94,14 @@ def likely_best(study: optuna.Study) -> Winner | None:
     if sound < FEWEST_RESULTS:
         return None
     trials, losses = trials[:sound], losses[:sound]
-    estimates = _estimate(_features(trials), losses)
-    if estimates is None:
+    estimated = _estimate(_features(trials), losses)
+    if estimated is None:
         return None
-    chosen = int(estimates.argmin())  # the first of equal ones, as one config run twice has, is of the better value
-    estimated = [metric.sign * float(estimates[at]) for at in (chosen, 0)]
-    return Winner(trials[chosen], estimated[0], trials[0], estimated[1], metric)
+    estimates, rugged = estimated
+    eligible = estimates[: _CLOSE if rugged > _RUGGED / 2 else None]
+    chosen = int(eligible.argmin())  # the first of equal ones, as one config run twice has, is of the better value
+    likely, luckiest = (metric.sign * float(estimates[at]) for at in (chosen, 0))
+    return Winner(trials[chosen], likely, trials[0], luckiest, metric)
 
 
 def _count_sound(losses: NDArray[np.float64]) -> int:
@@ -105,11 +118,13 @@ def _count_sound(losses: NDArray[np.float64]) -> int:
     return int(np.searchsorted(shares, min(limits), side="right")) if limits else len(losses)
 
 
-def _estimate(features: NDArray[np.float64], losses: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Returns the posterior mean at each trial, of the best `_MOST_TOLD` from one another; None where it finds only noise.
+def _estimate(features: NDArray[np.float64], losses: NDArray[np.float64]) -> tuple[NDArray[np.float64], float] | None:
+    """Returns the posterior mean at each trial, of the best `_MOST_TOLD` from one another, and how likely there is no noise.
 
-    Less is better, and the best trials come first.
+    None where there is nothing else. What a trial has alone counts in its mean by how likely it is the config's own: by how
+    much likelier values are where close neighbours share it. Less is better, and the best trials come first.
     """
+    from scipy.special import expit, logit
     from sklearn.exceptions import ConvergenceWarning  # takes a second to import
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
@@ -133,11 +148,19 @@ def _estimate(features: NDArray[np.float64], losses: NDArray[np.float64]) -> NDA
         )
     likelier = exact.log_marginal_likelihood_value_ - noisy.log_marginal_likelihood_value_
     process = exact if likelier > _SURELY else noisy
-    if process.kernel_.k2.noise_level > 0.99:  # of 1: configs explain nothing
+    smooth, alone = process.kernel_.k1, process.kernel_.k2.noise_level
+    if alone > 0.99:  # of 1: configs explain nothing
         return None
-    if len(learned) < len(losses):
-        process = GaussianProcessRegressor(process.kernel_, optimizer=None).fit(features[told], standard[told])
-    return np.asarray((process.predict(features[told]) * scale + mean) * largest)
+    ridges = [smooth + alone * Matern(length, nu=2.5) + WhiteKernel(_EXACT) for length in _RIDGES]
+    process, *rugged = (
+        GaussianProcessRegressor(kernel, optimizer=None).fit(features[told], standard[told])
+        for kernel in (process.kernel_, *ridges)
+    )
+    shared = max(ridge.log_marginal_likelihood_value_ for ridge in rugged) - process.log_marginal_likelihood_value_
+    ruggedness = float(expit(logit(_RUGGED) + shared))
+    means = process.predict(features[told])
+    means += ruggedness * (standard[told] - means)
+    return (means * scale + mean) * largest, ruggedness
 
 
 def _features(trials: Sequence[FrozenTrial]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 from sklearn.gaussian_process import GaussianProcessRegressor
 
-from benchmarks.winner_simulated import SPACE, add, simulate, truth
+from benchmarks.winner_simulated import SPACE, add, search_rastrigin, simulate, truth
 from search.results import likely_best as module
 from search.results.likely_best import FEWEST_RESULTS, likely_best
 
@@ -46,6 +46,32 @@ def test_where_values_tell_that_they_hold_no_noise_the_best_one_is_chosen(trials
     assert [likely_best(simulate(seed, trials, noise=0.0)).differs for seed in range(4)] == [False] * 4
 
 
+def test_a_rugged_landscape_is_not_taken_for_luck():
+    for seed in range(1, 7):
+        study = search_rastrigin(seed, trials=40)
+        winner = likely_best(study)
+        assert winner.trial.value in sorted(trial.value for trial in study.trials)[:3]
+
+
+@pytest.mark.parametrize("lucky", [True, False])
+def test_configs_that_were_run_twice_tell_luck_from_a_rugged_landscape(lucky):
+    gains, places = [], []
+    for seed in range(6):
+        rng, study = np.random.default_rng(seed), optuna.create_study(direction="maximize")
+        for trial in simulate(seed, noise=0.0).trials:
+            first, second = 0.1 * rng.normal(size=2)
+            for alone in (first, second if lucky else first):
+                add(study, truth(trial.params) + alone, **trial.params)
+        winner = likely_best(study)
+        gains.append(truth(winner.trial.params) - truth(winner.luckiest.params))
+        places.append(sum(trial.value > winner.trial.value for trial in study.trials))
+    if lucky:
+        assert np.mean(gains) > 0.02
+        assert max(places) >= 3, "where values tell of luck, the best estimate is taken wherever it is"
+    else:
+        assert places == [0] * 6
+
+
 def test_of_many_results_only_the_best_tell_of_one_another(monkeypatch):
     studies = [simulate(seed, trials=300, noise=0.05) for seed in range(6)]
     whole = [likely_best(study) for study in studies]
@@ -55,7 +81,7 @@ def test_of_many_results_only_the_best_tell_of_one_another(monkeypatch):
     fit = GaussianProcessRegressor.fit
     monkeypatch.setattr(GaussianProcessRegressor, "fit", lambda self, x, y: told.append(len(x)) or fit(self, x, y))
     winners = [likely_best(study) for study in studies]
-    assert told == [80, 80, 150] * 6
+    assert told == [80, 80, *[150] * 5] * 6
     for study, winner, of_all in zip(studies, winners, whole, strict=True):
         assert winner.trial.value in sorted(trial.value for trial in study.trials)[-150:]
         assert (winner.luckiest.number, winner.estimate) == (of_all.luckiest.number, pytest.approx(of_all.estimate, abs=0.02))
