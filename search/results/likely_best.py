@@ -3,9 +3,9 @@
 The maximum of noisy values holds luck, the more of it the more trials there are (docs/reading-a-study.md). A Gaussian process
 over the configs tells what similar ones share from what a trial has alone, its seed's luck: its posterior mean at a trial is a
 value that is shrunken towards those of its neighbours. Chosen on other data than what it was measured on:
-benchmarks/winner.py. What a trial has alone may be its config's own too, where the objective is rugged and values hold no
-noise. Trials with close neighbours tell which; where there are none, nothing does, and the process neither forgets all of it
-nor goes beyond the few best values: benchmarks/winner_simulated.py.
+benchmarks/winner.py. Of a rugged objective what a trial has alone is its config's own, and holds no noise: trials that are
+close to one another tell which. Where none are, the estimate does not forget all of it, and the choice is among the few best
+values: benchmarks/winner_simulated.py.
 A trial that is far worse than the better half, as one that diverged, says nothing of that, and a process that has to reach its
 value is wrong everywhere: it is left out.
 """
@@ -46,7 +46,7 @@ Values of trained models are noisy as a rule. Where no two configs are as near a
 """
 
 _CLOSE = 3
-"""The choice is among so many best values, unless all values speak of noise: make the share `_RUGGED` half as large."""
+"""Among so many best values the choice is made, unless values tell of noise: they make the share `_RUGGED` half as large."""
 
 
 @dataclass(frozen=True)
@@ -119,10 +119,10 @@ def _count_sound(losses: NDArray[np.float64]) -> int:
 
 
 def _estimate(features: NDArray[np.float64], losses: NDArray[np.float64]) -> tuple[NDArray[np.float64], float] | None:
-    """Returns the posterior mean at each trial, of the best `_MOST_TOLD` from one another, and how likely there is no noise.
+    """Returns the estimate at each trial, of the best `_MOST_TOLD` from one another, and how likely the objective is rugged.
 
-    None where there is nothing else. What a trial has alone counts in its mean by how likely it is the config's own: by how
-    much likelier values are where close neighbours share it. Less is better, and the best trials come first.
+    None where configs explain nothing. The estimate is the posterior mean and, by how likely that is, what the trial has alone:
+    as likely as values are where close trials share it. Less is better, and the best trials come first.
     """
     from scipy.special import expit, logit
     from sklearn.exceptions import ConvergenceWarning  # takes a second to import
