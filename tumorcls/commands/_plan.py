@@ -31,7 +31,7 @@ def plan_of(config: "TrainConfig", calibration: "Calibration", unseen: str, *, c
         noises=() if clean_only else config.measured_noises,
         seed=CORRUPTION_SEED,
         threshold=calibration.threshold,
-        sets=None if calibration.sets is None else (calibration.sets.coverage, calibration.sets.cutoff),
+        sets=calibration.sets,
         unseen=() if clean_only else unseen_kinds((*config.noises, *config.measured_noises)),
         unseen_severities=_SEVERITIES[unseen],
     )

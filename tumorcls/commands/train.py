@@ -147,13 +147,19 @@ def _recorded(exported: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, 
 
 
 def _describe(calibration: "Calibration") -> str:
-    assert calibration.sets is not None
-    threshold, cutoff = probability(calibration.threshold), probability(calibration.sets.cutoff)
+    sets = calibration.sets
+    assert sets is not None
+    threshold, cutoff = probability(calibration.threshold), probability(sets.cutoff)
     asked = f" No confidence has at most {exact_percent(calibration.max_error)} wrong, as was asked for."
+    more = f"{1 - (1 - sets.coverage) / 10:.6g}"
+    single = (
+        f"\nAt a cutoff above .5 no set has more than one class; for larger ones train with a higher --coverage, as {more}."
+    )
     return (
         f"On {calibration.images} validation images: temperature {calibration.temperature:.2f}; above confidence "
         f"{threshold}, {calibration.coverage:.1%} get an answer and {calibration.error:.1%} of these are wrong."
         f"{asked if calibration.error > calibration.max_error else ''}"
-        f" Sets of all classes with at least {cutoff} are to hold the true one "
-        f"{exact_percent(calibration.sets.coverage)} of the time."
+        f" Sets of the likeliest class and all with at least {cutoff} are to hold the true one "
+        f"{exact_percent(sets.coverage)} of the time."
+        f"{single if sets.single else ''}"
     )

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from tumorcls.evaluation.mistakes import LONGEST_FILE, Mistake, find_mistakes, m
 from tumorcls.evaluation.record import LONGEST_NAME, LONGEST_TEXT, Condition, Evaluation, Scores, Summary
 from tumorcls.noise.severity import SEVERITY_LEVELS, corrupt
 
+if TYPE_CHECKING:
+    from tumorcls.model.conformal import ClassSets
+
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 """uint8 images (n, h, w, 3) in [0, 255] -> probabilities (n, k), rows that add up to 1."""
 
@@ -31,7 +35,7 @@ class Plan:
     Attributes:
         noises: Names from `tumorcls.noise.kinds.NOISES`: what the model or its search knows; none measures clean images only.
         severities: From 1 to 5, of each noise.
-        sets: Coverage that sets of classes were asked for, and their cutoff; None where the model has none.
+        sets: Of classes; None where the model has none.
         passed: Of each image, whether the model's gate lets it pass; None where it has none.
         unseen: What neither knows, see `tumorcls.noise.unseen.unseen_kinds`; measured and summed up apart.
         unseen_severities: From 1 to 5, of each of these.
@@ -45,7 +49,7 @@ class Plan:
     seed: int = 0
     resamples: int = 1000
     threshold: float | None = None
-    sets: tuple[float, float] | None = None
+    sets: "ClassSets | None" = None
     passed: tuple[bool, ...] | None = None
     unseen: tuple[str, ...] = ()
     unseen_severities: tuple[int, ...] = SEVERITY_LEVELS
@@ -125,7 +129,7 @@ def measure(
         gate_passes = estimate(resamples.means(np.array(plan.passed)), groups=resamples.groups)
     if plan.sets is not None:
         corrupted = {**predictions.noisy, **predictions.unseen}
-        sets = set_coverage.measure(test.labels, predictions.clean, corrupted, *plan.sets, resamples)
+        sets = set_coverage.measure(test.labels, predictions.clean, corrupted, plan.sets, resamples)
     return Evaluation(
         name=_kept(name, LONGEST_NAME),
         classes=test.classes,

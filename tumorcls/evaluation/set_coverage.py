@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import Field
 
 from tumorcls.evaluation.bootstrap import Estimate, Resamples, estimate
 from tumorcls.evaluation.metrics import Floats, Labels, Share
+
+if TYPE_CHECKING:
+    from tumorcls.model.conformal import ClassSets
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class SetCoverage:
 
     Attributes:
         asked: Coverage that the validation images were asked for.
-        cutoff: Probability from which a class is in a set.
+        cutoff: Probability from which a class is in a set beside the likeliest.
         rows: Clean images first, then each noise, then what was never seen.
     """
 
@@ -42,23 +45,22 @@ def measure(
     labels: Labels,
     clean: Floats,
     corrupted: Mapping[tuple[str, int], Floats],
-    asked: float,
-    cutoff: float,
+    sets: "ClassSets",
     resamples: Resamples,
 ) -> SetCoverage:
-    """Returns coverage and size, with intervals, of the sets that a cutoff makes of probabilities (n, k) of the same n images.
+    """Returns coverage and size, with intervals, of the sets that are made of probabilities (n, k) of the same n images.
 
-    Those of corrupted images are named by noise and severity; the coverage that was asked for is kept for the record.
+    Those of corrupted images are named by noise and severity.
     """
     by_noise: dict[str | None, list[Floats]] = {None: [clean]}
     for (noise, _), probabilities in corrupted.items():
         by_noise.setdefault(noise, []).append(probabilities)
-    rows = (_score(noise, conditions, labels, cutoff, resamples) for noise, conditions in by_noise.items())
-    return SetCoverage(asked, cutoff, tuple(rows))
+    rows = (_score(noise, conditions, labels, sets, resamples) for noise, conditions in by_noise.items())
+    return SetCoverage(sets.coverage, sets.cutoff, tuple(rows))
 
 
-def _score(noise: str | None, conditions: list[Floats], labels: Labels, cutoff: float, resamples: Resamples) -> SetScores:
-    inside = np.stack([probabilities >= cutoff for probabilities in conditions])  # (conditions, n, k)
+def _score(noise: str | None, conditions: list[Floats], labels: Labels, sets: "ClassSets", resamples: Resamples) -> SetScores:
+    inside = np.stack([sets.contain(probabilities) for probabilities in conditions])  # (conditions, n, k)
     hit = inside[:, np.arange(len(labels)), labels].mean(axis=0)
     size = inside.sum(axis=2).mean(axis=0)
     coverage = estimate(resamples.means(hit), groups=resamples.groups)

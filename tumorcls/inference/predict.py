@@ -94,13 +94,13 @@ class Judgement:
         for shares, passed in zip(explained.probabilities, passes, strict=True):
             by_name = dict(zip(classes, shares.tolist(), strict=True))
             answer = classes[int(shares.argmax())] if shares.max() >= self.threshold else UNCERTAIN
-            yield (answer, by_name, self._class_set(by_name)) if passed else (NO_SLICE, by_name, None)
+            yield (answer, by_name, self._class_set(shares, classes)) if passed else (NO_SLICE, by_name, None)
 
-    def _class_set(self, by_name: dict[str, float]) -> tuple[str, ...] | None:
+    def _class_set(self, shares: NDArray[np.floating], classes: Sequence[str]) -> tuple[str, ...] | None:
         if self.sets is None:
             return None
-        ranked = sorted(by_name, key=lambda name: -by_name[name])
-        return tuple(name for name in ranked if by_name[name] >= self.sets.cutoff)
+        inside = self.sets.contain(shares)
+        return tuple(classes[i] for i in np.argsort(-shares, kind="stable") if inside[i])
 
 
 def predict_files(
@@ -147,7 +147,7 @@ def as_text(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
 def _line(one: Prediction) -> str:
     ranked = sorted(one.probabilities.items(), key=lambda pair: -pair[1])
     shares = "  ".join(f"{name} {probability(share)}" for name, share in ranked)
-    not_ruled_out = "" if one.class_set is None else f"  not ruled out: {', '.join(one.class_set) or 'none'}"
+    not_ruled_out = "" if one.class_set is None else f"  not ruled out: {', '.join(one.class_set)}"
     which = f", slice {one.slice_number}" if one.series is not None else ""
     of = f" of {one.slices}" if one.slices > 1 else ""
     return f"{one.title}{which}{of}: {one.answer}  ({shares}){not_ruled_out}"

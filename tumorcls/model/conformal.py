@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from tumorcls.evaluation.metrics import Floats, Labels
@@ -28,12 +29,26 @@ class ClassSets:
 
     Attributes:
         coverage: Share of sets that are to hold the true class.
-        cutoff: Probability from which a class is in the set, which may be empty; 0 where there were too few images to rule
-            anything out.
+        cutoff: Probability from which a class is in the set; 0 where there were too few images to rule anything out.
     """
 
     coverage: Share
     cutoff: Share
+
+    @property
+    def single(self) -> bool:
+        """Whether no set can hold two classes: a second one has at most half of the probability."""
+        return self.cutoff > 0.5
+
+    def contain(self, probabilities: ArrayLike) -> NDArray[np.bool_]:
+        """Returns which classes are in the sets of probabilities (..., k): from the cutoff on, and the likeliest always.
+
+        A set is never empty beside an answer. It only grows by that, and the promise stays, as with `disallow_zero_sets` in the
+        code to Angelopoulos et al. 2021, "Uncertainty Sets for Image Classifiers using Conformal Prediction".
+        """
+        shares = np.asarray(probabilities)
+        inside: NDArray[np.bool_] = (shares >= self.cutoff) | (shares == shares.max(axis=-1, keepdims=True))
+        return inside
 
 
 def calibrate_sets(probabilities: Floats, labels: Labels, coverage: float = COVERAGE) -> ClassSets:

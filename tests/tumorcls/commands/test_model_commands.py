@@ -27,6 +27,8 @@ from tumorcls.evaluation import evaluate as measurement
 from tumorcls.evaluation.record import Evaluation
 from tumorcls.inference import figure
 from tumorcls.model import saved_model
+from tumorcls.model.calibration import Calibration
+from tumorcls.model.conformal import ClassSets
 from tumorcls.model.saved_model import load_model
 from tumorcls.noise.unseen import UNSEEN
 from tumorcls.objective import BrainTumourObjective
@@ -436,6 +438,16 @@ def test_train_chooses_temperature_and_threshold(workplace):
     assert f"above confidence {probability(calibration['threshold'])}" in done.output
     assert calibration["max_error"] == 0.05
     assert ("No confidence has at most 5% wrong, as was asked for." in done.output) is (calibration["error"] > 0.05)
+
+
+@pytest.mark.parametrize(("cutoff", "asked", "more"), [(0.5, 0.9, None), (0.825, 0.9, "0.99"), (0.6, 0.99, "0.999")])
+def test_train_says_where_no_set_has_two_classes_and_what_to_ask_for(cutoff, asked, more):
+    told = train._describe(Calibration(1.0, 0.0, 0.05, 1.0, 0.03, 1339, ClassSets(asked, cutoff))).splitlines()
+    assert told[0].endswith(
+        f"the likeliest class and all with at least {cutoff:.3f} are to hold the true one {100 * asked:g}% of the time."
+    )
+    assert [line.rpartition(", as ")[2] for line in told[1:]] == ([] if more is None else [f"{more}."])
+    assert all("no set has more than one class" in line and "--coverage" in line for line in told[1:])
 
 
 @pytest.mark.slow  # what it builds stays in the process

@@ -13,6 +13,7 @@ from tumorcls.errors import DataError
 from tumorcls.evaluation.evaluate import Plan, Predictions, evaluate_model, images_sha256, measure
 from tumorcls.evaluation.record import Evaluation
 from tumorcls.evaluation.robustness import compare
+from tumorcls.model.conformal import ClassSets
 from tumorcls.noise.severity import corrupt
 
 NOISES = ("gaussian", "salt_pepper")
@@ -196,7 +197,7 @@ def test_what_was_never_seen_is_summed_up_apart(test_set):
 
 
 def test_sets_and_gate_are_measured(test_set):
-    plan = Plan(("gaussian",), sets=(0.9, 0.5), unseen=("brightness_down",), passed=(*[True] * 39, False))
+    plan = Plan(("gaussian",), sets=ClassSets(0.9, 0.5), unseen=("brightness_down",), passed=(*[True] * 39, False))
     found = evaluate_model(by_roughness, test_set, plan)
     clean, noisy, unseen = found.set_rows
     assert (clean.noise, noisy.noise, unseen.noise) == (None, "gaussian", "brightness_down")
@@ -205,7 +206,7 @@ def test_sets_and_gate_are_measured(test_set):
     assert [noisy.coverage.value, unseen.coverage.value] == pytest.approx(means)  # sets of one class
     assert found.gate_passes.value == pytest.approx(39 / 40)
     assert Evaluation.from_json(found.to_json()) == found
-    everything = evaluate_model(by_roughness, test_set, Plan(sets=(0.9, 0.0))).set_rows[0]
+    everything = evaluate_model(by_roughness, test_set, Plan(sets=ClassSets(0.9, 0.0))).set_rows[0]
     assert (everything.coverage.value, everything.size.value) == (1.0, 4.0)
     assert evaluate_model(by_roughness, test_set, Plan()).set_rows == ()
 

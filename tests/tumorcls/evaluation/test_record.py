@@ -9,6 +9,7 @@ from tests.tumorcls.pictures import image_set
 from tumorcls.errors import DataError
 from tumorcls.evaluation.evaluate import Plan, Predictions, measure
 from tumorcls.evaluation.record import Evaluation
+from tumorcls.model.conformal import ClassSets
 
 LABELS = np.arange(8) % 4
 
@@ -18,7 +19,7 @@ def evaluation():
     """Of a model that is wrong on one image, under two noises and one corruption that it has not seen."""
     answers = np.eye(4)[np.where(np.arange(8) == 0, 3, LABELS)]
     noisy = {("gaussian", 1): answers, ("speckle", 2): answers}
-    plan = Plan(sets=(0.9, 0.5), resamples=20)
+    plan = Plan(sets=ClassSets(0.9, 0.5), resamples=20)
     return measure(Predictions(answers, noisy, {("gamma_up", 1): answers}), image_set(LABELS), plan)
 
 

@@ -122,8 +122,15 @@ def test_sets_name_what_is_not_ruled_out(tmp_path):
     assert [row["set"] for row in table] == ["bright dark", "dark", ""]
     assert [one["set"] for one in json.loads(as_json(found, CLASSES))["predictions"]] == [["bright", "dark"], ["dark"], None]
     assert DISCLAIMER in text
-    unlikely = Judgement(0.0, ClassSets(0.9, 0.99))
-    assert "not ruled out: none" in as_text(predict_files(ByBrightness(), paths[:1], CLASSES, 16, unlikely), CLASSES)
+
+
+@pytest.mark.parametrize(("threshold", "answer"), [(0.0, "bright"), (0.7, UNCERTAIN)])
+def test_no_answer_is_ruled_out_beside_itself(tmp_path, threshold, answer):
+    judgement = Judgement(threshold, ClassSets(0.9, 0.825))
+    [found] = predict_files(ByBrightness(), [write(tmp_path / "m.png", 140)], CLASSES, 16, judgement)
+    assert found.answer == answer
+    assert found.class_set == ("bright",)
+    assert "not ruled out: bright\n" in as_text([found], CLASSES)
 
 
 def test_the_gate_stops_what_is_no_slice(tmp_path):

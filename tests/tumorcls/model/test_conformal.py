@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tumorcls.model.calibration import softmax
-from tumorcls.model.conformal import calibrate_sets
+from tumorcls.model.conformal import ClassSets, calibrate_sets
 
 
 def drawn(count, seed, temperature=1.0):
@@ -25,6 +25,27 @@ def test_sets_hold_the_true_class_as_often_as_was_asked_for(coverage, temperatur
         found.append(inside[np.arange(200), labels[100:]].mean())
     error = np.std(found) / np.sqrt(len(found))
     assert coverage - 3 * error <= np.mean(found) <= coverage + 1 / 101 + 3 * error
+
+
+@pytest.mark.parametrize("coverage", [0.8, 0.9])
+def test_no_set_is_empty_and_none_is_smaller_for_it(coverage):
+    probabilities, labels = drawn(500, 3, 0.5)
+    sets = calibrate_sets(probabilities, labels, coverage)
+    inside = sets.contain(probabilities)
+    reached = probabilities >= sets.cutoff
+    assert not reached.any(axis=1).all(), "by the cutoff alone some would be empty"
+    np.testing.assert_array_equal(inside[reached.any(axis=1)], reached[reached.any(axis=1)])
+    assert (inside[~reached.any(axis=1)].argmax(axis=1) == probabilities[~reached.any(axis=1)].argmax(axis=1)).all()
+    assert inside.sum(axis=1).min() == 1
+    assert [row.tolist() for row in map(sets.contain, probabilities)] == inside.tolist(), "one image or many"
+
+
+@pytest.mark.parametrize(("cutoff", "single"), [(0.0, False), (0.5, False), (0.501, True)])
+def test_above_a_half_no_set_holds_two(cutoff, single):
+    sets = ClassSets(0.9, cutoff)
+    assert sets.single is single
+    assert sets.contain([0.501, 0.499]).tolist() == [True, cutoff == 0]
+    assert sets.contain([0.4, 0.3, 0.3]).tolist() == [True, cutoff == 0, cutoff == 0]
 
 
 def test_the_cutoff_by_hand():

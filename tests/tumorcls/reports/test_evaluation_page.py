@@ -13,6 +13,7 @@ from tumorcls.errors import DataError
 from tumorcls.evaluation.evaluate import Plan, Predictions, measure
 from tumorcls.evaluation.record import Evaluation
 from tumorcls.evaluation.robustness import compare
+from tumorcls.model.conformal import ClassSets
 from tumorcls.noise.severity import SEVERITIES
 from tumorcls.noise.unseen import UNSEEN as UNSEEN_KINDS
 from tumorcls.reports.evaluation_page import render_page
@@ -37,7 +38,7 @@ def evaluate(name, seed, noises=NOISES, labels=LABELS, unseen=UNSEEN):
     return measure(
         Predictions(predictions(), noisy, never_seen),
         test,
-        Plan(resamples=50, threshold=0.7, sets=(0.9, 0.2), passed=(True,) * len(labels)),
+        Plan(resamples=50, threshold=0.7, sets=ClassSets(0.9, 0.2), passed=(True,) * len(labels)),
         name=name,
     )
 
@@ -121,6 +122,7 @@ def test_sets_and_gate_are_on_the_page(images):
     evaluation = evaluate("tuned", 0)
     page = without_plotly(render_page(evaluation, images))
     assert "chose that for 90% of the sets to hold the true\nclass" in page
+    assert "cannot rule out: the likeliest and those with a probability of at least\n0.200" in page
     assert f"<td>Clean</td><td>{evaluation.set_rows[0].coverage}</td>" in page
     assert f"<td>Slices that its gate lets pass, clean</td><td>{evaluation.gate_passes}</td>" in page
     page = without_plotly(render_page(replace(evaluation, sets=None, gate_passes=None), images))

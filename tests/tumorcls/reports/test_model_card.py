@@ -16,6 +16,7 @@ from tumorcls.evaluation.evaluate import Plan, evaluate_model
 from tumorcls.evaluation.external import External, WithSeen
 from tumorcls.evaluation.robustness import compare
 from tumorcls.model.calibration import Calibration
+from tumorcls.model.conformal import ClassSets
 from tumorcls.model.gate import Gate, GateLimit
 from tumorcls.model.saved_model import SavedModel
 from tumorcls.reports import evaluation_page
@@ -50,7 +51,11 @@ def evaluation(model):
 
     test = image_set(labels, images=images, groups=np.arange(24) // 2)
     plan = Plan(
-        ("gaussian", "speckle"), resamples=50, unseen=("motion_blur", "gamma_up"), unseen_severities=(1, 3), sets=(0.9, 0.3)
+        ("gaussian", "speckle"),
+        resamples=50,
+        unseen=("motion_blur", "gamma_up"),
+        unseen_severities=(1, 3),
+        sets=ClassSets(0.9, 0.3),
     )
     return evaluate_model(predict, test, plan, provenance={"model_sha256": model.sha256})
 
@@ -86,6 +91,7 @@ def test_what_was_never_seen_stands_apart(model, evaluation):
 def test_sets_and_gate_are_told(model, evaluation):
     card = write_card(model, evaluation, "model")
     assert "for 90% of the sets to hold the true class" in card
+    assert "the likeliest and all with a probability of at least 0.300" in card
     assert f"| clean | {evaluation.set_rows[0].coverage} |" in card
     assert "for *any* image, a photograph too" in card
     gate = Gate(np.ones((3, 3), np.float16), GateLimit(1.0, 0.99))
