@@ -34,10 +34,11 @@ class Finalist:
     values: Mapping[int, float]
     score: Interval
 
-    def less(self, other: "Finalist") -> Interval | None:
-        """Returns the mean difference to another over the seeds that both have; None where there is none."""
+    def less(self, other: "Finalist", comparisons: int = 1) -> Interval | None:
+        """Returns the mean difference to another, one of so many, over the seeds that both have; None where there is none."""
         seeds = [seed for seed in self.values if seed in other.values]
-        return paired_interval(*([side.values[seed] for seed in seeds] for side in (self, other))) if seeds else None
+        mine, others = ([side.values[seed] for seed in seeds] for side in (self, other))
+        return paired_interval(mine, others, comparisons) if seeds else None
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ class Ranking:
         """The first one, if it has at least two seeds."""
         first = self.finalists[0] if self.finalists else None
         return first if first is not None and len(first.values) > 1 else None
+
+    @property
+    def rivals(self) -> list[Finalist]:
+        """Those but the first that could have won."""
+        return [other for other in self.finalists[1:] if not self.cannot_win(other.number)]
 
     def of(self, number: int | None) -> Finalist | None:
         """Returns the finalist of a trial, or None."""
@@ -103,11 +109,13 @@ class Ranking:
         return f"{score} The search's best, trial {self.best}, has {best.score} over {len(best.values)}."
 
     def level(self) -> list[int]:
-        """Returns the trials that cannot be told from the winner: the paired 95% interval of their difference holds 0."""
+        """Returns the trials that cannot be told from the winner: the paired interval of their difference holds 0.
+
+        All these intervals together hold the true differences in 95 of 100 cases.
+        """
         if self.winner is None:
             return []
-        others = [other for other in self.finalists[1:] if not self.cannot_win(other.number)]
-        differences = [(other.number, other.less(self.winner)) for other in others]
+        differences = [(other.number, other.less(self.winner, len(self.rivals))) for other in self.rivals]
         return [number for number, d in differences if d is None or d.half is None or abs(d.mean) <= d.half]
 
 
@@ -175,15 +183,23 @@ def describe_ranking(ranking: Ranking) -> Sequence[str]:
             f"Winner: trial {winner.number}, {plain(ranking.metric.name)} {winner.score} over {len(winner.values)} seeds."
         )
         if level := ranking.level():
-            lines.append(f"Not to be told from it by these seeds: {', '.join(f'trial {number}' for number in level)}.")
+            count = len(ranking.rivals)
+            corrected = f" (corrected for {count} comparisons)" if count > 1 else ""
+            lines.append(
+                f"Not to be told from it by these seeds{corrected}: {', '.join(f'trial {number}' for number in level)}."
+            )
     for number in ranking.missing:
         out = ", and cannot win" if ranking.cannot_win(number) else ""
         lines.append(f"Trial {number} {ranking.describe_missing(number)}{out}.")
     if best is not None and best.searched is not None and bias is not None:
+        half = best.score.half
+        amount = f"{abs(bias):.2g}" if half is None else f"{abs(bias):.2g} ± {half:.2g}"
         if same(best.searched, best.score.mean):
             verdict = "no luck, it does the same"
+        elif bias < 0:
+            verdict = f"no luck, it does {amount} better"
         else:
-            verdict = f"{abs(bias):.2g} of it was luck" if bias > 0 else f"no luck, it does {abs(bias):.2g} better"
+            verdict = f"{amount} of it was luck{', which cannot be told from none' if half is not None and half > bias else ''}"
         count = len(best.values)
         over = f"{best.score} over {count} seeds" if count > 1 else f"{best.score} with another seed"
         had = show_among(best.searched, [best.score.mean])

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
@@ -20,9 +21,10 @@ from search.errors import StudyError
 from search.optuna_internals import storage_of
 from search.records.attributes import FINALIST_KEY, FINALISTS_OF_KEY, SEED_KEY, given_of
 from search.records.rungs import RUNGS_KEY
-from search.results.finalist_ranking import describe_ranking, print_ranking, rank_finalists
+from search.results.finalist_ranking import Finalist, Ranking, describe_ranking, print_ranking, rank_finalists
 from search.results.finalists import _enqueue_missing, choose, load_ranking, run_finalists
-from search.results.ranking import find_baseline
+from search.results.ranking import find_baseline, metrics_of
+from search.results.statistics import mean_interval
 from search.storage.open import token_of
 from search.storage.readback import ReadBack, mark
 from search.study_file.fidelity import Fidelity
@@ -223,6 +225,45 @@ def test_configs_that_cannot_be_told_apart_are_named(make, run):
     assert ranking.level() == [0]
 
 
+@pytest.mark.parametrize(("configs", "seeds"), [(6, 3), (11, 5)])
+def test_configs_that_are_equal_in_truth_are_seldom_told_from_the_winner(make, configs, seeds):
+    """Each comparison for itself leaves at least one out in a third of such cases, or in more than half of them."""
+    [metric] = metrics_of(make(1.0))
+    generator, apart, apart_alone = np.random.default_rng(0), 0, 0
+    for _ in range(300):
+        drawn = generator.normal(size=(configs, seeds)).tolist()
+        found = [Finalist(i, {}, None, dict(enumerate(of_it)), mean_interval(of_it)) for i, of_it in enumerate(drawn)]
+        found.sort(key=lambda finalist: -finalist.score.mean)
+        apart += len(Ranking("demo", metric, tuple(found), None, 0).level()) < configs - 1
+        apart_alone += any(abs(d.mean) > d.half for d in (other.less(found[0]) for other in found[1:]))
+    assert apart / 300 < 0.12
+    assert apart_alone / 300 > 0.25
+
+
+@pytest.mark.parametrize(
+    ("others", "line"), [(1, None), (5, "Not to be told from it by these seeds (corrected for 5 comparisons): trial 1.")]
+)
+def test_what_tells_two_apart_does_not_tell_two_of_six_apart(make, run, others, line):
+    close = {0: (1.0, 1.3, 1.1), 1: (0.5, 0.5, 0.5)}  # .63, with .38 to either side alone and .88 among six
+    far = dict.fromkeys(range(2, 1 + others), (-90.0, -89.7, -89.9))
+    ranking = rank_finalists(make(*range(6)), run(close | far))
+    assert ranking.level() == ([] if line is None else [1])
+    assert [told for told in describe_ranking(ranking) if told.startswith("Not to be told")] == ([] if line is None else [line])
+
+
+@pytest.mark.parametrize(
+    ("searched", "told"),
+    [
+        (3.0, "2 ± 0.25 of it was luck."),
+        (1.2, "0.2 ± 0.25 of it was luck, which cannot be told from none."),
+        (0.9, "no luck, it does 0.1 ± 0.25 better."),
+    ],
+)
+def test_luck_has_its_interval(make, run, searched, told):
+    lines = describe_ranking(rank_finalists(make(searched), run({0: (1.0, 1.1, 0.9)})))
+    assert lines[-1].endswith(f" over 3 seeds: {told}")
+
+
 def test_one_seed_makes_no_winner(make, run):
     ranking = rank_finalists(make(1.0, 2.0), run({1: (1.5,)}))
     assert ranking.winner is None
@@ -238,7 +279,8 @@ def test_what_is_printed(make, run):
     assert lines[4].split()[:2] == ["0", "*"]
     assert lines[6:] == [
         "Winner: trial 2, value 7.5 ± 6.4 over 2 seeds.",
-        "The search's best, trial 1, had 9 there and 6.5 ± 6.4 over 2 seeds: 2.5 of it was luck.",
+        "The search's best, trial 1, had 9 there and 6.5 ± 6.4 over 2 seeds: 2.5 ± 6.4 of it was luck, which"
+        " cannot be told from none.",
     ]
 
 

@@ -72,6 +72,13 @@ def test_the_difference_has_welchs_interval():
     assert (found.mean - found.half, found.mean + found.half) == pytest.approx((expected.low, expected.high))
 
 
+@pytest.mark.parametrize("comparisons", [1, 2, 10])
+def test_intervals_of_several_comparisons_are_wider(comparisons):
+    found = paired_interval(A[:3], B, comparisons)
+    expected = stats.ttest_rel(A[:3], B).confidence_interval(1 - 0.05 / comparisons)
+    assert (found.mean - found.half, found.mean + found.half) == pytest.approx((expected.low, expected.high))
+
+
 def test_a_difference_has_its_sign():
     pairs = [([2.0, 3.0], [1.0, 1.5]), ([1.0, 1.5], [2.0, 3.0]), ([1.0, 2.0], [1.0, 2.0])]
     assert [difference_interval(*pair).signed()[:4] for pair in pairs] == ["+1.2", "-1.2", "0 ± "]
