@@ -1,8 +1,10 @@
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
 
-from benchmarks.leak import correlation, scores
+from benchmarks.leak import TESTED, blocks_of, correlation, draw_test, numbered, probe_scores, scores
 
 
 def test_a_copy_correlates_as_it_is_and_mirrored_and_a_stranger_does_not(tmp_path):
@@ -23,3 +25,32 @@ def test_scores_are_of_the_images_that_are_given(capsys):
     predicted = np.where(np.arange(40) < 30, labels, (labels + 1) % 4)
     scores("the rest", predicted, labels, np.arange(40))
     assert capsys.readouterr().out.startswith("the rest: 40 images, accuracy 0.750 (0.")
+
+
+def test_numbered_files_of_the_training_folder_are_in_blocks_of_their_series():
+    names = ["Training/glioma_tumor/gg (7).jpg", "Training/no_tumor/image(19).jpg", "Testing/no_tumor/image(1).jpg"]
+    names += ["Training/no_tumor/image.jpg", "Training/glioma_tumor/gg (39).jpg", "Training/no_tumor/image(1).jpg"]
+    manifest = SimpleNamespace(entries=[SimpleNamespace(name=name) for name in names])
+    rows, series, numbers = numbered(SimpleNamespace(manifest=manifest, parts=["train", "test", *["train"] * 3, "left_out"]))
+    assert rows.tolist() == [0, 1, 4]
+    assert (series, numbers.tolist()) == (["glioma_tumor/gg", "no_tumor/image", "glioma_tumor/gg"], [7, 19, 39])
+    units = blocks_of(["a"] * 100 + ["b"] * 100, np.tile(np.arange(100), 2), 20, np.random.default_rng(0)).tolist()
+    assert len(set(units[:100])) in (5, 6)
+    assert not set(units[:100]) & set(units[100:])
+    assert [units.count(unit) for unit in set(units[20:80])].count(20) >= 3
+
+
+def test_whole_units_of_each_class_are_tested():
+    labels, units = np.arange(400) % 4, np.arange(400) // 16
+    test = draw_test(units, labels, np.random.default_rng(0))
+    for label in range(4):
+        assert TESTED <= test[labels == label].mean() <= TESTED + 0.04
+        assert all(len(set(test[(units == unit) & (labels == label)])) == 1 for unit in range(25))
+
+
+def test_both_probes_and_the_nearest_neighbour_are_scored():
+    generator = np.random.default_rng(0)
+    labels = np.arange(80) % 4
+    inputs = (10 * np.eye(4)[labels] + generator.normal(0, 0.1, (80, 4))).astype(np.float32)
+    assert list(probe_scores(inputs[:40], labels[:40], inputs[40:], labels[40:])) == [1, 1, 1]
+    assert max(probe_scores(inputs[:40], labels[:40], inputs[40:], (labels[40:] + 1) % 4)) == 0
