@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import cv2
 import h5py
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +10,7 @@ from tests.tumorcls.pictures import blob, write
 from tumorcls.data.dedup.groups import find_groups
 from tumorcls.data.images import read_image
 from tumorcls.data.manifest import scan
-from tumorcls.data.prepare import prepare
+from tumorcls.data.prepare import PreparedData, prepare
 from tumorcls.data.split import SplitSettings
 from tumorcls.errors import DataError
 
@@ -60,6 +61,30 @@ def test_slices_of_a_patient_stay_together(tmp_path: Path) -> None:
         assert len(members) == 4
         assert len(set(data.groups[members].tolist())) == 1
         assert len(set(data.parts[members].tolist())) == 1
+
+
+def test_copies_in_a_set_that_names_no_patients_follow_the_patients_of_this_one(tmp_path: Path) -> None:
+    """Most of SARTAJ's tumour images are slices of this set, saved anew."""
+    patients = range(12)
+    for i in range(24):
+        slice_ = blob(i, 128)
+        write_mat(tmp_path / "figshare" / f"{i}.mat", slice_.astype(np.int16) * 9, 3, f"P{i // 2}")
+        smaller = cv2.resize(slice_, (100, 100), interpolation=cv2.INTER_AREA)
+        write(tmp_path / "sartaj" / "Training" / "pituitary_tumor" / f"p ({i}).jpg", smaller[:, ::-1], 85)
+    sartaj, figshare = (tmp_path / name for name in ("sartaj", "figshare"))
+    alone, both = (
+        prepare(sources, SplitSettings(validation=0.2, test=0.2), tmp_path / "cache")
+        for sources in ([sartaj], [sartaj, figshare])
+    )
+
+    def of_patients(data: PreparedData, values: npt.NDArray[np.generic]) -> list[int]:
+        found = {entry.path.name: value for entry, value in zip(data.manifest.entries, values.tolist(), strict=True)}
+        return [len({found[f"p ({2 * patient + i}).jpg"] for i in range(2)}) for patient in patients]
+
+    assert of_patients(both, both.copies.images) == [2] * 12, "no copies of one another"
+    assert of_patients(both, both.groups) == of_patients(both, both.parts) == [1] * 12
+    assert of_patients(alone, alone.groups) == [2] * 12
+    assert 2 in of_patients(alone, alone.parts), "without this set they are strangers"
 
 
 def test_a_patient_is_one_in_a_folder_and_in_a_table(tmp_path: Path) -> None:
