@@ -37,12 +37,11 @@ class MeasuredImages:
 
     def provenance(self) -> dict[str, str]:
         """Returns where they come from, for an evaluation."""
-        entries = self.manifest.entries
         return {
             "manifest_sha256": self.manifest.sha256,
             **({"split_sha256": self.split_sha256} if self.split_sha256 else {}),
-            "sources": ", ".join(sorted({entry.source for entry in entries})),
-            "patients": "named" if any(entry.patient for entry in entries) else "not named",
+            "sources": ", ".join(sorted({entry.source for entry in self.manifest.entries})),
+            "patients": self.manifest.patients,
         }
 
 

@@ -30,6 +30,7 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
     prepare_outputs(output, model_file, html)
     file = read_config(config_file)
     select_backend()
+    from tumorcls.commands._measured_images import MeasuredImages
     from tumorcls.config.variables import written_parts
     from tumorcls.data.dataset import load_part
     from tumorcls.evaluation.evaluate import evaluate_model
@@ -57,7 +58,8 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
     network = fitted.classifier(calibration.temperature)
     model = SavedModel(config.classes, config, provenance, calibration, written_parts(file.written), network=network)
     plan = plan_of(config, calibration, unseen)
-    identity = {"model_sha256": model.sha256, "split_sha256": trainer.prepared.split_sha256}
+    measured = MeasuredImages(test, trainer.prepared.manifest, trainer.prepared.split_sha256)
+    identity = {"model_sha256": model.sha256, **measured.provenance()}
     evaluation = evaluate_model(model.predict, test, plan, name="logistic regression", provenance=identity)
     evaluation.write(output)
     shown = ", ".join(f"{name} {fitted.scores[name]:.3f}" for name in config.score)

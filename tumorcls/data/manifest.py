@@ -116,6 +116,12 @@ class Manifest:
             digest.update(repr((*source, *_content(entry), entry.pixel_sha256)).encode())
         return digest.hexdigest()
 
+    @property
+    def patients(self) -> str:
+        """Whether it is said who is shown: of all images, of some ("named in part"), or of none."""
+        named = sum(entry.patient is not None for entry in self.entries)
+        return "not named" if not named else "named" if named == len(self.entries) else "named in part"
+
     def notes(self) -> tuple[str, ...]:
         """Returns what whoever uses the images should know, a line each: files left out, and files that cannot be read."""
         lines = [line] if (line := describe(self.left_out)) else []

@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 from pydantic import Field, TypeAdapter, ValidationError
 
 from tumorcls import DISCLAIMER
+from tumorcls.data.sources import PHANTOMS
 from tumorcls.errors import DataError, one_line, reason
 from tumorcls.evaluation.bootstrap import Estimate, Finite
 from tumorcls.evaluation.external import External
@@ -179,6 +180,15 @@ class Evaluation:
     def set_rows(self) -> tuple[SetScores, ...]:
         """What sets of classes are worth, clean images first; nothing where the model has none."""
         return () if self.sets is None else self.sets.rows
+
+    @property
+    def patients_note(self) -> str:
+        """What the figures may owe to patients that nobody names; empty where all are named or the images are generated."""
+        named = self.provenance.get("patients", "not named")
+        if named == "named" or self.provenance.get("sources") == PHANTOMS:
+            return ""
+        both = "slices of one patient may lie on both sides of the split"
+        return f"Patients are {named}: {both}, and the figures here are then too good."
 
     def under(self, noise: str) -> tuple[Condition, ...]:
         """Returns the conditions of one noise, seen or not, by severity."""

@@ -98,4 +98,5 @@ def _method(evaluation: Evaluation) -> Iterator[tuple[str, object]]:
     yield "Noise seed", evaluation.noise_seed
     for noise in (*evaluation.noises, *evaluation.unseen_kinds):
         yield title_of(noise), f"parameter: {meaning_of(noise)}"
-    yield from evaluation.provenance.items()
+    patients = {"patients": evaluation.patients_note} if evaluation.patients_note else {}
+    yield from {**evaluation.provenance, **patients}.items()

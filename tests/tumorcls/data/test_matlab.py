@@ -56,6 +56,7 @@ def test_slices_of_a_patient_stay_together(tmp_path: Path) -> None:
     for i in range(40):
         write_mat(tmp_path / f"{i}.mat", blob(i).astype(np.int16) * 9, i // 4 % 3 + 1, f"P{i // 4}")
     data = prepare([tmp_path], SplitSettings(validation=0.2, test=0.2), tmp_path / "cache")
+    assert data.manifest.patients == "named"
     for patient in range(10):
         members = [i for i, entry in enumerate(data.manifest.entries) if entry.patient == f"figshare/P{patient}"]
         assert len(members) == 4
@@ -84,6 +85,7 @@ def test_copies_in_a_set_that_names_no_patients_follow_the_patients_of_this_one(
     assert of_patients(both, both.copies.images) == [2] * 12, "no copies of one another"
     assert of_patients(both, both.groups) == of_patients(both, both.parts) == [1] * 12
     assert of_patients(alone, alone.groups) == [2] * 12
+    assert (both.manifest.patients, alone.manifest.patients) == ("named in part", "not named")
     assert 2 in of_patients(alone, alone.parts), "without this set they are strangers"
 
 

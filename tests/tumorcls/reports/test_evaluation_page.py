@@ -118,6 +118,23 @@ def test_what_was_never_seen_stands_apart(images):
     assert "ever seen" not in without_plotly(render_page(evaluate("tuned", 0, unseen=()), images))
 
 
+@pytest.mark.parametrize(
+    ("provenance", "said"),
+    [
+        ({}, "Patients are not named: slices of one patient may lie on both sides"),
+        ({"patients": "not named", "sources": "sartaj"}, "Patients are not named: slices of one patient may lie on both sides"),
+        ({"patients": "named in part"}, "Patients are named in part: slices of one patient may lie on both sides"),
+        ({"patients": "named"}, ""),
+        ({"patients": "not named", "sources": "phantoms"}, ""),
+    ],
+)
+def test_what_patients_that_nobody_names_may_be_worth_is_said(images, provenance, said):
+    evaluation = replace(evaluate("tuned", 0), provenance=provenance)
+    page = without_plotly(render_page(evaluation, images))
+    assert page.count("slices of one patient") == bool(said)
+    assert said in page
+
+
 def test_sets_and_gate_are_on_the_page(images):
     evaluation = evaluate("tuned", 0)
     page = without_plotly(render_page(evaluation, images))

@@ -198,6 +198,9 @@ def test_nothing_is_said_of_sources_and_patients_that_are_not_there(model, evalu
     assert "Patients are not named" in card("sartaj")
     assert "Patients are not named" not in card("phantoms:64")
     assert "Its images are generated." in card("phantoms:64")
+    in_part = replace(evaluation, provenance={**evaluation.provenance, "patients": "named in part"})
+    ours = replace(model, config=model.config.model_copy(update={"data": ("sartaj",)}))
+    assert "- Patients are named in part: slices of one patient may lie on both" in write_card(ours, in_part, "model")
     assert "public sets" not in card("phantoms:64").lower()
     assert "Its images are generated." not in card("phantoms-of-our-ward"), "a folder may be called so"
 
