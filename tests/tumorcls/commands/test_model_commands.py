@@ -358,6 +358,7 @@ def test_each_source_is_measured_by_a_model_that_was_trained_without_it(two_sour
         assert told in done.output
         assert "without them" in (two_sources / "out" / f"{name}.html").read_text()
         assert written["provenance"]["precision"] == "float32"
+        assert written["provenance"]["patients"] == "not named"
     assert "note: there is a GPU" in done.output
 
 
@@ -595,7 +596,8 @@ def test_an_output_that_is_stdout_is_alone_there_whatever_else_is_written(workpl
     assert written(card.command, model, record, "-o", "-", "--html", page) == (tmp_path / "card.md").read_text()
     config = ["--config", workplace[0] / "best.toml", "--unseen", "none"]
     assert written(baseline.command, *config, "-o", record, "--html", "-").endswith("</html>")
-    assert json.loads(written(baseline.command, *config, "-o", "-", "--model", tmp_path / "b.keras", "--html", page))
+    fitted = json.loads(written(baseline.command, *config, "-o", "-", "--model", tmp_path / "b.keras", "--html", page))
+    assert fitted["provenance"].items() >= {"sources": "sartaj", "patients": "not named"}.items()
     assert written(audit.command, images, "--html", "-").endswith("</html>")
 
 
