@@ -21,7 +21,7 @@ from search.driver.enqueued import as_given, misfits, note_attrs
 from search.driver.initial_design import initial_design, is_given, next_point
 from search.driver.promotion import Board
 from search.driver.retry import fail
-from search.driver.sampler_view import seen_by_sampler, without
+from search.driver.sampler_view import seen_by_sampler, with_same_constraints, without
 from search.errors import StudyFileError
 from search.optuna_internals import add_trial, seeing, storage_of, suggest, trial_id_of
 from search.records.attributes import QUEUED_KEY, SEED_KEY, STOPPED_KEY, given_of, is_warm, queued_of, retry_of, seed_of
@@ -161,7 +161,7 @@ class TrialSource:
         # A study object of its own: the sampler is this trial's, and no trials cached for an earlier one are in it.
         study = copy.copy(self._study)
         study.sampler = sampler
-        shown = trials
+        shown = with_same_constraints(trials)
         if spec.fidelity is not None:
             shown = seen_by_sampler(trials, spec.fidelity, self._enough)
         # What the first trials happen to share would be no space for the next.

@@ -10,7 +10,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.records.attributes import is_result, is_warm, retry_of
+from search.records.attributes import is_infeasible, is_result, is_warm, retry_of
 from search.records.durations import duration_of
 from search.records.moments import by_driver, moments_of
 from search.records.rungs import count_rungs, is_paused, paused_seconds, reports_made, rungs_of
@@ -77,7 +77,8 @@ class BudgetUsage:
                 self._ended.add(trial.number)
                 self._judge(trial.number, values, counts=False)
                 continue
-            climbed = [(rung.value,) for rung in rungs_of(trial).values()]
+            rungs = rungs_of(trial)
+            climbed = [] if is_infeasible(trial) else [(rung.value,) for rung in rungs.values()]
             ended = trial.state.is_finished()
             (self._paused.add if is_paused(trial) else self._paused.discard)(trial.number)
             self._set_reports(trial.number, max(reports_made(trial), self._reports.get(trial.number, 0)))
@@ -86,7 +87,7 @@ class BudgetUsage:
             if ended:
                 self._ended.add(trial.number)
                 self.finished += counts
-            self._judge(trial.number, [*climbed, *values], counts=counts or bool(climbed))
+            self._judge(trial.number, [*climbed, *values], counts=counts or bool(rungs))
 
     def _changed(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """Returns those of the trials that may have used something since they were last looked at: of hundreds, one or two."""

@@ -305,7 +305,7 @@ class Driver:
         self._view.trial_finished(worker, trial.number, verdict, was.recorded_seconds() if ran_s is None else ran_s)
         if is_paused := verdict.state == "paused":
             self._others.released(trial.number)
-        self._usage.add(trial.number, was.seconds(), counts=verdict.counts, values=verdict.values, is_paused=is_paused)
+        self._usage.add(trial.number, was.seconds(), counts=verdict.counts, values=verdict.result, is_paused=is_paused)
         self._failures.trial_ended(verdict)
 
     def _requeue_running(self, reason: str) -> None:

@@ -13,7 +13,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.optuna_internals import storage_of, trial_id_of
-from search.records.attributes import CONFIG_KEY, RAN_KEY, config_of, given_of, is_result, shown_attrs
+from search.records.attributes import CONFIG_KEY, RAN_KEY, config_of, given_of, is_infeasible, is_result, shown_attrs
+from search.records.constraints import set_by_objective
 from search.records.durations import end_after
 from search.records.rungs import RUNGS_KEY, Rung, as_attr, is_paused, paused_seconds, rungs_of
 from search.storage.folders import checkpoints_of, delete_checkpoints
@@ -73,7 +74,8 @@ def task_of(trial: optuna.Trial, leg: Leg | None, checkpoints: Path | None, *, a
     params = trial.params if leg is None else {**trial.params, leg.fidelity.name: leg.target}
     folder = checkpoints_of(trial, checkpoints).absolute() if checkpoints else None
     directions, longest = len(trial.study.directions), longest_attr(trial.study)
-    return RunTrial(trial.number, params, shown_attrs(trial), directions, answered, folder, longest)
+    constraints = set_by_objective(storage_of(trial.study).get_trial(trial_id_of(trial)))
+    return RunTrial(trial.number, params, shown_attrs(trial), directions, answered, folder, longest, constraints)
 
 
 def climbed(trial: optuna.Trial, leg: Leg, value: float, ran_s: float) -> Changes:
@@ -87,20 +89,23 @@ def settle(study: optuna.Study, fidelity: Fidelity, checkpoints: Path | None = N
     """Ends the paused trials of a study that is over, and removes their checkpoints; returns them as they are then.
 
     Those that stand on the highest rung that there is a value of are COMPLETE, and so are those with a better value than every
-    complete trial: their config, trained as far as that, is a result. The others are PRUNED.
+    complete trial: their config, trained as far as that, is a result. The others are PRUNED. The value of one that breaks a
+    constraint is none to compare with, wherever it stands.
     """
     with study_lock(study):
         trials = study.get_trials(deepcopy=False)
         paused = {trial.number: rungs_of(trial) for trial in trials if is_paused(trial)}
         sign = 1.0 if study.direction is StudyDirection.MAXIMIZE else -1.0
         complete = [trial for trial in trials if is_result(trial)]
-        top = max((rung for rungs in (*paused.values(), *map(rungs_of, complete)) for rung in rungs), default=0)
+        feasible = [rungs for number, rungs in paused.items() if not is_infeasible(trials[number])]
+        top = max((rung for rungs in (*feasible, *map(rungs_of, complete)) for rung in rungs), default=0)
         results = [trial.values[0] for trial in complete]
-        results += [rungs[top].value for rungs in paused.values() if top in rungs]
+        results += [rungs[top].value for rungs in feasible if top in rungs]
         best = max((sign * value for value in results), default=math.inf)
         for number, rungs in paused.items():
             reached, rung = list(rungs.items())[-1]
-            state = TrialState.COMPLETE if reached == top or sign * rung.value > best else TrialState.PRUNED
+            is_better = sign * rung.value > best and not is_infeasible(trials[number])
+            state = TrialState.COMPLETE if reached >= top or is_better else TrialState.PRUNED
             with contextlib.suppress(UpdateFinishedTrialError):  # another driver settles too
                 _end(study, trials[number], state, rung, fidelity, reached)
             delete_checkpoints(trials[number], checkpoints)

@@ -9,6 +9,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from search.driver.budget import FINISHED
 from search.driver.tell import Verdict
 from search.records.attributes import is_infeasible, is_result, is_warm
 from search.records.rungs import is_paused, rungs_of
@@ -78,25 +79,27 @@ class Progress:
     def update(self, trials: Sequence[FrozenTrial]) -> None:
         """Counts trials as they are in the storage."""
         for trial in trials:
-            self._consider(trial.number, tuple(trial.values) if is_result(trial) else _last_rung(trial))
+            infeasible = is_infeasible(trial)
+            last = () if infeasible else _last_rung(trial)
+            self._consider(trial.number, tuple(trial.values) if is_result(trial) else last)
             if is_warm(trial):
                 continue
             (self.paused.add if is_paused(trial) else self.paused.discard)(trial.number)
-            self.infeasible += is_infeasible(trial)
-            self.complete += trial.state is TrialState.COMPLETE and not is_infeasible(trial)
-            self.pruned += trial.state is TrialState.PRUNED and not is_infeasible(trial)
+            self.infeasible += infeasible and trial.state in FINISHED
+            self.complete += trial.state is TrialState.COMPLETE and not infeasible
+            self.pruned += trial.state is TrialState.PRUNED and not infeasible
             self.failed += is_failed(trial)
 
     def add(self, verdict: Verdict) -> None:
         """Counts a finished trial."""
         if verdict.state not in ("interrupted", "lost"):
-            self._consider(verdict.number, verdict.values if verdict.state in ("complete", "paused") else ())
+            self._consider(verdict.number, verdict.result)
         if verdict.state == "paused":
             self.paused.add(verdict.number)
             return
-        self.complete += verdict.state == "complete"
-        self.pruned += verdict.state == "pruned"
-        self.infeasible += verdict.state == "infeasible"
+        self.complete += verdict.state == "complete" and not verdict.breaks
+        self.pruned += verdict.state == "pruned" and not verdict.breaks
+        self.infeasible += verdict.state == "infeasible" or verdict.breaks
         self.failed += verdict.state in ("failed", "retry")
         self.finished_here += verdict.counts
 

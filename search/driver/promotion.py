@@ -5,11 +5,14 @@ halving without waiting (ASHA: Li et al., MLSys 2020): of the trials that have r
 those, and a new config, the one is taken that promises the largest expected improvement on the best value so far for each unit
 of the fidelity, or for each second where time is to count, wherever on its way up it would get there; what a rung gains is
 learned from the trials that went on. So a rung where nothing is gained is reached by few.
+
+A trial that breaks a constraint of its objective comes last: it goes on once no config begins any more, and only where no
+feasible one has been at the top. Further training may have it keep the constraint; where the least is broken goes first.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, islice, pairwise
 from statistics import NormalDist, median
@@ -17,7 +20,8 @@ from statistics import NormalDist, median
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.records.attributes import is_infeasible, is_result, is_warm
+from search.records.attributes import is_result, is_warm
+from search.records.constraints import lacks_memory, set_by_objective, violation
 from search.records.rungs import Rung, is_paused, rungs_of
 from search.study_file.fidelity import REDUCTION, Fidelity
 
@@ -37,6 +41,7 @@ class Board:
         complete: The best score of the complete trials, however they got there; -inf without any.
         may_begin: Whether a new config is possible.
         running: The trials that run.
+        breaking: By rung, as a score, how much each trial there breaks the constraints of its objective that does so.
         paces: By number, the seconds that a unit of the fidelity takes; empty where time does not count.
     """
 
@@ -47,6 +52,7 @@ class Board:
     may_begin: bool = True
     running: tuple[FrozenTrial, ...] = ()
     paces: Mapping[int, float] = field(default_factory=dict)
+    breaking: tuple[Mapping[int, float], ...] = ()
 
     @classmethod
     def of(
@@ -63,15 +69,17 @@ class Board:
         With `by_time` a second is what costs, not a unit of the fidelity, which takes longer with one config than with another.
         """
         sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
-        scores: list[dict[int, float]] = [{} for _ in fidelity.rungs]
+        scores, breaking = ([dict[int, float]() for _ in fidelity.rungs] for _ in range(2))
         complete = -math.inf
         paces = {}
         for trial in trials:
-            if trial.state is TrialState.FAIL or is_infeasible(trial) or is_warm(trial):
+            if trial.state is TrialState.FAIL or lacks_memory(trial) or is_warm(trial):
                 continue
-            rungs = rungs_of(trial)
-            for scores_there, reached in zip(scores, fidelity.rungs, strict=True):
-                if reached in rungs:
+            rungs, broken = rungs_of(trial), violation(set_by_objective(trial))
+            for scores_there, breaking_there, reached in zip(scores, breaking, fidelity.rungs, strict=True):
+                if reached in rungs and broken:
+                    breaking_there[trial.number] = -broken
+                elif reached in rungs:
                     scores_there[trial.number] = sign * rungs[reached].value
             if rungs and by_time:
                 paces[trial.number] = pace(rungs)
@@ -84,13 +92,16 @@ class Board:
             complete /= largest
         paused = {trial.number: trial for trial in trials if is_paused(trial)}
         running = tuple(trial for trial in trials if trial.state is TrialState.RUNNING)
-        return cls(fidelity, tuple(scores), paused, complete, may_begin, running, paces)
+        return cls(fidelity, tuple(scores), paused, complete, may_begin, running, paces, tuple(breaking))
 
     def choose(self) -> FrozenTrial | None:
         """Returns the paused trial that is to go on now; None where a new config is to begin, or nothing is left to do."""
         if (pioneer := self._pioneer()) is not None:
             return pioneer
         rates = {number: self._rate(number, level) for number, level in self._promotable()}
+        if not rates and not self.may_begin and not self.scores[-1]:
+            last = replace(self, scores=self.breaking, breaking=())
+            return next((self.paused[number] for number, _ in last._promotable()), None)
         if not rates:
             return None
         chosen = max(rates, key=lambda number: rates[number])  # of the lowest rung where several promise the same
@@ -98,19 +109,19 @@ class Board:
 
     def _pioneer(self) -> FrozenTrial | None:
         """Returns the trial that is ahead of all, until one has been at the top; None while it runs."""
-        if self.scores[-1] or not self.paused:
+        feasible = [trial for number, trial in self.paused.items() if number in self.scores[0]]
+        if self.scores[-1] or not feasible:
             return None
-        first = max(self.paused.values(), key=lambda trial: (len(rungs_of(trial)), -trial.number))
+        first = max(feasible, key=lambda trial: (len(rungs_of(trial)), -trial.number))
         ahead = max((len(rungs_of(trial)) + 1 for trial in self.running), default=0)
         return first if len(rungs_of(first)) > ahead or not ahead else None
 
     def _promotable(self) -> Iterator[tuple[int, int]]:
         """Yields for each rung the trials that are paused there and may go on, and the rung's index, of each the best first."""
-        for level in range(len(self.scores) - 1):
-            scores = self.scores[level]
+        for level, (scores, above) in enumerate(pairwise(self.scores)):
             at_least = 0 if self.may_begin else 1  # the best of what there is climbs to the top in the end
             best = sorted(scores, key=lambda number: (-scores[number], number))[: max(at_least, len(scores) // REDUCTION)]
-            waiting = (number for number in best if number in self.paused and number not in self.scores[level + 1])
+            waiting = (number for number in best if number in self.paused and number not in above)
             yield from ((number, level) for number in islice(waiting, None if self.paces else 1))
 
     @cached_property

@@ -6,12 +6,13 @@ from pathlib import Path
 import optuna
 
 from search.optuna_internals import storage_of, trial_id_of
+from search.records.constraints import key_of
 from search.records.saving import save
 from search.storage.folders import NotSavedError, save_artifact
 from search.storage.open import together
-from search.workers.protocol import Artifact, Report, UserAttr
+from search.workers.protocol import Artifact, Constraint, Report, UserAttr
 
-Record = Report | UserAttr | Artifact
+Record = Report | UserAttr | Constraint | Artifact
 
 
 def record(trial: optuna.Trial, said: Sequence[Record], reported: Container[int], artifacts: Path | None) -> list[str]:
@@ -34,6 +35,8 @@ def record(trial: optuna.Trial, said: Sequence[Record], reported: Container[int]
                     trial.report(value, step)
                 case UserAttr(_, key, value):
                     save(storage_of(trial.study), trial_id_of(trial), key, value)
+                case Constraint(_, name, value):  # Optuna would keep what an earlier leg has set
+                    storage_of(trial.study).set_trial_system_attr(trial_id_of(trial), key_of(name), value)
                 case Artifact(_, filename, content) if artifacts is not None:
                     try:
                         save_artifact(filename, content, trial, artifacts)

@@ -23,6 +23,7 @@ from search.records.attributes import (
     retry_of,
     without_records,
 )
+from search.records.constraints import set_by_objective
 from search.records.durations import end_after, until_last_sign
 from search.records.rungs import REPORTED_KEY, RUNGS_KEY, Rung, as_attr, paused_seconds, rungs_of
 from search.records.saving import save_failure
@@ -116,6 +117,7 @@ def _enqueue_again(study: optuna.Study, trial: FrozenTrial, attrs: Mapping[str, 
         intermediate_values=trial.intermediate_values,
         user_attrs=user_attrs,
         system_attrs={**system_attrs, RUNGS_KEY: as_attr(rungs), REPORTED_KEY: len(trial.intermediate_values)},
+        constraints=set_by_objective(trial),
     )
     add_trial(study, again)
 

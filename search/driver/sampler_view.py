@@ -1,22 +1,23 @@
 """What a sampler gets to see of trials: of those that are paused and promoted, values at one rung, which can be compared."""
 
 import copy
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.records.attributes import MEMORY_CONSTRAINT, RAN_KEY
+from search.records.attributes import RAN_KEY, constraints_of
+from search.records.constraints import MEMORY_CONSTRAINT, key_of
+from search.records.optuna_keys import CONSTRAINTS
 from search.records.rungs import Rung, paused_seconds, rungs_of
 from search.study_file.fidelity import Fidelity
 
 
-def seen_by_sampler(trials: Sequence[FrozenTrial], fidelity: Fidelity, enough: float) -> list[FrozenTrial]:
+def seen_by_sampler(trials: Sequence[FrozenTrial], fidelity: Fidelity, enough: float) -> Sequence[FrozenTrial]:
     """Returns the trials as a sampler is to learn from them.
 
     Of the trials that have reached it, the values at the highest rung that enough have reached count as results; the others
     count as pruned at their last rung, which TPE takes for worse than any result, and most samplers leave out. The fidelity is
-    no parameter: it was no sampler's choice. GPSampler wants the same constraints of all results: where one has that of memory,
-    the others have kept it, as those that are paused have so far.
+    no parameter: it was no sampler's choice.
 
     Args:
         trials: All trials of the study.
@@ -27,9 +28,19 @@ def seen_by_sampler(trials: Sequence[FrozenTrial], fidelity: Fidelity, enough: f
     counts = {rung: sum(rung in rungs for rungs in climbed) for rung in fidelity.rungs}
     level = max((rung for rung, count in counts.items() if count >= max(enough, 1)), default=fidelity.rungs[0])
     seen = [_seen(trial, rungs, fidelity.name, level) for trial, rungs in zip(trials, climbed, strict=True)]
-    if not any(MEMORY_CONSTRAINT in trial.constraints for trial in seen if trial.state is TrialState.COMPLETE):
-        return seen
-    return [_constrained(trial) if trial.state is TrialState.COMPLETE else trial for trial in seen]
+    return with_same_constraints(seen)
+
+
+def with_same_constraints(trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
+    """Returns the trials with the same constraints in each result, in one order, which GPSampler wants.
+
+    A trial has kept that of memory where it does not say, and one of the objective's that it has not set just so.
+    """
+    found = {tuple(constraints_of(trial)) for trial in trials if trial.state is TrialState.COMPLETE}
+    if len(found) < 2:
+        return trials
+    names = sorted(set().union(*found))
+    return [_constrained(trial, names) if trial.state is TrialState.COMPLETE else trial for trial in trials]
 
 
 def without(trials: Sequence[FrozenTrial], names: Container[str]) -> list[FrozenTrial]:
@@ -44,13 +55,13 @@ def _without(trial: FrozenTrial, names: Container[str]) -> FrozenTrial:
     return rest
 
 
-def _constrained(trial: FrozenTrial) -> FrozenTrial:
-    """Returns a trial that says of the constraint of memory whether it has kept it: it has, where it did not say."""
-    if MEMORY_CONSTRAINT in trial.constraints:
-        return trial
+def _constrained(trial: FrozenTrial, names: Iterable[str]) -> FrozenTrial:
+    """Returns a trial that has constraints of these names, and of no others, in their order."""
+    unset = {name: -1.0 if name == MEMORY_CONSTRAINT else 0.0 for name in names}
+    constraints = {**unset, **constraints_of(trial)}
     constrained = copy.copy(trial)
-    constrained.system_attrs = dict(trial.system_attrs)
-    constrained.set_constraint(MEMORY_CONSTRAINT, -1.0)
+    others = {key: value for key, value in trial.system_attrs.items() if key.partition(":")[0] != CONSTRAINTS}
+    constrained.system_attrs = {**others, **{key_of(name): value for name, value in constraints.items()}}
     return constrained
 
 

@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 from search.driver.legs import Leg, climbed
 from search.driver.retry import fail, requeue
 from search.optuna_internals import storage_of, tell_once, trial_id_of
-from search.records.attributes import MEMORY_CONSTRAINT, RAN_KEY, retries_of
+from search.records.attributes import RAN_KEY, retries_of
+from search.records.constraints import MEMORY_CONSTRAINT, describe_broken
 from search.records.saving import save_failure
 from search.records.states import INTERRUPTED
 from search.storage.open import telling
@@ -36,7 +37,7 @@ class Verdict:
             there is; of any trial, `lost` where another driver of the study has requeued it meanwhile. A trial that is
             `paused` has reached a rung, and may go on.
         values: One for each direction; empty unless complete.
-        reason: Why it failed or was lost, in one line; else empty.
+        reason: Why it failed or was lost, or what constraints of its objective it breaks, in one line; else empty.
     """
 
     number: int
@@ -48,6 +49,16 @@ class Verdict:
     def counts(self) -> bool:
         """Whether the trial counts against the budget."""
         return self.state in ("complete", "pruned", "infeasible")
+
+    @property
+    def breaks(self) -> bool:
+        """Whether it has come to its end, or to a rung, and breaks a constraint of its objective."""
+        return self.state in ("complete", "pruned", "paused") and bool(self.reason)
+
+    @property
+    def result(self) -> tuple[float, ...]:
+        """Its values, where it may be the best trial so far; else empty."""
+        return () if self.breaks else self.values
 
     @property
     def is_final(self) -> bool:
@@ -77,6 +88,7 @@ def tell(
         leg: What it ran of its way up; None where its study has no fidelity.
     """
     trial_id, state, values, changes = trial_id_of(trial), _STATES.get(outcome.state), outcome.values, Changes()
+    broken = describe_broken(trial.constraints)
     if leg is not None and state is TrialState.COMPLETE:
         changes = climbed(trial, leg, values[0], ran_s or 0.0)
         if not leg.is_last:
@@ -87,18 +99,19 @@ def tell(
         with telling(trial.study, trial_id, state, values, changes):
             if state is TrialState.WAITING:
                 storage_of(trial.study).set_trial_state_values(trial_id, state)
-                return Verdict(trial.number, "paused", outcome.values)
+                return Verdict(trial.number, "paused", outcome.values, broken)
             if outcome.state == "failed":
                 return _tell_failed(trial, outcome, spec, death=death, fresh=fresh)
             if outcome.state == "interrupted":
                 requeue(trial.study, trial.number, INTERRUPTED)
-            elif outcome.state == "complete":
+                return Verdict(trial.number, "interrupted", reason=outcome.reason)
+            if outcome.state == "complete":
                 tell_complete(trial, outcome, spec.sampler.name)
             else:
                 _tell_state(trial, TrialState.PRUNED)
     except UpdateFinishedTrialError:
         return lost(trial)
-    return Verdict(trial.number, outcome.state, outcome.values, outcome.reason)
+    return Verdict(trial.number, outcome.state, outcome.values, broken)
 
 
 def lost(trial: optuna.Trial) -> Verdict:

@@ -224,7 +224,10 @@ def make_view(progress: Progress, console: Console, *, quiet: bool) -> ProgressV
 def _ending(verdict: Verdict, progress: Progress) -> str:
     if verdict.state in ("complete", "paused"):
         values = " ".join(f"{value:.6g}" for value in verdict.values)
-        return f"{verdict.state}, {progress.metric if len(verdict.values) == 1 else 'values'} {values}"
+        valued = f"{verdict.state}, {progress.metric if len(verdict.values) == 1 else 'values'} {values}"
+        return f"{valued}, {verdict.reason}" if verdict.breaks else valued
+    if verdict.breaks:
+        return f"{verdict.state}, {verdict.reason}"
     with_reason = {"failed": "failed", "retry": "failed, and is tried again", "infeasible": "infeasible", "lost": "is lost"}
     ended = with_reason.get(verdict.state)
     return f"{ended}: {plain(verdict.reason)}" if ended else verdict.state

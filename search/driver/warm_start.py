@@ -24,11 +24,11 @@ from search.records.attributes import (
     WarmLink,
     config_of,
     file_of,
-    is_infeasible,
     is_result,
     warm_link,
 )
 from search.records.beginnings import WarmSource, warm_source
+from search.records.constraints import lacks_memory, set_by_objective
 from search.study_file.conditions import is_active
 from search.study_file.distributions import check_value
 from search.study_file.load import StudySpec
@@ -89,7 +89,7 @@ def warm_start(study: optuna.Study, spec: StudySpec, source: optuna.Study) -> Wa
     known = {link.trial for trial in study.get_trials(deepcopy=False) if (link := warm_link(trial)) is not None}
     summary = WarmStart(source.study_name, spec.sampler.name)
     for trial in source.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        if is_infeasible(trial):
+        if lacks_memory(trial):
             continue
         if not all(map(math.isfinite, trial.values or [math.nan])):
             summary.unfit["its value is not finite"] += 1
@@ -182,6 +182,7 @@ def _take(trial: FrozenTrial, source: optuna.Study, spec: StudySpec, summary: Wa
         values=trial.values,
         intermediate_values=trial.intermediate_values if comparable else {},
         system_attrs=system,
+        constraints=set_by_objective(trial),
         user_attrs={**user, WARM_KEY: asdict(WarmLink(source.study_name, trial.number, compared=comparable))},
     )
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from search.records.optuna_keys import CONSTRAINTS
+
 if TYPE_CHECKING:  # a worker that only waits does without
     import optuna
     from optuna.trial import FrozenTrial
@@ -127,9 +129,6 @@ RUN_KEYS = (OWNER_KEY, RAN_KEY, RETRY_KEY, RETRIES_KEY, FINALIST_KEY, QUEUED_KEY
 RETRIED_KEYS = (SEED_KEY, QUEUED_KEY, FINALIST_KEY)
 """Trial user attributes that the retry of a trial has too."""
 
-MEMORY_CONSTRAINT = f"{PREFIX}memory"
-"""Optuna's name of the constraint that a config breaks which needs more memory than there is: 1 is broken, -1 is kept."""
-
 _FORMER_FILE_KEY = "study_file"  # before the prefix
 _MOST_WORKERS = 100_000
 _OF_A_FILE = {"objective": str, "directions": list, "seed": int, "space": dict, "settings": dict, "enqueue": list}
@@ -192,9 +191,13 @@ def is_warm(trial: "FrozenTrial") -> bool:
 
 def is_infeasible(trial: "FrozenTrial") -> bool:
     """Returns whether a trial breaks a constraint."""
-    if not isinstance(trial.system_attrs.get("constraints", []), list):  # Optuna's property would raise
-        return False
-    return any(isinstance(value, int | float) and value > 0 for value in trial.constraints.values())
+    return any(value > 0 for value in constraints_of(trial).values())
+
+
+def constraints_of(trial: "FrozenTrial") -> dict[str, float]:
+    """Returns a trial's constraints, those that are numbers, by name; none where Optuna's property would raise."""
+    sound = isinstance(trial.system_attrs.get(CONSTRAINTS, []), list)
+    return {name: value for name, value in (trial.constraints if sound else {}).items() if isinstance(value, int | float)}
 
 
 def is_result(trial: "FrozenTrial") -> bool:

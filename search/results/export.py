@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.driver.compatibility import describe, same
 from search.errors import StudyError
 from search.records.attributes import config_of, file_of, provenance_of, seed_of, warm_link
+from search.records.constraints import set_by_objective
 from search.records.values import value_keys, value_names
 from search.results.finalist_ranking import Ranking
 from search.results.likely_best import Winner
@@ -162,6 +163,7 @@ def _provenance(study: optuna.Study, trial: FrozenTrial, spec: StudySpec | None,
         "metrics": names,
         "seed": seed_of(trial),
         "params": trial.params,
+        "constraints": set_by_objective(trial) or None,
         "storage": hide_password(absolute(url)),
         **_file(study, spec),
         **_commit(),

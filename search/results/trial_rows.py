@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.driver.ownership import Owner
 from search.records.attributes import failure_of, file_of, given_of, owner_of, retry_of, warm_link
+from search.records.constraints import describe_broken, set_by_objective
 from search.records.durations import began_at, clock_of, duration_of
 from search.records.reports import reports_of
 from search.records.rungs import is_paused, paused_seconds, rungs_of
@@ -38,7 +39,7 @@ class TrialRow:
         params: What was drawn, or given.
         seconds: For how long it ran or runs; None where it has not begun, or that is not known.
         began: When it began, in ISO 8601 to the second; of one that was paused, when it went on.
-        note: Why it failed, or where it comes from.
+        note: Why it failed, what constraints it breaks, or where it comes from.
     """
 
     number: int
@@ -150,5 +151,5 @@ def _note(trial: FrozenTrial) -> str:
     link, first, failure = warm_link(trial), retry_of(trial), failure_of(trial)
     origin = f"trial {link.trial} of {link.study}" if link else ""
     origin = f"retry of {first}" if first is not None else origin
-    note = "" if failure == state_name(trial) else failure
+    note = "" if failure == state_name(trial) else failure or describe_broken(set_by_objective(trial))
     return plain(note or origin)

@@ -34,6 +34,7 @@ from search.workers.protocol import (
     Activity,
     Artifact,
     Changed,
+    Constraint,
     Explain,
     Misfits,
     Notice,
@@ -198,11 +199,10 @@ def run_trial(
         connection.send(report)
         if not task.answered and not connection.poll():
             return ReportReply()
-        reply = _receive(connection)
         # Anything else means that the driver is gone or going: stop rather than train on for nobody.
-        return reply if isinstance(reply, ReportReply) else ReportReply(stop=True)
+        return reply if isinstance(reply := _receive(connection), ReportReply) else ReportReply(stop=True)
 
-    def tell(message: UserAttr | Artifact | Notice) -> None:
+    def tell(message: UserAttr | Constraint | Artifact | Notice) -> None:
         if ended.is_set():
             raise Interrupted
         if isinstance(message, UserAttr):

@@ -1,8 +1,8 @@
 """What driver and worker say to each other.
 
     driver -> worker    RunTrial, ReportReply, Explain, Stop
-    worker -> driver    Ready | StartFailed | Misfits; then for each trial any number of Report, UserAttr and Artifact, and one
-                        Outcome; Changed, once it was told to explain; an Activity or a Notice at any time
+    worker -> driver    Ready | StartFailed | Misfits; then for each trial any number of Report, UserAttr, Constraint and
+                        Artifact, and one Outcome; Changed, once it was told to explain; an Activity or a Notice at any time
 
 A worker answers `RunTrial` with exactly one `Outcome` unless it dies; `Died` is what an executor says in its place.
 Where a pruner looks at reports, each is answered by one `ReportReply`, for which the worker waits; otherwise it waits for
@@ -23,6 +23,7 @@ class RunTrial:
         answered: Whether each report will be answered.
         checkpoints: A folder for what the objective needs to go on where an earlier try of this trial was lost, or has paused.
         longest_attr: How many bytes of JSON the storage keeps of a user attribute; None where that has no end.
+        constraints: Those that it has set before, on its way up to the rung where it goes on.
     """
 
     number: int
@@ -32,6 +33,7 @@ class RunTrial:
     answered: bool = True
     checkpoints: Path | None = None
     longest_attr: int | None = None
+    constraints: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,15 @@ class UserAttr:
 
 
 @dataclass(frozen=True)
+class Constraint:
+    """Something that the trial should keep to, by a name: `value` is above zero where it does not."""
+
+    number: int
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
 class Artifact:
     """A file that the objective wants to be kept with the trial; `filename` has no folder."""
 
@@ -176,4 +187,6 @@ class Died:
 
 
 ToWorker = RunTrial | ReportReply | Explain | Stop
-FromWorker = Ready | StartFailed | Misfits | Changed | Report | UserAttr | Artifact | Activity | Notice | Outcome | Died
+FromWorker = (
+    Ready | StartFailed | Misfits | Changed | Report | UserAttr | Constraint | Artifact | Activity | Notice | Outcome | Died
+)

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from search.records.attributes import OBJECTIVE_KEYS, PREFIX
+from search.records.constraints import key_of
 from search.text import plain
 from search.workers.activity import Interrupted
-from search.workers.protocol import Artifact, Notice, Report, ReportReply, RunTrial, UserAttr
+from search.workers.protocol import Artifact, Constraint, Notice, Report, ReportReply, RunTrial, UserAttr
 
 MAX_ARTIFACT_BYTES = 16 * 2**20
 """The driver holds an artifact in memory, and serves no other worker while it writes it."""
@@ -37,7 +38,7 @@ class WorkerTrial:
         self,
         task: RunTrial,
         ask: Callable[[Report], ReportReply],
-        tell: Callable[[UserAttr | Artifact | Notice], None],
+        tell: Callable[[UserAttr | Constraint | Artifact | Notice], None],
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.number = task.number
@@ -50,6 +51,7 @@ class WorkerTrial:
         self._progress = progress
         self._reply = ReportReply()
         self._steps: set[int] = set()
+        self._constraints, self._set_now = dict(task.constraints), set[str]()
 
     def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> float:
         """Returns the parameter `name`, a number in [low, high].
@@ -158,6 +160,44 @@ class WorkerTrial:
             )
         self.user_attrs[key] = value
         self._tell(UserAttr(self.number, key, said))  # the driver knows no class of the objective's
+
+    @property
+    def constraints(self) -> dict[str, float]:
+        """The constraints that this trial has set, by name."""
+        return dict(self._constraints)
+
+    def set_constraint(self, key: str, value: float) -> None:
+        """Says whether the trial keeps a constraint: it does where `value` is zero or less. Who breaks one is not the best.
+
+        Args:
+            key: Its name.
+            value: By how much it is broken. A second one is ignored with a warning, as Optuna does; a trial that goes on from a
+                rung says it anew.
+
+        Raises:
+            TypeError: `value` is not a number.
+            ValueError: It is NaN; or the key is the driver's, or one that no storage can hold.
+        """
+        if not _is_text(key) or len(key_of(key)) > _LONGEST_KEY:
+            longest = _LONGEST_KEY - len(key_of(""))
+            raise ValueError(
+                f"set_constraint: a key must be a text in UTF-8 of at most {longest} characters, without NUL; "
+                f"got {plain(key)}. Rename it."
+            )
+        if key.startswith(PREFIX):
+            raise ValueError(f"set_constraint: a key must not begin with {PREFIX}; got {key!r}. Rename it.")
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"The `value` argument is of type '{type(value)}' but supposed to be a float.") from None
+        if math.isnan(number):
+            raise ValueError(f"Attempted to set a constraint for {key!r}, but NaN is not allowed.")
+        if key in self._set_now:
+            warnings.warn(f"The constraint value is ignored because this constraint `{key=}` is already set.", stacklevel=2)
+            return
+        self._set_now.add(key)
+        self._constraints[key] = number
+        self._tell(Constraint(self.number, key, number))
 
     def upload_artifact(self, filename: str, content: bytes) -> None:
         """Keeps a file with the trial; optuna-dashboard shows images on the trial's page. `optuna.Trial` has no such method.

@@ -86,6 +86,34 @@ def remember(trial, die=""):
     return trial.suggest_float("x", -10.0, 10.0)
 
 
+def bounded(trial, directions=1):
+    """Would have x as large as can be, but not above 2; a trial of every third x is pruned."""
+    x = trial.suggest_float("x", -10.0, 10.0)
+    trial.set_constraint("size", x - 2)
+    trial.set_constraint("positive", -1)
+    if directions == 1:
+        trial.report(x, 0)
+        if round(x * 1000) % 3 == 0:
+            raise pruned()
+    return x if directions == 1 else (x,) * directions
+
+
+class Bounded:
+    """Is as good as `x` after any number of epochs, but keeps its constraint only from so many on, where x is not above 2."""
+
+    def __init__(self, *, kept_from=1):
+        self.kept_from = kept_from
+
+    def check_fidelity(self, name):
+        pass
+
+    def __call__(self, trial):
+        x, epochs = trial.suggest_float("x", -10.0, 10.0), trial.suggest_int("epochs", 1, 64)
+        trial.set_user_attr(f"before_{epochs}", trial.constraints)
+        trial.set_constraint("size", max(x - 2, 0.0) + (epochs < self.kept_from) / epochs)
+        return x
+
+
 class Climbing:
     """Learns for some epochs, and goes on from its checkpoint; dies once, at `die`, unless the file `marker` is there."""
 

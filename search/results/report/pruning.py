@@ -6,7 +6,8 @@ from statistics import median
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.records.attributes import MEMORY_CONSTRAINT, is_infeasible, number_in
+from search.records.attributes import number_in
+from search.records.constraints import lacks_memory
 from search.records.durations import duration_of
 from search.records.rungs import rungs_of
 
@@ -39,7 +40,7 @@ class Pruning:
 
 def estimate_pruning(trials: Sequence[FrozenTrial]) -> Pruning | None:
     """Returns what pruning saved, or None without a pruned trial, or a COMPLETE one that reported its steps."""
-    ended = [trial for trial in trials if trial.state.is_finished() and not _lacked_memory(trial)]
+    ended = [trial for trial in trials if trial.state.is_finished() and not lacks_memory(trial)]
     pruned = [trial for trial in ended if trial.state is TrialState.PRUNED]
     whole = [
         trial for trial in ended if trial.state is TrialState.COMPLETE and trial.intermediate_values and duration_of(trial)
@@ -56,10 +57,6 @@ def estimate_pruning(trials: Sequence[FrozenTrial]) -> Pruning | None:
     run = sum(len(trial.intermediate_values) for trial in trials)
     step_s = median((duration_of(trial) or 0.0) / len(trial.intermediate_values) for trial in whole)
     return Pruning(len(pruned), run, saved, saved * step_s, planned_by, top is not None)
-
-
-def _lacked_memory(trial: FrozenTrial) -> bool:
-    return is_infeasible(trial) and MEMORY_CONSTRAINT in trial.constraints
 
 
 def _planning_parameter(whole: Sequence[FrozenTrial]) -> str | None:

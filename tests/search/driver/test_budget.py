@@ -6,7 +6,8 @@ from optuna.trial import TrialState, create_trial
 
 from search.driver.budget import BudgetUsage
 from search.driver.retry import requeue
-from search.records.attributes import MEMORY_CONSTRAINT, RAN_KEY
+from search.records.attributes import RAN_KEY
+from search.records.constraints import MEMORY_CONSTRAINT
 from search.records.rungs import RUNGS_KEY
 from search.records.states import INTERRUPTED
 from search.study_file.policy import Policy

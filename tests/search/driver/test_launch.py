@@ -19,7 +19,8 @@ from optuna.trial import TrialState
 
 from search.driver.launch import launch, open_runtime
 from search.errors import StudyError
-from search.records.attributes import FAILURE_KEY, FILE_KEY, MEMORY_CONSTRAINT, RETRY_KEY, SEED_KEY, SHOWN_SEED
+from search.records.attributes import FAILURE_KEY, FILE_KEY, RETRY_KEY, SEED_KEY, SHOWN_SEED
+from search.records.constraints import MEMORY_CONSTRAINT
 from search.study_file.load import load
 from tests.patience import PATIENCE_S
 

@@ -10,6 +10,7 @@ from statistics import mean, stdev
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.samplers._gp.sampler import _get_constraint_vals_and_feasibility
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
@@ -19,10 +20,11 @@ from search.driver.fingerprint_check import delete_if_unused
 from search.driver.legs import leg_of, settle
 from search.driver.promotion import Board, expected_improvement, middle_and_spread, pace
 from search.driver.retry import requeue
-from search.driver.sampler_view import seen_by_sampler
+from search.driver.sampler_view import seen_by_sampler, with_same_constraints
 from search.driver.tell import tell
 from search.errors import ObjectiveError
-from search.records.attributes import CONFIG_KEY, FINGERPRINT_KEY, MEMORY_CONSTRAINT, RETRY_KEY, WARM_KEY, config_of
+from search.records.attributes import CONFIG_KEY, FINGERPRINT_KEY, RETRY_KEY, WARM_KEY, config_of
+from search.records.constraints import MEMORY_CONSTRAINT
 from search.records.durations import duration_of
 from search.records.rungs import RUNGS_KEY, Rung, is_paused, rungs_of
 from search.storage.open import close, create_study, open_study
@@ -468,6 +470,59 @@ def test_a_sampler_sees_the_same_constraints_of_all_results(constrained):
     values = [-1.0, 1.0, -1.0, -1.0] if constrained else []
     assert [trial.constraints for trial in seen[:4]] == ([{MEMORY_CONSTRAINT: value} for value in values] or [{}] * 4)
     assert paused.constraints == ended.constraints == {}, "what is in the storage is left as it is"
+
+
+def test_a_sampler_sees_constraints_that_some_results_have_not_set_as_kept():
+    """As where memory ran out before the objective could say any, or where it says them now and then."""
+    said = [
+        {"size": 2.0, "latency": -3.0, MEMORY_CONSTRAINT: -1.0},
+        {MEMORY_CONSTRAINT: 1.0},
+        {},
+        {"latency": 1.0, "size": 1.0},
+    ]
+    trials = [create_trial(value=0.0, constraints=constraints) for constraints in said]
+    trials.append(create_trial(state=TrialState.PRUNED, constraints={"size": 1.0}))
+    seen = with_same_constraints(trials)
+    kept = {"latency": 0.0, MEMORY_CONSTRAINT: -1.0, "size": 0.0}
+    assert [list(trial.constraints.items()) for trial in seen[:4]] == [list({**kept, **each}.items()) for each in said]
+    assert [trial.constraints for trial in trials[:4]] == said, "what is in the storage is left as it is"
+    assert seen[4] is trials[4]
+    _get_constraint_vals_and_feasibility(None, list(seen[:4]))
+    with pytest.raises(ValueError, match="number of constraints must be the same"):
+        _get_constraint_vals_and_feasibility(None, trials[:4])
+    assert with_same_constraints(trials[:1] * 3) == trials[:1] * 3
+
+
+def breaking(amount, *values, state=TrialState.WAITING):
+    trial = climber(*values, state=state)
+    trial.set_constraint("size", amount)
+    return trial
+
+
+def test_a_trial_that_breaks_a_constraint_goes_on_last():
+    feasible = breaking(-1.0, 0.1)
+    assert promoted(breaking(1.0, 0.9), feasible, climber(0.05), may_begin=False) == 1
+    assert promoted(breaking(1.0, 0.9), may_begin=False) is None, "beside one that has been at the top"
+    assert promoted(breaking(1.0, 0.9), pioneer=None) is None, "no pioneer"
+    assert promoted(breaking(1.0, 0.9), feasible, pioneer=None) == 1
+    several = [breaking(3.0, 0.9), breaking(1.0, 0.1), breaking(2.0, 0.5), breaking(4.0, 0.5)]
+    assert promoted(*several, pioneer=None, may_begin=False) == 1, "where the least is broken"
+    several[1] = breaking(1.0, 0.1, 0.1)
+    assert promoted(*several, pioneer=None, may_begin=False) == 2, "the better half, and no more"
+    several[2] = breaking(2.0, 0.5, 0.6)
+    assert promoted(*several, pioneer=None, may_begin=False) == 1, "to the next rung"
+    lacking = climber(0.9, state=TrialState.PRUNED)
+    lacking.set_constraint(MEMORY_CONSTRAINT, 0.5)
+    assert promoted(lacking, breaking(1.0, 0.9), pioneer=None, may_begin=False) == 1
+
+
+def test_the_value_of_a_trial_that_breaks_a_constraint_is_none_to_end_others_by():
+    study = optuna.create_study(direction="maximize")
+    for trial in (climber(0.6, 0.7), climber(0.8), breaking(1.0, 0.9), breaking(1.0, 0.1, 0.1), breaking(1.0, 0.5, 0.6, 0.9)):
+        study.add_trial(trial)
+    settle(study, FIDELITY)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE", "PRUNED", "COMPLETE", "COMPLETE"]
+    assert study.best_trial.number == 1
 
 
 def test_a_study_that_is_over_ends_its_paused_trials():

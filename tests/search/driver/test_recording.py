@@ -5,7 +5,7 @@ import sqlalchemy
 
 from search.driver.recording import record
 from search.storage import open as storage
-from search.workers.protocol import Artifact, Report, UserAttr
+from search.workers.protocol import Artifact, Constraint, Report, UserAttr
 
 
 @pytest.fixture
@@ -26,6 +26,14 @@ def test_all_that_is_said_at_one_time_is_one_transaction(study, tmp_path):
     assert stored.user_attrs == {"seed": 8}
     assert [key for key in stored.system_attrs if key.startswith("artifacts:")]
     assert [path.read_bytes() for path in (tmp_path / "artifacts").iterdir()] == [b"a"]
+
+
+def test_of_a_constraint_the_newest_value_counts(study):
+    """Another leg of a trial may say another one; Optuna would keep the first."""
+    trial = study.ask()
+    for said in (1.0, 2.0), (-1.0,):
+        assert record(trial, [Constraint(0, "size", value) for value in said], (), None) == []
+    assert study.get_trials()[0].constraints == trial.constraints == {"size": -1.0}
 
 
 def test_a_file_that_cannot_be_kept_costs_nothing_else(study, tmp_path):

@@ -38,7 +38,7 @@ from search.records.saving import save
 from search.storage.folders import artifacts_of
 from search.storage.open import close, create_study
 from search.study_file.load import load
-from search.workers.protocol import Artifact, UserAttr
+from search.workers.protocol import Artifact, Constraint, UserAttr
 
 SPACE = {"x": FloatDistribution(0, 1)}
 ELSEWHERE, GONE = Owner("elsewhere", 1, 1.0), Owner("elsewhere", 2, 1.0)
@@ -197,10 +197,11 @@ def test_a_trial_that_goes_on_from_a_rung_has_all_that_it_has_said(tmp_path):
     trial = optuna.Trial(study, study.trials[0]._trial_id)
     said = {"parameters": 1234, PROVENANCE_KEY: {"notice": "x" * 300}, CONFIG_KEY: {"layers": 2}}
     leg = [UserAttr(0, key, value) for key, value in said.items()]
-    record(trial, [*leg, Artifact(0, "curve.txt", b"1 2 3")], (), tmp_path)
+    record(trial, [*leg, Constraint(0, "size", 1.5), Artifact(0, "curve.txt", b"1 2 3")], (), tmp_path)
     save(study._storage, trial._trial_id, FAILURE_KEY, "none of its own")
     requeue(study, 0, "killed", "Traceback", blamed=True)
     again = study.trials[1]
+    assert again.constraints == {"size": 1.5}
     assert {**without_records(again.user_attrs), CONFIG_KEY: config_of(again), PROVENANCE_KEY: provenance_of(again)} == said
     assert [(meta.filename, path.read_bytes()) for meta, path in artifacts_of(study, again, tmp_path)] == [
         ("curve.txt", b"1 2 3")

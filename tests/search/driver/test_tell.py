@@ -16,7 +16,8 @@ from search.driver.legs import leg_of
 from search.driver.tell import Verdict, judge, tell, tell_complete, tell_infeasible
 from search.errors import StorageError
 from search.optuna_internals import storage_of
-from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RAN_KEY, RETRIES_KEY, TRACEBACK_KEY, is_infeasible
+from search.records.attributes import FAILURE_KEY, RAN_KEY, RETRIES_KEY, TRACEBACK_KEY, is_infeasible
+from search.records.constraints import MEMORY_CONSTRAINT
 from search.records.rungs import Rung, is_paused, rungs_of
 from search.results.ranking import best_trials
 from search.storage.cache import OwnTrialsStorage

@@ -18,7 +18,8 @@ from rich.console import Console
 from search.driver.budget import BudgetUsage
 from search.driver.legs import settle
 from search.errors import ObjectiveError, StudyError, WorkerError
-from search.records.attributes import FAILURE_KEY, MEMORY_CONSTRAINT, RETRY_KEY, SEED_KEY, failure_of, owner_of
+from search.records.attributes import FAILURE_KEY, RETRY_KEY, SEED_KEY, failure_of, owner_of
+from search.records.constraints import MEMORY_CONSTRAINT
 from search.storage.open import close, create_study, open_study
 from search.study_file.fidelity import Fidelity
 from search.workers.protocol import Changed, Died, Outcome, Ready, Report, ReportReply, RunTrial, Stop

@@ -15,7 +15,6 @@ from search.driver.warm_start import warm_start
 from search.errors import StudyError
 from search.records.attributes import (
     CONFIG_KEY,
-    MEMORY_CONSTRAINT,
     OWNER_KEY,
     RAN_KEY,
     RUN_KEYS,
@@ -23,6 +22,7 @@ from search.records.attributes import (
     WARM_KEY,
     given_of,
 )
+from search.records.constraints import MEMORY_CONSTRAINT
 from search.results.export import export_trial
 from search.results.ranking import best_trials, metrics_of, rank
 from search.results.report.page import render
@@ -232,6 +232,20 @@ def test_trials_without_a_result_stay_behind(write, source):
     assert summary.taken == 2
     assert [trial.values for trial in study.trials] == [trial.values for trial in old.trials[:2]]
     assert "Left out, 1 trial: its value is not finite." in summary.lines()
+
+
+def test_what_they_say_of_constraints_goes_with_them(write, source):
+    """Of those that break one a sampler learns as much as of the others."""
+    spec = load(write())
+    old = source(spec, 2)
+    broken = TrialSource(old, spec).ask({})
+    broken.set_constraint("size", 1.5)
+    broken.set_constraint(MEMORY_CONSTRAINT, -1.0)
+    old.tell(broken, 1e9)
+    study, summary = start(spec, old)
+    assert (summary.taken, summary.compared) == (3, 2)
+    assert [trial.constraints for trial in study.trials] == [{}, {}, {"size": 1.5}]
+    assert best_trials(study)[0].value < 1e9
 
 
 DIES = """

@@ -2,11 +2,12 @@ import copy
 import math
 from enum import StrEnum
 
+import optuna
 import pytest
 
 from search.study_file.env import AsWritten
 from search.workers.activity import Interrupted
-from search.workers.protocol import Artifact, Report, ReportReply, RunTrial, UserAttr
+from search.workers.protocol import Artifact, Constraint, Report, ReportReply, RunTrial, UserAttr
 from search.workers.trial import WorkerTrial
 
 
@@ -147,6 +148,8 @@ def test_the_driver_hears_of_no_class_of_the_objectives():
         (lambda trial: trial.set_user_attr("key", nested(201, list)), "key: lists and dictionaries may be nested 200 deep"),
         (lambda trial: trial.set_user_attr("key", nested(201, dict)), "key: lists and dictionaries may be nested 200 deep"),
         (lambda trial: trial.set_user_attr("key", nested(9999, list)), "key: lists and dictionaries may be nested 200 deep"),
+        (lambda trial: trial.set_constraint("c" * 501, 1), "a text in UTF-8 of at most 500 characters, without NUL; got c"),
+        (lambda trial: trial.set_constraint("search:memory", 1), "a key must not begin with search:; got 'search:memory'"),
         (lambda trial: trial.upload_artifact("a\0", b""), "the name must be a file's"),
         (lambda trial: trial.upload_artifact("a", "text"), "the content of a must be bytes; got str"),
     ],
@@ -204,6 +207,30 @@ def test_a_trial_whose_checkpoints_cannot_be_kept_goes_on_without(tmp_path):
     trial = WorkerTrial(RunTrial(3, {}, {}, checkpoints=tmp_path / "room" / "3"), said.append, said.append)
     assert trial.checkpoint_folder() == trial.checkpoint_folder() == tmp_path / "room" / "3"
     assert (tmp_path / "room" / "3").is_dir()
+
+
+def test_a_constraint_is_what_it_is_in_optuna():
+    trial, said = make()
+    theirs = optuna.trial.create_trial(value=0.0)
+    for each in (trial, theirs):
+        each.set_constraint("size", "1.5")
+        each.set_constraint("latency", -math.inf)
+        with pytest.warns(UserWarning, match="The constraint value is ignored because this constraint `key='size'` is already"):
+            each.set_constraint("size", 0)
+        with pytest.raises(TypeError, match="The `value` argument is of type '<class 'list'>' but supposed to be a float"):
+            each.set_constraint("depth", [1])
+        with pytest.raises(ValueError, match="Attempted to set a constraint for 'depth', but NaN is not allowed"):
+            each.set_constraint("depth", math.nan)
+    assert trial.constraints == theirs.constraints == {"size": 1.5, "latency": -math.inf}
+    assert said == [Constraint(3, "size", 1.5), Constraint(3, "latency", -math.inf)]
+
+
+def test_a_trial_that_goes_on_knows_its_constraints_and_says_them_anew():
+    said = []
+    trial = WorkerTrial(RunTrial(3, {}, {}, constraints={"size": 1.0}), said.append, said.append)
+    assert trial.constraints == {"size": 1.0}
+    trial.set_constraint("size", -1)
+    assert (trial.constraints, said) == ({"size": -1.0}, [Constraint(3, "size", -1.0)])
 
 
 def test_the_keys_of_the_driver_are_its_own():

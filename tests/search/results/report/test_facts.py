@@ -11,7 +11,8 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from search.errors import StudyError
-from search.records.attributes import FILE_KEY, MEMORY_CONSTRAINT, OWNER_KEY, QUEUED_KEY, RAN_KEY, RETRY_KEY
+from search.records.attributes import FILE_KEY, OWNER_KEY, QUEUED_KEY, RAN_KEY, RETRY_KEY
+from search.records.constraints import MEMORY_CONSTRAINT
 from search.records.rungs import RUNGS_KEY
 from search.records.states import count_states
 from search.results.report.facts import NO_REASON, gather
@@ -125,6 +126,9 @@ def test_what_needs_more_memory_than_there_is_was_not_pruned(study, add):
     assert gather(study).pruning is None
     add(study, 0.0, "PRUNED", reports=[0.0], system_attrs={"constraints": [1.0]})  # one of a constraint of the author's own was
     assert gather(study).pruning.trials == 1
+    both = create_trial(state=TrialState.PRUNED, constraints={"size": 1.0, MEMORY_CONSTRAINT: -1.0})
+    study.add_trial(both)
+    assert gather(study).pruning.trials == 2
 
 
 def test_workers_and_idle_time(facts, ask):
