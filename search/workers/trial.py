@@ -235,6 +235,15 @@ class WorkerTrial:
                 self._checkpoints = None
         return self._checkpoints
 
+    def __getattr__(self, name: str) -> Any:
+        has = ", ".join(known for known in dir(self) if not known.startswith("_"))
+        raise AttributeError(
+            f"a trial of search has no {name!r}; it has {has}. The study is its driver's: callbacks of Optuna-Integration that "
+            "read trial.study do not work here; call report and should_prune in a callback of your own.",
+            name=name,
+            obj=self,
+        )
+
     def _look_up(self, name: str, method: str) -> Any:
         if name not in self.params:
             raise ValueError(

@@ -1,5 +1,6 @@
 import copy
 import math
+import pickle
 from enum import StrEnum
 
 import optuna
@@ -231,6 +232,28 @@ def test_a_trial_that_goes_on_knows_its_constraints_and_says_them_anew():
     assert trial.constraints == {"size": 1.0}
     trial.set_constraint("size", -1)
     assert (trial.constraints, said) == ({"size": -1.0}, [Constraint(3, "size", -1.0)])
+
+
+@pytest.mark.parametrize("name", ["study", "distributions", "datetime_start", "relative_params", "set_system_attr", "rport"])
+def test_what_a_trial_has_not_is_told_in_one_line_with_what_it_has(name):
+    trial, _ = make({"x": 0.5})
+    assert not hasattr(trial, name)
+    assert getattr(trial, name, None) is None
+    with pytest.raises(
+        AttributeError, match=f"a trial of search has no '{name}'; it has .*set_constraint.*trial.study"
+    ) as caught:
+        getattr(trial, name)
+    assert str(caught.value).isprintable()
+    has = {known for known in dir(trial) if not known.startswith("_")}
+    assert all(each in str(caught.value) for each in has)
+    assert has - set(dir(optuna.Trial)) == {"checkpoint_folder", "directions", "progress", "upload_artifact"}
+
+
+def test_a_trial_can_be_copied_and_pickled():
+    trial = WorkerTrial(RunTrial(3, {"x": 0.5}, {"seed": 5}), abs, print, print)
+    for again in (copy.copy(trial), copy.deepcopy(trial), pickle.loads(pickle.dumps(trial))):
+        assert (again.number, again.params, again.user_attrs, again.constraints) == (3, {"x": 0.5}, {"seed": 5}, {})
+        assert again.suggest_float("x", 0.0, 1.0) == 0.5
 
 
 def test_the_keys_of_the_driver_are_its_own():
