@@ -1,7 +1,7 @@
 """What is kept of the rungs that a trial has climbed, where its study has a fidelity: the value at each, and the seconds.
 
-Between two rungs such a trial is paused: WAITING, as one that was enqueued, so that Optuna and its dashboard know what to make
-of it. What sets it apart is that it has a rung.
+Between two rungs such a trial is paused: WAITING, as one that was enqueued. A dashboard shows it so, and whoever else calls
+`study.ask()` takes it for one, and runs it to an end of its own. What sets it apart is that it has a rung.
 """
 
 from collections.abc import Mapping

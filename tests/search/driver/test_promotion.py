@@ -525,6 +525,21 @@ def test_the_value_of_a_trial_that_breaks_a_constraint_is_none_to_end_others_by(
     assert study.best_trial.number == 1
 
 
+def test_a_study_of_plain_optuna_takes_what_is_paused_for_enqueued_and_what_is_enqueued_is_fine(drive):
+    """As docs/fidelity.md says."""
+    study = optuna.create_study(direction="maximize")
+    study.add_trial(climber(0.1))
+    study.enqueue_trial({"x": 7.0})
+    taken = study.ask()
+    assert (taken.number, taken.suggest_float("x", 0.0, 1.0)) == (0, 0.5)
+    assert taken.suggest_int("epochs", 1, 16) == taken.params["epochs"]
+    other = optuna.create_study(direction="maximize")
+    other.enqueue_trial({"x": 7.0})
+    drive(other, **{**TABLES, "study": {**TABLES["study"], "trials": "3"}})
+    assert other.trials[0].params["x"] == 7.0
+    assert rungs_of(other.trials[0])
+
+
 def test_a_study_that_is_over_ends_its_paused_trials():
     study = optuna.create_study(direction="maximize")
     for trial in (climber(0.5), climber(0.6, 0.9), climber(0.6, 0.7, 0.8), climber(0.1, 0.2, 0.3)):
