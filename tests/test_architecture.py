@@ -79,6 +79,20 @@ def test_no_module_is_long(package):
     assert {path: length for path, length in lengths.items() if length > MOST_LINES} == {}
 
 
+def test_optunas_names_of_attributes_stand_in_one_module_which_imports_nothing():
+    home = ROOT / "search" / "records" / "optuna_keys.py"
+    assert f"`{home.relative_to(ROOT / 'search')}`" in section("search")
+    tree = ast.parse(home.read_text(encoding="utf-8"))
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {node.value.value for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)}
+    assert names
+    found = set()
+    for path in (ROOT / "search").rglob("*.py"):
+        texts = {node.value for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Constant)}
+        found |= {(path.stem, name) for name in names & texts}
+    assert found - {("optuna_keys", name) for name in names} == {("export", "constraints")}, "which is a key of its provenance"
+
+
 def test_the_commands_that_open_the_test_part_are_those_that_are_named():
     """Whoever loads it, and whoever asks those for it."""
     sources = {path: path.read_text(encoding="utf-8") for path in (ROOT / "tumorcls").rglob("*.py")}

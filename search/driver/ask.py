@@ -26,6 +26,7 @@ from search.errors import StudyFileError
 from search.optuna_internals import add_trial, seeing, storage_of, suggest, trial_id_of
 from search.records.attributes import QUEUED_KEY, SEED_KEY, STOPPED_KEY, given_of, is_warm, queued_of, retry_of, seed_of
 from search.records.beginnings import portfolio_of
+from search.records.optuna_keys import FIXED_PARAMS
 from search.records.rungs import is_paused
 from search.records.saving import save, split
 from search.seeds import Stream, derive
@@ -243,7 +244,7 @@ class TrialSource:
         if self._queue:
             entry = self._queue.popleft()
             attrs |= {QUEUED_KEY: entry}
-            fixed = {"fixed_params": complete([entry], self._spec, self._defaults)[0][0]}
+            fixed = {FIXED_PARAMS: complete([entry], self._spec, self._defaults)[0][0]}
         user, system = split(attrs)
         template = create_trial(state=TrialState.RUNNING, user_attrs=user, system_attrs={**fixed, **system})
         return add_trial(self._study, template)
@@ -258,7 +259,7 @@ class TrialSource:
             if not is_paused(waiting):
                 note_attrs(self._study, waiting)
             if given_of(waiting):
-                storage.set_trial_system_attr(trial_id, "fixed_params", as_given(waiting, self._spec.space))
+                storage.set_trial_system_attr(trial_id, FIXED_PARAMS, as_given(waiting, self._spec.space))
         storage.set_trial_state_values(trial_id, TrialState.RUNNING)
         return trial_id
 

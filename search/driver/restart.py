@@ -13,6 +13,7 @@ from search.driver.ownership import claim, driver_of, is_foreign, living_driver
 from search.errors import StudyError
 from search.optuna_internals import METRIC_NAMES, storage_of, study_id_of
 from search.records.attributes import PORTFOLIO_KEY, file_of, given_of, queued_of, retry_of, without_records
+from search.records.optuna_keys import FIXED_PARAMS
 from search.storage.folders import checkpoint_folder
 from search.storage.open import close, create_study, shared
 from search.study_file.load import StudySpec
@@ -105,7 +106,7 @@ def _take_along(study: optuna.Study, other: optuna.Study) -> None:
     for trial in filter(_is_untried, study.get_trials(deepcopy=False)):
         given = {**given_of(trial), **trial.params}
         if (given, trial.user_attrs) not in there:
-            attrs = {**trial.system_attrs, "fixed_params": given}
+            attrs = {**trial.system_attrs, FIXED_PARAMS: given}
             other.add_trial(create_trial(state=TrialState.WAITING, user_attrs=trial.user_attrs, system_attrs=attrs))
     attrs, has = study.user_attrs, other.user_attrs
     not_ours = without_records(attrs)

@@ -25,6 +25,7 @@ from search.records.attributes import (
 )
 from search.records.constraints import set_by_objective
 from search.records.durations import end_after, until_last_sign
+from search.records.optuna_keys import FIXED_PARAMS
 from search.records.rungs import REPORTED_KEY, RUNGS_KEY, Rung, as_attr, paused_seconds, rungs_of
 from search.records.saving import save_failure
 from search.records.states import DRIVER_DIED
@@ -107,7 +108,7 @@ def _enqueue_again(study: optuna.Study, trial: FrozenTrial, attrs: Mapping[str, 
     system_attrs = {key: trial.system_attrs[key] for key in (*keys, *files) if key in trial.system_attrs}
     if not rungs:
         # A trial killed while it was drawn has part of its parameters; its seed draws the others as it would have.
-        fixed = {**system_attrs, "fixed_params": {**given_of(trial), **trial.params}}
+        fixed = {**system_attrs, FIXED_PARAMS: {**given_of(trial), **trial.params}}
         study.add_trial(create_trial(state=TrialState.WAITING, user_attrs=user_attrs, system_attrs=fixed))
         return
     again = create_trial(

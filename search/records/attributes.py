@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from search.records.optuna_keys import CONSTRAINTS
+from search.records.optuna_keys import CONSTRAINTS, FIXED_PARAMS
 
 if TYPE_CHECKING:  # a worker that only waits does without
     import optuna
@@ -213,7 +213,7 @@ def is_result(trial: "FrozenTrial") -> bool:
 
 def given_of(trial: "FrozenTrial") -> Mapping[str, Any]:
     """Returns the parameters that whoever enqueued a trial gave it, as Optuna keeps them; empty where there are none."""
-    return _table(trial.system_attrs.get("fixed_params")) or {}
+    return _table(trial.system_attrs.get(FIXED_PARAMS)) or {}
 
 
 def owner_of(trial: "FrozenTrial") -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.records.attributes import queued_of, retry_of
 from search.records.durations import TOLERANCE_S, began_at, clock_of, driver_of, ended_at, until_last_sign
+from search.records.optuna_keys import FIXED_PARAMS
 from search.records.rungs import count_rungs, is_paused, last_leg_seconds
 
 Moments = Mapping[int, tuple[float, float]]
@@ -132,7 +133,7 @@ def _shown_start(trial: FrozenTrial) -> float | None:
 
 def _began_as_numbered(trial: FrozenTrial) -> bool:
     """Whether a trial is known to have begun when it got its number."""
-    if retry_of(trial) is not None or ("fixed_params" in trial.system_attrs and queued_of(trial) is None):
+    if retry_of(trial) is not None or (FIXED_PARAMS in trial.system_attrs and queued_of(trial) is None):
         return False
     rungs = count_rungs(trial)
     return not rungs or (rungs == 1 and is_paused(trial))

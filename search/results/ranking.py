@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.optuna_internals import pareto_front
 from search.records.attributes import file_of, given_of, is_infeasible, is_result, queued_of, retry_of
+from search.records.optuna_keys import FAILED_TRIAL
 from search.records.values import value_names
 from search.text import format_params, plain
 
@@ -86,7 +87,7 @@ def find_baseline(study: optuna.Study) -> FrozenTrial | None:
 def _first_try(trial: FrozenTrial) -> object:
     """Returns the number of the trial that this one takes up again, for a driver of ours or a callback of Optuna's."""
     first = retry_of(trial)
-    return trial.system_attrs.get("failed_trial") if first is None else first
+    return trial.system_attrs.get(FAILED_TRIAL) if first is None else first
 
 
 def best_trials(study: optuna.Study) -> list[FrozenTrial]:

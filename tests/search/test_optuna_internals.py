@@ -4,9 +4,13 @@ import ast
 import re
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.trial import TrialState, create_trial
 
 import search
+from search.records import optuna_keys
+from search.records.constraints import key_of
 
 ROOT = Path(search.__file__).parent
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path.name != "optuna_internals.py")
@@ -39,3 +43,16 @@ def test_private_names_are_those_of_the_module_itself(path):
     name = str(path.relative_to(ROOT))
     used = {each for each in private_names(ast.parse(path.read_text())) if (name, each) not in ALLOWED}
     assert used == set()
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_attributes_are_called_as_optuna_calls_them():
+    study = optuna.create_study()
+    study.enqueue_trial({"x": 1.0})
+    study.add_trial(create_trial(state=TrialState.FAIL, constraints={"size": 1.0}))
+    optuna.storages.RetryHeartbeatStaleTrialCallback()(study, study.trials[1])
+    given, constrained, again = study.trials
+    assert given.system_attrs == {optuna_keys.FIXED_PARAMS: {"x": 1.0}}
+    assert constrained.system_attrs == {key_of("size"): 1.0} == {f"{optuna_keys.CONSTRAINTS}:size": 1.0}
+    assert again.system_attrs[optuna_keys.FAILED_TRIAL] == 1
+    assert create_trial(value=0.0, system_attrs={optuna_keys.CONSTRAINTS: [2.0]}).constraints == {"0": 2.0}
