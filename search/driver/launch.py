@@ -33,7 +33,7 @@ from search.study_file import pruners
 from search.study_file.arguments import asked
 from search.study_file.distributions import describe_space
 from search.study_file.env import AsWritten
-from search.study_file.load import StudySpec, check_reports
+from search.study_file.load import StudySpec, unpruned
 from search.study_file.own_class import guard
 from search.study_file.targets import is_own, local_module
 from search.text import print_line
@@ -100,8 +100,6 @@ def launch(
     spec, workers = asked(spec, workers, "search.launch", trials=trials, timeout_s=timeout_s)
     say = _sayer(console, quiet=quiet)
     url = url_of(spec, url, say)
-    if (path := storage_file(url)) is not None and not path.exists():  # else there may be a study that needs no more trials
-        check_reports(spec, {})
     with open_runtime(spec, url, workers, quiet=quiet, console=console) as runtime, errors.storage_errors(url):
         study = create_study(url, spec.name, spec.directions, spec.metrics)
         if (anew := begin_anew(study, spec, url)) is not None:
@@ -111,6 +109,8 @@ def launch(
         with claimed(study, take_over=take_over) as owner:
             check_same(study, spec)
             announce_local_code(spec, say)
+            if not warm_start and (note := unpruned(spec)):  # trials of another study count for a pruner too
+                say(note)
             study.set_user_attr(BUDGET_KEY, spec.policy.trials)
             retried = tuple(retry_lost(study, gone, take_over=take_over))
             if theirs := describe_foreign(study.get_trials(deepcopy=False)):

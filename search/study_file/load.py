@@ -135,18 +135,32 @@ def renamed(spec: StudySpec, name: str, where: str) -> StudySpec:
 def check_reports(spec: StudySpec, reports: Mapping[str, Sequence[str]]) -> None:
     """Refuses a pruner that could never prune, or would take runs for epochs, now that the objective says what it reports.
 
-    `reports` is as in `reach_of`.
+    `reports` is as in `reach_of`. The file's own budget was looked at with the file; a launch may well try fewer trials.
 
     Raises:
         StudyFileError: The pruner, which is not the default, needs other reports, or more.
     """
     if spec.pruner == _PRUNER or is_own(spec.pruner.name):
         return
-    reach = reach_of(spec.policy.trials, spec.space, spec.settings, reports)
     try:
-        pruners.check(spec.pruner.name, spec.pruner.options, len(spec.directions), reach)
+        pruners.check(*_pruning(spec), reach_of(spec.space, spec.settings, reports))
     except PydanticCustomError as error:
         raise StudyFileError(f"{spec.path}: {format_error(error, 'pruner')}") from None
+
+
+def unpruned(spec: StudySpec) -> str:
+    """Returns a line that says so where the budget that a call gives is too small for the file's pruner; else an empty one."""
+    if spec.pruner == _PRUNER or is_own(spec.pruner.name):
+        return ""
+    try:
+        pruners.check(*_pruning(spec), Reach(spec.policy.trials))
+    except PydanticCustomError:
+        return f"note: with {spec.policy.trials} trial{'s' * (spec.policy.trials != 1)} nothing is pruned"
+    return ""
+
+
+def _pruning(spec: StudySpec) -> tuple[str, Mapping[str, Any], int]:
+    return spec.pruner.name, spec.pruner.options, len(spec.directions)
 
 
 def _check_beside(sampler: Choice, fidelity: Fidelity | None) -> None:

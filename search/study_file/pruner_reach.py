@@ -18,7 +18,7 @@ class Reach:
     """What a study gives a pruner to work with.
 
     Attributes:
-        trials: The budget.
+        trials: The budget; None where it is no matter.
         reports: The most reports of a trial before its last one, when there is nothing left to save; None where that is not
             known.
         source: Where the file tells it.
@@ -26,16 +26,14 @@ class Reach:
             of each other; None where that is not known.
     """
 
-    trials: int
+    trials: int | None = None
     reports: int | None = None
     source: str = ""
     each: Literal["epoch", "run"] | None = None
 
 
-def reach_of(
-    trials: int, space: Mapping[str, BaseDistribution], settings: Mapping[str, Any], reports: Mapping[str, Sequence[str]]
-) -> Reach:
-    """Returns the reach in a study whose objective says how often it reports.
+def reach_of(space: Mapping[str, BaseDistribution], settings: Mapping[str, Any], reports: Mapping[str, Sequence[str]]) -> Reach:
+    """Returns the reach in a study whose objective says how often it reports, whatever the budget.
 
     `reports` names, by ``run`` and ``epoch``, the settings and parameters that say how many there are. A trial reports its runs
     where there are several, else its epochs; what some trials of a study report, and others not, is not known.
@@ -44,12 +42,12 @@ def reach_of(
         where, values = _values_of(key, space, settings)
         if several := [value for value in values if _is_count(value) and value > 1]:
             most = max(several)
-            return Reach(trials, most - 1, f"{where} = {most}", "run") if len(several) == len(values) else Reach(trials)
+            return Reach(None, most - 1, f"{where} = {most}", "run") if len(several) == len(values) else Reach()
     for key in reports.get("epoch", ()):
         where, values = _values_of(key, space, settings)
         if counts := list(filter(_is_count, values)):
-            return Reach(trials, max(counts) - 1, f"{where} = {max(counts)}", "epoch")
-    return Reach(trials)
+            return Reach(None, max(counts) - 1, f"{where} = {max(counts)}", "epoch")
+    return Reach()
 
 
 def steps_of(params: Mapping[str, Any], settings: Mapping[str, Any], reports: Mapping[str, Sequence[str]]) -> int | None:
@@ -79,7 +77,7 @@ def check_reach(name: str, kind: type[BasePruner], options: Mapping[str, Any], r
     defaults = {key: parameter.default for key, parameter in inspect.signature(kind).parameters.items()}
     own = {**defaults, **options}
     option, wanted = _trials_before(name, own)
-    if wanted >= reach.trials:
+    if reach.trials is not None and wanted >= reach.trials:
         why = f"it waits for complete trials, {wanted} at least, which must be below the budget of {reach.trials} trials"
         _refuse(name, option, own, why)
     if name == "hyperband" and isinstance(own["max_resource"], int) and own["max_resource"] < own["min_resource"]:

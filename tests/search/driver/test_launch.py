@@ -37,12 +37,25 @@ def test_a_script_that_launches_without_a_guard_is_told_what_it_lacks(write, mon
 
 
 def test_a_budget_that_a_pruner_cannot_work_with_begins_no_study(write, search):
-    write(pruner={"name": '"median"', "n_startup_trials": "3"})
-    refused = search("launch", "demo.toml", "--trials", "3", code=1)
+    write(study={"trials": "3"}, pruner={"name": '"median"', "n_startup_trials": "3"})
+    refused = search("launch", "demo.toml", code=1)
     assert "pruner.n_startup_trials: median can never prune: it waits for complete trials, 3 at least, " in refused.stderr
     assert "which must be below the budget of 3 trials" in refused.stderr
     assert refused.stdout == ""
     assert not Path("demo.db").exists()
+
+
+def test_a_file_is_tried_with_fewer_trials_than_its_pruner_waits_for(write, search):
+    """Its own budget is what a pruner must be able to work with; the study goes on with it."""
+    pruner = {"name": '"median"', "n_startup_trials": "3"}
+    write(study={"objective": '"objectives:Telling"'}, objective={"epochs": "2"}, pruner=pruner)
+    lines = search("launch", "demo.toml", "--trials", "1").stdout.splitlines()
+    assert lines[1] == "note: with 1 trial nothing is pruned"
+    assert "Budget reached: 1/1 trials." in lines
+    assert "note: with 3 trials nothing is pruned" in search("launch", "demo.toml", "--trials", "3").stdout
+    assert "note: " not in search("launch", "demo.toml").stdout
+    assert "note: " not in search("launch", "demo.toml", "--as", "two", "--trials", "3", "--warm-start", "demo").stdout
+    assert search("launch", "demo.toml", "--as", "three", "--trials", "1", "--quiet").stdout == ""
 
 
 def rows(query):

@@ -9,7 +9,8 @@ from pydantic_core import PydanticCustomError
 
 from search.errors import StudyFileError
 from search.study_file import pruners
-from search.study_file.load import check_reports, load
+from search.study_file.arguments import asked
+from search.study_file.load import check_reports, load, unpruned
 from search.study_file.pruner_reach import Reach, reach_of, steps_of
 from search.study_file.rule_errors import format_error
 
@@ -114,7 +115,7 @@ def test_a_pruner_that_believes_no_p_value():
 )
 def test_a_pruner_that_takes_runs_for_epochs_or_epochs_for_runs(name, options, settings, says):
     with pytest.raises(PydanticCustomError) as caught:
-        pruners.check(name, options, 1, reach_of(9, {}, settings, REPORTS))
+        pruners.check(name, options, 1, reach_of({}, settings, REPORTS))
     line = format_error(caught.value, "pruner")
     assert line.startswith(f"pruner.name: {name} ")
     assert says in line
@@ -123,26 +124,26 @@ def test_a_pruner_that_takes_runs_for_epochs_or_epochs_for_runs(name, options, s
 @pytest.mark.parametrize(
     ("space", "settings", "expected"),
     [
-        ({"epochs": IntDistribution(4, 20, step=4)}, {}, Reach(9, 19, "space.epochs = 20", "epoch")),
-        ({"epochs": CategoricalDistribution([5, 30, 10])}, {}, Reach(9, 29, "space.epochs = 30", "epoch")),
-        ({}, {"epochs": 3}, Reach(9, 2, "objective.epochs = 3", "epoch")),
-        ({"epochs": IntDistribution(1, 2)}, {"epochs": 30}, Reach(9, 1, "space.epochs = 2", "epoch")),
-        ({"epochs": IntDistribution(1, 2)}, {"folds": 5}, Reach(9, 4, "objective.folds = 5", "run")),
-        ({"epochs": IntDistribution(1, 2)}, {"repeats": 3, "folds": 1}, Reach(9, 2, "objective.repeats = 3", "run")),
-        ({"folds": IntDistribution(2, 5)}, {"epochs": 30}, Reach(9, 4, "space.folds = 5", "run")),
-        ({"folds": IntDistribution(2, 5)}, {"epochs": 30, "folds": 9}, Reach(9, 4, "space.folds = 5", "run")),
-        ({"repeats": CategoricalDistribution([3, 2])}, {"epochs": 30}, Reach(9, 2, "space.repeats = 3", "run")),
-        ({"folds": IntDistribution(1, 5)}, {"epochs": 30}, Reach(9)),
-        ({"folds": CategoricalDistribution([None, 5])}, {"epochs": 30}, Reach(9)),
-        ({"folds": IntDistribution(0, 1)}, {"epochs": 30}, Reach(9, 29, "objective.epochs = 30", "epoch")),
-        ({}, {"epochs": "${EPOCHS}"}, Reach(9)),
-        ({}, {"epochs": True}, Reach(9)),
-        ({}, {}, Reach(9)),
+        ({"epochs": IntDistribution(4, 20, step=4)}, {}, Reach(None, 19, "space.epochs = 20", "epoch")),
+        ({"epochs": CategoricalDistribution([5, 30, 10])}, {}, Reach(None, 29, "space.epochs = 30", "epoch")),
+        ({}, {"epochs": 3}, Reach(None, 2, "objective.epochs = 3", "epoch")),
+        ({"epochs": IntDistribution(1, 2)}, {"epochs": 30}, Reach(None, 1, "space.epochs = 2", "epoch")),
+        ({"epochs": IntDistribution(1, 2)}, {"folds": 5}, Reach(None, 4, "objective.folds = 5", "run")),
+        ({"epochs": IntDistribution(1, 2)}, {"repeats": 3, "folds": 1}, Reach(None, 2, "objective.repeats = 3", "run")),
+        ({"folds": IntDistribution(2, 5)}, {"epochs": 30}, Reach(None, 4, "space.folds = 5", "run")),
+        ({"folds": IntDistribution(2, 5)}, {"epochs": 30, "folds": 9}, Reach(None, 4, "space.folds = 5", "run")),
+        ({"repeats": CategoricalDistribution([3, 2])}, {"epochs": 30}, Reach(None, 2, "space.repeats = 3", "run")),
+        ({"folds": IntDistribution(1, 5)}, {"epochs": 30}, Reach()),
+        ({"folds": CategoricalDistribution([None, 5])}, {"epochs": 30}, Reach()),
+        ({"folds": IntDistribution(0, 1)}, {"epochs": 30}, Reach(None, 29, "objective.epochs = 30", "epoch")),
+        ({}, {"epochs": "${EPOCHS}"}, Reach()),
+        ({}, {"epochs": True}, Reach()),
+        ({}, {}, Reach()),
     ],
 )
 def test_file_and_objective_tell_how_often_a_trial_reports(space, settings, expected):
-    assert reach_of(9, space, settings, {}) == Reach(9)
-    assert reach_of(9, space, settings, REPORTS) == expected
+    assert reach_of(space, settings, {}) == Reach()
+    assert reach_of(space, settings, REPORTS) == expected
 
 
 @pytest.mark.parametrize(
@@ -180,3 +181,14 @@ def test_a_study_file_with_a_warm_up_beyond_its_epochs(write):
 
 def test_the_default_pruner_is_no_mistake(write):
     check_reports(load(write(objective={"epochs": "1"})), REPORTS)
+    assert unpruned(asked(load(write()), 1, "launch", trials=1)[0]) == "", "who names none is not told of it"
+
+
+def test_a_call_may_give_fewer_trials_than_the_file(write):
+    spec = load(write(pruner={"name": '"patient"', "patience": "1", "wrapped": '{ name = "median", n_startup_trials = 4 }'}))
+    assert unpruned(spec) == ""
+    notes = ["note: with 1 trial nothing is pruned", "note: with 4 trials nothing is pruned", ""]
+    for trials, note in zip((1, 4, 5), notes, strict=True):
+        given, _ = asked(spec, 1, "launch", trials=trials)
+        check_reports(given, REPORTS)
+        assert unpruned(given) == note
