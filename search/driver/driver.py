@@ -91,7 +91,7 @@ class Driver:
         self._prunes = not isinstance(study.pruner, NopPruner)
         self._reports: Mapping[str, Sequence[str]] = {}
         self._lost: set[int] = set()  # trials of ours that another driver has requeued
-        self._legs: dict[int, Leg | None] = {}  # by worker
+        self._legs: dict[int, Leg | None] = {}  # by worker, in the order in which they began
         self._asks_despite = (None,) if spec.fidelity is None else (None, *CLIMBED_AFTER)  # one may begin, or go on
         self._life = SignOfLife(study)
 
@@ -131,7 +131,8 @@ class Driver:
                         self._hand_out()
             for worker, silence in self._pool.kill_silent():
                 self._on_death(worker, Died(silence))
-            self._life.show([trial for trial in self._pool.running.values() if trial.number not in self._lost])
+            running = self._pool.running
+            self._life.show([running[worker] for worker in self._legs if running[worker].number not in self._lost])
             self._check_others()
             self._view.tick()
 
@@ -155,7 +156,7 @@ class Driver:
     def _check_others(self) -> None:
         """Takes note of the other drivers, and takes up what those that are gone have left."""
         self._count_ended(self._others.poll())
-        if gone := [trial.number for trial in self._others.beat(self._pool.running.values())]:
+        if gone := [trial.number for trial in self._others.gone()]:
             for number in gone:
                 requeue(self._study, number, DRIVER_DIED, lost=True)
             self._view.requeued(gone)
@@ -213,7 +214,6 @@ class Driver:
         self._legs[worker] = leg
         self._pool.give(worker, trial, task)
         self._others.taken(trial.number)
-        self._life.shown()  # by the owner
         return True
 
     def _on_refused(self, number: int, why: str) -> None:

@@ -1,15 +1,14 @@
 """What the other drivers of a study do: which trials they run, which have ended, and which of them are gone.
 
-Where a storage is a server, other processes and machines may have joined the study. Each driver that runs a trial has one of
-them beat every few seconds, as Optuna's own heartbeats. Whoever's trials neither beat nor change while another driver watches
-is taken for dead, and its trials are given back. Clocks are never compared: only the watcher's own counts.
+Where a storage is a server, other processes and machines may have joined the study. Each driver leaves a sign of life with one
+of its trials every few seconds. Whoever's trials show none, and do not change, while another driver watches is taken for dead,
+and its trials are given back. Clocks are never compared: only the watcher's own counts.
 """
 
 import contextlib
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -18,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.driver.ownership import Owner
 from search.optuna_internals import storage_of, trial_id_of
 from search.records.attributes import BEAT_KEY, owner_of
-from search.records.durations import BEAT_S
+from search.records.durations import BEAT_S, beat_of
 from search.storage.open import shared
 
 GRACE_S = 90.0
@@ -55,18 +54,20 @@ class Watch:
 
 
 class SignOfLife:
-    """What a driver leaves now and then, so that whoever finds its trials knows for how long they ran at least."""
+    """What a driver leaves now and then: others see that it lives, and who finds its trials, how long they ran at least.
+
+    It is no heartbeat of Optuna's: a program of plain Optuna would fail the trial that had one, once another of this driver's has it.
+    """
 
     def __init__(self, study: optuna.Study) -> None:
         self._storage = storage_of(study)
-        self.shown()
-
-    def shown(self) -> None:
-        """Another record has just shown it."""
         self._at = time.monotonic()
 
     def show(self, mine: Sequence[optuna.Trial]) -> None:
-        """Leaves one with the first of the trials that this driver runs, where it is time."""
+        """Leaves one, where it is time, with the first of the trials that this driver runs: that is the one that began first.
+
+        Others see it there even where the rest of its trials begin and end between two of their looks.
+        """
         now = time.monotonic()
         if mine and now - self._at >= BEAT_S:
             self._at = now
@@ -88,7 +89,7 @@ class OtherDrivers:
         self._storage = shared(study)
         self._me = me
         self._watch = Watch(GRACE_S)
-        self._beat_at = self._looked_at = float("-inf")
+        self._watched_at = self._looked_at = float("-inf")
         self._known: set[int] = set()  # the trials that are counted, or with this driver
         self._running: list[FrozenTrial] = []
         self.update(trials)
@@ -129,25 +130,17 @@ class OtherDrivers:
             return []
         return self.update(self._study.get_trials(deepcopy=False))
 
-    def beat(self, mine: Collection[optuna.Trial]) -> list[FrozenTrial]:
-        """Shows that this driver lives if it runs trials, `mine`; returns the trials of those that do not: mostly none."""
+    def gone(self) -> list[FrozenTrial]:
+        """Returns the trials of those that have shown no sign of life for too long, every few seconds: mostly none."""
         now = time.monotonic()
-        if self._storage is None or now - self._beat_at < BEAT_S:
+        if self._storage is None or now - self._watched_at < BEAT_S:
             return []
-        self._beat_at = now
-        if mine:  # one for all: what it costs must not grow with the workers
-            self._storage.record_heartbeat(min(map(trial_id_of, mine)))
+        self._watched_at = now
         by_owner: dict[Owner, list[FrozenTrial]] = {}
         for trial in self._running:
             owner = Owner.from_attr(owner_of(trial))
             assert owner is not None
             by_owner.setdefault(owner, []).append(trial)
-        beats = self._storage.beats(list(map(trial_id_of, self._running))) if by_owner else {}
-        signs = {owner: _signs(trials, beats) for owner, trials in by_owner.items()}
+        signs = {owner: [(trial.number, beat_of(trial)) for trial in trials] for owner, trials in by_owner.items()}
         gone = self._watch.stale(signs, now) | {owner for owner in by_owner if not owner.may_live()}
         return [trial for owner in gone for trial in by_owner[owner]]
-
-
-def _signs(trials: Sequence[FrozenTrial], beats: Mapping[int, Any]) -> object:
-    """Returns what changes while a driver lives: what it runs, and its last heartbeat, which is with one of its trials."""
-    return [(trial.number, beats.get(trial_id_of(trial))) for trial in trials]

@@ -78,7 +78,7 @@ def until_last_sign(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> float:
     if begun is None:
         return 0.0
     driver = driver_of(trial)
-    signs = [sign for other in trials if driver_of(other) == driver for sign in (clock_of(other), _beat_of(other))]
+    signs = [sign for other in trials if driver_of(other) == driver for sign in (clock_of(other), beat_of(other))]
     return max(0.0, max(sign for sign in signs if sign is not None) - begun)
 
 
@@ -98,7 +98,8 @@ def clock_of(trial: FrozenTrial) -> float | None:
     return number_in(owner_of(trial).get(CLOCK_KEY))
 
 
-def _beat_of(trial: FrozenTrial) -> float | None:
+def beat_of(trial: FrozenTrial) -> float | None:
+    """Returns its driver's monotonic clock when that last showed that it lives, with this trial; see `BEAT_KEY`."""
     return number_in(trial.system_attrs.get(BEAT_KEY))
 
 

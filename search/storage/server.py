@@ -9,8 +9,7 @@ import signal
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import sqlalchemy
@@ -18,7 +17,6 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
-from search.optuna_internals import models
 from search.storage import study_lock
 from search.storage.cache import OwnTrialsStorage
 from search.storage.errors import NO_DATABASE, remedy
@@ -103,19 +101,10 @@ class ReconnectingStorage(OwnTrialsStorage):
     get_trial = _read_again(OwnTrialsStorage.get_trial)
     get_all_trials = _read_again(OwnTrialsStorage.get_all_trials)
     get_best_trial = _read_again(OwnTrialsStorage.get_best_trial)
-    record_heartbeat = _made_again(OwnTrialsStorage.record_heartbeat)
     end_trial = _made_again(OwnTrialsStorage.end_trial)
     write_changes = _made_again(OwnTrialsStorage.write_changes)
     stored = _read_again(OwnTrialsStorage.stored)
     change_study_user_attr = _made_again(OwnTrialsStorage.change_study_user_attr)
-
-    @_read_again
-    def beats(self, trial_ids: Collection[int]) -> dict[int, datetime]:
-        """Returns the last heartbeat of each of these trials that has any, by the server's clock."""
-        with self.session() as session:
-            beat = models.TrialHeartbeatModel
-            rows = session.query(beat.trial_id, beat.heartbeat).filter(beat.trial_id.in_(trial_ids))
-            return {row[0]: row[1] for row in rows.all()}
 
     @_read_again
     def tells_case(self) -> bool:

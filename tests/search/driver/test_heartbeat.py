@@ -1,7 +1,5 @@
 """Who is taken for dead, by the watcher's clock alone; drivers that share a server are in test_join.py."""
 
-from types import SimpleNamespace
-
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -56,12 +54,8 @@ def study():
 
 @pytest.fixture
 def server(study, monkeypatch, clock):
-    """A storage that says which trial beat when, as far as a test says so."""
-    server = SimpleNamespace(recorded=[], shown={})
-    server.record_heartbeat = server.recorded.append
-    server.beats = lambda ids: {trial_id: server.shown[trial_id] for trial_id in ids if trial_id in server.shown}
-    monkeypatch.setattr(heartbeat, "shared", lambda _: server)
-    return server
+    """As if the storage were a server's."""
+    monkeypatch.setattr(heartbeat, "shared", lambda _: study._storage)
 
 
 def begin(study, owner):
@@ -115,15 +109,14 @@ def test_others_are_looked_at_every_few_seconds(study, server, clock):
 def test_in_a_file_there_are_none(study):
     begin(study, ONE)
     others = OtherDrivers(study, ME, study.trials)
-    assert (others.running, others.update(study.trials), others.poll(), others.beat([])) == (0, [], [], [])
+    assert (others.running, others.update(study.trials), others.poll(), others.gone()) == (0, [], [], [])
 
 
-def beats(others, clock, count, mine=()):
-    """Has a driver beat so often, at its even pace; returns the numbers of the trials that are to be given back, each time."""
-    found = []
-    for _ in range(count):
-        found.append(sorted(numbers(others.beat(mine))))
-        clock.pass_(BEAT_S)
+def look_at(others, study, clock):
+    """Has a driver look once, at its even pace; returns the numbers of the trials that are to be given back."""
+    others.update(study.trials)
+    found = sorted(numbers(others.gone()))
+    clock.pass_(BEAT_S)
     return found
 
 
@@ -134,18 +127,17 @@ def test_all_that_a_silent_driver_runs_is_given_back(study, server, clock):
     quiet = int(GRACE_S / BEAT_S)
     found = []
     for at in range(quiet + 1):
-        server.shown[1] = at  # one of them beats
-        found += beats(others, clock, 1)
+        study._storage.set_trial_system_attr(1, BEAT_KEY, float(at))  # one of them lives
+        found.append(look_at(others, study, clock))
     assert found == [[]] * quiet + [[0, 2]]
 
 
 def test_a_driver_that_begins_another_trial_lives(study, server, clock):
-    """As one whose heartbeat went with the trial that has just ended."""
+    """As one whose sign of life went with the trial that has just ended."""
     others = OtherDrivers(study, ME, [])
     for _ in range(10):
         trial = begin(study, ONE)
-        others.update(study.trials)
-        assert beats(others, clock, 1) == [[]]
+        assert look_at(others, study, clock) == []
         study.tell(trial, 1.0)
 
 
@@ -153,23 +145,23 @@ def test_a_driver_of_this_machine_that_is_dead_is_gone_at_once(study, server, cl
     dead = Owner.from_attr({**ME.as_attr(0), "started": 1.0})
     for owner in (dead, ONE):
         begin(study, owner)
-    assert beats(OtherDrivers(study, ME, study.trials), clock, 1) == [[0]]
+    assert look_at(OtherDrivers(study, ME, study.trials), study, clock) == [0]
 
 
-def test_a_driver_beats_with_one_trial_for_all_and_not_too_often(study, server, clock):
-    mine = [begin(study, ME) for _ in range(3)]
+def test_others_are_watched_at_an_even_pace(study, server, clock):
+    """However often a driver asks: who looks more often is not sooner with its verdict."""
+    begin(study, ONE)
     others = OtherDrivers(study, ME, study.trials)
-    for _ in range(4):
-        others.beat(mine[1:])
-        clock.pass_(BEAT_S / 2)
-    assert server.recorded == [mine[1]._trial_id] * 2
-    clock.pass_(BEAT_S)
-    others.beat([])
-    assert len(server.recorded) == 2, "with none there is nothing to give back"
+    asked = int(GRACE_S / BEAT_S) * 3
+    found = []
+    for _ in range(asked + 1):
+        found.append(numbers(others.gone()))
+        clock.pass_(BEAT_S / 3)
+    assert found == [[]] * asked + [[0]]
 
 
-def test_a_sign_of_life_is_left_with_one_trial_where_no_other_record_shows_it(study, clock):
-    """Also where that trial has just ended elsewhere: its next report will say so."""
+def test_a_driver_shows_that_it_lives_with_one_trial_for_all_and_not_too_often(study, clock):
+    """Also where that trial has just ended elsewhere: its next report will say so. With none there is nothing to give back."""
     life = SignOfLife(study)
     mine = [begin(study, ME), begin(study, ME)]
 
@@ -185,11 +177,18 @@ def test_a_sign_of_life_is_left_with_one_trial_where_no_other_record_shows_it(st
     clock.pass_(BEAT_S - 1)
     life.show(mine)
     assert signs() == [1000.0 + BEAT_S, None]
-    life.shown()
-    clock.pass_(BEAT_S - 1)
-    life.show(mine)
-    assert signs() == [1000.0 + BEAT_S, None]
     study.tell(0, 1.0)
     clock.pass_(1)
     life.show(mine)
     assert signs() == [1000.0 + BEAT_S, None]
+
+
+def test_a_driver_lives_whose_short_trials_nobody_sees(study, server, clock):
+    """Beside a long one: each of them begins and ends between two looks of the others."""
+    life, long = SignOfLife(study), begin(study, ONE)
+    others = OtherDrivers(study, ME, study.trials)
+    for _ in range(2 * int(GRACE_S / BEAT_S)):
+        assert look_at(others, study, clock) == []
+        short = begin(study, ONE)
+        life.show([long, short])
+        study.tell(short, 1.0)

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from search.driver import heartbeat
@@ -20,9 +22,10 @@ from search.driver.progress import Progress
 from search.driver.retry import requeue
 from search.driver.views import QuietView
 from search.errors import StudyError
-from search.records.attributes import FAILURE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY, owner_of
+from search.records.attributes import BEAT_KEY, FAILURE_KEY, OWNER_KEY, RETRY_KEY, SEED_KEY, owner_of
 from search.records.states import DRIVER_DIED
 from search.storage import open as storage
+from search.storage.url import with_driver
 from search.study_file import pruners
 from search.study_file.load import StudySpec, load
 from search.workers.inline import InlineExecutor
@@ -128,13 +131,30 @@ def test_each_point_of_a_grid_is_tried_by_one_of_them(write, url, study, drive, 
 def test_what_another_driver_lost_is_taken_up(study, drive, hasty, owner):
     lost = study.ask(fixed_distributions=SPACE)
     lost.set_user_attr(OWNER_KEY, owner)
-    study._storage.record_heartbeat(lost._trial_id)
+    study._storage.set_trial_system_attr(lost._trial_id, BEAT_KEY, 1.0)
     assert drive(study, {"study": {"trials": "3"}, **BLIND})[0] == "budget"
     trials = study.get_trials()
     assert trials[0].user_attrs[FAILURE_KEY] == DRIVER_DIED
     retry = next(trial for trial in trials if trial.user_attrs.get(RETRY_KEY) == 0)
     assert (retry.params, retry.state) == (lost.params, TrialState.COMPLETE)
     assert Counter(trial.state.name for trial in trials) == {"FAIL": 1, "COMPLETE": 3}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_program_of_plain_optuna_that_looks_for_heartbeats_fails_no_trial_of_ours(url, study, drive, monkeypatch):
+    """It looks more often than a driver shows that it lives."""
+    monkeypatch.setattr(heartbeat, "BEAT_S", 2.5)
+    server = with_driver(url).render_as_string(hide_password=False)
+    plain = optuna.load_study(study_name="demo", storage=RDBStorage(server, heartbeat_interval=1, grace_period=1))
+    with ThreadPoolExecutor() as pool:
+        driven = pool.submit(drive, study, {"study": {"trials": "1"}, "objective": {"pause": "1.5"}, **BLIND})
+        while not driven.done() and not plain.get_trials(states=(TrialState.FAIL,)):
+            optuna.storages.fail_stale_trials(plain)
+            time.sleep(0.1)
+    storage.close(plain)
+    [trial] = study.get_trials()
+    assert (trial.state, trial.system_attrs.keys() & {BEAT_KEY}) == (TrialState.COMPLETE, {BEAT_KEY})
 
 
 def test_a_machine_that_beats_keeps_its_trial(study, drive, hasty):
@@ -144,8 +164,8 @@ def test_a_machine_that_beats_keeps_its_trial(study, drive, hasty):
     ended = threading.Event()
 
     def beat():
-        for _ in range(25):
-            study._storage.record_heartbeat(kept._trial_id)
+        for at in range(25):
+            study._storage.set_trial_system_attr(kept._trial_id, BEAT_KEY, float(at))
             ended.wait(0.2)
         study.tell(kept, 1.0)
 

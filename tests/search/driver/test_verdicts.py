@@ -18,7 +18,7 @@ from rich.console import Console
 from search.driver.budget import BudgetUsage
 from search.driver.legs import settle
 from search.errors import ObjectiveError, StudyError, WorkerError
-from search.records.attributes import FAILURE_KEY, RETRY_KEY, SEED_KEY, failure_of, owner_of
+from search.records.attributes import BEAT_KEY, FAILURE_KEY, RETRY_KEY, SEED_KEY, failure_of, owner_of
 from search.records.constraints import MEMORY_CONSTRAINT
 from search.storage.open import close, create_study, open_study
 from search.study_file.fidelity import Fidelity
@@ -157,6 +157,18 @@ def test_what_a_trial_says_after_its_end_is_recorded_nowhere(drive, script):
     study = drive(study, executor=script(late), trials=3, pruner=NO_PRUNER)
     assert names(study) == ["COMPLETE"] * 3
     assert [trial.intermediate_values for trial in study.trials] == [{0: 0.5}] * 3
+
+
+def test_a_driver_shows_that_it_lives_with_the_trial_that_began_first(drive, script):
+    """Whatever its worker's number: who looks now and then may see no other, as they are short."""
+
+    def play(task, _nth):
+        yield from [None] * (400 if task.number == 1 else 5)
+        yield from complete(task, _nth)
+
+    study = drive(executor=script(play), workers=2, study={"trials": "40"}, pruner=NO_PRUNER)
+    assert names(study) == ["COMPLETE"] * 40
+    assert [trial.number for trial in study.trials if BEAT_KEY in trial.system_attrs] == [1]
 
 
 @pytest.mark.parametrize("kind", ["its outcome", "the outcome of another worker"])

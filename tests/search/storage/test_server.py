@@ -117,7 +117,6 @@ READS = {
     "get_all_trials": lambda kept, study_id, _: kept.get_all_trials(study_id),
     "get_best_trial": lambda kept, study_id, _: kept.get_best_trial(study_id),
     "stored": lambda kept, *_: kept.stored("demo"),
-    "beats": lambda kept, _, trial_id: kept.beats([trial_id]),
     "tells_case": lambda kept, *_: kept.tells_case(),
 }
 WRITES = {
@@ -131,7 +130,6 @@ WRITES = {
     "set_trial_intermediate_value": lambda kept, _, trial_id: kept.set_trial_intermediate_value(trial_id, 0, 0.5),
     "set_trial_user_attr": lambda kept, _, trial_id: kept.set_trial_user_attr(trial_id, "note", 1),
     "set_trial_system_attr": lambda kept, _, trial_id: kept.set_trial_system_attr(trial_id, "note", 1),
-    "record_heartbeat": lambda kept, _, trial_id: kept.record_heartbeat(trial_id),
     "end_trial": lambda kept, _, trial_id: kept.end_trial(trial_id, TrialState.FAIL, None, datetime(2026, 1, 1)),
     "write_changes": lambda kept, _, trial_id: kept.write_changes(trial_id, Changes({}, {0: 0.5}, {"note": 1})),
     "change_study_user_attr": lambda kept, study_id, _: kept.change_study_user_attr(study_id, "n", lambda n: (n or 0) + 1),
@@ -176,12 +174,10 @@ def cuts(study):
 
 
 def begin(study):
-    """Begins a trial, which has a heartbeat, beside one that is done and one that waits; returns its id."""
+    """Begins a trial beside one that is done and one that waits; returns its id."""
     study.tell(study.ask(SPACE), 0.5)
     study.enqueue_trial({"x": 0.5})
-    trial_id = study._storage.create_new_trial(study._study_id)
-    study._storage.record_heartbeat(trial_id)
-    return trial_id
+    return study._storage.create_new_trial(study._study_id)
 
 
 @pytest.mark.slow
