@@ -28,7 +28,7 @@ def command(folder: Path, storage: str | None, name: str | None, objectives: tup
 
     DIR holds oracle.json and the folders trial_*. Nothing in it is run. Importing it again adds what is new since.
     """
-    from search.driver.compatibility import claimed
+    from search.driver.ownership import claimed
     from search.keras_tuner.importing import import_project
     from search.keras_tuner.objective import find_objective, parse_objective
     from search.keras_tuner.project import read_project

@@ -1,18 +1,14 @@
 """Whether a study file still describes the study in the storage: what must stay, and what may change."""
 
-import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
 from optuna.distributions import check_distribution_compatibility
-from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
-from search.driver.ownership import Owner, claim, release
-from search.errors import StorageError, StudyError
+from search.errors import StudyError
 from search.records.attributes import FILE_KEY, file_of, has_former_records
 from search.records.rungs import is_paused
 from search.storage.open import name_metrics, shared, study_lock
@@ -21,26 +17,6 @@ from search.study_file.load import StudySpec
 from search.study_file.tables import Choice
 from search.study_file.targets import is_own
 from search.text import show
-
-
-@contextlib.contextmanager
-def claimed(study: optuna.Study, *, take_over: bool = False) -> Iterator[Owner]:
-    """Makes this process the study's driver for the block below.
-
-    Raises:
-        StudyError: Another driver is, or may be, alive.
-    """
-    owner = claim(study, take_over=take_over)
-    try:
-        yield owner
-    except StorageError:  # what is broken cannot be let go of, and need not be: a driver that has ended is known to be gone
-        raise
-    except BaseException:
-        # The first error is the one to tell.
-        with contextlib.suppress(LookupError, StorageInternalError, SQLAlchemyError, OSError):
-            release(study)
-        raise
-    release(study)
 
 
 def check_same(study: optuna.Study, spec: StudySpec, *, save: bool = True) -> None:

@@ -1,6 +1,6 @@
 """Sees to it that all trials of a study measure the same thing: what their values depend on stays, whatever its name says.
 
-The first worker's fingerprint (see `search.workers.fingerprint`) is kept with the study, and every later one, on any machine,
+The first worker's fingerprint (see `search.workers.hooks`) is kept with the study, and every later one, on any machine,
 must be equal.
 """
 

@@ -56,7 +56,7 @@ class Watch:
 class SignOfLife:
     """What a driver leaves now and then: others see that it lives, and who finds its trials, how long they ran at least.
 
-    It is no heartbeat of Optuna's: a program of plain Optuna would fail the trial that had one, once another of this driver's has it.
+    It is no heartbeat of Optuna's: a program of plain Optuna fails the trial that had one, once another one has it.
     """
 
     def __init__(self, study: optuna.Study) -> None:

@@ -11,10 +11,10 @@ import optuna
 from rich.console import Console
 
 from search.driver.budget import EndReason
-from search.driver.compatibility import check_identical, check_same, claimed
+from search.driver.compatibility import check_identical, check_same
 from search.driver.driver import Driver
 from search.driver.fingerprint_check import copy_fingerprint, delete_if_unused
-from search.driver.ownership import Owner, describe_foreign
+from search.driver.ownership import Owner, claimed, describe_foreign
 from search.driver.portfolio import add_portfolio
 from search.driver.progress import Progress
 from search.driver.restart import begin_anew

@@ -1,17 +1,20 @@
 """Which driver a study and its trials belong to, and whether that driver may still be alive."""
 
+import contextlib
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from search.driver import processes
-from search.errors import StudyError
+from search.errors import StorageError, StudyError
 from search.optuna_internals import storage_of, study_id_of
 from search.records.attributes import CLOCK_KEY, DRIVER_KEY, WORKER_KEY, owner_of
 from search.storage.identity import Identity
@@ -144,3 +147,23 @@ def release(study: optuna.Study) -> None:
     """Lets go of the study, where it is still ours."""
     me = Owner.current()
     change_user_attr(study, DRIVER_KEY, lambda attr: None if Owner.from_attr(attr) == me else attr)
+
+
+@contextlib.contextmanager
+def claimed(study: optuna.Study, *, take_over: bool = False) -> Iterator[Owner]:
+    """Makes this process the study's driver for the block below.
+
+    Raises:
+        StudyError: Another driver is, or may be, alive.
+    """
+    owner = claim(study, take_over=take_over)
+    try:
+        yield owner
+    except StorageError:  # what is broken cannot be let go of, and need not be: a driver that has ended is known to be gone
+        raise
+    except BaseException:
+        # The first error is the one to tell.
+        with contextlib.suppress(LookupError, StorageInternalError, SQLAlchemyError, OSError):
+            release(study)
+        raise
+    release(study)

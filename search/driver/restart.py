@@ -7,9 +7,9 @@ import optuna
 from optuna.distributions import check_distribution_compatibility
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.driver.compatibility import claimed, describe, is_bound, same
+from search.driver.compatibility import describe, is_bound, same
 from search.driver.enqueued import misfit, noted_attrs
-from search.driver.ownership import claim, driver_of, is_foreign, living_driver
+from search.driver.ownership import claim, claimed, driver_of, is_foreign, living_driver
 from search.errors import StudyError
 from search.optuna_internals import METRIC_NAMES, storage_of, study_id_of
 from search.records.attributes import PORTFOLIO_KEY, file_of, given_of, queued_of, retry_of, without_records

@@ -17,9 +17,9 @@ from search.study_file.env import expand
 from search.study_file.load import StudySpec
 from search.study_file.targets import import_object
 from search.text import show, suggest
+from search.workers.hooks import take_misfits
 from search.workers.process import as_values, build_objective
 from search.workers.protocol import Report, ReportReply, RunTrial
-from search.workers.study_file import take_misfits
 from search.workers.trial import WorkerTrial
 
 _GOALS = {"minimize": "min", "maximize": "max"}

@@ -14,8 +14,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.driver.compatibility import check_same, claimed
+from search.driver.compatibility import check_same
 from search.driver.launch import Launched, launch
+from search.driver.ownership import claimed
 from search.errors import StudyError
 from search.optuna_internals import storage_of
 from search.records.attributes import FINALIST_KEY, FINALISTS_OF_KEY, SEED_KEY, finalist_of, given_of, is_result, seed_of

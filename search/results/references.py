@@ -8,9 +8,10 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from search.driver.compatibility import check_same, claimed
+from search.driver.compatibility import check_same
 from search.driver.fingerprint_check import refusal
 from search.driver.launch import describe_local_code
+from search.driver.ownership import claimed
 from search.errors import ObjectiveError
 from search.records.attributes import REFERENCES_KEY, fingerprint_of, number_in
 from search.storage import errors
@@ -20,7 +21,7 @@ from search.study_file.env import AsWritten
 from search.study_file.load import StudySpec
 from search.study_file.targets import find_beside
 from search.text import one_line
-from search.workers.fingerprint import describe_change, take_fingerprint
+from search.workers.hooks import describe_change, take_fingerprint
 from search.workers.process import build_objective
 
 _MOST = 10

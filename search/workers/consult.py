@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from search.study_file.targets import import_object
-from search.workers.study_file import take_misfits
+from search.workers.hooks import take_misfits
 
 _SECONDS = 20.0  # to import it; one that imports a backend may take longer, and is asked later by its worker
 

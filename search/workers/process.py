@@ -26,8 +26,8 @@ from search.errors import ObjectiveError
 from search.study_file.env import AsWritten
 from search.study_file.targets import find_beside, import_object
 from search.text import one_line, suggest
+from search.workers import hooks
 from search.workers.activity import Activities, Interrupted
-from search.workers.fingerprint import check_fidelity, describe_change, take_fingerprint, take_notes, take_reports
 from search.workers.log import cut_log, print_to
 from search.workers.memory import is_device_failure, is_out_of_memory, memory_in_use
 from search.workers.protocol import (
@@ -47,7 +47,6 @@ from search.workers.protocol import (
     Stop,
     UserAttr,
 )
-from search.workers.study_file import take_defaults, take_misfits
 from search.workers.trial import WorkerTrial
 
 TRACE_SIGNAL = signal.SIGUSR1
@@ -111,24 +110,24 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
     activities = Activities(lambda text: connection.send(Activity(hide(text))), lambda: _is_told_to_end(connection))
     try:
         kind = import_object(setup.target, "study.objective")
-        if misfits := take_misfits(kind, setup.space, setup.enqueue, setup.settings, setup.directions):
+        if misfits := hooks.take_misfits(kind, setup.space, setup.enqueue, setup.settings, setup.directions):
             connection.send(Misfits(tuple(map(hide, misfits))))
             return
         if callable(listen := getattr(kind, "on_activity", None)):
             listen(activities)
         objective = build_objective(setup.target, setup.settings)
-        defaults = take_defaults(kind, setup.settings, setup.space)
+        defaults = hooks.take_defaults(kind, setup.settings, setup.space)
         if setup.fidelity is not None:
-            check_fidelity(objective, setup.fidelity)
-        fingerprint = {hide(name): hide(text) for name, text in take_fingerprint(objective).items()}
-        reports = take_reports(objective)
+            hooks.check_fidelity(objective, setup.fidelity)
+        fingerprint = {hide(name): hide(text) for name, text in hooks.take_fingerprint(objective).items()}
+        reports = hooks.take_reports(objective)
     except Interrupted:
         return
     except Exception as error:
         print(hide(traceback.format_exc()), file=sys.stderr)
         connection.send(StartFailed(f"objective {setup.target} could not start: {hide(describe(error))}"))
         return
-    for note in (notes := take_notes(objective)):
+    for note in (notes := hooks.take_notes(objective)):
         print(note)
     importlib.import_module("optuna")  # a trial needs it, and the first would be silent, and take longer, until it is there
     connection.send(Ready(fingerprint, notes, reports, defaults))
@@ -138,7 +137,7 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
             connection.send(Notice(notice))
         connection.send(replace(outcome, memory=memory_in_use()))
     if isinstance(task, Explain):
-        connection.send(Changed(hide(describe_change(objective, task.before, fingerprint))))
+        connection.send(Changed(hide(hooks.describe_change(objective, task.before, fingerprint))))
     if isinstance(task, Stop) and task.reason:
         print(f"leaving: {task.reason}")
 

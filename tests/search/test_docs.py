@@ -15,8 +15,7 @@ from search.errors import StudyFileError
 from search.study_file import load as study_file
 from search.study_file import pruners, samplers, tables
 from search.study_file.policy import RayKeys
-from search.workers.fingerprint import take_fingerprint
-from search.workers.study_file import take_defaults, take_misfits
+from search.workers.hooks import take_defaults, take_fingerprint, take_misfits
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "study-files.md").read_text(encoding="utf-8")

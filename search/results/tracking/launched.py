@@ -44,7 +44,7 @@ def followed(spec: StudySpec, url: str, reference: str, say: _Say, warn: _Say) -
         rule = f"must be another database than the study's own; got {mask_urls(spec.track.mlflow)}"
         raise StudyFileError(f"{spec.path}: track.mlflow: {rule}. Change one.")
     try:
-        follower = _Follower(Job(spec.track, url, spec.name), warn)
+        follower = _FollowerProcess(Job(spec.track, url, spec.name), warn)
     except (OSError, RuntimeError) as error:  # the system has no room for its process, or for the thread
         got = one_line(error).rstrip(".")
         warn(f"The trackers are not kept up to date; got: {got}. To send what is missing: search track {reference}")
@@ -56,7 +56,7 @@ def followed(spec: StudySpec, url: str, reference: str, say: _Say, warn: _Say) -
         follower.end(reference, say)
 
 
-class _Follower:
+class _FollowerProcess:
     """The process, and a thread that listens to it."""
 
     def __init__(self, job: Job, warn: _Say) -> None:

@@ -1,15 +1,12 @@
 """What the values of a study depend on stays as it was: over launches, for finalists, and for whoever joins."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import optuna
 import pytest
 
 from search.driver import fingerprint_check
-from search.errors import ObjectiveError
 from search.records.attributes import FINGERPRINT_KEY
-from search.workers.fingerprint import describe_change, take_fingerprint, take_notes, take_reports
 
 OBJECTIVE = {"objective": '"objectives:OfData"', "trials": "4"}
 
@@ -70,26 +67,6 @@ def test_a_study_that_is_compared_with_another_begins_with_its_fingerprint_and_k
     fingerprint_check.save_or_compare(plain, {"data": "b"})
     fingerprint_check.copy_fingerprint(source, plain)
     assert plain.user_attrs[FINGERPRINT_KEY] == {"data": "b"}
-
-
-@pytest.mark.parametrize(
-    "found", [7, {"data": 7}, {7: "data"}, ["data"], {"data": "x" * 20_000}, {str(i): "x" * 100 for i in range(200)}]
-)
-def test_a_fingerprint_is_names_and_short_texts(found):
-    class Bad:
-        def fingerprint(self):
-            return found
-
-    with pytest.raises(ObjectiveError, match="must return names and short hashes") as caught:
-        take_fingerprint(Bad())
-    assert len(str(caught.value)) < 300
-
-
-def test_a_change_is_told_by_name():
-    before, now = {"data": "a", "weights": "w", "code": "1"}, {"data": "b", "weights": "w", "backend": "jax"}
-    assert describe_change(object(), before, now) == (
-        "data was a, and is b; code was 1, and is not there; backend was not there, and is jax"
-    )
 
 
 def values(study):
@@ -158,26 +135,3 @@ def test_a_warm_start_whose_values_are_compared_needs_the_same_data(write, searc
 def test_a_fingerprint_that_is_none_is_one_line(write, search):
     refused = search("launch", write(study={**OBJECTIVE, "objective": '"objectives:BadFingerprint"'}), code=1).stderr
     assert "fingerprint() must return names" in refused
-
-
-@pytest.mark.parametrize(
-    ("notes", "said"),
-    [
-        (("a", "b\nc"), ("a", "b c")),
-        (["x" * 5000], ("x" * 1000,)),
-        ("text", ()),
-        (None, ()),
-        (list("abcdefghijklm"), tuple("abcdefghij")),
-    ],
-)
-def test_notes_are_a_few_short_lines(notes, said):
-    assert take_notes(SimpleNamespace(notes=notes)) == said
-    assert take_notes(lambda trial: 0) == ()
-
-
-def test_what_an_objective_reports():
-    assert take_reports(lambda trial: 0) == {}
-    assert take_reports(SimpleNamespace(reports={"epoch": ["epochs"]})) == {"epoch": ("epochs",)}
-    for reports in ("epochs", 3, {"epoch": "epochs"}, {"epoch": 3}, {"epoch": [3]}, {"step": ["epochs"]}):
-        with pytest.raises(ObjectiveError, match="reports must name settings or parameters"):
-            take_reports(SimpleNamespace(reports=reports))

@@ -12,9 +12,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from search.driver.compatibility import check_identical, check_same, claimed
+from search.driver.compatibility import check_identical, check_same
 from search.driver.launch import launch
-from search.driver.ownership import claim
+from search.driver.ownership import claim, claimed
 from search.driver.retry import fail, retry_lost
 from search.errors import ObjectiveError, StorageError, StudyError
 from search.records.attributes import (
