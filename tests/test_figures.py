@@ -13,8 +13,8 @@ import pytest
 import search.cli
 import tumorcls.cli
 from search.driver import launch
-from search.workers.inline import InlineExecutor
 from tests.in_process import run_in_process, sharing
+from tests.inline import InlineExecutor
 from tumorcls.commands.train import _describe as describe_calibration
 from tumorcls.data.labels import CLASSES
 from tumorcls.data.phantom import write_dataset

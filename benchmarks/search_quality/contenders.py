@@ -20,9 +20,9 @@ from search.driver.views import QuietView
 from search.storage import open as storage
 from search.study_file.load import StudySpec, load
 from search.study_file.pruners import make as make_pruner
-from search.workers.inline import InlineExecutor
 from search.workers.pool import WorkerPool
 from search.workers.process import WorkerSetup
+from tests.inline import InlineExecutor
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.objective import BrainTumourObjective
 

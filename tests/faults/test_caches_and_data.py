@@ -14,9 +14,9 @@ import pytest
 
 from search import cli
 from search.driver import launch as launching
-from search.workers.inline import InlineExecutor
 from search.workers.local import LocalExecutor
 from tests.in_process import run_in_process, sharing
+from tests.inline import InlineExecutor
 from tests.tumorcls.pictures import sartaj_sample
 from tumorcls.cache import arrays, checked
 from tumorcls.model.backend import select_backend

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from search.driver import launch
-from search.workers.inline import InlineExecutor
+from tests.inline import InlineExecutor
 from tests.tumorcls.volume_files import DEPTH, ID, NAME, SECRETS, write_dicom, write_nifti
 from tumorcls.commands import audit, card, evaluate, predict, prepare, train
 from tumorcls.data.phantom import render

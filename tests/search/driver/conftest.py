@@ -10,9 +10,9 @@ from search.driver.progress import Progress
 from search.driver.views import make_view
 from search.study_file import pruners
 from search.study_file.load import load
-from search.workers.inline import InlineExecutor
 from search.workers.pool import WorkerPool
 from search.workers.process import WorkerSetup
+from tests.inline import InlineExecutor
 from tests.search.servers import study, url  # noqa: F401  fixtures
 
 

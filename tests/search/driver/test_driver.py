@@ -28,7 +28,7 @@ from search.records.attributes import (
 from search.records.saving import save
 from search.seeds import Stream, derive
 from search.study_file.load import load
-from search.workers.inline import InlineExecutor
+from tests.inline import InlineExecutor
 
 
 def test_everything_about_a_trial_is_recorded(drive):

@@ -28,9 +28,9 @@ from search.storage import open as storage
 from search.storage.url import with_driver
 from search.study_file import pruners
 from search.study_file.load import StudySpec, load
-from search.workers.inline import InlineExecutor
 from search.workers.pool import WorkerPool
 from search.workers.process import WorkerSetup
+from tests.inline import InlineExecutor
 from tests.search.servers import SERVERS
 
 SPACE = {"x": optuna.distributions.FloatDistribution(-10.0, 10.0)}

@@ -12,11 +12,11 @@ from search.driver.progress import Progress
 from search.driver.views import QuietView
 from search.storage.folders import artifact_folder
 from search.study_file.load import load
-from search.workers.inline import InlineExecutor
 from search.workers.pool import WorkerPool
 from search.workers.process import WorkerSetup
 from search.workers.protocol import Artifact, RunTrial
 from search.workers.trial import MAX_ARTIFACT_BYTES, WorkerTrial
+from tests.inline import InlineExecutor
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 
 from search.study_file.policy import RayResources
-from search.workers.inline import InlineExecutor
 from search.workers.local import LocalExecutor
 from search.workers.process import WorkerSetup
 from search.workers.protocol import Died, StartFailed, Stop
 from search.workers.ray import RayExecutor
+from tests.inline import InlineExecutor
 
 
 @pytest.fixture

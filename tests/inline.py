@@ -1,4 +1,4 @@
-"""Workers as threads of the driver's own process: for tests, notebooks and a debugger, where speed of start counts.
+"""Workers as threads of the driver's own process, for tests and benchmarks, where speed of start counts.
 
 An objective that kills its process kills the driver too, and threads cannot be killed; a search uses `LocalExecutor`.
 """
