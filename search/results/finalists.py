@@ -13,6 +13,7 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
 
 from search.driver.compatibility import check_same
 from search.driver.launch import Launched, launch
@@ -30,6 +31,7 @@ from search.study_file.arguments import whole
 from search.study_file.fidelity import Fidelity
 from search.study_file.load import StudySpec
 from search.study_file.tables import Choice
+from search.text import print_line
 
 _SUFFIX = "-finalists"
 _PENDING = (TrialState.WAITING, TrialState.RUNNING)
@@ -73,6 +75,8 @@ def run_finalists(
         linked.set_user_attr(FINALISTS_OF_KEY, token)
         _enqueue_missing(linked, chosen, [derive(spec.seed, Stream.FINALIST, index) for index in range(seeds)], spec.fidelity)
         budget = len(linked.get_trials(deepcopy=False, states=_COUNTED))
+        if not quiet and linked.get_trials(deepcopy=False, states=_PENDING):
+            print_line(Console(), describe_numbers(linked, source.study_name))
     close(linked)
     again = dataclasses.replace(
         spec,
@@ -158,6 +162,22 @@ def _enqueue_missing(
         for trial in chosen:
             if (trial.number, seed) not in present:
                 linked.enqueue_trial(_config(trial, fidelity), user_attrs={FINALIST_KEY: trial.number, SEED_KEY: seed})
+
+
+def describe_numbers(linked: optuna.Study, source: str) -> str:
+    """Returns which trial of the search each trial trains again: it has one number while it runs, the other in the ranking."""
+    by_finalist: dict[int, list[int]] = {}
+    for trial in linked.get_trials(deepcopy=False):
+        if (number := finalist_of(trial)) is not None:
+            by_finalist.setdefault(number, []).append(trial.number)
+    numbers = [", ".join(_shortened([str(number) for number in again], 3, "...")) for again in by_finalist.values()]
+    (first, of_first), *others = zip(by_finalist, numbers, strict=True)
+    parts = [f"{of_first} train trial {first} of {source} again", *(f"{again} its trial {number}" for number, again in others)]
+    return f"Trials of {linked.study_name} are numbered anew: {'; '.join(_shortened(parts, 6, 'and so on'))}."
+
+
+def _shortened(parts: list[str], most: int, rest: str) -> list[str]:
+    return parts if len(parts) <= most else [*parts[: most - 1], rest]
 
 
 def _config(trial: FrozenTrial, fidelity: Fidelity | None) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from search.optuna_internals import storage_of
 from search.records.attributes import FINALIST_KEY, FINALISTS_OF_KEY, SEED_KEY, given_of
 from search.records.rungs import RUNGS_KEY
 from search.results.finalist_ranking import Finalist, Ranking, describe_ranking, print_ranking, rank_finalists
-from search.results.finalists import _enqueue_missing, choose, load_ranking, run_finalists
+from search.results.finalists import _enqueue_missing, choose, describe_numbers, load_ranking, run_finalists
 from search.results.ranking import find_baseline, metrics_of
 from search.results.statistics import mean_interval
 from search.storage.open import token_of
@@ -132,6 +132,23 @@ def test_only_what_is_missing_is_enqueued(make, run):
     assert pairs == [(0, 0), (1, 1), (0, 1)], "what failed is to be run again"
     _enqueue_missing(linked, chosen, [0, 1])
     assert len(linked.get_trials(states=(TrialState.WAITING,))) == 3
+
+
+def test_a_line_says_which_number_is_which(make, run):
+    """What is printed while they run counts the trials of their own study, the table those of the search."""
+    assert describe_numbers(run({7: (0.5, 0.4), 0: (0.5, 0.1)}), "demo") == (
+        "Trials of demo-finalists are numbered anew: 0, 1 train trial 7 of demo again; 2, 3 its trial 0."
+    )
+
+
+def test_of_many_numbers_the_first_are_said(make, run):
+    chosen = choose(make(*map(float, range(9))), 9)
+    linked = run({})
+    _enqueue_missing(linked, chosen, list(range(7)))
+    assert describe_numbers(linked, "demo") == (
+        "Trials of demo-finalists are numbered anew: 0, 9, ... train trial 8 of demo again; 1, 10, ... its trial 7; "
+        "2, 11, ... its trial 6; 3, 12, ... its trial 5; 4, 13, ... its trial 4; and so on."
+    )
 
 
 @pytest.mark.parametrize("given", [{}, {"epochs": 2}])
@@ -378,7 +395,9 @@ def test_a_storage_that_fails_is_gone_on_with_where_it_was_and_a_search_from_wha
 def test_finalists_that_prune_themselves_leave_none_waiting(write, search):
     write(study={"objective": '"objectives:odd_seeds_end"', "trials": "3"})
     search("launch", "demo.toml", "--quiet")
-    search("finalists", "demo.toml", "--top", 1, "--seeds", 3, "--quiet")
+    shown = search("finalists", "demo.toml", "--top", 1, "--seeds", 3).stdout
+    assert "Trials of demo-finalists are numbered anew: 0, 1, 2 train trial " in shown
+    assert "anew" not in search("finalists", "demo.toml", "--top", 1, "--seeds", 3).stdout, "where nothing is left to run"
     search("finalists", "demo.toml", "--top", 1, "--seeds", 6, "--quiet")
     linked = optuna.load_study(study_name="demo-finalists", storage="sqlite:///demo.db")
     states = [trial.state for trial in linked.trials]
