@@ -1,13 +1,16 @@
 """``search init``: write a commented study file, and an objective where there is none yet."""
 
 import contextlib
+import os
 import shlex
 from importlib import resources
 from pathlib import Path
 
 import click
 
-TEMPLATES = ("brain-mri", "brain-mri-deep", "own", "own-keras")
+TEMPLATES = ("quickstart", "brain-mri", "brain-mri-deep", "own", "own-keras")
+_FOLDERS = {"brain-mri": "sartaj/", "brain-mri-deep": "sartaj/ and nickparvar/"}
+"""What the folder must hold that TUMORCLS_DATA names."""
 
 
 @click.command("init")
@@ -17,6 +20,7 @@ def command(study: Path | None, template: str) -> None:
     """Write a commented study file, and an objective where there is none yet.
 
     \b
+    quickstart      generated images, no data, minutes
     brain-mri       the classifier here, on images that TUMORCLS_DATA names
     brain-mri-deep  the same on both public sets, and how deep to train
     own             an objective of your own: objective.py beside the file
@@ -49,5 +53,7 @@ def command(study: Path | None, template: str) -> None:
         undo.pop_all()
     for path in texts:
         click.echo(f"{'kept' if path in kept else 'wrote'} {show_path(path)}")
+    if template in _FOLDERS and "TUMORCLS_DATA" not in os.environ:
+        click.echo(f"Next:  export TUMORCLS_DATA=FOLDER   # the one that holds {_FOLDERS[template]}")
     there = "" if study.parent == Path() else f"cd {shlex.quote(show_path(study.parent))} && "
     click.echo(f"Next:  {there}search launch {shlex.quote(study.name)}")

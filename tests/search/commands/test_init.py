@@ -22,17 +22,27 @@ OWN = ["own", pytest.param("own-keras", marks=pytest.mark.slow)]
 BRAIN_MRI = ["brain-mri", "brain-mri-deep"]
 
 
-@pytest.mark.parametrize("name", BRAIN_MRI)
+@pytest.mark.parametrize("name", ["quickstart", *BRAIN_MRI])
 def test_a_study_of_ours_is_its_template(name):
     """Who has the clone and who has the package begin with the same study."""
     template = resources.files("search.commands") / "templates" / f"{name}.toml"
     assert template.read_bytes() == (ROOT / "studies" / f"{name}.toml").read_bytes()
 
 
-@pytest.mark.parametrize("name", BRAIN_MRI)
-def test_the_brain_mri_studies(search, name):
+@pytest.mark.parametrize(
+    ("name", "before"),
+    [
+        ("quickstart", None),
+        ("brain-mri", "Next:  export TUMORCLS_DATA=FOLDER   # the one that holds sartaj/"),
+        ("brain-mri-deep", "Next:  export TUMORCLS_DATA=FOLDER   # the one that holds sartaj/ and nickparvar/"),
+    ],
+)
+def test_the_studies_of_the_classifier(search, monkeypatch, name, before):
+    monkeypatch.delenv("TUMORCLS_DATA", raising=False)
     lines = search("init", *(["--template", name] if name != "brain-mri" else [])).stdout.splitlines()
-    assert lines == [f"wrote {name}.toml", f"Next:  search launch {name}.toml"]
+    assert lines == [f"wrote {name}.toml", *([before] if before else []), f"Next:  search launch {name}.toml"]
+    monkeypatch.setenv("TUMORCLS_DATA", "there")
+    assert search("init", "--template", name).stdout.splitlines() == [f"kept {name}.toml", lines[-1]], "it is there already"
     spec = load(f"{name}.toml")
     assert (spec.name, spec.target) == (name, "tumorcls.objective:BrainTumourObjective")
     assert "studies/" not in Path(f"{name}.toml").read_text()
