@@ -78,6 +78,8 @@ def _parts(study: optuna.Study, budget: int | None, rows: int | None) -> Iterato
     shown = trials if rows is None else trials[-rows:]
     if shown:
         yield _table(study, shown)
+    if any(trial.state is TrialState.PRUNED and trial.values for trial in shown):
+        yield "In brackets: the value at which a trial was pruned, which is not one of a whole trial."
     if len(shown) < len(trials):
         yield f"The last {len(shown)} of {len(trials)} trials; --all shows every one."
 
@@ -121,7 +123,7 @@ def _table(study: optuna.Study, trials: list[FrozenTrial]) -> FoldedTable:
     table.add_figures("duration", justify="right")
     table.add_names("note")
     for row in rows:
-        values = [f"{value:.6g}" for value in row.values]
+        values = [f"({value:.6g})" if row.state == "pruned" else f"{value:.6g}" for value in row.values]
         values += [""] * (len(study.directions) - len(values))
         took = "" if row.seconds is None else clock(row.seconds)
         step = [row.step if row.state in ("running", "paused") else ""] if steps else []

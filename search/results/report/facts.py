@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import StudyError
 from search.records.attributes import failure_of, is_warm, references_of, traceback_of
@@ -91,9 +91,10 @@ def gather(study: optuna.Study, *, importances: bool = True) -> Facts:
     """
     trials = study.get_trials(deepcopy=False)
     if not any(trial.state.is_finished() for trial in trials):
-        raise StudyError(
-            f'study "{study.study_name}": must have a finished trial; got {len(trials)} unfinished. Wait for the first one.'
-        )
+        got = f"{len(trials)} unfinished" if trials else "none"
+        runs = any(trial.state is TrialState.RUNNING for trial in trials)
+        remedy = "Wait for the first one." if runs else "Run search launch first."
+        raise StudyError(f'study "{study.study_name}": must have a finished trial; got {got}. {remedy}')
     metrics = metrics_of(study)
     ranked = rank(trials, metrics)
     own = [trial for trial in trials if not is_warm(trial)]

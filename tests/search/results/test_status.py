@@ -63,6 +63,21 @@ def test_counts_best_and_table():
     assert lines[6].split() == ["3", "waiting", "x=0.25", "retry", "of", "2"]
 
 
+def test_a_value_at_which_a_trial_was_pruned_stands_in_brackets():
+    """It is that of an early epoch. CSV has it as it is, beside the state."""
+    study = make(2)
+    assert not any(line.startswith("In brackets") for line in printed(study))
+    for reports in ((0.25,), ()):
+        trial = study.ask()
+        for step, value in enumerate(reports):
+            trial.report(value, step)
+        study.tell(trial, state=TrialState.PRUNED)
+    lines = printed(study)
+    assert [line.split()[1:3] for line in lines[4:7]] == [["complete", "1"], ["pruned", "(0.25)"], ["pruned", "00:00"]]
+    assert lines[7] == "In brackets: the value at which a trial was pruned, which is not one of a whole trial."
+    assert [row["value"] for row in csv.DictReader(io.StringIO(as_csv(study, study.trials)))] == ["0.0", "1.0", "0.25", ""]
+
+
 def test_whether_a_driver_is_at_work():
     study = make(1)
     trial = study.ask()

@@ -287,8 +287,11 @@ def test_several_directions(add):
 
 
 def test_nothing_has_ended(study, add):
-    with pytest.raises(StudyError, match='study "own": must have a finished trial; got 0 unfinished'):
+    with pytest.raises(StudyError, match=r'study "own": must have a finished trial; got none\. Run search launch first\.'):
+        gather(study)
+    study.enqueue_trial({})
+    with pytest.raises(StudyError, match=r"got 1 unfinished\. Run search launch first\."):
         gather(study)
     add(study, state="RUNNING")
-    with pytest.raises(StudyError, match="got 1 unfinished"):
+    with pytest.raises(StudyError, match=r"got 2 unfinished\. Wait for the first one\."):
         gather(study)
