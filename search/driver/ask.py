@@ -127,16 +127,9 @@ class TrialSource:
                 waiting = self._waiting(trials, may_begin=reason is None)
                 if waiting is None and reason is not None:
                     return None
-                if waiting is None or is_paused(waiting):
+                if waiting is None or is_paused(waiting) or not (wrong := self._refuse_misfits(trials, attrs, refused)):
                     break
-                wrong = list(islice(misfits(trials, self._spec.space), _AT_ONCE))
-                if not wrong:
-                    break
-                for trial, why in wrong:
-                    self._wake(trial, attrs)  # Optuna ends none that waits
-                    fail(self._study, trial.number, why)
-                    refused(trial.number, why)
-                if len(wrong) == _AT_ONCE:
+                if wrong == _AT_ONCE:
                     return None
             number = len(trials) if waiting is None else waiting.number
             first, trial_index = first_try(number, trials, self._unindexed)
@@ -150,6 +143,17 @@ class TrialSource:
         if designed is not None:
             return self._drawn(trial_id, trials, samplers.fixed(designed))
         return self._drawn(trial_id, trials, self._sampler_kept or self._make(trial_index, budget_left))
+
+    def _refuse_misfits(
+        self, trials: Sequence[FrozenTrial], attrs: Mapping[str, Any], refused: Callable[[int, str], None]
+    ) -> int:
+        """Fails trials that somebody has enqueued and the space does not hold, at most `_AT_ONCE`; returns how many."""
+        wrong = list(islice(misfits(trials, self._spec.space), _AT_ONCE))
+        for trial, why in wrong:
+            self._wake(trial, attrs)  # Optuna ends none that waits
+            fail(self._study, trial.number, why)
+            refused(trial.number, why)
+        return len(wrong)
 
     def _stop(self) -> None:
         """Notes that a sampler of the user's own has called `Study.stop`, which is for all launches with it."""
