@@ -4,6 +4,7 @@ import functools
 import math
 import operator
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ _MAX_BYTES = 2**20
 _MAX_DEPTH = 20
 _MAX_MEMBERS = 50
 _MAX_INTEGER = 2**63 - 1  # of TOML
+
+# A key of dotted parts takes tomllib a time that grows with their number squared, before anybody can count its tables.
+_PART = r"""(?:[\w-]++|"(?:[^"\\\n]++|\\.)*+"|'[^'\n]*+')"""
+_DEEP_KEY = re.compile(rf"(?<![\w\\-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{_MAX_DEPTH}}}")
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,10 @@ def _members(path: Path, document: Mapping[str, Any], allowed: list[str], config
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        document = tomllib.loads(read_whole(path, _MAX_BYTES).decode("utf-8-sig"))  # some editors begin with a byte order mark
+        text = read_whole(path, _MAX_BYTES).decode("utf-8-sig")  # some editors begin with a byte order mark
+        if _DEEP_KEY.search(text):
+            raise _too_deep(path)
+        document = tomllib.loads(text)
     except (OSError, UnicodeDecodeError) as error:
         rule = f"a config must be a readable TOML file; {reason(error)}"
         raise ConfigError(f"{path}: {rule}. Write one with `search export`.") from None
