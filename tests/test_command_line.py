@@ -63,6 +63,16 @@ def test_help_of_one(package, command, monkeypatch):
     assert "\\" not in done.stdout, "Click takes no mark of a raw docstring for its own"
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_help_waits_for_what_only_work_needs(package):
+    """All commands in one process: what none imports is imported for none."""
+    modules = ", ".join(f"{name}.commands.{command.replace('-', '_')}" for name, command in COMMANDS if name == package)
+    heavy = {"numpy", "scipy", "PIL", "rich", "pydantic", "optuna", "sqlalchemy", "keras", "tensorflow", "jax", "torch"}
+    code = f"import sys, {package}.cli, {modules}; sys.exit(' '.join({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
+
+
 @pytest.mark.parametrize(("package", "command"), COMMANDS)
 def test_examples_are_commands(package, command):
     """Each is parsed, with its options and their types; nothing runs."""

@@ -10,8 +10,7 @@ import click
 
 from tumorcls import DISCLAIMER
 from tumorcls.commands.streams import forgive_output, unwritten_output
-from tumorcls.data.image_files import shown
-from tumorcls.errors import TumorclsError
+from tumorcls.errors import TumorclsError, shown
 
 COMMANDS = {
     "fetch": ("Get a public data set from Kaggle.", "tumorcls fetch sartaj"),

@@ -16,6 +16,8 @@
 Every message reads *where: rule; what was received. Remedy.*
 """
 
+import os
+
 
 class TumorclsError(Exception):
     """Base of every error that tumorcls raises on purpose."""
@@ -77,3 +79,13 @@ def reason(error: BaseException) -> str:
 def one_line(text: str, longest: int = 200) -> str:
     """Returns a text as one line, cut where it is long, with a ? for what cannot be printed."""
     return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split())[:longest])
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """Returns a file's name, or any text, as one line; bytes that are not UTF-8 and control characters are escaped."""
+    return "".join(c if c.isprintable() else _escaped(c) for c in os.fspath(path))
+
+
+def _escaped(character: str) -> str:
+    byte = ord(character) - 0xDC00  # `os.fsdecode` keeps one there that is not UTF-8
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else character.encode("unicode_escape").decode()

@@ -19,8 +19,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from tumorcls import activity
 from tumorcls.cache.checked import tell_not_kept
-from tumorcls.cache.entry_file import PARTIAL, DamagedError, EntryFile, OpenEntry
-from tumorcls.cache.folder import ARRAYS, make_room, max_bytes_of_environment
+from tumorcls.cache.entry_file import DamagedError, EntryFile, OpenEntry
+from tumorcls.cache.folder import ARRAYS, PARTIAL, make_room, max_bytes_of_environment
 from tumorcls.errors import DataError, reason
 
 HELD_ENTRY_BYTES = 256 * 2**20

@@ -19,8 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-PARTIAL = ".partial"
-"""Ends the name of the file that an entry is written to, until it is whole."""
+from tumorcls.cache.folder import PARTIAL
 
 _CHECKSUM = np.dtype("<u4")
 _ROWS_AT_ONCE = 256

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tumorcls.cache.entry_file import PARTIAL
 from tumorcls.errors import ConfigError
 
 DEFAULT_MAX_GIB = 20.0
@@ -17,6 +16,9 @@ _LONGEST_WRITE_S = 24 * 3600.0
 
 ARRAYS = "arrays"
 """Folder of the entries of `tumorcls.cache.arrays.ArrayCache` inside the cache folder."""
+
+PARTIAL = ".partial"
+"""Ends the name of the file that an entry is written to, until it is whole."""
 
 _RECORDS = tuple(f"{kind}-{'[0-9a-f]' * 24}.npz" for kind in ("scan", "groups", "data"))
 _REMOVABLE = (f"{ARRAYS}/*.npy", f"{ARRAYS}/*{PARTIAL}", *_RECORDS)

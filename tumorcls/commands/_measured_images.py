@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from tumorcls.data.dataset import ImageSet, load_part
 from tumorcls.data.external import ExternalData, find_seen, other_data, own_data
-from tumorcls.data.image_files import shown
 from tumorcls.data.manifest import Manifest
 from tumorcls.data.prepare import prepare
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, shown
 from tumorcls.evaluation.evaluate import Plan, Predict, evaluate_model
 from tumorcls.evaluation.external import External, WithSeen
 from tumorcls.evaluation.record import Evaluation

@@ -7,7 +7,7 @@ import click
 
 from tumorcls.commands._split_options import settings_of, split_options
 from tumorcls.commands.streams import prepare_outputs
-from tumorcls.data.image_files import shown
+from tumorcls.errors import shown
 
 if TYPE_CHECKING:
     from tumorcls.data.slices import Which

@@ -11,8 +11,8 @@ from tumorcls import DISCLAIMER
 from tumorcls.commands._options import FILE
 from tumorcls.commands._plan import UNSEEN, plan_of
 from tumorcls.commands.streams import prepare_outputs, tell
-from tumorcls.data.image_files import shown
 from tumorcls.data.labels import exact_percent
+from tumorcls.errors import shown
 
 if TYPE_CHECKING:
     from tumorcls.evaluation.record import Evaluation

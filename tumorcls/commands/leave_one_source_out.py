@@ -15,8 +15,7 @@ from tumorcls.commands._made_with import PARTS
 from tumorcls.commands._options import FILE
 from tumorcls.commands._plan import UNSEEN, plan_of
 from tumorcls.commands.streams import prepare_outputs
-from tumorcls.data.image_files import shown
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, shown
 
 if TYPE_CHECKING:
     from tumorcls.config.train_config import TrainConfig

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from tumorcls.commands._options import FILE
-from tumorcls.data.image_files import shown
+from tumorcls.errors import shown
 
 
 @click.command("phantoms")

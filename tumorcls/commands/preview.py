@@ -6,7 +6,7 @@ import click
 
 from tumorcls.commands._options import FILE, Share
 from tumorcls.commands.streams import prepare_outputs, tell
-from tumorcls.data.image_files import shown
+from tumorcls.errors import shown
 
 
 @click.command("preview", short_help="Show every noise at every severity, and what training sees.")

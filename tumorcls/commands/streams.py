@@ -11,7 +11,7 @@ from typing import TextIO
 
 import click
 
-from tumorcls.data.image_files import shown
+from tumorcls.errors import shown
 from tumorcls.files import check_writable, open_file_of
 
 

@@ -10,9 +10,8 @@ from tumorcls import DISCLAIMER
 from tumorcls.commands._made_with import PARTS, made_with
 from tumorcls.commands._options import FILE, Share
 from tumorcls.commands.streams import prepare_outputs
-from tumorcls.data.image_files import shown
 from tumorcls.data.labels import exact_percent, probability
-from tumorcls.errors import ConfigError
+from tumorcls.errors import ConfigError, shown
 
 if TYPE_CHECKING:
     from tumorcls.config.file import ConfigFile

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tumorcls.data.image_files import shown
 from tumorcls.data.labels import counted, percent
 from tumorcls.data.manifest import Entry
 from tumorcls.data.parts import conflicting_groups
@@ -19,6 +18,7 @@ from tumorcls.data.prepare import PreparedData
 from tumorcls.data.sources.base import LeftOut
 from tumorcls.data.split import PARTS, SplitSettings
 from tumorcls.data.twins import Pair, Twins, count_twins, list_twins
+from tumorcls.errors import shown
 
 _LARGEST = 5
 _SIZES = 8

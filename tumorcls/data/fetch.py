@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from tumorcls.data.image_files import read_file, shown
+from tumorcls.data.image_files import read_file
 from tumorcls.data.sources import find_source
 from tumorcls.data.sources.base import UNTYPED_TUMOR, Source
-from tumorcls.errors import DataError, UnknownLayoutError, reason
+from tumorcls.errors import DataError, UnknownLayoutError, reason, shown
 
 
 @dataclass(frozen=True)

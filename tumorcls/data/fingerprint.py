@@ -15,8 +15,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from tumorcls.data.decoding import PIXELS_VERSION, decode
-from tumorcls.data.image_files import read_file, shown
+from tumorcls.data.image_files import read_file
 from tumorcls.data.slices import Pixels, SlicePlace
+from tumorcls.errors import shown
 
 THUMB = 64
 """Side of a thumbnail in pixels: a neighbouring slice still differs visibly, 9,000 thumbnails take 37 MB."""

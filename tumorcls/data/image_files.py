@@ -1,4 +1,4 @@
-"""Which files of a folder are images, how one is opened, and how its name is shown: one rule for all commands."""
+"""Which files of a folder are images, and how one is opened: one rule for all commands."""
 
 import os
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tumorcls.data import dicom, nifti
-from tumorcls.errors import DataError, reason
+from tumorcls.errors import DataError, reason, shown
 from tumorcls.files import read_start
 
 IMAGE_SUFFIXES = frozenset(
@@ -149,13 +149,3 @@ def read_file(path: Path) -> bytes:
     if len(content) > MAX_FILE_BYTES:
         raise DataError(f"{shown(path)}: an image file must have at most {MAX_FILE_BYTES:,} bytes; got more. Scale it down.")
     return content
-
-
-def shown(path: str | os.PathLike[str]) -> str:
-    """Returns a file's name, or any text, as one line; bytes that are not UTF-8 and control characters are escaped."""
-    return "".join(c if c.isprintable() else _escaped(c) for c in os.fspath(path))
-
-
-def _escaped(character: str) -> str:
-    byte = ord(character) - 0xDC00  # `os.fsdecode` keeps one there that is not UTF-8
-    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else character.encode("unicode_escape").decode()

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 
 from tumorcls.data.decoding import decode
-from tumorcls.data.image_files import read_file, shown
+from tumorcls.data.image_files import read_file
 from tumorcls.data.slices import Decoded, Pixels
-from tumorcls.errors import DataError, reason
+from tumorcls.errors import DataError, reason, shown
 
 
 def read_image(path: Path, number: int | None = None) -> Pixels:

@@ -10,11 +10,10 @@ from pathlib import Path
 from tumorcls import activity
 from tumorcls.data import scan_cache
 from tumorcls.data.fingerprint import Fingerprint, fingerprint
-from tumorcls.data.image_files import shown
 from tumorcls.data.scan_cache import Record, Stamp
 from tumorcls.data.slices import Which, middle, order
 from tumorcls.data.sources.base import Row, Source
-from tumorcls.errors import DataError, NoReaderError, reason
+from tumorcls.errors import DataError, NoReaderError, reason, shown
 
 ReadRow = tuple[Row, Fingerprint | str]
 """A row, and what was read or why nothing was."""

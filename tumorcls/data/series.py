@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tumorcls.data import dicom
-from tumorcls.data.image_files import is_dicom_file, read_file, shown
+from tumorcls.data.image_files import is_dicom_file, read_file
 from tumorcls.data.slices import SlicePlace, order
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, shown
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorcls.data.dataset import ImageSet
-from tumorcls.data.image_files import shown
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, shown
 from tumorcls.evaluation import metrics, selective, set_coverage
 from tumorcls.evaluation.bootstrap import Resamples, draw_resamples, estimate, estimate_calibration_error
 from tumorcls.evaluation.metrics import Floats, Labels

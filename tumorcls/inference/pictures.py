@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorcls.data.image_files import IMAGE_SUFFIXES, shown, walk
+from tumorcls.data.image_files import IMAGE_SUFFIXES, walk
 from tumorcls.data.images import fit_square, read_slice
 from tumorcls.data.series import Series, gather
 from tumorcls.data.slices import Which, middle
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, shown
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorcls import DISCLAIMER
-from tumorcls.data.image_files import shown
 from tumorcls.data.labels import probability
 from tumorcls.data.series import Series
 from tumorcls.data.slices import Which, slice_name
+from tumorcls.errors import shown
 from tumorcls.inference.pictures import pictures
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from tumorcls.data.image_files import shown
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, shown
 from tumorcls.files import is_special, lock, read_whole, write_whole
 
 _OURS = re.compile('<meta name="generator" content="(?:search|tumorcls)">')

@@ -10,8 +10,8 @@ import numpy as np
 from tumorcls.cache.checked import load_arrays, store_arrays
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.data.decoding import PIXELS_VERSION
-from tumorcls.data.image_files import shown
 from tumorcls.data.prepare import PreparedData
+from tumorcls.errors import shown
 from tumorcls.model.backend import device_name
 from tumorcls.model.program import is_mixed
 from tumorcls.training.features import VIEWS_VERSION

@@ -3,11 +3,10 @@
 import os
 from pathlib import Path
 
-from tumorcls.data.image_files import shown
 from tumorcls.data.sources import br35h, brisc, figshare, nickparvar, plain, sartaj
 from tumorcls.data.sources.base import Layout, Source
 from tumorcls.data.sources.table import is_table, open_table
-from tumorcls.errors import DataError, UnknownLayoutError
+from tumorcls.errors import DataError, UnknownLayoutError, shown
 
 LAYOUTS: tuple[Layout, ...] = (br35h.LAYOUT, brisc.LAYOUT, sartaj.LAYOUT, nickparvar.LAYOUT, plain.LAYOUT, figshare.LAYOUT)
 """Tried in this order: the more particular first."""

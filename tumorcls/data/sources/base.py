@@ -7,9 +7,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from tumorcls.data.image_files import dicom_files, list_folder, shown, walk
+from tumorcls.data.image_files import dicom_files, list_folder, walk
 from tumorcls.data.labels import CLASSES, class_of_folder
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, shown
 
 OfficialSplit = Literal["train", "validation", "test", "left_out"]
 """Where a data set puts an image. Folders say train or test; a table (`TABLE`) may say each, and what it says is done."""

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tumorcls.data.image_files import list_folder, shown
+from tumorcls.data.image_files import list_folder
 from tumorcls.data.sources.base import Found, Layout, Plane, Row, split_of_folder, split_rows
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, shown
 
 _TASK = "classification_task"
 _NAME = re.compile(r"brisc2025_(?:train|test)_\d+_(?P<label>[a-z]+)_(?P<plane>[a-z]+)_", re.IGNORECASE)

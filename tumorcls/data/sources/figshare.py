@@ -6,9 +6,9 @@
 
 from pathlib import Path
 
-from tumorcls.data.image_files import Listing, list_folder, shown
+from tumorcls.data.image_files import Listing, list_folder
 from tumorcls.data.sources.base import Found, Layout, Row, unknown_folder
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, shown
 
 _FOLDS = "cvind.mat"
 

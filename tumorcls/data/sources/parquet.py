@@ -4,8 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tumorcls.data.image_files import shown
-from tumorcls.errors import DataError, reason
+from tumorcls.errors import DataError, reason, shown
 
 if TYPE_CHECKING:
     import pyarrow

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tumorcls.data.image_files import dicom_files, shown
+from tumorcls.data.image_files import dicom_files
 from tumorcls.data.labels import CLASSES, class_of_folder, counted
 from tumorcls.data.sources.base import TABLE, UNTYPED_TUMOR, Layout, OfficialSplit, Plane, Row, Source
 from tumorcls.data.sources.parquet import read_parquet
-from tumorcls.errors import DataError, reason
+from tumorcls.errors import DataError, reason, shown
 from tumorcls.files import read_whole
 
 COLUMNS = ("path", "label", "patient", "split", "source", "plane", "slice")
