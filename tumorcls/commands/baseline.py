@@ -1,6 +1,7 @@
 """`tumorcls baseline`: what a logistic regression reaches, as a model's evaluation."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -8,7 +9,12 @@ from tumorcls import DISCLAIMER
 from tumorcls.commands._made_with import made_with
 from tumorcls.commands._options import FILE
 from tumorcls.commands._plan import UNSEEN, plan_of
-from tumorcls.commands.streams import prepare_outputs, tell
+from tumorcls.commands.streams import prepare_outputs, tell, tell_notes
+
+if TYPE_CHECKING:
+    from tumorcls.config.file import ConfigFile
+    from tumorcls.model.saved_model import SavedModel
+    from tumorcls.training.trainer import Fitted, Trainer
 
 
 @click.command("baseline")
@@ -31,22 +37,38 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
     file = read_config(config_file)
     select_backend()
     from tumorcls.commands._measured_images import MeasuredImages
-    from tumorcls.config.variables import written_parts
+    from tumorcls.commands._written import write_evaluation
     from tumorcls.data.dataset import load_part
     from tumorcls.evaluation.evaluate import evaluate_model
-    from tumorcls.model.saved_model import SavedModel, check_target
-    from tumorcls.reports.evaluation_page import render_page
-    from tumorcls.reports.links import write_page
-    from tumorcls.training.linear_probe import INVERSE_PENALTY, fit_linear_probe
+    from tumorcls.model.saved_model import check_target
+    from tumorcls.training.linear_probe import fit_linear_probe
     from tumorcls.training.trainer import Trainer
 
     if model_file:
         check_target(model_file)
-    for note in device_notes():
-        tell(f"note: {note}")
+    tell_notes(*device_notes())
     trainer = Trainer.open(file.config, cache_folder())
     test = load_part(trainer.prepared, "test", file.config.image_size, cache_folder())
     fitted = fit_linear_probe(trainer, file.config)
+    model = _model_of(trainer, fitted, file)
+    plan = plan_of(model.config, model.calibration, unseen)
+    measured = MeasuredImages(test, trainer.prepared.manifest, trainer.prepared.split_sha256)
+    identity = {"model_sha256": model.sha256, **measured.provenance()}
+    evaluation = evaluate_model(model.predict, test, plan, name="logistic regression", provenance=identity)
+    validation = ", ".join(f"{name} {fitted.scores[name]:.3f}" for name in model.config.score)
+    tell(f"Validation: {validation}. Test: macro-F1 clean {evaluation.clean.macro_f1}.")
+    write_evaluation(evaluation, test.images, output, html)
+    if model_file:
+        model.save(model_file)
+        tell(f"Wrote {model_file}.")
+    tell(DISCLAIMER)
+
+
+def _model_of(trainer: "Trainer", fitted: "Fitted", file: "ConfigFile") -> "SavedModel":
+    from tumorcls.config.variables import written_parts
+    from tumorcls.model.saved_model import SavedModel
+    from tumorcls.training.linear_probe import INVERSE_PENALTY
+
     config, calibration = fitted.config, trainer.calibrate(fitted)
     provenance = {
         "seed": 0,
@@ -56,18 +78,4 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
         "method": f"logistic regression on frozen features, C = {INVERSE_PENALTY}",
     }
     network = fitted.classifier(calibration.temperature)
-    model = SavedModel(config.classes, config, provenance, calibration, written_parts(file.written), network=network)
-    plan = plan_of(config, calibration, unseen)
-    measured = MeasuredImages(test, trainer.prepared.manifest, trainer.prepared.split_sha256)
-    identity = {"model_sha256": model.sha256, **measured.provenance()}
-    evaluation = evaluate_model(model.predict, test, plan, name="logistic regression", provenance=identity)
-    evaluation.write(output)
-    shown = ", ".join(f"{name} {fitted.scores[name]:.3f}" for name in config.score)
-    tell(f"Validation: {shown}. Test: macro-F1 clean {evaluation.clean.macro_f1}. Wrote {output}.")
-    if model_file:
-        model.save(model_file)
-        tell(f"Wrote {model_file}.")
-    if html:
-        write_page(html, render_page(evaluation, test.images))
-        tell(f"Wrote {html}.")
-    tell(DISCLAIMER)
+    return SavedModel(config.classes, config, provenance, calibration, written_parts(file.written), network=network)

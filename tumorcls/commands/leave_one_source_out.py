@@ -14,7 +14,7 @@ from tumorcls.cache.folder import cache_folder
 from tumorcls.commands._made_with import PARTS
 from tumorcls.commands._options import FILE
 from tumorcls.commands._plan import UNSEEN, plan_of
-from tumorcls.commands.streams import prepare_outputs
+from tumorcls.commands.streams import prepare_outputs, tell, tell_notes
 from tumorcls.errors import DataError, shown
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from tumorcls.data.dataset import ImageSet
     from tumorcls.data.external import ExternalData
     from tumorcls.data.manifest import Manifest
+    from tumorcls.evaluation.evaluate import Plan
+    from tumorcls.evaluation.record import Evaluation
+    from tumorcls.model.saved_model import SavedModel
+    from tumorcls.training.trainer import Trainer
 
 _LONGEST_NAME = 60  # letters, of which each may take four bytes
 
@@ -59,57 +63,64 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
     places = {source: (output / f"{name}.json", output / f"{name}.html") for source, name in file_names(sources).items()}
     prepare_outputs(*chain(*places.values()))
     select_backend()
-    from tumorcls.commands._measured_images import with_all
-    from tumorcls.evaluation.evaluate import evaluate_model
-    from tumorcls.model.divergence import naming_run
+    from tumorcls.commands._written import write_evaluation
     from tumorcls.model.program_cache import ProgramCache
-    from tumorcls.model.saved_model import SavedModel
-    from tumorcls.reports.evaluation_page import render_page
-    from tumorcls.reports.links import write_page
-    from tumorcls.training.measured_with import computed_with
     from tumorcls.training.trainer import Trainer
 
-    for note in device_notes():
-        click.echo(f"note: {note}")
+    tell_notes(*device_notes())
     programs = ProgramCache()
     divided = {source: _divide(manifest, source, config) for source in sources}  # what is wrong with one is told before hours
     for source, (record, page) in places.items():
         other, images = divided[source]
-        everything = other.images(other.usable, config.image_size, cache_folder())
-        trainer = Trainer(other.training, cache_folder(), programs)
-        with naming_run(f"without {shown(source)}"):
-            fitted = trainer.fit(config, chosen, lambda epoch: None)
-        calibration = trainer.calibrate(fitted)
-        model = SavedModel(config.classes, config, {}, calibration, network=fitted.classifier(calibration.temperature))
-        provenance = {
-            "model_sha256": model.sha256,
-            "recipe_sha256": config.recipe_sha256,
-            "manifest_sha256": manifest.sha256,
-            "sources": source,
-            "patients": manifest.patients,
-            "trained without": source,
-            **computed_with(config),
-            "evaluated": date.today().isoformat(),
-        }
-        plan = plan_of(config, calibration, unseen, clean_only=clean_only)
-        evaluation = evaluate_model(model.predict, images, plan, name=f"without {source}", provenance=provenance)
-        evaluation = with_all(evaluation, other, model.predict, everything)
+        model = _train(Trainer(other.training, cache_folder(), programs), config, chosen, source)
+        plan = plan_of(config, model.calibration, unseen, clean_only=clean_only)
+        origin = {"manifest_sha256": manifest.sha256, "sources": source, "patients": manifest.patients}
+        evaluation = _measure(model, other, images, plan, origin)
         assert evaluation.external is not None
-        evaluation.write(record)
-        write_page(page, render_page(evaluation, images.images))
-        click.echo(f"{shown(source)}: {evaluation.external.sentence()}")
-        click.echo(
+        write_evaluation(evaluation, images.images, record, page)
+        tell(f"{source}: {evaluation.external.sentence()}")
+        tell(
             f"  macro-F1 {evaluation.clean.macro_f1} on the other {len(evaluation.labels):,}, "
             f"{evaluation.external.with_seen.macro_f1} with them"
         )
-    click.echo(f"Wrote an evaluation of each source to {shown(output)}.\n{DISCLAIMER}")
+    tell(DISCLAIMER)
+
+
+def _train(trainer: "Trainer", config: "TrainConfig", seed: int, source: str) -> "SavedModel":
+    from tumorcls.model.divergence import naming_run
+    from tumorcls.model.saved_model import SavedModel
+
+    with naming_run(f"without {shown(source)}"):
+        fitted = trainer.fit(config, seed, lambda epoch: None)
+    calibration = trainer.calibrate(fitted)
+    return SavedModel(config.classes, config, {}, calibration, network=fitted.classifier(calibration.temperature))
+
+
+def _measure(
+    model: "SavedModel", other: "ExternalData", images: "ImageSet", plan: "Plan", origin: dict[str, str]
+) -> "Evaluation":
+    from tumorcls.commands._measured_images import with_all
+    from tumorcls.evaluation.evaluate import evaluate_model
+    from tumorcls.training.measured_with import computed_with
+
+    config, source = model.config, origin["sources"]
+    provenance = {
+        "model_sha256": model.sha256,
+        "recipe_sha256": config.recipe_sha256,
+        **origin,
+        "trained without": source,
+        **computed_with(config),
+        "evaluated": date.today().isoformat(),
+    }
+    evaluation = evaluate_model(model.predict, images, plan, name=f"without {source}", provenance=provenance)
+    return with_all(evaluation, other, model.predict, other.images(other.usable, config.image_size, cache_folder()))
 
 
 def _divide(manifest: "Manifest", source: str, config: "TrainConfig") -> tuple["ExternalData", "ImageSet"]:
     """Returns the images of a source beside all others, and those that are new to a model of the others.
 
     Raises:
-        DataError: None is, or the others are not enough to train and validate with.
+        DataError: None is, one cannot be read, or the others are not enough to train and validate with.
     """
     from tumorcls.data.dataset import load_part
     from tumorcls.data.external import leave_out
@@ -118,6 +129,7 @@ def _divide(manifest: "Manifest", source: str, config: "TrainConfig") -> tuple["
         other = leave_out(manifest, source, config.split, cache_folder())
         for part in PARTS:
             load_part(other.training, part, config.image_size, cache_folder())
+        other.images(other.usable, config.image_size, cache_folder())
         return other, other.images(other.new, config.image_size, cache_folder())
     except DataError as error:
         raise DataError(f"without {shown(source)}: {error}") from error

@@ -79,6 +79,12 @@ def tell(line: str) -> None:
     click.echo(shown(line))
 
 
+def tell_notes(*notes: str) -> None:
+    """Prints what a person should know beside the result, a line each, to stderr."""
+    for note in notes:
+        click.echo(f"note: {shown(note)}", err=True)
+
+
 def _forgiving(stream: TextIO, *, lines: bool) -> TextIO:
     stream.flush()
     buffer = io.BufferedWriter(Forgiving(stream.fileno(), "w", closefd=False))  # type: ignore[type-var]

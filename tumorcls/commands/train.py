@@ -1,6 +1,5 @@
 """`tumorcls train`: a model from an exported config."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,15 +8,18 @@ import click
 from tumorcls import DISCLAIMER
 from tumorcls.commands._made_with import PARTS, made_with
 from tumorcls.commands._options import FILE, Share
-from tumorcls.commands.streams import prepare_outputs
+from tumorcls.commands.streams import prepare_outputs, tell, tell_notes
 from tumorcls.data.labels import exact_percent, probability
-from tumorcls.errors import ConfigError, shown
+from tumorcls.errors import ConfigError
 
 if TYPE_CHECKING:
     from tumorcls.config.file import ConfigFile
+    from tumorcls.config.train_config import TrainConfig
     from tumorcls.model.calibration import Calibration
+    from tumorcls.model.saved_model import SavedModel
     from tumorcls.training.ensemble import Ensemble
-    from tumorcls.training.trainer import Trainer
+    from tumorcls.training.trainer import Fitted, Trainer
+    from tumorcls.training.validation import Epoch
 
 
 @click.command("train")
@@ -65,32 +67,21 @@ def command(
     if keep_members and not file.members:
         raise ConfigError(f"{config_file}: --keep-members: needs members; got none. Export with `search export --ensemble`.")
     select_backend()
-    from tumorcls.config.variables import written_parts
     from tumorcls.evaluation.record import BOTH_PARTS
     from tumorcls.model.model_file import check_exported
-    from tumorcls.model.saved_model import SavedModel, check_target
+    from tumorcls.model.saved_model import check_target
     from tumorcls.training.ensemble import fit_final
-    from tumorcls.training.fit_gate import fit_gate_of
-    from tumorcls.training.measured_with import computed_with, describe_change
     from tumorcls.training.trainer import Trainer
-    from tumorcls.training.validation import Epoch, describe_scores
 
     check_exported(file.provenance, str(config_file))
     check_target(output)
     trainer = Trainer.open(config, cache_folder())
-    for note in (*config.notes, *trainer.prepared.manifest.notes(), *device_notes()):
-        click.echo(f"note: {note}")
-    measured_with = {**trainer.fingerprint(config), **computed_with(config)}
-    if change := describe_change(_recorded(file.provenance, measured_with), measured_with, trainer.prepared, trainer.cache):
-        click.echo(f"Not what the exported trial was measured with, so its scores need not come back: {change}.", err=True)
-
-    def on_epoch_end(epoch: Epoch) -> None:
-        click.echo(f"epoch {epoch.number + 1}/{config.epochs}  loss {epoch.loss:.3f}  {describe_scores(epoch.scores)}")
-
+    tell_notes(*config.notes, *trainer.prepared.manifest.notes(), *device_notes())
+    _tell_change(trainer, file)
     ensemble = _fit_ensemble(trainer, file, keep_members) if file.members else None
-    fitted = trainer.fit(config, chosen_seed, on_epoch_end) if ensemble is None else ensemble.fitted
+    fitted = _fit(trainer, config, chosen_seed) if ensemble is None else ensemble.fitted
     calibration = trainer.calibrate(fitted, max_error, coverage)
-    click.echo(_describe(calibration))
+    tell(_describe(calibration))
     provenance = {
         "exported": file.provenance,
         "seed": chosen_seed,
@@ -100,16 +91,11 @@ def command(
         **(ensemble.provenance if ensemble is not None else {}),
     }
     if final:
-        click.echo("Once more, on training and validation images.")
-        if ensemble is None:
-            fitted = trainer.fit(config, chosen_seed, on_epoch_end, final=True)
-        else:
-            fitted = fit_final(trainer, ensemble)
-    network = fitted.classifier(calibration.temperature)
-    gate = fit_gate_of(network, config, *(trainer.images(part, config.image_size) for part in PARTS))
-    written, members = written_parts(file.written), max(1, len(fitted.members))
-    SavedModel(config.classes, config, provenance, calibration, written, gate, members, network=network).save(output)
-    click.echo(f"Saved {shown(output)}. Next: tumorcls evaluate {shown(output)}\n{DISCLAIMER}")
+        tell("Once more, on training and validation images.")
+        fitted = _fit(trainer, config, chosen_seed, final=True) if ensemble is None else fit_final(trainer, ensemble)
+    _model_of(trainer, fitted, file, calibration, provenance).save(output)
+    tell(f"Saved {output}. Next: tumorcls evaluate {output}")
+    tell(DISCLAIMER)
 
 
 def _check_seed(file: "ConfigFile", seed: int | None, path: Path) -> int:
@@ -124,6 +110,27 @@ def _check_seed(file: "ConfigFile", seed: int | None, path: Path) -> int:
     return checked
 
 
+def _tell_change(trainer: "Trainer", file: "ConfigFile") -> None:
+    """Tells how this differs from what the exported trial was measured with; what its file does not say counts as the same."""
+    from tumorcls.training.measured_with import computed_with, describe_change
+
+    now = {**trainer.fingerprint(file.config), **computed_with(file.config)}
+    recorded = file.provenance.get("recorded")
+    values = recorded if isinstance(recorded, dict) else {}
+    before = {name: str(values.get(name, value)) for name, value in now.items()}
+    if change := describe_change(before, now, trainer.prepared, trainer.cache):
+        tell_notes(f"not what the exported trial was measured with, so its scores need not come back: {change}")
+
+
+def _fit(trainer: "Trainer", config: "TrainConfig", seed: int, *, final: bool = False) -> "Fitted":
+    from tumorcls.training.validation import describe_scores
+
+    def on_epoch_end(epoch: "Epoch") -> None:
+        tell(f"epoch {epoch.number + 1}/{config.epochs}  loss {epoch.loss:.3f}  {describe_scores(epoch.scores)}")
+
+    return trainer.fit(config, seed, on_epoch_end, final=final)
+
+
 def _fit_ensemble(trainer: "Trainer", file: "ConfigFile", keep_members: bool) -> "Ensemble":
     from tumorcls.training.ensemble import check_keeps, choose, fit_members
 
@@ -132,17 +139,23 @@ def _fit_ensemble(trainer: "Trainer", file: "ConfigFile", keep_members: bool) ->
     if keeps:
         check_keeps(trainer.programs.get(config).backbone, config.trainable_from, len(file.members))
     elif keep_members:
-        click.echo("Where the head alone is trained, the average of the members' weights answers as all of them together.")
-    ensemble = choose(trainer, fit_members(trainer, config, file.members, click.echo), keep=keeps)
-    click.echo(ensemble.describe())
+        tell("Where the head alone is trained, the average of the members' weights answers as all of them together.")
+    ensemble = choose(trainer, fit_members(trainer, config, file.members, tell), keep=keeps)
+    tell(ensemble.describe())
     return ensemble
 
 
-def _recorded(exported: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, str]:
-    """Returns what the exported trial was measured with; what its file does not say counts as what is there now."""
-    recorded = exported.get("recorded")
-    values = recorded if isinstance(recorded, dict) else {}
-    return {name: str(values.get(name, value)) for name, value in now.items()}
+def _model_of(
+    trainer: "Trainer", fitted: "Fitted", file: "ConfigFile", calibration: "Calibration", provenance: dict[str, Any]
+) -> "SavedModel":
+    from tumorcls.config.variables import written_parts
+    from tumorcls.model.saved_model import SavedModel
+    from tumorcls.training.fit_gate import fit_gate_of
+
+    config, network = file.config, fitted.classifier(calibration.temperature)
+    gate = fit_gate_of(network, config, *(trainer.images(part, config.image_size) for part in PARTS))
+    written, members = written_parts(file.written), max(1, len(fitted.members))
+    return SavedModel(config.classes, config, provenance, calibration, written, gate, members, network=network)
 
 
 def _describe(calibration: "Calibration") -> str:

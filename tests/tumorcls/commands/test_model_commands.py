@@ -173,10 +173,11 @@ def test_train_says_what_it_does(workplace, pretrained):
 
 def test_train_says_and_records_what_it_computes_with(workplace):
     folder, done = workplace
-    assert "note: there is a GPU\n" in done.output
+    assert "note: there is a GPU\n" in done.stderr
+    assert "note: " not in done.stdout
     made_on = load_model(folder / "model.keras").provenance["device"]
-    told = f"need not come back: device was NVIDIA H200, and is {made_on}; precision was mixed, and is float32.\n"
-    assert told in done.output
+    told = f"need not come back: device was NVIDIA H200, and is {made_on}; precision was mixed, and is float32\n"
+    assert told in done.stderr
 
 
 def test_training_an_exported_trial_gives_its_scores_again(workplace, settings):
@@ -217,8 +218,8 @@ def test_evaluate_prints_and_writes_the_test_part(workplace):
     assert "plotly" in (folder / "test.html").read_text()[:5_000_000].lower()
     again = run(evaluate.command, folder / "model.keras", "--reference", folder / "test.json", "--clean-only")
     assert again.exit_code == 0
-    assert "note: nothing is compared" in again.output
-    assert "note: there is a GPU" in again.output
+    assert "note: nothing is compared" in again.stderr
+    assert "note: there is a GPU" in again.stderr
 
 
 @pytest.mark.usefixtures("loaded_once")
@@ -359,7 +360,7 @@ def test_each_source_is_measured_by_a_model_that_was_trained_without_it(two_sour
         assert "without them" in (two_sources / "out" / f"{name}.html").read_text()
         assert written["provenance"]["precision"] == "float32"
         assert written["provenance"]["patients"] == "not named"
-    assert "note: there is a GPU" in done.output
+    assert "note: there is a GPU" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -614,7 +615,7 @@ def test_the_baseline_is_an_evaluation_and_a_reference(workplace):
     assert done.exit_code == 0
     assert "Validation: robust_f1 0." in done.output
     assert DISCLAIMER in done.output
-    assert "note: there is a GPU" in done.output
+    assert "note: there is a GPU" in done.stderr
     again = run(
         *(evaluate.command, folder / "baseline.keras", "--unseen", "none", "--reference", folder / "baseline.json"),
         *("-o", folder / "again.json"),
