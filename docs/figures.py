@@ -149,9 +149,10 @@ def train_and_evaluate(desk: Desk, name: str) -> Figures:
     best = max(recall, key=lambda label: recall[label]["value"])
     hardest = max(condition["severity"] for condition in evaluation["noisy"])
     under = {c["noise"]: _short(c["scores"]["macro_f1"]["value"]) for c in evaluation["noisy"] if c["severity"] == hardest}
-    epoch = next(line for line in reversed(trained) if line.startswith("epoch "))
+    last = max(index for index, line in enumerate(trained) if line.startswith("epoch "))
+    end = next(index for index, line in enumerate(trained) if line.startswith("Saved "))
     figures = {
-        "trained": text([epoch, *(line for line in trained if line.startswith("On "))]),
+        "trained": text(trained[last:end]),
         "evaluated": text([line for line in printed if line.startswith("accuracy ")]),
         "accuracy": _interval(evaluation["clean"]["accuracy"]),
         "f1": _interval(evaluation["clean"]["macro_f1"]),

@@ -253,7 +253,8 @@ class BrainTumourObjective:
             trial.set_user_attr(f"{part}_images", self._trainer.images(part, config.image_size).class_counts())
         hashes = {"manifest_sha256": prepared.manifest.sha256, "split_sha256": prepared.split_sha256}
         made_with = {**self._fingerprint, **computed_with(config), **package_versions()}
-        provenance: dict[str, Any] = {**hashes, **made_with, "notice": DISCLAIMER}
+        several = {name: count for name, count in (("repeats", self._repeats), ("folds", self._folds)) if count > 1}
+        provenance: dict[str, Any] = {**hashes, **made_with, **several, "notice": DISCLAIMER}
         if notes := prepared.manifest.notes():
             provenance["data_notes"] = list(notes)
         trial.set_user_attr(PROVENANCE_KEY, provenance)

@@ -162,6 +162,7 @@ def test_a_trial_of_several_runs_has_their_mean_and_reports_each(settings, quiet
     assert trial.user_attrs["robust_f1_of_runs"] == pytest.approx(reported, abs=1e-6)
     assert trial.user_attrs["robust_f1_stdev"] == pytest.approx(np.std(reported, ddof=1), abs=1e-6)
     assert set(trial.user_attrs[CONFIG_KEY]) & {"repeats", "folds"} == set()
+    assert trial.user_attrs[PROVENANCE_KEY].items() >= runs.items(), "no other run's score is that value"
 
 
 def test_the_first_repeat_is_the_run_that_a_trial_without_makes(settings, objective, quiet_study):

@@ -79,7 +79,7 @@ def command(
     tell_notes(*config.notes, *trainer.prepared.manifest.notes(), *device_notes())
     _tell_change(trainer, file)
     ensemble = _fit_ensemble(trainer, file, keep_members) if file.members else None
-    fitted = _fit(trainer, config, chosen_seed) if ensemble is None else ensemble.fitted
+    fitted = _fit_trial(trainer, file, chosen_seed) if ensemble is None else ensemble.fitted
     calibration = trainer.calibrate(fitted, max_error, coverage)
     tell(_describe(calibration))
     provenance = {
@@ -115,11 +115,20 @@ def _tell_change(trainer: "Trainer", file: "ConfigFile") -> None:
     from tumorcls.training.measured_with import computed_with, describe_change
 
     now = {**trainer.fingerprint(file.config), **computed_with(file.config)}
-    recorded = file.provenance.get("recorded")
-    values = recorded if isinstance(recorded, dict) else {}
-    before = {name: str(values.get(name, value)) for name, value in now.items()}
+    before = {name: str(file.recorded.get(name, value)) for name, value in now.items()}
     if change := describe_change(before, now, trainer.prepared, trainer.cache):
         tell_notes(f"not what the exported trial was measured with, so its scores need not come back: {change}")
+
+
+def _fit_trial(trainer: "Trainer", file: "ConfigFile", seed: int) -> "Fitted":
+    """Trains, and tells the scores; those of the exported trial too, where this is its only run over again."""
+    fitted = _fit(trainer, file.config, seed)
+    again = seed == file.provenance.get("seed") and not {"repeats", "folds"} & file.recorded.keys()
+    for name in file.config.score:
+        had = file.provenance.get(name) if again else None
+        beside = f"; the exported trial had {had:.6f}" if isinstance(had, float) else ""
+        tell(f"{name} {fitted.scores[name]:.6f} on validation images{beside}")
+    return fitted
 
 
 def _fit(trainer: "Trainer", config: "TrainConfig", seed: int, *, final: bool = False) -> "Fitted":

@@ -51,6 +51,12 @@ class ConfigFile:
     provenance: Mapping[str, Any]
     members: tuple[Member, ...] = ()
 
+    @property
+    def recorded(self) -> Mapping[str, Any]:
+        """What the exported trial was measured with; empty where the file does not say."""
+        recorded = self.provenance.get("recorded")
+        return recorded if isinstance(recorded, dict) else {}
+
 
 def read_config(path: Path) -> ConfigFile:
     """Reads a config file.

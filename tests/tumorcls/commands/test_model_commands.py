@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import zipfile
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from tests.tumorcls.pictures import blob
 from tumorcls import DISCLAIMER
 from tumorcls.commands import audit, baseline, card, evaluate, export_model, leave_one_source_out, predict, preview, train
 from tumorcls.commands.leave_one_source_out import file_names
+from tumorcls.config.file import ConfigFile
 from tumorcls.data.external import ExternalData
 from tumorcls.data.labels import CLASSES, probability
 from tumorcls.data.prepare import prepare
@@ -47,7 +49,8 @@ def workplace(settings, make_config, tmp_path_factory):
         config = make_config().model_dump(mode="json")
         patch.setattr("tumorcls.model.backend.device_notes", lambda: ("there is a GPU",))
         recorded = {"device": "NVIDIA H200", "precision": "mixed"}
-        (folder / "best.toml").write_text(tomli_w.dumps({"config": config, "provenance": {"seed": 12, "recorded": recorded}}))
+        provenance = {"seed": 12, "robust_f1": 0.25, "recorded": recorded}
+        (folder / "best.toml").write_text(tomli_w.dumps({"config": config, "provenance": provenance}))
         done = CliRunner().invoke(
             train.command, ["--config", str(folder / "best.toml"), "-o", str(folder / "model.keras")], catch_exceptions=False
         )
@@ -184,10 +187,34 @@ def test_training_an_exported_trial_gives_its_scores_again(workplace, settings):
     _, done = workplace
     trial = optuna.create_study(direction="maximize").ask({"epochs": optuna.distributions.IntDistribution(2, 2)})
     trial.set_user_attr("seed", 12)
-    BrainTumourObjective(**settings)(trial)
+    value = BrainTumourObjective(**settings)(trial)
     last = next(line for line in done.output.splitlines() if line.startswith("epoch 2/2"))
     assert f"clean_f1 {trial.user_attrs['clean_f1']:.3f}" in last
     assert f"accuracy {trial.user_attrs['accuracy']:.3f}" in last
+    assert f"\nrobust_f1 {value:.6f} on validation images; the exported trial had 0.250000\n" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("changed", "seed"),
+    [
+        ({}, 3),
+        ({"robust_f1": None}, 12),
+        ({"robust_f1": "0.25"}, 12),
+        ({"seed": None}, 0),
+        ({"recorded": {"repeats": 3}}, 12),
+        ({"recorded": {"folds": 3}}, 12),
+    ],
+)
+def test_no_score_stands_beside_that_of_another_run(make_config, capsys, changed, seed):
+    scores = {"clean_f1": 0.5, "robust_f1": 0.4}
+    trainer = SimpleNamespace(fit=lambda *_, **__: SimpleNamespace(scores=scores))
+    config = make_config(score=("robust_f1", "clean_f1"))
+    provenance = {"seed": 12, "robust_f1": 0.25, "recorded": {"device": "any"}}
+    train._fit_trial(trainer, ConfigFile(config, {}, provenance), 12)
+    own = "robust_f1 0.400000 on validation images{}\nclean_f1 0.500000 on validation images\n"
+    assert capsys.readouterr().out == own.format("; the exported trial had 0.250000")
+    train._fit_trial(trainer, ConfigFile(config, {}, {**provenance, **changed}), seed)
+    assert capsys.readouterr().out == own.format("")
 
 
 @pytest.mark.usefixtures("loaded_once")
