@@ -58,13 +58,11 @@ def test_both_pages_agree(figures):
 def test_what_train_and_predict_print_is_quoted_as_they_print_it(figures):
     """The numbers of each line, and the words that the commands of now put around them."""
     quoted = kept(figures, (DOCS / "tutorial.md").read_text())
-    [told] = [line for line in quoted["head_trained"].splitlines() if line.startswith("On ")]
-    images, temperature, threshold, coverage, error, *_, cutoff, asked = map(float, re.findall(r"\d+(?:\.\d+)?", told))
+    told = quoted["head_trained"].strip().splitlines()[-4:-1]
+    images, temperature, threshold, _, coverage, error, cutoff, asked = map(float, re.findall(r"\d+(?:\.\d+)?", " ".join(told)))
     sets = ClassSets(asked / 100, cutoff)
-    assert (
-        describe_calibration(Calibration(temperature, threshold, MAX_ERROR, coverage / 100, error / 100, int(images), sets))
-        == told
-    )
+    found = Calibration(temperature, threshold, MAX_ERROR, coverage / 100, error / 100, int(images), sets)
+    assert describe_calibration(found) == told
     for line in quoted["predicted"].strip().splitlines()[1:-1]:
         path, answer, shares, named = re.fullmatch(r"(\S+): (\w+)  \((.*)\)  not ruled out: (.*)", line).groups()
         probabilities = {name: float(share) for name, share in re.findall(r"(\w+) ([\d.]+)", shares)}

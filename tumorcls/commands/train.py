@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     type=Share(0, 1),
     default=0.05,
     show_default=True,
-    help='Share of wrong answers accepted; less sure answers become "uncertain".',
+    help="Share of wrong answers accepted on the validation images; on new ones it is as often more as less. Less sure answers "
+    'become "uncertain".',
 )
 @click.option(
     "--coverage",
@@ -81,7 +82,8 @@ def command(
     ensemble = _fit_ensemble(trainer, file, keep_members) if file.members else None
     fitted = _fit_trial(trainer, file, chosen_seed) if ensemble is None else ensemble.fitted
     calibration = trainer.calibrate(fitted, max_error, coverage)
-    tell(_describe(calibration))
+    for line in _describe(calibration):
+        tell(line)
     provenance = {
         "exported": file.provenance,
         "seed": chosen_seed,
@@ -167,20 +169,19 @@ def _model_of(
     return SavedModel(config.classes, config, provenance, calibration, written, gate, members, network=network)
 
 
-def _describe(calibration: "Calibration") -> str:
-    sets = calibration.sets
+def _describe(calibration: "Calibration") -> list[str]:
+    """Returns in a line each what validation images chose, and what it means for an answer of `predict`."""
+    sets, answered, error = calibration.sets, calibration.coverage, calibration.error
     assert sets is not None
-    threshold, cutoff = probability(calibration.threshold), probability(sets.cutoff)
-    asked = f" No confidence has at most {exact_percent(calibration.max_error)} wrong, as was asked for."
-    more = f"{1 - (1 - sets.coverage) / 10:.6g}"
-    single = (
-        f"\nAt a cutoff above .5 no set has more than one class; for larger ones train with a higher --coverage, as {more}."
-    )
-    return (
-        f"On {calibration.images} validation images: temperature {calibration.temperature:.2f}; above confidence "
-        f"{threshold}, {calibration.coverage:.1%} get an answer and {calibration.error:.1%} of these are wrong."
-        f"{asked if calibration.error > calibration.max_error else ''}"
-        f" Sets of the likeliest class and all with at least {cutoff} are to hold the true one "
-        f"{exact_percent(sets.coverage)} of the time."
-        f"{single if sets.single else ''}"
-    )
+    missed = f" No confidence has at most {exact_percent(calibration.max_error)} wrong, as was asked for."
+    lines = [
+        f"Calibrated on {calibration.images} validation images (temperature {calibration.temperature:.2f}).",
+        f'predict says "uncertain" below a confidence of {probability(calibration.threshold)}: that is {1 - answered:.1%} of these '
+        f"images; of the other {answered:.1%} it gets {error:.1%} wrong.{missed if error > calibration.max_error else ''}",
+        f'predict lists as "not ruled out" each class with a probability of {probability(sets.cutoff)} or more, and the '
+        f"likeliest: {exact_percent(sets.coverage)} of such lists should hold the true class.",
+    ]
+    if sets.single:
+        more = f"{1 - (1 - sets.coverage) / 10:.6g}"
+        lines.append(f"Above .5 no set has more than one class; for larger ones train with a higher --coverage, as {more}.")
+    return lines

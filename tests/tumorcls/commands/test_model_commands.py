@@ -461,22 +461,22 @@ def test_one_source_is_not_enough_to_leave_one_out(workplace):
 
 def test_train_chooses_temperature_and_threshold(workplace):
     folder, done = workplace
-    assert "validation images: temperature " in done.output
-    document = json.loads(zipfile.ZipFile(folder / "model.keras").read("tumorcls.json"))
-    calibration = document["calibration"]
-    assert f"above confidence {probability(calibration['threshold'])}" in done.output
-    assert calibration["max_error"] == 0.05
-    assert ("No confidence has at most 5% wrong, as was asked for." in done.output) is (calibration["error"] > 0.05)
+    found = json.loads(zipfile.ZipFile(folder / "model.keras").read("tumorcls.json"))["calibration"]
+    assert f"\nCalibrated on {found['images']} validation images (temperature {found['temperature']:.2f}).\n" in done.stdout
+    threshold, cutoff = probability(found["threshold"]), probability(found["sets"]["cutoff"])
+    assert f'\npredict says "uncertain" below a confidence of {threshold}: that is ' in done.stdout
+    assert f"; of the other {found['coverage']:.1%} it gets {found['error']:.1%} wrong." in done.stdout
+    assert f"each class with a probability of {cutoff} or more, and the likeliest: 90% of " in done.stdout
+    assert found["max_error"] == 0.05
+    assert ("No confidence has at most 5% wrong, as was asked for." in done.output) is (found["error"] > 0.05)
 
 
 @pytest.mark.parametrize(("cutoff", "asked", "more"), [(0.5, 0.9, None), (0.825, 0.9, "0.99"), (0.6, 0.99, "0.999")])
 def test_train_says_where_no_set_has_two_classes_and_what_to_ask_for(cutoff, asked, more):
-    told = train._describe(Calibration(1.0, 0.0, 0.05, 1.0, 0.03, 1339, ClassSets(asked, cutoff))).splitlines()
-    assert told[0].endswith(
-        f"the likeliest class and all with at least {cutoff:.3f} are to hold the true one {100 * asked:g}% of the time."
-    )
-    assert [line.rpartition(", as ")[2] for line in told[1:]] == ([] if more is None else [f"{more}."])
-    assert all("no set has more than one class" in line and "--coverage" in line for line in told[1:])
+    _, _, lists, *told = train._describe(Calibration(1.0, 0.0, 0.05, 1.0, 0.03, 1339, ClassSets(asked, cutoff)))
+    assert f"with a probability of {cutoff:.3f} or more, and the likeliest: {100 * asked:g}% of such lists" in lists
+    assert [line.rpartition(", as ")[2] for line in told] == ([] if more is None else [f"{more}."])
+    assert all("no set has more than one class" in line and "--coverage" in line for line in told)
 
 
 @pytest.mark.slow  # what it builds stays in the process
