@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -5,7 +7,7 @@ import pytest
 from tests.tumorcls.pictures import blob, kaggle_folder, write
 from tumorcls.data.sources import LAYOUTS, find_source
 from tumorcls.data.sources.base import UNTYPED_TUMOR, describe
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, UnknownLayoutError
 
 
 def folder_of(root: Path, *names: str) -> Path:
@@ -184,3 +186,45 @@ def test_an_empty_class_folder_is_an_error(tmp_path: Path) -> None:
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="must exist"):
         find_source(tmp_path / "none")
+
+
+def test_one_folder_too_high_names_those_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And never says to rename what holds them; a folder that is closed to us may lie beside."""
+    kaggle_folder(tmp_path / "sartaj", 1, sartaj=True)
+    kaggle_folder(tmp_path / "nickpar\x1bvar", 1)
+    (tmp_path / "other" / "closed").mkdir(parents=True)
+    scandir = os.scandir
+
+    def refuse(path: Path) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UnknownLayoutError) as caught:
+        find_source(tmp_path)
+    rule = "a data folder must have a known layout; got something else"
+    assert str(caught.value) == f"{tmp_path}: {rule}. It holds nickpar\\x1bvar, sartaj: name those instead."
+    with pytest.raises(UnknownLayoutError, match=r"brisc .*; got something else\. Name its folders so\."):
+        find_source(folder_of(tmp_path / "empty", "a/b/c"))
+
+
+@pytest.mark.parametrize(
+    ("data", "folder", "remedy"),
+    [
+        (None, "data/sartaj", "set TUMORCLS_DATA to the folder above it"),
+        ("{here}/mri", "{here}/mri/sartaj", "set TUMORCLS_DATA to the folder above it"),
+        ("{here}/mri", "{here}/mri-2/sartaj", "see `tumorcls fetch --help`"),
+        ("{here}/mri", "data/sartaj", "see `tumorcls fetch --help`"),
+    ],
+)
+def test_a_missing_folder_of_studies_names_their_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str | None, folder: str, remedy: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TUMORCLS_DATA", raising=False)
+    if data is not None:
+        monkeypatch.setenv("TUMORCLS_DATA", data.format(here=tmp_path))
+    with pytest.raises(DataError) as caught:
+        find_source(Path(folder.format(here=tmp_path)))
+    assert str(caught.value).endswith(f": a data folder must exist; got none there. Check the path, or {remedy}.")
