@@ -23,7 +23,7 @@ from tumorcls.model.ensemble import join
 from tumorcls.model.pieces import Placed
 from tumorcls.model.program import TrainingProgram
 from tumorcls.model.program_cache import ProgramCache
-from tumorcls.training.checkpoint import Checkpoints
+from tumorcls.training.checkpoint import Checkpoint, Checkpoints
 from tumorcls.training.device_cache import DeviceCache
 from tumorcls.training.features import Features
 from tumorcls.training.measured_with import fingerprint
@@ -180,14 +180,9 @@ class Trainer:
         program.reset(config, seed)
         data = f"{train.key} {validation.images.key if validation else ''}"
         checkpoint = checkpoints.of(config, seed, data) if checkpoints else None
-        epochs = checkpoint.restore(program, config.epochs) if checkpoint else []
-        if validation and len(epochs) == config.epochs:  # it was lost after that, or was to be longer: the last one counts
-            epochs[-1] = replace(epochs[-1], measured=validation.measure(program, config, final=True))
-        paused_after = [epoch.number for epoch in epochs[: config.epochs - 1] if epoch.is_final]
-        for epoch in epochs:
+        epochs = _restored(checkpoint, program, config, validation, on_epoch_end) if checkpoint else []
+        for _ in epochs:
             order_rng.permutation(rows)
-            if epoch.number > max(paused_after, default=-1):
-                on_epoch_end(epoch)
         training = validating = 0.0
         for number in range(len(epochs), config.epochs):
             begun = perf_counter()
@@ -245,6 +240,23 @@ class Trainer:
     def _validation(self, config: TrainConfig, fold: Fold | None = None) -> Validation:
         images = fold.validation if fold else self.images("validation", config.image_size)
         return Validation(images, self._arrays, self._device)
+
+
+def _restored(
+    checkpoint: Checkpoint,
+    program: TrainingProgram,
+    config: TrainConfig,
+    validation: Validation | None,
+    on_epoch_end: Callable[[Epoch], None],
+) -> list[Epoch]:
+    """Returns the epochs of a checkpoint, whose state the program then has, and reports those again that `Trainer.fit` says."""
+    epochs = checkpoint.restore(program, config.epochs)
+    if validation and len(epochs) == config.epochs:  # it was lost after that, or was to be longer: the last one counts
+        epochs[-1] = replace(epochs[-1], measured=validation.measure(program, config, final=True))
+    paused_after = [epoch.number for epoch in epochs[: config.epochs - 1] if epoch.is_final]
+    for epoch in epochs[max(paused_after, default=-1) + 1 :]:
+        on_epoch_end(epoch)
+    return epochs
 
 
 def learning_rate_at(config: TrainConfig, epoch: int) -> float:
