@@ -52,7 +52,7 @@ class HeldOut:
                 key,
                 images.shape,
                 np.uint8,
-                lambda done: iter([corrupt(part.images[done:], noise, severity, CORRUPTION_SEED, part.keys[done:])]),
+                lambda: iter([corrupt(part.images[:], noise, severity, CORRUPTION_SEED, part.keys)]),
             )
         if mirrored:
             images, key = Mirrored(images), content_key(images=key, mirrored=True)

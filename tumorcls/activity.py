@@ -33,14 +33,13 @@ class _Count:
     unit: str
     began: float
     done: int = 0
-    done_before: int = 0
 
     def __str__(self) -> str:
         seconds = time.monotonic() - self.began
         text = f"{self.what}: {self.done / max(self.total, 1):.0%}"
-        if seconds < 1 or self.done == self.done_before:
+        if seconds < 1 or not self.done:
             return text
-        rate = (self.done - self.done_before) / seconds
+        rate = self.done / seconds
         return f"{text}, {rate:,.0f} {self.unit}/s, {_clock((self.total - self.done) / rate)} left"
 
 
@@ -125,9 +124,9 @@ def titled(title: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def counting(what: str, total: int, unit: str = "images", done: int = 0) -> Iterator[None]:
-    """Says how far something is that the block below does, which calls `advance`; `done` of the total were done before."""
-    count = _Count(what, total, unit, time.monotonic(), done, done)
+def counting(what: str, total: int, unit: str = "images") -> Iterator[None]:
+    """Says how far something is that the block below does, which calls `advance`."""
+    count = _Count(what, total, unit, time.monotonic())
     token = _counts.set((*_counts.get(), count))
     tell(str(count))
     try:

@@ -35,12 +35,12 @@ def listened(run):
 
 def test_a_count_tells_rate_and_time_left(alone):
     def run():
-        with activity.counting("cache, view 2 of 4", 400, done=100):
+        with activity.counting("cache, view 2 of 4", 400):
             alone[0] += 10
             activity.advance(60)
         activity.advance(5)
 
-    assert listened(run) == ["cache, view 2 of 4: 25%", "cache, view 2 of 4: 40%, 6 images/s, 00:40 left", ""]
+    assert listened(run) == ["cache, view 2 of 4: 0%", "cache, view 2 of 4: 15%, 6 images/s, 00:57 left", ""]
 
 
 def test_who_is_told_may_end_it():

@@ -44,8 +44,8 @@ class Rows(Protocol):
     def __getitem__(self, rows: Any, /) -> Any: ...
 
 
-Make = Callable[[int], Iterable[NDArray[Any]]]
-"""Makes the content of an entry anew from a row on, some rows at a time; the same rows each time."""
+Make = Callable[[], Iterable[NDArray[Any]]]
+"""Makes the content of an entry anew, some rows at a time; the same rows each time."""
 
 
 def content_key(**parts: object) -> str:
@@ -58,9 +58,8 @@ class ArrayCache:
     """The arrays of a cache folder, one file per key.
 
     An entry is written to a temporary file and moved when it is whole, so that a killed writer leaves nothing that a reader
-    would take, and is replaced but never written again. What an interrupted writer has done, the next one need not do.
-    One process makes an entry while others wait for it. Before one is written, `tumorcls.cache.folder.make_room` keeps the
-    cache folder below `max_bytes`.
+    would take, and is replaced but never written again. One process makes an entry while others wait for it. Before one is
+    written, `tumorcls.cache.folder.make_room` keeps the cache folder below `max_bytes`.
     """
 
     cache: Path
@@ -101,8 +100,8 @@ class ArrayCache:
                         if os.path.samestat(entry.path.stat(), damaged):  # else another process has replaced it meanwhile
                             entry.path.unlink()
                 if not entry.path.exists():
-                    left = partial.stat().st_size if partial.exists() else 0  # has its room already
-                    make_room(self.cache, max(0, entry.file.size - left), self.max_bytes)
+                    partial.unlink(missing_ok=True)  # a killed writer's
+                    make_room(self.cache, entry.file.size, self.max_bytes)
                     entry.file.write(partial, entry.make)
         except OSError as error:
             entry.hold(error)
@@ -122,7 +121,7 @@ class ArrayCache:
             yield path.with_suffix(f".{uuid.uuid4().hex[:12]}.partial")
             return
         try:
-            yield path.with_suffix(PARTIAL)  # a killed writer's is overwritten, an interrupted one's gone on with
+            yield path.with_suffix(PARTIAL)
         finally:
             lock.release()
 
@@ -184,7 +183,7 @@ class Stored:
                 ) from None
             tell_not_kept(self._cache.cache, error)
             nothing = np.empty((0, *self.shape[1:]), self.dtype)
-            self._held = np.concatenate([nothing, *(np.asarray(rows, self.dtype) for rows in self.make(0))])
+            self._held = np.concatenate([nothing, *(np.asarray(rows, self.dtype) for rows in self.make())])
             _HELD.put(self.path, self._held)
 
     def _read(self, rows: Any) -> NDArray[Any]:

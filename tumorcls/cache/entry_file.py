@@ -10,19 +10,16 @@ import os
 import weakref
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorcls.cache.folder import PARTIAL
-
 _CHECKSUM = np.dtype("<u4")
-_ROWS_AT_ONCE = 256
 
 
 class DamagedError(Exception):
@@ -66,63 +63,30 @@ class EntryFile:
         """Size of the file in bytes."""
         return len(self.header) + self.shape[0] * (self.row_bytes + _CHECKSUM.itemsize) + _CHECKSUM.itemsize
 
-    def write(self, partial: Path, make: Callable[[int], Iterable[NDArray[Any]]]) -> None:
+    def write(self, partial: Path, make: Callable[[], Iterable[NDArray[Any]]]) -> None:
         """Writes the rows that `make` gives to a temporary file, once there is room for all, and moves it when it is whole.
-
-        Where ^C, or whatever else is no error, ends it, the rows so far stay in the temporary file, if that is the entry's own,
-        and the next call has only the others made.
 
         Raises:
             OSError: The folder is not writable, or the disk is full.
         """
-        left = self._left(partial)
-        retained = False
         try:
-            with partial.open("r+b" if left else "wb") as file:
+            with partial.open("wb") as file:
                 if hasattr(os, "posix_fallocate"):  # makes a full disk an error here, not after an hour's work
                     os.posix_fallocate(file.fileno(), 0, self.size)
-                checksums = np.zeros(self.shape[0], _CHECKSUM)
-                checksums[: len(left)] = left
                 file.write(self.header)
-                try:
-                    self._write_rows(file, checksums, make)
-                except BaseException as ended:
-                    retained = not isinstance(ended, Exception) and partial == self.path.with_suffix(PARTIAL)
-                    raise
-                finally:
-                    self._write_table(file, checksums)
+                checksums: list[int] = []
+                for rows in make():
+                    block = np.ascontiguousarray(rows, dtype=self.dtype)
+                    assert block.shape[1:] == self.shape[1:], "an entry must have the shape that it was asked for"
+                    file.write(block.data)
+                    checksums += [self.checksum(row) for row in _bytes_of_rows(block)]
+                assert len(checksums) == self.shape[0], "an entry must have all its rows"
+                table = np.array(checksums, _CHECKSUM)
+                file.write(table.tobytes())
+                file.write(self.checksum(table).to_bytes(4, "little"))
             partial.replace(self.path)
         finally:
-            if not retained:
-                partial.unlink(missing_ok=True)
-
-    def _write_rows(self, file: BinaryIO, checksums: NDArray[np.uint32], make: Callable[[int], Iterable[NDArray[Any]]]) -> None:
-        """Writes the rows that have no checksum yet, and notes their checksums."""
-        done = int(np.count_nonzero(checksums))
-        file.seek(len(self.header) + done * self.row_bytes)
-        for rows in make(done):
-            block = np.ascontiguousarray(rows, dtype=self.dtype)
-            assert block.shape[1:] == self.shape[1:], "an entry must have the shape that it was asked for"
-            file.write(block.data)
-            checksums[done : done + len(block)] = [self.checksum(row) for row in _bytes_of_rows(block)]
-            done += len(block)
-        assert done == self.shape[0], "an entry must have all its rows"
-
-    def _write_table(self, file: BinaryIO, checksums: NDArray[np.uint32]) -> None:
-        file.seek(len(self.header) + self.shape[0] * self.row_bytes)
-        file.write(checksums.tobytes())
-        file.write(self.checksum(checksums).to_bytes(4, "little"))
-
-    def _left(self, partial: Path) -> list[int]:
-        """Returns the checksums of the rows that an interrupted writer left, if all of them are as it wrote them."""
-        try:
-            file = OpenEntry(replace(self, path=partial))
-            done = next((row for row, checksum in enumerate(file.checksums) if not checksum), self.shape[0])
-            for first in range(0, done, _ROWS_AT_ONCE):
-                file.rows(np.arange(first, min(first + _ROWS_AT_ONCE, done)))
-        except DamagedError:
-            return []
-        return file.checksums[:done]
+            partial.unlink(missing_ok=True)
 
     def checksum(self, content: NDArray[Any]) -> int:
         """Returns the checksum of a row's bytes, another one for each key, shape and type."""

@@ -64,7 +64,7 @@ def make_room(cache: Path, wanted: int, max_bytes: int) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Removes a file, but none that somebody is writing: an interrupted writer's waits for one who goes on with it."""
+    """Removes a file, but none that somebody is writing: a killed writer's goes."""
     if path.suffix != PARTIAL:
         path.unlink(missing_ok=True)
         return
@@ -74,7 +74,7 @@ def _remove(path: Path) -> None:
                 raise NotImplementedError
             with FileLock(path.with_suffix(".lock")).acquire(timeout=0):
                 path.unlink(missing_ok=True)
-        except NotImplementedError:  # a drive without locks, where nobody goes on with it
+        except NotImplementedError:  # a drive without locks
             if time.time() - path.stat().st_mtime > _LONGEST_WRITE_S:
                 path.unlink(missing_ok=True)
 

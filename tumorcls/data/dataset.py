@@ -157,10 +157,10 @@ def image_set(
         DataError: A file cannot be read or is another one since the scan, or the cache cannot be written.
     """
 
-    def make(first: int) -> Iterator[Pixels]:
-        counted = activity.counting("decoding images", len(entries), done=first)
+    def make() -> Iterator[Pixels]:
+        counted = activity.counting("decoding images", len(entries))
         with counted, ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-            for start in range(first, len(entries), _CHUNK):
+            for start in range(0, len(entries), _CHUNK):
                 chunk = np.stack(list(pool.map(lambda entry: _decode(entry, size), entries[start : start + _CHUNK])))
                 yield chunk
                 activity.advance(len(chunk))

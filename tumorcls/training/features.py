@@ -60,11 +60,10 @@ class Features:
         assert self.program.frozen is not None
         shape = (len(images), *self.program.frozen.output.shape[1:])
 
-        def make(first: int) -> Iterator[NDArray[np.float16]]:
-            whole = first - first % _CHUNK  # what is drawn depends on where a chunk begins
-            with activity.counting(what, len(images), done=whole):
-                for start in range(whole, len(images), _CHUNK):
-                    yield chunk(start)[max(first - start, 0) :]
+        def make() -> Iterator[NDArray[np.float16]]:
+            with activity.counting(what, len(images)):
+                for start in range(0, len(images), _CHUNK):
+                    yield chunk(start)
 
         def chunk(start: int) -> NDArray[np.float16]:
             with np.errstate(over="ignore"):  # infinity is told below
@@ -81,4 +80,4 @@ class Features:
         return self.cache.get(key, shape, np.float16, make)
 
 
-_CHUNK = 8 * PREDICT_BATCH  # images whose float32 activations are in memory at once
+_CHUNK = 8 * PREDICT_BATCH  # images whose float32 activations are in memory at once; what is drawn depends on where it begins

@@ -151,8 +151,8 @@ class Validation:
         key = content_key(images=self.images.key, rows=chosen.tolist(), **drawn)
         keys = [self.images.keys[i] for i in chosen]
 
-        def make(first: int) -> Iterator[NDArray[np.uint8]]:
-            yield corrupt(self.images.images[chosen[first:]], noise, severity, CORRUPTION_SEED, keys[first:])
+        def make() -> Iterator[NDArray[np.uint8]]:
+            yield corrupt(self.images.images[chosen], noise, severity, CORRUPTION_SEED, keys)
 
         shape = (len(chosen), *self.images.images.shape[1:])
         return self.cache.get(key, shape, np.uint8, make), key

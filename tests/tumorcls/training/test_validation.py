@@ -156,22 +156,6 @@ def test_of_each_group_the_surest_mistake_is_kept(tmp_path):
     assert validation.measured(logits, clean, final=False).mistakes == ()
 
 
-def test_noise_that_is_gone_on_with_is_that_of_the_same_pictures(tmp_path):
-    pictures = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3)).astype(np.uint8)
-    seen = []
-
-    class GoneOnWith(ArrayCache):
-        def get(self, key, shape, dtype, make):
-            whole, rest = (np.concatenate([*make(first)]) for first in (0, 3))
-            np.testing.assert_array_equal(rest, whole[3:])
-            seen.append(key)
-            return whole
-
-    program = FakeProgram()
-    Validation(image_set(IMAGES.labels, images=pictures), GoneOnWith(tmp_path)).measure(program, CONFIG, final=False)
-    assert len(set(seen)) == 3
-
-
 def test_the_last_epoch_is_measured_as_those_before_it(tmp_path):
     def program(severities, rows):
         """Errs under severity 3 alone, on the images that epochs look at."""
