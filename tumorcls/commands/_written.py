@@ -12,14 +12,7 @@ from tumorcls.reports.links import write_page
 def write_evaluation(
     evaluation: Evaluation, images: Rows, output: Path | None, html: Path | None, against: Evaluation | None = None
 ) -> None:
-    """Writes an evaluation where it was asked for, and says where.
-
-    Args:
-        evaluation: What was measured.
-        images: That it was measured on; the page shows some.
-        output: The JSON.
-        html: The page.
-        against: Of another model, with which the page compares it.
+    """Writes an evaluation where it was asked for, and says where; the page shows some `images`, and compares with `against`.
 
     Raises:
         DataError: A file cannot be written.
