@@ -93,6 +93,15 @@ def test_optunas_names_of_attributes_stand_in_one_module_which_imports_nothing()
     assert found - {("optuna_keys", name) for name in names} == {("export", "constraints")}, "which is a key of its provenance"
 
 
+def test_private_names_of_keras_are_used_by_one_module():
+    """No contract can say so: import-linter knows of another package only as a whole."""
+    sources = [path for package in ("search", "tumorcls") for path in (ROOT / package).rglob("*.py")]
+    using = [path.relative_to(ROOT).as_posix() for path in sources if re.search(r"keras\W+src\b", path.read_text("utf-8"))]
+    assert using == ["tumorcls/model/keras_internals.py"]
+    capped = (ROOT / "setup.cfg").read_text(encoding="utf-8").partition("tumorcls.model.keras_internals")[2].splitlines()[1]
+    assert re.fullmatch(r" *keras>=[\d.]+,<4", capped)
+
+
 def test_the_commands_that_open_the_test_part_are_those_that_are_named():
     """Whoever loads it, and whoever asks those for it."""
     sources = {path: path.read_text(encoding="utf-8") for path in (ROOT / "tumorcls").rglob("*.py")}

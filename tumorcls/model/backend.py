@@ -1,6 +1,5 @@
 """Which Keras backend runs, decided before Keras is imported."""
 
-import contextlib
 import importlib.util
 import json
 import os
@@ -12,6 +11,7 @@ from typing import Any
 
 from tumorcls.errors import BackendError
 from tumorcls.model.backend_import import load
+from tumorcls.model.keras_internals import serialize_without_tensorflow
 
 _BACKENDS = ("tensorflow", "jax")  # the first that is installed is taken
 
@@ -87,10 +87,7 @@ def _serialize_without_tensorflow() -> None:
     That is asked for each layer that is copied or saved. A notebook keeps it: its user may have such types.
     """
     if "tensorflow" not in sys.modules and not hasattr(sys, "ps1"):
-        with contextlib.suppress(ImportError):  # the name is Keras's own, and may change
-            from keras.src.utils.module_utils import tensorflow
-
-            tensorflow._available = False
+        serialize_without_tensorflow()
 
 
 def _keep_compiled_programs() -> None:

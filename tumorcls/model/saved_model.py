@@ -8,7 +8,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from keras.src.saving.saving_lib import save_model
 from numpy.typing import NDArray
 
 from tumorcls.errors import DataError
@@ -17,6 +16,7 @@ from tumorcls.model.backbone import build_network, logits_of, weights_sha256
 from tumorcls.model.calibration import check_probabilities, mean_answer
 from tumorcls.model.ensemble import build_ensemble
 from tumorcls.model.folding import fold_batch_norm
+from tumorcls.model.keras_internals import write_network
 from tumorcls.model.model_file import CARD, GATE, Card, check_members, load_weights, parse_card, read_model_file
 from tumorcls.model.pieces import images_together
 
@@ -74,7 +74,7 @@ class SavedModel(Card):
         card, space = self.to_json(), None if self.gate is None else self.gate.space.astype("<f2").tobytes()
         parse_card(card, space, str(path))  # what could not be opened again is not written
         content = io.BytesIO()  # a network of some megabytes; Keras itself would write to its place bit by bit
-        save_model(self.network, content)
+        write_network(self.network, content)
         with zipfile.ZipFile(content, "a") as archive:
             archive.writestr(CARD, card)
             if space is not None:

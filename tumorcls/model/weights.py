@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tumorcls.data.hdf5 import UNREADABLE, Limits, open_hdf5
 from tumorcls.errors import DataError, WeightsError, reason
 from tumorcls.files import read_whole
+from tumorcls.model.keras_internals import own_weights_md5
 
 OWN_NAME = "efficientnetb0_notop.h5"
 """What Keras calls its own file of ImageNet's weights."""
@@ -52,7 +53,7 @@ def load_weights(backbone: keras.Model, path: Path) -> None:
     """
     try:
         content = read_whole(path, _MAX_BYTES)
-        if path.name == OWN_NAME and hashlib.md5(content, usedforsecurity=False).hexdigest() != _own_md5():
+        if path.name == OWN_NAME and hashlib.md5(content, usedforsecurity=False).hexdigest() != own_weights_md5():
             raise _Unfit("a file of this name must be Keras's own; its checksum is another one. Get it again, or rename it")
         with open_hdf5(io.BytesIO(_inner(content)), str(path), _LIMITS) as file:
             arrays = dict(_legacy(file) if _is_legacy(file) else _current(file, backbone))
@@ -79,12 +80,6 @@ def check_weights(backbone: keras.Model) -> None:
                 _check_values(f"{layer.name}/{variable.name}", np.asarray(keras.ops.convert_to_numpy(variable)))
     except _Unfit as error:
         raise WeightsError(f"weights: must be those of a network; {error}. Get the file again.") from None
-
-
-def _own_md5() -> str:
-    from keras.src.applications.efficientnet import WEIGHTS_HASHES
-
-    return str(WEIGHTS_HASHES["b0"][1])
 
 
 def _inner(content: bytes) -> bytes:
@@ -114,14 +109,16 @@ def _legacy(file: Any) -> Iterator[tuple[str, list[_Array]]]:
 
 def stored_names(network: keras.Model) -> list[str]:
     """Returns the names that Keras 3 gives a network's layers in a file: by class, numbered in order."""
-    from keras.src.utils.naming import to_snake_case
-
     names: list[str] = []
     used: Counter[str] = Counter()
-    for kind in (to_snake_case(type(layer).__name__) for layer in network.layers):
+    for kind in (_snake_case(type(layer).__name__) for layer in network.layers):
         names.append(f"{kind}_{used[kind]}" if used[kind] else kind)
         used[kind] += 1
     return names
+
+
+def _snake_case(name: str) -> str:
+    return re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)).lower()
 
 
 def _current(file: Any, backbone: keras.Model) -> Iterator[tuple[str, list[_Array]]]:

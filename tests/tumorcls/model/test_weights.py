@@ -208,7 +208,7 @@ def test_other_shapes_are_refused(refused, tmp_path):
 def test_a_file_that_is_called_as_kerass_own_must_be_it(refused, legacy, tmp_path, monkeypatch):
     path = shutil.copy(legacy, tmp_path / weights.OWN_NAME)
     refused(path, "must be Keras's own; its checksum is another one")
-    monkeypatch.setattr(weights, "_own_md5", lambda: hashlib.md5(path.read_bytes()).hexdigest())
+    monkeypatch.setattr(weights, "own_weights_md5", lambda: hashlib.md5(path.read_bytes()).hexdigest())
     build_backbone(SIZE, str(path))
 
 
