@@ -1,4 +1,10 @@
-"""The objective of own-keras.toml: a Keras model on scikit-learn's handwritten digits, in place of your data and model."""
+"""The objective of own-keras.toml: a Keras model on scikit-learn's handwritten digits, in place of your data and model.
+
+Run as a program it trains the best config, exported as best.toml, once more, and saves the model.
+"""
+
+import tomllib
+from pathlib import Path
 
 import keras
 import optuna
@@ -9,7 +15,7 @@ from sklearn.model_selection import train_test_split
 class Report(keras.callbacks.Callback):
     """Reports a metric after each epoch, and ends a trial that is not worth going on with, if it has not ended."""
 
-    def __init__(self, trial: optuna.Trial, monitor: str) -> None:
+    def __init__(self, trial: optuna.trial.BaseTrial, monitor: str) -> None:
         super().__init__()
         self.trial = trial
         self.monitor = monitor
@@ -29,13 +35,17 @@ class Objective:
         self.epochs = epochs
         images, labels = load_digits(return_X_y=True)
         images = images.reshape(-1, 8, 8, 1) / 16.0
-        # A test part is left alone: what is searched on must not be what the winner is measured on.
+        # A test part is left to main(): what is searched on must not be what the winner is measured on.
         images, self.test, labels, self.test_labels = train_test_split(images, labels, test_size=0.2, random_state=0)
         parts = train_test_split(images, labels, test_size=0.25, random_state=0)
         self.train, self.validation, self.train_labels, self.validation_labels = parts
 
     def __call__(self, trial: optuna.Trial) -> float:
         """Returns the accuracy on validation images after the last epoch."""
+        return float(self.train_model(trial).history.history["val_accuracy"][-1])
+
+    def train_model(self, trial: optuna.trial.BaseTrial) -> keras.Model:
+        """Builds and trains the model of a trial."""
         keras.backend.clear_session()
         # Each trial has its own; with it the study can be repeated.
         keras.utils.set_random_seed(trial.user_attrs["seed"] % 2**32)
@@ -50,7 +60,7 @@ class Objective:
         )
         optimizer = keras.optimizers.Adam(trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True))
         model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-        history = model.fit(
+        model.fit(
             self.train,
             self.train_labels,
             validation_data=(self.validation, self.validation_labels),
@@ -59,4 +69,20 @@ class Objective:
             callbacks=[Report(trial, "val_accuracy")],
             verbose=0,
         )
-        return float(history.history["val_accuracy"][-1])
+        return model
+
+
+def main() -> None:
+    """Trains the best config as its trial did, measures the model on the test part, and saves it."""
+    best = tomllib.loads(Path("best.toml").read_text())
+    trial = optuna.trial.FixedTrial(best["config"])
+    trial.set_user_attr("seed", best["provenance"]["seed"])
+    objective = Objective(epochs=best["config"]["epochs"])
+    model = objective.train_model(trial)
+    _, accuracy = model.evaluate(objective.test, objective.test_labels, verbose=0)
+    print(f"validation {model.history.history['val_accuracy'][-1]:.4f}  test {accuracy:.4f}")
+    model.save("best.keras")
+
+
+if __name__ == "__main__":
+    main()

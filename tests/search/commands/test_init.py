@@ -3,6 +3,8 @@
 import contextlib
 import re
 import runpy
+import subprocess
+import sys
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -62,6 +64,24 @@ def test_an_objective_of_ones_own_runs(search, read_study, template):
     asked = tomllib.loads(Path("mine.toml").read_text())["space"]
     assert all(trial.params.keys() == asked.keys() for trial in trials)
     assert len(trials[0].intermediate_values) == tomllib.loads(Path("mine.toml").read_text())["objective"]["epochs"]
+
+
+@pytest.mark.slow
+def test_what_a_study_of_a_keras_model_found_becomes_a_model(search, environment):
+    """The trial over again: its value, and a file that Keras loads."""
+    Path("objectives.py").unlink(missing_ok=True)
+    search("init", "--template", "own-keras")
+    search("launch", "own-keras.toml", "--trials", "1", "--quiet")
+    search("export", "own-keras.toml", "-o", "best.toml")
+    done = subprocess.run([sys.executable, "objective.py"], env=environment, capture_output=True, text=True, check=True)
+    validation, test = re.fullmatch(r"validation (\d\.\d{4})  test (\d\.\d{4})\n", done.stdout).groups()
+    assert validation == f"{tomllib.loads(Path('best.toml').read_text())['provenance']['val_accuracy']:.4f}"
+    code = (
+        "import keras, objective\nours = objective.Objective()\nmodel = keras.models.load_model('best.keras')\n"
+        "print(f'{model.evaluate(ours.test, ours.test_labels, verbose=0)[1]:.4f}')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert (done.stdout.strip(), float(test) > 0.5) == (test, True)
 
 
 def test_nothing_is_overwritten(search):
