@@ -88,6 +88,7 @@ KERAS = (
     "tumorcls/reports/test_trial_figures.py",
     "tumorcls/test_before.py",
     "tumorcls/test_objective.py",
+    "tumorcls/test_tutorial.py",
     "tumorcls/training",
 )
 """What builds or runs networks, or only imports Keras. In the quick tier one process has all of it: a backend takes 500 MB.

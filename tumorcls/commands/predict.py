@@ -52,17 +52,11 @@ def command(
 
     prepare_outputs(output, overlay and overlay / _PICTURE.format(0, ""))
     select_backend()
-    from tumorcls.inference.activation_map import Explainer
-    from tumorcls.inference.pictures import find_volumes
-    from tumorcls.inference.predict import Judgement, as_csv, as_json, as_text, predict_files
+    from tumorcls.inference.predict import answer_files, as_csv, as_json, as_text
     from tumorcls.model.saved_model import load_model
 
     model = load_model(model_file)
-    chosen = model.calibration.threshold if threshold is None else threshold
-    judgement = Judgement(chosen, model.calibration.sets, None if no_gate else model.gate)
-    asked = list(find_volumes(images))
-    explainer = Explainer(model.network, mirror_average=model.config.mirror_average)
-    predictions = predict_files(explainer, asked, model.classes, model.config.image_size, judgement, slices)
+    predictions = answer_files(model, *images, slices=slices, threshold=threshold, gate=not no_gate)
     undrawn: list[str] = []
     answers = list(_drawn(predictions, overlay, undrawn))
     text = {"text": as_text, "csv": as_csv, "json": as_json}[form](answers, model.classes)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,12 +19,13 @@ from tumorcls.data.labels import probability
 from tumorcls.data.series import Series
 from tumorcls.data.slices import Which, slice_name
 from tumorcls.errors import shown
-from tumorcls.inference.pictures import pictures
+from tumorcls.inference.pictures import find_volumes, pictures
 
 if TYPE_CHECKING:
     from tumorcls.inference.activation_map import Explained, Explainer
     from tumorcls.model.conformal import ClassSets
     from tumorcls.model.gate import Gate
+    from tumorcls.model.saved_model import SavedModel
 
 UNCERTAIN = "uncertain"
 """The answer where the model is less sure than its threshold."""
@@ -101,6 +103,35 @@ class Judgement:
             return None
         inside = self.sets.contain(shares)
         return tuple(classes[i] for i in np.argsort(-shares, kind="stable") if inside[i])
+
+
+def answer_files(
+    model: "SavedModel",
+    *paths: str | os.PathLike[str],
+    slices: Which = "middle",
+    threshold: float | None = None,
+    gate: bool = True,
+) -> Iterator[Prediction]:
+    """Answers for files and folders as `tumorcls predict` does.
+
+    Args:
+        model: From `tumorcls.load_model`.
+        *paths: Best all at once: each call traces the network anew.
+        slices: Of a volume: the one in its middle, or all that show something.
+        threshold: Confidence below which the answer is `UNCERTAIN`; None takes the model's own.
+        gate: Whether an answer may be `NO_SLICE`, where the model has a gate.
+
+    Raises:
+        DataError: A folder holds no image file. A file that cannot be read is answered for with an `error`.
+    """
+    from tumorcls.inference.activation_map import Explainer  # imports Keras
+
+    calibration = model.calibration
+    chosen = calibration.threshold if threshold is None else threshold
+    judgement = Judgement(chosen, calibration.sets, model.gate if gate else None)
+    asked = list(find_volumes(map(Path, paths)))
+    explainer = Explainer(model.network, mirror_average=model.config.mirror_average)
+    return predict_files(explainer, asked, model.classes, model.config.image_size, judgement, slices)
 
 
 def predict_files(

@@ -1,6 +1,7 @@
 """A trained model on disk: Keras's own `.keras` file, with the label order and the provenance inside."""
 
 import io
+import os
 import zipfile
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, ModelError
 from tumorcls.files import is_special, write_whole
 from tumorcls.model.backbone import build_network, logits_of, weights_sha256
 from tumorcls.model.calibration import check_probabilities, mean_answer
@@ -44,8 +45,14 @@ class SavedModel(Card):
         Results of another size differ in their last digits.
 
         Raises:
-            ModelError: An answer is not a probability for each class.
+            ModelError: The images are others, or an answer is not a probability for each class.
         """
+        side = self.config.image_size
+        if images.dtype != np.uint8 or images.shape[1:] != (side, side, 3) or not len(images):
+            raise ModelError(
+                f"images: must be uint8 in [0, 255] of shape (n, {side}, {side}, 3), n > 0; "
+                f"got {images.dtype} of shape {images.shape}. Do not divide by 255."
+            )
         size = batch_size or images_together(self.config.image_size)
         batches = [images[first : first + size] for first in range(0, len(images), size)]
         return np.concatenate([self._answer(batch) for batch in batches])
@@ -64,12 +71,13 @@ class SavedModel(Card):
     def _logits(self) -> keras.Model:
         return fold_batch_norm(logits_of(self.network))
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model; Keras alone can load it too. The file appears whole or not at all.
 
         Raises:
             DataError: The path cannot be written or does not end in `.keras`.
         """
+        path = Path(path)
         check_target(path)
         card, space = self.to_json(), None if self.gate is None else self.gate.space.astype("<f2").tobytes()
         parse_card(card, space, str(path))  # what could not be opened again is not written
@@ -92,12 +100,13 @@ def check_target(path: Path) -> None:
         raise DataError(f"{path}: a model's file must end in .keras; got {path.suffix!r}. Rename it.")
 
 
-def load_model(path: Path) -> SavedModel:
+def load_model(path: str | os.PathLike[str]) -> SavedModel:
     """Loads a model that `SavedModel.save` wrote. Nothing in the file is executed: its graph is built here, see `model_file`.
 
     Raises:
         ModelError: The file is missing or is not such a model.
     """
+    path = Path(path)
     card, weights = read_model_file(path)
     network = build_network(card.config.image_size, len(card.classes), imagenet=card.config.weights == "imagenet")
     check_members(card, network, weights, str(path))

@@ -54,6 +54,30 @@ def test_a_model_comes_back_as_it_was(model, saved, pictures):
     assert [path.name for path in saved.parent.iterdir()] == ["model.keras"], "nothing temporary is left"
 
 
+@pytest.mark.parametrize(
+    ("made", "got"),
+    [
+        (lambda pictures: pictures / np.float32(255), "float32 of shape (5, 32, 32, 3)"),
+        (lambda pictures: pictures.astype(np.float32), "float32 of shape (5, 32, 32, 3)"),
+        (lambda pictures: pictures[0], "uint8 of shape (32, 32, 3)"),
+        (lambda pictures: pictures[..., :1], "uint8 of shape (5, 32, 32, 1)"),
+        (lambda pictures: pictures[:, :16], "uint8 of shape (5, 16, 32, 3)"),
+        (lambda pictures: pictures[:0], "uint8 of shape (0, 32, 32, 3)"),
+    ],
+)
+def test_images_that_a_model_does_not_take_are_one_line(model, pictures, made, got):
+    """Those of Keras users are divided by 255 as often as not, and a network would answer for them as for any."""
+    with pytest.raises(ModelError) as caught:
+        model.predict(made(pictures))
+    must = "images: must be uint8 in [0, 255] of shape (n, 32, 32, 3), n > 0"
+    assert str(caught.value) == f"{must}; got {got}. Do not divide by 255."
+
+
+def test_a_path_may_be_a_string(model, tmp_path):
+    model.save(str(tmp_path / "text.keras"))
+    assert load_model(str(tmp_path / "text.keras")).sha256 == model.sha256
+
+
 def test_what_a_prediction_makes_of_the_network_is_not_saved(model, saved, pictures, tmp_path):
     model.predict(pictures)
     model.save(tmp_path / "again.keras")
