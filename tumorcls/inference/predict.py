@@ -181,7 +181,8 @@ def _line(one: Prediction) -> str:
     not_ruled_out = "" if one.class_set is None else f"  not ruled out: {', '.join(one.class_set)}"
     which = f", slice {one.slice_number}" if one.series is not None else ""
     of = f" of {one.slices}" if one.slices > 1 else ""
-    return f"{one.title}{which}{of}: {one.answer}  ({shares}){not_ruled_out}"
+    said = NO_SLICE if one.answer == NO_SLICE else f"{one.answer}  ({shares})"
+    return f"{one.title}{which}{of}: {said}{not_ruled_out}"
 
 
 def _count(predictions: Iterable[Prediction]) -> dict[str, int]:

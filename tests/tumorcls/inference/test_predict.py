@@ -144,7 +144,12 @@ def test_the_gate_stops_what_is_no_slice(tmp_path):
     assert [one.answer for one in found] == ["bright", NO_SLICE]
     assert [one.class_set for one in found] == [("bright", "dark"), None]
     assert as_text(found, CLASSES).count("not ruled out") == 1
-    assert [row["answer"] for row in csv.DictReader(io.StringIO(as_csv(found, CLASSES)))] == ["bright", NO_SLICE]
+    table = list(csv.DictReader(io.StringIO(as_csv(found, CLASSES))))
+    assert [row["answer"] for row in table] == ["bright", NO_SLICE]
+    said, stopped = as_text(found, CLASSES).splitlines()[:2]
+    assert "(bright 0.5" in said
+    assert stopped == f"{tmp_path / 'noise.png'}: {NO_SLICE}", "what a class is worth here means nothing to a person"
+    assert float(table[1]["dark"]) > 0, "programs get it"
     assert draw_answer(found[1]) != draw_answer(found[0])
 
 
