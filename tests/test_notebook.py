@@ -108,6 +108,8 @@ def test_it_runs_offline(tmp_path, monkeypatch):
     nbclient.NotebookClient(notebook, timeout=PATIENCE_S, resources={"metadata": {"path": str(tmp_path)}}).execute()
     printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
     assert "6/6 trials finished" in printed
+    results = [out["data"] for cell in notebook.cells for out in cell.get("outputs", []) if out.output_type == "execute_result"]
+    assert [data for data in results if "text/markdown" not in data] == [], "what a last line is worth, to nobody"
     last = [cell for cell in notebook.cells if cell.cell_type == "code"][-1]
     shown = [output.data for output in last.outputs if "data" in output]
     assert any(DISCLAIMER in data.get("text/markdown", "") for data in shown)
