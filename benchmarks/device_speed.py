@@ -4,10 +4,10 @@
     KERAS_BACKEND=jax python -m benchmarks.device_speed
 
 Images a second of (a) this project's epoch, (b) the loop that it had before: NumPy slices, `train_on_batch`, the loss pulled
-back after each step, dropout masks from Keras's generator, (c) plain Keras `fit`, and (d) the limit: a compiled step written by
-hand, whose input is already on the device. All train the same layers on the same generated images or activations, in the same
-precision, and take turns; the fastest of each one's turns counts. Where nothing is frozen, (a) to (d) hold noise and
-augmentation.
+back after each step, dropout masks from Keras's generator, (c) plain Keras `fit`, as it is (fit) and with an epoch's steps in
+one call (fit_many: `steps_per_execution`), and (d) the limit: a compiled step written by hand, whose input is already on the
+device. All train the same layers on the same generated images or activations, in the same precision, and take turns; the
+fastest of each one's turns counts. Where nothing is frozen, (a) to (d) hold noise and augmentation.
 
 Most important things first: what does not fit in `--minutes` is left out, and said. Weights are random, or those that
 TUMORCLS_WEIGHTS names. Prints the table and writes `benchmarks/results/device_speed_BACKEND.txt` (`_gpu` on one, and after it
@@ -83,7 +83,8 @@ class Contest:
         program.set_learning_rate(LEARNING_RATE)
 
     def contenders(self) -> dict[str, Run]:
-        return {"here": self.here(), "previous": self.previous(), "fit": self.fit(), "limit": self.limit()}
+        fits = {"fit": self.fit(), "fit_many": self.fit(together=self.steps)}
+        return {"here": self.here(), "previous": self.previous(), **fits, "limit": self.limit()}
 
     def here(self) -> Run:
         placed = self.program.place(self.inputs) or self.inputs
@@ -101,11 +102,12 @@ class Contest:
 
         return epoch
 
-    def fit(self) -> Run:
-        model = self._model(keras.layers.Dropout(RATE))
+    def fit(self, together: int = 1) -> Run:
+        """Returns Keras's own loop, with so many steps in one call of it."""
+        model = self._model(keras.layers.Dropout(RATE), together)
         return lambda: model.fit(self.inputs, self.targets, batch_size=self.batch, verbose=0)
 
-    def _model(self, dropout: keras.layers.Layer) -> keras.Model:
+    def _model(self, dropout: keras.layers.Layer, together: int = 1) -> keras.Model:
         """Returns the program's network with another dropout layer, compiled as Keras does it, in the program's precision."""
         logits = self.program._head(dropout(self.program._dropout.input))
         model = keras.Model(self.program._model.input, logits)
@@ -116,7 +118,8 @@ class Contest:
                 return call(*args, **kwargs)
 
         model.call = in_precision
-        model.compile(keras.optimizers.Adam(LEARNING_RATE), loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+        loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.Adam(LEARNING_RATE), loss=loss, steps_per_execution=together)
         return model
 
     def precision(self) -> AbstractContextManager[None]:
@@ -207,9 +210,9 @@ def main() -> None:
     weights = os.environ.get("TUMORCLS_WEIGHTS", "none")
     loads = [os.getloadavg()[0]]
     lines = [
-        f"{'':7} {'batch':>5} {'here':>8} {'previous':>8} {'fit':>8} {'limit':>8}   {'times':>5} {'of limit':>8} {'spread':>6}"
-        f" {'outside':>7} {'host':>6} {'GPU':>6}",
-        f"{'':13} {'images a second':^35}   {'prev.':>5} {'':8} {'':6} {'s':>7} {'MiB':>6} {'MiB':>6}",
+        f"{'':7} {'batch':>5} {'here':>8} {'previous':>8} {'fit':>8} {'fit_many':>8} {'limit':>8}   {'times':>5}"
+        f" {'of limit':>8} {'spread':>6} {'outside':>7} {'host':>6} {'GPU':>6}",
+        f"{'':13} {'images a second':^44}   {'prev.':>5} {'':8} {'':6} {'s':>7} {'MiB':>6} {'MiB':>6}",
     ]
     programs: dict[str, TrainingProgram] = {}
     steps: dict[str, str] = {}
@@ -243,7 +246,7 @@ def main() -> None:
             spread = median(taken["here"]) / min(taken["here"]) - 1
             lines.append(
                 f"{start:7} {batch:5}"
-                + "".join(f" {speed[name]:8,.0f}" for name in ("here", "previous", "fit", "limit"))
+                + "".join(f" {speed[name]:8,.0f}" for name in taken)
                 + f"   {speed['here'] / speed['previous']:5.1f} {speed['here'] / speed['limit']:8.0%} {spread:+6.0%}"
                 + f" {outside_steps(program, config):7.3f} {memory()}"
             )
@@ -255,7 +258,7 @@ def main() -> None:
         f"{named}, Keras {keras.__version__}, {platform.machine()}, {cores} cores, load {loads[0]:.1f} before and"
         f" {loads[1]:.1f} after, images of {size}x{size}, {(time.monotonic() - began) / 60:.1f} minutes",
         "The fastest turn of each counts; spread: how much longer the median of our own took.",
-        f"Precision {arguments.precision}; steps of all four: {', '.join(steps.values())}.",
+        f"Precision {arguments.precision}; steps of all five: {', '.join(steps.values())}.",
         *([f"Left out for want of time: {', '.join(left_out)}."] if left_out else []),
     ]
     print("\n".join(lines[lines.index("") :]))

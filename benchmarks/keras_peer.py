@@ -31,7 +31,17 @@ def build(config: TrainConfig, classes: int) -> keras.Model:
     backbone = build_backbone(config.image_size, config.weights)
     _freeze(backbone, config)
     features = keras.layers.Dropout(config.dropout)(backbone(noise(x)))
-    model = keras.Model(images, keras.layers.Dense(classes, activation="softmax")(features))
+    return compiled(keras.Model(images, keras.layers.Dense(classes, activation="softmax")(features)), config)
+
+
+def build_head(config: TrainConfig, features: int, classes: int) -> keras.Model:
+    """Builds and compiles the head alone, which takes what the frozen network gives: the other way of Keras's guide."""
+    layers = [keras.layers.Dropout(config.dropout), keras.layers.Dense(classes, activation="softmax")]
+    return compiled(keras.Sequential([keras.Input((features,)), *layers]), config)
+
+
+def compiled(model: keras.Model, config: TrainConfig) -> keras.Model:
+    """Compiles a model from something to probabilities."""
     model.compile(
         optimizer=keras.optimizers.Adam(config.learning_rate),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing),

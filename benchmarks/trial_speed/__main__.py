@@ -5,9 +5,10 @@
 
 Every contender runs in a process of its own, one after another. They get the same space, images, split, first weights, epochs,
 batch size and seed; the same noise and ranges of augmentation, drawn anew for each image (this project uses cached views in
-turn where it freezes a part); and measure clean validation images after each epoch. No pruner prunes, so that all trials are
-whole, but every epoch is reported and the question asked. Hyperband's trials are shorter, and count as the share that they are
-of a whole one. The clock of this project starts with its command, the peers' when all is imported and the data in memory.
+turn where it freezes a part, and `optuna_keras_cached` trains the head on these views); and measure clean validation images
+after each epoch. No pruner prunes, so that all trials are whole, but every epoch is reported and the question asked.
+Hyperband's trials are shorter, and count as the share that they are of a whole one. The clock of this project starts with its
+command, the peers' when all is imported and the data in memory.
 
 Needs the extra `tuner`, and for `block7` and `head` SARTAJ in the folder TUMORCLS_DATA and weights (TUMORCLS_WEIGHTS names
 a file where Keras cannot download them). Results go to `benchmarks/results/trial_speed_SCENARIO.{txt,json,html}`.
@@ -30,7 +31,9 @@ from benchmarks.trial_speed.records import Contender, Sample, TrialRecord
 from benchmarks.trial_speed.scenarios import SCENARIOS, Scenario, Work
 
 RESULTS = Path(__file__).parents[1] / "results"
-PEERS = ("optuna_keras", "keras_tuner_random", "keras_tuner_hyperband")
+PEERS = ("optuna_keras", "optuna_keras_cached", "keras_tuner_random", "keras_tuner_hyperband")
+OF_THE_HEAD = ("optuna_keras_cached",)
+"""Peers that train nothing else."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +85,8 @@ def compare(scenario: Scenario, arguments: argparse.Namespace, bench: Bench) -> 
     yield comparison
     peer_work = dataclasses.replace(work, trials=arguments.peer_trials or arguments.trials, minutes=arguments.minutes)
     for name in arguments.peer or PEERS:
+        if name in OF_THE_HEAD and scenario.trainable_from != "head":
+            continue
         peer = bench.peer(name, peer_work)
         comparison = dataclasses.replace(comparison, contenders=(*comparison.contenders, peer))
         _say(scenario, f"{name}: {len(peer.trials)} trials in {peer.wall_s():.0f} s")

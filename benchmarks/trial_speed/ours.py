@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import tomli_w
@@ -78,24 +79,27 @@ def prepare(work: Work, output: Path) -> None:
 
 def fill(work: Work, output: Path) -> None:
     """Fills the cache with all that trials of the space can ask for, which the first trials of a study do otherwise."""
+    started = time.time()
+    views, _ = cached_rows(work)
+    output.write_text(json.dumps({"seconds": time.time() - started, "views": sum(map(len, views.values()))}))
+
+
+def cached_rows(work: Work) -> tuple[dict[float, list[Any]], Any]:
+    """Returns what comes out of the frozen part, float16: the views of each level of noise, and validation images."""
     from tumorcls.cache.arrays import ArrayCache
     from tumorcls.cache.folder import cache_folder
     from tumorcls.config.train_config import TrainConfig
     from tumorcls.training.features import Features
     from tumorcls.training.trainer import Trainer
 
-    started = time.time()
     config = TrainConfig.parse(work.settings(), where="benchmark")
     trainer = Trainer.open(config, cache_folder())
     train, validation = (trainer.images(part, config.image_size) for part in ("train", "validation"))
     features = Features(trainer.programs.get(config), ArrayCache(cache_folder()))
-    used_views = min(config.cached_views, config.epochs)
-    for level in NOISE_LEVELS:
-        for view in range(used_views):
-            features.training_view(replace(config.view_recipe, noise_intensity=level), train, view)
-    if used_views:
-        features.of_images(validation.images, validation.key)
-    output.write_text(json.dumps({"seconds": time.time() - started, "views": used_views * len(NOISE_LEVELS)}))
+    recipes = {level: replace(config.view_recipe, noise_intensity=level) for level in NOISE_LEVELS}
+    used_views = range(min(config.cached_views, config.epochs))
+    views = {level: [features.training_view(recipe, train, view) for view in used_views] for level, recipe in recipes.items()}
+    return views, features.of_images(validation.images, validation.key)
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ class Scenario:
         trainable_from: First part of the network that is trained.
         image_size: Pixels.
         epochs: Of every trial.
-        bar: Times as many trials an hour as each peer that this project promises.
+        bar: Times as many trials an hour as each peer that this project promises, those aside that get its cache.
     """
 
     name: str

@@ -27,7 +27,7 @@ def test_all_contenders_convolve_in_the_same_precision(monkeypatch, precision, d
     for name, run in contest.contenders().items():
         running.append(name)
         run()
-    assert seen == {name: {dtype} for name in ("here", "previous", "fit", "limit")}
+    assert seen == {name: {dtype} for name in ("here", "previous", "fit", "fit_many", "limit")}
     assert {layer.compute_dtype for layer in contest.program._trained.layers} == {"float32"}, "as it was before"
 
 
