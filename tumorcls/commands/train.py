@@ -176,8 +176,9 @@ def _describe(calibration: "Calibration") -> list[str]:
     missed = f" No confidence has at most {exact_percent(calibration.max_error)} wrong, as was asked for."
     lines = [
         f"Calibrated on {calibration.images} validation images (temperature {calibration.temperature:.2f}).",
-        f'predict says "uncertain" below a confidence of {probability(calibration.threshold)}: that is {1 - answered:.1%} of these '
-        f"images; of the other {answered:.1%} it gets {error:.1%} wrong.{missed if error > calibration.max_error else ''}",
+        f'predict says "uncertain" below a confidence of {probability(calibration.threshold)}: that is {1 - answered:.1%} of '
+        f"these images; of the other {answered:.1%} it gets {error:.1%} wrong."
+        f"{missed if error > calibration.max_error else ''}",
         f'predict lists as "not ruled out" each class with a probability of {probability(sets.cutoff)} or more, and the '
         f"likeliest: {exact_percent(sets.coverage)} of such lists should hold the true class.",
     ]
