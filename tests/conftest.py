@@ -56,6 +56,7 @@ SERVERS = frozenset({"postgresql", "mariadb"})
 KERAS = (
     "benchmarks/test_device_speed.py",
     "benchmarks/test_kept.py",
+    "benchmarks/test_leak.py",
     "benchmarks/test_random_filter.py",
     "benchmarks/test_recipe.py",
     "search/keras_tuner/test_discovery.py",
