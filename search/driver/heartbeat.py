@@ -66,13 +66,17 @@ class SignOfLife:
     def show(self, mine: Sequence[optuna.Trial]) -> None:
         """Leaves one, where it is time, with the first of the trials that this driver runs: that is the one that began first.
 
-        Others see it there even where the rest of its trials begin and end between two of their looks.
+        Others see it there even where the rest of its trials begin and end between two of their looks. Where they have given
+        that one back, which this driver learns from its next report, they do not look there: then it is the next.
         """
         now = time.monotonic()
-        if mine and now - self._at >= BEAT_S:
+        if now - self._at < BEAT_S:
+            return
+        for trial in mine:
             self._at = now
-            with contextlib.suppress(UpdateFinishedTrialError):  # which the trial's next report will find too
-                self._storage.set_trial_system_attr(trial_id_of(mine[0]), BEAT_KEY, now)
+            with contextlib.suppress(UpdateFinishedTrialError):
+                self._storage.set_trial_system_attr(trial_id_of(trial), BEAT_KEY, now)
+                return
 
 
 class OtherDrivers:

@@ -161,7 +161,7 @@ def test_others_are_watched_at_an_even_pace(study, server, clock):
 
 
 def test_a_driver_shows_that_it_lives_with_one_trial_for_all_and_not_too_often(study, clock):
-    """Also where that trial has just ended elsewhere: its next report will say so. With none there is nothing to give back."""
+    """The next one, where that has ended elsewhere: its next report will say so. With none there is nothing to give back."""
     life = SignOfLife(study)
     mine = [begin(study, ME), begin(study, ME)]
 
@@ -180,7 +180,17 @@ def test_a_driver_shows_that_it_lives_with_one_trial_for_all_and_not_too_often(s
     study.tell(0, 1.0)
     clock.pass_(1)
     life.show(mine)
-    assert signs() == [1000.0 + BEAT_S, None]
+    assert signs() == [1000.0 + BEAT_S, 1000.0 + 2 * BEAT_S]
+
+
+def test_a_driver_lives_that_was_held_for_dead_and_does_not_know_it_of_a_trial_yet(study, server, clock):
+    """It was given back, as after a cut of the network, and reports so seldom that the driver still runs it."""
+    life, given_back, new = SignOfLife(study), begin(study, ONE), begin(study, ONE)
+    study.tell(given_back, state=TrialState.FAIL)
+    others = OtherDrivers(study, ME, study.trials)
+    for _ in range(2 * int(GRACE_S / BEAT_S)):
+        life.show([given_back, new])
+        assert look_at(others, study, clock) == []
 
 
 def test_a_driver_lives_whose_short_trials_nobody_sees(study, server, clock):
