@@ -90,7 +90,7 @@ def settle(study: optuna.Study, fidelity: Fidelity, checkpoints: Path | None = N
 
     Those that stand on the highest rung that there is a value of are COMPLETE, and so are those with a better value than every
     complete trial: their config, trained as far as that, is a result. The others are PRUNED. The value of one that breaks a
-    constraint is none to compare with, wherever it stands.
+    constraint is none to compare with, wherever it stands, unless there is no other.
     """
     with study_lock(study):
         trials = study.get_trials(deepcopy=False)
@@ -98,7 +98,10 @@ def settle(study: optuna.Study, fidelity: Fidelity, checkpoints: Path | None = N
         sign = 1.0 if study.direction is StudyDirection.MAXIMIZE else -1.0
         complete = [trial for trial in trials if is_result(trial)]
         feasible = [rungs for number, rungs in paused.items() if not is_infeasible(trials[number])]
-        top = max((rung for rungs in (*feasible, *map(rungs_of, complete)) for rung in rungs), default=0)
+        valued = [*feasible, *map(rungs_of, complete)]
+        if not any(valued):  # then it is as if there were no constraint
+            valued = [rungs_of(trial) for trial in trials if trial.number in paused or trial.state is TrialState.COMPLETE]
+        top = max((rung for rungs in valued for rung in rungs), default=0)
         results = [trial.values[0] for trial in complete]
         results += [rungs[top].value for rungs in feasible if top in rungs]
         best = max((sign * value for value in results), default=math.inf)

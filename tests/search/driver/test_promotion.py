@@ -525,6 +525,17 @@ def test_the_value_of_a_trial_that_breaks_a_constraint_is_none_to_end_others_by(
     assert study.best_trial.number == 1
 
 
+@pytest.mark.parametrize(("top", "states"), [(2, ["PRUNED", "COMPLETE", "COMPLETE"]), (5, ["PRUNED", "PRUNED", "PRUNED"])])
+def test_where_all_break_a_constraint_only_those_on_the_highest_rung_are_complete(top, states):
+    study = optuna.create_study(direction="maximize")
+    for trial in (breaking(1.0, 0.9), breaking(1.0, 0.1, 0.1), breaking(3.0, 0.2, 0.3)):
+        study.add_trial(trial)
+    if top == 5:  # the one that broke it least has been there
+        study.add_trial(breaking(0.5, *[0.1] * top, state=TrialState.COMPLETE))
+    settle(study, FIDELITY)
+    assert [trial.state.name for trial in study.trials[:3]] == states
+
+
 def test_a_study_of_plain_optuna_takes_what_is_paused_for_enqueued_and_what_is_enqueued_is_fine(drive):
     """As docs/fidelity.md says."""
     study = optuna.create_study(direction="maximize")
