@@ -24,7 +24,6 @@ from search.records.attributes import (
     WarmLink,
     config_of,
     file_of,
-    is_result,
     warm_link,
 )
 from search.records.beginnings import WarmSource, warm_source
@@ -169,7 +168,8 @@ def _take(trial: FrozenTrial, source: optuna.Study, spec: StudySpec, summary: Wa
     summary.dropped.update(name for name in trial.params if name not in spec.space)
     now = {**describe(spec)["settings"], **params}
     unchanged = same({**{key: recorded.get(key) for key in now}, **before}, now)
-    comparable = unchanged and file.get("objective") == spec.target and is_result(trial)
+    link = warm_link(trial)
+    comparable = unchanged and file.get("objective") == spec.target and (link is None or link.compared)
     summary.taken += 1
     summary.compared += comparable
     user, system = (
