@@ -24,6 +24,7 @@ from search.driver.warm_start import check_whole
 from search.driver.warm_start import warm_start as warm_start_from
 from search.errors import ObjectiveError, StudyError, WorkerError
 from search.records.attributes import BUDGET_KEY, DRIVER_KEY, FINALISTS_OF_KEY, budget_of
+from search.records.beginnings import warm_source
 from search.storage import errors
 from search.storage.folders import artifact_folder, checkpoint_folder
 from search.storage.open import create_study, read_back
@@ -109,8 +110,6 @@ def launch(
         with claimed(study, take_over=take_over) as owner:
             check_same(study, spec)
             announce_local_code(spec, say)
-            if not warm_start and (note := unpruned(spec)):  # trials of another study count for a pruner too
-                say(note)
             study.set_user_attr(BUDGET_KEY, spec.policy.trials)
             retried = tuple(retry_lost(study, gone, take_over=take_over))
             if theirs := describe_foreign(study.get_trials(deepcopy=False)):
@@ -120,6 +119,8 @@ def launch(
                 copy_fingerprint(measured_as, study)
             for line in _warm(study, spec, warm_start):
                 say(line)
+            if warm_source(study) is None and (note := unpruned(spec)):  # trials of another study count for a pruner too
+                say(note)
             reason = drive(study, spec, owner, runtime)
     return Launched(study, reason, spec.policy.trials, retried)
 

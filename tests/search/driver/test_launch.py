@@ -54,7 +54,11 @@ def test_a_file_is_tried_with_fewer_trials_than_its_pruner_waits_for(write, sear
     assert "Budget reached: 1/1 trials." in lines
     assert "note: with 3 trials nothing is pruned" in search("launch", "demo.toml", "--trials", "3").stdout
     assert "note: " not in search("launch", "demo.toml").stdout
-    assert "note: " not in search("launch", "demo.toml", "--as", "two", "--trials", "3", "--warm-start", "demo").stdout
+    warm = ("launch", "demo.toml", "--as", "two", "--trials", "3")
+    assert "note: " not in search(*warm, "--warm-start", "demo").stdout
+    assert "note: " not in search(*warm).stdout, "what it has taken over counts for its pruner at a later launch too"
+    several = search("launch", "demo.toml", "--as", "four", "--trials", "2", "--warm-start", "demo,two").stdout
+    assert "note: with 2 trials nothing is pruned" in several, "a portfolio brings configs, and no trials"
     assert search("launch", "demo.toml", "--as", "three", "--trials", "1", "--quiet").stdout == ""
 
 
