@@ -7,7 +7,8 @@ of the fidelity, or for each second where time is to count, wherever on its way 
 learned from the trials that went on. So a rung where nothing is gained is reached by few.
 
 A trial that breaks a constraint of its objective comes last: it goes on once no config begins any more, and only where no
-feasible one has been at the top. Further training may have it keep the constraint; where the least is broken goes first.
+feasible one has been at the top, or is on its way. Further training may have it keep the constraint; where the least is broken
+goes first.
 """
 
 import math
@@ -99,7 +100,8 @@ class Board:
         if (pioneer := self._pioneer()) is not None:
             return pioneer
         rates = {number: self._rate(number, level) for number, level in self._promotable()}
-        if not rates and not self.may_begin and not self.scores[-1]:
+        climbs = any(trial.number in self.scores[0] for trial in self.running)
+        if not (rates or self.may_begin or self.scores[-1] or climbs):
             last = replace(self, scores=self.breaking, breaking=())
             return next((self.paused[number] for number, _ in last._promotable()), None)
         if not rates:

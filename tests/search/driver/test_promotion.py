@@ -511,6 +511,10 @@ def test_a_trial_that_breaks_a_constraint_goes_on_last():
     assert promoted(*several, pioneer=None, may_begin=False) == 2, "the better half, and no more"
     several[2] = breaking(2.0, 0.5, 0.6)
     assert promoted(*several, pioneer=None, may_begin=False) == 1, "to the next rung"
+    running = climber(0.5, 0.5, state=TrialState.RUNNING)
+    assert promoted(running, climber(0.1), breaking(1.0, 0.9), pioneer=None, may_begin=False) is None, "it may get to the top"
+    first_leg, hopeless = climber(state=TrialState.RUNNING), breaking(1.0, 0.5, state=TrialState.RUNNING)
+    assert promoted(first_leg, hopeless, breaking(0.5, 0.9), pioneer=None, may_begin=False) == 2
     lacking = climber(0.9, state=TrialState.PRUNED)
     lacking.set_constraint(MEMORY_CONSTRAINT, 0.5)
     assert promoted(lacking, breaking(1.0, 0.9), pioneer=None, may_begin=False) == 1
