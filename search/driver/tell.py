@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from search.driver.legs import Leg, climbed
 from search.driver.retry import fail, requeue
 from search.optuna_internals import storage_of, tell_once, trial_id_of
-from search.records.attributes import RAN_KEY, retries_of
+from search.records.attributes import RAN_KEY, constraints_of, retries_of
 from search.records.constraints import MEMORY_CONSTRAINT, describe_broken
 from search.records.saving import save_failure
 from search.records.states import INTERRUPTED
@@ -88,7 +88,7 @@ def tell(
         leg: What it ran of its way up; None where its study has no fidelity.
     """
     trial_id, state, values, changes = trial_id_of(trial), _STATES.get(outcome.state), outcome.values, Changes()
-    broken = describe_broken(trial.constraints)
+    broken = describe_broken(constraints_of(storage_of(trial.study).get_trial(trial_id)))
     if leg is not None and state is TrialState.COMPLETE:
         changes = climbed(trial, leg, values[0], ran_s or 0.0)
         if not leg.is_last:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import optuna
 import pytest
 import sqlalchemy
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from search.driver.initial_design import initial_design
 from search.driver.legs import leg_of
@@ -147,6 +147,15 @@ def test_each_end_is_told_with_the_time_where_the_wall_clock_does_not_tell_it(sp
     assert verdict == Verdict(0, state, outcome.values, outcome.reason)
     assert (study.trials[0].state.name, study.trials[0].user_attrs.get(RAN_KEY)) == (stored, ran_s)
     assert [trial.state.name for trial in study.trials[1:]] == (["WAITING"] if state == "interrupted" else [])
+
+
+@pytest.mark.parametrize("odd", [3, "text", ["x"], [None], {"a": 1}])
+def test_constraints_that_are_none_are_not_looked_at(spec, odd):
+    """Another program has enqueued the trial with them."""
+    study = optuna.create_study()
+    study.add_trial(create_trial(state=TrialState.WAITING, system_attrs={"constraints": odd}))
+    verdict = tell(study.ask(), Outcome(0, "complete", (1.0,)), spec, death=None, fresh=True)
+    assert (verdict.state, verdict.breaks, study.trials[0].values) == ("complete", False, [1.0])
 
 
 @pytest.mark.parametrize("node_lost", [True, False])
