@@ -1,5 +1,7 @@
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from benchmarks.search_quality.contenders import OURS
 from benchmarks.search_quality.records import Finished, Run, Task
 from benchmarks.search_quality.report import Report, read_runs, share_interval, speed_up
 
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 PEER = "optuna_tpe"
 TASK = Task({"data": ["there/sartaj"], "weights": "none", "image_size": 64, "trainable_from": "head"}, 10.0)
 
@@ -51,6 +54,16 @@ def test_the_interval_of_the_share_is_narrow_where_seeds_agree_and_open_where_ou
 def test_scores_are_paired_by_seed_and_a_lead_in_all_five_is_the_least_p(lead, p):
     report = Report(TASK, (*runs(lead), run(OURS, 9, (1.0, 0.0))))  # no peer has seed 9
     assert report.p_values(report.bests) == {PEER: p}
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("search_quality*.json")), ids=lambda path: path.stem)
+def test_what_is_kept_says_of_its_runs_what_the_report_of_now_does(path):
+    document = json.loads(path.read_text())
+    task = Task(document["settings"], document["seconds"], document["stacks"])
+    report = Report(task, read_runs(path, task))
+    assert {"area": report.p_values(report.areas), "best": report.p_values(report.bests)} == document["p_values"]
+    lines = path.with_suffix(".txt").read_text().splitlines()
+    assert set(report.table().splitlines()[1 : len(report.names) + 3]) <= set(lines)
 
 
 def test_p_values_are_corrected_for_the_number_of_peers():
