@@ -30,7 +30,8 @@ from tumorcls.data.phantom import write_dataset
 REPOSITORY = Path(__file__).parents[1]
 GROUPS = {"search": search, "tumorcls": tumorcls}
 README = (REPOSITORY / "README.md").read_text()
-PAGES = {path.name: path.read_text() for path in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]}
+PATHS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = {path.name: path.read_text() for path in PATHS}
 
 
 def commands(page):
@@ -76,6 +77,30 @@ def test_make_targets_extras_and_files_of_the_readme_exist():
     assert [name for pair in named for name in pair if name and f"\n{name} =" not in extras] == []
     links = re.findall(r"\]\((?!http)([^)#]+)", README) + re.findall(r"studies/[a-z-]+\.toml", README)
     assert [link for link in links if not (REPOSITORY / link).exists()] == []
+
+
+def anchors(page):
+    """Returns what `#` may name in a page, as GitHub makes it of a heading."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page, flags=re.DOTALL), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", re.sub(r"\]\([^)]*\)", "", heading).lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    "page", [REPOSITORY / "CHANGELOG.md", REPOSITORY / "CONTRIBUTING.md", *PATHS], ids=lambda path: path.name
+)
+def test_links_between_pages_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    links = [link.partition("#") for link in re.findall(r"\]\((?!http)([^)\s]+)\)", text)]
+    there = [(page.parent / file if file else page, anchor) for file, _, anchor in links]
+    assert [(path, anchor) for path, anchor in there if not path.exists()] == []
+    assert [(path, anchor) for path, anchor in there if anchor and anchor not in anchors(path.read_text())] == []
+
+
+def test_no_text_calls_a_split_free_of_leaks():
+    """Copies are kept together; slices of patients whom nobody names are not."""
+    files = [path for folder in ("docs", "tumorcls", "search", "benchmarks") for path in (REPOSITORY / folder).rglob("*.*")]
+    texts = {path: path.read_text() for path in [*PATHS, *files] if path.suffix in (".md", ".py", ".toml", ".html", ".ipynb")}
+    assert [path for path, text in texts.items() if re.search("leak[- ]free", text, re.IGNORECASE)] == []
 
 
 def test_what_a_page_installs_is_published_or_the_checkout():

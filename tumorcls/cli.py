@@ -22,7 +22,10 @@ COMMANDS = {
         "Show copies, leaks, label conflicts and confounding in data folders.",
         "tumorcls audit data/sartaj data/nickparvar --html audit.html",
     ),
-    "prepare": ("Write the manifest and the leak-free split of data folders.", "tumorcls prepare data/sartaj --out prepared"),
+    "prepare": (
+        "Write the manifest of data folders, and a split that keeps copies together.",
+        "tumorcls prepare data/sartaj --out prepared",
+    ),
     "preview": (
         "Draw every noise at every severity, and what training sees.",
         "tumorcls preview slice.png -o noises.png",

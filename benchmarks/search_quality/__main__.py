@@ -5,11 +5,11 @@
     python -m benchmarks.search_quality --stacks own ...         # each tool with its own stack: see the top of own_stacks.py
 
 Everybody searches the same space with the same objective, EfficientNetB0's head on cached activations, so that dozens of
-trials fit into the time; scored by `robust_f1` on validation images of a leak-free split of SARTAJ and Nickparvar (in the
-folder TUMORCLS_DATA). Before a clock starts the cache is filled, the objective is built and compiled, and every contender has
-searched for a moment in the process (none of this with `--stacks own`). Each run has a process with one core; the runs of all
-contenders are mixed, so that whatever disturbs the machine disturbs everybody. A trial counts from when it ended, one that is
-paused from when it reached its rung; one that was pruned counts for nothing but its time.
+trials fit into the time; scored by `robust_f1` on validation images of SARTAJ and Nickparvar, split by groups of copies
+(in the folder TUMORCLS_DATA). Before a clock starts the cache is filled, the objective is built and compiled, and every
+contender has searched for a moment in the process (none of this with `--stacks own`). Each run has a process with one core; the
+runs of all contenders are mixed, so that whatever disturbs the machine disturbs everybody. A trial counts from when it ended,
+one that is paused from when it reached its rung; one that was pruned counts for nothing but its time.
 
 The area is the mean over the time of the best score so far, 0 before the first. The winner of each run is trained again with
 its seed and measured on the test part. Differences in area are paired by seed: Wilcoxon's signed-rank test, two-sided, with

@@ -1,4 +1,4 @@
-"""Folders in, leak-free parts out: scan, de-duplicate, split. The one call that training, evaluation and audit share."""
+"""Folders in, parts out: scan, group copies, split. The one call that training, evaluation and audit share."""
 
 import hashlib
 import json
