@@ -21,7 +21,8 @@ PARTIAL = ".partial"
 """Ends the name of the file that an entry is written to, until it is whole."""
 
 _RECORDS = tuple(f"{kind}-{'[0-9a-f]' * 24}.npz" for kind in ("scan", "groups", "data"))
-_REMOVABLE = (f"{ARRAYS}/*.npy", f"{ARRAYS}/*{PARTIAL}", *_RECORDS)
+_REMOVABLE = (f"{ARRAYS}/*.npy", *_RECORDS)
+_HALF_WRITTEN = (f"{ARRAYS}/*{PARTIAL}",)
 _LASTING = ("jax/*", "phantoms-v*/**/*")
 """What JAX compiled (it bounds that itself, see `tumorcls.model.backend`) and generated images, which a study may be using."""
 
@@ -53,30 +54,29 @@ def max_bytes_of_environment() -> int:
 def make_room(cache: Path, wanted: int, max_bytes: int) -> None:
     """Removes arrays and records that were not used for the longest time, until `wanted` more bytes fit into `max_bytes`.
 
-    All that is kept in the cache folder counts; nothing else that lies there does, or is touched. Lock files stay: removing one
-    that is held would let two writers in.
+    Before them goes what killed writers left, of which nobody has any use. All that is kept in the cache folder counts; nothing
+    else that lies there does, or is touched. Lock files stay: removing one that is held would let two writers in.
     """
-    total = wanted + sum(size for _, size, _ in _files(cache, _LASTING))
+    for _, _, path in _files(cache, _HALF_WRITTEN):
+        _remove_if_left(path)
+    total = wanted + sum(size for _, size, _ in _files(cache, (*_LASTING, *_HALF_WRITTEN)))
     for _, size, path in sorted(_files(cache, _REMOVABLE), reverse=True):
         total += size
         if total > max_bytes:
-            _remove(path)
+            path.unlink(missing_ok=True)
 
 
-def _remove(path: Path) -> None:
-    """Removes a file, but none that somebody is writing: a killed writer's goes."""
-    if path.suffix != PARTIAL:
-        path.unlink(missing_ok=True)
-        return
+def _remove_if_left(partial: Path) -> None:
+    """Removes a half-written file, but none that somebody is writing."""
     with contextlib.suppress(Timeout, OSError):
         try:
-            if "." in path.stem:
+            if "." in partial.stem:
                 raise NotImplementedError
-            with FileLock(path.with_suffix(".lock")).acquire(timeout=0):
-                path.unlink(missing_ok=True)
+            with FileLock(partial.with_suffix(".lock")).acquire(timeout=0):
+                partial.unlink(missing_ok=True)
         except NotImplementedError:  # a drive without locks
-            if time.time() - path.stat().st_mtime > _LONGEST_WRITE_S:
-                path.unlink(missing_ok=True)
+            if time.time() - partial.stat().st_mtime > _LONGEST_WRITE_S:
+                partial.unlink(missing_ok=True)
 
 
 def _files(cache: Path, patterns: tuple[str, ...]) -> list[tuple[float, int, Path]]:

@@ -38,21 +38,24 @@ def test_everything_in_the_cache_folder_counts_and_only_what_can_be_made_again_q
     assert left() == {"program-cache", "gg (1).jpg", "c.lock", "data-mine.npz"}, "what is not ours neither goes nor counts"
 
 
-def test_what_a_killed_writer_left_counts_and_goes_but_not_under_a_writers_hands(tmp_path):
+def test_what_killed_writers_left_goes_first_but_not_under_a_writers_hands(tmp_path):
+    """It was used last, and would have an entry go that somebody may ask for."""
     (tmp_path / "arrays").mkdir()
-    for age, key in enumerate(("c", "b", "a")):
-        path = tmp_path / "arrays" / f"{key}.partial"
+    for used, name in enumerate(("longest.npy", "entry.npy", "left.partial", "written.partial")):
+        path = tmp_path / "arrays" / name
         path.write_bytes(bytes(8000))
-        os.utime(path, (1000 - age, 1000 - age))
+        os.utime(path, (used, used))
 
     def left():
-        return {path.name for path in (tmp_path / "arrays").glob("*.partial")}
+        return {path.name for path in (tmp_path / "arrays").iterdir()} - {"left.lock", "written.lock"}
 
-    with FileLock(tmp_path / "arrays" / "a.lock"):
-        make_room(tmp_path, 20_000, 30_000)
-        assert left() == {"a.partial", "c.partial"}
-    make_room(tmp_path, 30_000, 30_000)
-    assert left() == set()
+    with FileLock(tmp_path / "arrays" / "written.lock"):
+        make_room(tmp_path, 6_000, 30_000)
+        assert left() == {"longest.npy", "entry.npy", "written.partial"}
+        make_room(tmp_path, 10_000, 30_000)
+        assert left() == {"entry.npy", "written.partial"}, "what is being written counts"
+    make_room(tmp_path, 10_000, 30_000)
+    assert left() == {"entry.npy"}
 
 
 def test_who_makes_an_entry_anew_has_the_room_of_a_killed_writer(tmp_path):
