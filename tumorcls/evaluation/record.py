@@ -187,7 +187,8 @@ class Evaluation:
         named = self.provenance.get("patients", "not named")
         if named == "named" or self.provenance.get("sources") == PHANTOMS:
             return ""
-        both = "slices of one patient may lie on both sides of the split"
+        own = "slices of one patient may lie on both sides of the split"
+        both = own if self.external is None else "the model may have trained on other slices of a patient"
         return f"Patients are {named}: {both}, and the figures here are then too good."
 
     def under(self, noise: str) -> tuple[Condition, ...]:

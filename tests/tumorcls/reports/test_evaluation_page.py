@@ -11,6 +11,7 @@ from tests.tumorcls.pictures import image_set
 from tumorcls import DISCLAIMER
 from tumorcls.errors import DataError
 from tumorcls.evaluation.evaluate import Plan, Predictions, measure
+from tumorcls.evaluation.external import External, WithSeen
 from tumorcls.evaluation.record import Evaluation
 from tumorcls.evaluation.robustness import compare
 from tumorcls.model.conformal import ClassSets
@@ -133,6 +134,12 @@ def test_what_patients_that_nobody_names_may_be_worth_is_said(images, provenance
     page = without_plotly(render_page(evaluation, images))
     assert page.count("slices of one patient") == bool(said)
     assert said in page
+    clean = evaluation.clean
+    other = External(40, 0, 0, WithSeen(clean.accuracy, clean.balanced_accuracy, clean.macro_f1))
+    elsewhere = replace(evaluation, external=other, provenance={"sources": "sartaj", **provenance})
+    page = without_plotly(render_page(elsewhere, images))
+    assert page.count("may have trained on other slices of a patient, and the figures here") == bool(said)
+    assert "slices of one patient" not in page, "other data is not split"
 
 
 def test_sets_and_gate_are_on_the_page(images):
