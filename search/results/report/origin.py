@@ -16,8 +16,11 @@ _DATA = "data"
 
 
 def origin(study: optuna.Study, best: FrozenTrial | None) -> list[tuple[str, str]]:
-    """Returns lines of a table (what, value), data and versions as the best trial has them; a study of plain Optuna has few."""
-    return [*_dates(study), *_from_file(study), *_recorded(best)]
+    """Returns lines of a table (what, value), data and versions as the best trial has them; a study of plain Optuna has few.
+
+    What both the file and the trial say is one line.
+    """
+    return list(dict.fromkeys([*_dates(study), *_from_file(study), *_recorded(best)]))
 
 
 def in_short(study: optuna.Study) -> str:

@@ -118,15 +118,16 @@ def test_few_trials_have_no_tenth(html):
 
 def test_it_says_what_was_searched_and_what_the_values_are_not_for(add, study):
     file = {"objective": "own:f", "directions": ["maximize"], "seed": 3, "space": {}, "enqueue": []}
-    settings = {"data": ["sartaj", "<b>nickparvar</b>"], "image_size": 150}
+    settings = {"data": ["sartaj", "<b>nickparvar</b>"], "image_size": 150, "repeats": 3}
     study.set_user_attr(FILE_KEY, {**file, "settings": settings, "sampler": {"name": "tpe", "multivariate": True}})
-    add(study, 0.5, user_attrs={PROVENANCE_KEY: {"split_sha256": "abc", NOTICE: "Never for <diagnosis>."}})
+    add(study, 0.5, user_attrs={PROVENANCE_KEY: {"split_sha256": "abc", "repeats": 3, NOTICE: "Never for <diagnosis>."}})
     html = render(study)
     assert '<div class="notice" role="note">Never for &lt;diagnosis&gt;.</div>' in html
     short, origin = (sections(html)[name] for name in ("In short", "What was searched"))
     assert "Objective own:f; data sartaj, &lt;b&gt;nickparvar&lt;/b&gt;; trials of 2026-01-01." in short
-    for what, value in (("sampler", "tpe, multivariate True"), ("image_size", "150"), ("split_sha256", "abc")):
-        assert f"<td>{what}</td><td>{value}</td>" in origin
+    said = (("sampler", "tpe, multivariate True"), ("image_size", "150"), ("split_sha256", "abc"), ("repeats", "3"))
+    for what, value in said:
+        assert origin.count(f"<td>{what}</td><td>{value}</td>") == 1
     assert re.search(r"Written \d{4}-\d\d-\d\d by search \d", html)
 
 
