@@ -62,6 +62,8 @@ def test_both_refuse_it_at_once_in_one_line(tmp_path, read, error, content, rule
         "\ufeffx = 1",
         f"x = [{2**63 - 1}, {-(2**63)}]",
         r'"\"".x = "\\"',
+        f"# {'.'.join('x' * 30)}\nx = ['{'.'.join('1' * 30)}', \"{'.'.join('x' * 30)}\"]",
+        f"x = {{y = '{'.'.join('1' * 30)}', z = 1.5}}",
     ],
 )
 def test_both_read_it(tmp_path, read, error, content):

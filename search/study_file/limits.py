@@ -42,7 +42,7 @@ MAX_STORAGE = 2_000
 
 # A key of dotted parts takes tomllib a time that grows with their number squared, before anybody can count its tables.
 _PART = r"""(?:[\w-]++|"(?:[^"\\\n]++|\\.)*+"|'[^'\n]*+')"""
-_DEEP_KEY = re.compile(rf"(?<![\w\\-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{MAX_DEPTH}}}")
+_DEEP_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*+({_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{MAX_DEPTH}}})", re.MULTILINE)
 
 
 class Unreadable(Exception):
@@ -59,7 +59,7 @@ def read_toml(path: Path) -> tuple[bytes, dict[str, Any]]:
     try:
         text = content.decode("utf-8-sig")  # a byte order mark is what some editors of Windows begin a file with
         if match := _DEEP_KEY.search(text):
-            raise _too_deep(f"a key of more than {MAX_DEPTH} parts, {show(match[0][:40])}")
+            raise _too_deep(f"a key of more than {MAX_DEPTH} parts, {show(match[1][:40])}")
         tables = tomllib.loads(text)
     except RecursionError:
         raise _too_deep("deeper ones") from None

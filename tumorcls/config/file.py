@@ -23,7 +23,7 @@ _MAX_INTEGER = 2**63 - 1  # of TOML
 
 # A key of dotted parts takes tomllib a time that grows with their number squared, before anybody can count its tables.
 _PART = r"""(?:[\w-]++|"(?:[^"\\\n]++|\\.)*+"|'[^'\n]*+')"""
-_DEEP_KEY = re.compile(rf"(?<![\w\\-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{_MAX_DEPTH}}}")
+_DEEP_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*+({_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{_MAX_DEPTH}}})", re.MULTILINE)
 
 
 @dataclass(frozen=True)
