@@ -596,7 +596,7 @@ def test_predict_answers_for_good_images_and_names_bad_ones(workplace, images, t
     assert done.exit_code == 1
     assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 2
     answer = next(line for line in done.stdout.splitlines() if line.startswith(str(good)))
-    shares = [float(word.strip("()")) for word in answer.removeprefix(str(good)).split() if word[0].isdigit()]
+    shares = [float(share) for share in re.findall(r" [<>]?([01]\.\d{3})\b", answer.removeprefix(str(good)))]
     assert len(shares) == 4
     assert sum(shares) == pytest.approx(1, abs=0.003)
     assert shares == sorted(shares, reverse=True)
