@@ -71,7 +71,7 @@ window => {
   }
 
   for (const { textContent } of document.querySelectorAll("p"))
-    for (const [both] of textContent.matchAll(/[a-z]+[.;:][A-Z][a-z]*/g)) wrong.push(`no space between sentences: "${both}"`);
+    for (const [both] of textContent.matchAll(/[a-z]+[.;][A-Z][a-z]*/g)) wrong.push(`no space between sentences: "${both}"`);
 
   const texts = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
