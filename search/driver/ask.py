@@ -166,9 +166,7 @@ class TrialSource:
         # A study object of its own: the sampler is this trial's, and no trials cached for an earlier one are in it.
         study = copy.copy(self._study)
         study.sampler = sampler
-        shown = with_same_constraints(trials)
-        if spec.fidelity is not None:
-            shown = seen_by_sampler(trials, spec.fidelity, self._enough)
+        shown = with_same_constraints(trials) if spec.fidelity is None else seen_by_sampler(trials, spec.fidelity, self._enough)
         # What the first trials happen to share would be no space for the next.
         if spec.conditions and samplers.models_shared(spec.sampler.name):
             shown = without(shown, spec.conditions)
