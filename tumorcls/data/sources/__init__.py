@@ -52,7 +52,8 @@ def _known_inside(folder: Path) -> list[str]:
     found = []
     for child in list_folder(folder).folders[:_MOST_LOOKED_INTO]:
         with contextlib.suppress(DataError):  # what is closed to us
-            found += [shown(child.name)] if _layout_of(child) else []
+            if _layout_of(child):
+                found.append(shown(child.name))
     return found[:_MOST_NAMED]
 
 
