@@ -5,6 +5,7 @@
 Needs no data: entries are random, of the shapes that SARTAJ's 2,275 training images have at 150 pixels.
 """
 
+import argparse
 import os
 import platform
 import tempfile
@@ -31,6 +32,7 @@ ROUNDS = 9
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     cores, load = os.cpu_count(), os.getloadavg()[0]
     versions = f"Python {platform.python_version()}, NumPy {np.__version__}"
     print(f"{platform.machine()}, {cores} cores, load {load:.1f}, {versions}")

@@ -6,6 +6,7 @@ Half are random, half lie within 10 bits of one of the others, so that there is 
     python benchmarks/dedup_hashes.py
 """
 
+import argparse
 import platform
 import resource
 import time
@@ -44,6 +45,7 @@ def candidates_of_multi_index(hashes: npt.NDArray[np.uint64]) -> int:
 
 def main() -> None:
     """Prints time, pairs and peak memory."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     hashes = synthetic(_COUNT, 0)
     start = time.perf_counter()
     pairs = np.concatenate(list(pairs_within(hashes, _DISTANCE)))

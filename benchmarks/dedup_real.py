@@ -3,10 +3,10 @@
 python benchmarks/dedup_real.py DIR [DIR...]
 """
 
+import argparse
 import os
 import platform
 import resource
-import sys
 import tempfile
 import time
 from importlib import metadata
@@ -22,7 +22,9 @@ from tumorcls.data.split import SplitSettings
 
 def main() -> None:
     """Prints seconds of wall and processor time, and the groups found."""
-    folders = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", metavar="DIR", help="of images, as `tumorcls prepare` takes them")
+    folders = parser.parse_args().folders
     packages = ", ".join(
         f"{name} {metadata.version(name)}" for name in ("numpy", "opencv-python-headless", "imagehash", "pillow")
     )

@@ -15,6 +15,7 @@ Times of trials are those in the storage, from the start of the first to the end
 of processes. What is compared takes turns, and medians are printed.
 """
 
+import argparse
 import contextlib
 import os
 import platform
@@ -238,6 +239,7 @@ def fill(database: Path, there: int, wanted: int) -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("optuna", "sqlalchemy"))
     machine = f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}"

@@ -10,6 +10,7 @@ of its own carries nothing else. One worker runs trials that return at once, eac
 3. The memory that the worker's host takes beside the worker, which shares nothing with it (USS).
 """
 
+import argparse
 import os
 import pickle
 import platform
@@ -87,6 +88,7 @@ def show(name: str, delays: list[float]) -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("optuna", "ray"))
     machine = f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}"
     print(f"{machine}, python {platform.python_version()}, {packages}")

@@ -8,6 +8,7 @@ the navigation to the page's load event, when every chart is drawn and laid out;
 end, which says what painting and leaving cost at most.
 """
 
+import argparse
 import os
 import platform
 import re
@@ -95,6 +96,7 @@ def open_page(chromium: str, page: Path) -> tuple[float, float]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         raise SystemExit("chromium must be installed")

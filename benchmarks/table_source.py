@@ -7,6 +7,7 @@ several times in turn: with an empty cache, where every file is read, and once m
 processor, all threads together, which another's work on the machine disturbs less; those of the clock stand beside them.
 """
 
+import argparse
 import csv
 import os
 import platform
@@ -56,6 +57,7 @@ def seconds(place: Path, cache: Path) -> tuple[float, float]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         write_images(root / "images")

@@ -4,6 +4,7 @@ import importlib
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,20 @@ SLOW = {
     "search_defaults.__main__": ({}, ["--configs", "8", "--seeds", "2", "--task", "digits", "--candidate", "the defaults"]),
 }
 """What loads a backend, starts a browser or trains."""
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = sorted(
+    path.relative_to(ROOT)
+    for path in (ROOT / "benchmarks").rglob("*.py")
+    if ("__main__" in path.read_text() and path.parent.name != "trial_speed") or path.name == "__main__.py"
+)
+"""What a person starts; the other programs of `trial_speed` are started by its own."""
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=str)
+def test_a_program_says_what_it_is_for_and_takes_nothing_unknown(path):
+    parsers = {"argparse.ArgumentParser(", "@click.command("}
+    assert any(parser in (ROOT / path).read_text() for parser in parsers), "--help would run it"
 
 
 @pytest.mark.parametrize("name", QUICK)
