@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,7 +123,12 @@ def answer_files(
 
     Raises:
         DataError: A folder holds no image file. A file that cannot be read is answered for with an `error`.
+        ValueError: `slices` is no such word, or `threshold` lies outside [0, 1].
     """
+    if slices not in get_args(Which):
+        raise ValueError(f"slices: must be one of {', '.join(get_args(Which))}; got {slices!r}")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ValueError(f"threshold: must be in [0, 1]; got {threshold!r}")
     from tumorcls.inference.activation_map import Explainer  # imports Keras
 
     calibration = model.calibration

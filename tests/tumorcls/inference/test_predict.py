@@ -23,6 +23,7 @@ from tumorcls.inference.predict import (
     UNCERTAIN,
     Judgement,
     Prediction,
+    answer_files,
     as_csv,
     as_json,
     as_text,
@@ -70,6 +71,15 @@ def test_answers_come_in_order_and_a_bad_file_stops_nothing(answers):
     assert "none.png" in answers[1].error
     assert answers[0].probabilities["bright"] == pytest.approx(230 / 255)
     assert answers[3].image.shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    ("asked", "rule"),
+    [({"slices": "al"}, "slices: must be one of middle, all; got 'al'"), ({"threshold": 50}, "threshold: must be in")],
+)
+def test_a_setting_that_means_nothing_is_refused_before_anything_is_read(asked, rule):
+    with pytest.raises(ValueError, match=rule):
+        answer_files(None, "none-such.png", **asked)
 
 
 def test_batches_are_bounded_and_empty_ones_never_run(tmp_path):
