@@ -46,6 +46,7 @@ LONG_LATER = (
     "tumorcls/commands/test_model_commands.py",
     "tumorcls/training/test_trainer.py",
     "tumorcls/model/test_saved_model.py",
+    "tumorcls/model/test_tensorflow_internals.py",
     "tumorcls/test_objective.py",
 )
 """Those that come next, and would be among the last. Not in the quick tier: its order decides how much memory it takes."""
@@ -167,6 +168,18 @@ def only_one_process_runs_networks(request):
     yield
     if getattr(request.config, "workerinput", {}).get("networks") is False and "keras" in sys.modules:
         pytest.fail(f"it imported Keras: name it in KERAS of tests/conftest.py, or let it not ({request.node.name})")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_networks_are_left():
+    """Lets go of the networks of a module: cycles hold them, and what TensorFlow registers, as `tensorflow_internals` says."""
+    yield
+    if "keras" in sys.modules:
+        if ops := sys.modules.get("tensorflow.python.framework.ops"):
+            gradients = ops.gradient_registry._registry
+            for name in [name for name in gradients if name.startswith("CustomGradient-")]:
+                del gradients[name]
+        gc.collect()
 
 
 @pytest.fixture(scope="module", autouse=True)

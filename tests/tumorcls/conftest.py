@@ -1,6 +1,4 @@
-import gc
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -116,14 +114,6 @@ def trainer(make_config, shared_cache, programs):
 def shared_cache(tmp_path_factory):
     """Returns a cache folder for all tests that only read what others may have made."""
     return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_networks_left():
-    """Lets go of the networks of a module, which are held by cycles that Python would collect much later."""
-    yield
-    if "keras" in sys.modules:
-        gc.collect()
 
 
 @pytest.fixture(autouse=True)

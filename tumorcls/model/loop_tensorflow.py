@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tumorcls.model.backend import is_tensorflow_on_cpu
 from tumorcls.model.loop import Loop
 from tumorcls.model.pieces import PREDICT_BATCH, Piece
+from tumorcls.model.tensorflow_internals import gradients_forgotten
 
 
 class TensorFlowLoop(Loop):
@@ -35,6 +36,7 @@ class TensorFlowLoop(Loop):
         """
         return tf.convert_to_tensor(rows.view(np.uint16) if rows.dtype == np.float16 and self._on_cpu else rows)
 
+    @gradients_forgotten()
     def train(self, pieces: Iterable[Piece]) -> float:
         """Trains on the pieces in turn; returns the sum of all losses."""
         losses = []
@@ -45,6 +47,7 @@ class TensorFlowLoop(Loop):
                 losses[-2].numpy()  # no more than two pieces are on the device
         return float(np.sum([float(loss) for loss in losses]))
 
+    @gradients_forgotten()
     def predict(self, rows: Any, batches: int) -> Any:
         """Returns logits of the first batches."""
         return self._predict(self.place(rows), tf.constant(batches))

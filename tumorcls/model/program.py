@@ -41,6 +41,7 @@ from tumorcls.model.pieces import (
     training_pieces,
     whole_batches,
 )
+from tumorcls.model.tensorflow_internals import gradients_forgotten
 from tumorcls.noise.layer import RandomNoise
 
 _OPTIMIZERS: dict[OptimizerName, Callable[[], keras.optimizers.Optimizer]] = {
@@ -275,6 +276,7 @@ def predict(images: Rows, network: keras.Model, view: keras.Model | None = None)
     return np.concatenate(outputs)
 
 
+@gradients_forgotten()
 def _predict_batch(
     batch: NDArray[np.float32], count: int, network: keras.Model, view: keras.Model | None
 ) -> NDArray[np.float32]:

@@ -20,6 +20,7 @@ from tumorcls.model.folding import fold_batch_norm
 from tumorcls.model.keras_internals import write_network
 from tumorcls.model.model_file import CARD, GATE, Card, check_members, load_weights, parse_card, read_model_file
 from tumorcls.model.pieces import images_together
+from tumorcls.model.tensorflow_internals import gradients_forgotten
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class SavedModel(Card):
         batches = [images[first : first + size] for first in range(0, len(images), size)]
         return np.concatenate([self._answer(batch) for batch in batches])
 
+    @gradients_forgotten()
     def _answer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         if not self.config.mirror_average:
             return check_probabilities(np.asarray(self._folded.predict_on_batch(images)))
