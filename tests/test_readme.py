@@ -231,7 +231,7 @@ def test_the_readme_is_followed_to_the_letter(desk, tmp_path):
     (desk / "mine.py").write_text(of_small_numbers(re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]))
     reader.type_in("python mine.py")  # whose study is shown and exported below
     for line in lines:
-        if line.split()[0] not in ("make", "pip"):  # these two install; CI types them
+        if line.split()[0] not in ("make", "pip"):  # these two install; test_makefile.py has the one, and test_end_to_end.py the study of the other
             reader.type_in(line)
     printed = {line.split()[1]: text for line, text in reader.printed.items()}
     assert {"launch", "finalists", "train", "evaluate", "predict", "serve"} <= set(printed)
