@@ -22,6 +22,11 @@ from search.storage.cache import OwnTrialsStorage
 from search.storage.errors import NO_DATABASE, remedy
 
 _CONNECT_TIMEOUT_S = 10
+_NO_FILES = {"pymysql": "local_infile", "mysqldb": "local_infile", "mariadbconnector": "local_infile"} | {
+    "mysqlconnector": "allow_local_infile"
+}
+"""By driver of MySQL, the option that lets a server ask for any file of this machine: LOAD DATA LOCAL."""
+
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
 
@@ -31,8 +36,11 @@ _log = logging.getLogger(__name__)
 def engine_options(url: sqlalchemy.URL) -> dict[str, Any]:
     """Returns what SQLAlchemy's engine is made with: a connection is tried before it is used, and replaced if it is dead."""
     options: dict[str, Any] = {"pool_pre_ping": True}
-    if url.get_driver_name() == "psycopg" and "connect_timeout" not in url.query:  # its default is 130 s
+    driver = url.get_driver_name()
+    if driver == "psycopg" and "connect_timeout" not in url.query:  # its default is 130 s
         options["connect_args"] = {"connect_timeout": _CONNECT_TIMEOUT_S}
+    if driver in _NO_FILES:
+        options["connect_args"] = {_NO_FILES[driver]: False}
     return options
 
 

@@ -10,6 +10,7 @@ import sqlalchemy
 from sqlalchemy.exc import ArgumentError
 
 from search.errors import StorageError
+from search.study_file.url_options import harm_in
 from search.text import MASK, SHOWN_OPTIONS
 
 EXTRAS = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
@@ -35,7 +36,8 @@ def parse(url: str) -> sqlalchemy.URL:
     """Returns the parts of a URL that names one of our kinds of storage; each is parsed once.
 
     Raises:
-        StorageError: It cannot be understood, or names another kind, or no file where one is needed.
+        StorageError: It cannot be understood, or names another kind, or no file where one is needed; or it has the driver run
+            something on this machine, or hand out files.
     """
     if not url.isprintable():
         raise StorageError("storage: must have no line breaks and no control characters; got one. Correct the URL.")
@@ -54,6 +56,9 @@ def parse(url: str) -> sqlalchemy.URL:
         _check_file(url, parsed)
         # SQLAlchemy takes a name that is not UTF-8 for another.
         return parsed.set(database=os.fsdecode(unquote_to_bytes(url.partition("://")[2][1:])))
+    if (harm := harm_in(_with_driver(parsed))) is not None:
+        got, remedy = harm
+        raise StorageError(f"{_render(parsed)}: a URL must run nothing here and hand out no file; got {got}. {remedy}")
     return parsed
 
 
@@ -122,7 +127,10 @@ def folder(url: str) -> Path:
 
 def with_driver(url: str) -> sqlalchemy.URL:
     """Returns the URL with the driver that our extra installs, where it names none; MariaDB is MySQL to Optuna."""
-    parsed = parse(url)
+    return _with_driver(parse(url))
+
+
+def _with_driver(parsed: sqlalchemy.URL) -> sqlalchemy.URL:
     name = re.sub("^mariadb", "mysql", parsed.drivername)
     return parsed.set(drivername=_DRIVERS.get(name, name))
 

@@ -12,6 +12,7 @@ from search.study_file.base import Table
 from search.study_file.limits import MAX_STORAGE
 from search.study_file.options import check_package
 from search.study_file.rule_errors import rule_error
+from search.study_file.url_options import harm_in
 from search.text import mask_urls, show, show_path
 
 _SERVERS = ("http", "https")
@@ -40,7 +41,16 @@ def _check_mlflow(uri: str) -> str:
         raise rule_error("must be a server or a database of MLflow", got=show(mask_urls(uri)), remedy=f"Write {known}.")
     if scheme == "sqlite" and not file_of_database(uri):
         raise rule_error("must name a file", got=show(uri), remedy="Write sqlite:///mlflow.db.")
+    if scheme in _DATABASES and (harm := _harm_in(uri)) is not None:
+        raise rule_error("must run nothing here and hand out no file", got=harm[0], remedy=harm[1])
     return uri
+
+
+def _harm_in(uri: str) -> tuple[str, str] | None:
+    try:
+        return harm_in(sqlalchemy.make_url(uri))
+    except (ArgumentError, ValueError):  # MLflow will say so
+        return None
 
 
 def _check_folder(folder: str) -> str:

@@ -5,6 +5,7 @@ import itertools
 import os
 import signal
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
@@ -17,7 +18,7 @@ from optuna.trial import TrialState
 
 from search.errors import StorageError
 from search.storage import open as storage
-from search.storage.server import ReconnectingStorage
+from search.storage.server import ReconnectingStorage, engine_options
 from search.storage.together import Changes
 from tests.search.servers import SERVERS
 
@@ -226,3 +227,76 @@ def test_every_call_of_a_storage_is_made_again():
     made_again = {name for name, method in vars(ReconnectingStorage).items() if hasattr(method, "__wrapped__")}
     assert made_again == READS.keys() | WRITES.keys()
     assert BaseStorage.__abstractmethods__ <= made_again
+
+
+DRIVERS = ["pymysql", "mysqldb", "mariadbconnector", "mysqlconnector"]
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_no_driver_of_mysql_is_allowed_to_send_a_file(driver):
+    ((option, value),) = engine_options(sqlalchemy.make_url(f"mysql+{driver}://h/x"))["connect_args"].items()
+    assert "local_infile" in option
+    assert value is False
+
+
+class Rogue:
+    """A server of MySQL that answers whatever it is asked with the wish for a file."""
+
+    def __init__(self, wanted):
+        self._wanted = os.fsencode(wanted)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self.asked, self.got = 0, b""
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error):
+        self._thread.join(10)
+        self._socket.close()
+
+    def _serve(self):
+        connection, _ = self._socket.accept()
+        with connection, connection.makefile("rb") as reading, contextlib.suppress(EOFError, OSError):
+            scramble = b"12345678\0\x8f\xa2\x21\2\0\x0a\0\x15" + bytes(10) + b"123456789012\0"
+            _send(connection, 0, b"\x0a8.0.30\0\1\0\0\0" + scramble + b"mysql_native_password\0")
+            _read(reading)
+            _send(connection, 2, _OK)
+            while True:
+                said = _read(reading)
+                if said[1:4].upper() == b"SET":
+                    _send(connection, 1, _OK)
+                    continue
+                self.asked += 1
+                _send(connection, 1, b"\xfb" + self._wanted)
+                self.got += _read(reading)
+
+
+_OK = b"\0\0\0\2\0\0\0"
+
+
+def _send(connection, number, content):
+    connection.sendall(len(content).to_bytes(3, "little") + bytes([number]) + content)
+
+
+def _read(reading):
+    head = reading.read(4)
+    if len(head) < 4:
+        raise EOFError
+    return reading.read(int.from_bytes(head[:3], "little"))
+
+
+@pytest.mark.parametrize("options", ["", "?local_infile=1"])
+def test_a_rogue_server_gets_no_file(options, folder):
+    pytest.importorskip("pymysql")
+    (folder / "private").write_text("a secret")
+    with Rogue(folder.absolute() / "private") as rogue:
+        url = sqlalchemy.make_url(f"mysql+pymysql://u@127.0.0.1:{rogue.port}/x{options}")
+        engine = sqlalchemy.create_engine(url, **engine_options(url))
+        with pytest.raises(RuntimeError, match="LOAD_LOCAL"):
+            engine.connect()
+        engine.dispose()
+    assert rogue.asked == 1
+    assert b"secret" not in rogue.got

@@ -144,6 +144,59 @@ def test_a_driver_that_repeats_the_password_is_silenced(url, said):
     assert urls.hide_secrets(said, url) == "no '***' here"
 
 
+HARM = [
+    ("mysql://h/x?local_infile=1", "the option local_infile. Remove it."),
+    ("mysql://h/x?local_infile=0", "the option local_infile"),
+    ("mysql://h/x?charset=utf8mb4&LOCAL%5FINFILE=1", "the option LOCAL_INFILE"),
+    ("mariadb+pymysql://h/x?local_infile=true", "the option local_infile"),
+    ("mysql+mysqldb://h/x?local-infile=1", "the option local-infile"),
+    ("mysql+mysqlconnector://h/x?allow_local_infile=1", "the option allow_local_infile"),
+    ("mysql+mysqlconnector://h/x?allow_local_infile_in_path=/", "the option allow_local_infile_in_path"),
+    ("mysql+mysqlconnector://h/x?webauthn_callback=evil.run", "the option webauthn_callback"),
+    ("mysql+mysqlconnector://h/x?openid_token_file=/var/run/token", "the option openid_token_file"),
+    ("mysql+mysqlconnector://h/x?option_files=my.cnf", "the option option_files with another driver than PyMySQL"),
+    ("mariadb+mariadbconnector://h/x?plugin_dir=.", "the option plugin_dir"),
+    ("mariadb+mariadbconnector://h/x?default_file=my.cnf", "the option default_file with another driver"),
+    (
+        "mysql+mysqldb://h/x?read_default_file=my.cnf",
+        "the option read_default_file with another driver than PyMySQL. Write mysql+pymysql, or remove it.",
+    ),
+    ("mysql+mysqldb://h/x?read_default_group=mysql", "the option read_default_group with another driver"),
+    ("mysql+pyodbc://h/x?driver=/tmp/evil.so", "pyodbc, which loads any library. Name another driver."),
+    ("mysql+pyodbc://dsn", "pyodbc, which loads any library"),
+    ("mysql://h/x?init_command=DROP TABLE trials", "the option init_command"),
+    ("postgresql://h/x?sslmode=require&sslcert=c.pem&sslkey=./evil.so:key", "an sslkey with a colon, an engine of OpenSSL."),
+    ("postgresql+psycopg2://h/x?sslkey=a&sslkey=./evil.so:key", "an sslkey with a colon"),
+    ("postgresql://h/x?sslkeylogfile=~/.bashrc", "the option sslkeylogfile"),
+    ("postgresql://h/x?servicefile=evil.conf&service=s", "the option servicefile"),
+    ("postgresql://h/x?conninfo=sslkey=evil.so:key", "the option conninfo"),
+    ("postgresql+psycopg2://h/x?dsn=sslkey=evil.so:key", "the option dsn"),
+]
+
+
+@pytest.mark.parametrize(("url", "got"), HARM)
+def test_a_url_has_the_driver_run_nothing_and_hand_out_no_file(url, got):
+    with pytest.raises(StorageError) as caught:
+        urls.parse(url)
+    assert f": a URL must run nothing here and hand out no file; got {got}" in str(caught.value)
+    assert not re.search("evil|DROP", str(caught.value).partition("; got")[0])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://h/x?sslmode=verify-full&sslrootcert=/etc/ca.pem&sslcert=c.pem&sslkey=k.pem&connect_timeout=5",
+        "postgresql://h/x?application_name=search&options=-c search_path=x&target_session_attrs=read-write",
+        "postgresql:///x?service=lab&passfile=~/.pgpass&host=/run/postgresql",
+        "mysql://h/x?read_default_file=~/.my.cnf&read_default_group=client&connect_timeout=5&charset=utf8mb4",
+        "mysql://h/x?ssl_ca=ca.pem&ssl_cert=c.pem&ssl_key=k.pem&ssl_verify_cert=true&unix_socket=/run/mysqld.sock",
+        "mysql+mysqldb://h/x?ssl_mode=REQUIRED&auth_plugin=caching_sha2_password",
+    ],
+)
+def test_how_to_connect_is_for_the_url_to_say(url):
+    assert urls.with_driver(url).query
+
+
 def test_the_urls_of_the_docs_are_urls():
     page = (Path(__file__).parents[3] / "docs" / "storages.md").read_text(encoding="utf-8")
     found = re.findall(r"`((?:sqlite|journal|postgresql|mysql)://[^` .]+(?:\.db|\.log|\.cnf)?)`", page)

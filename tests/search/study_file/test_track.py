@@ -56,6 +56,12 @@ def test_it_may_change_at_any_time(write):
         ),
         ({"mlflow": '"sqlite://"'}, 'track.mlflow: must name a file; got "sqlite://".'),
         ({"mlflow": '"sqlite:///demo.db"'}, "track.mlflow: must be another database than the study's own; got"),
+        (
+            {"mlflow": '"mysql+pymysql://u:secret@lab/x?local_infile=1"'},
+            "track.mlflow: must run nothing here and hand out no file; got the option local_infile. Remove it.",
+        ),
+        ({"mlflow": '"mysql://lab/x?read_default_file=a"'}, "track.mlflow: must run nothing here and hand out no file; got"),
+        ({"mlflow": '"postgresql://lab/x?sslkey=a:b"'}, "track.mlflow: must run nothing here and hand out no file; got"),
         ({"tensorboard": '"s3://bucket"'}, 'track.tensorboard: must be a folder of this machine; got "s3://bucket".'),
         ({"tensorboard": '""'}, "track.tensorboard: must not be empty; got"),
     ],
