@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.exceptions import StorageInternalError
-from optuna.samplers import TPESampler
+from optuna.samplers import CmaEsSampler, TPESampler
 from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
@@ -162,6 +162,22 @@ class WeighingTPESampler(TPESampler):
     ) -> NDArray[np.float64]:
         ratio: NDArray[np.float64] = super()._compute_acquisition_func(samples, mpe_below, mpe_above)
         return ratio + self._weighing.terms(self._trials, self._drawn, samples)
+
+
+class OpenCmaEsSampler(CmaEsSampler):
+    """Optuna's CMA-ES, in the reach of ours: how it reads the optimizer that it has kept with a trial."""
+
+    def _restore_optimizer(self, completed_trials: list[FrozenTrial]) -> Any:
+        key = self._attr_key_optimizer
+        for trial in reversed(completed_trials):
+            if parts := [name for name in trial.system_attrs if name.startswith(key)]:
+                text = "".join(str(trial.system_attrs.get(f"{key}:{index}")) for index in range(len(parts)))
+                return self.read_optimizer(text, trial.number)
+        return None
+
+    @abc.abstractmethod
+    def read_optimizer(self, text: str, number: int) -> Any:
+        """Returns what the trial of a number has, a pickle in hexadecimal digits; Optuna would run whatever it names."""
 
 
 def _learned_from(study: optuna.Study) -> list[FrozenTrial]:

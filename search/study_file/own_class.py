@@ -17,6 +17,7 @@ from optuna.samplers import BaseSampler
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.errors import ObjectiveError, SearchError, StudyFileError
+from search.study_file.optimizers import safe
 from search.study_file.options import check_type
 from search.study_file.rule_errors import rule_error
 from search.study_file.targets import find_beside, import_object
@@ -55,7 +56,7 @@ def find_class(target: str, base: type) -> Any:
             why = f"Optuna's {name} would number its points by each one's seed"
             rule = f"must be a class that can be made anew for each trial; {why}"
             raise rule_error(rule, got=show(target), remedy=f'Write name = "{name}" instead.', key="target")
-    return found
+    return safe(found)
 
 
 def looks_past(target: str) -> bool:

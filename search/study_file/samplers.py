@@ -36,6 +36,7 @@ from search.study_file.acquisition import Acquisition
 from search.study_file.conditions import Condition, is_active
 from search.study_file.distributions import continuous, values_of
 from search.study_file.limits import MAX_GRID
+from search.study_file.optimizers import SafeCmaEsSampler
 from search.study_file.options import check_options, check_package
 from search.study_file.priors import Prior
 from search.study_file.rule_errors import rule_error
@@ -83,7 +84,7 @@ _KINDS: Mapping[str, _Kind] = {
     "qmc": _Kind(optuna.samplers.QMCSampler, {"scramble": True, **_QUIET}, keeps_seed=True, models_shared=True),
     "nsgaii": _Kind(optuna.samplers.NSGAIISampler, models_shared=True),
     "nsgaiii": _Kind(optuna.samplers.NSGAIIISampler, models_shared=True),
-    "cmaes": _Kind(optuna.samplers.CmaEsSampler, _QUIET, "cmaes", one_direction=True, models_shared=True),
+    "cmaes": _Kind(SafeCmaEsSampler, _QUIET, "cmaes", one_direction=True, models_shared=True),
     "none": _Kind(RandomSampler),
     "gp": _Kind(optuna.samplers.GPSampler, _QUIET, "torch", models_shared=True, learns=True),
 }
