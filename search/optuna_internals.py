@@ -276,6 +276,8 @@ class CachedStorage(_CachedStorage):
         """Takes trials in; one in the place of another, or that had ended and runs, is no trial of this study as it was."""
         cached = self._studies[study_id].trials
         for trial in trials:
+            if not isinstance(trial.number, int):  # SQLite takes any text for one, and it becomes part of paths
+                raise StorageInternalError("a trial's number is none")
             if (before := cached.get(trial.number)) is None:
                 continue
             if before._trial_id != trial._trial_id or (before.state.is_finished() and not trial.state.is_finished()):

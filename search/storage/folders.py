@@ -16,6 +16,7 @@ from search.optuna_internals import storage_of
 from search.records.attributes import retry_of
 from search.storage.open import token_of
 from search.storage.url import folder, stem_of, storage_file
+from search.text import file_name
 
 _ARTIFACT_ID = re.compile(r"[0-9a-f-]{1,64}", re.ASCII)
 
@@ -31,8 +32,12 @@ def artifacts_of(study: optuna.Study, trial: FrozenTrial, store: Path) -> list[t
         metas = get_all_artifact_meta(trial, storage=storage_of(study))
     except (KeyError, TypeError, ValueError):
         return []
-    sound = [meta for meta in metas if isinstance(meta.artifact_id, str) and isinstance(meta.filename, str)]
+    sound = [meta for meta in metas if isinstance(meta.artifact_id, str) and _is_file_name(meta.filename)]
     return [(meta, store / meta.artifact_id) for meta in sound if _ARTIFACT_ID.fullmatch(meta.artifact_id)]
+
+
+def _is_file_name(name: object) -> bool:
+    return isinstance(name, str) and Path(name).name not in ("", "..") and "\0" not in name
 
 
 class NotSavedError(Exception):
@@ -71,7 +76,7 @@ def save_artifact(filename: str, content: bytes, trial: optuna.Trial, store: Pat
 
 def checkpoint_folder(url: str, study: optuna.Study) -> Path:
     """Returns the folder of a study's checkpoints, which need not be there: its token tells it from any other of its name."""
-    return _beside(url, "checkpoints") / f"{study.study_name}-{token_of(study)}"
+    return _beside(url, "checkpoints") / file_name(f"{study.study_name}-{token_of(study)}")
 
 
 def checkpoints_of(trial: optuna.Trial | FrozenTrial, base: Path) -> Path:

@@ -13,13 +13,12 @@ from optuna.trial import TrialState
 
 from search.errors import StorageError, StudyError
 from search.optuna_internals import METRIC_NAMES, add_trial, seeing, storage_of, study_id_of
-from search.records.attributes import TOKEN_KEY
 from search.storage import server, sqlite
 from search.storage.cache import OwnTrialsStorage
 from search.storage.database import open_database
 from search.storage.errors import storage_errors
 from search.storage.journal import Journal, open_journal
-from search.storage.readback import ReadBack, mark
+from search.storage.readback import ReadBack, mark, token_in
 from search.storage.study_lock import lock
 from search.storage.together import Changes
 from search.storage.trial_ends import TellsEnds
@@ -86,8 +85,7 @@ def name_metrics(study: optuna.Study, metrics: Sequence[str]) -> None:
 
 def token_of(study: optuna.Study) -> str | None:
     """Returns what tells a study from one that took its name since; None of a study that was never launched."""
-    token = storage_of(study).get_study_system_attrs(study_id_of(study)).get(TOKEN_KEY)
-    return token if isinstance(token, str) else None
+    return token_in(storage_of(study).get_study_system_attrs(study_id_of(study)))
 
 
 def close(study: optuna.Study) -> None:

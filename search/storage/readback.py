@@ -2,11 +2,12 @@
 
 import contextlib
 import math
+import re
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
-from typing import NoReturn
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
 
 import optuna
 import sqlalchemy
@@ -22,7 +23,7 @@ from search.storage.rescue import Frame, rescue
 from search.storage.server import ReconnectingStorage
 from search.storage.trial_ends import End, Stored, read_stored
 from search.storage.url import file_url, folder, hide_password, stem_of, storage_file
-from search.text import one_line
+from search.text import file_name, one_line
 
 _EVERY_S = 30.0
 _AT_LEAST_S = 1.0  # where the file has changed: a journal with each record, a database whenever its log is folded into it
@@ -171,7 +172,7 @@ class ReadBack:
 
     def _save(self) -> str:
         known = self._storage.known(study_id_of(self._study))
-        stem = stem_of(self._path) if self._path is not None else self._frame.name
+        stem = stem_of(self._path) if self._path is not None else file_name(self._frame.name)
         path = rescue(self._frame, known, stem, folder(self._url))
         if path is None:
             return f"What is known, {len(known.trials)} trials, could not be saved anywhere else either."
@@ -181,10 +182,16 @@ class ReadBack:
 
 
 def mark(study: optuna.Study) -> None:
-    """Gives a study its token, where it has none."""
+    """Gives a study its token, where it has none, or what is none."""
     storage, study_id = storage_of(study), study_id_of(study)
-    if TOKEN_KEY not in storage.get_study_system_attrs(study_id):
+    if token_in(storage.get_study_system_attrs(study_id)) is None:
         storage.set_study_system_attr(study_id, TOKEN_KEY, secrets.token_hex(8))
+
+
+def token_in(system_attrs: Mapping[str, Any]) -> str | None:
+    """Returns the token among a study's attributes; None for any other text, which must not become part of a path."""
+    token = system_attrs.get(TOKEN_KEY)
+    return token if isinstance(token, str) and re.fullmatch("[0-9a-f]{16}", token) else None
 
 
 def _is_there(wanted: End, found: End | None, *, told: bool) -> bool:

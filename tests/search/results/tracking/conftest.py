@@ -67,7 +67,7 @@ def add(study, state, *, value=None, reports=(), began=0.0, seconds=60.0, user=N
 def fill(study):
     """One trial of each kind."""
     study.set_metric_names(["score"])
-    study._storage.set_study_system_attr(study._study_id, TOKEN_KEY, "token-1")
+    study._storage.set_study_system_attr(study._study_id, TOKEN_KEY, "1234567890abcdef")
     add(study, TrialState.COMPLETE, value=0.5, reports=[0.1, 0.3, 0.5], user={"note": "fine", "search:seed": 7})
     add(study, TrialState.PRUNED, reports=[0.1, float("nan")], began=1, params={"x": 0.5, "kind": "b"})
     add(study, TrialState.FAIL, began=2, user={FAILURE_KEY: "ValueError: no"}, params={"x": 0.75, "kind": "b"})

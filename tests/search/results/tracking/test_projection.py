@@ -51,7 +51,7 @@ def test_the_digest_tells_what_differs_and_nothing_else(study):
 
 def test_the_studys_own_run(study):
     run = study_run(study, study.get_trials())
-    assert (run.id, run.name, run.running) == ("token-1", "demo", False)
+    assert (run.id, run.name, run.running) == ("1234567890abcdef", "demo", False)
     assert [(point.step, point.value) for point in run.points] == [(0, 0.5), (4, 0.9)]
     assert run.tags == {"study": "demo", "directions": "maximize", "notice": "Research only."}
 
@@ -70,7 +70,7 @@ def plain(url, name="demo", trials=1):
 
 
 def test_a_token_is_the_id_wherever_the_study_is(study):
-    assert study_id_text(study, "here") == study_id_text(study, "there") == "token-1"
+    assert study_id_text(study, "here") == study_id_text(study, "there") == "1234567890abcdef"
 
 
 def test_studies_of_plain_optuna_are_told_apart_and_found_again(folder):
