@@ -10,6 +10,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import create_trial
 
 from search.errors import StorageError
+from search.seeds import Stream, derive
 from search.study_file import own_class, samplers
 
 cmaes = pytest.importorskip("cmaes")
@@ -69,7 +70,7 @@ def test_each_trial_draws_what_it_would_in_plain_optuna(name, kind):
     for index in range(20):
         ours.sampler = make(name, index, **options)
         plain.sampler = optuna.samplers.CmaEsSampler(
-            seed=samplers.derive(7, samplers.Stream.SAMPLER, index), warn_independent_sampling=False, **options
+            seed=derive(7, Stream.SAMPLER, index), warn_independent_sampling=False, **options
         )
         tell(ours)
         tell(plain)
