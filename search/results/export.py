@@ -1,6 +1,8 @@
 """A trial as a TOML config that can be trained from, with the provenance of its values."""
 
+import os
 import platform
+import re
 import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -26,6 +28,9 @@ from search.text import one_line, plain, show_path
 
 COMPROMISE = "compromise"
 """Chooses the trial of the Pareto front that is nearest to the ideal point, each direction scaled to the front's extent."""
+
+_OWN_FILTER = re.compile(r"(local|worktree)\s+(filter|lfs\.extension)\.")
+"""A repository's own setting of what its files go through, as ``git config --show-scope`` has it; Git LFS has such, too."""
 
 
 def export_trial(
@@ -187,16 +192,27 @@ def _file(study: optuna.Study, spec: StudySpec | None) -> dict[str, Any]:
 
 
 def _commit() -> dict[str, Any]:
-    """The commit of the current folder, and whether files differ from it; None outside a repository."""
+    """The commit of the current folder, and whether files differ from it; None outside a repository.
+
+    Of a repository that says itself what filters its files go through, the latter is None: git would run them to compare.
+    """
+    head, settings, changes = _git("rev-parse", "HEAD"), _git("config", "--list", "--name-only", "--show-scope"), None
+    if head and settings is not None and not any(map(_OWN_FILTER.match, settings.splitlines())):
+        changes = _git("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty")
+    return {"git_commit": head, "git_dirty": None if changes is None else bool(changes)}
+
+
+def _git(*arguments: str) -> str | None:
+    """Returns what git says; None where it fails. Of what a repository's settings name, it runs at most filters.
+
+    The folder may be somebody else's. There, git would also run hooks and what watches files, and fetch what is missing.
+    """
+    own, alone = ("core.fsmonitor=", f"core.hooksPath={os.devnull}"), {**os.environ, "GIT_ALLOW_PROTOCOL": "none"}
+    command = ["git", "--no-optional-locks", *(word for setting in own for word in ("-c", setting)), *arguments]
     try:
-        head, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=True, timeout=10, env=alone)
     except (OSError, subprocess.SubprocessError):
-        return {"git_commit": None, "git_dirty": None}
-    return {"git_commit": head, "git_dirty": bool(changes)}
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=10)
+        return None
     return done.stdout.strip()
 
 

@@ -2,6 +2,7 @@ import datetime
 import hashlib
 import io
 import math
+import os
 import subprocess
 import tomllib
 from pathlib import Path
@@ -136,19 +137,74 @@ def test_dates_are_as_the_file_has_them_although_the_record_has_them_as_text(stu
     assert exported(study, path)["config"]["until"] == datetime.date(2026, 1, 31)
 
 
-def test_the_commit_of_the_folder(study, write):
-    def git(*arguments):
-        identity = ("-c", "user.name=x", "-c", "user.email=x@example.org")
-        return subprocess.run(["git", *identity, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+def git(*arguments):
+    identity = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+    return subprocess.run(["git", *identity, *arguments], check=True, capture_output=True, text=True).stdout.strip()
 
+
+@pytest.fixture
+def committed(write):
     path = write()
     git("init")
     git("add", "demo.toml")
     git("commit", "-m", "one")
-    provenance = exported(study, path)["provenance"]
+    return path
+
+
+def test_the_commit_of_the_folder(study, committed):
+    provenance = exported(study, committed)["provenance"]
     assert (provenance["git_commit"], provenance["git_dirty"]) == (git("rev-parse", "HEAD"), False)
-    path.write_text(path.read_text() + "\n")
-    assert exported(study, path)["provenance"]["git_dirty"] is True
+    committed.write_text(committed.read_text() + "\n")
+    assert exported(study, committed)["provenance"]["git_dirty"] is True
+
+
+@pytest.mark.parametrize(
+    ("settings", "dirty"),
+    [
+        ({"core.fsmonitor": "./evil"}, False),
+        ({"include.path": "../included"}, None),
+        ({"filter.e.clean": "./evil"}, None),
+        ({"filter.e.process": "./evil"}, None),
+        ({"lfs.extension.e.clean": "./evil"}, None),
+        ({"core.hooksPath": "hooks"}, False),
+        ({"core.sshCommand": "./evil", "remote.o.url": "ssh://localhost/x"}, None),
+        ({"remote.o.url": "ext::./evil", "protocol.ext.allow": "always"}, None),
+        ({"remote.o.url": ".", "remote.o.uploadpack": "./evil"}, None),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_nothing_is_run_that_a_strangers_repository_names(settings, dirty, study, committed):
+    """Git runs it only where a file looks changed; what a remote names it runs to fetch what a partial clone has not."""
+    Path("evil").write_text("#!/bin/sh\ntouch ran\n")
+    Path("evil").chmod(0o755)
+    Path("included").write_text('[filter "e"]\n\tclean = ./evil\n')
+    Path("hooks").mkdir()
+    Path("hooks/post-index-change").symlink_to("../evil")
+    Path(".git/info/attributes").write_text("* filter=e\n")
+    os.utime(committed, (0, 0))
+    if "remote.o.url" in settings:
+        tree = git("rev-parse", "HEAD^{tree}")
+        Path(".git/objects", tree[:2], tree[2:]).unlink()
+        settings = {
+            "core.repositoryFormatVersion": "1",
+            "extensions.partialClone": "o",
+            "remote.o.promisor": "true",
+            **settings,
+        }
+    for key, value in settings.items():
+        git("config", key, value)
+    provenance = exported(study, committed)["provenance"]
+    assert len(provenance["git_commit"]) == 40
+    assert not Path("ran").exists()
+    assert provenance.get("git_dirty") is dirty
+    subprocess.run(["git", "status", "--porcelain"], capture_output=True)
+    assert Path("ran").exists() or "lfs.extension.e.clean" in settings, "else nothing was tried"
+
+
+def test_filters_of_your_own_settings_do_not_count_as_the_repositorys(study, committed, monkeypatch):
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    git("config", "--global", "filter.lfs.clean", "cat")
+    assert exported(study, committed)["provenance"]["git_dirty"] is False
 
 
 def test_a_trial_by_number(study, write):
