@@ -13,7 +13,6 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna
 import optuna_dashboard
-from optuna.artifacts import FileSystemArtifactStore
 from optuna.trial import FrozenTrial, TrialState
 
 from search.driver.compatibility import describe
@@ -28,7 +27,7 @@ from search.results.report.facts import gather
 from search.results.report.figures import best_so_far, timeline
 from search.results.status import budget_in
 from search.storage.errors import storage_errors
-from search.storage.folders import artifact_folder
+from search.storage.folders import ArtifactStore, artifact_folder
 from search.storage.open import close, snapshot
 from search.storage.reference import Opened, open_reference
 from search.storage.url import hide_password, storage_file
@@ -90,7 +89,7 @@ def serve(opened: Opened, host: str, port: int, ready: Callable[[str], None], na
                 save_note(study, opened.spec, opened.typed)
             save_charts(study)
             artifacts.mkdir(exist_ok=True)  # a trial may leave its first one while the dashboard is open
-        app = optuna_dashboard.wsgi(storage_of(study), artifact_store=FileSystemArtifactStore(artifacts))
+        app = optuna_dashboard.wsgi(storage_of(study), artifact_store=ArtifactStore(artifacts))
     try:
         server_class = _ServerV6 if ":" in host else _Server
         server = make_server(host, port, SameOrigin(app, host, names), server_class=server_class, handler_class=_QuietHandler)

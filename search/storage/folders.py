@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import optuna
 from optuna.artifacts import ArtifactMeta, FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
+from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial
 
 from search.files import temporary_folder
@@ -27,13 +28,31 @@ def artifact_folder(url: str) -> Path:
 
 
 def artifacts_of(study: optuna.Study, trial: FrozenTrial, store: Path) -> list[tuple[ArtifactMeta, Path]]:
-    """Returns the files that a trial left and where they lie; what only calls itself one, or lies elsewhere, is left out."""
+    """Returns the files that a trial left and where they lie; what only calls itself one, or lies elsewhere, is left out.
+
+    So is a link: it leads to whatever file of the reader's whoever made the study wants to see.
+    """
     try:
         metas = get_all_artifact_meta(trial, storage=storage_of(study))
     except (KeyError, TypeError, ValueError):
         return []
     sound = [meta for meta in metas if isinstance(meta.artifact_id, str) and _is_file_name(meta.filename)]
-    return [(meta, store / meta.artifact_id) for meta in sound if _ARTIFACT_ID.fullmatch(meta.artifact_id)]
+    files = [(meta, store / meta.artifact_id) for meta in sound if _ARTIFACT_ID.fullmatch(meta.artifact_id)]
+    return [(meta, path) for meta, path in files if not os.path.islink(path)]
+
+
+class ArtifactStore(FileSystemArtifactStore):
+    """Optuna's store, which reads no link, as `artifacts_of`; the folder itself may be one."""
+
+    def __init__(self, store: Path) -> None:
+        super().__init__(store)
+        self._folder = store
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """Opens a file."""
+        if os.path.islink(self._folder / artifact_id):
+            raise ArtifactNotFound("a link, which may lead anywhere")
+        return super().open_reader(artifact_id)
 
 
 def _is_file_name(name: object) -> bool:
@@ -44,12 +63,11 @@ class NotSavedError(Exception):
     """A file of a trial could not be written, and why."""
 
 
-class _Moved(FileSystemArtifactStore):
-    """Optuna's store for a file that lies in its folder already: what is entered with a trial is there as a whole."""
+class _Moved(ArtifactStore):
+    """A store for a file that lies in its folder already: what is entered with a trial is there as a whole."""
 
     def __init__(self, store: Path, file: Path) -> None:
         super().__init__(store)
-        self._folder = store
         self._file = file
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:

@@ -1,6 +1,7 @@
 """Reads the pictures that a trial left, such as its confusion matrix, from the files of its study."""
 
 import base64
+import re
 from pathlib import Path
 
 import optuna
@@ -8,7 +9,14 @@ from optuna.trial import FrozenTrial
 
 from search.storage.folders import artifacts_of
 
-_KINDS = ("image/svg+xml", "image/png", "image/jpeg", "image/webp")
+_KINDS = {
+    "image/svg+xml": re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|!--|(?:!DOCTYPE )?svg\b)"),
+    "image/png": re.compile(rb"\x89PNG\r\n"),
+    "image/jpeg": re.compile(rb"\xff\xd8\xff"),
+    "image/webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
+}
+"""How a file of each kind begins."""
+
 _MOST, _MOST_BYTES = 8, 2**21  # pictures; of one
 
 
@@ -21,7 +29,7 @@ def pictures_of(study: optuna.Study, trial: FrozenTrial, folder: Path) -> list[t
     for file, path in artifacts_of(study, trial, folder):
         if file.mimetype in _KINDS and len(pictures) < _MOST:
             content = _read(path)
-            if content:
+            if _KINDS[file.mimetype].match(content):
                 name = Path(file.filename).stem.replace("-", " ")
                 pictures[name] = f"data:{file.mimetype};base64,{base64.b64encode(content).decode()}"
     return sorted(pictures.items())

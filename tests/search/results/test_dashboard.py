@@ -1,4 +1,7 @@
+import io
 import json
+from pathlib import Path
+from wsgiref.util import setup_testing_defaults
 
 import optuna
 import optuna_dashboard
@@ -10,7 +13,7 @@ from search.driver.compatibility import check_same
 from search.errors import DashboardError
 from search.records.attributes import FILE_KEY, PROVENANCE_KEY, QUEUED_KEY
 from search.results.dashboard import MARK, open_for, save_charts, save_note, serve
-from search.storage.open import create_study
+from search.storage.open import close, create_study
 from search.study_file.load import load
 
 
@@ -90,6 +93,41 @@ def test_the_note_names_the_study_that_it_is_of(write):
     with pytest.raises(DashboardError):
         serve(opened, "no such host", 0, pytest.fail)
     assert "search export demo.toml#wider -o best.toml" in optuna_dashboard.get_note(opened.study).splitlines()
+
+
+def test_a_link_among_the_files_of_trials_is_not_served(write, monkeypatch):
+    """On a machine of several accounts, each reaches the port; and whoever made the study may have put a link there."""
+    path, served = write(), []
+
+    def keep(host, port, app, **_):
+        served.append(app)
+        raise OSError
+
+    study = create_study("sqlite:///demo.db", "demo", ["maximize"], ())
+    Path("secret").write_text("secret")
+    Path("moved").mkdir()
+    Path("moved/0a").write_text("own")
+    Path("moved/0b").symlink_to(Path("secret").resolve())
+    Path("demo.artifacts").symlink_to("moved")
+    metas = [{"artifact_id": name, "filename": "a.png", "mimetype": "image/png", "encoding": None} for name in ("0a", "0b")]
+    attributes = {f"artifacts:{meta['artifact_id']}": json.dumps(meta) for meta in metas}
+    study.add_trial(optuna.trial.create_trial(value=1.0, system_attrs=attributes))
+    close(study)
+    monkeypatch.setattr("search.results.dashboard.make_server", keep)
+    with pytest.raises(DashboardError):
+        serve(open_for(str(path), None, pytest.fail), "localhost", 0, pytest.fail)
+
+    def ask(name):
+        environ = {"PATH_INFO": f"/artifacts/1/1/{name}", "REQUEST_METHOD": "GET", "HTTP_HOST": "localhost"}
+        setup_testing_defaults(environ)
+        answer = served[0](environ | {"wsgi.errors": io.StringIO()}, lambda *_: None)
+        content = b"".join(answer)
+        if hasattr(answer, "close"):
+            answer.close()
+        return content
+
+    assert ask("0a") == b"own"
+    assert b"secret" not in ask("0b")
 
 
 def test_a_note_that_a_person_took_over_is_left_alone(study, spec):

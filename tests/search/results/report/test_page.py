@@ -2,6 +2,7 @@ import io
 import json
 import re
 import time
+from pathlib import Path
 
 import optuna
 import pytest
@@ -16,6 +17,7 @@ from search.results.report.figures import best_so_far, importances
 from search.results.report.html import inert
 from search.results.report.importances import Importances
 from search.results.report.page import render
+from search.results.report.pictures import pictures_of
 from search.results.status import print_status
 from tests.browser import problems
 from tests.search.results.report.conftest import charts
@@ -131,23 +133,59 @@ def test_it_says_what_was_searched_and_what_the_values_are_not_for(add, study):
     assert re.search(r"Written \d{4}-\d\d-\d\d by search \d", html)
 
 
-def test_the_pictures_of_the_best_trial_are_on_the_page(add, study, tmp_path):
-    def left_files(names):
-        for name in names:
-            (tmp_path / name.encode().hex()).write_bytes(b"x")
-        kinds = {"svg": "image/svg+xml", "png": "image/png", "txt": "text/plain"}
-        files = [{"filename": name, "mimetype": kinds[name[-3:]], "encoding": None} for name in names]
-        told = [{**file, "artifact_id": file["filename"].encode().hex()} for file in files]
-        return {f"artifacts:{file['artifact_id']}": json.dumps(file) for file in told}
+PICTURES = {
+    "a.svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    "b.svg": b"\xef\xbb\xbf<?xml version='1.0'?><svg/>",
+    "c.svg": b"\n<!DOCTYPE svg PUBLIC><svg/>",
+    "d.svg": b"<!-- made by hand --><svg/>",
+    "e.png": b"\x89PNG\r\n\x1a\n",
+    "f.jpg": b"\xff\xd8\xff\xe0",
+    "g.webp": b"RIFF\n\x00\n\xffWEBP",
+}
 
-    add(study, 0.1, system_attrs=left_files(["of-another.png"]))
-    add(study, 0.9, system_attrs=left_files(["worst-mistakes.png", "confusion-matrix.svg", "notes.txt"]))
+
+@pytest.fixture
+def left_files(tmp_path):
+    def write(contents):
+        kinds = {
+            ".svg": "image/svg+xml",
+            ".png": "image/png",
+            ".jpg": "image/jpeg",
+            ".webp": "image/webp",
+            ".txt": "text/plain",
+        }
+        told = {}
+        for name, content in contents.items():
+            place = tmp_path / name.encode().hex()
+            place.symlink_to(content) if isinstance(content, Path) else place.write_bytes(content)
+            meta = {"filename": name, "mimetype": kinds[Path(name).suffix], "encoding": None, "artifact_id": place.name}
+            told[f"artifacts:{place.name}"] = json.dumps(meta)
+        return told
+
+    return write
+
+
+def test_the_pictures_of_the_best_trial_are_on_the_page(add, study, left_files, tmp_path):
+    png, svg = PICTURES["e.png"], PICTURES["a.svg"]
+    add(study, 0.1, system_attrs=left_files({"of-another.png": png}))
+    add(study, 0.9, system_attrs=left_files({"worst-mistakes.png": png, "confusion-matrix.svg": svg, "notes.txt": svg}))
     left = sections(render(study, tmp_path))["What the best trial left"]
     assert re.findall(r'<img alt="(.*?)" src="data:(.*?);base64,', left) == [
         ("confusion matrix", "image/svg+xml"),
         ("worst mistakes", "image/png"),
     ]
     assert "What the best trial left" not in sections(render(study))
+
+
+def test_only_a_picture_of_the_kind_that_it_claims_gets_onto_the_page(add, study, left_files, tmp_path):
+    """A file may have been put there by somebody else, who wants to see one of the reader's."""
+    (tmp_path / "own").write_bytes(PICTURES["e.png"])
+    others = {"key": b"-----BEGIN PRIVATE KEY-----", "config": b"<config/>", "late": b"x <svg/>", "empty": b""}
+    for ending in (".svg", ".png", ".jpg", ".webp"):
+        files = {**PICTURES, **others, "link": tmp_path / "own"}
+        add(study, 0.9, system_attrs=left_files({f"{Path(name).stem}{ending}": file for name, file in files.items()}))
+        shown = pictures_of(study, study.trials[-1], tmp_path)
+        assert [name for name, _ in shown] == [Path(name).stem for name in PICTURES if name.endswith(ending)]
 
 
 @pytest.mark.parametrize(("direction", "baseline", "outlier"), [("maximize", 0.5, 0.2), ("minimize", 1.3, 1.6)])

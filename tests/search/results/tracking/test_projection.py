@@ -116,7 +116,8 @@ def test_a_file_elsewhere_is_none_of_a_trial(folder):
     for number, place in enumerate(("../secret", str(Path("secret").resolve()))):
         meta = {"artifact_id": place, "filename": f"{number}.txt", "mimetype": "text/plain", "encoding": None}
         attributes[f"artifacts:{number}"] = json.dumps(meta)
-    for number, (place, name) in enumerate(((5, "a.txt"), ("0123", None)), 7):
+    Path("demo.artifacts/45-67").symlink_to(Path("secret").resolve())
+    for number, (place, name) in enumerate(((5, "a.txt"), ("0123", None), ("45-67", "link.txt")), 7):
         meta = {"artifact_id": place, "filename": name, "mimetype": "text/plain", "encoding": None}
         attributes[f"artifacts:{number}"] = json.dumps(meta)
     for more in ({}, {"artifacts:3": "[]"}):
