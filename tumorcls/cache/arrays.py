@@ -20,7 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 from tumorcls import activity
 from tumorcls.cache.checked import tell_not_kept
 from tumorcls.cache.entry_file import DamagedError, EntryFile, OpenEntry
-from tumorcls.cache.folder import ARRAYS, PARTIAL, make_room, max_bytes_of_environment
+from tumorcls.cache.folder import ARRAYS, PARTIAL, make_folder, make_room, max_bytes_of_environment
 from tumorcls.errors import DataError, reason
 
 HELD_ENTRY_BYTES = 256 * 2**20
@@ -91,7 +91,8 @@ class ArrayCache:
     def _ensure(self, entry: "Stored", damaged: os.stat_result | None = None) -> None:
         """Makes an entry where there is none, or only the damaged one."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.cache)
+            self.folder.mkdir(exist_ok=True)
             if damaged is None and entry.path.exists():
                 return
             with self._alone(entry.path) as partial:

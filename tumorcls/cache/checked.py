@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorcls.cache.folder import make_folder
 from tumorcls.errors import reason
 from tumorcls.files import replacing
 
@@ -35,9 +36,9 @@ def store_arrays(path: Path, *unnamed: NDArray[Any], **named: NDArray[Any]) -> N
 
 
 def keep_arrays(path: Path, **named: NDArray[Any]) -> None:
-    """Stores arrays in a cache, as `store_arrays` does; where that cannot be done, they are computed again next time."""
+    """Stores arrays in a cache folder, as `store_arrays` does; where that cannot be done, they are computed again next time."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         store_arrays(path, **named)
     except OSError as error:
         tell_not_kept(path.parent, error)

@@ -35,6 +35,15 @@ def cache_folder() -> Path:
     return Path(chosen).expanduser() if chosen.strip() else user_cache_path("tumorcls")
 
 
+def make_folder(cache: Path) -> None:
+    """Makes the cache folder, which holds images, for this account alone; one that is there keeps its mode.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 def max_bytes_of_environment() -> int:
     """Returns how much the cache folder may hold.
 

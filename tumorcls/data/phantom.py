@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorcls import activity
+from tumorcls.cache.folder import make_folder
 from tumorcls.data.labels import CLASSES
 from tumorcls.errors import DataError, reason
 from tumorcls.files import replacing, temporary_folder
@@ -156,7 +157,7 @@ def materialise(spec: str, cache_dir: Path) -> Path:
     try:
         if folder.is_dir():
             return folder
-        cache_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(cache_dir)
         with temporary_folder(cache_dir) as partial:
             _write_classes(partial, images, seed, DEFAULT_SIZE)
             with contextlib.suppress(FileExistsError, NotADirectoryError):

@@ -1,5 +1,6 @@
 """Which Keras backend runs, decided before Keras is imported."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -92,9 +93,11 @@ def _serialize_without_tensorflow() -> None:
 
 def _keep_compiled_programs() -> None:
     """Lets JAX keep what it compiled in the cache folder: the next process that needs the same program reads it from there."""
-    from tumorcls.cache.folder import cache_folder, max_bytes_of_environment
+    from tumorcls.cache.folder import cache_folder, make_folder, max_bytes_of_environment
 
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "jax"))
+    with contextlib.suppress(OSError):  # else JAX makes it, for every account to read
+        make_folder(cache_folder())
     os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(min(_MAX_COMPILED_BYTES, max_bytes_of_environment() // 4)))
 
 

@@ -1,4 +1,5 @@
 import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ from filelock import FileLock
 from tumorcls.cache.arrays import ArrayCache
 from tumorcls.cache.checked import keep_arrays, load_arrays
 from tumorcls.cache.folder import cache_folder, make_room, max_bytes_of_environment
+from tumorcls.data.manifest import scan
 from tumorcls.data.phantom import materialise
 from tumorcls.errors import ConfigError
+from tumorcls.model import backend
 
 SCAN, GROUPS, DATA = (f"{kind}-{number:024x}.npz" for number, kind in enumerate(("scan", "groups", "data")))
 
@@ -91,6 +94,37 @@ def test_an_array_makes_room_among_records_and_their_use_is_noted(tmp_path):
 
 def test_generated_images_lie_where_they_count(tmp_path):
     assert materialise("phantoms:4", tmp_path) in set(Path(tmp_path).glob("phantoms-v*"))
+
+
+def _jax_keeps_programs(cache):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUMORCLS_CACHE", str(cache))
+        patch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+        patch.delenv("JAX_COMPILATION_CACHE_MAX_SIZE", raising=False)
+        backend._keep_compiled_programs()
+        os.environ.pop("JAX_COMPILATION_CACHE_DIR")
+        os.environ.pop("JAX_COMPILATION_CACHE_MAX_SIZE")
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [
+        lambda cache: keep_arrays(cache / SCAN, content=np.zeros(1)),
+        lambda cache: ArrayCache(cache).get("key", (1,), np.float64, lambda: iter([np.zeros(1)])),
+        lambda cache: materialise("phantoms:4", cache),
+        lambda cache: scan(["phantoms:4"], cache),
+        _jax_keeps_programs,
+    ],
+    ids=["records", "arrays", "phantoms", "scan", "jax"],
+)
+def test_it_holds_images_and_is_made_for_this_account_alone(tmp_path, fill):
+    fill(tmp_path / "home" / "own")
+    assert stat.S_IMODE((tmp_path / "home" / "own").stat().st_mode) == 0o700
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o2775)
+    fill(shared)
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o2775, "a laboratory may share one"
 
 
 def test_the_bound_comes_from_the_environment(monkeypatch, tmp_path):
