@@ -8,7 +8,10 @@ import click
 from search.commands.shared import ANY_STUDY, STORAGE, open_any
 from search.errors import SearchError
 
-_FORMATS = "Every trial as CSV or JSON, for other programs; in CSV a metric with the name of another column is values.NAME."
+_FORMATS = (
+    "Every trial as CSV or JSON, for other programs; in CSV a metric with the name of another column is values.NAME, control "
+    "characters of text are escaped, and a single quote stands before text that begins with = + - or @."
+)
 
 
 @click.command("status")

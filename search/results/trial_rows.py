@@ -72,17 +72,21 @@ def rows_of(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[TrialRow
 
 
 def as_csv(study: optuna.Study, trials: Sequence[FrozenTrial]) -> str:
-    """Returns trials as CSV, with a header; a column for each value, called `value_keys`, and each parameter."""
+    """Returns trials as CSV, with a header; a column for each value, called `value_keys`, and each parameter.
+
+    Text has no effect on a terminal, nor in a spreadsheet: a single quote stands before what that would take for a formula.
+    """
     rows, names = rows_of(study, trials), value_keys(value_names(study), (*_BEFORE, *_AFTER))
     params = list(dict.fromkeys(name for row in rows for name in row.params))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_BEFORE, *names, *_AFTER, *(f"params.{name}" for name in params)])
+    writer.writerow(map(_cell, [*_BEFORE, *names, *_AFTER, *(f"params.{name}" for name in params)]))
     for row in rows:
         values = [*row.values, *[""] * (len(names) - len(row.values))]
         seconds = None if row.seconds is None else round(row.seconds, 3)
-        drawn = [_cell(row.params[name]) if name in row.params else "" for name in params]
-        writer.writerow([row.number, row.state, row.step, *values, seconds, row.began, row.note, *drawn])
+        drawn = [row.params.get(name, "") for name in params]
+        drawn = ["None" if value is None else value for value in drawn]  # an empty cell says that it has no such parameter
+        writer.writerow(map(_cell, [row.number, row.state, row.step, *values, seconds, row.began, row.note, *drawn]))
     return text.getvalue()
 
 
@@ -136,7 +140,11 @@ def _seconds(trial: FrozenTrial) -> float | None:
 
 
 def _cell(value: Any) -> Any:
-    return "None" if value is None else value  # an empty cell says that a trial has no such parameter
+    """Returns a cell that no spreadsheet runs (OWASP, "CSV Injection"), and no terminal; what is no text stays as it is."""
+    if not isinstance(value, str):
+        return value
+    text = plain(value, len(value))
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _finite(value: Any) -> Any:

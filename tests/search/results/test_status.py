@@ -20,6 +20,7 @@ from search.results import status
 from search.results.status import budget_in, print_status, watch_status
 from search.results.trial_rows import as_csv, as_json
 from search.study_file.load import load
+from search.text import plain
 
 
 def printed(study, **options):
@@ -199,6 +200,42 @@ def test_choices_of_any_kind_in_csv_and_json():
     assert [row["params.x"] for row in rows] == ["None", "[inf, 1]", "{'a': [nan]}", ""]
     table = json.loads(as_json(study, trials, 4, None), parse_constant=constant)
     assert [trial["params"] for trial in table["trials"]] == [{"x": None}, {"x": [None, 1]}, {"x": {"a": [None]}}, {}]
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize(
+    "text", ["=HYPERLINK(A1)", "@SUM(A1)", "+1", "-2+3", "\t=1", "\r=1", "\x1b]0;title\x07", "a\udcff", "\u202e="]
+)
+def test_no_cell_of_csv_does_anything_in_a_spreadsheet_or_a_terminal(text):
+    """Whoever made the study chose its names and texts."""
+    space = {
+        text: optuna.distributions.CategoricalDistribution([text, -1.5]),
+        "x": optuna.distributions.FloatDistribution(-1, 0),
+    }
+    study = optuna.create_study(study_name="demo")
+    study.set_metric_names([text])
+    for value in (text, -1.5):
+        study.add_trial(
+            optuna.trial.create_trial(value=-1.0, params={text: value, "x": -0.5}, distributions=space, user_attrs={"a": text})
+        )
+    study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL, system_attrs={FAILURE_KEY: text}))
+    shown = as_csv(study, study.trials)
+    assert shown.replace("\n", "").isprintable()
+    header, first, second, failed = csv.reader(io.StringIO(shown))
+    for cell in (*header, first[-2], failed[-3]):
+        assert not cell.startswith(("=", "+", "-", "@"))
+    assert (second[3], *second[-2:]) == ("-1.0", "-1.5", "-0.5"), "numbers stay"
+    assert plain(text) in first[-2]
+    assert first[-2].startswith("'") == text.startswith(("=", "+", "-", "@"))
+
+
+def test_text_in_csv_is_not_cut():
+    study = optuna.create_study()
+    long = "x" * 1000
+    kinds = {"x": optuna.distributions.CategoricalDistribution([long])}
+    study.add_trial(optuna.trial.create_trial(params={"x": long}, distributions=kinds, value=1.0))
+    [row] = csv.DictReader(io.StringIO(as_csv(study, study.trials)))
+    assert row["params.x"] == long
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
