@@ -86,7 +86,9 @@ def anchors(page):
 
 
 @pytest.mark.parametrize(
-    "page", [REPOSITORY / "CHANGELOG.md", REPOSITORY / "CONTRIBUTING.md", *PATHS], ids=lambda path: path.name
+    "page",
+    [*(REPOSITORY / f"{name}.md" for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY")), *PATHS],
+    ids=lambda path: path.name,
 )
 def test_links_between_pages_lead_somewhere(page):
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)

@@ -46,7 +46,9 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
         rule = "the first must be of the model's own test part, those of --external of other data"
         raise DataError(f"evaluation: {rule}; got another. Run `tumorcls evaluate` without --data for the first.")
     provenance, config = model.provenance, {**model.config.model_dump(mode="json"), **model.written}
-    exported, data = _table(provenance.get("exported")), config["data"]
+    # Where study and data lay is nobody else's business.
+    exported = {key: value for key, value in _table(provenance.get("exported")).items() if key not in ("storage", "study_file")}
+    data = [config["data"]] if isinstance(config["data"], str) else config["data"]
     hashes = [(words(key), _cell(provenance[key])) for key in ("manifest_sha256", "split_sha256") if key in provenance]
     method = provenance.get("method")  # where it is no training run's, whose settings it had not
     settings = {**config, "weights": Path(config["weights"]).name, "method": method}
@@ -70,8 +72,7 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
         takes_over=provenance.get("trained_on") == BOTH_PARTS,
         trained_on=provenance.get("trained_on", "not on record"),
         seed=provenance.get("seed", "not on record"),
-        # Where they lay is nobody else's business.
-        folders=Markup(", ").join(_code(Path(folder).name) for folder in ([data] if isinstance(data, str) else data)),
+        folders=Markup(", ").join(_code(Path(folder).name) for folder in data),
         settings=[(words(key), _value(settings[key])) for key in named if key in settings],
         sources=evaluation.provenance.get("sources", "not on record"),
         finalists=[(words(key), _value(value)) for key, value in _table(exported.get("finalists")).items()],
@@ -79,7 +80,7 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
         relative=_relative(relative.errors if relative else ()),
         relative_unseen=_relative(relative.unseen if relative else ()),
         set_rows=[(words(row.noise or "clean"), row.coverage, row.size) for row in evaluation.set_rows],
-        several_sources=not isinstance(data, str) and len(data) > 1,
+        several_sources=len(data) > 1,
         externals=[_external(one) for one in externals],
         classes=[words(label) for label in model.classes],
         by_class=[

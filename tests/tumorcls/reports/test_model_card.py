@@ -29,6 +29,7 @@ def model(make_config):
     provenance = {
         "exported": {
             **{"study": "brain|mri", "trial": 7, "value": 0.8312345678},
+            **{"storage": "postgresql://me@cluster.example/studies", "study_file": "/home/me/ward/demo.toml"},
             "finalists": {"study": "brain|mri.finalists", "mean": 0.81234, "seeds": [1, 2], "values": [0.8, 0.82468]},
         },
         "train_images": {"glioma": 11, "meningioma": 12, "no_tumor": 13, "pituitary": 14},
@@ -72,6 +73,15 @@ def test_numbers_are_those_of_model_and_evaluation(model, evaluation):
     for fact in ("temperature of 1.37", "120 validation", "confidence of 0.621", "87.5% got an answer", "4.3% of these"):
         assert fact in card
     assert DISCLAIMER in card
+
+
+def test_where_study_and_data_lay_is_not_on_it(model, evaluation):
+    config = model.config.model_copy(update={"data": ("/home/me/ward/scans",), "weights": "/home/me/weights.h5"})
+    moved = replace(model, config=config)
+    for card in (write_card(moved, evaluation, "model"), render_page(write_card(moved, evaluation, "model"), "model")):
+        assert "scans" in card
+        for where in ("cluster.example", "storage", "/home", "demo.toml"):
+            assert where not in card
 
 
 def test_what_was_never_seen_stands_apart(model, evaluation):
