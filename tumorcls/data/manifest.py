@@ -15,6 +15,7 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
+from tumorcls.data.cells import from_cell, to_cell
 from tumorcls.data.fingerprint import THUMB, Fingerprint
 from tumorcls.data.reading import read_rows
 from tumorcls.data.slices import Which, slice_name
@@ -159,9 +160,10 @@ class Manifest:
 
 
 def replace_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
-    """Replaces a file by a table, in which None is an empty value; see `tumorcls.files.replace_text`."""
+    """Replaces a file by a table of cells (see `to_cell`), in which None is empty; see `tumorcls.files.replace_text`."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    cells = ([to_cell(value) if isinstance(value, str) else value for value in row] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows([columns, *cells])
     replace_text(path, text.getvalue())
 
 
@@ -177,7 +179,7 @@ _FROM_TEXT: dict[str, Callable[[str], Any]] = {
 
 
 def _entry_of(row: dict[str, str]) -> Entry:
-    return Entry(**{column: _FROM_TEXT.get(column, str)(row[column]) for column in _COLUMNS})
+    return Entry(**{column: _FROM_TEXT.get(column, str)(from_cell(row[column])) for column in _COLUMNS})
 
 
 def scan(folders: Sequence[str | Path], cache_dir: Path, slices: Which = "middle") -> Manifest:

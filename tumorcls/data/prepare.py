@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tumorcls import activity
+from tumorcls.data.cells import to_cell
 from tumorcls.data.dedup.groups import Groups, find_groups
 from tumorcls.data.labels import BINARY_CLASSES, CLASSES
 from tumorcls.data.manifest import Manifest, replace_csv, scan
@@ -117,6 +118,7 @@ def _write_images(data: PreparedData, folder: Path) -> None:
     for i in sorted({(os.path.abspath(entries[i].path), entries[i].slice_number): i for i in best}.values()):
         entry = entries[i]
         path = os.path.relpath(os.path.abspath(entry.path), place)
+        path = path if to_cell(path) == path else os.path.join(".", path)  # the same file, for whoever reads the table
         values = (path, entry.label, entry.patient, parts[i], entry.source, entry.plane, entry.slice_number)
         rows.append(values[: len(columns)])
     replace_csv(folder / "images.csv", columns, rows)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorcls import DISCLAIMER
+from tumorcls.data.cells import to_cell
 from tumorcls.data.labels import probability
 from tumorcls.data.series import Series
 from tumorcls.data.slices import Which, slice_name
@@ -206,14 +207,9 @@ def as_csv(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
     writer.writerow(["file", "answer", *classes, "set", "error", "note"])
     for one in predictions:
         shares = [f"{one.probabilities[name]:.6f}" if one.probabilities else "" for name in classes]
-        error, named = _no_formula(one.error or ""), " ".join(one.class_set or ())
-        writer.writerow([_no_formula(one.title), one.answer or "", *shares, named, error, DISCLAIMER])
+        error, named = to_cell(one.error or ""), " ".join(one.class_set or ())
+        writer.writerow([to_cell(one.title), one.answer or "", *shares, named, error, DISCLAIMER])
     return text.getvalue()
-
-
-def _no_formula(cell: str) -> str:
-    """Returns a cell that no spreadsheet runs: `'` before what would begin a formula (OWASP, "CSV Injection")."""
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def as_json(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:

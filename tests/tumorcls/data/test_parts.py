@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.tumorcls.pictures import blob, kaggle_folder, write
 from tumorcls.data.labels import CLASSES
+from tumorcls.data.manifest import Manifest
 from tumorcls.data.prepare import PreparedData, prepare, write_split_files
 from tumorcls.data.split import SplitSettings
 from tumorcls.errors import DataError
@@ -201,6 +202,33 @@ def test_what_prepare_writes_is_a_table_with_the_same_split(tmp_path: Path) -> N
     assert second.moved_out == 0
     third = prepare([tmp_path / "again" / "images.csv"], split, tmp_path / "cache")
     assert third.split_sha256 == second.split_sha256
+
+
+def test_no_cell_that_prepare_writes_is_a_formula_and_its_table_means_the_same(tmp_path: Path) -> None:
+    """Names of files, patients and sources may be somebody else's, and the tables are opened in a spreadsheet."""
+    begins = ("=1+1", "+1", "-2", "@SUM(A1)", "\tx", "'=1", "''-", "plain", "'quoted'")
+    lines = [
+        {"path": write(tmp_path / f"{begin}{number}.png", blob(number, 48)).name, "patient": begin, "source": "=mine"}
+        for begin in begins
+        for number in range(2 * begins.index(begin), 2 * begins.index(begin) + 2)
+    ]
+    first = prepare([table(tmp_path, lines, "given.csv")], SHARES, tmp_path / "c")
+    write_split_files(first, SHARES, tmp_path)
+    for name in ("manifest", "split", "images"):
+        with (tmp_path / f"{name}.csv").open(newline="") as file:
+            cells = [cell for row in csv.reader(file) for cell in row]
+        assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))] == []
+        assert any("1+1" in cell for cell in cells)
+    assert Manifest.read(tmp_path / "manifest.csv").entries == first.manifest.entries
+    second = prepare([tmp_path / "images.csv"], SHARES, tmp_path / "c")
+
+    def content(data: PreparedData) -> set[tuple[object, ...]]:
+        entries = zip(data.manifest.entries, data.parts.tolist(), strict=True)
+        return {(entry.name, entry.patient, entry.source, part) for entry, part in entries}
+
+    assert content(second) == content(first)
+    with (tmp_path / "images.csv").open(newline="") as file:
+        assert all((tmp_path / row["path"]).is_file() for row in csv.DictReader(file)), "any program finds them"
 
 
 @pytest.mark.parametrize("duplicates", ["group", "keep-best"])

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tumorcls.data.cells import from_cell
 from tumorcls.data.image_files import dicom_files
 from tumorcls.data.labels import CLASSES, class_of_folder, counted
 from tumorcls.data.sources.base import TABLE, UNTYPED_TUMOR, Layout, OfficialSplit, Plane, Row, Source
@@ -200,7 +201,7 @@ def _read_csv(content: bytes, table: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def _value(column: str, text: str) -> str:
-    return text if column == "path" else text.strip()  # a file's name may begin or end with a blank
+    return text if column == "path" else from_cell(text.strip())  # a file's name may begin or end with a blank, or with a quote
 
 
 def _header(table: Path, text: str) -> tuple[list[str], str]:
