@@ -32,7 +32,7 @@ MAX_PIXELS = 4096 * 4096
 MAX_DEEP_PIXELS = 2048 * 2048
 """The same for colours of 16 bits and for grey of more, of which 4096x4096 would take 400 MB to read."""
 
-PIXELS_VERSION = 2
+PIXELS_VERSION = 3
 """Raised to make every stored array and fingerprint be made anew, when decoding or resizing gives other pixels."""
 
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")

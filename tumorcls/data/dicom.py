@@ -3,12 +3,13 @@
 Values are rescaled as the file says (PS3.3 C.11.1), then windowed as it says (C.11.2); where it names no window, those of more
 than 8 bits are scaled by their percentiles. MONOCHROME1 is turned round. The slice is laid as in the public sets, by its
 orientation (C.7.6.2): axial with the nose up, coronal with the head up, both with the patient's right on the left; sagittal
-with the head up and the nose on the left.
+with the head up and the nose on the left. Its pixels are square, by its spacing.
 
 Of the header nothing is kept and nothing is shown, not even in an error. The patient's id becomes a hash, by which all slices
 of a patient stay on one side of a split, and so does the id of the series, by which they are known as one volume.
 """
 
+import contextlib
 import hashlib
 import io
 import logging
@@ -20,7 +21,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tumorcls.data.slices import MAX_SLICES, Decoded, Refused, SlicePlace, grey_to_rgb, number_of, reading_medical
+from tumorcls.data.slices import (
+    MAX_SLICES,
+    Decoded,
+    Refused,
+    SlicePlace,
+    grey_to_rgb,
+    number_of,
+    reading_medical,
+    with_square_pixels,
+)
 from tumorcls.data.windowing import to_uint8
 from tumorcls.errors import NoReaderError
 
@@ -38,6 +48,8 @@ _NOT_OF_A_FRAME = (0x7FE00010, 0x52009229, 0x52009230)  # pixels, and what is sa
 _SERIES = "SeriesInstanceUID"
 _OF_A_PLACE = ("NumberOfFrames", _SERIES, "ImagePositionPatient", "ImageOrientationPatient", "InstanceNumber")
 _GREY = ("MONOCHROME1", "MONOCHROME2")
+_SIDES = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
+"""What says how high and how wide a pixel is, the first that is there: in the body, at the detector, on film, as a ratio."""
 
 
 def is_dicom(content: bytes) -> bool:
@@ -66,7 +78,7 @@ def read_dicom(content: bytes, where: str, max_pixels: int, number: int | None =
         try:
             frame = _frame(header, chosen) if count > 1 else header
             volume = _hash_of(header, _SERIES) or (_hash_of(header, "SOPInstanceUID") if count > 1 else None)
-            pixels = grey_to_rgb(_shown(header, frame, chosen))
+            pixels = grey_to_rgb(_shown(header, frame, chosen, max_pixels))
             patient, position = _patient(header), _position(frame)
         except RuntimeError:
             rule = "its compression must be one that pydicom or python-gdcm reads; it is another, or the file is damaged"
@@ -137,7 +149,7 @@ def _frame(header: "Dataset", number: int) -> "Dataset":
     return frame
 
 
-def _shown(header: "Dataset", frame: "Dataset", number: int) -> npt.NDArray[np.uint8]:
+def _shown(header: "Dataset", frame: "Dataset", number: int, max_pixels: int) -> npt.NDArray[np.uint8]:
     from pydicom.pixels import apply_rescale, pixel_array
 
     stored = pixel_array(header, index=number - 1)
@@ -151,6 +163,8 @@ def _shown(header: "Dataset", frame: "Dataset", number: int) -> npt.NDArray[np.u
         image = to_uint8(values)
     if turned_round:
         image = 255 - image
+    down, across = _sides(frame)
+    image = with_square_pixels(image, across, down, max_pixels)
     return np.ascontiguousarray(_laid(image, frame.get("ImageOrientationPatient")))
 
 
@@ -185,6 +199,15 @@ def _windowed(values: npt.NDArray[Any], header: "Dataset") -> npt.NDArray[np.uin
     shares: npt.NDArray[np.float64] = (apply_windowing(values, header) - low) / (high - low)
     scaled: npt.NDArray[np.float64] = np.rint(shares.clip(0, 1) * 255)
     return scaled.astype(np.uint8)
+
+
+def _sides(frame: "Dataset") -> tuple[float, float]:
+    """Returns how far the rows of a slice lie apart, and its columns; alike where the file does not say."""
+    for name in _SIDES:
+        with contextlib.suppress(ValueError):  # not there, no numbers or not two
+            down, across = np.ravel(frame.get(name, ())).astype(float).tolist()
+            return down, across
+    return 1.0, 1.0
 
 
 def _laid(image: npt.NDArray[np.uint8], orientation: Sequence[float] | None) -> npt.NDArray[np.uint8]:

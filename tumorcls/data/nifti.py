@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tumorcls.data.slices import MAX_SLICES, Decoded, Refused, grey_to_rgb, number_of, reading_medical
+from tumorcls.data.slices import MAX_SLICES, Decoded, Refused, grey_to_rgb, number_of, reading_medical, with_square_pixels
 from tumorcls.data.windowing import to_uint8
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ _LONGEST_HEADER = max(_HEADERS)
 _LATEST_START = 2**24  # after extensions
 _AFTER = 2**16  # bytes that are looked at after the volume, for the checksum at the end of what gzip packed
 _HASHED = 64  # values along an axis, at most: all would take longer to hash than a slice to read
-_SQUARE = 0.01  # a pixel may be longer one way by this share
 _INFLATING = threading.Lock()
 
 
@@ -191,20 +190,11 @@ _kept_unpacked = lru_cache(maxsize=2)(_unpacked)
 
 
 def _shown(values: npt.NDArray[Any], layout: _Layout, max_pixels: int) -> npt.NDArray[np.uint8]:
-    import cv2
-
     slope, intercept = layout.scale
     if (slope, intercept) != (1.0, 0.0):
         with np.errstate(all="ignore"):
             values = values.astype(np.float64) * slope + intercept
     if values.dtype.kind == "f" and not np.isfinite(values).any():
         raise Refused("an image must have finite values; got none")
-    image = to_uint8(values)
     across, down = (size for axis, size in enumerate(layout.sizes.tolist()) if axis != layout.through)
-    height, width = image.shape
-    if across > 0 and down > 0 and abs(down / across - 1) > _SQUARE:
-        wider, higher = max(across / down, 1.0), max(down / across, 1.0)
-        if width * wider * height * higher <= max_pixels:
-            size = (max(1, round(width * wider)), max(1, round(height * higher)))
-            image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
-    return np.ascontiguousarray(image)
+    return np.ascontiguousarray(with_square_pixels(to_uint8(values), across, down, max_pixels))

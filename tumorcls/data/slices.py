@@ -23,6 +23,8 @@ Which = Literal["middle", "all"]
 MAX_SLICES = 4096
 """Of one file: a header could claim 2,000,000,000."""
 
+_SQUARE = 0.01  # a pixel may be longer one way by this share
+
 
 @dataclass(frozen=True, kw_only=True)
 class SlicePlace:
@@ -63,6 +65,27 @@ class Decoded(SlicePlace):
 def grey_to_rgb(grey: Pixels) -> Pixels:
     """Returns (height, width, 3) for (height, width)."""
     return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def with_square_pixels(grey: Pixels, across: float, down: float, max_pixels: int) -> Pixels:
+    """Returns a slice with as many columns, or rows, as its shape in the body asks for; pixels that are nearly square stay.
+
+    Args:
+        grey: Shape (height, width).
+        across: How far its columns lie apart; nothing is done where this or the next is no length above 0.
+        down: How far its rows lie apart, in the same unit.
+        max_pixels: It is left as it is where it would have more.
+    """
+    import cv2
+
+    if not (across > 0 and down > 0 and abs(down / across - 1) > _SQUARE):
+        return grey
+    height, width = grey.shape
+    wider, higher = max(across / down, 1.0), max(down / across, 1.0)
+    if width * wider * height * higher > max_pixels:
+        return grey
+    size = (max(1, round(width * wider)), max(1, round(height * higher)))
+    return cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
 class Refused(Exception):

@@ -275,6 +275,63 @@ def test_what_is_said_of_all_frames_and_of_one_is_done(frames):
         assert np.abs(decode(io.BytesIO(content), "a.dcm", k + 1).pixels[:, :, 0].astype(float) - wanted).max() <= 0.51
 
 
+SIDES = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
+
+
+@pytest.mark.parametrize("name", SIDES)
+def test_pixels_are_square_whatever_says_that_they_were_not(name):
+    stored = np.random.default_rng(6).integers(0, 255, (6, 5)).astype(np.uint8)
+    for sides, shape in (((2, 1), (12, 5)), ((2, 4), (6, 10)), ((3, 3), (6, 5)), ((1000, 995), (6, 5)), ((102, 100), (6, 5))):
+        assert grey(saved(header(stored, **{name: list(sides)}))).shape == shape
+    turned = header(stored, ImageOrientationPatient=[0.0, 1, 0, 1, 0, 0], **{name: [2, 1]})
+    assert grey(saved(turned)).shape == (5, 12)  # the rows of the file are the columns of what is shown
+
+
+def test_the_spacing_in_the_body_comes_before_any_other():
+    stored, others = np.zeros((6, 5), np.uint8), {name: [2, 1] for name in SIDES[1:]}
+    assert grey(saved(header(stored, PixelSpacing=[1, 3], **others))).shape == (6, 15)
+
+
+def test_each_frame_has_square_pixels_by_what_is_said_of_it(frames):
+    def measures(down, across):
+        group, item = pydicom.Dataset(), pydicom.Dataset()
+        item.PixelSpacing = [down, across]
+        group.PixelMeasuresSequence = [item]
+        return group
+
+    made = header(frames, NumberOfFrames=5, PixelSpacing=[1, 1])
+    made.SharedFunctionalGroupsSequence = [measures(2, 1)]
+    assert decode(io.BytesIO(saved(made)), "a.dcm", 1).pixels.shape == (40, 30, 3)
+    made.PerFrameFunctionalGroupsSequence = [measures(1, 1 + k) for k in range(5)]
+    content = saved(made)
+    for k in range(5):
+        assert decode(io.BytesIO(content), "a.dcm", 1 + k).pixels.shape == (20, 30 * (1 + k), 3)
+
+
+@pytest.mark.parametrize(
+    "said", ["", "1", "a\\b", "1\\", "1\\2\\3", "0\\1", "-1\\2", "nan\\1", "1e400\\1", "1e-320\\1", "1\\1e9"]
+)
+def test_a_spacing_that_says_nothing_or_too_much_leaves_a_slice_as_it_is_stored(said):
+    stored = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    made = header(stored)
+    made.add_new("PixelSpacing", "LO", said)
+    content = saved(made)
+    place = content.index(b"\x28\x00\x30\x00LO") + 4
+    assert (grey(content[:place] + b"DS" + content[place + 2 :]) == stored).all()
+
+
+@pytest.mark.parametrize(("down", "across"), [(1.8, 0.9), (0.5, 1.25), (1, 1)])
+def test_a_slice_is_the_same_picture_from_dicom_and_from_nifti(down, across, tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    stored = np.random.default_rng(7).integers(0, 255, (16, 32)).astype(np.uint8)
+    axial = {"ImageOrientationPatient": [1.0, 0, 0, 0, 1, 0], "PixelSpacing": [down, across]}
+    dicom_shown = grey(saved(header(stored, **axial))).astype(int)
+    volume = nibabel.Nifti1Image(stored.T[::-1, ::-1, None], np.diag([across, down, 5.0, 1]))
+    nifti_shown = read(volume.to_bytes(), "a.nii").pixels[:, :, 0]
+    assert dicom_shown.shape == nifti_shown.shape
+    assert np.abs(dicom_shown - nifti_shown).max() <= 1
+
+
 def test_a_frame_that_is_not_there_is_refused(frames):
     with pytest.raises(DataError, match=r"^a.dcm: slice must be from 1 to 5; got 6. Name another.$"):
         decode(io.BytesIO(saved(header(frames, NumberOfFrames=5))), "a.dcm", 6)
