@@ -12,8 +12,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tumorcls.data.image_files import read_file
+from tumorcls.data.labels import UNTYPED_TUMOR
 from tumorcls.data.sources import find_source
-from tumorcls.data.sources.base import UNTYPED_TUMOR, Source
+from tumorcls.data.sources.base import Source
 from tumorcls.errors import DataError, UnknownLayoutError, reason, shown
 
 

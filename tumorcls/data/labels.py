@@ -9,17 +9,28 @@ BINARY_CLASSES = ("no_tumor", "tumor")
 CLASSES: tuple[str, ...] = ("glioma", "meningioma", "no_tumor", "pituitary")
 """Class names; a label's index is its position here."""
 
-# What the public data sets call the classes, reduced to lower-case letters (see `class_of_folder`).
+UNTYPED_TUMOR = "tumor"
+"""Label of an image that shows a tumour of unknown or other type (Br35H's ``yes/``): used by binary studies alone."""
+
+LABELS = ", ".join((*CLASSES, UNTYPED_TUMOR))
+OTHER_LABELS = (
+    "This classifier knows four classes, or two with split.binary = true: call other tumours tumor for these, "
+    "or see docs/search-your-own-model.md for classes of your own."
+)
+"""The last sentence of the remedy for a label that is none of `LABELS`."""
+
+# What data sets call the classes, reduced to lower-case letters (see `label_of`).
 _ALIASES = {
     **dict.fromkeys(("glioma", "gliomatumor"), "glioma"),
     **dict.fromkeys(("meningioma", "meningiomatumor"), "meningioma"),
     **dict.fromkeys(("no", "notumor", "none", "normal", "healthy"), "no_tumor"),
     **dict.fromkeys(("pituitary", "pituitarytumor"), "pituitary"),
+    "tumor": UNTYPED_TUMOR,
 }
 
 
-def class_of_folder(name: str) -> str | None:
-    """Returns the class that a data set's folder name stands for, or None where it is not known.
+def label_of(name: str) -> str | None:
+    """Returns the class, or `UNTYPED_TUMOR`, that the name of a folder or in a table stands for; None where it is not known.
 
     Case, digits, blanks and punctuation do not matter and British spelling is accepted:
     ``"Pituitary_Tumour"`` -> ``"pituitary"``.

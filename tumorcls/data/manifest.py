@@ -33,9 +33,9 @@ class Entry:
 
     `source` is the data set's name for people, `kind` that of its layout. `name` is its path below `folder`, with forward
     slashes, or, where a table names an image elsewhere, whatever leads there from its folder. `label` is one of
-    `tumorcls.data.labels.CLASSES`, or `tumorcls.data.sources.base.UNTYPED_TUMOR`. Width and height are pixels after the
-    orientation tag is applied; `phash` is as in `tumorcls.data.fingerprint.Fingerprint`, and so is `volume`, equal for the
-    slices of one. `slice_number` says which slice of the file it is, from 1; it is None of a file that holds one picture.
+    `tumorcls.data.labels.LABELS`. Width and height are pixels after the orientation tag is applied; `phash` is as in
+    `tumorcls.data.fingerprint.Fingerprint`, and so is `volume`, equal for the slices of one. `slice_number` says
+    which slice of the file it is, from 1; it is None of a file that holds one picture.
 
     `patient` says who is shown, by a table or else by the file itself, and `file_patient` what the file says: words that are
     equal for all images of a patient, whatever source they are in. Two patients of one word are one person: that keeps them on

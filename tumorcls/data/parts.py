@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tumorcls.data.dedup.groups import Groups
-from tumorcls.data.labels import BINARY_CLASSES
+from tumorcls.data.labels import BINARY_CLASSES, UNTYPED_TUMOR
 from tumorcls.data.manifest import Entry
-from tumorcls.data.sources.base import UNTYPED_TUMOR
 from tumorcls.data.split import SplitSettings, split_groups
 from tumorcls.errors import DataError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from tumorcls.data.image_files import dicom_files, list_folder, walk
-from tumorcls.data.labels import CLASSES, class_of_folder
+from tumorcls.data.labels import LABELS, OTHER_LABELS, label_of
 from tumorcls.errors import DataError, shown
 
 OfficialSplit = Literal["train", "validation", "test", "left_out"]
@@ -18,9 +18,6 @@ Plane = Literal["axial", "coronal", "sagittal"]
 
 TABLE = "table"
 """Name of the layout of a table of images."""
-
-UNTYPED_TUMOR = "tumor"
-"""Label of an image that shows a tumour of unknown type (Br35H's ``yes/``): no class of ours, used only by binary studies."""
 
 # Validation folders are for training: which images validate is for our own split to say.
 _SPLIT_FOLDERS: dict[str, OfficialSplit] = {
@@ -35,7 +32,7 @@ _MOST_COUNTED = 10_000  # files of one folder that is passed over
 class Row:
     """One file of a data set.
 
-    `label` is one of `tumorcls.data.labels.CLASSES`, `UNTYPED_TUMOR`, or None where only the file itself states it.
+    `label` is one of `tumorcls.data.labels.LABELS`, or None where only the file itself states it.
     `official_split` is None where the data set gives no split, `patient` where it names none or only the file itself does,
     `plane` where it does not say how the slice lies, `slice_number` (from 1) where it names none. What is `of_volume`
     is a slice that nobody has named, of a file or of a folder that stands for a volume.
@@ -150,7 +147,7 @@ def split_of_folder(name: str) -> OfficialSplit | None:
 
 def class_folder_names(folder: Path) -> set[str]:
     """Returns the lower-case names of the subfolders that stand for a class."""
-    return {child.name.lower() for child in list_folder(folder).folders if class_of_folder(child.name)}
+    return {child.name.lower() for child in list_folder(folder).folders if label_of(child.name)}
 
 
 def classes_by_split(folder: Path) -> set[str]:
@@ -182,16 +179,16 @@ def class_rows(folder: Path, source: str, split: OfficialSplit | None = None) ->
     """
     listing = list_folder(folder)
     for child in listing.folders:
-        label = class_of_folder(child.name)
+        label = label_of(child.name)
         if label is None:
-            raise unknown_folder(child, f"one of {', '.join(CLASSES)}")
+            raise unknown_folder(child, f"one of {LABELS}", f" {OTHER_LABELS}")
         yield from image_rows(child, label, source, split)
     yield from listing.files
 
 
-def unknown_folder(folder: Path, names: str) -> DataError:
+def unknown_folder(folder: Path, names: str, more: str = "") -> DataError:
     """Returns the error for a folder that a layout does not know: whether it is data is for its owner to say."""
-    return DataError(f"{shown(folder)}: a folder must be named after {names}; got {shown(folder.name)!r}. Move it away.")
+    return DataError(f"{shown(folder)}: a folder must be named after {names}; got {shown(folder.name)!r}. Move it away.{more}")
 
 
 def image_rows(folder: Path, label: str, source: str, split: OfficialSplit | None = None) -> Found:

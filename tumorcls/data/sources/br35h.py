@@ -8,7 +8,8 @@ folders of the download repeat its images: they are passed over.
 from pathlib import Path
 
 from tumorcls.data.image_files import list_folder
-from tumorcls.data.sources.base import UNTYPED_TUMOR, Found, Layout, image_rows, unknown_folder
+from tumorcls.data.labels import UNTYPED_TUMOR
+from tumorcls.data.sources.base import Found, Layout, image_rows, unknown_folder
 
 _LABELS = {"no": "no_tumor", "yes": UNTYPED_TUMOR}
 _REPEATED = frozenset({"pred", "br35h-mask-rcnn", "brain_tumor_dataset"})

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from tumorcls.data.cells import from_cell
 from tumorcls.data.image_files import dicom_files
-from tumorcls.data.labels import CLASSES, class_of_folder, counted
-from tumorcls.data.sources.base import TABLE, UNTYPED_TUMOR, Layout, OfficialSplit, Plane, Row, Source
+from tumorcls.data.labels import LABELS, OTHER_LABELS, counted, label_of
+from tumorcls.data.sources.base import TABLE, Layout, OfficialSplit, Plane, Row, Source
 from tumorcls.data.sources.parquet import read_parquet
 from tumorcls.errors import DataError, reason, shown
 from tumorcls.files import read_whole
@@ -73,8 +73,8 @@ def _rows(table: Path, name: str) -> list[Row]:
     refuse("path", "must be given", lambda path: not path or "\0" in path, "Write a path in each row.")
     remedy = "Correct it: paths are relative to the table."
     refuse("path", "must be a file that is there", lambda path: not os.path.exists(table.parent / path), remedy)
-    known = ", ".join((*CLASSES, UNTYPED_TUMOR))
-    refuse("label", f"must be one of {known}", lambda label: _label(label) is None, "Rename it, or remove the row.")
+    remedy = f"Rename it, or remove the row. {OTHER_LABELS}"
+    refuse("label", f"must be one of {LABELS}", lambda label: label_of(label) is None, remedy)
     splits = "train, validation, test, left_out or empty"
     refuse("split", f"must be {splits}", lambda split: split.lower() not in _SPLITS, "Rename it.")
     refuse("plane", "must be axial, coronal, sagittal or empty", lambda plane: plane.lower() not in _PLANES, "Rename it.")
@@ -91,7 +91,7 @@ def _rows_of(line: Mapping[str, str], path: Path, name: str, series: Sequence[Pa
     """Yields the rows of a line: one, or of a folder one for each of its files."""
     row = Row(
         path,
-        _label(line["label"]),
+        label_of(line["label"]),
         shown(line["source"]) or name,
         _SPLITS[line["split"].lower()],
         line["patient"] or None,
@@ -104,11 +104,6 @@ def _rows_of(line: Mapping[str, str], path: Path, name: str, series: Sequence[Pa
 def _series(path: Path) -> list[Path] | None:
     """Returns the DICOM files in and below a folder; None of a file, and of a folder that holds none."""
     return (dicom_files(path) or None) if os.path.isdir(path) else None
-
-
-def _label(text: str) -> str | None:
-    untyped = text.lower().replace("tumour", UNTYPED_TUMOR) == UNTYPED_TUMOR
-    return UNTYPED_TUMOR if untyped else class_of_folder(text)
 
 
 class _Refusal:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.tumorcls.pictures import blob, kaggle_folder, write
-from tumorcls.data.sources import LAYOUTS, find_source
-from tumorcls.data.sources.base import UNTYPED_TUMOR, describe
+from tumorcls.data.labels import LABELS, OTHER_LABELS, UNTYPED_TUMOR
+from tumorcls.data.sources import LAYOUTS, find_source, open_source
+from tumorcls.data.sources.base import describe
 from tumorcls.errors import DataError, UnknownLayoutError
 
 
@@ -46,6 +47,22 @@ def test_a_plain_folder_is_named_after_itself_and_labelled_by_aliases(tmp_path: 
         "GLIOMA": "glioma",
         "healthy": "no_tumor",
     }
+
+
+@pytest.mark.parametrize("name", ["tumor", "Tumour", "01 TUMOR"])
+@pytest.mark.parametrize("above", [".", "train"])
+def test_a_tumour_of_another_type_has_a_folder_as_it_has_a_row_of_a_table(tmp_path: Path, name: str, above: str) -> None:
+    source = find_source(folder_of(tmp_path, f"{above}/{name}", f"{above}/normal"))
+    assert {row.path.parent.name: row.label for row in source.rows()} == {name: UNTYPED_TUMOR, "normal": "no_tumor"}
+
+
+def test_whoever_has_another_class_reads_what_becomes_of_it(tmp_path: Path) -> None:
+    root = folder_of(tmp_path, "metastasis", "normal")
+    (tmp_path / "images.csv").write_text("path,label\nmetastasis/0.png,metastasis\n")
+    for data in (root, root / "images.csv"):
+        with pytest.raises(DataError, match=f"one of {LABELS}; got 'metastasis'") as caught:
+            open_source(data, tmp_path / "cache").rows()
+        assert str(caught.value).endswith(OTHER_LABELS)
 
 
 def test_figshare_is_found_by_its_files(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ import pytest
 
 from tests.tumorcls.pictures import blob, write
 from tumorcls.data.dedup.groups import find_groups
+from tumorcls.data.labels import UNTYPED_TUMOR
 from tumorcls.data.manifest import scan
 from tumorcls.data.sources import open_source
-from tumorcls.data.sources.base import UNTYPED_TUMOR, Row
+from tumorcls.data.sources.base import Row
 from tumorcls.data.sources.table import COLUMNS
 from tumorcls.errors import DataError
 
