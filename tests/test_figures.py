@@ -59,9 +59,11 @@ def test_what_train_and_predict_print_is_quoted_as_they_print_it(figures):
     """The numbers of each line, and the words that the commands of now put around them."""
     quoted = kept(figures, (DOCS / "tutorial.md").read_text())
     told = quoted["head_trained"].strip().splitlines()[-4:-1]
-    images, temperature, threshold, _, coverage, error, cutoff, asked = map(float, re.findall(r"\d+(?:\.\d+)?", " ".join(told)))
+    numbers = list(map(float, re.findall(r"\d+(?:\.\d+)?", " ".join(told))))
+    images, temperature, threshold, _, _, answered, wrong, _, cutoff, asked, _, groups, *_ = numbers
     sets = ClassSets(asked / 100, cutoff)
-    found = Calibration(temperature, threshold, MAX_ERROR, coverage / 100, error / 100, int(images), sets)
+    shares = answered / images, wrong / answered
+    found = Calibration(temperature, threshold, MAX_ERROR, *shares, int(images), sets, int(groups))
     assert describe_calibration(found) == told
     for line in quoted["predicted"].strip().splitlines()[1:-1]:
         path, answer, shares, named = re.fullmatch(r"(\S+): (\w+)  \((.*)\)  not ruled out: (.*)", line).groups()

@@ -171,16 +171,18 @@ def _model_of(
 
 def _describe(calibration: "Calibration") -> list[str]:
     """Returns in a line each what validation images chose, and what it means for an answer of `predict`."""
-    sets, answered, error = calibration.sets, calibration.coverage, calibration.error
+    sets, answered, error = calibration.sets, calibration.answered, calibration.error
     assert sets is not None
+    kept = f"; {calibration.promise}" if calibration.promise else ""
     missed = f" No confidence has at most {exact_percent(calibration.max_error)} wrong, as was asked for."
     lines = [
         f"Calibrated on {calibration.images} validation images (temperature {calibration.temperature:.2f}).",
-        f'predict says "uncertain" below a confidence of {probability(calibration.threshold)}: that is {1 - answered:.1%} of '
-        f"these images; of the other {answered:.1%} it gets {error:.1%} wrong."
+        f'predict says "uncertain" below a confidence of {probability(calibration.threshold)}: that is '
+        f"{calibration.images - answered} of these images ({1 - calibration.coverage:.1%}); of the other {answered} it gets "
+        f"{calibration.wrong} wrong ({error:.1%})."
         f"{missed if error > calibration.max_error else ''}",
         f'predict lists as "not ruled out" each class with a probability of {probability(sets.cutoff)} or more, and the '
-        f"likeliest: {exact_percent(sets.coverage)} of such lists should hold the true class.",
+        f"likeliest: {exact_percent(sets.coverage)} of such lists should hold the true class{kept}.",
     ]
     if sets.single:
         more = f"{1 - (1 - sets.coverage) / 10:.6g}"

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from tumorcls.data.labels import counted
 from tumorcls.errors import ModelError
 from tumorcls.evaluation.metrics import Floats, Labels
-from tumorcls.model.conformal import COVERAGE, ClassSets, Share, calibrate_sets
+from tumorcls.model.conformal import COVERAGE, ClassSets, Share, calibrate_sets, range_of_shares
 
 _SUM_TOLERANCE = 1e-3
 
@@ -36,6 +37,7 @@ class Calibration:
         error: Share of these answers that is wrong; above `max_error` where no threshold reached it.
         images: Number of validation images.
         sets: What they said about sets of classes; None in the file of a model that was trained without.
+        groups: How many patients, or pictures, the validation images show; None in the file of a model that does not say it.
     """
 
     temperature: Annotated[float, Field(gt=0.0, le=100.0, allow_inf_nan=False)]
@@ -45,10 +47,34 @@ class Calibration:
     error: Share
     images: Annotated[int, Field(ge=0, lt=2**31)]
     sets: ClassSets | None = None
+    groups: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+
+    @property
+    def answered(self) -> int:
+        """How many of the validation images get an answer."""
+        return round(self.coverage * self.images)
+
+    @property
+    def wrong(self) -> int:
+        """How many of these answers are wrong."""
+        return round(self.error * self.answered)
+
+    @property
+    def promise(self) -> str:
+        """What so many groups can tell of the share of sets that hold the true class; nothing where no file says how many."""
+        if self.sets is None or self.groups is None:
+            return ""
+        shares = range_of_shares(self.sets.coverage, self.groups)
+        told = "too few to promise it" if shares is None else f"between {shares[0]:.1%} and {shares[1]:.1%} of them may"
+        return f"from {counted(self.images, 'image')} in {counted(self.groups, 'group')}, {told}"
 
 
 def calibrate(
-    logits: NDArray[np.floating], labels: Labels, max_error: float = MAX_ERROR, coverage: float = COVERAGE
+    logits: NDArray[np.floating],
+    labels: Labels,
+    max_error: float = MAX_ERROR,
+    coverage: float = COVERAGE,
+    groups: int | None = None,
 ) -> Calibration:
     """Chooses temperature, threshold and the cutoff of sets of classes.
 
@@ -57,12 +83,13 @@ def calibrate(
         labels: (n,) true class indices.
         max_error: In [0, 1].
         coverage: Share of sets that are to hold the true class, in (0, 1).
+        groups: How many patients, or pictures, the images show.
     """
     temperature = fit_temperature(logits, labels)
     probabilities = softmax(logits, temperature)
     threshold, answered, error = choose_threshold(probabilities, labels, max_error)
     sets = calibrate_sets(probabilities, labels, coverage)
-    return Calibration(temperature, threshold, max_error, answered, error, len(labels), sets)
+    return Calibration(temperature, threshold, max_error, answered, error, len(labels), sets, groups)
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: Labels) -> float:

@@ -60,6 +60,26 @@ def calibrate_sets(probabilities: Floats, labels: Labels, coverage: float = COVE
         coverage: In (0, 1).
     """
     true = np.sort(probabilities[np.arange(len(labels)), labels])
-    # With n images the set of one more holds its class with probability at least `coverage` where this many lie at or above it.
-    above = math.ceil((len(labels) + 1) * coverage)
+    above = _above(len(labels), coverage)
     return ClassSets(coverage, float(true[len(true) - above]) if above <= len(true) else 0.0)
+
+
+def range_of_shares(coverage: float, groups: int) -> tuple[float, float] | None:
+    """Returns between which shares of sets those lie that hold the true class, for 95% of validation parts; None of too few.
+
+    What is asked for holds on average over validation parts. The share that a cutoff of one has is distributed as
+    Beta(k, n + 1 - k), where k of n must reach it (Vovk 2012, "Conditional Validity of Inductive Conformal Predictors"). Images
+    of one group tell little more than one of them, so groups are counted.
+    """
+    from scipy.special import betaincinv
+
+    above = _above(groups, coverage)
+    if above > groups:
+        return None
+    low, high = betaincinv(above, groups + 1 - above, (0.025, 0.975)).tolist()
+    return low, high
+
+
+def _above(count: int, coverage: float) -> int:
+    """Returns how many images must reach the cutoff for the set of one more to hold its class with this probability."""
+    return math.ceil((count + 1) * coverage)

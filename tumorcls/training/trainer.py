@@ -219,7 +219,8 @@ class Trainer:
         """Chooses temperature, threshold and sets of a run just fitted (not a final one) on clean validation images."""
         validation = self._validation(fitted.config)
         logits = fitted.logits(lambda program: validation.clean_logits(program, fitted.config))
-        return calibrate(logits, validation.images.labels, max_error, coverage)
+        labels, groups = validation.images.labels, len(np.unique(validation.images.groups))
+        return calibrate(logits, labels, max_error, coverage, groups)
 
     def _inputs(self, program: TrainingProgram, config: TrainConfig, train: ImageSet, epoch: int) -> Rows | Placed:
         """Returns what an epoch trains on, from the device's memory where there is room for it."""

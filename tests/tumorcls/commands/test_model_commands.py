@@ -465,10 +465,33 @@ def test_train_chooses_temperature_and_threshold(workplace):
     assert f"\nCalibrated on {found['images']} validation images (temperature {found['temperature']:.2f}).\n" in done.stdout
     threshold, cutoff = probability(found["threshold"]), probability(found["sets"]["cutoff"])
     assert f'\npredict says "uncertain" below a confidence of {threshold}: that is ' in done.stdout
-    assert f"; of the other {found['coverage']:.1%} it gets {found['error']:.1%} wrong." in done.stdout
+    answered = round(found["coverage"] * found["images"])
+    unsure = found["images"] - answered
+    assert (
+        f" that is {unsure} of these images ({unsure / found['images']:.1%}); of the other {answered} it gets " in done.stdout
+    )
+    assert f" it gets {round(found['error'] * answered)} wrong ({found['error']:.1%})." in done.stdout
     assert f"each class with a probability of {cutoff} or more, and the likeliest: 90% of " in done.stdout
+    assert f"; from {found['images']} images in {found['groups']} groups, " in done.stdout
+    assert 0 < found["groups"] <= found["images"]
     assert found["max_error"] == 0.05
     assert ("No confidence has at most 5% wrong, as was asked for." in done.output) is (found["error"] > 0.05)
+
+
+def test_train_promises_what_so_many_images_can_tell():
+    """28 of 48 images get an answer, and one of these is wrong; how often sets hold the true class, 16 groups hardly say."""
+
+    def told(groups, asked=0.9):
+        return train._describe(Calibration(1.0, 0.7, 0.05, 28 / 48, 1 / 28, 48, ClassSets(asked, 0.2), groups))[1:3]
+
+    answers, lists = told(16)
+    assert answers.endswith("that is 20 of these images (41.7%); of the other 28 it gets 1 wrong (3.6%).")
+    assert lists.endswith("hold the true class; from 48 images in 16 groups, between 79.4% and 99.8% of them may.")
+    assert told(8)[1].endswith("hold the true class; from 48 images in 8 groups, too few to promise it.")
+    assert told(16, 0.99)[1].endswith(
+        "99% of such lists should hold the true class; from 48 images in 16 groups, too few to promise it."
+    )
+    assert told(None)[1].endswith("90% of such lists should hold the true class."), "a model of before does not say how many"
 
 
 @pytest.mark.parametrize(("cutoff", "asked", "more"), [(0.5, 0.9, None), (0.825, 0.9, "0.99"), (0.6, 0.99, "0.999")])

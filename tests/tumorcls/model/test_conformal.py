@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tumorcls.model.calibration import softmax
-from tumorcls.model.conformal import ClassSets, calibrate_sets
+from tumorcls.model.conformal import ClassSets, calibrate_sets, range_of_shares
 
 
 def drawn(count, seed, temperature=1.0):
@@ -25,6 +25,25 @@ def test_sets_hold_the_true_class_as_often_as_was_asked_for(coverage, temperatur
         found.append(inside[np.arange(200), labels[100:]].mean())
     error = np.std(found) / np.sqrt(len(found))
     assert coverage - 3 * error <= np.mean(found) <= coverage + 1 / 101 + 3 * error
+
+
+@pytest.mark.parametrize(("coverage", "count"), [(0.9, 16), (0.9, 48), (0.8, 30), (0.95, 100)])
+def test_the_range_holds_the_shares_of_nineteen_validation_parts_in_twenty(coverage, count):
+    generator = np.random.default_rng(1)
+    found = []
+    for _ in range(4000):
+        true = generator.random(count)
+        cutoff = calibrate_sets(np.stack([true, 1 - true], axis=1), np.zeros(count, int), coverage).cutoff
+        found.append(1 - cutoff)  # of new images, whose true class is as likely to be anywhere in [0, 1]
+    low, high = range_of_shares(coverage, count)
+    assert np.mean([low <= share <= high for share in found]) == pytest.approx(0.95, abs=0.015)
+    assert coverage - 0.001 <= np.mean(found)
+
+
+def test_fewer_images_than_must_reach_the_cutoff_promise_nothing():
+    assert range_of_shares(0.9, 487) == pytest.approx((0.874, 0.926), abs=0.001)
+    assert (range_of_shares(0.9, 8), range_of_shares(0.9, 9) is None) == (None, False)
+    assert range_of_shares(0.99, 98) is None
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.9])

@@ -70,7 +70,13 @@ def test_numbers_are_those_of_model_and_evaluation(model, evaluation):
         assert f"| {name.replace('_', ' ')} | 6 | {evaluation.clean.recall[index]} |" in card
     for fact in ("24 images in 12 groups", "`aaa111`", "`bbb222`", model.sha256, "3.15.0", "| trial | 7 |", r"brain\|mri"):
         assert fact in card
-    for fact in ("temperature of 1.37", "120 validation", "confidence of 0.621", "87.5% got an answer", "4.3% of these"):
+    for fact in (
+        "temperature of 1.37",
+        "120 validation",
+        "confidence of 0.621",
+        "105 of 120 got an answer (87.5%)",
+        "5 of these were wrong (4.3%;",
+    ):
         assert fact in card
     assert DISCLAIMER in card
 
@@ -111,6 +117,19 @@ def test_sets_and_gate_are_told(model, evaluation):
     assert "a photograph too" not in gated
 
 
+@pytest.mark.parametrize(
+    ("groups", "told"),
+    [
+        (None, "(split conformal prediction)"),
+        (16, "(split conformal prediction; from 120 images in 16 groups, between 79.4% and 99.8% of them may)"),
+        (8, "(split conformal prediction; from 120 images in 8 groups, too few to promise it)"),
+    ],
+)
+def test_a_card_promises_what_so_many_groups_can_tell(model, evaluation, groups, told):
+    calibration = replace(model.calibration, sets=ClassSets(0.9, 0.3), groups=groups)
+    assert told in " ".join(write_card(replace(model, calibration=calibration), evaluation, "model").split())
+
+
 def test_what_another_network_chose_is_told_as_that_ones(model, evaluation):
     """`train --final` trains on the validation images too: no figure of them is of that network, and no promise."""
     images = np.zeros((24, 8, 8, 3), np.uint8)
@@ -127,15 +146,18 @@ def test_what_another_network_chose_is_told_as_that_ones(model, evaluation):
             assert text in final
             assert text not in first
     for text in (
-        *("On the validation images 87.5% got an answer", "on the validation images 4.3% of all answers"),
+        *("On the validation images 105 of 120 got an answer (87.5%)", "on the validation images 5 of all 120 answers"),
         *("90% of the sets to hold the true class (", "the counts are above |", "For new images like those this holds"),
         "On images unlike the validation images nothing",
     ):
         assert any(text in paper for paper in told["training images"])
         assert not any(text in paper for paper in told["training and validation images"])
     card, sure_card, _ = told["training and validation images"]
-    assert "On the validation images, with the first network, 87.5% got an answer and 4.3% of these were wrong" in card
-    assert "on the validation images, with the first network, 4.3% of all answers were wrong" in sure_card
+    assert (
+        "On the validation images, with the first network, 105 of 120 got an answer (87.5%) and 5 of these were wrong (4.3%;"
+        in card
+    )
+    assert "on the validation images, with the first network, 5 of all 120 answers were wrong (4.3%;" in sure_card
     assert "90% of the first network's sets to hold the true class" in card
     assert "trained on the validation images too |" in card
 
@@ -219,7 +241,10 @@ def test_a_model_that_is_never_uncertain_says_so(model, evaluation):
     calibration = Calibration(1.0, 0.0, 0.05, 1.0, 0.028, 120)
     sure = SavedModel(model.classes, model.config, model.provenance, calibration, network=model.network)
     card = write_card(sure, evaluation, "model")
-    assert "answers whatever the confidence: on the validation images 2.8% of all answers were wrong (at most 5% was" in card
+    assert (
+        "answers whatever the confidence: on the validation images 3 of all 120 answers were wrong (2.8%; at most 5% was"
+        in card
+    )
     assert "uncertain" not in card
 
 
