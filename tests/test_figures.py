@@ -62,8 +62,8 @@ def test_what_train_and_predict_print_is_quoted_as_they_print_it(figures):
     numbers = list(map(float, re.findall(r"\d+(?:\.\d+)?", " ".join(told))))
     images, temperature, threshold, _, _, answered, wrong, _, cutoff, asked, _, groups, *_ = numbers
     sets = ClassSets(asked / 100, cutoff)
-    shares = answered / images, wrong / answered
-    found = Calibration(temperature, threshold, MAX_ERROR, *shares, int(images), sets, int(groups))
+    counted = answered / images, wrong / answered
+    found = Calibration(temperature, threshold, MAX_ERROR, *counted, int(images), sets, int(groups))
     assert describe_calibration(found) == told
     for line in quoted["predicted"].strip().splitlines()[1:-1]:
         path, answer, shares, named = re.fullmatch(r"(\S+): (\w+)  \((.*)\)  not ruled out: (.*)", line).groups()

@@ -1,3 +1,5 @@
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import create_autospec
 
@@ -5,7 +7,21 @@ import numpy as np
 import pytest
 
 from benchmarks.held_out import HeldOut
-from benchmarks.recipe import COLUMNS, PIECES, Bench, Piece, Run, asked_of, difference, mixed, read, slow_down, table, write
+from benchmarks.recipe import (
+    COLUMNS,
+    PIECES,
+    UNSEEN_KINDS,
+    Bench,
+    Piece,
+    Run,
+    asked_of,
+    difference,
+    mixed,
+    read,
+    slow_down,
+    table,
+    write,
+)
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.model.program import TrainingProgram
 from tumorcls.training.features import Features
@@ -18,6 +34,14 @@ def run(piece, seed, score):
 
 
 RUNS = [run("base", 0, 0.70), run("base", 1, 0.72), run("mixup .2", 0, 0.71), run("mixup .2", 1, 0.75), run("mixup .2", 2, 0.9)]
+
+
+def test_the_mean_of_the_unseen_is_over_what_it_was_over_when_the_kept_runs_were_made():
+    path = Path(__file__).parents[2] / "benchmarks" / "results" / "recipe_filter.json"
+    for kept in json.loads(path.read_text())["runs"]:
+        measured = [kept["scores"][f"test {kind}"] for kind in UNSEEN_KINDS]
+        assert kept["scores"]["test unseen"] == pytest.approx(np.mean(measured))
+        assert len(kept["scores"]) == 4 + len(UNSEEN_KINDS)
 
 
 def test_differences_are_in_points_and_of_seeds_that_have_both():

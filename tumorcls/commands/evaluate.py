@@ -66,7 +66,7 @@ def command(
     from tumorcls.commands._written import write_evaluation
     from tumorcls.evaluation.evaluate import images_sha256
     from tumorcls.evaluation.record import Evaluation
-    from tumorcls.evaluation.robustness import check_reference, compare
+    from tumorcls.evaluation.robustness import check_reference, compare, not_compared
     from tumorcls.model.saved_model import load_model
     from tumorcls.reports.evaluation_text import print_evaluation
 
@@ -77,10 +77,12 @@ def command(
     tell_notes(*measured.manifest.notes(), *device_notes())
     plan = plan_of(model.config, model.calibration, unseen, clean_only=clean_only)
     if against is not None:
-        check_reference(against, images_sha256(measured.images), plan.seed, [*plan.conditions, *plan.unseen_conditions])
+        check_reference(against, images_sha256(measured.images), plan.seed, plan.conditions, plan.unseen_conditions)
     evaluation = _measure(model, measured, plan, model_file.stem)
     if against is not None and (evaluation.noisy or evaluation.unseen):
         evaluation = compare(evaluation, against)
+        if kinds := not_compared(evaluation):
+            tell_notes(f"the reference was measured before {', '.join(kinds)} was: BE, rBE and their mean are without it")
     elif against is not None:
         tell_notes("nothing is compared with the reference: errors under noise would be, and none was measured")
     print_evaluation(evaluation)

@@ -4,6 +4,9 @@ Di Salvo et al. 2024, "MedMNIST-C", after Hendrycks & Dietterich 2019: with b(s)
 accuracy) of a model at severity s, b(0) the clean one, and r(s) the reference's,
 
     BE = sum b(s) / sum r(s),    rBE = sum (b(s) - b(0)) / sum (r(s) - r(0)).
+
+The formulas are its own, the reference is not its AlexNet, and the corruptions are not all its own (`tumorcls.noise.unseen`):
+neither ratios nor their mean compare with those of its tables.
 """
 
 from collections.abc import Iterable
@@ -15,10 +18,13 @@ from tumorcls.errors import DataError
 from tumorcls.evaluation import metrics
 from tumorcls.evaluation.bootstrap import Resamples, draw_resamples, estimate
 from tumorcls.evaluation.metrics import Floats
-from tumorcls.evaluation.record import Evaluation, Relative, RelativeError, Scores
+from tumorcls.evaluation.record import Condition, Evaluation, Relative, RelativeError, Scores
 
 MIN_REFERENCE_ERROR = 0.01
 """Smallest mean of r(s), or of r(s) - r(0), to divide by: below one point of balanced accuracy the ratio is noise."""
+
+_NEWER = ("rician",)
+"""What an evaluation of before was not measured under; next to one as a reference it is left out."""
 
 
 def compare(evaluation: Evaluation, reference: Evaluation) -> Evaluation:
@@ -27,7 +33,8 @@ def compare(evaluation: Evaluation, reference: Evaluation) -> Evaluation:
     Raises:
         DataError: The two were not measured on the same images under the same noise.
     """
-    check_reference(reference, evaluation.test_set_sha256, evaluation.noise_seed, _conditions(evaluation))
+    measured = (evaluation.noisy, evaluation.unseen)
+    check_reference(reference, evaluation.test_set_sha256, evaluation.noise_seed, *map(_conditions, measured))
     resamples = draw_resamples(np.array(evaluation.groups), evaluation.resamples, evaluation.noise_seed)
 
     def errors(noises: tuple[str, ...]) -> tuple[RelativeError, ...]:
@@ -37,12 +44,32 @@ def compare(evaluation: Evaluation, reference: Evaluation) -> Evaluation:
             return ()
         return *each, RelativeError("mean", *(estimate(np.mean(kind, axis=0)) for kind in zip(*ratios, strict=True)))
 
-    relative = Relative(reference.name, errors(evaluation.noises), errors(evaluation.unseen_kinds))
+    shared = tuple(kind for kind in evaluation.unseen_kinds if reference.under(kind))
+    relative = Relative(reference.name, errors(evaluation.noises), errors(shared))
     return replace(evaluation, relative=relative)
 
 
-def check_reference(reference: Evaluation, images_sha256: str, noise_seed: int, conditions: Iterable[tuple[str, int]]) -> None:
+def not_compared(evaluation: Evaluation) -> tuple[str, ...]:
+    """Returns under what an evaluation was measured and, where it was compared, its reference was not."""
+    had = {error.noise for error in evaluation.relative.unseen} if evaluation.relative else set(evaluation.unseen_kinds)
+    return tuple(kind for kind in evaluation.unseen_kinds if kind not in had)
+
+
+def check_reference(
+    reference: Evaluation,
+    images_sha256: str,
+    noise_seed: int,
+    conditions: Iterable[tuple[str, int]],
+    unseen: Iterable[tuple[str, int]],
+) -> None:
     """Refuses a reference that an evaluation of these images under these conditions could not be compared with.
+
+    Args:
+        reference: The other one.
+        images_sha256: Of the images.
+        noise_seed: What their noise is drawn with.
+        conditions: Noises that chose the model, each with a severity.
+        unseen: The same of what it has never seen; of that a reference of before may lack what was not measured then.
 
     Raises:
         DataError: It was measured on other images, with another noise seed or under fewer conditions.
@@ -52,14 +79,15 @@ def check_reference(reference: Evaluation, images_sha256: str, noise_seed: int, 
             "reference: must be measured on the same test images with the same noise seed; got others. "
             "Evaluate the reference model on this split."
         )
-    missing = set(conditions) - set(_conditions(reference))
+    known = [(kind, severity) for kind, severity in unseen if kind not in _NEWER or reference.under(kind)]
+    missing = {*conditions, *known}.difference(_conditions((*reference.noisy, *reference.unseen)))
     if missing:
         noise, severity = min(missing)
         raise DataError(f"reference: must be measured under every noise; got no {noise} {severity}. Evaluate it under all.")
 
 
-def _conditions(evaluation: Evaluation) -> list[tuple[str, int]]:
-    return [(condition.noise, condition.severity) for condition in (*evaluation.noisy, *evaluation.unseen)]
+def _conditions(measured: Iterable[Condition]) -> list[tuple[str, int]]:
+    return [(condition.noise, condition.severity) for condition in measured]
 
 
 def _ratios(evaluation: Evaluation, reference: Evaluation, noise: str, resamples: Resamples) -> tuple[Floats, Floats]:

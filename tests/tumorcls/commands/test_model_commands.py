@@ -238,7 +238,7 @@ def test_evaluate_prints_and_writes_the_test_part(workplace):
     assert np.sum(written["clean"]["confusion"]) == len(written["labels"])
     assert len(written["noisy"]) == 15
     assert [(condition["noise"], condition["severity"]) for condition in written["unseen"]] == [
-        (kind, 3) for kind in (*UNSEEN, "ghosting", "bias_field")
+        (kind, 3) for kind in (*UNSEEN, "rician", "ghosting", "bias_field")
     ]
     assert written["sets"]["asked"] == 0.9
     assert written["gate_passes"]["value"] > 0.5
@@ -247,6 +247,21 @@ def test_evaluate_prints_and_writes_the_test_part(workplace):
     assert again.exit_code == 0
     assert "note: nothing is compared" in again.stderr
     assert "note: there is a GPU" in again.stderr
+
+
+@pytest.mark.slow  # it measures all that the default does
+@pytest.mark.usefixtures("loaded_once")
+def test_a_reference_of_before_the_noise_of_mr_was_measured_is_one_still(workplace, monkeypatch, tmp_path):
+    model, written = workplace[0] / "model.keras", tmp_path / "now.json"
+    assert run(evaluate.command, model, "-o", written).exit_code == 0
+    now = Evaluation.read(written)
+    before = dataclasses.replace(now, name="before", unseen=tuple(one for one in now.unseen if one.noise != "rician"))
+    (tmp_path / "before.json").write_text(before.to_json())
+    monkeypatch.setattr(measurement, "evaluate_model", lambda *_, **__: now)
+    done = run(evaluate.command, model, "--reference", tmp_path / "before.json", "-o", written)
+    assert "note: the reference was measured before rician was: BE, rBE and their mean are without it" in done.stderr
+    compared = Evaluation.read(written).relative
+    assert [error.noise for error in compared.unseen] == [*UNSEEN, "ghosting", "bias_field", "mean"]
 
 
 @pytest.mark.usefixtures("loaded_once")

@@ -4,7 +4,8 @@ import pytest
 from tests.tumorcls.pictures import image_set
 from tumorcls.errors import DataError
 from tumorcls.evaluation.evaluate import Plan, Predictions, measure
-from tumorcls.evaluation.robustness import compare
+from tumorcls.evaluation.record import Evaluation
+from tumorcls.evaluation.robustness import check_reference, compare, not_compared
 
 LABELS = np.arange(200) % 4
 KEYS = [str(i) for i in range(200)]
@@ -53,6 +54,24 @@ def test_what_was_never_seen_has_its_own_mean():
     assert unseen["mean"] == pytest.approx((0.5, 0.5))
     with pytest.raises(DataError, match="under every noise; got no motion_blur 1"):
         compare(ours, model(10, {"gaussian": (15, 25), "ghosting": (20,)}))
+
+
+def test_a_reference_of_before_is_compared_on_what_both_have():
+    """It had no `rician`; it must have what a model was trained under, and each severity of what it has."""
+    kinds = {"motion_blur": (20,), "rician": (10,)}
+    ours = model(5, {"gaussian": (6,)}, unseen_errors=kinds)
+    before = model(10, {"gaussian": (15,)}, unseen_errors={"motion_blur": (40,)})
+    check_reference(before, before.test_set_sha256, 0, [("gaussian", 1)], [("motion_blur", 1), ("rician", 1)])
+    found = compare(ours, before)
+    unseen = {error.noise: (error.be.value, error.rbe.value) for error in found.relative.unseen}
+    assert unseen == {noise: pytest.approx((20 / 40, 15 / 30)) for noise in ("motion_blur", "mean")}
+    assert not_compared(found) == ("rician",)
+    assert not_compared(compare(ours, ours)) == not_compared(ours) == ()
+    assert Evaluation.from_json(found.to_json()) == found
+    with pytest.raises(DataError, match="got no rician 1"):
+        compare(model(5, {"gaussian": (6,), "rician": (6,)}), before)
+    with pytest.raises(DataError, match="got no rician 2"):
+        compare(model(5, {"gaussian": (6,)}, unseen_errors={"rician": (7, 8)}), model(5, {"gaussian": (6,), "rician": (7,)}))
 
 
 def test_the_reference_next_to_itself_is_1_with_no_width():

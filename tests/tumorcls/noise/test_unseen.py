@@ -177,8 +177,10 @@ class TestEveryCorruption:
 
 
 def test_what_was_seen_is_not_unseen():
-    assert unseen_kinds(("gaussian",)) == (*UNSEEN, "ghosting", "bias_field")
-    assert unseen_kinds(("bias_field",)) == (*UNSEEN, "ghosting")
+    assert unseen_kinds(("gaussian",)) == (*UNSEEN, "rician", "ghosting", "bias_field")
+    assert unseen_kinds(("bias_field", "rician")) == (*UNSEEN, "ghosting")
+    noises = TrainConfig(data=("x",)).noises
+    assert {*unseen_kinds(noises), *noises} == set(KINDS), "seen or not, all are measured by default"
     assert set(unseen_kinds(())) <= set(KINDS)
 
 
