@@ -24,7 +24,7 @@ COMMANDS = {
     ),
     "prepare": (
         "Write the manifest of data folders, and a split that keeps copies together.",
-        "tumorcls prepare data/sartaj --out prepared",
+        "tumorcls prepare data/sartaj -o prepared",
     ),
     "preview": (
         "Draw every noise at every severity, and what training sees.",

@@ -10,12 +10,12 @@ from search.text import error_line
 @ANY_STUDY
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 takes a free one.")
-@click.option("--allow-host", "names", metavar="NAME", multiple=True, help="A further name that it is reached by: a proxy's.")
+@click.option("--allow-host", "names", metavar="NAME", multiple=True, help="Another host name to answer to, such as a proxy's.")
 @STORAGE
 def command(study: str, host: str, port: int, storage: str | None, names: tuple[str, ...]) -> None:
     """Serve optuna-dashboard for a study until ^C.
 
-    The study gets a note and charts that the dashboard shows, and can be edited; in a file only where nobody drives it.
+    A note and charts are added to the study, and it can be edited; in a file only while no driver is at work.
 
     There is no login: whoever reaches the port can read and change the studies.
     """

@@ -7,8 +7,8 @@ from search.commands.shared import INTERRUPTED, STORAGE, quiet_optuna
 
 @click.command("finalists")
 @click.argument("study", metavar="STUDY.toml")
-@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="So many of the best configs.")
-@click.option("--seeds", type=click.IntRange(min=2), default=5, show_default=True, help="So many runs of each.")
+@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many of the best configs.")
+@click.option("--seeds", type=click.IntRange(min=2), default=5, show_default=True, help="How many runs of each.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Trials that run at the same time.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors and the ranking.")
 @STORAGE

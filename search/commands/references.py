@@ -11,7 +11,7 @@ from search.commands.shared import STORAGE, quiet_optuna, say
 def command(study: str, storage: str | None) -> None:
     """Measure what is reached without a search, for report and finalists to show beside it.
 
-    The objective says what that is, with a method references(): a simple method's value, chance's.
+    The objective measures it with a method references(): the value of a simple method, say, or of guessing.
     """
     from search.results.references import measure_references
     from search.storage.reference import load_named

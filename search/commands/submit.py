@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--slurm", "more", metavar="KEY=VALUE", multiple=True, help="Another option of sbatch: account=lab.")
 @click.option("--logs", type=click.Path(path_type=Path), help="Folder of the tasks' logs; NAME.jobs by default.")
 @click.option(
-    "--cluster", type=click.Choice(["slurm", "local"]), default="slurm", show_default=True, help="local: as processes here."
+    "--cluster", type=click.Choice(["slurm", "local"]), default="slurm", show_default=True, help="local: run as processes here."
 )
 @LAUNCHED_AS
 @STORAGE

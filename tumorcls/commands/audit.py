@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     "--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Also write the report with pictures here."
 )
 def command(folders: tuple[str, ...], cache_dir: Path, slices: "Which", page: Path | None, **options: Any) -> None:
-    """Examines data folders: counts, copies, twins across the official split, label conflicts, confounding.
+    """Examine data folders: counts, copies, twins across the official split, label conflicts, confounding.
 
     DATA is a data set as it was downloaded, a folder of class folders, a table of images (CSV with the columns path and label,
     and where there are any patient, split, source, plane and slice), or phantoms:N[:SEED] for generated images.

@@ -6,7 +6,7 @@ import click
 @click.command("fetch", short_help="Download a public data set from Kaggle and check it.")
 @click.argument("name")
 def command(name: str) -> None:
-    """Downloads NAME (sartaj, nickparvar, brisc or br35h) from Kaggle, and compares it with what was published.
+    """Download NAME (sartaj, nickparvar, brisc or br35h) from Kaggle, and compare it with what was published.
 
     Needs the extra: pip install "tumorcls[kaggle]". figshare 1512427 is downloaded by hand from its page,
     https://doi.org/10.6084/m9.figshare.1512427; unpack its archives into one folder.

@@ -25,7 +25,7 @@ _LONGEST_STEM = 200  # bytes; a file's name has 255 at most
 @click.option("-m", "--model", "model_file", type=FILE, default=Path("model.keras"), show_default=True)
 @click.option("--format", "form", type=click.Choice(["text", "csv", "json"]), default="text", show_default=True)
 @click.option("-o", "--output", type=FILE, help="File to write instead of printing.")
-@click.option("--overlay", type=FILE, help="Folder for pictures of what spoke for each answer (class activation maps).")
+@click.option("--overlay", type=FILE, help="Folder for class activation maps: the regions that support each answer.")
 @slices_option("Of a volume: one answer, or one for each slice that shows something.")
 @click.option("--threshold", type=Share(0, 1), help='Confidence below which the answer is "uncertain".')
 @click.option("--no-gate", is_flag=True, help='Never answer "no brain MRI slice".')

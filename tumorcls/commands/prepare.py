@@ -15,9 +15,15 @@ if TYPE_CHECKING:
 
 @click.command("prepare", short_help="Write manifest and split of data folders.")
 @split_options
-@click.option("--out", type=FILE, default=Path("data"), show_default=True, help="Folder to write manifest and split to.")
-def command(folders: tuple[str, ...], cache_dir: Path, slices: "Which", out: Path, **options: Any) -> None:
-    """Scans, de-duplicates and splits data, and writes manifest.csv, split.csv, images.csv and summary.json.
+@click.option(
+    *("-o", "--output", "--out", "output"),  # scripts of before have --out
+    type=FILE,
+    default=Path("data"),
+    show_default=True,
+    help="Folder to write manifest and split to.",
+)
+def command(folders: tuple[str, ...], cache_dir: Path, slices: "Which", output: Path, **options: Any) -> None:
+    """Scan, de-duplicate and split data, and write manifest.csv, split.csv, images.csv and summary.json.
 
     DATA is a data set as it was downloaded, a folder of class folders, a table of images (CSV with the columns path and label,
     and where there are any patient, split, source, plane and slice), or phantoms:N[:SEED] for generated images. Pictures are
@@ -29,7 +35,7 @@ def command(folders: tuple[str, ...], cache_dir: Path, slices: "Which", out: Pat
 
     settings = settings_of(options)
     data = prepare(folders, settings, cache_dir, slices)
-    write_split_files(data, settings, out)
+    write_split_files(data, settings, output)
     console = Console()
     for part in ("train", "validation", "test", "left_out"):
         console.print(f"{part:<11}{len(data.indices(part)):>7,} images")
@@ -37,4 +43,4 @@ def command(folders: tuple[str, ...], cache_dir: Path, slices: "Which", out: Pat
         console.print(f"{data.moved_out:,} of those left out have a copy, or their patient, in a part that is given")
     for note in data.manifest.notes():
         console.print(note, markup=False, emoji=False, highlight=False, soft_wrap=True)
-    console.print(f"wrote {shown(out)}/manifest.csv, split.csv, images.csv and summary.json", markup=False, highlight=False)
+    console.print(f"wrote {shown(output)}/manifest.csv, split.csv, images.csv and summary.json", markup=False, highlight=False)

@@ -21,7 +21,7 @@ from tumorcls.errors import shown
 def command(
     images: tuple[Path, ...], output: Path, config_file: Path | None, noise_intensity: float | None, draws: int, seed: int
 ) -> None:
-    """Draws a sheet for a few images: each noise at its five severities, and augmented and noisy views as in training."""
+    """Draw a sheet for a few images: each noise at its five severities, and augmented and noisy views as in training."""
     from tumorcls.config.file import read_config
     from tumorcls.config.train_config import TrainConfig
     from tumorcls.data.images import read_image

@@ -15,7 +15,7 @@ from tumorcls.commands._options import FILE
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8090, show_default=True, help="0 takes a free one.")
 def command(model_file: Path, host: str, port: int) -> None:
-    """Open a page on which an image is dropped: its probabilities, what spoke for them, and what noise does to the answer.
+    """Open a page to drop an image on: it shows the probabilities, what supports them, and what noise does to the answer.
 
     For research and education only, never for diagnosis. Files stay on this computer; there are no accounts, so think before
     you give another --host. ^C stops it.

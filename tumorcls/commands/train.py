@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     type=Share(0, 1),
     default=0.05,
     show_default=True,
-    help="Share of wrong answers accepted on the validation images; on new ones it is as often more as less. Less sure answers "
+    help="Share of wrong answers accepted on the validation images; on new ones it may be higher or lower. Less sure answers "
     'become "uncertain".',
 )
 @click.option(

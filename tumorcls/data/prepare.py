@@ -104,7 +104,7 @@ def write_split_files(data: PreparedData, settings: SplitSettings, folder: Path)
         _write_images(data, folder)
         replace_text(folder / "summary.json", json.dumps(_summary(data, settings), indent=2) + "\n")
     except OSError as error:
-        raise DataError(f"{folder}: must be writable; got {reason(error)}. Choose another with --out.") from error
+        raise DataError(f"{folder}: must be writable; got {reason(error)}. Choose another with --output.") from error
 
 
 def _write_images(data: PreparedData, folder: Path) -> None:

@@ -21,9 +21,10 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def test_prepare_writes_manifest_split_and_summary(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["-o", "--output", "--out"])
+def test_prepare_writes_manifest_split_and_summary(folder: Path, tmp_path: Path, option: str) -> None:
     out = tmp_path / "out"
-    arguments = [str(folder), "--cache-dir", str(tmp_path / "c"), "--out", str(out), "--seed", "3"]
+    arguments = [str(folder), "--cache-dir", str(tmp_path / "c"), option, str(out), "--seed", "3"]
     result = CliRunner().invoke(prepare.command, arguments, catch_exceptions=False)
     assert result.exit_code == 0
     manifest = Manifest.read(out / "manifest.csv")
