@@ -122,7 +122,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
             raise _too_deep(path)
         document = tomllib.loads(text)
     except (OSError, UnicodeDecodeError) as error:
-        rule = f"a config must be a readable TOML file; {reason(error)}"
+        missing = isinstance(error, FileNotFoundError)
+        rule = "a config must exist; got no such file" if missing else f"a config must be a readable TOML file; {reason(error)}"
         raise ConfigError(f"{path}: {rule}. Write one with `search export`.") from None
     except RecursionError:
         raise _too_deep(path) from None

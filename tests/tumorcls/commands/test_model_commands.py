@@ -667,8 +667,8 @@ def test_an_output_that_is_stdout_is_alone_there_whatever_else_is_written(workpl
     assert written(audit.command, images, "--html", "-").endswith("</html>")
 
 
-def test_a_config_that_is_none_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="readable TOML"):
+def test_a_config_that_is_missing_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="a config must exist; got no such file"):
         run(train.command, "--config", tmp_path / "missing.toml")
 
 

@@ -80,9 +80,16 @@ def test_a_file_that_is_no_config_is_one_line(content, rule, write):
 
 def test_only_a_regular_file_is_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", tmp_path, tmp_path / "none.toml", tmp_path / "a\0b"):
+    for path in (tmp_path / "pipe", tmp_path, tmp_path / "a\0b"):
         with pytest.raises(ConfigError, match=r"a config must be a (regular file|readable TOML file)"):
             read_config(path)
+
+
+def test_a_config_that_is_missing_is_told_as_missing(tmp_path):
+    path = tmp_path / "none.toml"
+    with pytest.raises(ConfigError) as caught:
+        read_config(path)
+    assert str(caught.value) == f"{path}: a config must exist; got no such file. Write one with `search export`."
 
 
 @pytest.mark.parametrize("change", [str.encode, lambda text: b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode()])

@@ -30,7 +30,8 @@ def find_source(folder: Path) -> Source:
     where = shown(folder)
     if not os.path.isdir(folder):
         below = os.path.abspath(folder).startswith(os.path.abspath(os.environ.get("TUMORCLS_DATA") or "data") + os.sep)
-        remedy = "set TUMORCLS_DATA to the folder above it" if below else "see `tumorcls fetch --help`"
+        named = "whether TUMORCLS_DATA names the folder above it (a quoted ~ is not expanded)"
+        remedy = named if below else "see `tumorcls fetch --help`"
         raise DataError(f"{where}: a data folder must exist; got none there. Check the path, or {remedy}.")
     if layout := _layout_of(folder):
         return Source(shown(folder.resolve().name) if layout.name == "plain" else layout.name, folder, layout)

@@ -226,11 +226,15 @@ def test_one_folder_too_high_names_those_below(tmp_path: Path, monkeypatch: pyte
         find_source(folder_of(tmp_path / "empty", "a/b/c"))
 
 
+ABOVE = "whether TUMORCLS_DATA names the folder above it (a quoted ~ is not expanded)"
+
+
 @pytest.mark.parametrize(
     ("data", "folder", "remedy"),
     [
-        (None, "data/sartaj", "set TUMORCLS_DATA to the folder above it"),
-        ("{here}/mri", "{here}/mri/sartaj", "set TUMORCLS_DATA to the folder above it"),
+        (None, "data/sartaj", ABOVE),
+        ("{here}/mri", "{here}/mri/sartaj", ABOVE),
+        ("~/mri", "~/mri/sartaj", ABOVE),
         ("{here}/mri", "{here}/mri-2/sartaj", "see `tumorcls fetch --help`"),
         ("{here}/mri", "data/sartaj", "see `tumorcls fetch --help`"),
     ],
