@@ -98,6 +98,13 @@ def test_links_between_pages_lead_somewhere(page):
     assert [(path, anchor) for path, anchor in there if anchor and anchor not in anchors(path.read_text())] == []
 
 
+def test_every_page_is_in_the_index_and_leads_back_to_it():
+    index = PAGES["index.md"]
+    pages = {name: page for name, page in PAGES.items() if name not in ("README.md", "index.md")}
+    assert [name for name in pages if f"]({name})" not in index] == []
+    assert [name for name, page in pages.items() if not re.match(r"# .+\n\n\[All pages\]\(index\.md\)\n\n", page)] == []
+
+
 def test_no_text_calls_a_split_free_of_leaks():
     """Copies are kept together; slices of patients whom nobody names are not."""
     files = [path for folder in ("docs", "tumorcls", "search", "benchmarks") for path in (REPOSITORY / folder).rglob("*.*")]
