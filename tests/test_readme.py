@@ -105,6 +105,12 @@ def test_every_page_is_in_the_index_and_leads_back_to_it():
     assert [name for name, page in pages.items() if not re.match(r"# .+\n\n\[All pages\]\(index\.md\)\n\n", page)] == []
 
 
+def test_a_page_with_figures_of_recovered_weights_links_to_what_they_are():
+    told = {name: page for name, page in PAGES.items() if re.search(r"\brecovered\b", page) and name != "index.md"}
+    assert "README.md" in told
+    assert [name for name, page in told.items() if "index.md#recovered-weights" not in page] == []
+
+
 def test_no_text_calls_a_split_free_of_leaks():
     """Copies are kept together; slices of patients whom nobody names are not."""
     files = [path for folder in ("docs", "tumorcls", "search", "benchmarks") for path in (REPOSITORY / folder).rglob("*.*")]
