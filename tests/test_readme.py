@@ -111,6 +111,13 @@ def test_a_page_with_figures_of_recovered_weights_links_to_what_they_are():
     assert [name for name, page in told.items() if "index.md#recovered-weights" not in page] == []
 
 
+def test_how_many_times_as_many_trials_is_what_the_page_about_speed_measured():
+    measured = re.search(r"^\| `optuna_keras` \| (.*)$", PAGES["speed.md"], re.MULTILINE)[1]
+    every, block7, head = (f"{float(f'{float(times):.2g}'):g}" for times in re.findall(r"\(([\d.]+)\)", measured))
+    said = re.search(r"from block 7 on (\d+) times as many, of the whole\s+network (\d+) times, of a head (\d+) times", README)
+    assert said.groups() == (block7, every, head)
+
+
 def test_no_text_calls_a_split_free_of_leaks():
     """Copies are kept together; slices of patients whom nobody names are not."""
     files = [path for folder in ("docs", "tumorcls", "search", "benchmarks") for path in (REPOSITORY / folder).rglob("*.*")]
