@@ -167,12 +167,13 @@ def test_all_pictures_are_shown():
 
 @pytest.fixture
 def desk(tmp_path):
-    """Returns a folder as a reader has it: the study file, with small numbers, a scan, and the sets under the home folder."""
-    write_dataset(tmp_path / "home" / "data" / "sartaj", images=96, seed=0, size=96)
-    scan = tmp_path / "home" / "data" / "sartaj" / "Training" / "pituitary_tumor" / "p (1).jpg"
+    """Returns a folder as a reader has it: the study file, with small numbers, and the sets under the home folder."""
+    sartaj = tmp_path / "home" / "data" / "sartaj"
+    write_dataset(sartaj, images=96, seed=0, size=96)
+    (sartaj / "Testing" / "no_tumor").mkdir(parents=True)
+    min((sartaj / "Training" / "no_tumor").iterdir()).rename(sartaj / "Testing" / "no_tumor" / "image(1).jpg")
     folder = tmp_path / "desk"
     (folder / "studies").mkdir(parents=True)
-    (folder / "scan.jpg").write_bytes(scan.read_bytes())
     study = tomllib.loads((REPOSITORY / "studies" / "brain-mri.toml").read_text())
     study["study"]["trials"] = 3
     study["space"]["epochs"] = {"type": "int", "low": 2, "high": 4, "step": 2}
