@@ -111,7 +111,7 @@ def test_a_typo_is_one_line_with_a_remedy(package, wrong, said):
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_completion(package):
-    """As click offers it; docs/settings.md says how."""
+    """As click offers it; docs/index.md says how."""
     variable = f"_{package.upper()}_COMPLETE"
     done = CliRunner(env={variable: "bash_complete", "COMP_WORDS": f"{package} e", "COMP_CWORD": "1"}).invoke(
         PACKAGES[package].cli, prog_name=package, complete_var=variable
