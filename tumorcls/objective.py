@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # they import OpenCV and Keras
     from tumorcls.training.validation import Epoch
 
 CONFIG_KEY, PROVENANCE_KEY = "search:config", "search:provenance"
-"""User attributes that ``search export`` reads; see docs/study-files.md."""
+"""User attributes that ``search export`` reads; see docs/search-your-own-model.md."""
 
 PACKAGES = ("tumorcls", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy", "optuna")
 
