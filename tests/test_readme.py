@@ -87,7 +87,11 @@ def anchors(page):
 
 @pytest.mark.parametrize(
     "page",
-    [*(REPOSITORY / f"{name}.md" for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY")), *PATHS],
+    [
+        *(REPOSITORY / f"{name}.md" for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY")),
+        *(REPOSITORY / "benchmarks").rglob("*.md"),
+        *PATHS,
+    ],
     ids=lambda path: path.name,
 )
 def test_links_between_pages_lead_somewhere(page):
