@@ -259,7 +259,8 @@ def test_the_readme_is_followed_to_the_letter(desk, tmp_path):
     (desk / "mine.py").write_text("\n".join(map(of_small_numbers, codes)))
     reader.type_in("python mine.py")  # whose study is shown and exported below
     for line in lines:
-        if line.split()[0] not in ("make", "pip"):  # these two install; test_makefile.py has the one, and test_end_to_end.py the study of the other
+        # These two install; test_makefile.py has the one, and test_end_to_end.py the study of the other.
+        if line.split()[0] not in ("make", "pip"):
             reader.type_in(line)
     printed = {line.split()[1]: text for line, text in reader.printed.items()}
     assert {"launch", "finalists", "train", "evaluate", "predict", "serve"} <= set(printed)
