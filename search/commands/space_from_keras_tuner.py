@@ -24,10 +24,11 @@ def command(source: str, data: str | None) -> None:
 
     if ":" not in source:
         from search.keras_tuner.project import read_oracle
-        from search.keras_tuner.space import Fixed, space_of
+        from search.keras_tuner.space import Fixed, conditions_of, space_of
 
         declared = read_oracle(Path(source)).hyperparameters.space
-        click.echo(write_space(space_of([each for each in declared if not isinstance(each, Fixed)], {})).encode(), nl=False)
+        space = space_of([each for each in declared if not isinstance(each, Fixed)], {})
+        click.echo(write_space(space, conditions_of(declared, space)).encode(), nl=False)
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     find_beside()  # as for a worker
@@ -40,4 +41,4 @@ def command(source: str, data: str | None) -> None:
     click.echo(f"# What {plain(source)} asked for in {found.builds} builds.")
     for name, value in found.fixed.items():
         click.echo(f"# Fixed: {plain(name)} = {plain(repr(value))}")
-    click.echo(write_space(found.space).encode(), nl=False)
+    click.echo(write_space(found.space, found.conditions).encode(), nl=False)

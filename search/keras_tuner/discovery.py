@@ -13,7 +13,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from search.errors import ProjectError, SearchError
 from search.keras_tuner.hypermodel import as_hypermodel, load_data
 from search.keras_tuner.hyperparameters import parse
-from search.keras_tuner.space import Declared, Fixed
+from search.keras_tuner.space import Declared, Fixed, conditions_of
+from search.study_file.conditions import Condition
 from search.text import show
 from search.workers.process import describe
 
@@ -26,12 +27,14 @@ class Discovered:
 
     Attributes:
         space: The distributions by parameter, in the order in which they were asked for.
+        conditions: When a trial has a parameter of a conditional scope, where a study file can say so.
         fixed: The hyperparameters that are fixed.
         builds: How often the model was built.
         broken: The values with which it could not be built, and why.
     """
 
     space: dict[str, BaseDistribution] = field(default_factory=dict)
+    conditions: dict[str, Condition] = field(default_factory=dict)
     fixed: dict[str, Any] = field(default_factory=dict)
     builds: int = 0
     broken: list[tuple[Mapping[str, Any], str]] = field(default_factory=list)
@@ -57,6 +60,7 @@ def discover(hypermodel: Any, data: str | Callable[[], Mapping[str, Any]] | None
     discovered = Discovered()
     waiting: deque[dict[str, Any]] = deque([{}])
     scopes: list[dict[str, Any]] = []
+    declared: list[Declared] = []
     while waiting:
         values = waiting.popleft()
         if discovered.builds == _MAX_BUILDS:
@@ -71,6 +75,7 @@ def discover(hypermodel: Any, data: str | Callable[[], Mapping[str, Any]] | None
             discovered.broken.append((values, reason))
             continue
         for parameter in map(parse, hp.space):
+            declared.append(parameter)
             scope = {parent.name: parent.values[0] for parent in parameter.conditions}
             if not parameter.active(hp.values):
                 if scope not in scopes:
@@ -78,6 +83,7 @@ def discover(hypermodel: Any, data: str | Callable[[], Mapping[str, Any]] | None
                     waiting.append({**values, **scope})
             elif _add(discovered, parameter, str(hypermodel)):
                 waiting += [{**values, parameter.name: end} for end in _ends(discovered.space[parameter.name])]
+    discovered.conditions = conditions_of(declared, discovered.space)
     return discovered
 
 

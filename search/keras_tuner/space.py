@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from search.study_file.conditions import Condition
 from search.study_file.distributions import check_value
 from search.study_file.limits import MAX_CHOICES, MAX_EXACT, MAX_NAME, MAX_PARAMETERS, MAX_STEPS, MAX_TEXT, check_size
 from search.study_file.rule_errors import rule_error
@@ -188,6 +189,26 @@ def space_of(declared: Iterable[Declared], seen: Mapping[str, Sequence[Any]]) ->
     for parameter in declared:
         declarations.setdefault(parameter.name, []).append(parameter.distribution())
     return {name: _join(distributions, seen.get(name, ())) for name, distributions in declarations.items()}
+
+
+def conditions_of(declared: Iterable[Declared], space: Mapping[str, BaseDistribution]) -> dict[str, Condition]:
+    """Returns when a trial has the parameters of a space, of those whose scopes one `when` of a study file can tell.
+
+    That is the innermost scope, where the others are those of its parent. What is declared in several ways, or under a float,
+    has none, and so is in every trial.
+    """
+    ways: dict[str, set[tuple[tuple[str, tuple[Any, ...]], ...]]] = {}
+    for parameter in declared:
+        scopes = tuple((parent.name, tuple(parent.values)) for parent in parameter.conditions)
+        ways.setdefault(parameter.name, set()).add(scopes)
+    only = {name: next(iter(scopes)) for name, scopes in ways.items() if name in space and len(scopes) == 1}
+    conditions: dict[str, Condition] = {}
+    for name, scopes in only.items():
+        if scopes and only.get(scopes[-1][0]) == scopes[:-1] and not isinstance(space[scopes[-1][0]], FloatDistribution):
+            parent, values = scopes[-1]
+            if possible := tuple(value for value in values if check_value(parent, value, space) is None):
+                conditions[name] = Condition(parent, possible)
+    return conditions
 
 
 def _join(distributions: Sequence[BaseDistribution], values: Sequence[Any]) -> BaseDistribution:

@@ -62,17 +62,25 @@ def describe_space(space: Mapping[str, BaseDistribution], conditions: Mapping[st
     return tables
 
 
-def write_space(space: Mapping[str, BaseDistribution]) -> str:
+def write_space(space: Mapping[str, BaseDistribution], conditions: Mapping[str, Condition]) -> str:
     """Returns a space as the table ``[space]`` of a study file, TOML source."""
     lines = ["[space]"]
     for name, distribution in space.items():
         quoted = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
-        # What JSON writes for a scalar or an array of scalars is TOML too.
-        table = [
-            f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in describe_distribution(distribution).items()
-        ]
-        lines.append(f"{quoted} = {{ {', '.join(table)} }}")
+        table = describe_distribution(distribution)
+        if (condition := conditions.get(name)) is not None:
+            one = len(condition.values) == 1
+            is_what = {"is": condition.values[0]} if one else {"in": list(condition.values)}
+            table["when"] = {"param": condition.parent, **is_what}
+        lines.append(f"{quoted} = {_as_toml(table)}")
     return "\n".join(lines).replace("\x7f", "\\u007f") + "\n"  # the one character that JSON takes and TOML does not
+
+
+def _as_toml(value: Any) -> str:
+    """A value of a table as TOML source; what JSON writes for a scalar or an array of scalars is TOML too."""
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{key} = {_as_toml(item)}' for key, item in value.items())} }}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def continuous(space: Mapping[str, BaseDistribution]) -> list[str]:

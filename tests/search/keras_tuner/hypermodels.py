@@ -55,6 +55,51 @@ class OwnLoop(keras_tuner.HyperModel):
         return distance / 3
 
 
+class AsksForEpochs(keras_tuner.HyperModel):
+    """Tunes how long it trains, where it trains."""
+
+    def build(self, hp):
+        return TunedTraining().build(hp)
+
+    def fit(self, hp, model, **kwargs):
+        return model.fit(batch_size=40, epochs=hp.Int("epochs", 1, 9), **kwargs)
+
+
+class Typo(keras_tuner.HyperModel):
+    """Has a mistake."""
+
+    def build(self, hp):
+        return None
+
+    def fit(self, hp, model, **kwargs):
+        hp.Int("epochs", 1, 9)
+        raise TypeError("of the user's own")
+
+
+class ScopedTraining(keras_tuner.HyperModel):
+    """Has parameters in scopes: in one, in one within another, and one name in two."""
+
+    def build(self, hp):
+        kind = hp.Choice("kind", ["mlp", "cnn"])
+        layers = [keras.Input((8, 8, 1))]
+        with hp.conditional_scope("kind", ["cnn"]):
+            if kind == "cnn":
+                layers.append(keras.layers.Conv2D(hp.Int("filters", 4, 8, step=4), 3))
+                deep = hp.Boolean("deep")
+                with hp.conditional_scope("deep", [True]):
+                    if deep:
+                        layers.append(keras.layers.Conv2D(hp.Int("deep_filters", 4, 8, step=4), 3))
+                layers.append(keras.layers.Dropout(hp.Float("dropout", 0.0, 0.5, step=0.25)))
+        layers.append(keras.layers.Flatten())
+        with hp.conditional_scope("kind", ["mlp"]):
+            if kind == "mlp":
+                layers.append(keras.layers.Dense(hp.Int("units", 8, 16, step=8)))
+                layers.append(keras.layers.Dropout(hp.Float("dropout", 0.0, 0.5, step=0.25)))
+        model = keras.Sequential([*layers, keras.layers.Dense(3, "softmax")])
+        model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+
 class Returns(keras_tuner.HyperModel):
     """Returns what it is made with."""
 

@@ -13,7 +13,7 @@ from search.keras_tuner import importing
 from search.keras_tuner.importing import import_project
 from search.records.attributes import DRIVER_KEY, IMPORTED_KEY
 from search.storage.open import close, create_study, open_study
-from tests.search.keras_tuner.projects import metric, trial
+from tests.search.keras_tuner.projects import metric, parameter, trial
 
 
 @pytest.fixture
@@ -49,6 +49,26 @@ def test_a_study_file_goes_on_from_an_imported_study(search, write, write_projec
     path = write(study={"direction": '"minimize"'}, space={"x": '{ type = "float", low = -1.0, high = 1.0 }'})
     search("launch", path, "--trials", "3")
     assert [trial.user_attrs.get(IMPORTED_KEY) for trial in read_study().trials] == ["00", "01", None]
+
+
+def test_a_study_file_with_conditions_goes_on_from_an_imported_study(search, write, write_project, read_study):
+    """The space that one command prints of a project takes the trials that another imports, with what was active in each."""
+    wide = parameter("Int", "wide", [("kind", ["b"])], min_value=1, max_value=9, step=1, sampling="linear")
+    space = (parameter("Choice", "kind", values=["a", "b"]), wide)
+    write_project(trial({"kind": "a"}, 0.25), trial({"kind": "b", "wide": 3}, 0.01), name="demo", space=space)
+    search("import-keras-tuner", "demo")
+    printed = search("space-from-keras-tuner", "demo")
+    assert printed.splitlines()[-1].endswith('when = { param = "kind", is = "b" } }')
+    Path("scoped.py").write_text(
+        "def objective(trial):\n"
+        "    kind = trial.suggest_categorical('kind', ['a', 'b'])\n"
+        "    return trial.suggest_int('wide', 1, 9) if kind == 'b' else 5\n"
+    )
+    path = write(study={"direction": '"minimize"', "objective": '"scoped:objective"'}, space=printed)
+    search("launch", path, "--trials", "8")
+    trials = read_study().trials
+    assert [trial.user_attrs.get(IMPORTED_KEY) for trial in trials] == ["00", "01", *[None] * 6]
+    assert {("wide" in trial.params, trial.params["kind"]) for trial in trials} == {(False, "a"), (True, "b")}
 
 
 def test_a_study_learns_from_an_imported_one(search, write, write_project, read_study):

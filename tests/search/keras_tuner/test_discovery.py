@@ -4,6 +4,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search.errors import ObjectiveError, ProjectError
+from search.study_file.conditions import Condition
 
 pytest.importorskip("keras_tuner")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("hypermodels")]
@@ -48,6 +49,18 @@ def test_scopes_within_scopes(discover):
                 hp.Float("inner", 0.0, 1.0)
 
     assert list(discover(build).space) == ["depth", "kind", "inner"]
+
+
+def test_a_trial_has_what_is_in_a_scope_only_where_its_parent_says_so(discover):
+    """What fills no one `when` is in each trial: the dropout of both kinds."""
+    found = discover("hypermodels:ScopedTraining")
+    assert list(found.space) == ["kind", "units", "dropout", "filters", "deep", "deep_filters"]
+    assert found.conditions == {
+        "units": Condition("kind", ("mlp",)),
+        "filters": Condition("kind", ("cnn",)),
+        "deep": Condition("kind", ("cnn",)),
+        "deep_filters": Condition("deep", (True,)),
+    }
 
 
 def test_values_that_cannot_be_built_are_told(discover):

@@ -2,7 +2,9 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import TypeAdapter
 
-from search.keras_tuner.space import HyperParameter, space_of
+from search.keras_tuner.space import HyperParameter, conditions_of, space_of
+from search.study_file.conditions import Condition
+from search.study_file.space import parents_first
 from tests.search.keras_tuner.projects import parameter
 
 
@@ -67,3 +69,34 @@ def test_one_name_declared_twice_holds_both(first, second, expected):
 def test_values_that_trials_have_had_are_in_the_space(given, seen, expected):
     """KerasTuner checks neither a default nor what is set by hand."""
     assert space_of(declared(given), {"x": seen}) == {"x": expected}
+
+
+def test_a_scope_that_a_study_file_can_tell_is_a_condition():
+    """Of a name that has several, or none that one `when` tells, a trial has the parameter in any case."""
+    cnn, mlp, deep = ("kind", ["cnn"]), ("kind", ["mlp"]), ("deep", [True])
+    given = declared(
+        parameter("Choice", "kind", values=["cnn", "mlp", "none"]),
+        parameter("Boolean", "deep", [cnn]),
+        parameter("Boolean", "flip"),
+        parameter("Float", "rate", min_value=0.0, max_value=1.0),
+        parameter("Fixed", "fixed", value="yes"),
+        *(parameter("Boolean", "twice", [scope]) for scope in (cnn, mlp)),
+        *(parameter("Boolean", "seen again", [mlp]) for _ in range(2)),
+        parameter("Boolean", "several", [("kind", ["cnn", "mlp", "rnn"])]),
+        parameter("Boolean", "within", [cnn, deep]),
+        parameter("Boolean", "under both", [("flip", [True]), mlp]),
+        parameter("Boolean", "under what is flat", [("twice", [True])]),
+        parameter("Boolean", "of a float", [("rate", [0.5])]),
+        parameter("Boolean", "of what is fixed", [("fixed", ["yes"])]),
+        parameter("Boolean", "never", [("kind", ["rnn"])]),
+        parameter("Boolean", "unseen", [mlp]),
+    )
+    space = space_of([each for each in given if each.name not in ("fixed", "unseen")], {})
+    conditions = conditions_of(given, space)
+    assert conditions == {
+        "deep": Condition("kind", ("cnn",)),
+        "seen again": Condition("kind", ("mlp",)),
+        "several": Condition("kind", ("cnn", "mlp")),
+        "within": Condition("deep", (True,)),
+    }
+    assert list(parents_first(space, conditions)) == list(space)

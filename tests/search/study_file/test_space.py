@@ -167,5 +167,8 @@ def test_a_space_is_written_as_it_is_read(folder):
         "cnn/units": IntDistribution(8, 32, step=8),
         "a b": CategoricalDistribution(["ß", 'quo"te', "\x7f", True, 1.5, 3]),
     }
-    tables = tomllib.loads(write_space(space))["space"]
+    conditions = {"x": Condition("a b", ('quo"te', True)), "a b": Condition("cnn/units", (16,))}
+    tables = tomllib.loads(write_space(space, conditions))["space"]
     assert {name: TypeAdapter(Param).validate_python(table).distribution() for name, table in tables.items()} == space
+    written = {name: TypeAdapter(Param).validate_python(table).when for name, table in tables.items()}
+    assert {name: when.condition() for name, when in written.items() if when is not None} == conditions
