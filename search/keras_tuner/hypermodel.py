@@ -3,6 +3,7 @@
 import copy
 import inspect
 import math
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +18,8 @@ from search.keras_tuner.hyperparameters import Trial, TrialHyperParameters
 from search.records.attributes import SHOWN_SEED
 from search.study_file.targets import import_object
 from search.text import show, suggest
+from search.workers.protocol import ReportReply, RunTrial
+from search.workers.trial import WorkerTrial
 
 _GOALS: Mapping[str, Callable[[Sequence[float]], float]] = {"min": min, "max": max}
 
@@ -32,7 +35,9 @@ class HyperModelObjective:
         monitor: The metric, such as ``val_accuracy``: of the training history, or of the dictionary that `fit` returns.
         mode: ``"min"`` or ``"max"``: which epoch is the best one. It must agree with the study's direction, and `search` sees
             to it.
-        fit: Further keyword arguments of `fit`, such as ``epochs``.
+        epochs: How many `fit` is told to train. A trial with a parameter of that name trains so many instead, be it that the
+            HyperModel asks for it or not.
+        fit: Further keyword arguments of `fit`.
         executions_per_trial: How often each trial trains; its value is the mean. Only the first execution can be pruned.
 
     Raises:
@@ -48,18 +53,26 @@ class HyperModelObjective:
         data: str | Callable[[], Mapping[str, Any]],
         monitor: str,
         mode: Literal["min", "max"],
+        epochs: int | None = None,
         fit: Mapping[str, Any] | None = None,
         executions_per_trial: int = 1,
     ) -> None:
         if mode not in _GOALS:
             raise ObjectiveError(f'objective.mode: must be "min" or "max"; got {show(mode)}. Write one of them')
-        if isinstance(executions_per_trial, bool) or not isinstance(executions_per_trial, int) or executions_per_trial < 1:
-            raise ObjectiveError(f"objective.executions_per_trial: must be >= 1; got {show(executions_per_trial)}. Raise it")
+        for name, count in {"epochs": 1 if epochs is None else epochs, "executions_per_trial": executions_per_trial}.items():
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise ObjectiveError(f"objective.{name}: must be a whole number >= 1; got {show(count)}. Write one")
         self._hypermodel = as_hypermodel(hypermodel)
         self._arguments = {**(fit or {}), **load_data(data)}
+        if epochs is not None and "epochs" in self._arguments:
+            got = f"{epochs}, and {show(self._arguments['epochs'])} in fit or data"
+            raise ObjectiveError(f"objective.epochs: must stand in one place; got {got}. Remove one")
+        if epochs is not None:
+            self._arguments["epochs"] = epochs
         self._monitor = monitor
-        self._best = _GOALS[mode]
+        self._mode = mode
         self._executions = executions_per_trial
+        self._asks_for_epochs = False  # as `fit` may do, where nobody sees it before
 
     @classmethod
     def directions(cls, settings: Mapping[str, Any]) -> list[str]:
@@ -76,7 +89,29 @@ class HyperModelObjective:
         values = [self._run(trial, execution) for execution in range(self._executions)]
         return math.fsum(values) / len(values)
 
-    def _run(self, trial: Trial, execution: int) -> float:
+    def best_model(self, params: Mapping[str, Any], seed: int) -> keras.Model:
+        """Trains the model of a trial again, and returns it with the weights of its best epoch, as `get_best_models` does.
+
+        Args:
+            params: The trial's parameters.
+            seed: Its seed, which an export has; in a study of plain Optuna its number. Of several executions it is the first's.
+
+        Raises:
+            ObjectiveError: `fit` tells its callbacks of no epoch with a value.
+        """
+        trial = WorkerTrial(RunTrial(0, params, {SHOWN_SEED: seed}), lambda _: ReportReply(), lambda _: None)
+        with tempfile.TemporaryDirectory() as folder:
+            weights = Path(folder, "best.weights.h5")
+            options = {"save_best_only": True, "save_weights_only": True, "mode": self._mode}
+            keep = keras.callbacks.ModelCheckpoint(str(weights), self._monitor, **options)
+            self._run(trial, 0, keep)
+            if not weights.exists():
+                rule = "must be in the logs of an epoch that fit tells its callbacks"
+                raise ObjectiveError(f"objective.monitor: {rule}; got none with {self._monitor}")
+            keep.model.load_weights(weights)
+        return keep.model
+
+    def _run(self, trial: Trial, execution: int, *more: keras.callbacks.Callback) -> float:
         keras.utils.clear_session()
         keras.utils.set_random_seed((trial.user_attrs.get(SHOWN_SEED, trial.number) + execution) % 2**32)
         hp = TrialHyperParameters(trial)
@@ -85,11 +120,26 @@ class HyperModelObjective:
         # Callbacks have a state, and all trials are given the same.
         callbacks = copy.deepcopy(list(self._arguments.get("callbacks") or []))
         for callback in callbacks:
-            if isinstance(callback, keras.callbacks.TensorBoard):
+            if isinstance(callback, keras.callbacks.TensorBoard) and not more:  # the best model's is in no trial's folder
                 callback.log_dir = str(Path(callback.log_dir, f"trial-{trial.number:04d}", f"execution{execution}"))
         if execution == 0:
             callbacks.append(_Report(trial, self._monitor))
-        return self._value(self._hypermodel.fit(hp, model, **{**self._arguments, "callbacks": callbacks}))
+        arguments = {**self._arguments, "callbacks": [*callbacks, *more]}
+        if told := "epochs" in trial.params and "epochs" not in hp.values and self._takes_epochs():
+            arguments["epochs"] = trial.params["epochs"]
+        try:
+            return self._value(self._hypermodel.fit(hp, model, **arguments))
+        except TypeError:
+            if not told or "epochs" not in hp.values:
+                raise
+            self._asks_for_epochs = True  # which did not show before, and Keras was given two
+        return self._run(trial, execution, *more)
+
+    def _takes_epochs(self) -> bool:
+        if self._asks_for_epochs:
+            return False
+        parameters = inspect.signature(self._hypermodel.fit).parameters.values()
+        return any(parameter.name == "epochs" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
     def _value(self, result: Any) -> float:
         """What `keras_tuner.engine.tuner_utils.convert_to_metrics_dict` takes for the value of each kind of result."""
@@ -103,7 +153,7 @@ class HyperModelObjective:
             if metrics is result:
                 return float(result[self._monitor])
             epochs = [float(value) for value in metrics[self._monitor]]
-            return self._best([value for value in epochs if not math.isnan(value)] or epochs)
+            return _GOALS[self._mode]([value for value in epochs if not math.isnan(value)] or epochs)
         try:
             return float(result)
         except (TypeError, ValueError):

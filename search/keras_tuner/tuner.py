@@ -154,7 +154,9 @@ def study_tuner(
     if len(spec.directions) != 1:
         raise StudyError(f"{spec.path}: KerasTuner has one value; got {show(list(spec.directions))}. Choose one of them.")
     for name, condition in spec.conditions.items():
-        raise StudyError(f"{spec.path}: space.{name}.when: KerasTuner draws every parameter; got {condition}. Remove it.")
+        raise StudyError(
+            f"{spec.path}: space.{name}.when: study_tuner declares no conditional scopes; got {condition}. Remove it."
+        )
     if epochs is not None and epochs not in spec.space:
         raise StudyError(f"{spec.path}: epochs: must be in [space]; got {show(epochs)}. {suggest(epochs, spec.space)}")
     space = {name: distribution for name, distribution in spec.space.items() if name != epochs}

@@ -1,4 +1,10 @@
 import importlib
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
 
 import optuna
 import pytest
@@ -14,6 +20,7 @@ pytest.importorskip("keras_tuner")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("hypermodels")]
 
 WHOLE = {"num_layers": 2, "units_0": 8, "units_1": 16, "activation": "relu", "dropout": True, "rate": 0.01}
+FLAG = '{ type = "categorical", choices = [true, false] }'
 IMAGES = {"data": "hypermodels:load_images", "monitor": "val_accuracy", "mode": "max", "fit": {"epochs": 2, "verbose": 0}}
 
 
@@ -26,6 +33,12 @@ def objective():
         return HyperModelObjective(hypermodel=f"hypermodels:{name}", **{**IMAGES, **settings})
 
     return make
+
+
+def as_searched(params, told=None):
+    """A trial of a study file, whose parameters were all drawn before; what it reports is added to `told`."""
+    told = [] if told is None else told
+    return WorkerTrial(RunTrial(0, params, {"seed": 5}), lambda report: told.append(report) or ReportReply(), lambda _: None)
 
 
 def own_loop(objective, **settings):
@@ -143,9 +156,66 @@ def test_each_execution_of_a_trial_has_a_run_of_its_own_in_tensorboard(folder):
     board = keras.callbacks.TensorBoard("logs")
     given = {"monitor": "loss", "mode": "min", "fit": {"callbacks": [board]}, "executions_per_trial": 2}
     study = optuna.create_study()
-    study.optimize(HyperModelObjective(hypermodel=Seen(runs), data=dict, **given), n_trials=2)
+    objective = HyperModelObjective(hypermodel=Seen(runs), data=dict, **given)
+    study.optimize(objective, n_trials=2)
     assert runs == [f"logs/trial-000{trial}/execution{execution}" for trial in (0, 1) for execution in (0, 1)]
+    with pytest.raises(ObjectiveError):
+        objective.best_model({}, seed=0)
+    assert runs[4:] == ["logs"], "it is no trial"
     assert board.log_dir == "logs"
+
+
+@pytest.mark.parametrize(("name", "settings"), [("TunedTraining", {}), ("TunedTraining", {"epochs": 1}), ("AsksForEpochs", {})])
+def test_a_parameter_epochs_says_how_long_a_trial_trains_whether_the_hypermodel_asks_for_it_or_not(objective, name, settings):
+    train = objective(name, fit={"verbose": 0}, **settings)
+    for epochs in (3, 2):  # with the second trial it is known who asks for them
+        told = []
+        value = train(as_searched({"size": 8, "rate": 0.01, "flip": True, "shuffle": True, "epochs": epochs}, told))
+        assert [report.step for report in told] == list(range(epochs))
+        assert value == pytest.approx(max(report.value for report in told))
+
+
+def test_who_asks_for_epochs_is_told_so_in_the_first_trial_as_in_the_second(objective):
+    """That it asks shows in a call that fails; the trial's values are those of one that begins anew."""
+    params = {"size": 8, "epochs": 2}
+    train = objective("AsksForEpochs", fit={"verbose": 0})
+    first, second = (train(as_searched(params)) for _ in range(2))
+    assert first == second
+
+
+def test_a_setting_epochs(objective):
+    study = optuna.create_study(direction="maximize")
+    study.enqueue_trial({"size": 7, "rate": 0.01, "flip": False, "shuffle": True})
+    study.optimize(objective("TunedTraining", epochs=3, fit={"verbose": 0}), n_trials=1)
+    assert sorted(study.trials[0].intermediate_values) == [0, 1, 2]
+
+
+def test_a_type_error_of_the_users_own_is_raised(objective):
+    train = objective("Typo", fit={"verbose": 0})
+    with pytest.raises(TypeError, match="of the user's own"):
+        train(as_searched({"epochs": 2}))
+
+
+@pytest.mark.parametrize("name", ["TunedTraining", "OwnLoop"])
+def test_the_best_model_is_trained_again_with_the_weights_of_its_best_epoch(objective, name):
+    """Its value is the study's to the last digit, on the data that chose it."""
+    hypermodels = importlib.import_module("hypermodels")
+    train = own_loop(objective) if name == "OwnLoop" else objective(name, epochs=4, fit={"verbose": 0})
+    study = optuna.create_study(direction="minimize" if name == "OwnLoop" else "maximize")
+    study.optimize(train, n_trials=2)
+    best = study.best_trial
+    model = train.best_model(study.best_params, seed=best.number)
+    if name == "OwnLoop":
+        assert model.layers[-1].units == best.params["units"]
+        return
+    x, y = hypermodels.load_images()["validation_data"]
+    size = best.params["size"]
+    assert model.evaluate(x[:, :size, :size], y, verbose=0, return_dict=True)["accuracy"] == pytest.approx(best.value, abs=1e-7)
+
+
+def test_a_fit_that_tells_of_no_epoch_has_no_best_one(objective):
+    with pytest.raises(ObjectiveError, match=r"objective.monitor: must be in the logs of an epoch .*; got none with loss"):
+        returning(0.5).best_model({}, seed=0)
 
 
 @pytest.mark.parametrize(("result", "value"), [(0.5, 0.5), ({"loss": 2, "accuracy": 0.1}, 2.0), ([1.0, {"loss": 2.0}], 1.5)])
@@ -179,7 +249,9 @@ def test_what_fit_may_not_return(result, message):
         ({"hypermodel": "builtins:dict"}, "objective.hypermodel: must be a HyperModel or a function of hp; got dict"),
         ({"data": "hypermodels:load_a_list"}, "objective.data: must return the keyword arguments of fit"),
         ({"mode": "auto"}, 'objective.mode: must be "min" or "max"; got "auto"'),
-        ({"executions_per_trial": 0}, "objective.executions_per_trial: must be >= 1; got 0"),
+        ({"executions_per_trial": 0}, "objective.executions_per_trial: must be a whole number >= 1; got 0"),
+        ({"epochs": True, "fit": {}}, "objective.epochs: must be a whole number >= 1; got true"),
+        ({"epochs": 3}, "objective.epochs: must stand in one place; got 3, and 2 in fit or data. Remove one"),
     ],
 )
 def test_settings_that_are_wrong(settings, message):
@@ -191,11 +263,10 @@ def test_settings_that_are_wrong(settings, message):
 
 
 def test_what_is_not_in_the_space_is_one_line(objective):
-    trial = WorkerTrial(RunTrial(0, {"size": 7, "rate": 0.01}, {}), lambda report: ReportReply(), lambda message: None)
     with pytest.raises(
         ValueError, match=r"trial.suggest_categorical\('flip'\): not in \[space\], .* has \['rate', 'size'\]. Add it"
     ):
-        objective("TunedTraining")(trial)
+        objective("TunedTraining")(as_searched({"size": 7, "rate": 0.01}))
 
 
 def test_a_study_file(search, write, read_study):
@@ -210,9 +281,42 @@ hypermodel = "hypermodels:TunedTraining"
 data = "hypermodels:load_images"
 monitor = "val_accuracy"
 mode = "max"
-fit = { epochs = 2, verbose = 0 }
+epochs = 3
+fit = { verbose = 0 }
 """,
     )
     search("launch", path, "--quiet")
     assert [trial.state for trial in read_study().trials] == [TrialState.COMPLETE] * 2
     assert {*read_study().best_params} == {"size", "rate", "flip", "shuffle"}
+
+
+def test_the_page_makes_the_best_model_of_an_export(search, write, environment):
+    """Its value, on the data that chose it, is the study's."""
+    settings = {key: json.dumps(IMAGES[key]) for key in ("data", "monitor", "mode")}
+    number = '{ type = "int", low = 8, high = 32, step = 8 }'
+    write(
+        "mnist.toml",
+        study={
+            "name": '"mnist"',
+            "objective": '"search.keras_tuner:HyperModelObjective"',
+            "metric": '"val_accuracy"',
+            "trials": "2",
+        },
+        space={
+            **{"x": None, "num_layers": '{ type = "int", low = 1, high = 1 }', "units_0": number},
+            **{"activation": '{ type = "categorical", choices = ["relu"] }', "epochs": '{ type = "int", low = 3, high = 4 }'},
+            **{"dropout": FLAG, "rate": '{ type = "float", low = 1e-3, high = 1e-1, log = true }'},
+        },
+        objective={**settings, "hypermodel": '"hypermodels:layers_by_number"', "fit": "{ verbose = 0 }"},
+    )
+    search("launch", "mnist.toml", "--quiet")
+    search("export", "mnist.toml", "-o", "best.toml")
+    section = (Path(__file__).parents[3] / "docs" / "keras-tuner.md").read_text(encoding="utf-8").split("### The best model")[1]
+    measure = (
+        "import hypermodels, keras\nmodel = keras.saving.load_model('best.keras')\n"
+        "print(model.evaluate(*hypermodels.load_images()['validation_data'], verbose=0)[1])"
+    )
+    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1] + measure
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    best = tomllib.loads(Path("best.toml").read_text())["provenance"]
+    assert float(done.stdout.splitlines()[-1]) == best["val_accuracy"]

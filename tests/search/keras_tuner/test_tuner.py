@@ -212,6 +212,44 @@ def test_epochs_must_be_a_parameter(write, folder):
     assert not (folder / "there").exists()
 
 
+def test_conditions_are_refused(write, folder):
+    rule = r"space.x.when: study_tuner declares no conditional scopes; got flip is true. Remove it"
+    condition = SPACE["x"].replace(" }", ', when = { param = "flip", is = true } }')
+    with pytest.raises(StudyError, match=rule):
+        begin(write(study={"objective": '"objectives:parabola"'}, space={**SPACE, "x": condition}), folder)
+
+
+@pytest.mark.usefixtures("hypermodels")
+def test_hyperband_says_how_long_a_hypermodel_trains(write, folder):
+    """Its HyperModel asks for no epochs; those of Hyperband reach it all the same."""
+    from search.keras_tuner import study_tuner
+
+    flag = '{ type = "categorical", choices = [true, false] }'
+    space = {
+        **{"x": None, "size": '{ type = "int", low = 6, high = 8 }', "rate": '{ type = "float", low = 1e-3, high = 1e-1 }'},
+        **{"flip": flag, "shuffle": flag, "epochs": '{ type = "int", low = 1, high = 3 }'},
+    }
+    settings = {"hypermodel": '"hypermodels:TunedTraining"', "data": '"hypermodels:load_images"', "mode": '"max"'}
+    path = write(
+        study={"objective": '"search.keras_tuner:HyperModelObjective"'},
+        space=space,
+        objective={**settings, "monitor": '"val_accuracy"', "fit": "{ verbose = 0 }"},
+    )
+    reports = []
+    tuner = study_tuner(
+        study_file.load(path),
+        keras_tuner.oracles.HyperbandOracle,
+        folder / "there",
+        epochs="epochs",
+        on_report=lambda trial, _, step: reports.append((trial, step)),
+        max_epochs=3,
+    )
+    tuner.search(verbose=0)
+    wanted = {number: trial.hyperparameters.values["tuner/epochs"] for number, trial in tuner.oracle.trials.items()}
+    assert set(wanted.values()) == {1, 3}
+    assert sorted(reports) == sorted((number, step) for number, epochs in wanted.items() for step in range(epochs))
+
+
 def test_several_directions_are_refused(write, folder):
     from search.keras_tuner import study_tuner
 
