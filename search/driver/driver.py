@@ -236,6 +236,7 @@ class Driver:
             case Notice(text):
                 self._view.warn(text)
             case Outcome():
+                self._view.never_asked(message.number, message.never_asked)
                 trial = self._pool.running[worker]
                 self._end(worker, self._pool.end(worker, message), trial, message)
             case Died():

@@ -39,6 +39,7 @@ class ProgressView:
         self.console = console
         self._warned: set[str] = set()
         self._noted: set[str] = set()
+        self._knows_asked = False
         self._said_at: dict[int, float] = {}  # by worker
         self._notice = ""
 
@@ -121,6 +122,16 @@ class ProgressView:
             if note not in self._noted:
                 self._noted.add(note)
                 self._print(f"note: {note}")
+
+    def never_asked(self, number: int, names: Sequence[str] | None) -> None:
+        """A trial has ended whose objective never asked for these parameters of it: told of the first that knows."""
+        if names and not self._knows_asked:
+            it, used = ("it", "Is it used?") if len(names) == 1 else ("them", "Are they used?")
+            remedy = f"{used} If only beside some values of another parameter, say so with `when`."
+            self.warn(
+                f"space.{', space.'.join(names)}: trial {number} has {it} and its objective never asked for {it}. {remedy}"
+            )
+        self._knows_asked = self._knows_asked or names is not None
 
     def worker_replaced(self, worker: int, why: str, *, for_good: bool = False) -> None:
         """A worker leaves between two trials, and a fresh one takes its place, or none any more."""

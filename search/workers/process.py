@@ -47,7 +47,7 @@ from search.workers.protocol import (
     Stop,
     UserAttr,
 )
-from search.workers.trial import WorkerTrial
+from search.workers.trial import WorkerTrial, never_asked
 
 TRACE_SIGNAL = signal.SIGUSR1
 """Makes a worker write the stack of its threads to its log."""
@@ -211,8 +211,8 @@ def run_trial(
         connection.send(message)
 
     try:
-        result = objective(WorkerTrial(task, ask, tell, activities))
-        values = as_values(result, task.directions)
+        trial = WorkerTrial(task, ask, tell, activities)
+        values = as_values(objective(trial), task.directions)
     except TrialPruned:
         return Outcome(task.number, "pruned")
     except Interrupted:
@@ -225,7 +225,7 @@ def run_trial(
         return Outcome(task.number, "failed", (), reason, trace, is_out_of_memory(error), is_device_failure(error))
     finally:
         ended.set()
-    return Outcome(task.number, "complete", values)
+    return Outcome(task.number, "complete", values, never_asked=never_asked(trial))
 
 
 class _BadResult(Exception):

@@ -159,6 +159,7 @@ class Outcome:
         out_of_memory: It failed because memory ran out, the host's or a device's.
         device_failed: It failed because its device did, which the worker's process may never use again.
         memory: Bytes that the worker's process has in use after the trial; 0 where that is not known.
+        never_asked: Parameters that the trial has and its objective never asked for; None where that is not known.
     """
 
     number: int
@@ -169,6 +170,7 @@ class Outcome:
     out_of_memory: bool = False
     device_failed: bool = False
     memory: int = field(default=0, compare=False)
+    never_asked: tuple[str, ...] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

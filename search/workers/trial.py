@@ -42,7 +42,9 @@ class WorkerTrial:
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.number = task.number
-        self.params: dict[str, Any] = dict(task.params)
+        self._params: dict[str, Any] = dict(task.params)
+        # What it has asked for is told of a trial that begins here, and of none that may have asked in an earlier leg.
+        self._asked: set[str] | None = None if task.checkpoints is not None and task.checkpoints.exists() else set()
         self.user_attrs: dict[str, Any] = dict(task.user_attrs)
         self.directions = task.directions
         self._checkpoints, self._longest_attr = task.checkpoints, task.longest_attr
@@ -52,6 +54,11 @@ class WorkerTrial:
         self._reply = ReportReply()
         self._steps: set[int] = set()
         self._constraints, self._set_now = dict(task.constraints), set[str]()
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """All parameters, by name."""
+        return self._asked_for(self._params)
 
     def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> float:
         """Returns the parameter `name`, a number in [low, high].
@@ -245,12 +252,18 @@ class WorkerTrial:
         )
 
     def _look_up(self, name: str, method: str) -> Any:
-        if name not in self.params:
+        if name not in self._params:
+            has = sorted(self._params)
             raise ValueError(
-                f"trial.{method}({name!r}): not in [space], or its `when` does not hold; this trial has {sorted(self.params)}. "
+                f"trial.{method}({name!r}): not in [space], or its `when` does not hold; this trial has {has}. "
                 "Add it to the study file, or ask for it only when it is there."
             )
-        return self.params[name]
+        return self._asked_for({name: self._params[name]})[name]
+
+    def _asked_for(self, params: dict[str, Any]) -> dict[str, Any]:
+        if self._asked is not None:
+            self._asked.update(params)
+        return params
 
     @staticmethod
     def _check_range(name: str, value: float, low: float, high: float, step: float | None) -> None:
@@ -260,6 +273,11 @@ class WorkerTrial:
             )
         if step is not None and not math.isclose((value - low) / step, round((value - low) / step), abs_tol=1e-8):
             raise ValueError(f"space.{name}: the objective expects {low} plus a multiple of {step}; got {value}.")
+
+
+def never_asked(trial: WorkerTrial) -> tuple[str, ...] | None:
+    """Returns the parameters that a trial's objective has not asked for; None where that is not known."""
+    return None if trial._asked is None else tuple(name for name in trial._params if name not in trial._asked)
 
 
 def _is_text(name: object) -> bool:

@@ -62,6 +62,32 @@ def test_a_file_is_tried_with_fewer_trials_than_its_pruner_waits_for(write, sear
     assert search("launch", "demo.toml", "--as", "three", "--trials", "1", "--quiet").stdout == ""
 
 
+NEVER_ASKED = "its objective never asked for"
+
+
+def test_a_parameter_that_the_objective_never_asks_for_is_told_once_with_the_first_trial_that_knows(write, search):
+    """One that is read from `params` is asked for, and so is none that its condition leaves out."""
+    more = '{ type = "int", low = 1, high = 9 }'
+    path = write(study={"trials": "3"}, space={"y": more, "z": more})
+    told = [line for line in search("launch", path, "--workers", "2").stderr.splitlines() if NEVER_ASKED in line]
+    assert len(told) == 1
+    assert told[0].startswith("warning: space.y, space.z: trial ")
+    assert "has them and its objective never asked for them. Are they used? If only beside" in told[0]
+    path = write(study={"trials": "1", "name": '"one"'}, space={"z": more})
+    assert "warning: space.z: trial 0 has it and its objective never asked for it. Is it used?" in search("launch", path).stderr
+    Path("scoped.py").write_text("def objective(trial):\n    return trial.suggest_categorical('kind', ['a', 'b']) == 'b'\n")
+    space = {
+        **{"x": None, "kind": '{ type = "categorical", choices = ["a", "b"] }'},
+        "y": '{ type = "int", low = 1, high = 9, when = { param = "kind", is = "a" } }',
+    }
+    for kind, says in (("a", True), ("b", False)):
+        study = {"trials": "1", "name": f'"{kind}"', "objective": '"scoped:objective"'}
+        path = write(study=study, space=space, enqueue=f'[[enqueue]]\nkind = "{kind}"\n')
+        assert (NEVER_ASKED in search("launch", path).stderr) is says
+    path = write(study={"trials": "1", "name": '"read"', "objective": '"objectives:Knows"'})
+    assert NEVER_ASKED not in search("launch", path).stderr
+
+
 def rows(query):
     """Asks the database itself, without a lock or a cache between."""
     if not Path("demo.db").exists():

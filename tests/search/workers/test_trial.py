@@ -9,7 +9,7 @@ import pytest
 from search.study_file.env import AsWritten
 from search.workers.activity import Interrupted
 from search.workers.protocol import Artifact, Constraint, Report, ReportReply, RunTrial, UserAttr
-from search.workers.trial import WorkerTrial
+from search.workers.trial import WorkerTrial, never_asked
 
 
 class Kind(StrEnum):
@@ -247,6 +247,29 @@ def test_what_a_trial_has_not_is_told_in_one_line_with_what_it_has(name):
     has = {known for known in dir(trial) if not known.startswith("_")}
     assert all(each in str(caught.value) for each in has)
     assert has - set(dir(optuna.Trial)) == {"checkpoint_folder", "directions", "progress", "upload_artifact"}
+
+
+@pytest.mark.parametrize(
+    ("ask", "rest"),
+    [
+        (lambda trial: None, ("x", "n", "c")),
+        (lambda trial: trial.suggest_float("x", 0, 1), ("n", "c")),
+        (lambda trial: (trial.suggest_int("n", 0, 9), trial.suggest_categorical("c", ["b"])), ("x",)),
+        (lambda trial: trial.params["x"], ()),
+        (lambda trial: [hasattr(trial, "study"), trial.user_attrs, trial.number], ("x", "n", "c")),
+    ],
+)
+def test_a_trial_knows_what_nobody_asks_it_for(ask, rest):
+    trial, _ = make({"x": 0.5, "n": 8, "c": "b"})
+    ask(trial)
+    assert never_asked(trial) == rest
+
+
+def test_a_trial_that_goes_on_may_have_been_asked_before(tmp_path):
+    trial = WorkerTrial(RunTrial(3, {"x": 0.5}, {}, checkpoints=tmp_path / "3"), abs, print)
+    assert never_asked(trial) == ("x",)
+    trial.checkpoint_folder()
+    assert never_asked(WorkerTrial(RunTrial(3, {"x": 0.5}, {}, checkpoints=tmp_path / "3"), abs, print)) is None
 
 
 def test_a_trial_can_be_copied_and_pickled():
