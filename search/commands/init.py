@@ -57,3 +57,5 @@ def command(study: Path | None, template: str) -> None:
         click.echo(f"Next:  export TUMORCLS_DATA=FOLDER   # the one that holds {_FOLDERS[template]}")
     there = "" if study.parent == Path() else f"cd {shlex.quote(show_path(study.parent))} && "
     click.echo(f"Next:  {there}search launch {shlex.quote(study.name)}")
+    if "own" not in template:
+        click.echo("Your own objective:  search init --template own")

@@ -36,7 +36,7 @@ from search.study_file.distributions import describe_space
 from search.study_file.env import AsWritten
 from search.study_file.load import StudySpec, unpruned
 from search.study_file.own_class import guard
-from search.study_file.targets import is_own, local_module
+from search.study_file.targets import hidden_beside, is_own, local_module
 from search.text import print_line
 from search.workers.devices import check_places, environ_of, environ_of_place, visible_devices
 from search.workers.executor import Executor
@@ -149,7 +149,9 @@ class Runtime:
 
 
 def announce_local_code(spec: StudySpec, say: Callable[[str], None]) -> None:
-    """Says first of all when a study runs the code of the folder that it is launched in: it may be somebody else's."""
+    """Says first of all when a study runs the code of the folder that it is launched in, maybe somebody else's, or cannot."""
+    if hidden := hidden_beside(Path.cwd()):
+        say(f"{hidden} here is hidden by the package search. Rename it.")
     named = {"objective": spec.target, "sampler": spec.sampler.name, "pruner": spec.pruner.name}
     for what, target in named.items():
         if line := describe_local_code(spec, what, target):

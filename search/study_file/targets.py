@@ -36,6 +36,13 @@ def find_beside() -> None:
         sys.path.insert(0, os.getcwd())
 
 
+def hidden_beside(folder: Path) -> str:
+    """Returns which module of a folder nobody can import, since this package has its name; an empty text where none is."""
+    if (folder / "search" / "__init__.py").exists() and not (folder / "search" / "study_file").exists():  # a checkout of ours
+        return "search/__init__.py"
+    return "search.py" if (folder / "search.py").exists() else ""
+
+
 def import_object(target: str, key: str) -> Any:
     """Imports the module and returns its attribute, which may be that of another: ``module:Class.method``.
 
@@ -63,6 +70,8 @@ def import_object(target: str, key: str) -> Any:
 def local_module(target: str, folder: Path) -> Path | None:
     """Returns what of a folder is imported as a target's module: its file or package; None where it is installed elsewhere."""
     name = target.partition(":")[0].partition(".")[0]
+    if name == "search":  # this package, which is there already
+        return None
     result = next((path for path in (folder / name, folder / f"{name}.py") if path.exists()), None)
     ours = Path(__file__).parents[2]
-    return None if result is None or (name in ("search", "tumorcls") and result.resolve().parent == ours) else result
+    return None if result is None or (name == "tumorcls" and result.resolve().parent == ours) else result

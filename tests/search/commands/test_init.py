@@ -42,9 +42,10 @@ def test_a_study_of_ours_is_its_template(name):
 def test_the_studies_of_the_classifier(search, monkeypatch, name, before):
     monkeypatch.delenv("TUMORCLS_DATA", raising=False)
     lines = search("init", *(["--template", name] if name != "brain-mri" else [])).stdout.splitlines()
-    assert lines == [f"wrote {name}.toml", *([before] if before else []), f"Next:  search launch {name}.toml"]
+    after = [f"Next:  search launch {name}.toml", "Your own objective:  search init --template own"]
+    assert lines == [f"wrote {name}.toml", *([before] if before else []), *after]
     monkeypatch.setenv("TUMORCLS_DATA", "there")
-    assert search("init", "--template", name).stdout.splitlines() == [f"kept {name}.toml", lines[-1]], "it is there already"
+    assert search("init", "--template", name).stdout.splitlines() == [f"kept {name}.toml", *after], "it is there already"
     spec = load(f"{name}.toml")
     assert (spec.name, spec.target) == (name, "tumorcls.objective:BrainTumourObjective")
     assert "studies/" not in Path(f"{name}.toml").read_text()

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
-from search.driver.launch import launch, open_runtime
+from search.driver.launch import announce_local_code, launch, open_runtime
 from search.errors import StudyError
 from search.records.attributes import FAILURE_KEY, FILE_KEY, RETRY_KEY, SEED_KEY, SHOWN_SEED
 from search.records.constraints import MEMORY_CONSTRAINT
@@ -60,6 +60,15 @@ def test_a_file_is_tried_with_fewer_trials_than_its_pruner_waits_for(write, sear
     several = search("launch", "demo.toml", "--as", "four", "--trials", "2", "--warm-start", "demo,two").stdout
     assert "note: with 2 trials nothing is pruned" in several, "a portfolio brings configs, and no trials"
     assert search("launch", "demo.toml", "--as", "three", "--trials", "1", "--quiet").stdout == ""
+
+
+def test_a_module_that_the_package_hides_is_told_first(write):
+    said = []
+    spec = load(write())
+    Path("search.py").touch()
+    announce_local_code(spec, said.append)
+    assert said[0] == "search.py here is hidden by the package search. Rename it."
+    assert said[1].startswith("Runs the code of objectives.py in this folder")
 
 
 NEVER_ASKED = "its objective never asked for"
