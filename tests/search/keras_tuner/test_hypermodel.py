@@ -1,4 +1,5 @@
 import importlib
+import inspect
 import json
 import re
 import subprocess
@@ -183,11 +184,30 @@ def test_who_asks_for_epochs_is_told_so_in_the_first_trial_as_in_the_second(obje
     assert first == second
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"kind": "mlp", "units": 8, "dropout": 0.25},
+        {"kind": "cnn", "filters": 4, "deep": False, "dropout": 0.0},
+        {"kind": "cnn", "filters": 4, "deep": True, "deep_filters": 8, "dropout": 0.0},
+    ],
+)
+def test_a_trial_need_not_have_what_is_not_active(objective, params):
+    assert 0 <= objective("ScopedTraining", epochs=1, fit={"verbose": 0})(as_searched(params)) <= 1
+
+
 def test_a_setting_epochs(objective):
     study = optuna.create_study(direction="maximize")
     study.enqueue_trial({"size": 7, "rate": 0.01, "flip": False, "shuffle": True})
     study.optimize(objective("TunedTraining", epochs=3, fit={"verbose": 0}), n_trials=1)
     assert sorted(study.trials[0].intermediate_values) == [0, 1, 2]
+
+
+def test_what_it_reports_is_named_by_a_setting_so_that_a_launch_sees_how_often():
+    from search.keras_tuner import HyperModelObjective
+
+    named = {name for names in HyperModelObjective.reports.values() for name in names}
+    assert named <= inspect.signature(HyperModelObjective).parameters.keys()
 
 
 def test_a_type_error_of_the_users_own_is_raised(objective):
