@@ -1,10 +1,10 @@
 """The only writer of its trials: asks for them, hands them to workers, turns what they say into Optuna's records."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Literal
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -289,12 +289,13 @@ class Driver:
         if was.phase == "starting" and not self._interrupts.count:
             self._failures.died_at_start(worker, death)
         if was.trial is not None:
-            state: Literal["interrupted", "failed"] = "interrupted" if self._interrupts.count else "failed"
-            outcome = Outcome(was.trial.number, state, reason=death.reason, out_of_memory=death.out_of_memory)
+            outcome = Outcome(was.trial.number, "failed", reason=death.reason, out_of_memory=death.out_of_memory)
             self._end(worker, was, was.trial, outcome, death)
 
     def _end(self, worker: int, was: WorkerState, trial: optuna.Trial, outcome: Outcome, death: Died | None = None) -> None:
         """Records how a trial ended, and counts it; `was` is its worker until then."""
+        if self._interrupts.count and outcome.state == "failed":  # of the same signal, it may be, which others heard as well
+            outcome = replace(outcome, state="interrupted")
         leg = self._legs.pop(worker)
         ran_s = ran_seconds(leg, was)
         if trial.number in self._lost:

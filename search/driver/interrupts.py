@@ -46,7 +46,9 @@ class Interrupts:
             yield
             return
 
-        def handle(_number: int, _frame: FrameType | None) -> None:
+        def handle(number: int, _frame: FrameType | None) -> None:
+            if number == signal.SIGTERM and self.count and self._notice_s is not None:
+                return  # Slurm sends it, and srun once more; nobody has lost patience
             self.count += 1
             on_interrupt()
 

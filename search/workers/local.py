@@ -16,6 +16,7 @@ from search.errors import WorkerError
 from search.workers.memory import OomKills
 from search.workers.process import TRACE_SIGNAL, WorkerSetup, main
 from search.workers.protocol import Died, FromWorker, Notice, Stop, ToWorker
+from search.workers.signals import signals_blocked
 
 _SECONDS_TO_LEAVE = 5.0
 _SECONDS_TO_TRACE = 0.2
@@ -146,17 +147,6 @@ def _cause(exit_code: int, *, out_of_memory: bool) -> str:
         name = f"signal {-exit_code}"
     hint = " (out of memory?)" if exit_code == -signal.SIGKILL else ""
     return f"the worker process was killed by {name}{': the host ran out of memory' if out_of_memory else hint}"
-
-
-@contextlib.contextmanager
-def signals_blocked() -> Iterator[None]:
-    """Holds ^C and SIGTERM back while a child is born; the child inherits the block until it is ready to ignore ^C."""
-    resource_tracker.ensure_running()  # it would start with the first child, and unblock both signals when it does
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -47,6 +47,7 @@ from search.workers.protocol import (
     Stop,
     UserAttr,
 )
+from search.workers.signals import leave_to_the_driver
 from search.workers.trial import WorkerTrial, never_asked
 
 TRACE_SIGNAL = signal.SIGUSR1
@@ -81,10 +82,7 @@ class WorkerSetup:
 
 def main(connection: Connection, setup: WorkerSetup) -> None:
     """The whole life of a worker process."""
-    # ^C in a terminal reaches every process in the foreground; what it means is for the driver to say. The driver starts us
-    # with both signals blocked, so that none can hit the gap before this line.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    leave_to_the_driver()
     failure = _leave_with_the_parent()
     if setup.log is not None and (notice := print_to(setup.log)):
         with contextlib.suppress(OSError):  # the driver has hung up

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 
@@ -257,6 +258,15 @@ def misbehave(trial, mode, marker="", bad=(1,)):
     if mode == "outlived":
         Path("outlives").write_text(str(subprocess.Popen(["sleep", "120"], close_fds=False).pid))
         os.kill(os.getpid(), signal.SIGKILL)
+    if mode == "terminate":
+        forked = get_context("fork").Process(target=time.sleep, args=(120,))
+        forked.start()
+        program = subprocess.Popen(["sleep", "120"])
+        os.kill(os.getpid(), signal.SIGTERM)
+        for child in (forked, program):
+            child.terminate()
+        forked.join()
+        return float(forked.exitcode + program.wait())
     if mode == "exit":
         os._exit(7)
     if mode == "sys_exit":

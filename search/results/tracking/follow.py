@@ -5,7 +5,6 @@ It tells its parent in lines what a person must know. When the parent has ended,
 
 import contextlib
 import os
-import signal
 import time
 import warnings
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from search.storage.folders import artifact_folder
 from search.storage.open import close, open_study
 from search.storage.url import location
 from search.study_file.track import Track
+from search.workers.signals import leave_to_the_driver
 
 _EVERY_S = 2.0
 _LAST_WAIT_S = 5.0
@@ -58,8 +58,7 @@ class Left:
 
 def follow(connection: Connection, job: Job) -> None:
     """The whole life of the process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C is for the driver to understand
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    leave_to_the_driver()
     os.nice(5)
     warnings.simplefilter("ignore")  # of packages that are not ours, onto a driver's live table
     optuna.logging.set_verbosity(optuna.logging.ERROR)

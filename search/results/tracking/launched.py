@@ -12,7 +12,7 @@ from search.results.tracking.follow import Job, Left, Note, follow
 from search.study_file.load import StudySpec
 from search.study_file.track import same_database
 from search.text import mask_urls, one_line
-from search.workers.local import signals_blocked
+from search.workers.signals import signals_blocked
 
 _SILENCE_S = 60.0  # MLflow's client waits half as long for a server that does not answer; to make a database takes seconds
 _LONGEST_S = 180.0
@@ -70,14 +70,19 @@ class _FollowerProcess:
             self._process.start()
         theirs.close()
         self._thread = threading.Thread(target=self._listen, args=(self._connection,), daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # the system has no room for it
+            self._process.kill()
+            raise
 
     def end(self, reference: str, say: _Say) -> None:
         """Has the rest sent, and the process leave; ^C gives up on the rest."""
-        with contextlib.suppress(KeyboardInterrupt):
-            self._wait(say)
-        if self._process.is_alive():
-            self._process.kill()
+        try:
+            with contextlib.suppress(KeyboardInterrupt):
+                self._wait(say)
+        finally:
+            self._process.kill()  # SIGTERM, with which Python would end it at its exit, does not
         self._process.join()
         self._thread.join()
         self._connection.close()

@@ -221,6 +221,25 @@ def test_who_is_told_to_end_gives_back_what_does_not_report(study, drive, folder
     assert [trial.state.name for trial in study.get_trials()] == ["FAIL", "WAITING"]
 
 
+def test_who_is_told_to_end_twice_lets_a_trial_reach_its_next_report(study, drive, folder, wait_for):
+    """Slurm sends SIGTERM to every process of a task, and its srun once more."""
+    tables = {"study": {"objective": '"objectives:gated"', "trials": "2"}}
+
+    def end():
+        wait_for((folder / "waiting").exists)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.5)
+        (folder / "gate").touch()
+
+    with ThreadPoolExecutor() as pool:
+        told = pool.submit(end)
+        assert drive(study, tables, notice_s=60.0)[0] == "interrupted"
+        told.result()
+    assert [trial.state.name for trial in study.get_trials()] == ["FAIL", "WAITING"]
+    assert study.get_trials()[0].intermediate_values != {}
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

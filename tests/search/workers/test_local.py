@@ -97,13 +97,23 @@ def test_where_nobody_looks_at_reports_a_worker_waits_for_no_answer_and_still_st
     assert listen(executor, Outcome)[-1] == (0, Outcome(2, "interrupted"))
 
 
-def test_an_interrupt_while_a_worker_is_born_does_not_reach_it(make):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_a_worker_is_born_does_not_reach_it(make, number):
     executor = make("objectives:parabola")
     executor.start(0)
     for _ in range(5):
-        os.kill(pid_of(executor), signal.SIGINT)
+        os.kill(pid_of(executor), number)
         time.sleep(0.02)
     assert listen(executor, (Ready, Died)) == [(0, Ready())]
+
+
+def test_sigterm_ends_what_a_trial_has_started_and_not_the_trial(make):
+    """Slurm sends it to every process of a task; a pool ends its own by it, and would wait for them for ever."""
+    executor = make("objectives:misbehave", mode="terminate", bad=(0,))
+    executor.start(0)
+    listen(executor, Ready)
+    executor.send(0, RunTrial(0, {"x": 1.0}, {"seed": 0}))
+    assert listen(executor, (Outcome, Died))[-1] == (0, Outcome(0, "complete", (-2.0 * signal.SIGTERM,)))
 
 
 def test_a_killed_worker_is_said_to_have_died_once_and_last(make, wait_for):
