@@ -20,9 +20,11 @@ from search.text import one_line
 Cluster = Literal["slurm", "local"]
 
 # As in the script of docs/cluster.md. TERM instead of submitit's USR2: Slurm signals every process of a task, and those that
-# run trials would die of USR2. Slurm itself puts a task back into the queue; submitit's own way, which does so from within
-# the signal's handler, would leave trials behind.
+# run trials would die of USR2. The batch file puts a task that was told to end back into the queue; submitit's own way, which
+# does so from within the signal's handler, would leave trials behind.
 _OURS: Mapping[str, str | bool] = {"signal": "TERM@120", "requeue": True}
+_ID = "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"  # the array's alone means all of it
+_BACK = f"trap '[ $? -eq 130 ] && scontrol requeue \"{_ID}\"' EXIT"  # what `search worker` ends with when it was told to
 _TAKEN = {"array": "--jobs", "signal": "TERM@120", "job-name": "the study's name", "output": "--logs", "error": "--logs"}
 
 
@@ -138,6 +140,8 @@ def _parameters(name: str, resources: Resources, jobs: int) -> dict[str, Any]:
         "slurm_array_parallelism": jobs,
         "slurm_additional_parameters": more,
     }
+    if "requeue" in more:
+        result["slurm_setup"] = [_BACK]
     if resources.cpus is not None:  # since 22.05, srun does not take it from sbatch
         result["slurm_srun_args"] = [f"--cpus-per-task={resources.cpus}"]
     return result

@@ -74,12 +74,26 @@ def test_the_script_for_slurm(environment):
     options = [line.split()[1] for line in script.splitlines() if line.startswith("#SBATCH")]
     assert options, "sbatch reads them before the first command"
     assert script.startswith("#!/bin/bash\n#SBATCH")
-    Path("srun").write_text('#!/bin/sh\necho "$TUMORCLS_DATA"\nshift\nexec python -m search "$@"\n')
-    Path("srun").chmod(0o755)
+    programs = {
+        "srun": '[ -z "$ENDS_WITH" ] || exit "$ENDS_WITH"\necho "$TUMORCLS_DATA"\nshift\nexec python -m search "$@"',
+        "scontrol": 'echo "$@"',
+    }
+    for name, does in programs.items():
+        Path(name).write_text(f"#!/bin/sh\n{does}\n")
+        Path(name).chmod(0o755)
     Path("job.sh").write_text(script)
     path = os.pathsep.join([str(Path.cwd()), str(Path(sys.executable).parent), os.environ["PATH"]])
-    done = subprocess.run(
-        ["bash", "-eu", "job.sh"], env={**environment, "PATH": path, "USER": "me"}, capture_output=True, text=True
-    )
+    given = {"PATH": path, "USER": "me", "SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}
+
+    def run(ends_with):
+        env = {**environment, **given, "ENDS_WITH": ends_with}
+        return subprocess.run(["bash", "-eu", "job.sh"], env=env, capture_output=True, text=True)
+
+    done = run("")
     assert done.stdout == "/shared/data\n"
     assert "error: studies/brain-mri.toml: the study file must exist" in done.stderr, "the command line was understood"
+    assert done.returncode == 1
+    told = run("130")
+    assert (told.stdout, told.stderr, told.returncode) == ("requeue 7_3\n", "", 130)
+    ended = run("0")
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("", "", 0)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -41,6 +42,12 @@ def submit(capsys):
         return capsys.readouterr().out
 
     return run
+
+
+def requeued(batch, **environ):
+    """Returns what Slurm is told once the task of a batch file was told to end, and has."""
+    stand_ins = 'scontrol() { echo "$@"; }\nsrun() { return 130; }\n'
+    return subprocess.run(["bash", "-c", stand_ins + batch], env=environ, capture_output=True, text=True).stdout
 
 
 def states(url):
@@ -114,6 +121,7 @@ def test_what_slurm_is_given(write, submit, slurm, folder):
     }
     assert len(list((folder / "other.jobs").glob("4711_*_submitted.pkl"))) == 16
     assert "--cpus-per-task=4 " in batch.splitlines()[-1], "srun does not take it from sbatch"
+    assert requeued(batch, SLURM_JOB_ID="7", SLURM_ARRAY_JOB_ID="5", SLURM_ARRAY_TASK_ID="2") == "requeue 5_2\n"
 
 
 def test_a_task_does_not_return_to_the_queue_where_the_user_says_so(write, submit, slurm, folder):
@@ -121,8 +129,11 @@ def test_a_task_does_not_return_to_the_queue_where_the_user_says_so(write, submi
     batch = (folder / "batch.sh").read_text()
     assert "#SBATCH --no-requeue\n" in batch
     assert "#SBATCH --requeue" not in batch
+    assert requeued(batch, SLURM_JOB_ID="7") == ""
     assert "#SBATCH --time=2\n" in batch
     assert "--array" not in batch
+    submit("demo.toml", "--jobs", 1, "--time", "90s")
+    assert requeued((folder / "batch.sh").read_text(), SLURM_JOB_ID="7") == "requeue 7\n", "one task is no array"
 
 
 @pytest.mark.parametrize(
