@@ -22,6 +22,12 @@ NO_DATABASE = "Create the database, or correct its name in the URL."
 _REMEDIES = (
     ("malformed", "Restore it from a copy, or move it away and try again."),
     ("not a database", "Move it away, or change the storage."),
+    ("no password supplied", "Give it in ~/.pgpass (mode 600) or PGPASSWORD, on every machine."),
+    ("using password: no", "Give it in ~/.my.cnf, and ?read_default_file=~/.my.cnf in the URL, on every machine."),
+    (  # before what a file's permissions, and a wrong password, are told by
+        "permission denied for (database|schema|table|relation|sequence)|command denied|access denied .* to database",
+        "Make the role the database's owner, or GRANT what it lacks.",
+    ),
     ("locked", "Another program holds it: close that, and try again."),
     (
         "readonly|permission denied|read-only file system",
