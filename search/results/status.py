@@ -117,8 +117,10 @@ def _table(study: optuna.Study, trials: list[FrozenTrial]) -> FoldedTable:
     """Returns a table of trials; where the terminal is narrow, headers, parameters and notes are broken into lines."""
     rows = rows_of(study, trials)
     steps = any(row.state in ("running", "paused") for row in rows)
+    hosts = len({row.host for row in rows if row.state == "running" and row.host}) > 1
     table = FoldedTable()
-    table.add_figures("trial", "state", *(["step"] if steps else []), *map(plain, value_names(study)))
+    where = [*(["host"] if hosts else []), *(["step"] if steps else [])]
+    table.add_figures("trial", "state", *where, *map(plain, value_names(study)))
     table.add_names("parameters")
     table.add_figures("duration", justify="right")
     table.add_names("note")
@@ -127,6 +129,7 @@ def _table(study: optuna.Study, trials: list[FrozenTrial]) -> FoldedTable:
         values += [""] * (len(study.directions) - len(values))
         took = "" if row.seconds is None else clock(row.seconds)
         step = [row.step if row.state in ("running", "paused") else ""] if steps else []
-        cells = (*step, *values, format_params(row.params), took, row.note)
+        host = [row.host] if hosts else []
+        cells = (*host, *step, *values, format_params(row.params), took, row.note)
         table.add_row(str(row.number), Text(row.state, _STYLES.get(row.state, "")), *map(Text, cells))
     return table

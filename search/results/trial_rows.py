@@ -13,7 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.driver.ownership import Owner
-from search.records.attributes import failure_of, file_of, given_of, owner_of, retry_of, warm_link
+from search.records.attributes import failure_of, file_of, given_of, owner_of, retry_of, warm_link, worker_of
 from search.records.constraints import describe_broken, set_by_objective
 from search.records.durations import began_at, clock_of, duration_of
 from search.records.reports import reports_of
@@ -24,7 +24,7 @@ from search.results.ranking import best_trials
 from search.study_file.pruner_reach import steps_of
 from search.text import plain
 
-_BEFORE, _AFTER = ("trial", "state", "step"), ("seconds", "began", "note")  # columns of CSV, around those of the values
+_BEFORE, _AFTER = ("trial", "state", "step"), ("seconds", "began", "note", "worker")  # columns of CSV, around the values
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class TrialRow:
         seconds: For how long it ran or runs; None where it has not begun, or that is not known.
         began: When it began, in ISO 8601 to the second; of one that was paused, when it went on.
         note: Why it failed, what constraints it breaks, or where it comes from.
+        host: The machine of the driver that runs it, or lost it; empty of any other trial.
+        worker: Who does, as the log of one that joined is called: ``HOST-PID.worker-N``.
     """
 
     number: int
@@ -50,6 +52,8 @@ class TrialRow:
     seconds: float | None
     began: str | None
     note: str
+    host: str = ""
+    worker: str = ""
 
 
 def rows_of(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[TrialRow]:
@@ -66,6 +70,7 @@ def rows_of(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[TrialRow
             _seconds(trial),
             trial.datetime_start.isoformat(timespec="seconds") if trial.datetime_start else None,
             _note(trial),
+            *_runner(trial),
         )
         for trial in trials
     ]
@@ -86,7 +91,7 @@ def as_csv(study: optuna.Study, trials: Sequence[FrozenTrial]) -> str:
         seconds = None if row.seconds is None else round(row.seconds, 3)
         drawn = [row.params.get(name, "") for name in params]
         drawn = ["None" if value is None else value for value in drawn]  # an empty cell says that it has no such parameter
-        writer.writerow(map(_cell, [row.number, row.state, row.step, *values, seconds, row.began, row.note, *drawn]))
+        writer.writerow(map(_cell, [row.number, row.state, row.step, *values, seconds, row.began, row.note, row.worker, *drawn]))
     return text.getvalue()
 
 
@@ -102,6 +107,7 @@ def as_json(study: optuna.Study, trials: Sequence[FrozenTrial], finished: int, b
             "seconds": None if row.seconds is None else round(row.seconds, 3),
             "began": row.began,
             "note": row.note or None,
+            "worker": row.worker or None,
             "params": {name: _finite(value) for name, value in row.params.items()},
         }
         for row in rows_of(study, trials)
@@ -153,6 +159,12 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return value if not isinstance(value, float) or math.isfinite(value) else None
+
+
+def _runner(trial: FrozenTrial) -> tuple[str, str]:
+    """Returns a trial's `host` and `worker`."""
+    owner = Owner.from_attr(owner_of(trial)) if state_name(trial) in ("running", "lost") else None
+    return ("", "") if owner is None else (plain(owner.host), plain(f"{owner.host}-{owner.pid}.worker-{worker_of(trial) or 0}"))
 
 
 def _note(trial: FrozenTrial) -> str:

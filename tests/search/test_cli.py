@@ -215,7 +215,7 @@ def test_status_for_other_programs(write, search):
     write(study={"trials": "2"})
     search("launch", "demo.toml")
     table = search("status", "demo.toml", "--format", "csv").stdout
-    assert table.startswith("trial,state,step,score,seconds,began,note,params.x\n0,complete,3,")
+    assert table.startswith("trial,state,step,score,seconds,began,note,worker,params.x\n0,complete,3,")
     assert json.loads(search("status", "demo.toml", "--format", "json").stdout)["finished"] == 2
     assert "--watch needs a terminal" in search("status", "demo.toml", "--watch", code=1).stderr
     assert "only one of" in search("status", "demo.toml", "--watch", "--by", "x", code=1).stderr

@@ -97,6 +97,22 @@ def test_whether_a_driver_is_at_work():
     assert printed(study)[1] == f"Trials run on {', '.join(sorted(['elsewhere', Owner.current().host]))}, as far as is known."
 
 
+def test_what_runs_or_was_lost_is_found_on_its_machine():
+    """A worker is called as its log; its machine is a column where there is more than one."""
+    study = make(1)
+    for pid, host in enumerate(["node7", "node7", "node12"], start=41):
+        study._storage.set_trial_system_attr(study.ask()._trial_id, OWNER_KEY, Owner(host, pid, 1.0).as_attr(2))
+    workers = [None, "node7-41.worker-2", "node7-42.worker-2", "node12-43.worker-2"]
+    assert [row["worker"] for row in json.loads(as_json(study, study.trials, 1, None))["trials"]] == workers
+    table = [line.split() for line in printed(study)[-5:]]
+    assert table[0][:3] == ["trial", "state", "host"]
+    assert [line[2] for line in table[2:]] == ["node7", "node7", "node12"]
+    study._storage.set_trial_system_attr(study.trials[3]._trial_id, FAILURE_KEY, DRIVER_DIED)
+    study.tell(3, state=TrialState.FAIL)
+    assert [row["worker"] or None for row in csv.DictReader(io.StringIO(as_csv(study, study.trials)))] == workers
+    assert not any("host" in line.split() for line in printed(study))
+
+
 def test_the_last_trials_unless_all_are_asked_for():
     study = make(25)
     assert printed(study)[-1] == "The last 20 of 25 trials; --all shows every one."
@@ -241,7 +257,7 @@ def test_text_in_csv_is_not_cut():
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_no_column_of_csv_has_the_name_of_another():
     space = {"x": optuna.distributions.FloatDistribution(0, 1)}
-    fixed = ["trial", "state", "step", "seconds", "began", "note"]
+    fixed = ["trial", "state", "step", "seconds", "began", "note", "worker"]
     names = ["f1", *fixed, "params.x", "values.seconds", "values.f1"]
     study = optuna.create_study(study_name="demo", directions=["maximize"] * len(names))
     study.set_metric_names(names)
