@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @click.command("launch")
 @STUDY
 @click.option("--trials", type=click.IntRange(min=1), help="Budget of finished trials in total, instead of the study file's.")
-@click.option("--timeout", metavar="TIME", help="Wall time of this launch (90s, 20m, 8h), instead of the study file's.")
+@click.option("--timeout", metavar="TIME", help="No trial starts after this time (90s, 20m, 8h); those that run are finished.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Trials that run at the same time.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option(

@@ -9,7 +9,7 @@ from search.commands.shared import INTERRUPTED, LAUNCHED_AS, STORAGE, STUDY, loa
 
 @click.command("worker")
 @STUDY
-@click.option("--timeout", metavar="TIME", help="Wall time of this worker (90s, 20m, 8h), instead of the study file's.")
+@click.option("--timeout", metavar="TIME", help="No trial starts after this time (90s, 20m, 8h); those that run are finished.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Trials that run here at a time.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @LAUNCHED_AS
