@@ -1,11 +1,14 @@
-"""Standard output and error that end no command: what they could not take is told at its end."""
+"""Standard output and error that end no command: what they could not take is told at its end. In a log, lines have a time."""
 
+import contextlib
 import errno
 import io
 import os
 import select
 import sys
-from typing import TextIO
+import time
+from collections.abc import Iterator
+from typing import Any, TextIO
 
 
 class Forgiving(io.FileIO):
@@ -41,6 +44,32 @@ def forgive_output() -> None:
         sys.stdout = _forgiving(stdout, lines=stdout.isatty())
     if stderr is not None and sys.stderr is stderr:
         sys.stderr = _forgiving(stderr, lines=True)
+
+
+class _Clocked:
+    """Writes to a stream, and begins each line with the local time."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._begins = stream, True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        for line in io.StringIO(text):
+            self._stream.write(time.strftime("%F %T ") * self._begins + line)
+            self._begins = line.endswith("\n")
+        return len(text)
+
+
+@contextlib.contextmanager
+def clocked() -> Iterator[None]:
+    """Has each line of stdout and stderr in the block begin with the time, where they are no terminal."""
+    with contextlib.ExitStack() as stack:
+        for redirect, stream in ((contextlib.redirect_stdout, sys.stdout), (contextlib.redirect_stderr, sys.stderr)):
+            if stream is not None and not stream.isatty():
+                stack.enter_context(redirect(_Clocked(stream)))
+        yield
 
 
 def unwritten_output() -> str:
