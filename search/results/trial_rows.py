@@ -91,7 +91,8 @@ def as_csv(study: optuna.Study, trials: Sequence[FrozenTrial]) -> str:
         seconds = None if row.seconds is None else round(row.seconds, 3)
         drawn = [row.params.get(name, "") for name in params]
         drawn = ["None" if value is None else value for value in drawn]  # an empty cell says that it has no such parameter
-        writer.writerow(map(_cell, [row.number, row.state, row.step, *values, seconds, row.began, row.note, row.worker, *drawn]))
+        cells = [row.number, row.state, row.step, *values, seconds, row.began, row.note, row.worker, *drawn]
+        writer.writerow(map(_cell, cells))
     return text.getvalue()
 
 
