@@ -17,10 +17,9 @@ def command(studies: tuple[str, ...], output: Path | None) -> None:
 
         search compare tpe=a.toml,b.toml,c.toml random=d.toml,e.toml,f.toml -o compare.html
     """
-    from search.files import open_file_of
+    from search.files import open_file_of, write
     from search.results.report.comparison import compare as compare_studies
     from search.results.report.comparison_page import print_table, render
-    from search.results.report.links import write_page
     from search.results.tables import make_console
     from search.storage.reference import read_labelled
 
@@ -28,5 +27,5 @@ def command(studies: tuple[str, ...], output: Path | None) -> None:
     comparison = compare_studies(read_labelled(studies))
     print_table(comparison, make_console(stderr=output is not None and open_file_of(output) == 1))
     if output is not None:
-        write_page(output, render(comparison))
+        write(render(comparison), output)
         print_written(output)

@@ -15,12 +15,12 @@ from search.commands.shared import ANY_STUDY, STORAGE, open_any, print_written
 @STORAGE
 def command(study: str, output: Path, storage: str | None) -> None:
     """Write a study as one HTML page that needs no network."""
-    from search.results.report.links import write_page
+    from search.files import write
     from search.results.report.page import render
     from search.storage.folders import artifact_folder
     from search.storage.open import snapshot
 
     with open_any(study, storage) as opened:
         taken, artifacts = snapshot(opened.study), artifact_folder(opened.url)
-    write_page(output, render(taken, artifacts))
+    write(render(taken, artifacts), output)
     print_written(output)

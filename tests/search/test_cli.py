@@ -127,6 +127,16 @@ def test_report_of_a_study_file_and_of_a_url(launched, monkeypatch, capsys, stud
     assert "<h1>Study demo</h1>" in Path("page.html").read_text()
 
 
+@pytest.mark.parametrize("arguments", [("report", "demo.toml"), ("compare", "demo.toml", "sqlite:///plain.db#one")])
+def test_a_page_leaves_those_beside_it_as_they_are(launched, plain, search, arguments):
+    search(*arguments, "-o", "first.html")
+    first = Path("first.html").read_bytes()
+    os.mkfifo("pipe.html")  # which nobody writes to
+    search(*arguments, "-o", "second.html")
+    assert Path("first.html").read_bytes() == first
+    assert "first.html" not in Path("second.html").read_text()
+
+
 @pytest.fixture
 def plain():
     """Two studies of plain Optuna, as a side of a comparison."""

@@ -5,8 +5,8 @@ from pathlib import Path
 from tumorcls.cache.arrays import Rows
 from tumorcls.commands.streams import tell
 from tumorcls.evaluation.record import Evaluation
+from tumorcls.files import write_whole
 from tumorcls.reports.evaluation_page import render_page
-from tumorcls.reports.links import write_page
 
 
 def write_evaluation(
@@ -21,5 +21,5 @@ def write_evaluation(
         evaluation.write(output)
         tell(f"Wrote {output}.")
     if html:
-        write_page(html, render_page(evaluation, images, against))
+        write_whole(html, render_page(evaluation, images, against))
         tell(f"Wrote {html}.")

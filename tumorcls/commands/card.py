@@ -34,7 +34,6 @@ def command(model_file: Path, evaluation_file: Path, external_files: tuple[Path,
 
     select_backend()
     from tumorcls.model.saved_model import load_model
-    from tumorcls.reports.links import write_page
     from tumorcls.reports.model_card import render_page, write_card
 
     prepare_outputs(output, html)
@@ -44,6 +43,6 @@ def command(model_file: Path, evaluation_file: Path, external_files: tuple[Path,
     write_whole(output, card)
     tell(f"Wrote {output}.")
     if html:
-        write_page(html, render_page(card, model_file.stem))
+        write_whole(html, render_page(card, model_file.stem))
         tell(f"Wrote {html}.")
     tell(DISCLAIMER)

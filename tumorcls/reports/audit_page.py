@@ -11,7 +11,7 @@ from tumorcls.data.labels import counted
 from tumorcls.data.manifest import Entry
 from tumorcls.data.prepare import PreparedData
 from tumorcls.data.twins import list_twins
-from tumorcls.reports.links import write_page
+from tumorcls.files import write_whole
 from tumorcls.reports.page import jpeg, render
 
 _SIDE, _QUALITY = 112, 72  # of a picture, in pixels; of its JPEG
@@ -39,7 +39,7 @@ def write_audit(audit: Audit, data: PreparedData, path: Path) -> None:
         manifest=audit.manifest_sha256,
         split=audit.split_sha256,
     )
-    write_page(path, page)
+    write_whole(path, page)
 
 
 def _conflicts(data: PreparedData, audit: Audit) -> Iterator[Group]:

@@ -610,7 +610,6 @@ def test_evaluate_takes_names_that_are_not_utf8(workplace, images, tmp_path):
         cv2.imwrite(str(tmp_path / "new.png"), blob(seed))
         (tmp_path / "new.png").rename(other / label / os.fsdecode(b"L\xe9sion.png"))
     shutil.copy(folder / "model.keras", tmp_path / (model := os.fsdecode(b"mod\xe8le.keras")))
-    (tmp_path / os.fsdecode(b"\xe9tat.html")).write_text('<meta name="generator" content="search"><title>S</title><nav></nav>')
     arguments = (tmp_path / model, "--data", other, "--clean-only", "-o", tmp_path / "e.json", "--html", tmp_path / "e.html")
     assert run(evaluate.command, *arguments).exit_code == 0
     found = Evaluation.read(tmp_path / "e.json")
@@ -620,7 +619,6 @@ def test_evaluate_takes_names_that_are_not_utf8(workplace, images, tmp_path):
         rf"h\xf4pital/{label}/L\xe9sion.png" for label in ("glioma", "meningioma")
     }
     assert found.mistakes
-    assert '<a href="%E9tat.html">S</a>' in (tmp_path / "e.html").read_text()
 
 
 @pytest.mark.usefixtures("loaded_once")

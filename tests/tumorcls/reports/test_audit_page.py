@@ -66,6 +66,14 @@ def test_the_page_stands_alone(data: PreparedData, tmp_path: Path) -> None:
     assert first.shape == (112, 112, 3)
 
 
+def test_the_page_leaves_those_beside_it_as_they_are(data: PreparedData, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.html", tmp_path / "second.html"
+    for page in (first, second):
+        write_audit(audit(data, SETTINGS), data, page)
+    assert first.read_bytes() == second.read_bytes()
+    assert "second.html" not in first.read_text(encoding="utf-8")
+
+
 def test_an_unwritable_place_is_one_line(data: PreparedData, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="must be writable"):
