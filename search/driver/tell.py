@@ -21,8 +21,8 @@ from search.storage.together import Changes
 from search.study_file.load import StudySpec
 from search.workers.protocol import Died, Outcome
 
-# Like gp, these learn from COMPLETE trials alone. TPE learns from PRUNED ones too, and the others know no constraints.
-_GENETIC = frozenset({"nsgaii", "nsgaiii"})
+# These learn from COMPLETE trials alone. TPE learns from PRUNED ones too, and the others know no constraints.
+_FROM_COMPLETE = frozenset({"nsgaii", "nsgaiii", "gp"})
 
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
 
@@ -106,7 +106,7 @@ def tell(
                 requeue(trial.study, trial.number, INTERRUPTED)
                 return Verdict(trial.number, "interrupted", reason=outcome.reason)
             if outcome.state == "complete":
-                tell_complete(trial, outcome, spec.sampler.name)
+                _tell_state(trial, TrialState.COMPLETE, outcome.values)
             else:
                 _tell_state(trial, TrialState.PRUNED)
     except UpdateFinishedTrialError:
@@ -166,18 +166,11 @@ def tell_infeasible(trial: optuna.Trial, outcome: Outcome, sampler: str) -> None
     storage, trial_id = storage_of(trial.study), trial_id_of(trial)
     save_failure(storage, trial_id, outcome.reason, outcome.traceback)
     trial.set_constraint(MEMORY_CONSTRAINT, 1.0)
-    if sampler in _GENETIC or (sampler == "gp" and _all_constrained(trial.study)):
+    if sampler in _FROM_COMPLETE:
         worst = {StudyDirection.MINIMIZE: float("inf"), StudyDirection.MAXIMIZE: float("-inf")}
         _tell_state(trial, TrialState.COMPLETE, [worst[direction] for direction in trial.study.directions])
     else:
         _tell_state(trial, TrialState.PRUNED)
-
-
-def tell_complete(trial: optuna.Trial, outcome: Outcome, sampler: str) -> None:
-    """Tells what a trial returned; `sampler` is the name of the one that drew it."""
-    if sampler == "gp" and _all_constrained(trial.study):
-        trial.set_constraint(MEMORY_CONSTRAINT, -1.0)
-    _tell_state(trial, TrialState.COMPLETE, outcome.values)
 
 
 def _tell_state(trial: optuna.Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
@@ -189,9 +182,3 @@ def _tell_state(trial: optuna.Trial, state: TrialState, values: Sequence[float] 
     stored = tell_once(trial, state, values)
     if stored is not state:
         raise UpdateFinishedTrialError(f"Trial {trial.number} has ended as {stored.name}.")
-
-
-def _all_constrained(study: optuna.Study) -> bool:
-    """Whether GPSampler may get to see the constraint: it wants the same ones of all trials, those of another sampler too."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return all(MEMORY_CONSTRAINT in trial.constraints for trial in complete)

@@ -1,5 +1,6 @@
 import contextlib
 import errno
+import importlib.util
 import itertools
 import os
 import re
@@ -11,9 +12,11 @@ import pytest
 import sqlalchemy
 from optuna.trial import TrialState, create_trial
 
+from search.driver.ask import TrialSource
 from search.driver.initial_design import initial_design
 from search.driver.legs import leg_of
-from search.driver.tell import Verdict, judge, tell, tell_complete, tell_infeasible
+from search.driver.sampler_view import with_same_constraints
+from search.driver.tell import Verdict, judge, tell, tell_infeasible
 from search.errors import StorageError
 from search.optuna_internals import storage_of
 from search.records.attributes import FAILURE_KEY, RAN_KEY, RETRIES_KEY, TRACEBACK_KEY, is_infeasible
@@ -70,7 +73,7 @@ def drive(name, trials, directions, seed=0):
             tell_infeasible(trial, OUT_OF_MEMORY, name)
         else:
             values = tuple(trial.params["y"] if direction == "maximize" else -trial.params["y"] for direction in directions)
-            tell_complete(trial, Outcome(number, "complete", values), name)
+            study.tell(trial, values)
     return study
 
 
@@ -109,19 +112,30 @@ def test_a_study_of_infeasible_trials_has_no_best_one():
 
 def test_gp_gets_the_same_constraints_of_all_trials():
     study = optuna.create_study(direction="minimize")
-    tell_complete(study.ask(), Outcome(0, "complete", (1.0,)), "gp")
-    assert study.trials[0].constraints == {MEMORY_CONSTRAINT: -1.0}
+    study.tell(study.ask(), 1.0)
     tell_infeasible(study.ask(), OUT_OF_MEMORY, "gp")
-    assert [trial.constraints for trial in study.trials] == [{MEMORY_CONSTRAINT: -1.0}, {MEMORY_CONSTRAINT: 1.0}]
+    assert [trial.constraints for trial in study.trials] == [{}, {MEMORY_CONSTRAINT: 1.0}]
+    shown = with_same_constraints(study.trials)
+    assert [trial.constraints for trial in shown] == [{MEMORY_CONSTRAINT: -1.0}, {MEMORY_CONSTRAINT: 1.0}]
+    assert [trial.state for trial in shown] == [TrialState.COMPLETE] * 2
     assert study.best_trial.number == 0
 
 
-def test_gp_gets_none_where_another_sampler_has_left_trials_without():
-    study = optuna.create_study(direction="minimize")
-    tell_complete(study.ask(), Outcome(0, "complete", (1.0,)), "tpe")
-    tell_complete(study.ask(), Outcome(1, "complete", (2.0,)), "gp")
-    tell_infeasible(study.ask(), OUT_OF_MEMORY, "gp")
-    assert [trial.constraints for trial in study.get_trials(states=(TrialState.COMPLETE,))] == [{}, {}]
+@pytest.mark.filterwarnings("ignore:Clip non-finite values")
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
+@pytest.mark.parametrize("first", ["gp", "tpe"])
+def test_gp_keeps_away_whichever_sampler_has_left_results(write, first):
+    study = optuna.create_study(direction="maximize")
+    space = dict.fromkeys(("x", "y"), '{ type = "float", low = -10.0, high = 10.0 }')
+    for name, count in ((first, 12), ("gp", 28)):
+        source = TrialSource(study, load(write(space=space, sampler={"name": f'"{name}"'})))
+        for _ in range(count):
+            trial = source.ask({})
+            if trial.params["x"] > 0:
+                tell_infeasible(trial, OUT_OF_MEMORY, name)
+            else:
+                study.tell(trial, trial.params["y"])
+    assert sum(is_infeasible(trial) for trial in study.trials[-14:]) < 5, "half of them would be, if it did not know"
 
 
 @pytest.fixture
