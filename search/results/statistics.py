@@ -84,11 +84,11 @@ def difference_interval(values: Sequence[float], reference: Sequence[float]) -> 
 
 
 def _scaled(interval_of: Callable[..., Interval], *groups: Sequence[float]) -> Interval:
-    """Returns the interval of groups of values by way of that of values in (-1, 1): squares of the largest are no numbers."""
-    exponent = math.frexp(max(abs(value) for group in groups for value in group))[1]
-    shrunk = interval_of(*([math.ldexp(value, -exponent) for value in group] for group in groups))
-    half = math.inf if shrunk.half is None else _enlarge(shrunk.half, exponent)
-    return Interval(_enlarge(shrunk.mean, exponent), half if math.isfinite(half) else None)
+    """Returns the interval of groups of values by way of that of values in (-2, 2): squares of the largest are no numbers."""
+    scale = 2.0 ** (math.frexp(max(abs(value) for group in groups for value in group))[1] - 1)  # exact, as a power of two is
+    shrunk = interval_of(*([value / scale for value in group] for group in groups))
+    half = math.inf if shrunk.half is None else shrunk.half * scale
+    return Interval(shrunk.mean * scale, half if math.isfinite(half) else None)
 
 
 def _student(values: Sequence[float], level: float = LEVEL) -> Interval:
@@ -107,13 +107,6 @@ def _welch(*sides: Sequence[float]) -> Interval:
         return Interval(mean, 0.0)
     freedom = 1 / sum((part / total) ** 2 / (len(side) - 1) for part, side in zip(parts, sides, strict=True))
     return Interval(mean, _t(freedom) * math.sqrt(total))
-
-
-def _enlarge(shrunk: float, exponent: int) -> float:
-    try:
-        return math.ldexp(shrunk, exponent)
-    except OverflowError:
-        return math.copysign(math.inf, shrunk)
 
 
 def _t(freedom: float, level: float = LEVEL) -> float:
