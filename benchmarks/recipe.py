@@ -186,7 +186,7 @@ class Bench:
             views = [self._view(program, self.config, view)[:] for view in range(self.config.views)]
             features = np.concatenate([np.asarray(program._trained.predict(view, verbose=0)) for view in views])
             labels = self.trainer.images("train", self.config.image_size).labels
-            self._probe = fit_head(features, np.tile(labels, self.config.views))
+            self._probe = fit_head(features, np.tile(labels, self.config.views), self.config.views)
         return self._probe
 
     def _scores(self, predict: Callable[["HeldOut", Any], NDArray[Any]]) -> dict[str, float]:

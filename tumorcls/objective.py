@@ -133,7 +133,7 @@ class BrainTumourObjective:
         scores = fit_linear_probe(self._trainer, config).scores
         guessing = guessing_f1(self._trainer.images("validation", config.image_size).labels, len(config.classes))
         return {
-            "logistic regression on frozen features": tuple(scores[name] for name in config.score),
+            "logistic regression on standardised frozen features": tuple(scores[name] for name in config.score),
             "guessing": (guessing,) * len(config.score),
         }
 

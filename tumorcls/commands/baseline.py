@@ -75,7 +75,7 @@ def _model_of(trainer: "Trainer", fitted: "Fitted", file: "ConfigFile") -> "Save
         **made_with(trainer, config),
         "validation": dict(fitted.scores),
         "trained_on": "training images",
-        "method": f"logistic regression on frozen features, C = {INVERSE_PENALTY}",
+        "method": f"logistic regression on standardised frozen features, C = {INVERSE_PENALTY}",
     }
     network = fitted.classifier(calibration.temperature)
     return SavedModel(config.classes, config, provenance, calibration, written_parts(file.written), network=network)

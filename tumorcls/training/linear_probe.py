@@ -17,7 +17,7 @@ from tumorcls.training.trainer import Fitted, Seconds, Trainer
 from tumorcls.training.validation import Epoch, Validation
 
 INVERSE_PENALTY = 0.01
-"""scikit-learn's C, fixed: chosen on no image of the data that it is measured on."""
+"""scikit-learn's C of features of variance 1 with each image once, fixed: chosen on no image that it is measured on."""
 
 _STEPS = 300  # of L-BFGS at most; it converges in fewer at this penalty
 _VIEWS = 4  # where the config itself keeps none
@@ -50,19 +50,33 @@ def fit_linear_probe(trainer: Trainer, config: TrainConfig) -> Fitted:
     seen = [features.of_images(train.images, train.key)]
     seen += [features.training_view(recipe, train, view, config.views) for view in views]
     activity.tell("fitting the logistic regression")
-    program.set_head(*fit_head(np.concatenate([rows[:] for rows in seen]), np.tile(train.labels, len(seen))))
+    program.set_head(*fit_head(np.concatenate([rows[:] for rows in seen]), np.tile(train.labels, len(seen)), len(seen)))
     fitted = perf_counter()
     measured = Validation(validation, ArrayCache(trainer.cache)).measure(program, config, final=True)
     seconds = Seconds(fitted - begun, perf_counter() - fitted, perf_counter() - begun)
     return Fitted(program, config, (Epoch(0, 0.0, measured),), seconds, validation)
 
 
-def fit_head(features: NDArray[np.floating], labels: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Returns kernel (d, k) and bias (k,) of a multinomial logistic regression on features (n, d) with labels 0 to k - 1."""
-    from sklearn.linear_model import LogisticRegression
+def fit_head(
+    features: NDArray[np.floating], labels: NDArray[np.int64], copies: int = 1
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Returns kernel (d, k) and bias (k,) of a multinomial logistic regression on features (n, d) with labels 0 to k - 1.
 
-    regression = LogisticRegression(C=INVERSE_PENALTY, max_iter=_STEPS).fit(features.astype(np.float32), labels)
-    kernel, bias = regression.coef_.T, regression.intercept_
+    It is fitted on standardised features, and takes them as they are: the layer holds both.
+
+    Args:
+        features: A row for each image and view.
+        labels: Their classes.
+        copies: So many rows are of the same image; C weighs a sum over rows, and an image counts once however many it has.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler(copy=False)  # a constant feature has the scale 1
+    rows = scaler.fit_transform(features.astype(np.float32))
+    regression = LogisticRegression(C=INVERSE_PENALTY / copies, max_iter=_STEPS).fit(rows, labels)
+    kernel = regression.coef_.T / scaler.scale_[:, None]
+    bias = regression.intercept_ - scaler.mean_ @ kernel
     if kernel.shape[1] == 1:  # of two classes scikit-learn keeps the second one's
         kernel, bias = np.hstack([-kernel / 2, kernel / 2]), np.concatenate([-bias / 2, bias / 2])
     return kernel.astype(np.float32), bias.astype(np.float32)

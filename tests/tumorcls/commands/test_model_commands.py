@@ -693,5 +693,5 @@ def test_the_baseline_is_an_evaluation_and_a_reference(workplace):
     assert (recorded["trained_on"], recorded["train_images"]) == ("training images", trained["train_images"])
     assert run(card.command, folder / "baseline.keras", folder / "again.json", "-o", folder / "baseline.md").exit_code == 0
     papers = (folder / "baseline.md").read_text()
-    assert "| method | logistic regression on frozen features" in papers
+    assert "| method | logistic regression on standardised frozen features" in papers
     assert "| epochs |" not in papers

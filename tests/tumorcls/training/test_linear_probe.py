@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from tumorcls.cache.arrays import ArrayCache
 from tumorcls.config.train_config import TrainConfig
@@ -13,11 +15,24 @@ from tumorcls.training.linear_probe import INVERSE_PENALTY, fit_head, fit_linear
 def test_the_head_is_the_regression(classes):
     generator = np.random.default_rng(0)
     labels = np.arange(80) % classes
-    features = generator.normal(size=(80, 6)) + np.eye(6)[labels]
+    features = generator.normal(3, [0.01, 1, 1, 1, 20, 20], size=(80, 6)) + np.eye(6)[labels]
+    features[:, 1] = 5.0  # a feature that says nothing
     kernel, bias = fit_head(features, labels)
     assert (kernel.shape, bias.shape) == ((6, classes), (classes,))
-    expected = LogisticRegression(C=INVERSE_PENALTY).fit(features, labels).predict_proba(features)
-    np.testing.assert_allclose(softmax(features @ kernel + bias), expected, atol=1e-3)
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=INVERSE_PENALTY)).fit(features, labels)
+    np.testing.assert_allclose(softmax(features @ kernel + bias), pipeline.predict_proba(features), atol=1e-3)
+    if classes > 2:
+        np.testing.assert_allclose(features @ kernel + bias, pipeline.decision_function(features), atol=1e-3)
+
+
+def test_the_head_is_the_same_however_many_views_of_an_image_there_are():
+    generator = np.random.default_rng(0)
+    labels = np.arange(80) % 4
+    features = generator.normal(size=(80, 6)) + np.eye(6)[labels]
+    once, five_times = fit_head(features, labels), fit_head(np.tile(features, (5, 1)), np.tile(labels, 5), copies=5)
+    for one, other in zip(once, five_times, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-3)
+    assert np.abs(fit_head(np.tile(features, (5, 1)), np.tile(labels, 5))[0] - once[0]).max() > 0.05, "else it shows nothing"
 
 
 @pytest.mark.keras

@@ -358,7 +358,7 @@ def test_a_linear_probe_sees_every_image_and_view_with_its_label(noting, make_co
     labels, shade = np.arange(12) % 4, np.arange(1, 13)
     clean = np.column_stack([shade, np.zeros((12, 2))])
     seen = [clean, *(np.column_stack([shade, np.full(12, 0.5), np.full(12, view)]) for view in range(3))]
-    kernel, bias = fit_head(np.concatenate(seen).astype(np.float16), np.concatenate([labels] * 4))
+    kernel, bias = fit_head(np.concatenate(seen).astype(np.float16), np.concatenate([labels] * 4), copies=4)
     np.testing.assert_allclose(program.head[0], kernel, atol=1e-5)
     np.testing.assert_allclose(program.head[1], bias, atol=1e-5)
 
