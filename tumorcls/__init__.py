@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tumorcls.config.train_config import TrainConfig
-    from tumorcls.inference.predict import answer_files
+    from tumorcls.inference.predict import answer_files, answer_images
     from tumorcls.model.saved_model import load_model
     from tumorcls.objective import BrainTumourObjective
 
-__all__ = ["DISCLAIMER", "BrainTumourObjective", "TrainConfig", "answer_files", "load_model"]
+__all__ = ["DISCLAIMER", "BrainTumourObjective", "TrainConfig", "answer_files", "answer_images", "load_model"]
 
 DISCLAIMER = "Research and education only. Not a medical device; never use it for diagnosis."
 
@@ -22,6 +22,7 @@ _HOMES = {
     "BrainTumourObjective": "tumorcls.objective",
     "TrainConfig": "tumorcls.config.train_config",
     "answer_files": "tumorcls.inference.predict",
+    "answer_images": "tumorcls.inference.predict",
     "load_model": "tumorcls.model.saved_model",
 }
 
@@ -33,3 +34,7 @@ def __getattr__(name: str) -> Any:
         import_module("tumorcls.model.backend").select_backend()
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

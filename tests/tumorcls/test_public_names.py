@@ -34,6 +34,11 @@ def test_a_backend_is_chosen_before_keras_is_imported(monkeypatch):
     assert loaded == ["tumorcls.model.backend", "backend", "tumorcls.model.saved_model"]
 
 
+def test_the_names_are_shown_to_who_looks_for_them():
+    done = subprocess.run([sys.executable, "-c", "import tumorcls; print(*dir(tumorcls))"], check=True, capture_output=True)
+    assert set(done.stdout.decode().split()) >= {*tumorcls.__all__, "__doc__"}
+
+
 def test_another_name_is_none_of_it():
     with pytest.raises(AttributeError, match="module 'tumorcls' has no attribute 'load_modle'"):
         _ = tumorcls.load_modle

@@ -29,6 +29,7 @@ def test_the_code_for_python_runs_with_tumorcls_and_with_keras_alone(untrained, 
     said, shares = scope["one"], scope["shares"]
     assert said.answer in (*untrained.classes, UNCERTAIN, NO_SLICE)
     assert shares == pytest.approx(said.probabilities, abs=1e-4)
+    assert scope["answer"] == said.answer
     alone += (
         "\nimport sys\nassert not [name for name in sys.modules if name.startswith('tumorcls')]\n"
         "assert {type(layer).__name__ for layer in network.layers if layer.weights and not layer.trainable} == "

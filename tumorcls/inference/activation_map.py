@@ -9,6 +9,7 @@ A map shows what spoke for a class. It does not outline a tumour.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import keras
@@ -52,11 +53,10 @@ class Explainer:
         """
         try:
             features, looked_at = network.get_layer(_POOLING).input, gate_features(network)
-            self._kernel = np.asarray(keras.ops.convert_to_numpy(network.get_layer(_DENSE).kernel))
+            self._dense = network.get_layer(_DENSE)
         except ValueError as error:
             raise ModelError(f"model: must have the layers of tumorcls; {error} Train it again.") from None
-        logits = network.get_layer(_DENSE).output
-        self._network = keras.Model(network.input, [features, looked_at, logits, network.output])
+        self._network = keras.Model(network.input, [features, looked_at, self._dense.output, network.output])
         self._mirror_average = mirror_average
 
     def explain(self, images: NDArray[np.uint8]) -> Explained:
@@ -71,7 +71,8 @@ class Explainer:
             features = (features + mirrored[:, :, ::-1]) / np.float32(2)
             probabilities = mean_answer(logits, others)
         check_probabilities(probabilities)
-        weights = self._kernel[:, probabilities.argmax(axis=1)]  # (channels, n)
+        kernel = np.asarray(keras.ops.convert_to_numpy(self._dense.kernel))
+        weights = kernel[:, probabilities.argmax(axis=1)]  # (channels, n)
         maps = np.maximum(np.einsum("nhwc,cn->nhw", features, weights), 0)
         peaks = maps.max(axis=(1, 2), keepdims=True)
         return Explained(probabilities, (maps / np.where(peaks > 0, peaks, 1)).astype(np.float32), looked_at)
@@ -79,6 +80,12 @@ class Explainer:
     @gradients_forgotten()
     def _outputs(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         return [np.asarray(output) for output in self._network.predict_on_batch(images)]
+
+
+@lru_cache(maxsize=1)
+def explainer_of(network: keras.Model, mirror_average: bool) -> Explainer:
+    """Returns the `Explainer` of a network, and keeps the last one: a new one traces the network anew, which takes seconds."""
+    return Explainer(network, mirror_average=mirror_average)
 
 
 def overlay(image: NDArray[np.uint8], activation: NDArray[np.float32]) -> NDArray[np.uint8]:

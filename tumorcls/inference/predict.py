@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from tumorcls import DISCLAIMER
 from tumorcls.data.cells import to_cell
+from tumorcls.data.images import fit_square
 from tumorcls.data.labels import probability
 from tumorcls.data.series import Series
 from tumorcls.data.slices import Which, slice_name
-from tumorcls.errors import shown
-from tumorcls.inference.pictures import find_volumes, pictures
+from tumorcls.errors import ModelError, shown
+from tumorcls.inference.pictures import Picture, find_volumes, pictures
 
 if TYPE_CHECKING:
     from tumorcls.inference.activation_map import Explained, Explainer
@@ -43,7 +44,7 @@ class Prediction:
     """The answer for one file, or for one slice of it.
 
     Attributes:
-        path: The file.
+        path: The file; of an array's image what it is called, as `images[0]`.
         answer: A class name, `UNCERTAIN` or `NO_SLICE`; None where the file could not be read.
         probabilities: Of each class, by name; empty where the file could not be read.
         error: Why it could not be read, in one line.
@@ -108,7 +109,7 @@ class Judgement:
 
 def answer_files(
     model: "SavedModel",
-    *paths: str | os.PathLike[str],
+    *paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     slices: Which = "middle",
     threshold: float | None = None,
     gate: bool = True,
@@ -117,7 +118,7 @@ def answer_files(
 
     Args:
         model: From `tumorcls.load_model`.
-        *paths: Best all at once: each call traces the network anew.
+        *paths: One by one, or in a list.
         slices: Of a volume: the one in its middle, or all that show something.
         threshold: Confidence below which the answer is `UNCERTAIN`; None takes the model's own.
         gate: Whether an answer may be `NO_SLICE`, where the model has a gate.
@@ -128,16 +129,53 @@ def answer_files(
     """
     if slices not in get_args(Which):
         raise ValueError(f"slices: must be one of {', '.join(get_args(Which))}; got {slices!r}")
+    explainer, judgement = _asked(model, threshold, gate)
+    each = chain.from_iterable([path] if isinstance(path, str | os.PathLike) else path for path in paths)
+    asked = list(find_volumes(map(Path, each)))
+    return predict_files(explainer, asked, model.classes, model.config.image_size, judgement, slices)
+
+
+def answer_images(
+    model: "SavedModel", images: Iterable[NDArray[np.uint8]], *, threshold: float | None = None, gate: bool = True
+) -> list[Prediction]:
+    """Answers for images in memory as `answer_files` does for files.
+
+    Args:
+        model: From `tumorcls.load_model`.
+        images: RGB, uint8 in [0, 255]: an array (n, height, width, 3), or a list of such (height, width, 3) of any sizes.
+        threshold: As of `answer_files`.
+        gate: As of `answer_files`.
+
+    Raises:
+        ModelError: An image is another.
+        ValueError: `threshold` lies outside [0, 1].
+    """
+    explainer, judgement = _asked(model, threshold, gate)
+    side = model.config.image_size
+    asked = [
+        Picture(Path(f"images[{number}]"), fit_square(_checked(image, number), side)) for number, image in enumerate(images)
+    ]
+    return list(_predict(explainer, asked, model.classes, side, judgement))
+
+
+def _checked(image: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ModelError(
+            f"images[{number}]: must be uint8 in [0, 255] of shape (height, width, 3); "
+            f"got {image.dtype} of shape {image.shape}. Do not divide by 255."
+        )
+    return image
+
+
+def _asked(model: "SavedModel", threshold: float | None, gate: bool) -> tuple["Explainer", Judgement]:
     if threshold is not None and not 0 <= threshold <= 1:
         raise ValueError(f"threshold: must be in [0, 1]; got {threshold!r}")
-    from tumorcls.inference.activation_map import Explainer  # imports Keras
+    from tumorcls.inference.activation_map import explainer_of  # imports Keras
 
     calibration = model.calibration
     chosen = calibration.threshold if threshold is None else threshold
     judgement = Judgement(chosen, calibration.sets, model.gate if gate else None)
-    asked = list(find_volumes(map(Path, paths)))
-    explainer = Explainer(model.network, mirror_average=model.config.mirror_average)
-    return predict_files(explainer, asked, model.classes, model.config.image_size, judgement, slices)
+    return explainer_of(model.network, model.config.mirror_average), judgement
 
 
 def predict_files(
@@ -153,7 +191,15 @@ def predict_files(
     Classes are in the order of the model's probabilities, and its input has `image_size` pixels a side. Of a volume the slice
     in its middle is answered, or all that show something.
     """
-    remaining = (picture for one in asked for picture in pictures(one, image_size, slices))
+    return _predict(
+        explainer, (picture for one in asked for picture in pictures(one, image_size, slices)), classes, image_size, judgement
+    )
+
+
+def _predict(
+    explainer: "Explainer", asked: Iterable[Picture], classes: Sequence[str], image_size: int, judgement: Judgement
+) -> Iterator[Prediction]:
+    remaining = iter(asked)
     batch_size = max(1, min(_BATCH, _BATCH_PIXELS // image_size**2))
     while batch := list(islice(remaining, batch_size)):
         images = [picture.image for picture in batch if isinstance(picture.image, np.ndarray)]

@@ -21,8 +21,8 @@ from tumorcls import DISCLAIMER
 from tumorcls.data.decoding import decode
 from tumorcls.data.images import fit_square
 from tumorcls.errors import TumorclsError
-from tumorcls.inference.activation_map import Explainer, overlay
-from tumorcls.inference.predict import NO_SLICE, Judgement
+from tumorcls.inference.activation_map import overlay
+from tumorcls.inference.predict import NO_SLICE, answer_images
 from tumorcls.noise.severity import SEVERITIES, SEVERITY_LEVELS, corrupt
 from tumorcls.reports.page import policy, render
 from tumorcls.reports.png import encode_png
@@ -49,11 +49,10 @@ class Answering:
             ModelError: Its answers are no probabilities.
         """
         self._model = model
-        self._explainer = Explainer(model.network, mirror_average=model.config.mirror_average)
         self._one_at_a_time = threading.Lock()
         self._places = threading.BoundedSemaphore(_WAITING)
         size = model.config.image_size
-        self._explainer.explain(np.zeros((1 + len(SEVERITY_LEVELS), size, size, 3), np.uint8))
+        answer_images(model, np.zeros((1 + len(SEVERITY_LEVELS), size, size, 3), np.uint8))
 
     def answer_file(self, file: BinaryIO, name: str, noise: str, number: int | None = None) -> dict[str, Any] | None:
         """Decodes a file and answers, in its turn: pictures of one request at a time are in memory.
@@ -81,15 +80,13 @@ class Answering:
         """Returns an answer for an image, uint8 RGB (h, w, 3), as it is and one at each severity of a noise, as plain data."""
         square = fit_square(image, self._model.config.image_size)
         noisy = [corrupt(square[None], noise, severity, 0, ["served"])[0] for severity in SEVERITY_LEVELS]
-        seen = np.stack([square, *noisy])
-        explained = self._explainer.explain(seen)
         levels = []
-        judgement = Judgement(self._model.calibration.threshold, self._model.calibration.sets, self._model.gate)
-        judged = judgement.judge(explained, self._model.classes)
-        for picture, (answer, by_name, named), activation in zip(seen, judged, explained.maps, strict=True):
-            large = fit_square(picture, _SHOWN)
-            pictures = {"image": _data_url(large), "overlay": _data_url(overlay(large, activation))}
-            levels.append({"answer": answer, "probabilities": by_name, "set": named, **pictures})
+        for one in answer_images(self._model, [square, *noisy]):
+            assert one.image is not None
+            assert one.activation is not None
+            large = fit_square(one.image, _SHOWN)
+            pictures = {"image": _data_url(large), "overlay": _data_url(overlay(large, one.activation))}
+            levels.append({"answer": one.answer, "probabilities": one.probabilities, "set": one.class_set, **pictures})
         return levels
 
 

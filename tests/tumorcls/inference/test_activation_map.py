@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from tumorcls.errors import ModelError
-from tumorcls.inference.activation_map import Explainer, overlay
+from tumorcls.inference.activation_map import Explainer, explainer_of, overlay
 from tumorcls.model.backbone import build_backbone, build_classifier, logits_of
 from tumorcls.model.calibration import softmax
 
@@ -28,6 +28,23 @@ def test_answers_are_the_networks_own_and_maps_average_to_the_logit(network):
     features, logits = keras.Model(network.input, inner)(images)
     kernel = np.asarray(network.get_layer("logits").kernel)
     np.testing.assert_allclose((np.asarray(features) @ kernel).mean(axis=(1, 2)), np.asarray(logits), atol=1e-3)
+
+
+def test_a_network_that_is_asked_again_is_not_traced_again(network):
+    kept = explainer_of(network, False)
+    assert explainer_of(network, False) is kept
+    assert explainer_of(network, True) is not kept
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
+    before = kept.explain(images)
+    dense = network.get_layer("logits")
+    weights = dense.get_weights()
+    dense.set_weights([-weights[0], -weights[1]])
+    try:
+        found, fresh = kept.explain(images), Explainer(network).explain(images)
+    finally:
+        dense.set_weights(weights)
+    np.testing.assert_allclose(found.maps, fresh.maps, atol=1e-5)
+    assert np.abs(found.maps - before.maps).max() > 0.1, "else it shows nothing"
 
 
 @pytest.mark.slow  # what it builds stays in the process

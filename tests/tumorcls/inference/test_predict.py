@@ -1,8 +1,10 @@
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -14,7 +16,7 @@ from tests.tumorcls.volume_files import ID, NAME, write_dicom, write_nifti
 from tumorcls import DISCLAIMER
 from tumorcls.data.images import fit_square, read_image
 from tumorcls.data.manifest import scan
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, ModelError
 from tumorcls.inference.activation_map import Explained
 from tumorcls.inference.figure import draw_answer
 from tumorcls.inference.pictures import find_images, find_volumes
@@ -24,6 +26,7 @@ from tumorcls.inference.predict import (
     Judgement,
     Prediction,
     answer_files,
+    answer_images,
     as_csv,
     as_json,
     as_text,
@@ -80,6 +83,49 @@ def test_answers_come_in_order_and_a_bad_file_stops_nothing(answers):
 def test_a_setting_that_means_nothing_is_refused_before_anything_is_read(asked, rule):
     with pytest.raises(ValueError, match=rule):
         answer_files(None, "none-such.png", **asked)
+
+
+@pytest.fixture
+def model(monkeypatch):
+    """Stands for a saved model of 16 pixels that judges by brightness."""
+    monkeypatch.setattr("tumorcls.inference.activation_map.explainer_of", lambda network, mirror_average: network)
+    calibration = SimpleNamespace(threshold=0.7, sets=ClassSets(0.9, 0.42))
+    config = SimpleNamespace(image_size=16, mirror_average=False)
+    return SimpleNamespace(network=ByBrightness(), classes=CLASSES, config=config, calibration=calibration, gate=None)
+
+
+def test_paths_may_come_one_by_one_or_in_a_list(model, tmp_path):
+    first, second = write(tmp_path / "a.png", 230), write(tmp_path / "b.png", 10)
+    for asked in ([first, second], [[str(first), second]], [(path for path in (first, second))], [first, [second]]):
+        assert [(one.path, one.answer) for one in answer_files(model, *asked)] == [(first, "bright"), (second, "dark")]
+
+
+def test_images_in_memory_are_answered_as_their_files_are(model, tmp_path):
+    values, shapes = (230, 10, 140), ((20, 20, 3), (16, 16, 3), (9, 31, 3))
+    paths = [write(tmp_path / f"{value}.png", value, shape) for value, shape in zip(values, shapes, strict=True)]
+    files, images = list(answer_files(model, paths)), answer_images(model, [read_image(path) for path in paths])
+    assert [one.title for one in images] == ["images[0]", "images[1]", "images[2]"]
+    for ours, of_file in zip(images, files, strict=True):
+        np.testing.assert_array_equal(ours.image, of_file.image)
+        assert (ours.answer, ours.probabilities, ours.class_set) == (of_file.answer, of_file.probabilities, of_file.class_set)
+    model.gate = SimpleNamespace(passes=lambda features: np.zeros(len(features), bool))
+    array = np.stack([np.full((20, 20, 3), value, np.uint8) for value in values])
+    assert {one.answer for one in answer_images(model, array)} == {NO_SLICE}
+    assert [one.answer for one in answer_images(model, array, threshold=0.0, gate=False)] == ["bright", "dark", "bright"]
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((20, 20, 3), np.uint8),
+        np.zeros((1, 20, 20, 3), np.float32),
+        [np.zeros((20, 20), np.uint8)],
+        [np.zeros((0, 9, 3), np.uint8)],
+    ],
+)
+def test_an_array_that_is_no_images_is_refused(model, images):
+    with pytest.raises(ModelError, match=re.escape("images[0]: must be uint8 in [0, 255] of shape (height, width, 3); got")):
+        answer_images(model, images)
 
 
 def test_batches_are_bounded_and_empty_ones_never_run(tmp_path):
