@@ -23,9 +23,8 @@ from tumorcls.data.labels import CLASSES
 from tumorcls.data.phantom import render
 from tumorcls.data.prepare import prepare
 from tumorcls.inference.pictures import find_images
-from tumorcls.model.backend import select_backend
+from tumorcls.model.backend import package_versions, select_backend
 from tumorcls.noise.severity import KINDS, corrupt
-from tumorcls.objective import package_versions
 
 Images = NDArray[np.uint8]
 

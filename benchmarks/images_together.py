@@ -14,8 +14,7 @@ import time
 
 import numpy as np
 
-from tumorcls.model.backend import select_backend
-from tumorcls.objective import package_versions
+from tumorcls.model.backend import package_versions, select_backend
 
 IMAGE_SIZES = (64, 112, 150, 224)
 BATCHES = (1, 2, 4, 8, 16, 32, 64)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tumorcls.config.train_config import TrainConfig
-from tumorcls.objective import package_versions
+from tumorcls.model.backend import package_versions
 
 _DEFAULTS = {"settings": TrainConfig(data=("none",)).model_dump(mode="json", exclude={"data", "weights"})}
 """Of what a file of before does not know yet."""

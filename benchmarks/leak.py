@@ -34,8 +34,7 @@ from tumorcls.data.split import SplitSettings
 from tumorcls.data.twins import Pair, count_twins, list_twins
 from tumorcls.evaluation.bootstrap import draw_resamples, estimate
 from tumorcls.evaluation.metrics import confusion_matrix, macro_f1
-from tumorcls.model.backend import select_backend
-from tumorcls.objective import package_versions
+from tumorcls.model.backend import package_versions, select_backend
 
 THUMB = 64
 SHOWN = 10

@@ -31,8 +31,8 @@ from tumorcls.config.train_config import TrainConfig
 from tumorcls.data.dataset import ImageSet
 from tumorcls.evaluation.bootstrap import Estimate, Resamples, draw_resamples, estimate
 from tumorcls.evaluation.metrics import macro_f1
+from tumorcls.model.backend import package_versions
 from tumorcls.noise.severity import SEVERITY_LEVELS
-from tumorcls.objective import package_versions
 from tumorcls.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "noise_finding.json"

@@ -35,9 +35,8 @@ from search.results.statistics import mean_interval
 from tumorcls.cache.folder import cache_folder
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.evaluation.metrics import confusion_matrix, macro_f1
-from tumorcls.model.backend import select_backend
+from tumorcls.model.backend import package_versions, select_backend
 from tumorcls.noise.unseen import UNSEEN
-from tumorcls.objective import package_versions
 
 if TYPE_CHECKING:  # they import Keras
     from benchmarks.held_out import Condition, HeldOut

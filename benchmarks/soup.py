@@ -34,7 +34,7 @@ from search.results.statistics import mean_interval
 from tumorcls.config.file import Member
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.evaluation.metrics import confusion_matrix, macro_f1
-from tumorcls.objective import package_versions
+from tumorcls.model.backend import package_versions
 from tumorcls.training.ensemble import choose, fit_members
 from tumorcls.training.trainer import Fitted
 

@@ -27,7 +27,7 @@ from benchmarks.search_quality.records import Finished, Task, add_arguments
 from benchmarks.search_quality.runs import fill_cache, test_score
 from search.results.likely_best import Winner, likely_best
 from search.results.statistics import mean_interval
-from tumorcls.objective import package_versions
+from tumorcls.model.backend import package_versions
 
 
 def main() -> None:

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from tumorcls.inference.predict import answer_files, answer_images
     from tumorcls.model.saved_model import load_model
     from tumorcls.objective import BrainTumourObjective
+    from tumorcls.training.assemble import train
 
-__all__ = ["DISCLAIMER", "BrainTumourObjective", "TrainConfig", "answer_files", "answer_images", "load_model"]
+__all__ = ["DISCLAIMER", "BrainTumourObjective", "TrainConfig", "answer_files", "answer_images", "load_model", "train"]
 
 DISCLAIMER = "Research and education only. Not a medical device; never use it for diagnosis."
 
@@ -24,13 +25,14 @@ _HOMES = {
     "answer_files": "tumorcls.inference.predict",
     "answer_images": "tumorcls.inference.predict",
     "load_model": "tumorcls.model.saved_model",
+    "train": "tumorcls.training.assemble",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "load_model":  # its home imports Keras
+    if name in ("load_model", "train"):  # their homes import Keras
         import_module("tumorcls.model.backend").select_backend()
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)
     return value

@@ -1,7 +1,5 @@
 """The objective of a study: samples become a config, the config is trained, its validation score comes back."""
 
-import functools
-import importlib.metadata
 import json
 import os
 import threading
@@ -20,7 +18,7 @@ from tumorcls.config.space_check import check_opened
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.config.variables import lasting
 from tumorcls.errors import ConfigError
-from tumorcls.model.backend import device_notes, select_backend
+from tumorcls.model.backend import device_notes, package_versions, select_backend
 from tumorcls.training.trial import KeepsArtifacts, KeepsCheckpoints, Trial, check_directions, report
 
 if TYPE_CHECKING:  # they import OpenCV and Keras
@@ -31,8 +29,6 @@ if TYPE_CHECKING:  # they import OpenCV and Keras
 
 CONFIG_KEY, PROVENANCE_KEY = "search:config", "search:provenance"
 """User attributes that ``search export`` reads; see docs/search-your-own-model.md."""
-
-PACKAGES = ("tumorcls", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy", "optuna")
 
 
 class BrainTumourObjective:
@@ -295,15 +291,3 @@ def suggest(trial: Trial) -> dict[str, Any]:
         "batch_size": trial.suggest_categorical("batch_size", [16, 32, 64]),
         "noise_intensity": trial.suggest_float("noise_intensity", 0.0, 1.0, step=0.25),
     }
-
-
-@functools.cache  # looking them up takes longer than an epoch of the head
-def package_versions() -> dict[str, str]:
-    """Returns the versions of the packages that decide a result, where they are installed."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions

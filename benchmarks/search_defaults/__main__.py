@@ -29,7 +29,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from benchmarks.search_defaults.curves import TASKS, read_curves
 from benchmarks.search_defaults.simulation import CANDIDATES, Landscape, begin, goes_with, search
-from tumorcls.objective import package_versions
+from tumorcls.model.backend import package_versions
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from scipy.stats import wilcoxon
 from benchmarks import kept
 from benchmarks.search_quality.contenders import OURS
 from benchmarks.search_quality.records import STACKS, Finished, Run, Task
-from tumorcls.objective import package_versions
+from tumorcls.model.backend import package_versions
 
 _SMALLEST = 1e-3
 """The least regret that is shown."""

@@ -1,20 +1,13 @@
 """`tumorcls baseline`: what a logistic regression reaches, as a model's evaluation."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from tumorcls import DISCLAIMER
-from tumorcls.commands._made_with import made_with
 from tumorcls.commands._options import FILE
 from tumorcls.commands._plan import UNSEEN, plan_of
 from tumorcls.commands.streams import prepare_outputs, tell, tell_notes
-
-if TYPE_CHECKING:
-    from tumorcls.config.file import ConfigFile
-    from tumorcls.model.saved_model import SavedModel
-    from tumorcls.training.trainer import Fitted, Trainer
 
 
 @click.command("baseline")
@@ -38,10 +31,12 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
     select_backend()
     from tumorcls.commands._measured_images import MeasuredImages
     from tumorcls.commands._written import write_evaluation
+    from tumorcls.config.variables import written_parts
     from tumorcls.data.dataset import load_part
     from tumorcls.evaluation.evaluate import evaluate_model
     from tumorcls.model.saved_model import check_target
-    from tumorcls.training.linear_probe import fit_linear_probe
+    from tumorcls.training.assemble import assemble, made_with
+    from tumorcls.training.linear_probe import INVERSE_PENALTY, fit_linear_probe
     from tumorcls.training.trainer import Trainer
 
     if model_file:
@@ -50,7 +45,10 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
     trainer = Trainer.open(file.config, cache_folder())
     test = load_part(trainer.prepared, "test", file.config.image_size, cache_folder())
     fitted = fit_linear_probe(trainer, file.config)
-    model = _model_of(trainer, fitted, file)
+    config, calibration = fitted.config, trainer.calibrate(fitted)
+    method = f"logistic regression on standardised frozen features, C = {INVERSE_PENALTY}"
+    provenance = {**made_with(trainer, config, fitted, 0), "method": method}
+    model = assemble(trainer, config, fitted, calibration, provenance, written=written_parts(file.written), gate=False)
     plan = plan_of(model.config, model.calibration, unseen)
     measured = MeasuredImages(test, trainer.prepared.manifest, trainer.prepared.split_sha256)
     identity = {"model_sha256": model.sha256, **measured.provenance()}
@@ -62,20 +60,3 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
         model.save(model_file)
         tell(f"Wrote {model_file}.")
     tell(DISCLAIMER)
-
-
-def _model_of(trainer: "Trainer", fitted: "Fitted", file: "ConfigFile") -> "SavedModel":
-    from tumorcls.config.variables import written_parts
-    from tumorcls.model.saved_model import SavedModel
-    from tumorcls.training.linear_probe import INVERSE_PENALTY
-
-    config, calibration = fitted.config, trainer.calibrate(fitted)
-    provenance = {
-        "seed": 0,
-        **made_with(trainer, config),
-        "validation": dict(fitted.scores),
-        "trained_on": "training images",
-        "method": f"logistic regression on standardised frozen features, C = {INVERSE_PENALTY}",
-    }
-    network = fitted.classifier(calibration.temperature)
-    return SavedModel(config.classes, config, provenance, calibration, written_parts(file.written), network=network)

@@ -11,7 +11,6 @@ import click
 
 from tumorcls import DISCLAIMER
 from tumorcls.cache.folder import cache_folder
-from tumorcls.commands._made_with import PARTS
 from tumorcls.commands._options import FILE
 from tumorcls.commands._plan import UNSEEN, plan_of
 from tumorcls.commands.streams import prepare_outputs, tell, tell_notes
@@ -88,12 +87,11 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
 
 def _train(trainer: "Trainer", config: "TrainConfig", seed: int, source: str) -> "SavedModel":
     from tumorcls.model.divergence import naming_run
-    from tumorcls.model.saved_model import SavedModel
+    from tumorcls.training.assemble import assemble
 
     with naming_run(f"without {shown(source)}"):
         fitted = trainer.fit(config, seed, lambda epoch: None)
-    calibration = trainer.calibrate(fitted)
-    return SavedModel(config.classes, config, {}, calibration, network=fitted.classifier(calibration.temperature))
+    return assemble(trainer, config, fitted, trainer.calibrate(fitted), {}, gate=False)
 
 
 def _measure(
@@ -124,6 +122,7 @@ def _divide(manifest: "Manifest", source: str, config: "TrainConfig") -> tuple["
     """
     from tumorcls.data.dataset import load_part
     from tumorcls.data.external import leave_out
+    from tumorcls.training.assemble import PARTS
 
     try:
         other = leave_out(manifest, source, config.split, cache_folder())

@@ -1,12 +1,11 @@
 """`tumorcls train`: a model from an exported config."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tumorcls import DISCLAIMER
-from tumorcls.commands._made_with import PARTS, made_with
 from tumorcls.commands._options import FILE, Share
 from tumorcls.commands.streams import prepare_outputs, tell, tell_notes
 from tumorcls.data.labels import exact_percent, probability
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from tumorcls.config.file import ConfigFile
     from tumorcls.config.train_config import TrainConfig
     from tumorcls.model.calibration import Calibration
-    from tumorcls.model.saved_model import SavedModel
     from tumorcls.training.ensemble import Ensemble
     from tumorcls.training.trainer import Fitted, Trainer
     from tumorcls.training.validation import Epoch
@@ -68,9 +66,10 @@ def command(
     if keep_members and not file.members:
         raise ConfigError(f"{config_file}: --keep-members: needs members; got none. Export with `search export --ensemble`.")
     select_backend()
-    from tumorcls.evaluation.record import BOTH_PARTS
+    from tumorcls.config.variables import written_parts
     from tumorcls.model.model_file import check_exported
     from tumorcls.model.saved_model import check_target
+    from tumorcls.training.assemble import assemble, made_with
     from tumorcls.training.ensemble import fit_final
     from tumorcls.training.trainer import Trainer
 
@@ -86,16 +85,13 @@ def command(
         tell(line)
     provenance = {
         "exported": file.provenance,
-        "seed": chosen_seed,
-        **made_with(trainer, config),
-        "validation": dict(fitted.scores),
-        "trained_on": BOTH_PARTS if final else "training images",
+        **made_with(trainer, config, fitted, chosen_seed, final=final),
         **(ensemble.provenance if ensemble is not None else {}),
     }
     if final:
         tell("Once more, on training and validation images.")
         fitted = _fit(trainer, config, chosen_seed, final=True) if ensemble is None else fit_final(trainer, ensemble)
-    _model_of(trainer, fitted, file, calibration, provenance).save(output)
+    assemble(trainer, config, fitted, calibration, provenance, written=written_parts(file.written)).save(output)
     tell(f"Saved {output}. Next: tumorcls evaluate {output}")
     tell(DISCLAIMER)
 
@@ -154,19 +150,6 @@ def _fit_ensemble(trainer: "Trainer", file: "ConfigFile", keep_members: bool) ->
     ensemble = choose(trainer, fit_members(trainer, config, file.members, tell), keep=keeps)
     tell(ensemble.describe())
     return ensemble
-
-
-def _model_of(
-    trainer: "Trainer", fitted: "Fitted", file: "ConfigFile", calibration: "Calibration", provenance: dict[str, Any]
-) -> "SavedModel":
-    from tumorcls.config.variables import written_parts
-    from tumorcls.model.saved_model import SavedModel
-    from tumorcls.training.fit_gate import fit_gate_of
-
-    config, network = file.config, fitted.classifier(calibration.temperature)
-    gate = fit_gate_of(network, config, *(trainer.images(part, config.image_size) for part in PARTS))
-    written, members = written_parts(file.written), max(1, len(fitted.members))
-    return SavedModel(config.classes, config, provenance, calibration, written, gate, members, network=network)
 
 
 def _describe(calibration: "Calibration") -> list[str]:

@@ -1,12 +1,14 @@
 """Which Keras backend runs, decided before Keras is imported."""
 
 import contextlib
+import functools
 import importlib.util
 import json
 import os
 import platform
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from tumorcls.model.backend_import import load
 from tumorcls.model.keras_internals import serialize_without_tensorflow
 
 _BACKENDS = ("tensorflow", "jax")  # the first that is installed is taken
+
+_PACKAGES = ("tumorcls", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy", "optuna")
 
 _READABLE: dict[str, Callable[[Any], bool]] = {
     "floatx": lambda value: value in ("float16", "float32", "float64"),
@@ -224,3 +228,15 @@ def _configuration() -> dict[str, Any]:
                 f"{path}: {name}: must be what Keras can read; got {str(settings[name])[:40]!r}. Remove the file."
             )
     return settings
+
+
+@functools.cache  # looking them up takes longer than an epoch of the head
+def package_versions() -> dict[str, str]:
+    """Returns the versions of the packages that decide a result, where they are installed."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -15,11 +15,12 @@ import pytest
 import tomli_w
 from click.testing import CliRunner
 
+import tumorcls
 from tests.tumorcls.pictures import blob
 from tumorcls import DISCLAIMER
 from tumorcls.commands import audit, baseline, card, evaluate, export_model, leave_one_source_out, predict, preview, train
 from tumorcls.commands.leave_one_source_out import file_names
-from tumorcls.config.file import ConfigFile
+from tumorcls.config.file import ConfigFile, read_config
 from tumorcls.data.external import ExternalData
 from tumorcls.data.labels import CLASSES, probability
 from tumorcls.data.prepare import prepare
@@ -515,6 +516,24 @@ def test_train_says_where_no_set_has_two_classes_and_what_to_ask_for(cutoff, ask
     assert f"with a probability of {cutoff:.3f} or more, and the likeliest: {100 * asked:g}% of such lists" in lists
     assert [line.rpartition(", as ")[2] for line in told] == ([] if more is None else [f"{more}."])
     assert all("no set has more than one class" in line and "--coverage" in line for line in told)
+
+
+@pytest.mark.parametrize("final", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_python_trains_the_command_s_model(workplace, tmp_path, monkeypatch, final):
+    folder, _ = workplace
+    monkeypatch.setenv("TUMORCLS_CACHE", str(folder / "cache"))
+    written = tmp_path / "of_command.keras"
+    run(train.command, "--config", folder / "best.toml", "-o", written, *(["--final"] if final else []))
+    ours, theirs = tumorcls.train(read_config(folder / "best.toml").config, seed=12, final=final), load_model(written)
+    assert ours.sha256 == theirs.sha256
+    assert (ours.calibration, ours.gate.limit, ours.config) == (theirs.calibration, theirs.gate.limit, theirs.config)
+    np.testing.assert_array_equal(ours.gate.space, theirs.gate.space)
+    assert {**ours.provenance, "exported": theirs.provenance["exported"]} == theirs.provenance
+    images = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3)).astype(np.uint8)
+    said = [[(one.answer, one.class_set) for one in tumorcls.answer_images(model, images)] for model in (ours, theirs)]
+    assert said[0] == said[1]
+    ours.save(tmp_path / "ours.keras")
+    assert load_model(tmp_path / "ours.keras").sha256 == ours.sha256
 
 
 @pytest.mark.slow  # what it builds stays in the process
