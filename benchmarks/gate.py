@@ -41,16 +41,16 @@ def main() -> None:
     select_backend()
     from tumorcls.model.program import predict
     from tumorcls.model.saved_model import load_model
-    from tumorcls.training.fit_gate import looking_at
+    from tumorcls.training.fit_gate import gate_extractor
 
     model = load_model(arguments.model)
     gate, config = model.gate, model.config
     assert gate is not None, "the model was trained before there were gates"
 
-    looking = looking_at(model.network)
+    extractor = gate_extractor(model.network)
 
     def passing(images: Images) -> NDArray[np.bool_]:
-        return gate.passes(predict(images, looking))
+        return gate.passes(predict(images, extractor))
 
     test = load_part(prepare(config.data, config.split, cache_folder()), "test", config.image_size, cache_folder())
     some = test.rows(np.random.default_rng(0).permutation(len(test.labels))[: arguments.test_images])

@@ -95,13 +95,13 @@ def _measure(model: "SavedModel", measured: "MeasuredImages", plan: "Plan", name
     from tumorcls.commands._measured_images import with_all
     from tumorcls.evaluation.evaluate import evaluate_model
     from tumorcls.model.program import predict
-    from tumorcls.training.fit_gate import looking_at
+    from tumorcls.training.fit_gate import gate_extractor
 
     images, other = measured.images, measured.external
     # What is wrong with one of them is told before hours.
     everything = None if other is None else other.images(other.usable, model.config.image_size, cache_folder())
     if model.gate is not None:
-        plan = replace(plan, passed=tuple(model.gate.passes(predict(images.images, looking_at(model.network))).tolist()))
+        plan = replace(plan, passed=tuple(model.gate.passes(predict(images.images, gate_extractor(model.network))).tolist()))
     provenance = {
         "model_sha256": model.sha256,
         **measured.provenance(),

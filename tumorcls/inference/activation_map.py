@@ -32,12 +32,12 @@ class Explained:
     Attributes:
         probabilities: (n, k).
         maps: For each image the map of its likeliest class, (n, h, w) in [0, 1] at the size of the grid.
-        looked_at: (n, features), what a gate judges, see `tumorcls.model.gate`.
+        gate_features: (n, features), what a gate judges, see `tumorcls.model.gate`.
     """
 
     probabilities: NDArray[np.float32]
     maps: NDArray[np.float32]
-    looked_at: NDArray[np.float32]
+    gate_features: NDArray[np.float32]
 
 
 class Explainer:
@@ -52,11 +52,11 @@ class Explainer:
             ModelError: The network has another structure than those that `tumorcls train` saves.
         """
         try:
-            features, looked_at = network.get_layer(_POOLING).input, gate_features(network)
+            features, judged = network.get_layer(_POOLING).input, gate_features(network)
             self._dense = network.get_layer(_DENSE)
         except ValueError as error:
             raise ModelError(f"model: must have the layers of tumorcls; {error} Train it again.") from None
-        self._network = keras.Model(network.input, [features, looked_at, self._dense.output, network.output])
+        self._network = keras.Model(network.input, [features, judged, self._dense.output, network.output])
         self._mirror_average = mirror_average
 
     def explain(self, images: NDArray[np.uint8]) -> Explained:
@@ -65,7 +65,7 @@ class Explainer:
         Raises:
             ModelError: An answer is not a probability for each class.
         """
-        features, looked_at, logits, probabilities = self._outputs(images)
+        features, judged, logits, probabilities = self._outputs(images)
         if self._mirror_average:
             mirrored, _, others, _ = self._outputs(images[:, :, ::-1])
             features = (features + mirrored[:, :, ::-1]) / np.float32(2)
@@ -75,7 +75,7 @@ class Explainer:
         weights = kernel[:, probabilities.argmax(axis=1)]  # (channels, n)
         maps = np.maximum(np.einsum("nhwc,cn->nhw", features, weights), 0)
         peaks = maps.max(axis=(1, 2), keepdims=True)
-        return Explained(probabilities, (maps / np.where(peaks > 0, peaks, 1)).astype(np.float32), looked_at)
+        return Explained(probabilities, (maps / np.where(peaks > 0, peaks, 1)).astype(np.float32), judged)
 
     @gradients_forgotten()
     def _outputs(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:

@@ -94,7 +94,7 @@ class Judgement:
         self, explained: "Explained", classes: Sequence[str]
     ) -> Iterator[tuple[str, dict[str, float], tuple[str, ...] | None]]:
         """Yields for each image its answer, the probability of each class by name, and its set of classes."""
-        passes = [True] * len(explained.probabilities) if self.gate is None else self.gate.passes(explained.looked_at)
+        passes = [True] * len(explained.probabilities) if self.gate is None else self.gate.passes(explained.gate_features)
         for shares, passed in zip(explained.probabilities, passes, strict=True):
             by_name = dict(zip(classes, shares.tolist(), strict=True))
             answer = classes[int(shares.argmax())] if shares.max() >= self.threshold else UNCERTAIN

@@ -10,7 +10,7 @@ from tumorcls.evaluation.record import BOTH_PARTS
 from tumorcls.model.backend import package_versions
 from tumorcls.model.calibration import Calibration
 from tumorcls.model.saved_model import SavedModel
-from tumorcls.training.fit_gate import fit_gate_of
+from tumorcls.training.fit_gate import fit_classifier_gate
 from tumorcls.training.measured_with import computed_with
 from tumorcls.training.trainer import Fitted, Trainer
 
@@ -68,5 +68,5 @@ def assemble(
     """Returns the model of a run. `written` is as of a `Card`; without a gate it takes every picture for a slice."""
     network, members = fitted.classifier(calibration.temperature), max(1, len(fitted.members))
     parts = (trainer.images(part, config.image_size) for part in PARTS)
-    fitted_gate = fit_gate_of(network, config, *parts) if gate else None
+    fitted_gate = fit_classifier_gate(network, config, *parts) if gate else None
     return SavedModel(config.classes, config, provenance, calibration, written or {}, fitted_gate, members, network=network)

@@ -17,26 +17,26 @@ MOST_IMAGES = 500
 _SEED = 1  # another than that of the corruptions that test images are measured with
 
 
-def fit_gate_of(network: keras.Model, config: TrainConfig, train: ImageSet, validation: ImageSet) -> Gate:
+def fit_classifier_gate(network: keras.Model, config: TrainConfig, train: ImageSet, validation: ImageSet) -> Gate:
     """Returns the gate of a classifier from images to probabilities (see `Fitted.classifier`).
 
     `train` is what the classifier was trained on; `validation` chooses the limit. The config names the noises that slices may
     have.
     """
-    looking = looking_at(network)
+    extractor = gate_extractor(network)
     train = train.rows(stratified_subset(train.labels, MOST_IMAGES))
     copies = 2 if config.measured_noises else 1
     with activity.counting("gate", copies * (len(train.labels) + len(validation.labels))):
-        return fit_gate(*(_clean_and_noisy(looking, config, images) for images in (train, validation)))
+        return fit_gate(*(_clean_and_noisy(extractor, config, images) for images in (train, validation)))
 
 
-def looking_at(network: keras.Model) -> keras.Model:
+def gate_extractor(network: keras.Model) -> keras.Model:
     """Returns the part of a classifier from images (n, size, size, 3) to what a gate judges of them, (n, features)."""
     return keras.Model(network.input, gate_features(network))
 
 
-def _clean_and_noisy(looking: keras.Model, config: TrainConfig, part: ImageSet) -> NDArray[np.float32]:
-    clean = predict(part.images, looking)
+def _clean_and_noisy(extractor: keras.Model, config: TrainConfig, part: ImageSet) -> NDArray[np.float32]:
+    clean = predict(part.images, extractor)
     kinds = config.measured_noises
     if not kinds:
         return clean
@@ -47,5 +47,5 @@ def _clean_and_noisy(looking: keras.Model, config: TrainConfig, part: ImageSet) 
             rows = which[(which % len(kinds) == number) & (which // len(kinds) % len(SEVERITY_LEVELS) == level - 1)]
             keys = [part.keys[row] for row in rows]
             if len(rows):
-                noisy[rows] = predict(corrupt(part.images[rows], kind, level, _SEED, keys), looking)
+                noisy[rows] = predict(corrupt(part.images[rows], kind, level, _SEED, keys), extractor)
     return np.concatenate([clean, noisy])
