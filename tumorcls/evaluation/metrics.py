@@ -125,6 +125,20 @@ def roc_auc(labels: Labels, probabilities: Floats) -> list[float | None]:
     return areas
 
 
+def risk_coverage(confidence: Floats, wrong: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
+    """Returns what comes of answering from each confidence on, from the surest image (n,) to all.
+
+    A threshold lets in all images of its confidence, so that equals have one together.
+
+    Returns:
+        The thresholds, highest first; at each the share of the images that get an answer, and of these answers the wrong ones.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(confidence[order]) != 0, True))  # of equals
+    answered = last + 1
+    return confidence[order][last], answered / len(order), np.cumsum(wrong[order])[last] / answered
+
+
 def calibration_sums(labels: Labels, probabilities: Floats) -> Floats:
     """Returns what each image adds to its bin of confidence: shape (n, `CALIBRATION_BINS`, 3), count, confidence, right or not.
 

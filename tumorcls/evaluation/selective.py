@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from tumorcls.evaluation.bootstrap import Estimate, Resamples, estimate
-from tumorcls.evaluation.metrics import Floats, Labels, Share, ratio
+from tumorcls.evaluation.metrics import Floats, Labels, Share, ratio, risk_coverage
 
 _POINTS = 60
 
@@ -49,9 +49,6 @@ def measure(labels: Labels, probabilities: Floats, threshold: float, resamples: 
 
 
 def _curve(confidence: Floats, wrong: np.ndarray) -> tuple[Operating, ...]:
-    order = np.argsort(-confidence, kind="stable")
-    error = np.cumsum(wrong[order]) / np.arange(1, len(order) + 1)
-    # A threshold lets in all images of its confidence: only the last of equals is one.
-    ends = np.flatnonzero(np.append(np.diff(confidence[order]) != 0, True))
-    chosen = ends[np.unique(np.linspace(0, len(ends) - 1, min(_POINTS, len(ends))).round().astype(int))]
-    return tuple(Operating(float(confidence[order][i]), float((i + 1) / len(order)), float(error[i])) for i in chosen)
+    points = np.stack(risk_coverage(confidence, wrong), axis=1)
+    chosen = np.unique(np.linspace(0, len(points) - 1, min(_POINTS, len(points))).round().astype(int))
+    return tuple(Operating(*point) for point in points[chosen].tolist())

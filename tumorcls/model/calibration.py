@@ -14,7 +14,7 @@ from pydantic import Field
 
 from tumorcls.data.labels import counted
 from tumorcls.errors import ModelError
-from tumorcls.evaluation.metrics import Floats, Labels
+from tumorcls.evaluation.metrics import Floats, Labels, risk_coverage
 from tumorcls.model.conformal import COVERAGE, ClassSets, Share, calibrate_sets, range_of_shares
 
 _SUM_TOLERANCE = 1e-3
@@ -110,16 +110,11 @@ def choose_threshold(probabilities: Floats, labels: Labels, max_error: float) ->
 
     Where none is that good, the threshold with the fewest wrong answers is taken, of several the lowest.
     """
-    confidence = probabilities.max(axis=1)
-    wrong = probabilities.argmax(axis=1) != labels
-    order = np.argsort(-confidence, kind="stable")
-    error = np.cumsum(wrong[order]) / np.arange(1, len(labels) + 1)
-    # A threshold lets in all images of its confidence: only the last of equals is one.
-    last = np.flatnonzero(np.append(np.diff(confidence[order]) != 0, True))
-    good = last[error[last] <= max_error]
-    chosen = int(good[-1]) if len(good) else int(last[np.flatnonzero(error[last] == error[last].min())[-1]])
-    whole = chosen == len(labels) - 1
-    return 0.0 if whole else float(confidence[order][chosen]), (chosen + 1) / len(labels), float(error[chosen])
+    confidence, wrong = probabilities.max(axis=1), probabilities.argmax(axis=1) != labels
+    thresholds, coverage, error = risk_coverage(confidence, wrong)
+    chosen = np.flatnonzero(error <= max(max_error, error.min()))[-1]
+    whole = chosen == len(thresholds) - 1
+    return 0.0 if whole else float(thresholds[chosen]), float(coverage[chosen]), float(error[chosen])
 
 
 def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> Floats:

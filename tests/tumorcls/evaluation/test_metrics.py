@@ -86,6 +86,19 @@ def test_which_wrong_class_an_answer_names_hardly_counts_where_the_data_lacks_th
             assert after == pytest.approx(before, abs=2 / len(labels))
 
 
+@pytest.mark.parametrize("digits", [1, 2, 12])
+def test_risk_and_coverage_are_scikit_learn_s_counts_at_each_threshold(digits):
+    generator = np.random.default_rng(digits)
+    for _ in range(50):
+        images = int(generator.integers(2, 300))
+        confidence, wrong = generator.random(images).round(digits), generator.random(images) < 0.3
+        _, false, _, right, thresholds = sklearn_metrics.confusion_matrix_at_thresholds(~wrong, confidence, pos_label=True)
+        found = metrics.risk_coverage(confidence, wrong)
+        np.testing.assert_array_equal(found[0], thresholds)
+        np.testing.assert_allclose(found[1], (right + false) / images)
+        np.testing.assert_allclose(found[2], false / (right + false))
+
+
 def test_calibration_error_by_hand():
     # Three predictions in (13/15, 14/15], two of them right; one in (7/15, 8/15], wrong.
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.5, 0.5]])
