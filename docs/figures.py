@@ -153,7 +153,7 @@ def train_and_evaluate(desk: Desk, name: str) -> Figures:
     end = next(index for index, line in enumerate(trained) if line.startswith("Saved "))
     figures = {
         "trained": text(trained[last:end]),
-        "evaluated": text([line for line in printed if line.startswith("accuracy ")]),
+        "evaluated": text([line for line in printed if line.startswith(("accuracy ", "Brier score "))]),
         "accuracy": _interval(evaluation["clean"]["accuracy"]),
         "f1": _interval(evaluation["clean"]["macro_f1"]),
         "worst": f"`{worst}`, {_interval(recall[worst])}",

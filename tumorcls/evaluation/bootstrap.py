@@ -84,7 +84,7 @@ def draw_resamples(groups: NDArray[np.int64], resamples: int, seed: int) -> Resa
     return Resamples(counts.astype(np.float64), group)
 
 
-def estimate(values: Floats, *, groups: int | None = None) -> Estimate:
+def estimate(values: Floats, *, groups: int | None = None, most: float = 1.0) -> Estimate:
     """Returns the measured value, which is the first of `values`, with the percentile interval of its resamples, the others.
 
     A resample in which the value is not defined (NaN: it holds no image of a class) is left out. The value lies in its
@@ -94,6 +94,7 @@ def estimate(values: Floats, *, groups: int | None = None) -> Estimate:
         values: (1 + resamples,).
         groups: Of how many groups a share was measured. Where all resamples are alike, as where no answer is wrong, they say
             nothing, and the interval is that of Clopper & Pearson 1934, for so many independent answers.
+        most: What a value can be at most, of which that interval takes the share.
     """
     value, resampled = values[0], values[1:]
     defined = resampled[~np.isnan(resampled)]
@@ -101,7 +102,7 @@ def estimate(values: Floats, *, groups: int | None = None) -> Estimate:
         return Estimate(None, None, None)
     low, high = np.quantile(defined, [_TAIL, 1 - _TAIL])
     if groups is not None and low == high:
-        low, high = _exact(float(value), groups)
+        low, high = (most * bound for bound in _exact(float(value) / most, groups))
     return Estimate(float(value), float(min(low, value)), float(max(high, value)))
 
 

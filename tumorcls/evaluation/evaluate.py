@@ -204,6 +204,7 @@ def _score(labels: Labels, probabilities: Floats, resamples: Resamples) -> tuple
         confusion=tuple(tuple(row) for row in confusion[0].astype(int).tolist()),
         reliability=tuple(metrics.calibration_bins(calibration[0])),
         predicted=tuple(predicted.tolist()),
+        brier=estimate(resamples.means(metrics.brier(labels, probabilities)), groups=resamples.groups, most=2.0),
     )
     return scores, macro_f1
 

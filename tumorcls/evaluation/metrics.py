@@ -139,6 +139,15 @@ def risk_coverage(confidence: Floats, wrong: NDArray[np.bool_]) -> tuple[Floats,
     return confidence[order][last], answered / len(order), np.cumsum(wrong[order])[last] / answered
 
 
+def brier(labels: Labels, probabilities: Floats) -> Floats:
+    """Returns of each image (n,) the squared distance of its probabilities (n, k) from the truth, in [0, 2].
+
+    Its mean is the Brier score (Brier 1950), smallest in expectation where the probabilities are the true ones.
+    """
+    distances: Floats = ((probabilities - np.eye(probabilities.shape[1])[labels]) ** 2).sum(axis=1)
+    return distances
+
+
 def calibration_sums(labels: Labels, probabilities: Floats) -> Floats:
     """Returns what each image adds to its bin of confidence: shape (n, `CALIBRATION_BINS`, 3), count, confidence, right or not.
 

@@ -54,6 +54,7 @@ class Scores:
         confusion: Counts; rows are true classes, columns predicted ones.
         reliability: Bins of confidence that hold images, from low to high.
         predicted: Class index given to each image.
+        brier: Brier score in [0, 2], the mean squared distance of the probabilities from the truth; None in older files.
     """
 
     accuracy: Estimate
@@ -67,6 +68,7 @@ class Scores:
     confusion: PerClass[PerClass[int]]
     reliability: tuple[Bin, ...]
     predicted: tuple[int, ...]
+    brier: Estimate | None = None
 
 
 @dataclass(frozen=True)

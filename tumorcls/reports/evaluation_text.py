@@ -17,7 +17,9 @@ def print_evaluation(evaluation: Evaluation) -> None:
     console = Console()
     clean, external, sets = evaluation.clean, evaluation.external, evaluation.sets
     console.print(_by_class(evaluation))
-    console.print(f"accuracy {clean.accuracy}   macro-F1 {clean.macro_f1}   calibration error {clean.calibration_error}")
+    console.print(f"accuracy {clean.accuracy}   macro-F1 {clean.macro_f1}")
+    brier = f"Brier score {clean.brier}   " if clean.brier else ""
+    console.print(f"{brier}calibration error {clean.calibration_error}")
     console.print(_confusion(evaluation))
     if external is not None:
         console.print(external.sentence(), soft_wrap=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.metrics import brier_score_loss
 
 from tests.tumorcls.pictures import image_set
 from tumorcls import DISCLAIMER
@@ -139,6 +140,11 @@ def test_json_round_trip(test_set, tmp_path):
     note, *rest = json.loads(text).items()
     assert note == ("note", DISCLAIMER), "it holds predictions"
     assert Evaluation.from_json(json.dumps(dict(rest))) == found, "as one of before is"
+    before = json.loads(text)
+    for scores in (before["clean"], *(condition["scores"] for condition in before["noisy"])):
+        del scores["brier"]
+    read = Evaluation.from_json(json.dumps(before))
+    assert (read.clean.brier, read.clean.accuracy) == (None, found.clean.accuracy)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"name": 3}'])
@@ -252,6 +258,28 @@ def test_the_calibration_errors_interval_is_shifted_by_what_resamples_add_to_it(
     found = measure(Predictions(probabilities_for(predicted, 0.9), {}), image_set(labels), Plan())
     assert found.clean.calibration_error.value == pytest.approx(0, abs=1e-9)
     assert found.clean.calibration_error.high < 0.04
+
+
+def test_the_brier_score_is_measured_in_each_condition_with_the_groups_of_all_else():
+    generator = np.random.default_rng(0)
+    labels, groups = np.arange(200) % 4, np.arange(200) // 8
+    of_group = generator.random(25) < 0.3  # right or wrong together
+    answers = probabilities_for(np.where(of_group[groups], (labels + 1) % 4, labels), 0.8)
+    noisy = probabilities_for((labels + 1) % 4, 0.8)
+    by_group, by_image = (
+        measure(Predictions(answers, {("gaussian", 1): noisy}), image_set(labels, groups=each), Plan())
+        for each in (groups, np.arange(200))
+    )
+    found = by_group.clean.brier
+    assert found.value == pytest.approx(brier_score_loss(labels, answers, labels=range(4), scale_by_half=False))
+    assert by_group.noisy[0].scores.brier.value == pytest.approx(
+        brier_score_loss(labels, noisy, labels=range(4), scale_by_half=False)
+    )
+    assert found.low < found.value < found.high
+    sure = measure(Predictions(np.eye(4)[labels], {}), image_set(labels, groups=groups), Plan()).clean.brier
+    assert (sure.value, sure.low) == (0, 0)
+    assert sure.high == pytest.approx(2 * (1 - 0.025 ** (1 / 25))), "as if 25 answers had been right"
+    assert found.high - found.low > 2 * (by_image.clean.brier.high - by_image.clean.brier.low)
 
 
 def test_the_seed_decides_the_resamples(test_set):

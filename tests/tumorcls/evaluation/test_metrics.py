@@ -99,6 +99,14 @@ def test_risk_and_coverage_are_scikit_learn_s_counts_at_each_threshold(digits):
         np.testing.assert_allclose(found[2], false / (right + false))
 
 
+def test_the_brier_score_is_scikit_learn_s():
+    generator = np.random.default_rng(0)
+    labels, probabilities = generator.integers(0, 3, 40), generator.dirichlet(np.ones(4), 40)
+    expected = sklearn_metrics.brier_score_loss(labels, probabilities, labels=range(4), scale_by_half=False)
+    assert metrics.brier(labels, probabilities).mean() == pytest.approx(expected)
+    assert metrics.brier(np.array([1]), np.array([[1.0, 0.0]])).tolist() == [2.0]
+
+
 def test_calibration_error_by_hand():
     # Three predictions in (13/15, 14/15], two of them right; one in (7/15, 8/15], wrong.
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.5, 0.5]])

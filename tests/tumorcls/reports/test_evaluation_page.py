@@ -18,6 +18,7 @@ from tumorcls.model.conformal import ClassSets
 from tumorcls.noise.severity import SEVERITIES
 from tumorcls.noise.unseen import UNSEEN as UNSEEN_KINDS
 from tumorcls.reports.evaluation_page import render_page
+from tumorcls.reports.evaluation_text import print_evaluation
 
 LABELS = np.arange(40) % 4
 NOISES = ("gaussian", "salt_pepper", "rician")
@@ -106,6 +107,20 @@ def test_coverage_and_error_are_on_the_page(images):
     assert f"a share of\n{evaluation.selective.coverage} gets an answer there" in page
     assert Evaluation.from_json(evaluation.to_json()) == evaluation
     assert "Coverage and error" not in without_plotly(render_page(replace(evaluation, selective=None)))
+
+
+def test_the_brier_score_leads_to_the_calibration_error_where_it_was_measured(images, capsys):
+    found = evaluate("model", 0)
+    older = replace(found, clean=replace(found.clean, brier=None))
+    for render in (
+        lambda one: without_plotly(render_page(one, images)),
+        lambda one: print_evaluation(one) or capsys.readouterr().out,
+    ):
+        text = " ".join(render(found).split())
+        assert str(found.clean.brier) in text
+        assert text.index("Brier score") < text.lower().index("calibration error")
+        assert str(found.clean.brier) not in render(older)
+        assert str(found.clean.calibration_error) in " ".join(render(older).split())
 
 
 def test_what_was_never_seen_stands_apart(images):

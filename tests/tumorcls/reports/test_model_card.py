@@ -176,6 +176,14 @@ def test_what_a_machine_reads_is_what_hugging_face_reads(model, evaluation):
     assert "library_name" not in render_page(write_card(model, evaluation, name), "model")
 
 
+def test_the_card_leads_with_the_brier_score_where_it_was_measured(model, evaluation):
+    older = replace(evaluation, clean=replace(evaluation.clean, brier=None))
+    card, before = (" ".join(write_card(model, one, "model").split()) for one in (evaluation, older))
+    error = f"expected calibration error {evaluation.clean.calibration_error}, which chance makes too high"
+    assert f"On the test part: Brier score (0 to 2, lower is better) {evaluation.clean.brier}; {error}" in card
+    assert f"On the test part: {error}" in before
+
+
 def test_results_come_before_hashes_and_figures_have_three_digits(model, evaluation):
     card = write_card(model, evaluation, "model")
     assert card.index("How it did on the test part") < card.index("How it was found") < card.index("`aaa111`")
