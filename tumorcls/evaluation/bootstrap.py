@@ -53,7 +53,7 @@ class Resamples:
         """How many groups there are."""
         return int(self.counts.shape[1])
 
-    def measured(self, per_image: Floats) -> Floats:
+    def sums(self, per_image: Floats) -> Floats:
         """Returns sums of (n, ...) values over the test set and, behind it, over each resample: shape (1 + resamples, ...)."""
         flat = per_image.reshape(len(per_image), -1)
         per_group = np.zeros((self.groups, flat.shape[1]))
@@ -64,13 +64,13 @@ class Resamples:
     def means(self, per_image: Floats | NDArray[np.bool_]) -> Floats:
         """Returns the mean of (n,) values over the test set and, behind it, over each resample: shape (1 + resamples,)."""
         values = np.asarray(per_image, dtype=np.float64)
-        means: Floats = self.measured(values) / self.measured(np.ones(len(values)))
+        means: Floats = self.sums(values) / self.sums(np.ones(len(values)))
         return means
 
     def confusions(self, labels: Labels, predicted: Labels, classes: int) -> Floats:
         """Returns the confusion matrices of the test set and of each resample, shape (1 + resamples, classes, classes)."""
         cells = np.eye(classes**2)[labels * classes + predicted]
-        return self.measured(cells).reshape(-1, classes, classes)
+        return self.sums(cells).reshape(-1, classes, classes)
 
 
 def draw_resamples(groups: NDArray[np.int64], resamples: int, seed: int) -> Resamples:

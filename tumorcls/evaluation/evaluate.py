@@ -189,7 +189,7 @@ def _score(labels: Labels, probabilities: Floats, resamples: Resamples) -> tuple
     """Returns the scores, and the macro-F1 of the test set and of each resample, shape (1 + resamples,)."""
     predicted, classes = probabilities.argmax(axis=1), probabilities.shape[1]
     confusion = resamples.confusions(labels, predicted, classes)
-    calibration = resamples.measured(metrics.calibration_sums(labels, probabilities))
+    calibration = resamples.sums(metrics.calibration_sums(labels, probabilities))
     macro_f1 = metrics.macro_f1(confusion)
     balanced, recalls = _balanced_groups(labels, resamples), enumerate(metrics.recall(confusion).T)
     scores = Scores(

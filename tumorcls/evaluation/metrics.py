@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 _Noise = TypeVar("_Noise", bound=str)
 
-Share = Annotated[float, Field(ge=0.0, le=1.001)]
+RoundedShare = Annotated[float, Field(ge=0.0, le=1.001)]
 """Of a whole; the limits hold where it is read from a file, and leave room for rounding."""
 
 CALIBRATION_BINS = 15
@@ -28,8 +28,8 @@ class Bin:
     """Predictions of one range of confidence: how many, how sure on average, and what share of them is right."""
 
     count: Annotated[int, Field(ge=0)]
-    confidence: Share
-    accuracy: Share
+    confidence: RoundedShare
+    accuracy: RoundedShare
 
 
 @dataclass(frozen=True)

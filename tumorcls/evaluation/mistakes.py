@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tumorcls.evaluation.metrics import Floats, Labels, Share
+from tumorcls.evaluation.metrics import Floats, Labels, RoundedShare
 
 SHOWN = 12
 """So many are worth a look on one sheet."""
@@ -36,7 +36,7 @@ class Mistake:
     key: Annotated[str, Field(max_length=200)]
     label: int
     predicted: int
-    confidence: Share
+    confidence: RoundedShare
     noise: str | None = None
     severity: int = 0
     file: Annotated[str, Field(max_length=LONGEST_FILE)] = ""

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from tumorcls.evaluation.bootstrap import Estimate, Resamples, estimate
-from tumorcls.evaluation.metrics import Floats, Labels, Share, ratio, risk_coverage
+from tumorcls.evaluation.metrics import Floats, Labels, RoundedShare, ratio, risk_coverage
 
 _POINTS = 60
 
@@ -16,9 +16,9 @@ _POINTS = 60
 class Operating:
     """A threshold of confidence: what share of the images gets an answer there, and what share of these answers is wrong."""
 
-    threshold: Share
-    coverage: Share
-    error: Share
+    threshold: RoundedShare
+    coverage: RoundedShare
+    error: RoundedShare
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Selective:
     """
 
     curve: Annotated[tuple[Operating, ...], Field(max_length=200)]
-    threshold: Share
+    threshold: RoundedShare
     coverage: Estimate
     error: Estimate
 
@@ -42,7 +42,7 @@ def measure(labels: Labels, probabilities: Floats, threshold: float, resamples: 
     """Returns coverage against error of probabilities (n, k), and both, with intervals, at a threshold."""
     confidence, wrong = probabilities.max(axis=1), probabilities.argmax(axis=1) != labels
     answered = confidence >= threshold
-    sums = resamples.measured(np.stack([np.ones(len(labels)), answered, answered & wrong], axis=1).astype(np.float64))
+    sums = resamples.sums(np.stack([np.ones(len(labels)), answered, answered & wrong], axis=1).astype(np.float64))
     coverage = estimate(sums[:, 1] / sums[:, 0], groups=resamples.groups)
     error = estimate(ratio(sums[:, 2], sums[:, 1]), groups=len(np.unique(resamples.group[answered])))
     return Selective(_curve(confidence, wrong), threshold, coverage, error)

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from tumorcls.evaluation.bootstrap import Estimate, Resamples, estimate
-from tumorcls.evaluation.metrics import Floats, Labels, Share
+from tumorcls.evaluation.metrics import Floats, Labels, RoundedShare
 
 if TYPE_CHECKING:
     from tumorcls.model.conformal import ClassSets
@@ -36,8 +36,8 @@ class SetCoverage:
         rows: Clean images first, then each noise, then what was never seen.
     """
 
-    asked: Share
-    cutoff: Share
+    asked: RoundedShare
+    cutoff: RoundedShare
     rows: Annotated[tuple[SetScores, ...], Field(min_length=1, max_length=100)]
 
 

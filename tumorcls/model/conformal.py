@@ -20,7 +20,7 @@ COVERAGE = 0.9
 """Share of sets that are to hold the true class, unless another is asked for."""
 
 Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
-"""From 0 to 1 exactly; `tumorcls.evaluation.metrics.Share` leaves room for rounding."""
+"""From 0 to 1 exactly; `tumorcls.evaluation.metrics.RoundedShare` leaves room for rounding."""
 
 
 @dataclass(frozen=True)

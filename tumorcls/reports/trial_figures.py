@@ -17,7 +17,7 @@ from tumorcls.data.labels import percent, words
 from tumorcls.evaluation.mistakes import Mistake
 from tumorcls.reports.page import COLOURS
 from tumorcls.reports.png import encode_png
-from tumorcls.training.validation import Epoch, Measured
+from tumorcls.training.validation import Epoch, ValidationScores
 
 _INK, _FAINT = "#1b1f24", "#4a525c"
 _PANEL_WIDTH, _PANEL_HEIGHT = 400, 240
@@ -55,7 +55,7 @@ def _training(epochs: Sequence[Epoch]) -> Element:
     return svg
 
 
-def _robustness(measured: Measured) -> Element:
+def _robustness(measured: ValidationScores) -> Element:
     clean = measured.scores["clean_f1"]
     lines: dict[str, Line] = {noise: [(0, clean), *enumerate(curve, 1)] for noise, curve in measured.noisy_f1.items()}
     svg = _svg(_PANEL_WIDTH, _PANEL_HEIGHT)
@@ -88,7 +88,7 @@ def _draw_panel(svg: Element, above: int, lines: Mapping[str, Line], x_title: st
         _write(svg, x0 + column * (x1 - x0) / _IN_A_ROW, above + 30 + _ROW * row, words(name), "start", colour)
 
 
-def _confusion(measured: Measured, classes: Sequence[str]) -> Element:
+def _confusion(measured: ValidationScores, classes: Sequence[str]) -> Element:
     counts = measured.confusion
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     svg = _svg(_NAMES + _CELL * len(classes) + 10, 50 + _CELL * len(classes))

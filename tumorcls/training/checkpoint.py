@@ -14,7 +14,7 @@ from tumorcls.cache.checked import load_arrays, store_arrays
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.evaluation.mistakes import Mistake
 from tumorcls.model.program import TrainingProgram, is_mixed
-from tumorcls.training.validation import Epoch, Measured
+from tumorcls.training.validation import Epoch, ValidationScores
 
 _VERSION = 2
 """Of what a checkpoint holds; one of another version is not found."""
@@ -100,5 +100,5 @@ def _from_json(payload: Mapping[str, Any]) -> Epoch:
     curves = {noise: tuple(curve) for noise, curve in payload["noisy_f1"].items()}
     mistakes = tuple(Mistake(**mistake) for mistake in payload["mistakes"])
     confusion = np.array(payload["confusion"])
-    measured = Measured(payload["scores"], confusion, curves, mistakes, payload["final_scores"])
+    measured = ValidationScores(payload["scores"], confusion, curves, mistakes, payload["final_scores"])
     return Epoch(payload["number"], payload["loss"], measured)

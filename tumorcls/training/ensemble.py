@@ -26,7 +26,7 @@ from tumorcls.model.divergence import naming_run
 from tumorcls.model.ensemble import most_members
 from tumorcls.model.model_file import MOST_WEIGHTS
 from tumorcls.training.trainer import Fitted, Trainer, Weights
-from tumorcls.training.validation import Epoch, Logits, Measured
+from tumorcls.training.validation import Epoch, Logits, ValidationScores
 
 MAX_ROUNDS = 3
 
@@ -91,7 +91,7 @@ def fit_members(
         with naming_run(member.name):
             fitted = replace(trainer.fit(member.config, member.seed, _ignore), config=config)
         logits = trainer.logits(fitted)
-        runs.append(Run(_score(trainer.measured(logits, config), config), member, fitted, fitted.program.weights(), logits))
+        runs.append(Run(_score(trainer.score_logits(logits, config), config), member, fitted, fitted.program.weights(), logits))
         tell(f"member {number}/{len(members)}, {member.name}: {score} {runs[-1].score:.4f}")
     return tuple(sorted(runs, key=lambda run: -run.score))
 
@@ -101,7 +101,7 @@ def choose(trainer: Trainer, runs: Sequence[Run], *, keep: bool) -> Ensemble:
 
     With `keep` the model holds its members, see `check_keeps`; otherwise their weights are averaged.
     """
-    config, measured = runs[0].fitted.config, dict[_Chosen, Measured]()
+    config, measured = runs[0].fitted.config, dict[_Chosen, ValidationScores]()
 
     def together(chosen: _Chosen) -> Fitted:
         return _together(runs[0].fitted, [(runs[index].weights, count) for index, count in _counted(chosen)], keep=keep)
@@ -109,7 +109,7 @@ def choose(trainer: Trainer, runs: Sequence[Run], *, keep: bool) -> Ensemble:
     def score_of(chosen: _Chosen) -> float:
         if chosen not in measured:
             logits = np.mean([runs[index].logits for index in chosen], axis=0) if keep else trainer.logits(together(chosen))
-            measured[chosen] = trainer.measured(logits, config)
+            measured[chosen] = trainer.score_logits(logits, config)
         return _score(measured[chosen], config)
 
     chosen = choose_greedily(len(runs), score_of)
@@ -180,7 +180,7 @@ def _counted(chosen: _Chosen) -> list[tuple[int, int]]:
     return sorted(Counter(chosen).items())
 
 
-def _score(measured: Measured, config: TrainConfig) -> float:
+def _score(measured: ValidationScores, config: TrainConfig) -> float:
     assert measured.final_scores is not None
     return measured.final_scores[config.score[0]]
 

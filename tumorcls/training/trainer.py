@@ -27,7 +27,7 @@ from tumorcls.training.checkpoint import Checkpoint, Checkpoints
 from tumorcls.training.device_cache import DeviceCache
 from tumorcls.training.features import Features
 from tumorcls.training.measured_with import fingerprint
-from tumorcls.training.validation import Epoch, Logits, Measured, Validation
+from tumorcls.training.validation import Epoch, Logits, Validation, ValidationScores
 
 Weights = Sequence[NDArray[Any]]
 """What a program predicts with, see `TrainingProgram.weights`."""
@@ -69,7 +69,7 @@ class Fitted:
 
     @property
     def scores(self) -> Mapping[str, float]:
-        """The scores of the run, measured at its end (see `Measured.final_scores`); none of a final run."""
+        """The scores of the run, measured at its end (see `ValidationScores.final_scores`); none of a final run."""
         measured = self.last.measured
         return {} if measured is None or measured.final_scores is None else measured.final_scores
 
@@ -207,13 +207,13 @@ class Trainer:
         return Fitted(program, config, tuple(epochs), seconds, validation.images if validation else None)
 
     def logits(self, fitted: Fitted) -> Logits:
-        """Returns a run's logits, not a final one's, for what it was measured on at its end; see `measured`."""
+        """Returns a run's logits, not a final one's, for what it was measured on at its end; see `score_logits`."""
         validation = self._validation(fitted.config)
         return fitted.logits(lambda program: validation.logits(program, fitted.config, final=True))
 
-    def measured(self, logits: Logits, config: TrainConfig) -> Measured:
+    def score_logits(self, logits: Logits, config: TrainConfig) -> ValidationScores:
         """Returns how well such logits do."""
-        return self._validation(config).measured(logits, config, final=True)
+        return self._validation(config).score_logits(logits, config, final=True)
 
     def calibrate(self, fitted: Fitted, max_error: float = MAX_ERROR, coverage: float = COVERAGE) -> Calibration:
         """Chooses temperature, threshold and sets of a run just fitted (not a final one) on clean validation images."""

@@ -35,7 +35,7 @@ NOISE_VERSION = 1
 
 
 @dataclass(frozen=True)
-class Measured:
+class ValidationScores:
     """What was measured of a program.
 
     Attributes:
@@ -64,20 +64,20 @@ class Validation:
     cache: ArrayCache
     device: DeviceCache = field(default_factory=DeviceCache)
 
-    def measure(self, program: TrainingProgram, config: TrainConfig, *, final: bool) -> Measured:
+    def measure(self, program: TrainingProgram, config: TrainConfig, *, final: bool) -> ValidationScores:
         """Measures a program, in the state that it is in, on clean and on corrupted images.
 
         With `final` noise is measured on a fixed subset of `config.noisy_images` at all severities, the scores of an epoch
         among them; otherwise on half of it at `EPOCH_SEVERITIES` alone. Each image is measured many times there, and that must
         not outweigh the training.
         """
-        return self.measured(self.logits(program, config, final=final), config, final=final)
+        return self.score_logits(self.logits(program, config, final=final), config, final=final)
 
     def logits(self, program: TrainingProgram, config: TrainConfig, *, final: bool) -> Logits:
         """Returns a program's logits (n, classes) for all that `measure` looks at; see there."""
         return self._logits(program, config, *self._noisy(config, final))
 
-    def measured(self, logits: Logits, config: TrainConfig, *, final: bool) -> Measured:
+    def score_logits(self, logits: Logits, config: TrainConfig, *, final: bool) -> ValidationScores:
         """Returns what such logits, whoever gives them, are worth; see `measure`."""
         labels, classes = self.images.labels, len(self.images.classes)
         severities = SEVERITY_LEVELS if final else EPOCH_SEVERITIES
@@ -96,7 +96,7 @@ class Validation:
             }
 
         epochs, everything = curves(EPOCH_SEVERITIES, half), curves(severities, chosen)
-        return Measured(
+        return ValidationScores(
             scores=_scores(clean, epochs),
             confusion=clean,
             noisy_f1=everything,
@@ -191,7 +191,7 @@ class Epoch:
 
     number: int
     loss: float
-    measured: Measured | None
+    measured: ValidationScores | None
 
     @property
     def is_final(self) -> bool:
@@ -200,5 +200,5 @@ class Epoch:
 
     @property
     def scores(self) -> Mapping[str, float]:
-        """The scores by name, as they compare with those of other epochs (see `Measured`); none in a final run."""
+        """The scores by name, as they compare with those of other epochs (see `ValidationScores`); none in a final run."""
         return self.measured.scores if self.measured else {}

@@ -7,7 +7,7 @@ from tumorcls.evaluation.metrics import calibration_sums
 
 def interval(right, groups):
     drawn = draw_resamples(groups, 2000, 0)
-    accuracy = drawn.measured(right)[1:] / drawn.measured(np.ones(len(right)))[1:]
+    accuracy = drawn.sums(right)[1:] / drawn.sums(np.ones(len(right)))[1:]
     found = estimate(np.array([right.mean(), *accuracy]))
     return found.high - found.low
 
@@ -33,7 +33,7 @@ def test_every_resample_holds_as_many_groups_as_there_are():
 def test_sums_by_hand():
     drawn = draw_resamples(np.array([1, 1, 2]), 20, 0)
     values = np.array([[1.0, 10.0], [2.0, 20.0], [4.0, 40.0]])
-    sums = drawn.measured(values)[1:]
+    sums = drawn.sums(values)[1:]
     for counts, row in zip(drawn.counts, sums, strict=True):
         np.testing.assert_allclose(row, counts[0] * np.array([3, 30]) + counts[1] * np.array([4, 40]))
 
@@ -86,7 +86,7 @@ def calibration_errors(images, error, sets):
         confidence = 0.6 + 0.4 * generator.beta(4, 1, images)
         right = generator.random(images) < confidence - error
         sums = calibration_sums(np.where(right, 0, 1), np.stack([confidence, 1 - confidence], axis=1))
-        yield estimate_calibration_error(drawn.measured(sums), images)
+        yield estimate_calibration_error(drawn.sums(sums), images)
 
 
 @pytest.mark.parametrize("images", [150, 500, 1339])
@@ -108,4 +108,4 @@ def test_the_interval_of_a_calibration_error_holds_the_true_one(images, error):
 def test_a_calibration_error_without_chance_has_the_interval_of_a_share():
     sums = calibration_sums(np.zeros(20, np.int64), np.eye(2)[np.zeros(20, np.int64)])
     drawn = draw_resamples(np.arange(20), 50, 0)
-    assert estimate_calibration_error(drawn.measured(sums), 20) == estimate(np.zeros(51), groups=20)
+    assert estimate_calibration_error(drawn.sums(sums), 20) == estimate(np.zeros(51), groups=20)

@@ -10,7 +10,7 @@ from tumorcls.data.dataset import ImageSet
 from tumorcls.data.labels import CLASSES
 from tumorcls.evaluation.mistakes import Mistake
 from tumorcls.reports.trial_figures import pictures
-from tumorcls.training.validation import Epoch, Measured
+from tumorcls.training.validation import Epoch, ValidationScores
 
 CONFUSION = np.array([[8, 2, 0, 0], [1, 9, 0, 0], [0, 0, 0, 0], [3, 0, 0, 7]])
 
@@ -24,7 +24,7 @@ IMAGES = ImageSet(
 def epochs(count=3, noisy=True, mistakes=()):
     curves = {"gaussian": (0.8, 0.7, 0.6, 0.5, 0.4), "salt_pepper": (0.9,) * 5} if noisy else {}
     scores = {"clean_f1": 0.8, **({"noisy_f1": 0.6} if noisy else {})}
-    return [Epoch(at, 1.5 - 0.5 * at, Measured(scores, CONFUSION, curves, mistakes)) for at in range(count)]
+    return [Epoch(at, 1.5 - 0.5 * at, ValidationScores(scores, CONFUSION, curves, mistakes)) for at in range(count)]
 
 
 def texts(picture):

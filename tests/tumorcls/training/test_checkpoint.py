@@ -11,7 +11,7 @@ from tumorcls.evaluation.mistakes import Mistake
 from tumorcls.model.program import TrainingProgram
 from tumorcls.training.checkpoint import Checkpoint, Checkpoints
 from tumorcls.training.trainer import Trainer
-from tumorcls.training.validation import Epoch, Measured
+from tumorcls.training.validation import Epoch, ValidationScores
 
 MODULE = "tumorcls.training.checkpoint"
 
@@ -241,10 +241,12 @@ def epochs_of(count):
     """Returns so many epochs, the last one measured as such."""
     mistakes = (Mistake(3, "key", 1, 2, 0.75, file="a.png"),)
     scores, curves = {"robust_f1": 0.5}, {"gaussian": (0.5, 0.25)}
-    before = [Epoch(number, 1 / (number + 1), Measured(scores, np.eye(2, dtype=int), curves)) for number in range(count)]
+    before = [
+        Epoch(number, 1 / (number + 1), ValidationScores(scores, np.eye(2, dtype=int), curves)) for number in range(count)
+    ]
     return [
         *before[:-1],
-        replace(before[-1], measured=Measured(scores, np.eye(2, dtype=int), curves, mistakes, {"robust_f1": 0.25})),
+        replace(before[-1], measured=ValidationScores(scores, np.eye(2, dtype=int), curves, mistakes, {"robust_f1": 0.25})),
     ]
 
 

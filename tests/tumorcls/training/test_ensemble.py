@@ -5,7 +5,7 @@ from tumorcls.config.file import Member
 from tumorcls.errors import ConfigError
 from tumorcls.training.ensemble import Ensemble, Run, average, check_keeps, choose, choose_greedily, fit_final, fit_members
 from tumorcls.training.trainer import Fitted
-from tumorcls.training.validation import Epoch, Measured
+from tumorcls.training.validation import Epoch, ValidationScores
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_it_is_no_worse_than_the_best_member_and_answers_as_it_was_measured(trai
     assert ensemble.counts[0][0] == runs[0].member
     assert ensemble.score >= ensemble.best == runs[0].score
     assert ensemble.fitted.scores["robust_f1"] == ensemble.score
-    again = trainer.measured(trainer.logits(ensemble.fitted), ensemble.fitted.config)
+    again = trainer.score_logits(trainer.logits(ensemble.fitted), ensemble.fitted.config)
     assert again.final_scores == pytest.approx(ensemble.fitted.scores, abs=0.01)  # an answer of two that are equal may turn
     assert trainer.calibrate(ensemble.fitted).images == len(trainer.images("validation", 32).labels)
 
@@ -95,8 +95,8 @@ class Judge:
     def logits(self, fitted):
         return np.average([weights[0] for weights, _ in fitted.members], axis=0, weights=[count for _, count in fitted.members])
 
-    def measured(self, logits, config):
-        return Measured({}, None, {}, final_scores={"robust_f1": -abs(float(logits[0]) - 2 / 3)})
+    def score_logits(self, logits, config):
+        return ValidationScores({}, None, {}, final_scores={"robust_f1": -abs(float(logits[0]) - 2 / 3)})
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -105,7 +105,7 @@ def test_a_member_that_counts_twice_is_twice_in_what_answers_and_is_measured(mak
     runs = []
     for member, value in zip(members, (1.0, 0.0, 9.0), strict=True):
         answer = np.array([value])
-        measured = judge.measured(answer, config)
+        measured = judge.score_logits(answer, config)
         fitted = Fitted(None, config, (Epoch(0, 0.5, measured),), None, None)
         runs.append(Run(measured.final_scores["robust_f1"], member, fitted, [answer], answer))
     ensemble = choose(judge, runs, keep=keep)

@@ -152,8 +152,8 @@ def test_of_each_group_the_surest_mistake_is_kept(tmp_path):
     logits[np.arange(16), (images.labels + 1) % 4] = 1 + np.arange(16) % 4  # all are wrong, the last of each group surest
     clean = CONFIG.model_copy(update={"measured_noises": (), "score": ("clean_f1",)})
     validation = Validation(images, ArrayCache(tmp_path))
-    assert sorted(one.image for one in validation.measured(logits, clean, final=True).mistakes) == [3, 7, 11, 15]
-    assert validation.measured(logits, clean, final=False).mistakes == ()
+    assert sorted(one.image for one in validation.score_logits(logits, clean, final=True).mistakes) == [3, 7, 11, 15]
+    assert validation.score_logits(logits, clean, final=False).mistakes == ()
 
 
 def test_the_last_epoch_is_measured_as_those_before_it(tmp_path):
