@@ -72,9 +72,10 @@ class Audit:
 
     `counts`, `planes`, `parts` and `sizes` count images by (source, label), (label, plane), (label, part) and (source, size).
     `association` is Cramér's V between class and source in [0, 1]. `naive_leak` is the share of test images that would have a
-    copy in training after a random split image by image with the same shares; `straddling` counts groups in more than one part
-    of ours; `moved_out` counts the images left out because a part that a set gives holds a copy of them, or their patient;
-    `patients` counts those that are named; `twin_files` has of each twin its file, its part, its copy's file and part, and how
+    copy in training after a random split image by image with the same shares, or another slice of their patient where it is
+    known which are: `by_patient`. `straddling` counts groups in more than one part of ours; `moved_out` counts the images left
+    out because a part that a set gives holds a copy of them, or their patient; `patients` counts those that are named, and
+    `unnamed` the images that name none; `twin_files` has of each twin its file, its part, its copy's file and part, and how
     alike they are.
     """
 
@@ -100,6 +101,8 @@ class Audit:
     straddling: int
     moved_out: int
     patients: int
+    unnamed: int
+    by_patient: bool
 
     def tables(self) -> tuple[Table, ...]:
         """Returns every figure of the report as text."""
@@ -120,13 +123,23 @@ class Audit:
 
     def _overview(self) -> Table:
         passed_over = sum(one.count for one in self.left_out)
+        seen = "a copy or another slice of their patient" if self.by_patient else "a copy"
+        named = (
+            ("patients named", f"{self.patients:,}", ""),
+            ("images without a patient", f"{self.unnamed:,}", _judged(self.unnamed)),
+        )
         figures = (
             ("images", f"{self.images:,}", ""),
             ("unreadable files", f"{len(self.unreadable):,}", _judged(len(self.unreadable))),
             ("files passed over", f"{passed_over:,}", _judged(passed_over)),
             ("different pictures", f"{self.images - self.pictures.extra:,}", ""),
+            *(named if self.by_patient else ()),
             ("groups with conflicting labels", f"{len(self.conflicts):,}", _judged(len(self.conflicts))),
-            ("test images with a copy in training, random split", f"{self.naive_leak:.1%}", _judged(round(self.naive_leak, 3))),
+            (
+                f"test images with {seen} in training, random split",
+                f"{self.naive_leak:.1%}",
+                _judged(round(self.naive_leak, 3)),
+            ),
             ("groups on both sides of this split", f"{self.straddling:,}", _judged(self.straddling)),
             ("manifest sha256", self.manifest_sha256[:16], "hash"),
             ("split sha256", self.split_sha256[:16], "hash"),
@@ -172,7 +185,7 @@ class Audit:
         return _table("conflicts", "Label conflicts", note, ("group", "labels", "images"), rows)
 
     def _split_note(self) -> str:
-        kept = "Copies and slices of one patient" if self.patients else "Copies"
+        kept = "Copies and slices of one patient" if self.by_patient else "Copies"
         straddle = "no group straddles" if not self.straddling else f"{counted(self.straddling, 'group')} straddle"
         note = f"{kept} stay on one side: {straddle}."
         if self.moved_out:
@@ -186,6 +199,9 @@ def audit(data: PreparedData, settings: SplitSettings) -> Audit:
     conflicts = conflicting_groups(entries, copies.images, settings.binary)
     counts = Counter((entry.source, entry.label) for entry in entries)
     sizes = np.bincount(copies.images)
+    patients = [entry.patient for entry in entries if entry.patient is not None]
+    volumes = [entry.volume for entry in entries if entry.volume is not None]
+    by_patient = bool(patients) or len(set(volumes)) < len(volumes)  # a volume shows one
     return Audit(
         images=len(entries),
         unreadable=tuple(bad.reason for bad in data.manifest.unreadable),
@@ -205,9 +221,11 @@ def audit(data: PreparedData, settings: SplitSettings) -> Audit:
         twin_files=tuple(_named(entries, pair) for pair in list_twins(entries, copies)),
         conflicts=tuple(_conflict(data, group) for group in conflicts),
         association=_cramers_v(counts),
-        naive_leak=_naive_leak(copies.images, settings),
+        naive_leak=_naive_leak(data.groups if by_patient else copies.images, settings),
         moved_out=data.moved_out,
-        patients=len({entry.patient for entry in entries} - {None}),
+        patients=len(set(patients)),
+        unnamed=len(entries) - len(patients),
+        by_patient=by_patient,
         straddling=_groups_with_several(data.groups[data.parts != "left_out"], data.parts[data.parts != "left_out"].tolist()),
     )
 
@@ -264,7 +282,7 @@ def _most_confounded(counts: dict[tuple[str, str], int]) -> tuple[str, str, floa
 
 
 def _naive_leak(groups: npt.NDArray[np.int64], settings: SplitSettings) -> float:
-    """Returns the share of test images with a copy in training, for a random split image by image; 0 without a test part."""
+    """Returns the share of test images of whose group training has another; 0 without a test part. Split image by image."""
     draw = np.random.default_rng(settings.seed).random(len(groups))
     test = draw < (settings.test or settings.validation)
     train = draw >= settings.test + settings.validation

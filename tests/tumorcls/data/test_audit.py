@@ -198,3 +198,32 @@ def test_nobody_is_no_patient(data: PreparedData) -> None:
     first, second, *others = data.manifest.entries
     named = (replace(first, patient="A"), replace(second, patient="B"), *others)
     assert audit(replace(data, manifest=replace(data.manifest, entries=named)), SETTINGS).patients == 2
+
+
+def test_what_a_random_split_would_leak_counts_patients_where_it_is_known_whose_slices_they_are(tmp_path: Path) -> None:
+    """No picture has a copy, but each of 12 persons has four slices: hardly a test image is of a person that training lacks."""
+    label = ("glioma", "meningioma", "no_tumor", "pituitary")
+    lines = ["path,label,patient"]
+    for i in range(48):
+        lines.append(f"{write(tmp_path / f'{i}.png', blob(i)).name},{label[i // 4 % 4]},{f'P{i // 4}' if i < 44 else ''}")
+    (tmp_path / "mine.csv").write_text("\n".join(lines))
+    data = prepare([tmp_path / "mine.csv"], SETTINGS, tmp_path / "cache")
+    report = audit(data, SETTINGS)
+    assert report.pictures.extra == 0
+    share, kind = figures(report)["test images with a copy or another slice of their patient in training, random split"]
+    draw = np.random.default_rng(SETTINGS.seed).random(48)
+    trained = set(data.groups[draw >= 0.4].tolist())
+    assert share == f"{np.mean([group in trained for group in data.groups[draw < 0.2].tolist()]):.1%}"
+    assert report.naive_leak > 0.5
+    assert kind == "bad"
+    assert figures(report)["patients named"] == ("11", "")
+    assert figures(report)["images without a patient"] == ("4", "bad")
+
+
+def test_slices_of_a_volume_that_names_nobody_are_of_one_patient(data: PreparedData) -> None:
+    entries = tuple(replace(entry, volume=str(i // 4)) for i, entry in enumerate(data.manifest.entries))
+    several = replace(data, manifest=replace(data.manifest, entries=entries), groups=np.arange(44) // 4)
+    assert audit(several, SETTINGS).naive_leak > 0.5
+    assert figures(audit(several, SETTINGS))["patients named"] == ("0", "")
+    one_each = tuple(replace(entry, volume=str(i)) for i, entry in enumerate(data.manifest.entries))
+    assert "patient" not in words_of(audit(replace(data, manifest=replace(data.manifest, entries=one_each)), SETTINGS))
