@@ -48,9 +48,10 @@ def command(
 ) -> None:
     """Measure a model on the test part of its data, or on other data. For research and education only.
 
-    Intervals are 95% bootstrap intervals over groups of near-duplicates, not over images. The split must be the one of the
-    training: if files were added or changed since, the command says so and stops. Where they lie and how they are called does
-    not matter; name each folder of data that was moved with --data.
+    Intervals are 95% bootstrap intervals over groups, not over images: of copies, and of all slices of a patient, where
+    patients are named, or of a volume. The split must be the one of the training: if files were added or changed since, the
+    command says so and stops. Where they lie and how they are called does not matter; name each folder of data that was moved
+    with --data.
 
     Other data than the model's own in --data is measured whole, but for the images whose picture or patient the model may
     have seen: they are counted and left out, and the scores with them stand beside.

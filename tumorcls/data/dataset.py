@@ -38,6 +38,7 @@ class ImageSet:
         keys: Content hash of each image; corruptions are drawn from it.
         key: Content hash of the whole, for caches.
         names: Of each image, its set and file; none where they have none.
+        patients: Of each image, who is shown, where that is named; none where it is of none.
     """
 
     images: Rows
@@ -47,6 +48,7 @@ class ImageSet:
     keys: tuple[str, ...]
     key: str
     names: tuple[str, ...] = ()
+    patients: tuple[str | None, ...] = ()
 
     def targets(self, label_smoothing: float = 0.0) -> NDArray[np.float32]:
         """Returns one-hot rows, shape (n, classes), smoothed towards the uniform distribution (Szegedy et al., 2016)."""
@@ -58,7 +60,8 @@ class ImageSet:
         keys = tuple(self.keys[row] for row in rows)
         key = content_key(pixels=keys, of=self.key)
         names = tuple(self.names[row] for row in rows) if self.names else ()
-        return ImageSet(self.images[rows], self.labels[rows], self.groups[rows], self.classes, keys, key, names)
+        patients = tuple(self.patients[row] for row in rows) if self.patients else ()
+        return ImageSet(self.images[rows], self.labels[rows], self.groups[rows], self.classes, keys, key, names, patients)
 
     def class_counts(self) -> dict[str, int]:
         """Returns the number of images of each class."""
@@ -170,7 +173,7 @@ def image_set(
     images = cache.get(key, (len(entries), size, size, 3), np.uint8, make)
     labels = np.array([class_index(entry.label, classes) for entry in entries], dtype=np.int64)
     names = tuple(f"{entry.source}/{entry.title}" for entry in entries)
-    return ImageSet(images, labels, groups, classes, keys, key, names)
+    return ImageSet(images, labels, groups, classes, keys, key, names, tuple(entry.patient for entry in entries))
 
 
 def _decode(entry: Entry, size: int) -> Pixels:

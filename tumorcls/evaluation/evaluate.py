@@ -89,7 +89,7 @@ def evaluate_model(
         test: Images of one group are resampled together; an image's key decides its noise.
         plan: The conditions.
         name: Of the model, for people.
-        provenance: Kept with the result.
+        provenance: Kept with the result, with the number of patients where they are named.
         on_condition: Called with noise and severity before each is measured, for a progress display.
 
     Raises:
@@ -129,6 +129,8 @@ def measure(
     if plan.sets is not None:
         corrupted = {**predictions.noisy, **predictions.unseen}
         sets = set_coverage.measure(test.labels, predictions.clean, corrupted, plan.sets, resamples)
+    patients = len(set(test.patients) - {None})
+    counted = {"patients_measured": str(patients)} if patients else {}
     return Evaluation(
         name=_kept(name, LONGEST_NAME),
         classes=test.classes,
@@ -141,7 +143,7 @@ def measure(
         noisy=noisy,
         summary=summary,
         mistakes=tuple(_find_mistakes(predictions, test)),
-        provenance={key: _kept(value, LONGEST_TEXT) for key, value in (provenance or {}).items()},
+        provenance={key: _kept(value, LONGEST_TEXT) for key, value in {**(provenance or {}), **counted}.items()},
         selective=answering,
         unseen=unseen,
         unseen_summary=unseen_summary,

@@ -1,4 +1,4 @@
-"""The worst wrong answers: those that the model was most confident of, one of each group of near-duplicates."""
+"""The worst wrong answers: those that the model was most confident of, one of each group of copies, or of a patient."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

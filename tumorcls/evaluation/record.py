@@ -184,6 +184,20 @@ class Evaluation:
         return () if self.sets is None else self.sets.rows
 
     @property
+    def groups_note(self) -> str:
+        """How many images there are, in how many groups, and what is in one: on one side of a split, and resampled whole."""
+        named, count = self.provenance.get("patients", "not named"), self.provenance.get("patients_measured")
+        patients = f" (patients are {named}{f': {count}' if count else ''})"
+        counts = f"{len(self.labels)} images in {len(set(self.groups))} groups"
+        return f"{counts}, resampled whole: {self.together}{'' if self.provenance.get('sources') == PHANTOMS else patients}."
+
+    @property
+    def together(self) -> str:
+        """What is in one group."""
+        whose = {"named": "all slices of a patient", "named in part": "all slices of a patient who is named"}
+        return f"copies, and {whose.get(self.provenance.get('patients', ''), 'slices of one volume')}"
+
+    @property
     def patients_note(self) -> str:
         """What the figures may owe to patients that nobody names; empty where all are named or the images are generated."""
         named = self.provenance.get("patients", "not named")

@@ -92,7 +92,7 @@ def _row(scores: Scores) -> tuple[object, ...]:
 
 
 def _method(evaluation: Evaluation) -> Iterator[tuple[str, object]]:
-    yield "Test images", f"{len(evaluation.labels)} in {len(set(evaluation.groups))} groups"
+    yield "Test images", evaluation.groups_note
     yield "Test set", evaluation.test_set_sha256
     yield "Intervals", f"percentiles of {evaluation.resamples} bootstrap resamples of groups, 95%"
     yield "Noise seed", evaluation.noise_seed

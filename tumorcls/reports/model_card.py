@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from tumorcls.config.train_config import VIEW_FIELDS
 from tumorcls.data.labels import words
+from tumorcls.data.sources import PUBLIC, sartaj
 from tumorcls.errors import DataError
 from tumorcls.evaluation.record import BOTH_PARTS, Evaluation, RelativeError
 from tumorcls.model.saved_model import SavedModel
@@ -26,7 +27,11 @@ _MARKUP = re.compile(r"[\\`*\[\]<>&|~]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
 _NETWORK = ("image_size", "weights", "trainable_from", "batch_norm")
 _DESCENT = ("epochs", "batch_size", "learning_rate", "schedule", "optimizer", "dropout", "label_smoothing")
 _VIEWS = (*VIEW_FIELDS, "views", "mirror_average")
-_MEMBERS = {"averaged": "Averaged weights of", "held": "Mean of the logits of"}
+_MADE_OF = {
+    "weights": "Initial weights",
+    **{name: words(name) for name in ("manifest_sha256", "split_sha256")},
+    **{"averaged": "Averaged weights of", "held": "Mean of the logits of"},
+}
 _PACKAGES = ("tumorcls", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy")
 
 
@@ -49,7 +54,7 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
     # Where study and data lay is nobody else's business.
     exported = {key: value for key, value in _table(provenance.get("exported")).items() if key not in ("storage", "study_file")}
     data = [config["data"]] if isinstance(config["data"], str) else config["data"]
-    hashes = [(words(key), _cell(provenance[key])) for key in ("manifest_sha256", "split_sha256") if key in provenance]
+    sources = evaluation.provenance.get("sources", "not on record")
     method = provenance.get("method")  # where it is no training run's, whose settings it had not
     settings = {**config, "weights": Path(config["weights"]).name, "method": method}
     named = (*_NETWORK, *(("method",) if method else _DESCENT), *_VIEWS)
@@ -63,9 +68,8 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
         model=model,
         evaluation=evaluation,
         identity=[
-            ("Weights", _cell(model.sha256)),
-            *hashes,
-            *((name, _cell(provenance[key])) for key, name in _MEMBERS.items() if key in provenance),
+            ("Model", _cell(model.sha256)),
+            *((name, _cell(provenance[key])) for key, name in _MADE_OF.items() if key in provenance),
             *((f"Made with {package}", version) for package, version in provenance.items() if package in _PACKAGES),
         ],
         exported=[(words(key), _value(value)) for key, value in exported.items() if not isinstance(value, Mapping | list)],
@@ -74,7 +78,9 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
         seed=provenance.get("seed", "not on record"),
         folders=Markup(", ").join(_code(Path(folder).name) for folder in data),
         settings=[(words(key), _value(settings[key])) for key in named if key in settings],
-        sources=evaluation.provenance.get("sources", "not on record"),
+        sources=sources,
+        public=set(sources.split(", ")) <= PUBLIC,
+        of_sartaj=sartaj.LAYOUT.name in sources.split(", "),
         finalists=[(words(key), _value(value)) for key, value in _table(exported.get("finalists")).items()],
         counts=_counts(provenance, evaluation),
         relative=_relative(relative.errors if relative else ()),

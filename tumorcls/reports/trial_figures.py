@@ -26,7 +26,7 @@ _ROW, _IN_A_ROW = 15, 3  # of the names of lines
 _CELL, _NAMES = 84, 110  # of a confusion matrix, and room for its class names, in pixels
 
 _SIDE, _GAP, _TILES, _CAPTION, _HEADING = 120, 10, 6, 36, 46  # of the sheet of mistakes: `_TILES` in a row
-_TITLE = "Clean validation images that it was surest of and wrong about, one of each group of near-duplicates"
+_TITLE = "Clean validation images that it was surest of and wrong about, one of each group"
 
 Line = Sequence[tuple[float, float]]
 """Points (x, y)."""

@@ -1,6 +1,7 @@
 """Images are decoded once, and are those of the scan."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,3 +81,10 @@ def test_an_image_that_is_another_one_since_the_scan_is_refused(entries: tuple[E
 
 def test_no_images_are_an_empty_array(cache: ArrayCache) -> None:
     assert load_images([], 24, cache)[:].shape == (0, 24, 24, 3)
+
+
+def test_who_is_shown_is_kept_where_it_is_named(entries: tuple[Entry, ...], cache: ArrayCache) -> None:
+    first, *others = entries
+    images = image_set((replace(first, patient="A"), *others), np.arange(5), CLASSES, 24, cache)
+    assert images.patients == ("A", None, None, None, None)
+    assert images.rows(np.array([3, 0])).patients == (None, "A")

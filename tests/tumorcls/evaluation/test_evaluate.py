@@ -130,6 +130,15 @@ def test_what_is_measured_can_be_read_again_whatever_its_names_are(test_set):
     assert {re.sub(r"x+…x+", "", mistake.file) for mistake in again.mistakes} <= {rf"\xe9{number}.png" for number in range(40)}
 
 
+def test_patients_of_what_is_measured_are_counted_where_they_are_named(test_set):
+    """Those of the images that are measured, and not of all data; rows of a set keep theirs."""
+    named = replace(test_set, patients=(*("A", "B") * 19, None, "C"))
+    assert evaluate_model(by_roughness, named, Plan()).provenance == {"patients_measured": "3"}
+    assert evaluate_model(by_roughness, named.rows(np.arange(30)), Plan()).provenance == {"patients_measured": "2"}
+    for nobody in (test_set, replace(test_set, patients=(None,) * 40)):
+        assert "patients_measured" not in evaluate_model(by_roughness, nobody, Plan()).provenance
+
+
 def test_json_round_trip(test_set, tmp_path):
     model = evaluate_model(by_roughness, test_set, Plan(NOISES), provenance={"commit": "abc"})
     found = compare(model, evaluate_model(by_brightness, test_set, Plan(NOISES)))

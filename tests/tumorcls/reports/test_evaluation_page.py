@@ -157,6 +157,14 @@ def test_what_patients_that_nobody_names_may_be_worth_is_said(images, provenance
     assert "slices of one patient" not in page, "other data is not split"
 
 
+def test_the_page_says_what_is_in_a_group(images):
+    evaluation = replace(evaluate("tuned", 0), provenance={"patients": "named", "patients_measured": "16", "sources": "ward"})
+    page = without_plotly(render_page(evaluation, images))
+    assert "groups, resampled whole: copies, and all slices of a patient (patients are named: 16).</td>" in page
+    generated = replace(evaluation, provenance={"patients": "not named", "sources": "phantoms"})
+    assert "resampled whole: copies, and slices of one volume.</td>" in without_plotly(render_page(generated, images))
+
+
 def test_sets_and_gate_are_on_the_page(images):
     evaluation = evaluate("tuned", 0)
     page = without_plotly(render_page(evaluation, images))

@@ -245,6 +245,67 @@ def test_nothing_is_said_of_sources_and_patients_that_are_not_there(model, evalu
     assert "Its images are generated." not in card("phantoms-of-our-ward"), "a folder may be called so"
 
 
+@pytest.mark.parametrize(
+    ("provenance", "groups", "kept"),
+    [
+        (
+            {"sources": "north, south", "patients": "named", "patients_measured": "7"},
+            "copies, and all slices of a patient (patients are named: 7).",
+            "by groups: copies, and all slices of a patient; the counts",
+        ),
+        (
+            {"sources": "north", "patients": "named in part", "patients_measured": "3"},
+            "copies, and all slices of a patient who is named (patients are named in part: 3).",
+            "by groups: copies, and all slices of a patient who is named; the counts",
+        ),
+        (
+            {"sources": "north, sartaj", "patients": "named"},
+            "copies, and all slices of a patient (patients are named).",
+            "and all slices of a patient; the counts",
+        ),
+        (
+            {"sources": "north"},
+            "copies, and slices of one volume (patients are not named).",
+            "by groups: copies, and slices of one volume; the counts",
+        ),
+    ],
+)
+def test_a_card_says_of_clinical_data_what_is_so(model, evaluation, provenance, groups, kept):
+    """Groups are patients where these are named, and nothing is said of public sets that were not used."""
+    ours = replace(model, config=model.config.model_copy(update={"data": ("images.csv",)}))
+    theirs = replace(evaluation, provenance={**evaluation.provenance, **provenance})
+    card = " ".join(write_card(ours, theirs, "model").split())
+    assert f"24 images in 12 groups, resampled whole: {groups} No part of search or training" in card
+    assert kept in card
+    assert f"`images.csv` (sources: {provenance['sources']})" in card
+    assert f"On one side of the split are {theirs.together}." in card
+    assert "the sources named above; how they were chosen is not on this card" in card
+    assert "This card does not know how patients, scanners and sequences were chosen." in card
+    for untrue in ("public set", "the sets do not", "labels of the sets", "near-duplicate"):
+        assert untrue not in card.lower()
+    assert ("In SARTAJ class and sequence go together" in card) == ("sartaj" in provenance["sources"])
+
+
+def test_a_card_says_of_public_sets_what_they_do_not_say(model, evaluation):
+    ours = replace(model, config=model.config.model_copy(update={"data": ("sartaj", "nickparvar")}))
+    theirs = replace(evaluation, provenance={**evaluation.provenance, "sources": "nickparvar, sartaj", "patients": "not named"})
+    card = " ".join(write_card(ours, theirs, "model").split())
+    for told in (
+        *("Public sets do not say how patients", "public sets, named above", "open: the sets do not say"),
+        *("In SARTAJ class and sequence go together", "nothing about a contrast-enhanced T1 slice without a tumour"),
+    ):
+        assert told in card
+    theirs = replace(theirs, provenance={**theirs.provenance, "sources": "nickparvar"})
+    assert "SARTAJ" not in write_card(ours, theirs, "model")
+
+
+def test_the_weights_that_it_began_with_are_on_it(model, evaluation):
+    begun = replace(model, provenance={**model.provenance, "weights": "ccc333"})
+    card = write_card(begun, evaluation, "model")
+    assert f"| Model | `{model.sha256}` |\n| Initial weights | `ccc333` |" in card
+    assert "Initial weights" not in write_card(model, evaluation, "model"), "a file of before may not say it"
+
+
 def test_a_model_that_is_never_uncertain_says_so(model, evaluation):
     calibration = Calibration(1.0, 0.0, 0.05, 1.0, 0.028, 120)
     sure = SavedModel(model.classes, model.config, model.provenance, calibration, network=model.network)

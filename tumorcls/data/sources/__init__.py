@@ -13,6 +13,9 @@ from tumorcls.errors import DataError, UnknownLayoutError, shown
 LAYOUTS: tuple[Layout, ...] = (br35h.LAYOUT, brisc.LAYOUT, sartaj.LAYOUT, nickparvar.LAYOUT, plain.LAYOUT, figshare.LAYOUT)
 """Tried in this order: the more particular first."""
 
+PUBLIC = frozenset(layout.name for layout in LAYOUTS if layout is not plain.LAYOUT)
+"""Sources whose layout is that of a public set."""
+
 PHANTOMS = "phantoms"
 """``phantoms:N`` or ``phantoms:N:SEED`` in the place of a folder stands for N generated images."""
 
