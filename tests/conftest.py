@@ -46,7 +46,6 @@ LONG_LATER = (
     "tumorcls/commands/test_model_commands.py",
     "tumorcls/training/test_trainer.py",
     "tumorcls/model/test_saved_model.py",
-    "tumorcls/model/test_tensorflow_internals.py",
     "tumorcls/test_objective.py",
 )
 """Those that come next, and would be among the last. Not in the quick tier: its order decides how much memory it takes."""
@@ -82,6 +81,7 @@ KERAS = (
     "tumorcls/model/test_phantom_weights.py",
     "tumorcls/model/test_program.py",
     "tumorcls/model/test_saved_model.py",
+    "tumorcls/model/test_tensorflow_internals.py",
     "tumorcls/model/test_weights.py",
     "tumorcls/noise/test_counter_rng.py",
     "tumorcls/noise/test_layer.py",
