@@ -75,7 +75,7 @@ def test_the_script_for_slurm(environment):
     assert options, "sbatch reads them before the first command"
     assert script.startswith("#!/bin/bash\n#SBATCH")
     programs = {
-        "srun": '[ -z "$ENDS_WITH" ] || exit "$ENDS_WITH"\necho "$TUMORCLS_DATA"\nshift\nexec python -m search "$@"',
+        "srun": '[ -z "$ENDS_WITH" ] || exit "$ENDS_WITH"\necho "$TUMORCLS_DATA $1"\nshift 2\nexec python -m search "$@"',
         "scontrol": 'echo "$@"',
     }
     for name, does in programs.items():
@@ -83,14 +83,15 @@ def test_the_script_for_slurm(environment):
         Path(name).chmod(0o755)
     Path("job.sh").write_text(script)
     path = os.pathsep.join([str(Path.cwd()), str(Path(sys.executable).parent), os.environ["PATH"]])
-    given = {"PATH": path, "USER": "me", "SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}
+    task = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3", "SLURM_CPUS_PER_TASK": "4"}
+    given = {"PATH": path, "USER": "me", "SLURM_JOB_ID": "7", **task}
 
     def run(ends_with):
         env = {**environment, **given, "ENDS_WITH": ends_with}
         return subprocess.run(["bash", "-eu", "job.sh"], env=env, capture_output=True, text=True)
 
     done = run("")
-    assert done.stdout == "/shared/data\n"
+    assert done.stdout == "/shared/data --cpus-per-task=4\n", "srun does not take it from sbatch"
     assert "error: studies/brain-mri.toml: the study file must exist" in done.stderr, "the command line was understood"
     assert done.returncode == 1
     told = run("130")
