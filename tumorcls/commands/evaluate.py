@@ -57,7 +57,8 @@ def command(
     have seen: they are counted and left out, and the scores with them stand beside.
 
     The noises are those that chose the model. Apart from them stand corruptions that neither its training nor its
-    search has seen: blur, motion, contrast, brightness, gamma, resolution, compression, ghosts and uneven fields.
+    search has seen: blur, motion, contrast, brightness, gamma, resolution, compression, MR's own noise, ghosts and uneven
+    fields.
     """
     from tumorcls.cache.folder import cache_folder
     from tumorcls.model.backend import device_notes, select_backend

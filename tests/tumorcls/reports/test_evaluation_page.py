@@ -2,6 +2,7 @@ import re
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,6 +122,14 @@ def test_the_brier_score_leads_to_the_calibration_error_where_it_was_measured(im
         assert text.index("Brier score") < text.lower().index("calibration error")
         assert str(found.clean.brier) not in render(older)
         assert str(found.clean.calibration_error) in " ".join(render(older).split())
+
+
+def test_the_tutorial_quotes_how_good_a_model_is_as_that_is_printed(capsys):
+    print_evaluation(evaluate("model", 0))
+    tutorial = (Path(__file__).parents[3] / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    quoted = re.search(r"<!--head_evaluated-->\n```text\n(.*?)```", tutorial, re.DOTALL)[1]
+    said, printed = (re.sub(r"\d\.\d{3}", "N", text) for text in (quoted, capsys.readouterr().out))
+    assert said in printed
 
 
 def test_what_was_never_seen_stands_apart(images):
