@@ -18,7 +18,8 @@ def gradients_forgotten() -> Iterator[None]:
     Each trace of EfficientNetB0 registers one for each of its activations, under a name of its own, which keeps the whole graph
     for as long as the process lives (github.com/tensorflow/tensorflow/issues/97697): some 50 MB a program. It serves
     whoever differentiates a graph that was traced before; here a step of training is traced together with its gradient. What
-    others have traced is left alone, and of blocks that run side by side the last one forgets what all of them traced.
+    was traced before is left alone, and of blocks that run side by side the last one forgets what was traced since the first
+    began: what another thread traced meanwhile too, which cannot be differentiated after.
     """
     global _inside, _before
     with _lock:
