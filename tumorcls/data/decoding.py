@@ -32,8 +32,12 @@ MAX_PIXELS = 4096 * 4096
 MAX_DEEP_PIXELS = 2048 * 2048
 """The same for colours of 16 bits and for grey of more, of which 4096x4096 would take 400 MB to read."""
 
-PIXELS_VERSION = 3
-"""Raised to make every stored array and fingerprint be made anew, when decoding or resizing gives other pixels."""
+PIXELS_VERSION = 2
+"""Raised when resizing gives other pixels: every stored array is made anew, and no study of before goes on.
+
+What decoding gives is in the hash of each image, by which arrays are stored and studies are compared: where that alone changes,
+`tumorcls.data.fingerprint.VERSION` is raised, and studies of other images go on.
+"""
 
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 _BROKEN_FILE = (

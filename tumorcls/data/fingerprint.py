@@ -22,7 +22,7 @@ from tumorcls.errors import shown
 THUMB = 64
 """Side of a thumbnail in pixels: a neighbouring slice still differs visibly, 9,000 thumbnails take 37 MB."""
 
-VERSION = 5 * 1000 + PIXELS_VERSION
+VERSION = 6 * 1000 + PIXELS_VERSION
 """Another number whenever any value here would come out differently, so that old caches are not used."""
 
 

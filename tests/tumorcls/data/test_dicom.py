@@ -19,6 +19,7 @@ from tests.tumorcls.volume_files import ID, NAME, header, saved, write_dicom
 from tumorcls.data import dicom
 from tumorcls.data.decoding import decode
 from tumorcls.data.external import find_seen
+from tumorcls.data.fingerprint import fingerprint
 from tumorcls.data.image_files import is_image
 from tumorcls.data.manifest import scan
 from tumorcls.data.prepare import prepare, write_split_files
@@ -285,6 +286,14 @@ def test_pixels_are_square_whatever_says_that_they_were_not(name):
         assert grey(saved(header(stored, **{name: list(sides)}))).shape == shape
     turned = header(stored, ImageOrientationPatient=[0.0, 1, 0, 1, 0, 0], **{name: [2, 1]})
     assert grey(saved(turned)).shape == (5, 12)  # the rows of the file are the columns of what is shown
+
+
+def test_a_slice_that_is_shown_otherwise_is_another_image(tmp_path):
+    stored = np.random.default_rng(6).integers(0, 255, (20, 20)).astype(np.uint8)
+    for name, sides in (("none", {}), ("square", {"PixelSpacing": [2, 2]}), ("oblong", {"PixelSpacing": [2, 1]})):
+        (tmp_path / name).write_bytes(saved(header(stored, **sides)))
+    none, square, oblong = (fingerprint(tmp_path / name).pixel_sha256 for name in ("none", "square", "oblong"))
+    assert none == square != oblong
 
 
 def test_the_spacing_in_the_body_comes_before_any_other():

@@ -56,6 +56,11 @@ def test_the_same_images_in_another_folder_are_the_same(folder, found, tmp_path)
     assert found(moved, cache=tmp_path / "another-cache") == (before, "")
 
 
+def test_a_study_of_before_goes_on_where_its_images_are_what_they_were(folder, found):
+    """How a file is decoded is in the hash of its image: it changes the data of whoever has such files, and nobody's code."""
+    assert found(folder)[0]["code"] == "pixels 2, views 5, noise 1"
+
+
 def test_a_changed_file_is_named(folder, found):
     before, _ = found(folder)
     shutil.copy(image(folder, 5), image(folder, 30))
