@@ -240,5 +240,5 @@ def _ending(verdict: Verdict, progress: Progress) -> str:
     if verdict.breaks:
         return f"{verdict.state}, {verdict.reason}"
     with_reason = {"failed": "failed", "retry": "failed, and is tried again", "infeasible": "infeasible", "lost": "is lost"}
-    ended = with_reason.get(verdict.state)
-    return f"{ended}: {plain(verdict.reason)}" if ended else verdict.state
+    ended = with_reason.get(verdict.state, verdict.state)
+    return f"{ended}: {plain(verdict.reason)}" if verdict.reason else ended

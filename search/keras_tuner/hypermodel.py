@@ -14,7 +14,7 @@ import keras_tuner
 import optuna
 
 from search.errors import ObjectiveError
-from search.keras_tuner.hyperparameters import Trial, TrialHyperParameters
+from search.keras_tuner.hyperparameters import Trial, TrialHyperParameters, look_up
 from search.records.attributes import SHOWN_SEED
 from search.study_file.targets import import_object
 from search.text import show, suggest
@@ -125,12 +125,13 @@ class HyperModelObjective:
         if execution == 0:
             callbacks.append(_Report(trial, self._monitor))
         arguments = {**self._arguments, "callbacks": [*callbacks, *more]}
-        if told := "epochs" in trial.params and "epochs" not in hp.values and self._takes_epochs():
-            arguments["epochs"] = trial.params["epochs"]
+        epochs = look_up(trial, "epochs") if "epochs" not in hp.values and self._takes_epochs() else None
+        if epochs is not None:
+            arguments["epochs"] = epochs
         try:
             return self._value(self._hypermodel.fit(hp, model, **arguments))
         except TypeError:
-            if not told or "epochs" not in hp.values:
+            if epochs is None or "epochs" not in hp.values:
                 raise
             self._asks_for_epochs = True  # which did not show before, and Keras was given two
         return self._run(trial, execution, *more)

@@ -9,7 +9,7 @@ from optuna.trial import BaseTrial
 from pydantic import TypeAdapter
 
 from search.keras_tuner.space import Declared, Fixed, HyperParameter
-from search.workers.trial import WorkerTrial
+from search.workers.trial import WorkerTrial, ask_for
 
 _PARSER: TypeAdapter[Declared] = TypeAdapter(HyperParameter)
 
@@ -77,3 +77,8 @@ def suggest(trial: Trial, parameter: Declared) -> Any:
     if isinstance(distribution, IntDistribution):
         return trial.suggest_int(name, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
     return trial.suggest_float(name, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
+
+
+def look_up(trial: Trial, name: str) -> Any:
+    """Returns a parameter of a trial, or None where it has none of the name; of its other parameters it is not asked."""
+    return ask_for(trial, name) if isinstance(trial, WorkerTrial) else trial.params.get(name)

@@ -258,7 +258,7 @@ class WorkerTrial:
                 f"trial.{method}({name!r}): not in [space], or its `when` does not hold; this trial has {has}. "
                 "Add it to the study file, or ask for it only when it is there."
             )
-        return self._asked_for({name: self._params[name]})[name]
+        return ask_for(self, name)
 
     def _asked_for(self, params: dict[str, Any]) -> dict[str, Any]:
         if self._asked is not None:
@@ -273,6 +273,11 @@ class WorkerTrial:
             )
         if step is not None and not math.isclose((value - low) / step, round((value - low) / step), abs_tol=1e-8):
             raise ValueError(f"space.{name}: the objective expects {low} plus a multiple of {step}; got {value}.")
+
+
+def ask_for(trial: WorkerTrial, name: str) -> Any:
+    """Returns a parameter whatever its range is, or None where the trial has none of the name; of others it is not asked."""
+    return trial._asked_for({name: trial._params[name]})[name] if name in trial._params else None
 
 
 def never_asked(trial: WorkerTrial) -> tuple[str, ...] | None:

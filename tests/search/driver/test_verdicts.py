@@ -508,17 +508,18 @@ def test_the_first_interrupt_ends_trials_at_their_next_report_and_the_study_goes
     assert results(study) == results(drive(executor=script(reports), **tables))
 
 
-def test_what_fails_once_a_driver_was_told_to_end_is_taken_up_again(drive, script):
-    """What an objective has started hears Slurm's SIGTERM too, and its end is what the objective raises."""
+def test_what_fails_once_a_driver_was_told_to_end_is_taken_up_again(drive, script, console):
+    """What an objective has started hears Slurm's SIGTERM too, and its end is what the objective raises, as a rule."""
 
     def play(task, _nth):
         os.kill(os.getpid(), signal.SIGTERM)
         yield Outcome(task.number, "failed", reason="a worker of its own was killed by SIGTERM")
 
-    study = drive(executor=script(play), study={"trials": "3", "max_retries": "0"})
+    study = drive(executor=script(play), console=console, study={"trials": "3", "max_retries": "0"})
     assert study.user_attrs["reason"] == "interrupted"
     assert names(study) == ["FAIL", "WAITING"]
     assert study.trials[0].user_attrs[FAILURE_KEY] == "interrupted"
+    assert "trial 0 interrupted: a worker of its own was killed by SIGTERM in " in printed(console)
 
 
 def test_an_objective_that_catches_everything_is_still_interrupted(drive):

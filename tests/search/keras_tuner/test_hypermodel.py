@@ -15,7 +15,7 @@ from optuna.trial import FixedTrial, TrialState
 from search.cli import cli
 from search.errors import ObjectiveError
 from search.workers.protocol import ReportReply, RunTrial
-from search.workers.trial import WorkerTrial
+from search.workers.trial import WorkerTrial, never_asked
 
 pytest.importorskip("keras_tuner")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("hypermodels")]
@@ -194,6 +194,14 @@ def test_who_asks_for_epochs_is_told_so_in_the_first_trial_as_in_the_second(obje
 )
 def test_a_trial_need_not_have_what_is_not_active(objective, params):
     assert 0 <= objective("ScopedTraining", epochs=1, fit={"verbose": 0})(as_searched(params)) <= 1
+
+
+@pytest.mark.parametrize(("name", "asks"), [("TunedTraining", set()), ("AsksForEpochs", {"rate", "flip", "shuffle"})])
+def test_what_a_hypermodel_never_asks_for_is_known(objective, name, asks):
+    """A name that is misspelt, above all; that a trial has `epochs` is asked of it alone."""
+    trial = as_searched({"size": 8, "rate": 0.01, "flip": True, "shuffle": True, "ratte": 0.1, "epochs": 1})
+    objective(name, fit={"verbose": 0})(trial)
+    assert {*never_asked(trial)} == {"ratte", *asks}
 
 
 def test_a_setting_epochs(objective):
