@@ -4,13 +4,14 @@ r"""Which pieces of a training recipe pay? The tuned recipe, and the same with o
     python -m benchmarks.recipe --start head --rate 1e-2 --output /tmp/recipe_head
     python -m benchmarks.recipe --mirrored --unseen --parts test --pieces base "random filter" --output /tmp/recipe_filter
     python -m benchmarks.recipe --start block5 --rate 1e-3 --epochs 8 --mirrored --parts test \
-        --pieces base "from block 6 on" "from block 7 on" "notebook's recipe" --output /tmp/recipe_depth
+        --pieces base "from block 6 on" "from block 7 on" "notebook's recipe" "notebook's recipe from block 5 on" \
+        "mirror average" --output /tmp/recipe_depth
 
 Trains on SARTAJ (in the folder TUMORCLS_DATA): 150 pixels, noise intensity 1.0, dropout .2, batch 32, Adam, a cosine, frozen
 BatchNormalization, four cached views. Each run is measured on the validation and the test part by its macro-F1 on clean images
 and by the mean over three noises at five severities; with `--unseen` also under what no training draws, at severity 3. What
-changes predictions alone is measured on the models of the base. With `--mirrored` all but the notebook's recipe average mirror
-images; that one trains from block 7 on, wherever the base begins.
+changes predictions alone is measured on the models of the base and of the notebook's recipe, where they do not average mirror
+images. With `--mirrored` all but that recipe do; it trains from block 7 or block 5 on, wherever the base begins.
 Writes `OUTPUT.json` after each run, goes on from there when it is started again, and ends with the table `OUTPUT.txt`: means
 over seeds, and differences to the base with a 95% interval (Student's t over the seeds, paired).
 """
@@ -76,6 +77,8 @@ class Piece:
     altered: str = ""
 
 
+NOTEBOOK = {"epochs": 20, "learning_rate": 1e-3, "dropout": 0.5, "noise_intensity": 0.5, "mirror_average": False}
+
 PIECES: dict[str, Piece] = {
     BASE: Piece(),
     "probed head": Piece(probed=True),
@@ -87,16 +90,8 @@ PIECES: dict[str, Piece] = {
     "augmix": Piece(altered="augmix"),
     "from block 6 on": Piece({"trainable_from": "block6", "epochs": 12, "learning_rate": 1.5e-3}),
     "from block 7 on": Piece({"trainable_from": "block7", "epochs": 12, "learning_rate": 2.8e-3}),
-    "notebook's recipe": Piece(
-        {
-            "trainable_from": "block7",
-            "epochs": 20,
-            "learning_rate": 1e-3,
-            "dropout": 0.5,
-            "noise_intensity": 0.5,
-            "mirror_average": False,
-        }
-    ),
+    "notebook's recipe": Piece({**NOTEBOOK, "trainable_from": "block7"}),
+    "notebook's recipe from block 5 on": Piece({**NOTEBOOK, "trainable_from": "block5"}),
 }
 
 
@@ -135,7 +130,7 @@ class Bench:
         yield Run(name, seed, self._scores(partial(_mirrored if config.mirror_average else _plain, program)), seconds)
         for other in predictions:
             predict = partial(PREDICTIONS[other], program)
-            yield Run(other, seed, self._scores(predict), 0.0)
+            yield Run(other if name == BASE else f"{name}, {other}", seed, self._scores(predict), 0.0)
 
     def _program(self, config: TrainConfig, piece: Piece) -> "TrainingProgram":
         from tumorcls.model.program import TrainingProgram
@@ -355,7 +350,8 @@ def main() -> None:
         for name in [piece for piece in arguments.pieces if piece in PIECES]:
             if any((run.piece, run.seed) == (name, seed) for run in runs):
                 continue
-            predictions = [piece for piece in arguments.pieces if piece in PREDICTIONS and name == BASE]
+            plain = (name == BASE and not arguments.mirrored) or "mirror_average" in PIECES[name].settings
+            predictions = [piece for piece in arguments.pieces if piece in PREDICTIONS and plain]
             for run in bench.run(name, seed, predictions):
                 runs.append(run)
                 print(run, flush=True)
