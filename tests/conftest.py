@@ -15,6 +15,7 @@ import pytest
 
 from tests.peak_memory import PeakMemory
 from tumorcls.model.backend import select_backend
+from tumorcls.model.tensorflow_internals import forget_gradients
 
 TESTS = Path(__file__).parent
 
@@ -175,10 +176,7 @@ def no_networks_are_left():
     """Lets go of the networks of a module: cycles hold them, and what TensorFlow registers, as `tensorflow_internals` says."""
     yield
     if "keras" in sys.modules:
-        if ops := sys.modules.get("tensorflow.python.framework.ops"):
-            gradients = ops.gradient_registry._registry
-            for name in [name for name in gradients if name.startswith("CustomGradient-")]:
-                del gradients[name]
+        forget_gradients()
         gc.collect()
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 _lock = threading.Lock()
@@ -32,9 +32,14 @@ def gradients_forgotten() -> Iterator[None]:
         with _lock:
             _inside -= 1
             if not _inside:
-                gradients = _registered()
-                for name in [name for name in gradients if name.startswith("CustomGradient-") and name not in _before]:
-                    del gradients[name]
+                forget_gradients(_before)
+
+
+def forget_gradients(kept: Collection[str] = ()) -> None:
+    """Has TensorFlow forget the custom gradients of all that was traced, but those with the names that are kept."""
+    gradients = _registered()
+    for name in [name for name in gradients if name.startswith("CustomGradient-") and name not in kept]:
+        del gradients[name]
 
 
 def _registered() -> dict[str, Any]:
