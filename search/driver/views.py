@@ -239,6 +239,6 @@ def _ending(verdict: Verdict, progress: Progress) -> str:
         return f"{valued}, {verdict.reason}" if verdict.breaks else valued
     if verdict.breaks:
         return f"{verdict.state}, {verdict.reason}"
-    with_reason = {"failed": "failed", "retry": "failed, and is tried again", "infeasible": "infeasible", "lost": "is lost"}
-    ended = with_reason.get(verdict.state, verdict.state)
+    words = {"failed": "failed", "retry": "failed, and is tried again", "infeasible": "infeasible", "lost": "is lost"}
+    ended = words.get(verdict.state, verdict.state)
     return f"{ended}: {plain(verdict.reason)}" if verdict.reason else ended
