@@ -1,4 +1,4 @@
-"""Who finds the better model in the same time? This project, plain Optuna, random search and KerasTuner, ten seeds each.
+"""Who finds the better model in the same time? This project, Optuna's TPE, random search and KerasTuner, ten seeds each.
 
     python -m benchmarks.search_quality --output /tmp/all    # over an hour on two cores
     python -m benchmarks.search_quality --data phantoms:400 --image-size 64 --seconds 20 --seeds 3 --output /tmp/try

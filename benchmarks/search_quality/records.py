@@ -104,9 +104,9 @@ class Run:
         """Returns after how many seconds this score was there; inf where it never was."""
         return next((ended for ended, value in self.finished if value >= score), float("inf"))
 
-    def area(self, seconds: float) -> float:
-        """Returns the mean over so many seconds of the best value so far."""
-        return float(self.best_by(np.linspace(0.0, seconds, 2001)).mean())
+    def area(self, seconds: float, begin: float = 0.0) -> float:
+        """Returns the mean of the best value so far from `begin` on, to so many seconds."""
+        return float(self.best_by(np.linspace(begin, seconds, 2001)).mean())
 
     def best_by(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns the best value so far at each time, 0 before the first."""

@@ -33,6 +33,14 @@ def test_the_area_is_the_mean_of_the_best_so_far_and_0_before_the_first():
     assert run(OURS, 0).area(10.0) == 0.0
 
 
+def test_from_an_eighth_of_the_time_on_who_is_there_first_does_not_count():
+    soon, late = run(OURS, 0, (0.1, 0.5), (5.0, 1.0)), run(PEER, 0, (1.0, 0.5), (5.0, 1.0))
+    report = Report(TASK, (soon, late))
+    assert soon.area(10.0) > late.area(10.0) + 0.04
+    assert report.later_areas(OURS)[0] == report.later_areas(PEER)[0] == pytest.approx((3.75 * 0.5 + 5 * 1.0) / 8.75, abs=1e-3)
+    assert "from 1/8 on" in report.table()
+
+
 def test_a_score_is_there_from_the_first_trial_that_has_it_on():
     assert [run(OURS, 0, (2.0, 0.5), (6.0, 1.0)).time_to(score) for score in (0.5, 0.6, 1.1)] == [2.0, 6.0, np.inf]
 
