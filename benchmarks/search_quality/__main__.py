@@ -11,7 +11,8 @@ contender has searched for a moment in the process (none of this with `--stacks 
 runs of all contenders are mixed, so that whatever disturbs the machine disturbs everybody. A trial counts from when it ended,
 one that is paused from when it reached its rung; one that was pruned counts for nothing but its time.
 
-The area is the mean over the time of the best score so far, 0 before the first. The winner of each run is trained again with
+The area is the mean over the time of the best score so far, 0 before the first; "from 1/8 on", over the time without its first
+eighth. The winner of each run is trained again with
 its seed and measured on the test part. Differences in area are paired by seed: Wilcoxon's signed-rank test, two-sided, with
 Holm's correction. Writes `search_quality.{txt,json,html}` at the end, the JSON after each run too, before the next one begins;
 when it is started again it goes on from there.
