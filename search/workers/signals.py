@@ -6,9 +6,12 @@ A terminal sends ^C to every process in the foreground, and Slurm sends SIGTERM 
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from types import FrameType
+
+_at_fork = threading.local()  # the mask to go back to: two threads may fork at once
 
 
 @contextlib.contextmanager
@@ -30,7 +33,7 @@ def leave_to_the_driver() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _pass)  # a program that is started would inherit that it is ignored
     signal.siginterrupt(signal.SIGTERM, False)  # a library that writes a file need not know
-    os.register_at_fork(after_in_child=_end_by_sigterm)
+    os.register_at_fork(before=_hold_sigterm, after_in_parent=_let_go_of_sigterm, after_in_child=_end_by_sigterm)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
 
 
@@ -38,6 +41,16 @@ def _pass(_number: int, _frame: FrameType | None) -> None:
     pass
 
 
+def _hold_sigterm() -> None:
+    """Until the child is told what SIGTERM does to it: one that came before would be passed over as its parent's is."""
+    _at_fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _let_go_of_sigterm() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _at_fork.mask)
+
+
 def _end_by_sigterm() -> None:
     if signal.getsignal(signal.SIGTERM) is _pass:  # else the objective has one of its own
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _let_go_of_sigterm()

@@ -116,6 +116,24 @@ def test_sigterm_ends_what_a_trial_has_started_and_not_the_trial(make):
     assert listen(executor, (Outcome, Died))[-1] == (0, Outcome(0, "complete", (-2.0 * signal.SIGTERM,)))
 
 
+def test_sigterm_ends_what_was_forked_a_moment_ago():
+    """It reaches the child while that is still as its parent was; a pool that is ended at once would wait for it for ever."""
+    script = """if True:
+        import os, signal, time
+        from search.workers.signals import leave_to_the_driver
+
+        os.register_at_fork(after_in_child=lambda: time.sleep(1))  # before the child is told what SIGTERM does
+        leave_to_the_driver()
+        if (child := os.fork()) == 0:
+            time.sleep(10)
+            os._exit(0)
+        os.kill(child, signal.SIGTERM)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"{-signal.SIGTERM} set()\n", done.stderr
+
+
 def test_a_killed_worker_is_said_to_have_died_once_and_last(make, wait_for):
     executor = make("objectives:parabola")
     executor.start(0)
