@@ -17,7 +17,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from multiprocessing import parent_process
+from multiprocessing import parent_process, set_start_method
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,7 @@ class WorkerSetup:
 def main(connection: Connection, setup: WorkerSetup) -> None:
     """The whole life of a worker process."""
     leave_to_the_driver()
+    set_start_method(None, force=True)  # the objective's own processes start as in a program of its own, not as this one did
     failure = _leave_with_the_parent()
     if setup.log is not None and (notice := print_to(setup.log)):
         with contextlib.suppress(OSError):  # the driver has hung up

@@ -134,6 +134,27 @@ def test_sigterm_ends_what_was_forked_a_moment_ago():
     assert done.stdout == f"{-signal.SIGTERM} set()\n", done.stderr
 
 
+def test_what_an_objective_starts_begins_as_in_a_program_of_its_own(make):
+    """A pool or a loader that a user's own script can have, of a function that is nowhere to be imported from."""
+    Path("loads.py").write_text(
+        "import multiprocessing\n"
+        "def f(trial):\n"
+        "    process = multiprocessing.Process(target=lambda: None)\n"
+        "    process.start()\n"
+        "    process.join()\n"
+        "    return process.exitcode\n"
+        "def g(trial):\n"
+        "    multiprocessing.set_start_method('spawn')\n"
+        "    return len(multiprocessing.get_start_method())\n"
+    )
+    for target, value in (("loads:f", 0.0), ("loads:g", 5.0)):
+        executor = make(target)
+        executor.start(0)
+        listen(executor, Ready)
+        executor.send(0, RunTrial(0, {}, {}))
+        assert listen(executor, Outcome)[-1] == (0, Outcome(0, "complete", (value,)))
+
+
 def test_a_killed_worker_is_said_to_have_died_once_and_last(make, wait_for):
     executor = make("objectives:parabola")
     executor.start(0)
