@@ -183,8 +183,8 @@ def desk(tmp_path):
     """Returns a folder as a reader has it: the study file, with small numbers, and the sets under the home folder."""
     sartaj = tmp_path / "home" / "data" / "sartaj"
     write_dataset(sartaj, images=96, seed=0, size=96)
-    (sartaj / "Testing" / "no_tumor").mkdir(parents=True)
-    min((sartaj / "Training" / "no_tumor").iterdir()).rename(sartaj / "Testing" / "no_tumor" / "image(1).jpg")
+    (sartaj / "Testing" / "meningioma_tumor").mkdir(parents=True)
+    min((sartaj / "Training" / "meningioma_tumor").iterdir()).rename(sartaj / "Testing" / "meningioma_tumor" / "image(2).jpg")
     folder = tmp_path / "desk"
     (folder / "studies").mkdir(parents=True)
     study = tomllib.loads((REPOSITORY / "studies" / "brain-mri.toml").read_text())
