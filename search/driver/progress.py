@@ -1,7 +1,7 @@
 """How a launch stands: trials by state, the best value, what each worker runs, the time that is left."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,18 +90,23 @@ class Progress:
             self.pruned += trial.state is TrialState.PRUNED and not infeasible
             self.failed += is_failed(trial)
 
-    def add(self, verdict: Verdict) -> None:
-        """Counts a finished trial."""
+    def add(self, verdict: Verdict) -> bool:
+        """Counts a finished trial; returns whether its value is better than all that there were before it, if any.
+
+        A trial that was the best, and on its next rung is worse, or no result, leaves another as the best, which is not new.
+        """
+        before = self.best
         if verdict.state not in ("interrupted", "lost"):
             self._consider(verdict.number, verdict.result)
         if verdict.state == "paused":
             self.paused.add(verdict.number)
-            return
-        self.complete += verdict.state == "complete" and not verdict.breaks
-        self.pruned += verdict.state == "pruned" and not verdict.breaks
-        self.infeasible += verdict.state == "infeasible" or verdict.breaks
-        self.failed += verdict.state in ("failed", "retry")
-        self.finished_here += verdict.counts
+        else:
+            self.complete += verdict.state == "complete" and not verdict.breaks
+            self.pruned += verdict.state == "pruned" and not verdict.breaks
+            self.infeasible += verdict.state == "infeasible" or verdict.breaks
+            self.failed += verdict.state in ("failed", "retry")
+            self.finished_here += verdict.counts
+        return before is not None and self.best is not None and self._best_of([before, self.best]) != before
 
     @property
     def finished(self) -> int:
@@ -144,8 +149,12 @@ class Progress:
         if not new:
             self.values.pop(number, None)
         known = self.values if self.best is None or self.best[0] == number else {self.best[0]: self.best[1], **new}
+        self.best = self._best_of(known.items())
+
+    def _best_of(self, values: Iterable[tuple[int, float]]) -> tuple[int, float] | None:
+        """Returns the best of pairs of number and value: of equal ones the first."""
         choose = max if self.directions[0] is StudyDirection.MAXIMIZE else min
-        self.best = choose(known.items(), key=lambda item: item[1], default=None)
+        return choose(values, key=lambda item: item[1], default=None)
 
 
 def _last_rung(trial: FrozenTrial) -> tuple[float, ...]:

@@ -96,10 +96,8 @@ class ProgressView:
 
     def trial_finished(self, worker: int, number: int, verdict: Verdict, seconds: float) -> None:
         """A trial ended that ran for so long."""
-        before = self.progress.best
         self.progress.at_work.pop(worker, None)
-        self.progress.add(verdict)
-        best = ", new best" if before not in (None, self.progress.best) else ""
+        best = ", new best" if self.progress.add(verdict) else ""
         self._print(f"trial {number} {_ending(verdict, self.progress)} in {clock(seconds)}{best}{self._context()}")
 
     def refused(self, number: int, why: str) -> None:

@@ -3,6 +3,7 @@ import sys
 import threading
 import time
 import types
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -187,6 +188,30 @@ def test_the_first_value_of_a_study_is_no_new_best():
     view.trial_started(0, 0, {})
     view.trial_finished(0, 0, Verdict(0, "complete", (5.0,)), 1.0)
     assert "trial 0 complete, value 5 in 00:01 |" in out.file.getvalue()
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+@pytest.mark.parametrize(
+    "next_rung",
+    [
+        Verdict(1, "complete", (2.0,)),  # worse than another, which is the best now
+        Verdict(1, "paused", (1.5,)),  # worse than before, and the best still
+        Verdict(1, "paused", (1.0,)),
+        Verdict(1, "complete", (0.5,), "size 1 above its limit"),
+        Verdict(1, "pruned"),
+        Verdict(1, "failed", reason="no room"),
+        Verdict(1, "infeasible", reason="no room"),
+    ],
+)
+def test_no_best_is_new_where_the_best_trial_got_worse_or_is_no_result_any_more(direction, next_rung):
+    sign = 1.0 if direction == "minimize" else -1.0
+    view = ProgressView(Progress.of(optuna.create_study(direction=direction), budget=4), out := console())
+    for verdict in (Verdict(0, "complete", (1.7,)), Verdict(1, "paused", (1.0,)), next_rung, Verdict(2, "complete", (0.9,))):
+        verdict = replace(verdict, values=tuple(sign * value for value in verdict.values))
+        view.trial_started(0, verdict.number, {})
+        view.trial_finished(0, verdict.number, verdict, 1.0)
+    lines = [line for line in out.file.getvalue().splitlines() if "started" not in line and "goes on" not in line]
+    assert ["new best" in line for line in lines] == [False, True, False, True]
 
 
 def test_where_nothing_is_left_no_worker_is_said_to_start(progress):
