@@ -144,9 +144,14 @@ def gains_by_bfloat16() -> bool:
 
 def device_name() -> str:
     """Returns what networks are computed on: what the backend calls its GPU, or a CPU of some kind."""
+    return gpu_name() or f"CPU, {platform.machine()}"
+
+
+def gpu_name() -> str | None:
+    """Returns what the backend calls the GPU that networks are computed on; None where that is a CPU."""
     gpu = _gpu()
     if gpu is None:
-        return f"CPU, {platform.machine()}"
+        return None
     return str(gpu.device_kind if keras_runs_on_jax() else _details(gpu).get("device_name", "GPU"))
 
 

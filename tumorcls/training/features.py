@@ -2,7 +2,7 @@
 
 Most of a short fine-tuning run recomputes layers that never change. Here each augmented and noisy view of the training images,
 and each clean or corrupted validation image, goes through the frozen part once; the result is kept as float16, keyed by all
-that it depends on: the frozen weights, the backend, the images, and how the view was drawn.
+that it depends on: the frozen weights, the backend, a GPU, the images, and how the view was drawn.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from tumorcls.cache.arrays import ArrayCache, Rows, content_key
 from tumorcls.config.train_config import ViewRecipe
 from tumorcls.data.dataset import ImageSet
 from tumorcls.errors import WeightsError
-from tumorcls.model.backend import keras_runs_on_jax
+from tumorcls.model.backend import gpu_name, keras_runs_on_jax
 from tumorcls.model.pieces import PREDICT_BATCH
 from tumorcls.model.program import TrainingProgram
 
@@ -76,6 +76,7 @@ class Features:
             return activations
 
         content |= {"backend": "jax"} if keras_runs_on_jax() else {}  # whose last digits are others than TensorFlow's
+        content |= {"device": gpu} if (gpu := gpu_name()) else {}  # rounds what it multiplies to TF32, or adds in its own order
         key = content_key(version=VIEWS_VERSION, weights=self.program.frozen_sha256, shape=shape, **content)
         return self.cache.get(key, shape, np.float16, make)
 

@@ -11,7 +11,7 @@ import pytest
 from tumorcls.cli import COMMANDS
 from tumorcls.errors import BackendError
 from tumorcls.model import backend, backend_import
-from tumorcls.model.backend import device_name, device_notes, gains_by_bfloat16, select_backend
+from tumorcls.model.backend import device_name, device_notes, gains_by_bfloat16, gpu_name, select_backend
 
 needs_jax = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
 
@@ -243,8 +243,9 @@ def test_bfloat16_gains_from_compute_capability_8_on_whatever_a_gpu_calls_its_ow
 def test_a_device_has_a_name(on_device):
     on_device(None)
     assert device_name() == f"CPU, {platform.machine()}"
+    assert gpu_name() is None
     on_device(SimpleNamespace(device_kind="NVIDIA H200"))
-    assert device_name() == "NVIDIA H200"
+    assert device_name() == gpu_name() == "NVIDIA H200"
     on_device(object(), jax=False, device_name="NVIDIA A100")
     assert device_name() == "NVIDIA A100"
 

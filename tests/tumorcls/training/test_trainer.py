@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -176,16 +177,17 @@ def test_views_differ_and_are_shared_by_all_trials(trainer, make_config):
     assert {p: p.stat().st_ino for p in (trainer.cache / "arrays").glob("*.npy")} == path, "nothing was made anew"
 
 
-def test_activations_are_not_shared_by_backends(trainer, make_config, monkeypatch):
+def test_activations_are_not_shared_by_backends_and_devices(trainer, make_config, monkeypatch):
     images = trainer.images("validation", 32)
     features = Features(trainer.programs.get(make_config()), ArrayCache(trainer.cache))
     paths = set()
-    for on_jax in (False, True):
+    for on_jax, gpu in itertools.product((False, True), (None, "NVIDIA A100", "NVIDIA H200")):
         monkeypatch.setattr("tumorcls.training.features.keras_runs_on_jax", lambda on_jax=on_jax: on_jax)
+        monkeypatch.setattr("tumorcls.training.features.gpu_name", lambda gpu=gpu: gpu)
         entry = features.of_images(images.images, images.key)
         assert isinstance(entry, Stored)
         paths.add(entry.path)
-    assert len(paths) == 2
+    assert len(paths) == 6
 
 
 def test_the_learning_rate_falls_along_a_cosine(make_config):
