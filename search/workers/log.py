@@ -2,6 +2,8 @@
 
 import os
 import sys
+import time
+from multiprocessing import current_process
 from pathlib import Path
 
 from search.streams import failure_of, forgive_output
@@ -9,6 +11,8 @@ from search.streams import failure_of, forgive_output
 
 def print_to(log: Path) -> str:
     """Sends all output to `log`, that of C libraries too; it is appended, so that a resumed study keeps its history.
+
+    Its first line there says which process this is, which a debugger or a profiler wants to know.
 
     Returns:
         In one line why that cannot be, where it cannot: what is printed is let go of then. Empty otherwise.
@@ -27,6 +31,7 @@ def print_to(log: Path) -> str:
     forgive_output()  # a full disk must not end a trial that prints
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.reconfigure(line_buffering=True)
+    print(f"{current_process().name}: process {os.getpid()}, begun {time.strftime('%Y-%m-%d %H:%M:%S')}")
     return notice
 
 

@@ -3,6 +3,7 @@
 import importlib
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -396,12 +397,15 @@ def test_a_storage_that_breaks_in_the_middle_says_so_in_one_line(write, start, w
 
 def test_what_workers_print_goes_to_the_log(write, search):
     Path("noisy.py").write_text(
-        "import os\nos.system('echo from C')\ndef f(trial):\n    print('from Python')\n    return 1.0\n"
+        "import os\nos.system('echo from C')\ndef f(trial):\n    print('from Python', os.getpid())\n    return 1.0\n"
     )
     write(study={"objective": '"noisy:f"', "trials": "1"})
     done = search("launch", "demo.toml")
     assert "from" not in done.stdout + done.stderr
-    assert Path("demo.worker-0.log").read_text() == "from C\nfrom Python\n"
+    head, *printed = Path("demo.worker-0.log").read_text().splitlines()
+    began = re.fullmatch(r"worker-0: process (\d+), begun \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", head)
+    assert began is not None
+    assert printed == ["from C", f"from Python {began[1]}"]
 
 
 def test_the_same_objective_runs_with_plain_optuna():
