@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.argument("model_file", metavar="MODEL.keras", type=FILE, default=Path("model.keras"))
 @click.option("-o", "--output", type=FILE, help="Write the evaluation as JSON.")
 @click.option("--html", type=FILE, help="Write it as one page with plots that opens offline.")
-@click.option("--reference", type=FILE, help="JSON of another model's evaluation; errors are given relative to it.")
+@click.option("--reference", type=FILE, help="JSON of another model's evaluation; shows what is gained over it.")
 @click.option(
     "--data",
     "folders",
@@ -81,15 +81,22 @@ def command(
     if against is not None:
         check_reference(against, images_sha256(measured.images), plan.seed, plan.conditions, plan.unseen_conditions)
     evaluation = _measure(model, measured, plan, model_file.stem)
-    if against is not None and (evaluation.noisy or evaluation.unseen):
+    if against is not None:
         evaluation = compare(evaluation, against)
         if kinds := not_compared(evaluation):
-            tell_notes(f"the reference was measured before {', '.join(kinds)} was: BE, rBE and their mean are without it")
-    elif against is not None:
-        tell_notes("nothing is compared with the reference: errors under noise would be, and none was measured")
+            tell_notes(f"the reference was measured before {', '.join(kinds)} was: all that is compared is without it")
     print_evaluation(evaluation)
     write_evaluation(evaluation, measured.images.images, output, html, against)
+    tell(f"Next: {_next_step(model_file, output, html, external=evaluation.external is not None)}")
     tell(DISCLAIMER)
+
+
+def _next_step(model_file: Path, output: Path | None, html: Path | None, *, external: bool) -> str:
+    """Returns what to look at, and what to type."""
+    if output is None:
+        return "add -o test.json --html test.html to keep these figures, and for a page with curves and the worst mistakes."
+    page = f"look at recall by class and the worst mistakes in {html}, then " if html else ""
+    return f"{page}tumorcls card {model_file} {'EVALUATION.json --external ' if external else ''}{output}"
 
 
 def _measure(model: "SavedModel", measured: "MeasuredImages", plan: "Plan", name: str) -> "Evaluation":

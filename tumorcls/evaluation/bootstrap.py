@@ -30,6 +30,12 @@ class Estimate:
             return "not defined"
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
+    def signed(self) -> str:
+        """Returns a difference as ``+0.041 (+0.010 to +0.072)``."""
+        if self.value is None or self.low is None or self.high is None:
+            return "not defined"
+        return f"{self.value:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
+
 
 @dataclass(frozen=True)
 class Resamples:

@@ -15,7 +15,8 @@ from tumorcls.evaluation import metrics, selective, set_coverage
 from tumorcls.evaluation.bootstrap import Resamples, draw_resamples, estimate, estimate_calibration_error
 from tumorcls.evaluation.metrics import Floats, Labels
 from tumorcls.evaluation.mistakes import LONGEST_FILE, Mistake, find_mistakes, most_confident
-from tumorcls.evaluation.record import LONGEST_NAME, LONGEST_TEXT, Condition, Evaluation, Scores, Summary
+from tumorcls.evaluation.record import LONGEST_TEXT, Condition, Evaluation, Scores, Summary
+from tumorcls.evaluation.relative import LONGEST_NAME
 from tumorcls.noise.severity import SEVERITY_LEVELS, corrupt
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from tumorcls.evaluation.bootstrap import Estimate, Finite
 from tumorcls.evaluation.external import External
 from tumorcls.evaluation.metrics import Bin
 from tumorcls.evaluation.mistakes import Mistake
+from tumorcls.evaluation.relative import Name, Relative
 from tumorcls.evaluation.selective import Selective
 from tumorcls.evaluation.set_coverage import SetCoverage, SetScores
 from tumorcls.files import read_whole, write_whole
@@ -25,13 +26,12 @@ _MAX_BYTES = 2**26
 """Of an evaluation as JSON: some of a million images."""
 
 _MAX_SHOWN = 100  # mistakes, conditions, lines of provenance
-LONGEST_NAME, LONGEST_TEXT = 200, 2000
-"""Letters of a name, and of a line of provenance."""
+LONGEST_TEXT = 2000
+"""Letters of a line of provenance."""
 
 BOTH_PARTS = "training and validation images"
 """What provenance says as ``trained_on`` of a network that has seen the validation images too: its calibration is another's."""
 
-_Name = Annotated[str, Field(max_length=LONGEST_NAME)]
 _Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 _Value = TypeVar("_Value")
 PerClass = tuple[_Value, ...]
@@ -98,31 +98,6 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class RelativeError:
-    """Balanced error under one noise relative to a reference model, as MedMNIST-C defines it; below 1 is better than it.
-
-    Attributes:
-        noise: Name, or "mean" for the mean over the noises.
-        be: Sum over severities of the balanced error, divided by the reference's.
-        rbe: The same for the increase of the balanced error over the clean one. Both are None where the reference's sum is too
-            small to divide by (see `tumorcls.evaluation.robustness`).
-    """
-
-    noise: str
-    be: Estimate
-    rbe: Estimate
-
-
-@dataclass(frozen=True)
-class Relative:
-    """Robustness relative to a reference model, per noise, and their mean last; what was never seen apart, likewise."""
-
-    reference: _Name
-    errors: tuple[RelativeError, ...]
-    unseen: tuple[RelativeError, ...] = ()
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """All that was measured of one model on one test set.
 
@@ -148,8 +123,8 @@ class Evaluation:
         gate_passes: Share of the clean images that the model's gate takes for slices; None where it has none.
     """
 
-    name: _Name
-    classes: Annotated[tuple[_Name, ...], Field(min_length=1, max_length=20)]
+    name: Name
+    classes: Annotated[tuple[Name, ...], Field(min_length=1, max_length=20)]
     labels: tuple[int, ...]
     groups: tuple[int, ...]
     test_set_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -160,7 +135,7 @@ class Evaluation:
     summary: Summary | None
     mistakes: tuple[Mistake, ...]
     relative: Relative | None = None
-    provenance: Annotated[dict[_Name, _Text], Field(max_length=_MAX_SHOWN)] = field(default_factory=dict)
+    provenance: Annotated[dict[Name, _Text], Field(max_length=_MAX_SHOWN)] = field(default_factory=dict)
     selective: Selective | None = None
     unseen: tuple[Condition, ...] = ()
     unseen_summary: Summary | None = None

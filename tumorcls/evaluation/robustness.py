@@ -1,7 +1,7 @@
-"""How robust a model is next to another: MedMNIST-C's balanced error ratios.
+"""How a model does next to another: paired differences of its scores, and MedMNIST-C's balanced error ratios.
 
-Di Salvo et al. 2024, "MedMNIST-C", after Hendrycks & Dietterich 2019: with b(s) the balanced error (1 - balanced
-accuracy) of a model at severity s, b(0) the clean one, and r(s) the reference's,
+The ratios are those of Di Salvo et al. 2024, "MedMNIST-C", after Hendrycks & Dietterich 2019: with b(s) the balanced error
+(1 - balanced accuracy) of a model at severity s, b(0) the clean one, and r(s) the reference's,
 
     BE = sum b(s) / sum r(s),    rBE = sum (b(s) - b(0)) / sum (r(s) - r(0)).
 
@@ -9,16 +9,17 @@ The formulas are its own, the reference is not its AlexNet, and the corruptions 
 neither ratios nor their mean compare with those of its tables.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
 
 from tumorcls.errors import DataError
 from tumorcls.evaluation import metrics
-from tumorcls.evaluation.bootstrap import Resamples, draw_resamples, estimate
+from tumorcls.evaluation.bootstrap import Estimate, Resamples, draw_resamples, estimate
 from tumorcls.evaluation.metrics import Floats
-from tumorcls.evaluation.record import Condition, Evaluation, Relative, RelativeError, Scores
+from tumorcls.evaluation.record import Condition, Evaluation, Scores
+from tumorcls.evaluation.relative import Differences, Relative, RelativeError
 
 MIN_REFERENCE_ERROR = 0.01
 """Smallest mean of r(s), or of r(s) - r(0), to divide by: below one point of balanced accuracy the ratio is noise."""
@@ -28,7 +29,7 @@ _NEWER = ("rician",)
 
 
 def compare(evaluation: Evaluation, reference: Evaluation) -> Evaluation:
-    """Returns the evaluation with its robustness relative to the reference's, with paired bootstrap intervals.
+    """Returns the evaluation next to the reference's, with paired bootstrap intervals.
 
     Raises:
         DataError: The two were not measured on the same images under the same noise.
@@ -45,7 +46,8 @@ def compare(evaluation: Evaluation, reference: Evaluation) -> Evaluation:
         return *each, RelativeError("mean", *(estimate(np.mean(kind, axis=0)) for kind in zip(*ratios, strict=True)))
 
     shared = tuple(kind for kind in evaluation.unseen_kinds if reference.under(kind))
-    relative = Relative(reference.name, errors(evaluation.noises), errors(shared))
+    differences = _differences(evaluation, reference, shared, resamples)
+    relative = Relative(reference.name, errors(evaluation.noises), errors(shared), differences)
     return replace(evaluation, relative=relative)
 
 
@@ -90,6 +92,31 @@ def _conditions(measured: Iterable[Condition]) -> list[tuple[str, int]]:
     return [(condition.noise, condition.severity) for condition in measured]
 
 
+def _differences(evaluation: Evaluation, reference: Evaluation, unseen: tuple[str, ...], resamples: Resamples) -> Differences:
+    """Returns what is gained over the reference; `unseen` is what both were measured under."""
+
+    def difference(of: Callable[[Evaluation], Floats]) -> Estimate:
+        return estimate(of(evaluation) - of(reference))
+
+    def mean_f1(noises: tuple[str, ...]) -> Estimate | None:
+        measured = [(one.noise, one.severity) for noise in noises for one in evaluation.under(noise)]
+        if not measured:
+            return None
+
+        def of(one: Evaluation) -> Floats:
+            scores = {(condition.noise, condition.severity): condition.scores for condition in (*one.noisy, *one.unseen)}
+            return np.asarray(np.mean([metrics.macro_f1(_confusions(one, scores[key], resamples)) for key in measured], axis=0))
+
+        return difference(of)
+
+    return Differences(
+        difference(lambda one: metrics.accuracy(_confusions(one, one.clean, resamples))),
+        difference(lambda one: metrics.macro_f1(_confusions(one, one.clean, resamples))),
+        mean_f1(evaluation.noises),
+        mean_f1(unseen),
+    )
+
+
 def _ratios(evaluation: Evaluation, reference: Evaluation, noise: str, resamples: Resamples) -> tuple[Floats, Floats]:
     """Returns BE and rBE, each of shape (1 + resamples,): the measured value first; NaN where it is not defined."""
     severities = {condition.severity for condition in evaluation.under(noise)}
@@ -105,5 +132,8 @@ def _ratios(evaluation: Evaluation, reference: Evaluation, noise: str, resamples
 
 
 def _balanced_error(evaluation: Evaluation, scores: Scores, resamples: Resamples) -> Floats:
-    labels, predicted = np.array(evaluation.labels), np.array(scores.predicted)
-    return 1 - metrics.balanced_accuracy(resamples.confusions(labels, predicted, len(evaluation.classes)))
+    return 1 - metrics.balanced_accuracy(_confusions(evaluation, scores, resamples))
+
+
+def _confusions(evaluation: Evaluation, scores: Scores, resamples: Resamples) -> Floats:
+    return resamples.confusions(np.array(evaluation.labels), np.array(scores.predicted), len(evaluation.classes))

@@ -11,7 +11,8 @@ from tumorcls.cache.arrays import Rows
 from tumorcls.evaluation.external import score_rows
 from tumorcls.evaluation.metrics import guessing_f1
 from tumorcls.evaluation.mistakes import Mistake
-from tumorcls.evaluation.record import BOTH_PARTS, Condition, Evaluation, RelativeError, Scores
+from tumorcls.evaluation.record import BOTH_PARTS, Condition, Evaluation, Scores
+from tumorcls.evaluation.relative import RelativeError
 from tumorcls.noise.severity import corrupt, meaning_of, parameter_of
 from tumorcls.reports import evaluation_charts as charts
 from tumorcls.reports.evaluation_charts import title_of

@@ -1,25 +1,22 @@
 """An evaluation as tables in the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from tumorcls.data.labels import exact_percent
+from tumorcls.data.labels import exact_percent, words
 from tumorcls.errors import shown
 from tumorcls.evaluation.record import Evaluation
 from tumorcls.reports.page import number
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """Prints how each class did on clean images, what was taken for what, and macro-F1 under each noise."""
+    """Prints how each class did on clean images, what was taken for what, macro-F1 under each noise, and all of it in short."""
     console = Console()
-    clean, external, sets = evaluation.clean, evaluation.external, evaluation.sets
+    external, sets = evaluation.external, evaluation.sets
     console.print(_by_class(evaluation))
-    console.print(f"accuracy {clean.accuracy}   macro-F1 {clean.macro_f1}")
-    brier = f"Brier score {clean.brier}   " if clean.brier else ""
-    console.print(f"{brier}calibration error {clean.calibration_error}")
     console.print(_confusion(evaluation))
     if external is not None:
         console.print(external.sentence(), soft_wrap=True)
@@ -32,6 +29,24 @@ def print_evaluation(evaluation: Evaluation) -> None:
         console.print(_under(evaluation, evaluation.noises, "Macro-F1 under noise"))
     if evaluation.unseen_kinds:
         console.print(_under(evaluation, evaluation.unseen_kinds, "Macro-F1 under what it has never seen"))
+    for line in _in_short(evaluation):
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def _in_short(evaluation: Evaluation) -> Iterator[str]:
+    """Yields what a reader looks for, which stands below the tables, where a terminal does not scroll it away."""
+    clean = evaluation.clean
+    yield f"accuracy {clean.accuracy}   macro-F1 {clean.macro_f1}"
+    brier = f"Brier score {clean.brier}   " if clean.brier else ""
+    yield f"{brier}calibration error {clean.calibration_error}"
+    for where, summary in (("noise", evaluation.summary), ("what it has never seen", evaluation.unseen_summary)):
+        if summary is not None:
+            worst = f"the worst, {words(summary.worst_noise)}: {summary.worst_f1}"
+            yield f"macro-F1 under {where} {summary.noisy_f1}   {worst}"
+    if evaluation.relative is not None and evaluation.relative.differences is not None:
+        yield f"less {shown(evaluation.relative.reference)}, paired; an interval that holds 0 does not tell them apart:"
+        for name, difference in evaluation.relative.differences.rows:
+            yield f"  {name} {difference}"
 
 
 def _by_class(evaluation: Evaluation) -> Table:

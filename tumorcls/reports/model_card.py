@@ -16,7 +16,8 @@ from tumorcls.config.train_config import VIEW_FIELDS
 from tumorcls.data.labels import words
 from tumorcls.data.sources import PUBLIC, sartaj
 from tumorcls.errors import DataError
-from tumorcls.evaluation.record import BOTH_PARTS, Evaluation, RelativeError
+from tumorcls.evaluation.record import BOTH_PARTS, Evaluation
+from tumorcls.evaluation.relative import RelativeError
 from tumorcls.model.saved_model import SavedModel
 from tumorcls.noise.severity import meaning_of, parameter_of
 from tumorcls.reports.page import environment, number, render

@@ -235,6 +235,9 @@ def test_evaluate_prints_and_writes_the_test_part(workplace):
         DISCLAIMER,
     ):
         assert word in done.output
+    evaluation, page = folder / "test.json", folder / "test.html"
+    card_of = f"tumorcls card {folder / 'model.keras'} {evaluation}"
+    assert done.stdout.endswith(f"look at recall by class and the worst mistakes in {page}, then {card_of}\n{DISCLAIMER}\n")
     written = json.loads((folder / "test.json").read_text())
     assert np.sum(written["clean"]["confusion"]) == len(written["labels"])
     assert len(written["noisy"]) == 15
@@ -246,7 +249,9 @@ def test_evaluate_prints_and_writes_the_test_part(workplace):
     assert "plotly" in (folder / "test.html").read_text()[:5_000_000].lower()
     again = run(evaluate.command, folder / "model.keras", "--reference", folder / "test.json", "--clean-only")
     assert again.exit_code == 0
-    assert "note: nothing is compared" in again.stderr
+    assert "less model, paired; " in again.stdout
+    assert "  macro-F1, clean +0.000 (+0.000 to +0.000)\n" in again.stdout
+    assert "\nNext: add -o test.json --html test.html" in again.stdout
     assert "note: there is a GPU" in again.stderr
 
 
@@ -260,7 +265,7 @@ def test_a_reference_of_before_the_noise_of_mr_was_measured_is_one_still(workpla
     (tmp_path / "before.json").write_text(before.to_json())
     monkeypatch.setattr(measurement, "evaluate_model", lambda *_, **__: now)
     done = run(evaluate.command, model, "--reference", tmp_path / "before.json", "-o", written)
-    assert "note: the reference was measured before rician was: BE, rBE and their mean are without it" in done.stderr
+    assert "note: the reference was measured before rician was: all that is compared is without it" in done.stderr
     compared = Evaluation.read(written).relative
     assert [error.noise for error in compared.unseen] == [*UNSEEN, "ghosting", "bias_field", "mean"]
 
@@ -712,5 +717,6 @@ def test_the_baseline_is_an_evaluation_and_a_reference(workplace):
     assert (recorded["trained_on"], recorded["train_images"]) == ("training images", trained["train_images"])
     assert run(card.command, folder / "baseline.keras", folder / "again.json", "-o", folder / "baseline.md").exit_code == 0
     papers = (folder / "baseline.md").read_text()
+    assert "| macro-F1, clean | +0.000 (+0.000 to +0.000) |" in papers
     assert "| method | logistic regression on standardised frozen features" in papers
     assert "| epochs |" not in papers

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,32 @@ def test_be_and_rbe_by_hand():
     for noise, values in expected.items():
         assert errors_of(found)[noise] == pytest.approx(values)
     assert errors_of(found)["mean"] == pytest.approx((np.mean([16 / 40, 10 / 40]), np.mean([0.3, 0.0])))
+
+
+def test_differences_by_hand_are_paired():
+    """The model errs on images that the reference errs on too, and on fewer: in each resample it is no worse."""
+    ours = model(5, {"gaussian": (6, 10), "speckle": (5, 5)}, unseen_errors={"ghosting": (10,), "motion_blur": (20,)})
+    reference = model(10, {"gaussian": (15, 25), "speckle": (20, 20)}, unseen_errors={"ghosting": (20,)})
+    reference = replace(reference, unseen=(*reference.unseen, replace(ours.unseen[1], noise="motion_blur")))
+    gain = compare(ours, reference).relative.differences
+    # A class of 50 images gives as many away as it gets, so F1, precision and recall are all its share of right answers.
+    by_hand = {"accuracy": 5 / 50, "macro_f1": 5 / 50, "noisy_f1": (9 + 15 + 15 + 15) / 4 / 50, "unseen_f1": 10 / 2 / 50}
+    for name, value in by_hand.items():
+        difference = getattr(gain, name)
+        assert difference.value == pytest.approx(value), name
+        assert 0 <= difference.low < value < difference.high, name
+    apart = ours.clean.accuracy.high - reference.clean.accuracy.low  # what the two intervals by themselves would leave open
+    assert gain.accuracy.high - gain.accuracy.low < apart
+    assert gain.rows[0] == ("accuracy, clean", gain.accuracy.signed())
+    assert gain.accuracy.signed().startswith("+0.100 (+0.0")
+    back = compare(reference, ours).relative.differences.accuracy
+    assert (back.value, back.low, back.high) == pytest.approx((-gain.accuracy.value, -gain.accuracy.high, -gain.accuracy.low))
+
+
+def test_clean_images_alone_are_compared_too():
+    gain = compare(model(5, {}), model(10, {"gaussian": (15,)})).relative
+    assert (gain.errors, gain.unseen, gain.differences.noisy_f1, gain.differences.unseen_f1) == ((), (), None, None)
+    assert gain.differences.macro_f1.value == pytest.approx(5 / 50)
 
 
 def test_what_was_never_seen_has_its_own_mean():

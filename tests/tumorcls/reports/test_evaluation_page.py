@@ -77,7 +77,12 @@ def test_one_page_that_needs_no_network_and_says_what_it_is_not_for(images):
     assert DISCLAIMER in page
     for heading in (
         *("In short", "Robustness", "Recall of each class under noise", "Confusion matrices", "Reliability", "Worst mistakes"),
-        *("Robustness to what it has never seen", "Never seen", "Robustness relative to the reference"),
+        *(
+            "Robustness to what it has never seen",
+            "Never seen",
+            "Gain over the reference",
+            "Robustness relative to the reference",
+        ),
         *("Every condition", "How it was measured"),
     ):
         assert f">{heading}</h" in page
@@ -130,6 +135,30 @@ def test_the_tutorial_quotes_how_good_a_model_is_as_that_is_printed(capsys):
     quoted = re.search(r"<!--head_evaluated-->\n```text\n(.*?)```", tutorial, re.DOTALL)[1]
     said, printed = (re.sub(r"\d\.\d{3}", "N", text) for text in (quoted, capsys.readouterr().out))
     assert said in printed
+
+
+def test_what_is_looked_for_first_is_printed_last(capsys):
+    told = compare(evaluate("tuned", 0), evaluate("[bold]other", 1))
+    print_evaluation(told)
+    last = capsys.readouterr().out.splitlines()[-9:]
+    assert last[0] == f"accuracy {told.clean.accuracy}   macro-F1 {told.clean.macro_f1}"
+    assert last[2].startswith(f"macro-F1 under noise {told.summary.noisy_f1}   the worst, ")
+    assert last[3].startswith(f"macro-F1 under what it has never seen {told.unseen_summary.noisy_f1}   the worst, ")
+    assert last[4].startswith("less [bold]other, paired;")
+    assert last[5:] == [f"  {name} {difference}" for name, difference in told.relative.differences.rows]
+
+
+def test_the_gain_over_the_reference_is_on_the_page(images):
+    told = compare(evaluate("tuned", 0), evaluate("other", 1))
+    page = without_plotly(render_page(told, images))
+    for name, difference in told.relative.differences.rows:
+        assert f"<td>{name}</td><td>{difference}</td>" in page
+    older = replace(told, relative=replace(told.relative, differences=None))
+    assert "Gain over" not in without_plotly(render_page(older, images))
+    clean = compare(evaluate("tuned", 0, (), unseen=()), evaluate("other", 1, (), unseen=()))
+    page = without_plotly(render_page(clean, images))
+    assert "Gain over the reference" in page
+    assert "Robustness relative" not in page
 
 
 def test_what_was_never_seen_stands_apart(images):
