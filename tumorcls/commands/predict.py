@@ -45,7 +45,8 @@ def command(
     calibrated probability of each class, and the classes that cannot be ruled out; or "no brain MRI slice" for a picture unlike
     all that the model was trained on. An image that cannot be read gets its error on its own line; the others are answered all
     the same, and the exit code is 1. Of a volume (NIfTI, DICOM of many frames, the DICOM files of a series in a folder) the
-    slice in its middle is looked at, unless all are asked for; then a last line counts their answers.
+    slice in its middle is looked at, unless all are asked for; then a last line counts their answers. Below them stands what
+    they leave open: other diseases, other slices, what a list of classes promises.
     """
     from tumorcls.files import write_whole
     from tumorcls.model.backend import select_backend
@@ -59,7 +60,8 @@ def command(
     predictions = answer_files(model, *images, slices=slices, threshold=threshold, gate=not no_gate)
     undrawn: list[str] = []
     answers = list(_drawn(predictions, overlay, undrawn))
-    text = {"text": as_text, "csv": as_csv, "json": as_json}[form](answers, model.classes)
+    sets = model.calibration.sets
+    text = {"text": as_text, "csv": as_csv, "json": as_json}[form](answers, model.classes, sets.coverage if sets else None)
     errors = [answer.error for answer in answers if answer.error is not None] + undrawn
     for error in errors:
         click.echo(f"error: {error}", err=True)

@@ -22,6 +22,7 @@ from tumorcls.data.series import Series
 from tumorcls.data.slices import Which, slice_name
 from tumorcls.errors import ModelError, shown
 from tumorcls.inference.pictures import Picture, find_volumes, pictures
+from tumorcls.reports import limits
 
 if TYPE_CHECKING:
     from tumorcls.inference.activation_map import Explained, Explainer
@@ -215,8 +216,24 @@ def _predict(
                 yield Prediction(one.path, answer, by_name, None, one.image, activation, named, *which)
 
 
-def as_text(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
-    """Returns a line for each answer, the likeliest class first, and after several of one volume a line that counts them."""
+def limits_of(predictions: Sequence[Prediction], classes: Sequence[str], coverage: float | None = None) -> list[str]:
+    """Returns what a person must know of these answers, a sentence each; the coverage is that which sets were made for."""
+    sentences = [limits.other_diseases(classes)]
+    if coverage is not None and any(one.class_set is not None for one in predictions):
+        sentences.append(limits.sets_of_classes(coverage))
+    volumes = Counter((one.volume, one.slices) for one in predictions if one.volume is not None and one.error is None)
+    if 1 in volumes.values():
+        sentences.append(limits.one_slice())
+    if any(count > 1 for count in volumes.values()):
+        sentences.append(limits.COUNTED_SLICES)
+    return sentences
+
+
+def as_text(predictions: Sequence[Prediction], classes: Sequence[str], coverage: float | None = None) -> str:
+    """Returns a line for each answer, the likeliest class first, after several of one volume a line that counts them.
+
+    At the end stands what a person must know, see `limits_of`.
+    """
     lines: list[str] = []
     for volume, members in groupby(predictions, key=lambda one: one.volume):
         found = list(members)
@@ -224,7 +241,7 @@ def as_text(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
         if volume is not None and len(found) > 1:
             counts = ", ".join(f"{answer} {count}" for answer, count in _count(found).items())
             lines.append(f"{volume}: {len(found)} of {found[0].slices} slices: {counts}")
-    return "\n".join([*lines, DISCLAIMER, ""])
+    return "\n".join([*lines, DISCLAIMER, *limits_of(predictions, classes, coverage), ""])
 
 
 def _line(one: Prediction) -> str:
@@ -242,25 +259,25 @@ def _count(predictions: Iterable[Prediction]) -> dict[str, int]:
     return dict(Counter(one.answer or "cannot be read" for one in predictions).most_common())
 
 
-def as_csv(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
-    """Returns a table with the columns file, answer, one for each class, set, error and note, the disclaimer.
+def as_csv(predictions: Sequence[Prediction], classes: Sequence[str], coverage: float | None = None) -> str:
+    """Returns a table with the columns file, answer, one for each class, set, error and note: the disclaimer, and `limits_of`.
 
     A slice of a volume is named ``volume.nii.gz#78``, one of a series as its file. A file name that a spreadsheet would take
     for a formula begins with a single quote.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+    note = " ".join([DISCLAIMER, *limits_of(predictions, classes, coverage)])
     writer.writerow(["file", "answer", *classes, "set", "error", "note"])
     for one in predictions:
         shares = [f"{one.probabilities[name]:.6f}" if one.probabilities else "" for name in classes]
         error, named = to_cell(one.error or ""), " ".join(one.class_set or ())
-        writer.writerow([to_cell(one.title), one.answer or "", *shares, named, error, DISCLAIMER])
+        writer.writerow([to_cell(one.title), one.answer or "", *shares, named, error, note])
     return text.getvalue()
 
 
-def as_json(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
-    """Returns an object with the classes, the disclaimer, the list of answers, and of each volume how often it got each."""
-    predictions = list(predictions)
+def as_json(predictions: Sequence[Prediction], classes: Sequence[str], coverage: float | None = None) -> str:
+    """Returns an object: disclaimer, `limits_of`, classes, the list of answers, and of each volume how often it got each."""
     answers = [
         {
             "file": shown(one.path),
@@ -279,5 +296,6 @@ def as_json(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
         for volume, members in groupby(predictions, key=lambda one: one.volume)
         if volume is not None
     ]
-    document = {"note": DISCLAIMER, "classes": list(classes), "predictions": answers, "volumes": volumes}
+    told = {"note": DISCLAIMER, "limits": limits_of(predictions, classes, coverage)}
+    document = {**told, "classes": list(classes), "predictions": answers, "volumes": volumes}
     return json.dumps(document, indent=1) + "\n"

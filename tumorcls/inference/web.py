@@ -24,6 +24,7 @@ from tumorcls.errors import TumorclsError
 from tumorcls.inference.activation_map import overlay
 from tumorcls.inference.predict import NO_SLICE, answer_images
 from tumorcls.noise.severity import SEVERITIES, SEVERITY_LEVELS, corrupt
+from tumorcls.reports import limits
 from tumorcls.reports.page import policy, render
 from tumorcls.reports.png import encode_png
 
@@ -61,8 +62,8 @@ class Answering:
         from 1, and None takes the middle one.
 
         Returns:
-            ``levels`` (see `answer`), ``slice`` (the number; None where the file holds one picture) and ``slices``, how many
-            there are. None where too many wait already.
+            ``levels`` (see `answer`), ``slice`` (the number; None where the file holds one picture), ``slices``, how many there
+            are, and ``limits``, what a person must know of the answer, a sentence each. None where too many wait already.
 
         Raises:
             DataError: It is no image that can be read.
@@ -72,9 +73,17 @@ class Answering:
         try:
             with self._one_at_a_time:
                 read = decode(file, name, number)
-                return {"slice": read.slice_number, "slices": read.count, "levels": self.answer(read.pixels, noise)}
+                told = self._limits(read.slice_number, read.count)
+                levels = self.answer(read.pixels, noise)
+                return {"slice": read.slice_number, "slices": read.count, "limits": told, "levels": levels}
         finally:
             self._places.release()
+
+    def _limits(self, number: int | None, slices: int) -> list[str]:
+        sets = self._model.calibration.sets
+        of_volume = [limits.one_slice(number, slices)] if slices > 1 else []
+        promise = [limits.sets_of_classes(sets.coverage)] if sets else []
+        return [*of_volume, limits.other_diseases(self._model.classes), *promise]
 
     def answer(self, image: NDArray[np.uint8], noise: str) -> list[dict[str, Any]]:
         """Returns an answer for an image, uint8 RGB (h, w, 3), as it is and one at each severity of a noise, as plain data."""
@@ -86,7 +95,9 @@ class Answering:
             assert one.activation is not None
             large = fit_square(one.image, _SHOWN)
             pictures = {"image": _data_url(large), "overlay": _data_url(overlay(large, one.activation))}
-            levels.append({"answer": one.answer, "probabilities": one.probabilities, "set": one.class_set, **pictures})
+            grid = limits.map_grid(len(one.activation), len(square))
+            said = {"answer": one.answer, "probabilities": one.probabilities, "set": one.class_set}
+            levels.append({**said, **pictures, "grid": grid})
         return levels
 
 

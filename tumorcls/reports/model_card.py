@@ -20,9 +20,11 @@ from tumorcls.evaluation.record import BOTH_PARTS, Evaluation
 from tumorcls.evaluation.relative import RelativeError
 from tumorcls.model.saved_model import SavedModel
 from tumorcls.noise.severity import meaning_of, parameter_of
+from tumorcls.reports.limits import map_grid, other_diseases, sets_of_classes
 from tumorcls.reports.page import environment, number, render
 
 _FRONT = "---\n"
+_STRIDE = 32  # pixels of EfficientNetB0's input to a cell of its last convolution
 _LONGEST = 500  # letters of a text from the model's file
 _MARKUP = re.compile(r"[\\`*\[\]<>&|~]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
 _NETWORK = ("image_size", "weights", "trainable_from", "batch_norm")
@@ -68,6 +70,9 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
         name=name,
         model=model,
         evaluation=evaluation,
+        other_diseases=other_diseases(model.classes),
+        promise=sets_of_classes(evaluation.sets.asked) if evaluation.sets else "",
+        map_grid=map_grid(-(-model.config.image_size // _STRIDE), model.config.image_size),
         identity=[
             ("Model", _cell(model.sha256)),
             *((name, _cell(provenance[key])) for key, name in _MADE_OF.items() if key in provenance),

@@ -15,6 +15,8 @@ from tests.tumorcls.pictures import png_header
 from tests.tumorcls.volume_files import ID, NAME, write_dicom, write_nifti
 from tumorcls import DISCLAIMER
 from tumorcls.data.images import fit_square, read_image
+from tumorcls.data.labels import BINARY_CLASSES
+from tumorcls.data.labels import CLASSES as FOUR
 from tumorcls.data.manifest import scan
 from tumorcls.errors import DataError, ModelError
 from tumorcls.inference.activation_map import Explained
@@ -30,10 +32,12 @@ from tumorcls.inference.predict import (
     as_csv,
     as_json,
     as_text,
+    limits_of,
     predict_files,
 )
 from tumorcls.model.conformal import ClassSets
 from tumorcls.model.gate import PICTURE, fit_gate
+from tumorcls.reports.limits import map_grid, other_diseases
 
 CLASSES = ("dark", "bright")
 
@@ -158,8 +162,16 @@ def test_every_form_says_the_same_and_what_it_is_not_for(answers):
     assert [one["answer"] or "" for one in document["predictions"]] == [row["answer"] for row in table]
     assert float(table[2]["dark"]) == pytest.approx(document["predictions"][2]["probabilities"]["dark"], abs=1e-6)
     assert table[1]["error"] == document["predictions"][1]["error"] != ""
-    assert DISCLAIMER in text
-    assert DISCLAIMER == document["note"] == table[0]["note"]
+    assert f"\n{DISCLAIMER}\nIt knows only dark and bright: an abscess, a stroke" in text
+    assert (document["note"], document["limits"]) == (DISCLAIMER, limits_of(answers, CLASSES))
+    assert table[0]["note"] == " ".join([DISCLAIMER, *limits_of(answers, CLASSES)])
+
+
+def test_what_becomes_of_another_disease_is_said_by_the_classes():
+    """A metastasis is a tumour: a model of two classes may call it one."""
+    four, two = other_diseases(FOUR), other_diseases(BINARY_CLASSES)
+    assert four.startswith("It knows only glioma, meningioma, no tumor and pituitary: a metastasis, an abscess, a stroke, ")
+    assert two.startswith("It knows only no tumor and tumor: an abscess, a stroke, ")
 
 
 def test_nothing_is_certain_for_people_that_is_not_so_for_programs(answers):
@@ -178,6 +190,9 @@ def test_sets_name_what_is_not_ruled_out(tmp_path):
     assert [row["set"] for row in table] == ["bright dark", "dark", ""]
     assert [one["set"] for one in json.loads(as_json(found, CLASSES))["predictions"]] == [["bright", "dark"], ["dark"], None]
     assert DISCLAIMER in text
+    promise = "are made so that 95% of them hold the true class, over images like the validation images: that is no probability"
+    assert promise in as_text(found, CLASSES, 0.95)
+    assert "hold the true class" not in as_text([replace(one, class_set=None) for one in found], CLASSES, 0.95)
 
 
 @pytest.mark.parametrize(("threshold", "answer"), [(0.0, "bright"), (0.7, UNCERTAIN)])
@@ -253,6 +268,12 @@ def test_the_picture_of_an_answer_shows_image_and_map(answers):
     left, right = sheet[150, 100], sheet[150, 500]
     assert tuple(left) == (230, 230, 230)
     assert tuple(right) != (230, 230, 230)
+    of_volume = cv2.imdecode(np.frombuffer(draw_answer(replace(answers[0], slice_number=3, slices=5)), np.uint8), 0)
+    assert of_volume.shape[0] > sheet.shape[0], "a line says that another slice may show a tumour"
+
+
+def test_a_map_says_how_coarse_it_is():
+    assert map_grid(5, 150).startswith("The map has 5 by 5 cells, each 30 of the picture's 150 pixels wide, ")
 
 
 @pytest.mark.parametrize("name", ["=1+1.png", "+x.png", "-x.png", "@x.png", "\tx.png"])
@@ -282,8 +303,11 @@ def test_of_a_volume_the_slice_in_the_middle_is_answered_or_all_that_show_someth
     assert numbers == [(3, 5), (None, 1)]
     assert "head.nii.gz#3 of 5: dark" in as_text(found, CLASSES)
     assert "slices:" not in as_text(found, CLASSES)
+    assert as_text(found, CLASSES).endswith("\nOf a volume one slice was read: a tumour may lie in another.\n")
+    assert "Of a volume" not in as_text(found[1:], CLASSES)
     found, rows, numbers = ask("all")
     assert f"head.nii.gz: 4 of 5 slices: dark 2, bright 2\n{tmp_path}/b.png: bright" in as_text(found, CLASSES)
+    assert as_text(found, CLASSES).endswith("\nA count of slices is no answer for a patient.\n")
     assert rows == ["head.nii.gz#2", "head.nii.gz#3", "head.nii.gz#4", "head.nii.gz#5", "b.png"]
     assert [one.image.max() for one in found] == [50, 100, 150, 200, 230]
     assert numbers == [(2, 5), (3, 5), (4, 5), (5, 5), (None, 1)]

@@ -23,6 +23,7 @@ from tumorcls.errors import DataError
 from tumorcls.inference.server import serve
 from tumorcls.inference.web import Answering, _is_ours, make_app, page
 from tumorcls.model.calibration import Calibration
+from tumorcls.reports.limits import other_diseases
 from tumorcls.reports.page import policy
 
 FLAGS = (
@@ -68,7 +69,9 @@ def test_an_image_is_answered_clean_and_at_every_severity(address, scan):
         assert (level["answer"] == "uncertain") == (max(level["probabilities"].values()) < 0.99)
         assert level["image"].startswith("data:image/png")
         assert level["overlay"].startswith("data:image/png")
+        assert level["grid"].startswith("The map has ")
     assert told["levels"][0]["image"] != told["levels"][5]["image"]
+    assert told["limits"] == [other_diseases(CLASSES)]
     assert post(address, scan, "noise=gaussian")[1]["levels"][0] == told["levels"][0]
 
 
@@ -79,6 +82,7 @@ def test_of_a_volume_the_slice_that_is_asked_for_is_answered(address, tmp_path):
     middle, third, fifth = (post(address, content, f"name=head.nii.gz&slice={number}")[1] for number in ("", "3", "5"))
     assert (middle["slice"], middle["slices"]) == (3, DEPTH)
     assert middle == third
+    assert middle["limits"][0] == f"Of a volume one slice was read (3 of {DEPTH}): a tumour may lie in another."
     assert fifth["slice"] == 5
     assert fifth["levels"][0]["image"] != third["levels"][0]["image"]
     status, told = post(address, content, "name=head.nii.gz&slice=6")
@@ -219,6 +223,8 @@ def test_in_a_browser_a_dropped_file_is_answered_and_the_slider_adds_noise(app, 
     assert ">4 of 5</output>" in dom
     assert "One file at a time; tumorcls predict takes the folder of a series.</p>" in dom
     assert dom.count('class="bar"') == len(CLASSES)
+    assert f'id="limits">{other_diseases(CLASSES)}</p>' in dom
+    assert ">The map has " in dom
     assert dom.count('src="data:image/png') == 2
 
 
