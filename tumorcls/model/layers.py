@@ -93,8 +93,15 @@ class RandomAugment(keras.layers.Layer):
         return {**super().get_config(), "seed": self.seed}
 
 
+def view_layers(recipe: ViewRecipe, *seeds: int) -> tuple[RandomAugment, RandomNoise]:
+    """Returns what draws views. It knows the recipe alone, since that is all by which cached views are told apart."""
+    of_augment, of_noise = seeds or (None, None)
+    augment = RandomAugment(of_augment, name="augment")
+    return augment, RandomNoise(recipe.noises, recipe.clean_share, of_noise, name="noise")
+
+
 def assign_recipe(recipe: ViewRecipe, augment: RandomAugment, noise: RandomNoise) -> None:
-    """Gives two layers the ranges of a recipe; `noise` was made with its noises and its share of clean images."""
+    """Gives what `view_layers` made the ranges of a recipe with the same noises and the same share of clean images."""
     augment.rotation.assign(recipe.rotation_degrees)
     augment.width_shift.assign(recipe.width_shift)
     augment.height_shift.assign(recipe.height_shift)

@@ -27,7 +27,7 @@ from tumorcls.model.backbone import (
 from tumorcls.model.backend import gains_by_bfloat16, keras_runs_on_jax, placed_bytes
 from tumorcls.model.divergence import check_finite
 from tumorcls.model.folding import fold_batch_norm
-from tumorcls.model.layers import RandomAugment, VariableDropout, assign_recipe, mixed_precision
+from tumorcls.model.layers import RandomAugment, VariableDropout, assign_recipe, mixed_precision, view_layers
 from tumorcls.model.loop import Loop
 from tumorcls.model.moving_average import MovingAverage
 from tumorcls.model.pieces import (
@@ -66,8 +66,7 @@ class TrainingProgram:
         self.frozen, self._trained = split_backbone(self.backbone, config.trainable_from)
         set_batch_norm(self._trained, config.batch_norm)
         self.takes_activations = config.cached_views > 0
-        self._augment = RandomAugment(name="augment")
-        self._noise = RandomNoise(noises=config.noises, clean_share=config.clean_share, name="noise")
+        self._augment, self._noise = view_layers(config.view_recipe)
         self._dropout = VariableDropout(name="dropout")
         self._head = keras.layers.Dense(len(config.classes), name="logits")
         self._view = _View(self._augment, self._noise)

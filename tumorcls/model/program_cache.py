@@ -8,21 +8,25 @@ from tumorcls.config.train_config import TrainConfig
 from tumorcls.model.program import TrainingProgram, is_mixed
 
 
-def program_key(config: TrainConfig) -> tuple[Hashable, ...]:
+_NOT_COMPILED = frozenset(
+    {
+        *("data", "slices", "epochs", "batch_size", "learning_rate", "dropout", "label_smoothing"),
+        *("noise_intensity", "rotation_degrees", "width_shift", "height_shift", "horizontal_flip"),
+        *("score", "measured_noises", "noisy_images", "mirror_average"),
+    }
+)
+"""Settings that change no program: it is given them in each trial, or never sees them. Any other makes another one."""
+
+
+def program_key(config: TrainConfig) -> Hashable:
     """Returns what of a config is part of the compiled graph: configs with equal keys share a program."""
-    return (
-        config.image_size,
-        config.weights,
-        config.trainable_from,
-        config.batch_norm,
-        config.optimizer,
-        config.noises,
-        config.clean_share,
-        len(config.classes),
-        config.cached_views > 0,
-        is_mixed(config),
-        config.schedule == "ema",
-    )
+    decided = {
+        "split": len(config.classes),
+        "views": config.cached_views > 0,
+        "precision": is_mixed(config),
+        "schedule": config.schedule == "ema",
+    }
+    return tuple((name, decided.get(name, value)) for name, value in config if name not in _NOT_COMPILED)
 
 
 class ProgramCache:

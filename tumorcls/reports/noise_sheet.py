@@ -47,12 +47,9 @@ def training_views(squares: Pixels, recipe: ViewRecipe, draws: int, seed: int) -
     """
     from keras import ops
 
-    from tumorcls.model.layers import RandomAugment, assign_recipe
-    from tumorcls.noise.layer import RandomNoise
+    from tumorcls.model.layers import assign_recipe, view_layers
 
-    augment_seed, noise_seed = (int(child) for child in np.random.SeedSequence(seed).generate_state(2) >> 1)
-    augment = RandomAugment(seed=augment_seed)
-    noise = RandomNoise(recipe.noises, recipe.clean_share, seed=noise_seed)
+    augment, noise = view_layers(recipe, *(int(child) for child in np.random.SeedSequence(seed).generate_state(2) >> 1))
     assign_recipe(recipe, augment, noise)
     repeated = np.repeat(squares, draws, axis=0).astype(np.float32)
     seen = ops.convert_to_numpy(noise(augment(repeated, training=True), training=True))

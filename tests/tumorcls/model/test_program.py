@@ -267,6 +267,14 @@ def test_programs_are_shared_by_structure_and_the_oldest_goes_first(make_config)
     assert programs.get(make_config()) is not first
 
 
+def test_a_setting_that_nobody_has_thought_of_makes_another_program(settings):
+    class Grown(TrainConfig):
+        width: float = 1.0
+
+    assert program_key(Grown(**settings)) == program_key(Grown(**{**settings, "dropout": 0.1, "width": 1.0}))
+    assert program_key(Grown(**settings)) != program_key(Grown(**settings, width=1.5))
+
+
 @pytest.mark.slow
 def test_mixed_precision_rounds_training_steps_and_nothing_that_stays(make_config):
     config = make_config(trainable_from="block7", dropout=0.0)
