@@ -20,6 +20,7 @@ from sqlalchemy import CursorResult
 from sqlalchemy.exc import IntegrityError
 
 from search.optuna_internals import CachedStorage, models
+from search.storage import sqlite
 from search.storage.marks import read_marks
 from search.storage.together import Changes
 from search.storage.trial_ends import Stored, TellsEnds, read_stored
@@ -126,7 +127,10 @@ class OwnTrialsStorage(TellsEnds, CachedStorage):
         known = self.alone and trial_id in self.own
         self.own.discard(trial_id)
         self.forget_mark(trial_id)
-        done = super().set_trial_state_values(trial_id, state, values)
+        with self.telling(trial_id, state, values):
+            if state is not TrialState.RUNNING:
+                self._sync_commit()
+            done = super().set_trial_state_values(trial_id, state, values)
         if self.alone and not state.is_finished():
             if known and state is TrialState.WAITING:  # nothing else of it has changed
                 self._set(trial_id, "state", state)
@@ -139,7 +143,13 @@ class OwnTrialsStorage(TellsEnds, CachedStorage):
         """Ends a trial that has ended some time ago, as `set_trial_state_values` ends one now."""
         self.own.discard(trial_id)
         with self.telling(trial_id, state, values):
+            self._sync_commit()
             self.end_trial_at(trial_id, state, values, ended)
+
+    def _sync_commit(self) -> None:
+        """Has this thread's next transaction survive a power cut; a server's do."""
+        if self.path is not None:
+            sqlite.sync_commit(self.backend.scoped_session().connection())
 
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution

@@ -31,6 +31,8 @@ from search.text import one_line, show_path
 _BUSY_TIMEOUT_S = 30.0
 _PAUSE_S = 0.05
 _FOLDING_MS = 2000
+_RELAXED = "PRAGMA synchronous=NORMAL"
+_SYNCED = "synced"
 _COARSEST_NS = 2_000_000_000  # as coarse as any file system keeps the time of a change
 
 ANY_FILE = "sqlite:///storage.db"
@@ -84,11 +86,27 @@ def engine_options(path: Path, *, writable: bool) -> dict[str, Any]:
 
 
 def relax_fsync(engine: sqlalchemy.Engine) -> None:
-    """Saves an fsync a commit: WAL survives a killed process without.
+    """Saves an fsync a commit: WAL survives a killed process without, but a power cut only up to the last `sync_commit`.
 
     See https://www.sqlite.org/pragma.html#pragma_synchronous.
     """
-    on_connect(engine, "PRAGMA synchronous=NORMAL")
+    on_connect(engine, _RELAXED)
+
+    def relax(connection: sqlite3.Connection | None, record: sqlalchemy.pool.ConnectionPoolEntry) -> None:
+        if record.info.pop(_SYNCED, False) and connection is not None:
+            with contextlib.suppress(sqlite3.Error):  # then it goes on with more fsyncs than it needs
+                connection.execute(_RELAXED)
+
+    sqlalchemy.event.listen(engine, "checkin", relax)
+
+
+def sync_commit(connection: sqlalchemy.Connection) -> None:
+    """Has what a connection commits until it is closed, and all that was committed before, survive a power cut.
+
+    To be called before the transaction has written anything.
+    """
+    connection.exec_driver_sql("PRAGMA synchronous=FULL")
+    connection.info[_SYNCED] = True
 
 
 def fold(engine: sqlalchemy.Engine) -> None:

@@ -5,10 +5,13 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy
+from optuna.trial import TrialState
 
 from search.errors import StorageError
 from search.storage import open as storage
@@ -45,6 +48,40 @@ def test_a_network_file_system_is_refused(monkeypatch):
         "sqlite:///demo.db: SQLite needs a local file system, as its locks and shared memory fail on others; got nfs4. "
         "Use a local path, journal:///demo.log, or a database server."
     )
+
+
+ENDS = {
+    "complete": lambda study, trial: study.tell(trial, 1.0),
+    "pruned": lambda study, trial: study.tell(trial, state=TrialState.PRUNED),
+    "failed": lambda study, trial: study.tell(trial, state=TrialState.FAIL),
+    "paused": lambda study, trial: study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING),
+    "earlier": lambda study, trial: storage.end_trial(study, trial._trial_id, TrialState.FAIL, None, datetime(2026, 1, 1)),
+}
+NORMAL, FULL = 1, 2
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_how_a_trial_ended_is_on_the_disk_before_the_next_begins_and_reports_wait_for_no_disk(end):
+    study = create()
+    levels = []
+
+    def note(connection):
+        """Notes whether SQLite has the disk confirm a commit, where it writes at all: the log holds what came before too."""
+        raw = connection.connection.dbapi_connection
+        if raw.in_transaction:
+            levels.append(raw.execute("PRAGMA synchronous").fetchone()[0])
+
+    sqlalchemy.event.listen(study._storage.backend.engine, "commit", note)
+    for step in range(2):  # of two trials, or of the same one taken up again
+        trial = study.ask()
+        trial.report(0.5, step)
+        trial.set_user_attr("note", 1)
+        assert set(levels) == {NORMAL}
+        levels.clear()
+        end(study, trial)
+        assert levels == [FULL]
+        levels.clear()
+    storage.close(study)
 
 
 def files():
