@@ -73,6 +73,7 @@ KERAS = (
     "tumorcls/model/test_augment.py",
     "tumorcls/model/test_backbone.py",
     "tumorcls/model/test_backend.py",
+    "tumorcls/model/test_device_memory.py",
     "tumorcls/model/test_divergence.py",
     "tumorcls/model/test_dropout.py",
     "tumorcls/model/test_ensemble.py",

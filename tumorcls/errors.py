@@ -10,6 +10,7 @@
     ├── BackendError        no Keras backend is installed
     ├── ModelError          a file is not a model that tumorcls saved
     ├── ExportError         a model cannot be written for other programs
+    ├── DeviceMemoryError   a device's memory does not hold what is computed
     └── TrainingDivergedError
                             a loss, a weight or an answer is not finite
 
@@ -53,6 +54,10 @@ class ModelError(TumorclsError):
 
 class ExportError(TumorclsError):
     """A model cannot be written for other programs."""
+
+
+class DeviceMemoryError(TumorclsError):
+    """The memory of a GPU, or of the host where there is none, does not hold what is computed."""
 
 
 class TrainingDivergedError(TumorclsError):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from tumorcls.errors import ModelError
 from tumorcls.model.calibration import check_probabilities, mean_answer
+from tumorcls.model.device_memory import USED_ELSEWHERE, naming_what_must_fit
 from tumorcls.model.gate import gate_features
 from tumorcls.model.tensorflow_internals import gradients_forgotten
 
@@ -77,6 +78,7 @@ class Explainer:
         peaks = maps.max(axis=(1, 2), keepdims=True)
         return Explained(probabilities, (maps / np.where(peaks > 0, peaks, 1)).astype(np.float32), judged)
 
+    @naming_what_must_fit("images that go through the network together", USED_ELSEWHERE)
     @gradients_forgotten()
     def _outputs(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         return [np.asarray(output) for output in self._network.predict_on_batch(images)]

@@ -70,6 +70,7 @@ def select_backend() -> str:
                 _serialize_without_tensorflow()
             else:
                 _take_quick_kernels()
+                os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # else it takes all of a GPU, and no one may join
                 load("tensorflow", without=None if hasattr(sys, "ps1") else "jax")
             return name
     remedy = "'tumorcls[jax]'`." if wanted == "jax" else "'tumorcls[cpu]'`, or [cuda] for an NVIDIA GPU."

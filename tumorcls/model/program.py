@@ -25,6 +25,7 @@ from tumorcls.model.backbone import (
     weights_sha256,
 )
 from tumorcls.model.backend import gains_by_bfloat16, keras_runs_on_jax, placed_bytes
+from tumorcls.model.device_memory import naming_what_must_fit
 from tumorcls.model.divergence import check_finite
 from tumorcls.model.folding import fold_batch_norm
 from tumorcls.model.layers import RandomAugment, VariableDropout, assign_recipe, mixed_precision, view_layers
@@ -159,6 +160,7 @@ class TrainingProgram:
         """Sets how training images are augmented and how much noise they get; the noises are part of the program."""
         assign_recipe(recipe, self._augment, self._noise)
 
+    @naming_what_must_fit("what is trained on")
     def place(self, inputs: Rows) -> Placed | None:
         """Returns rows in the memory of the device, to train on; None where they take too much of it, or nothing is gained."""
         if not self._loop.whole or bytes_of(inputs) > placed_bytes():
@@ -178,16 +180,21 @@ class TrainingProgram:
 
         Returns:
             The mean training loss.
+
+        Raises:
+            DeviceMemoryError: A step takes more memory than there is.
         """
         size = min(batch_size, len(order))
         batches = order[: len(order) // size * size].reshape(-1, size).astype(np.int32)
         self._compiled_for.add(batch_size)
-        return self._loop.train(training_pieces(inputs, targets, batches, self._loop.whole)) / len(batches)
+        with naming_what_must_fit(f"a training step with batch_size = {batch_size}"):
+            return self._loop.train(training_pieces(inputs, targets, batches, self._loop.whole)) / len(batches)
 
     def is_compiled(self, batch_size: int) -> bool:
         """Whether an epoch of such batches has been trained on before, and needs not be compiled first."""
         return batch_size in self._compiled_for
 
+    @naming_what_must_fit("what is measured on")
     def place_parts(self, parts: Sequence[Rows]) -> PlacedParts | None:
         """Returns rows in the memory of the device, to predict; None where they take too much of it, or nothing is gained."""
         nbytes = sum(bytes_of(part) for part in parts)
@@ -196,6 +203,7 @@ class TrainingProgram:
         pieces = [(self._loop.place(rows), batches) for rows, batches in prediction_pieces(parts, whole=True)]
         return PlacedParts(pieces, sum(map(len, parts)), nbytes)
 
+    @naming_what_must_fit(f"{PREDICT_BATCH} images in a prediction")
     def predict_logits(self, *inputs: Rows | PlacedParts) -> NDArray[np.float32]:
         """Returns logits of shape (n, classes) for images or activations, with all that is random switched off.
 
@@ -275,6 +283,7 @@ def predict(images: Rows, network: keras.Model, view: keras.Model | None = None)
     return np.concatenate(outputs)
 
 
+@naming_what_must_fit("images that go through the network together")
 @gradients_forgotten()
 def _predict_batch(
     batch: NDArray[np.float32], count: int, network: keras.Model, view: keras.Model | None

@@ -5,6 +5,7 @@ from collections.abc import Hashable
 
 from tumorcls import activity
 from tumorcls.config.train_config import TrainConfig
+from tumorcls.model.device_memory import USED_ELSEWHERE, naming_what_must_fit
 from tumorcls.model.program import TrainingProgram, is_mixed
 
 
@@ -40,6 +41,7 @@ class ProgramCache:
         """Returns the program for a config's key, built where there is none.
 
         Raises:
+            DeviceMemoryError: The device's memory does not hold it.
             WeightsError: The weights cannot be had.
         """
         activity.finish_call()
@@ -48,6 +50,7 @@ class ProgramCache:
             activity.tell("building the network")
             while len(self._programs) >= self._capacity:
                 self._programs.popitem(last=False)
-            self._programs[key] = TrainingProgram(config)
+            with naming_what_must_fit("the network", USED_ELSEWHERE):
+                self._programs[key] = TrainingProgram(config)
         self._programs.move_to_end(key)
         return self._programs[key]

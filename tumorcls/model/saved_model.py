@@ -15,6 +15,7 @@ from tumorcls.errors import DataError, ModelError
 from tumorcls.files import is_special, write_whole
 from tumorcls.model.backbone import build_network, logits_of, weights_sha256
 from tumorcls.model.calibration import check_probabilities, mean_answer
+from tumorcls.model.device_memory import USED_ELSEWHERE, naming_what_must_fit
 from tumorcls.model.ensemble import build_ensemble
 from tumorcls.model.folding import fold_batch_norm
 from tumorcls.model.keras_internals import write_network
@@ -58,6 +59,7 @@ class SavedModel(Card):
         batches = [images[first : first + size] for first in range(0, len(images), size)]
         return np.concatenate([self._answer(batch) for batch in batches])
 
+    @naming_what_must_fit("images that go through the network together", USED_ELSEWHERE)
     @gradients_forgotten()
     def _answer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         if not self.config.mirror_average:

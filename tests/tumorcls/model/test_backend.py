@@ -60,6 +60,19 @@ def test_tensorflow_takes_quick_kernels_on_x86_unless_the_user_says_otherwise(in
     assert os.environ.get("TF_ENABLE_ONEDNN_OPTS") == (said or ("1" if machine in ("x86_64", "AMD64") else None))
 
 
+@pytest.mark.parametrize(("said", "taken"), [(None, "true"), ("false", "false")])
+def test_tensorflow_takes_as_much_of_a_gpu_as_it_needs_unless_the_user_says_otherwise(installed, monkeypatch, said, taken):
+    """It reads that variable when it first uses the GPU; without it a second process on the GPU finds no memory."""
+    installed("tensorflow")
+    monkeypatch.delenv("TF_FORCE_GPU_ALLOW_GROWTH", raising=False)
+    if said is not None:
+        monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", said)
+    imported = []
+    monkeypatch.setattr(backend, "load", lambda *_, **__: imported.append(os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH")))
+    select_backend()
+    assert imported == [taken]
+
+
 @pytest.mark.slow
 def test_whatever_kernels_tensorflow_takes_it_says_nothing_of_them():
     code = (
