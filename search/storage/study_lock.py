@@ -10,16 +10,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy
+from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 _SILENCE_S = 60  # in the middle of a transaction; a driver's own take milliseconds
 _IDLE_S = 300  # MySQL has no limit for transactions alone; a driver at work writes every few seconds
-_LONGEST_WAIT_S = 3600
+_WAIT_S = 10  # then it asks again: MariaDB ends a statement that takes longer than its max_statement_time
 
 _MYSQL_NAME = "SHA1(CONCAT(DATABASE(), ' ', :place, ' ', :study))"
 _TAKE = {
-    "postgresql": "SELECT pg_advisory_xact_lock(:place, :study)",
-    "mysql": f"SELECT GET_LOCK({_MYSQL_NAME}, {_LONGEST_WAIT_S})",
+    "postgresql": "SELECT 1 FROM pg_advisory_xact_lock(:place, :study)",
+    "mysql": f"SELECT GET_LOCK({_MYSQL_NAME}, {_WAIT_S})",
 }
 _RELEASE = {
     "postgresql": "SELECT 1",  # the end of the transaction releases it
@@ -36,7 +37,11 @@ _SENDING = 0x7E58
 
 @contextlib.contextmanager
 def lock(engine: sqlalchemy.Engine, study_id: int) -> Iterator[None]:
-    """Waits until no other driver has its turn at a study, and keeps them out of the block below."""
+    """Waits until no other driver has its turn at a study, and keeps them out of the block below.
+
+    Raises:
+        StorageInternalError: The server refuses the lock.
+    """
     family = engine.dialect.name
     arguments = {"place": _PLACE, "study": study_id}
     connection = _connection_with(engine, _TAKE[family], arguments)
@@ -94,18 +99,22 @@ def on_connect(engine: sqlalchemy.Engine, statement: str) -> None:
 
 
 def _connection_with(engine: sqlalchemy.Engine, take: str, arguments: dict[str, int]) -> sqlalchemy.Connection:
-    """Returns the connection that holds the lock; one that the server's end cut off while it waited is replaced."""
+    """Returns the connection that holds the lock; one that was cut off while it waited is replaced."""
     while True:
         connection = engine.connect()
         try:
-            _execute(connection, take, arguments)
+            granted = _execute(connection, take, arguments)
+            if granted is None:  # MySQL's answer where it has failed, or the statement was ended
+                raise StorageInternalError(f"GET_LOCK must wait for up to {_WAIT_S} s; got NULL. Look at max_statement_time.")
         except BaseException as error:
             connection.invalidate()
             connection.close()
             if not (isinstance(error, DBAPIError) and error.connection_invalidated):
                 raise
         else:
-            return connection
+            if granted:
+                return connection
+            connection.close()  # its holder lives, and is not done yet
 
 
 def _execute(connection: sqlalchemy.Connection, statement: str, arguments: dict[str, int]) -> Any:

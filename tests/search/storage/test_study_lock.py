@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy
+from optuna.exceptions import StorageInternalError
 
 from search.storage import open as storage
 from search.storage import study_lock
@@ -76,6 +77,45 @@ def test_who_waits_asks_again_when_it_is_cut_off(drivers, server):
             hang_up(server)
         waiting.result(timeout=PATIENCE_S)
     assert entered.is_set()
+
+
+@pytest.fixture
+def two(mariadb):
+    """A study in two processes, as far as MariaDB can tell."""
+    url = mariadb.new_database()
+    studies = [storage.create_study(url, "demo", ["maximize"], ["score"]) for _ in range(2)]
+    yield studies
+    for study in studies:
+        storage.close(study)
+
+
+@pytest.mark.server
+def test_who_has_waited_in_vain_waits_again(two, monkeypatch, wait_for):
+    one, other = two
+    waits = {**study_lock._TAKE, "mysql": study_lock._TAKE["mysql"].replace(f"{study_lock._WAIT_S})", "1)")}
+    monkeypatch.setattr(study_lock, "_TAKE", waits)
+    entered, asked = threading.Event(), []
+    engine = other._storage.backend.engine
+    sqlalchemy.event.listen(
+        engine, "before_cursor_execute", lambda *args: asked.append(args[2]) if "GET_LOCK" in args[2] else None
+    )
+    with ThreadPoolExecutor() as pool:
+        with storage.study_lock(one):
+            waiting = pool.submit(enter, other, entered)
+            wait_for(lambda: len(asked) == 3 or entered.is_set())
+            assert not entered.is_set()
+        waiting.result(timeout=PATIENCE_S)
+    assert entered.is_set()
+
+
+@pytest.mark.server
+def test_a_lock_that_is_refused_is_not_taken_for_granted(two):
+    one, other = two
+    entered = threading.Event()
+    study_lock.on_connect(other._storage.backend.engine, "SET SESSION max_statement_time = 0.5")
+    with storage.study_lock(one), pytest.raises(StorageInternalError, match="got NULL"):
+        enter(other, entered)
+    assert not entered.is_set()
 
 
 def connections(server, url):
