@@ -8,7 +8,6 @@ from tumorcls.config.train_config import TrainConfig
 from tumorcls.model.device_memory import USED_ELSEWHERE, naming_what_must_fit
 from tumorcls.model.program import TrainingProgram, is_mixed
 
-
 _NOT_COMPILED = frozenset(
     {
         *("data", "slices", "epochs", "batch_size", "learning_rate", "dropout", "label_smoothing"),
