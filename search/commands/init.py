@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-TEMPLATES = ("quickstart", "brain-mri", "brain-mri-deep", "own", "own-keras")
+TEMPLATES = ("quickstart", "brain-mri", "brain-mri-deep", "own", "own-keras", "own-torch")
 _FOLDERS = {"brain-mri": "sartaj/", "brain-mri-deep": "sartaj/ and nickparvar/"}
 """What the folder must hold that TUMORCLS_DATA names."""
 
@@ -25,6 +25,7 @@ def command(study: Path | None, template: str) -> None:
     brain-mri-deep  the same on both public sets, and how deep to train
     own             an objective of your own: objective.py beside the file
     own-keras       a Keras model of your own, with fit and a pruning callback
+    own-torch       a PyTorch model of your own, which goes on from checkpoints
 
     What is written runs as it is. STUDY.toml is named after the template by default. Nothing is overwritten.
     """  # noqa: D301 - the mark by which Click keeps the lines as they are

@@ -1,6 +1,7 @@
 """`search init` writes what runs as it is."""
 
 import contextlib
+import importlib.util
 import re
 import runpy
 import subprocess
@@ -83,6 +84,50 @@ def test_what_a_study_of_a_keras_model_found_becomes_a_model(search, environment
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert (done.stdout.strip(), float(test) > 0.5) == (test, True)
+
+
+def test_the_study_of_a_pytorch_model_is_sound_where_pytorch_is_not_installed(search):
+    search("init", "mine.toml", "--template", "own-torch")
+    spec = load("mine.toml")
+    assert (spec.name, spec.target, spec.fidelity.rungs) == ("mine", "objective:Objective", (2, 4, 8, 16))
+    program = Path("objective.py").read_text()
+    compile(program, "objective.py", "exec")
+    assert set(re.findall(r"suggest_\w+\(\"(\w+)\"", program)) == tomllib.loads(Path("mine.toml").read_text())["space"].keys()
+    assert "own-torch.toml" not in program + Path("mine.toml").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed: nothing here needs it")
+def test_a_study_of_a_pytorch_model_goes_on_after_kills_as_without_them_and_becomes_a_model(search, read_study, environment):
+    search("init", "--template", "own-torch")
+    search("launch", "own-torch.toml", "--trials", "6", "--quiet")
+    Path("dying.py").write_text(
+        "import os, objective\n"
+        "class Dying(objective.Objective):\n"
+        "    def train_epoch(self, *arguments):\n"
+        "        super().train_epoch(*arguments)\n"
+        "        with open('epochs', 'a') as file:\n"
+        "            file.write('.')\n"
+        "        if os.path.getsize('epochs') in (10, 19, 25, 30):\n"
+        "            os.kill(os.getpid(), 9)\n"
+    )
+    text = Path("own-torch.toml").read_text().replace("own-torch", "dying").replace("objective:Objective", "dying:Dying")
+    Path("dying.toml").write_text(text.replace("trials = 30", "max_retries = 4\ntrials = 6"))
+    search("launch", "dying.toml", "--quiet")
+    whole, dying = (read_study(name, f"sqlite:///{name}.db").trials for name in ("own-torch", "dying"))
+    ended = [trial for trial in dying if trial.state.name != "FAIL"]
+    assert len(dying) - len(ended) == 4
+    assert max(trial.value for trial in whole) > 0.9
+
+    def results(trials):
+        return sorted((trial.value, sorted(trial.params.items()), [*trial.intermediate_values.items()]) for trial in trials)
+
+    assert results(ended) == results(whole)
+    search("export", "own-torch.toml", "-o", "best.toml")
+    done = subprocess.run([sys.executable, "objective.py"], env=environment, capture_output=True, text=True, check=True)
+    validation = tomllib.loads(Path("best.toml").read_text())["provenance"]["val_accuracy"]
+    assert re.fullmatch(rf"validation {validation:.4f}  test 0\.9\d+\n", done.stdout)
+    assert Path("best.pt").is_file()
 
 
 def test_nothing_is_overwritten(search):
