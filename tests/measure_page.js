@@ -73,6 +73,25 @@ window => {
   for (const { textContent } of document.querySelectorAll("p"))
     for (const [both] of textContent.matchAll(/[a-z]+[.;][A-Z][a-z]*/g)) wrong.push(`no space between sentences: "${both}"`);
 
+  // What a reader needs who does not see the page, or not its colours.
+  for (const name of ["main", "h1"]) {
+    const count = document.querySelectorAll(name).length;
+    if (count !== 1) wrong.push(`${count} times <${name}>`);
+  }
+  if (!document.documentElement.lang) wrong.push("the page has no language");
+  let depth = 1;
+  for (const { localName, textContent } of document.querySelectorAll("h1, h2, h3, h4, h5, h6")) {
+    if (localName[1] > depth + 1) wrong.push(`<${localName}> below <h${depth}>: "${textContent.trim()}"`);
+    depth = Number(localName[1]);
+  }
+  for (const { textContent } of document.querySelectorAll("th:not([scope])")) wrong.push(`a header without scope: "${textContent}"`);
+  for (const picture of document.querySelectorAll("img:not([alt])")) wrong.push(`a picture without alt: ${picture.src.slice(0, 60)}`);
+  for (const field of document.querySelectorAll("input, select, textarea")) if (!field.labels.length) wrong.push(`a field without label: ${field.id}`);
+  for (const chart of document.querySelectorAll(".plotly-graph-div")) {
+    const said = chart.closest("[role=img]")?.getAttribute("aria-label") || "";
+    if (!/\d/.test(said)) wrong.push(`a chart without its figures in words: "${said}"`);
+  }
+
   const texts = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     const parent = node.parentElement;

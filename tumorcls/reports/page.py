@@ -71,13 +71,15 @@ def policy(trusted: Iterable[str], *, inline_styles: bool = False, answers: bool
 
 
 def chart(figure: "go.Figure") -> Markup:
-    """Returns a figure that draws itself when the page opens.
+    """Returns a figure that draws itself when the page opens, with what its ``layout.meta`` says as its text.
 
     Plotly writes ``<`` in its data as an escape of JSON, so a chart's only script is the one that draws it. What a text in the
     figure has of Plotly's own markup must be escaped by whoever puts it there.
     """
     config = {"displayModeBar": False, "responsive": True}
-    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
+    said, figure.layout.meta = figure.layout.meta, None
+    drawn = Markup(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
+    return Markup('<div role="img" aria-label="{}">{}</div>').format(said, drawn)
 
 
 def jpeg(image: NDArray[np.uint8], quality: int) -> str:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from search.results.report.comparison import Comparison, Run, Side, value_at
-from search.results.report.figures import BLUE, GREEN, GREY, ORANGE, PINK, SKY, VERMILLION, style
+from search.results.report.figures import BLUE, GREEN, GREY, ORANGE, PINK, SKY, VERMILLION, short, style
 from search.results.report.html import inert, page, time_unit
 from search.results.report.outliers import sensible_range
 from search.results.statistics import mean_of, show_among
@@ -15,7 +15,7 @@ from search.results.tables import FoldedTable, print_parts
 from search.text import clock, plain
 
 _COLOURS = (BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY, GREY)
-_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")  # of as many sides each as there are colours
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")  # the next one for each side, as with colours
 
 _Curve = tuple[Sequence[tuple[float, float]], float]
 """The best value so far, and where it ends."""
@@ -78,10 +78,9 @@ def _notes(comparison: Comparison) -> list[str]:
 
 
 def _chart(comparison: Comparison, curves: Sequence[Sequence[_Curve]]) -> go.Figure:
-    figure = go.Figure()
+    figure, said = go.Figure(), []
     for at, (side, group) in enumerate(zip(comparison.sides, curves, strict=True)):
-        turn, place = divmod(at, len(_COLOURS))
-        colour, dash = _COLOURS[place], _DASHES[turn % len(_DASHES)]
+        colour, dash = _COLOURS[at % len(_COLOURS)], _DASHES[at % len(_DASHES)]
         x, columns = _merged(group)
         if len(group) > 1:
             shared = {"legendgroup": side.label, "showlegend": False, "hoverinfo": "skip", "mode": "lines"}
@@ -90,10 +89,12 @@ def _chart(comparison: Comparison, curves: Sequence[Sequence[_Curve]]) -> go.Fig
             figure.add_scatter(x=x, y=[max(column) for column in columns], fill="tonexty", fillcolor=f"{colour}2e", **steps)
         line = {"color": colour, "width": 2.5, "shape": "hv", "dash": dash}
         means = [mean_of(column) for column in columns]
+        ends = [f"{means[at]:.4g} at {x[at]:.4g}" for at in (0, -1) if x]
+        said.append(f"{short(side.label)} {', '.join(ends)}")
         figure.add_scatter(x=x, y=means, mode="lines", name=inert(side.label), legendgroup=side.label, line=line)
     figure.update_yaxes(title=f"best so far<br>{inert(comparison.metric.name)}", range=_limits(comparison))
     figure.update_xaxes(rangemode="tozero")
-    return style(figure, 440, showlegend=True)
+    return style(figure, 440, f"Best {short(comparison.metric.name)} so far: {'; '.join(said)}.", showlegend=True)
 
 
 def _limits(comparison: Comparison) -> tuple[float, float] | None:

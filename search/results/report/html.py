@@ -72,10 +72,15 @@ def _environment() -> Environment:
 
 @pass_context
 def _chart(context: Context, figure: go.Figure) -> Markup:
-    """Returns a figure that draws itself when the page opens. Plotly leaves no ``<`` in what a figure says."""
+    """Returns a figure that draws itself when the page opens, with the sentence that stands for it (`style`) as its text.
+
+    Plotly leaves no ``<`` in what a figure says.
+    """
     config = {"displayModeBar": False, "responsive": True}
+    said, figure.layout.meta = figure.layout.meta, None
     drawn = figure.to_html(full_html=False, include_plotlyjs=False, config=config)
-    return Markup(drawn.replace("<script", f'<script nonce="{context["nonce"]}"'))
+    locked = Markup(drawn.replace("<script", f'<script nonce="{context["nonce"]}"'))
+    return Markup('<div role="img" aria-label="{}">{}</div>').format(said, locked)
 
 
 def _time(seconds: float) -> str:

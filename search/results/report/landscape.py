@@ -19,9 +19,10 @@ from plotly.colors import sample_colorscale
 
 from search.results.ranking import Metric
 from search.results.report.facts import Facts
-from search.results.report.figures import add_lines, hover, style
+from search.results.report.figures import add_lines, hover, short, style
 from search.results.report.html import inert, stacked
 from search.results.report.outliers import cut, sensible_range
+from search.text import show_value
 
 _BINS = 16
 """Cells of a contour along an axis with more values than that."""
@@ -107,7 +108,10 @@ def parallel_coordinates(facts: Facts, metric: Metric, order: Sequence[str]) -> 
     ticks = {"tickvals": list(range(len(names))), "ticktext": names}
     figure.update_xaxes(range=[-0.35, len(names) - 0.8], showgrid=False, zeroline=False, **ticks)
     figure.update_yaxes(visible=False, range=[-0.2, 1.08])
-    return style(figure, 430, showlegend=False)
+    lead = trials[-1]
+    params = ", ".join(f"{short(name)} {short(show_value(lead.params[name]))}" for name in order if name in lead.params)
+    said = f"{len(trials)} trials; {short(metric.name)} {metric.of(lead):.4g} of the best, trial {lead.number}: {params}."
+    return style(figure, 430, said, showlegend=False)
 
 
 def count_best(facts: Facts) -> int:
@@ -130,7 +134,9 @@ def slice_along(facts: Facts, metric: Metric, name: str) -> go.Figure:
     figure.update_xaxes(title=inert(name), **_ticks(axis, x))
     limits = sensible_range([metric.of(trial) for trial in facts.ranked], metric.maximize)
     figure.update_yaxes(title=stacked(metric.name), range=limits)
-    return style(figure, 380, showlegend=False)
+    ends = [f"{metric.of(trial):.4g} at {short(show_value(trial.params[name]))}" for trial in _ends(metric, trials)]
+    said = f"{short(metric.name)} against {short(name)}, {len(trials)} trials: the best {ends[0]}, the worst {ends[1]}."
+    return style(figure, 380, said, showlegend=False)
 
 
 def contour(facts: Facts, metric: Metric, names: tuple[str, str]) -> go.Figure:
@@ -163,7 +169,16 @@ def contour(facts: Facts, metric: Metric, names: tuple[str, str]) -> go.Figure:
     figure.add_scatter(x=x, y=y, mode="markers", marker=marker, text=text, hovertemplate="%{text}<extra></extra>")
     for update, axis, places in ((figure.update_xaxes, across, x), (figure.update_yaxes, up, y)):
         update(title=inert(axis.name), **_ticks(axis, places.tolist()))
-    return style(figure, 460, showlegend=False)
+    ends = [
+        f"{metric.of(trial):.4g} at {' and '.join(short(show_value(trial.params[name])) for name in names)}"
+        for trial in _ends(metric, trials)
+    ]
+    said = f"{short(metric.name)} over {' and '.join(map(short, names))}: the best {ends[0]}, the worst {ends[1]}."
+    return style(figure, 460, said, showlegend=False)
+
+
+def _ends(metric: Metric, trials: Sequence[FrozenTrial]) -> tuple[FrozenTrial, FrozenTrial]:
+    return min(trials, key=metric.loss_of), max(trials, key=metric.loss_of)
 
 
 def _ticks(axis: Axis, places: Sequence[float]) -> dict[str, Any]:

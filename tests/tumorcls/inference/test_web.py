@@ -242,7 +242,7 @@ def tab(address, tmp_path):
 def told(tab):
     """Returns the file that the answer is said to be of, or the message that stands there instead, and the picture."""
     deadline = time.monotonic() + PATIENCE_S
-    while tab.evaluate("at('message').textContent === '…'"):
+    while tab.evaluate("at('status').textContent"):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     name, message, picture, hidden = tab.evaluate(
@@ -302,6 +302,7 @@ def test_in_a_browser_a_late_answer_replaces_none_of_a_later_file(tab, address, 
     tab.evaluate("globalThis.over = new Promise(free => globalThis.free = free); 0")
     tab.evaluate(f"globalThis.real = {late}; {late} = async function (...given) {{ {hold} }}; 0")
     tab.choose(first)
+    assert tab.evaluate("at('status').textContent") == "The model is looking at 1.png …"
     tab.drop(second)
     assert told(tab) == (second.name, seen(address, second))
     tab.evaluate("free()")

@@ -91,6 +91,23 @@ def test_one_page_that_needs_no_network_and_says_what_it_is_not_for(images):
     assert "the seed's recipe" in unescape(without_plotly(page))
 
 
+def test_every_chart_says_its_main_figures_to_who_does_not_see_it(images):
+    evaluation = evaluate("tuned", 0)
+    page = without_plotly(render_page(evaluation, images))
+    said = [unescape(label) for label in re.findall(r'<div role="img" aria-label="(.*?)">', page)]
+    assert len(said) == page.count('class="plotly-graph-div"')
+    values = [evaluation.clean.macro_f1, *(one.scores.macro_f1 for one in evaluation.under("gaussian"))]
+    assert f"macro-F1: tuned, by severity from clean: {', '.join(f'{one.value:.3f}' for one in values)}." in said
+    right = [f"of 10 {name}, {evaluation.clean.confusion[at][at]} right" for at, name in enumerate(evaluation.classes)]
+    assert f"Clean: {'; '.join(right).replace('no_tumor', 'no tumor')}." in said
+
+
+def test_no_class_is_a_colour_alone(images):
+    page = without_plotly(render_page(evaluate("tuned", 0), images))
+    assert re.findall(r"</i>(\S) ", page)[:4] == ["●", "■", "◆", "✚"]
+    assert '"symbol":"diamond"' in page
+
+
 def test_mistakes_are_shown_with_their_pictures(images):
     evaluation = evaluate("tuned", 0)
     page = without_plotly(render_page(evaluation, images))

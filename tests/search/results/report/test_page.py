@@ -2,6 +2,7 @@ import io
 import json
 import re
 import time
+from html import unescape
 from pathlib import Path
 
 import optuna
@@ -102,6 +103,28 @@ def test_the_curves_are_those_of_the_trials(html):
     assert inner["best"]["y"][:3] == pytest.approx([0.37, 0.47, 0.57])
     bars = {trace["name"]: trace for trace in traces(sections(html)["Workers"])}
     assert (bars["pruned"]["y"], bars["pruned"]["x"]) == ([0, 1], [4000, 9000])
+
+
+def test_every_chart_says_its_main_figures_to_who_does_not_see_it(html):
+    said = [unescape(label) for label in re.findall(r'<div role="img" aria-label="(.*?)">', html)]
+    assert len(said) == html.count('class="plotly-graph-div"')
+    assert said[0] == (
+        "Best value of 6 COMPLETE trials so far: 0.58 at trial 0, then 0.67 at trial 5; the baseline, trial 0, has 0.58."
+    )
+    assert "Shares by PED-ANOVA, the most important parameter first: " in said[1]
+    assert said[2:] == [
+        "6 trials; value 0.67 of the best, trial 5: rate 0.2, epochs 3, kind b.",
+        "value against rate, 6 trials: the best 0.67 at 0.2, the worst 0.461 at 0.001.",
+        "value against epochs, 6 trials: the best 0.67 at 3, the worst 0.461 at 4.",
+        "value over rate and epochs: the best 0.67 at 0.2 and 3, the worst 0.461 at 0.001 and 4.",
+        "value by step of 6 complete and 2 pruned trials. The best, trial 5: 0.37 at step 0, 0.57 at step 2.",
+        "Trials of each worker: worker 0: 7 in 00:42; worker 1: 5 in 00:46.",
+    ]
+
+
+def test_no_state_is_a_colour_alone(html):
+    bars = traces(sections(html)["Workers"])
+    assert len({trace["marker"]["pattern"]["shape"] for trace in bars}) == len(bars)
 
 
 def test_the_best_are_as_many_as_it_says(add, study):
