@@ -150,7 +150,7 @@ def train_and_evaluate(desk: Desk, name: str) -> Figures:
     hardest = max(condition["severity"] for condition in evaluation["noisy"])
     under = {c["noise"]: _short(c["scores"]["macro_f1"]["value"]) for c in evaluation["noisy"] if c["severity"] == hardest}
     last = max(index for index, line in enumerate(trained) if line.startswith("epoch "))
-    end = next(index for index, line in enumerate(trained) if line.startswith("Saved "))
+    end = next(index for index, line in enumerate(trained) if line.startswith("Wrote "))
     figures = {
         "trained": text(trained[last:end]),
         "evaluated": text([line for line in printed if line.startswith(("accuracy ", "Brier score "))]),

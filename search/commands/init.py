@@ -53,7 +53,7 @@ def command(study: Path | None, template: str) -> None:
             undo.callback(path.unlink, missing_ok=True)
         undo.pop_all()
     for path in texts:
-        click.echo(f"{'kept' if path in kept else 'wrote'} {show_path(path)}")
+        click.echo(f"{'Kept' if path in kept else 'Wrote'} {show_path(path)}.")
     if template in _FOLDERS and "TUMORCLS_DATA" not in os.environ:
         click.echo(f"Next:  export TUMORCLS_DATA=FOLDER   # the one that holds {_FOLDERS[template]}")
     there = "" if study.parent == Path() else f"cd {shlex.quote(show_path(study.parent))} && "

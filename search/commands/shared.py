@@ -26,7 +26,7 @@ def print_written(output: Path) -> None:
     """Says that a file was written, on stdout unless that is the file."""
     from search.files import open_file_of
 
-    click.echo(f"wrote {show_path(output)}", err=open_file_of(output) == 1)
+    click.echo(f"Wrote {show_path(output)}.", err=open_file_of(output) == 1)
 
 
 def say(line: str) -> None:

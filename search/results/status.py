@@ -39,7 +39,8 @@ def watch_status(study: optuna.Study, *, budget: int | None, console: Console | 
 
     def drawn() -> RenderableType:
         rows = max(3, min(20, console.height - _LINES_BESIDE_ROWS))
-        return Group(*(Text(part) if isinstance(part, str) else part for part in _parts(study, budget, rows)))
+        parts = [Text(part) if isinstance(part, str) else part for part in _parts(study, budget, rows)]
+        return Group(*sorted(parts, key=lambda part: not isinstance(part, Text)))  # a low terminal cuts the end off
 
     with contextlib.suppress(KeyboardInterrupt), Live(drawn(), console=console, auto_refresh=False, transient=True) as live:
         while is_at_work(study):
@@ -71,10 +72,6 @@ def _parts(study: optuna.Study, budget: int | None, rows: int | None) -> Iterato
         yield foreign
     if own := _own_classes(study):
         yield own
-    if best := describe_best(study):
-        yield best
-    elif counts.get("complete"):
-        yield f"No best trial: {describe_results_missing(trials)}."
     shown = trials if rows is None else trials[-rows:]
     if shown:
         yield _table(study, shown)
@@ -82,6 +79,10 @@ def _parts(study: optuna.Study, budget: int | None, rows: int | None) -> Iterato
         yield "In brackets: the value at which a trial was pruned, which is not one of a whole trial."
     if len(shown) < len(trials):
         yield f"The last {len(shown)} of {len(trials)} trials; --all shows every one."
+    if best := describe_best(study):
+        yield best
+    elif counts.get("complete"):
+        yield f"No best trial: {describe_results_missing(trials)}."
 
 
 def _own_classes(study: optuna.Study) -> str:

@@ -113,7 +113,7 @@ def test_status(launched, search):
 def test_export_prints_or_writes(launched, search):
     document = tomllib.loads(search("export", "demo.toml").stdout)
     assert document["provenance"]["study"] == "demo"
-    assert search("export", "demo.toml", "-o", "best.toml").stdout == "wrote best.toml\n"
+    assert search("export", "demo.toml", "-o", "best.toml").stdout == "Wrote best.toml.\n"
     assert tomllib.loads(Path("best.toml").read_text()) == document
 
 
@@ -123,7 +123,7 @@ def test_report_of_a_study_file_and_of_a_url(launched, monkeypatch, capsys, stud
     with pytest.raises(SystemExit) as caught:
         main()
     assert not caught.value.code
-    assert capsys.readouterr().out == "wrote page.html\n"
+    assert capsys.readouterr().out == "Wrote page.html.\n"
     assert "<h1>Study demo</h1>" in Path("page.html").read_text()
 
 
@@ -153,7 +153,7 @@ def test_compare_prints_a_table_and_writes_a_page(launched, plain, monkeypatch, 
     assert not caught.value.code
     out = capsys.readouterr().out
     assert "plain" in out
-    assert out.endswith("wrote page.html\n")
+    assert out.endswith("Wrote page.html.\n")
     assert "<h1>demo against plain</h1>" in Path("page.html").read_text()
 
 

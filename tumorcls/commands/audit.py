@@ -52,4 +52,4 @@ def command(folders: tuple[str, ...], cache_dir: Path, slices: "Which", page: Pa
             console.print(view)
     if page is not None:
         write_audit(report, data, page)
-        console.print(f"\nwrote {shown(page)}", markup=False, highlight=False)
+        console.print(f"\nWrote {shown(page)}.", markup=False, highlight=False)

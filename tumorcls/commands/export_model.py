@@ -46,6 +46,5 @@ def command(model_file: Path, images: tuple[Path, ...], outputs: tuple[Path, ...
         compared = np.repeat(np.stack(drawn)[..., None], 3, axis=-1)
     for output in outputs:
         difference = export(model, output, compared)
-        compared_to = f"over {len(compared)} images its probabilities differ by at most {difference:.1e}"
-        tell(f"Wrote {output}: {compared_to}.")
+        tell(f"Wrote {output}. Over {len(compared)} images its probabilities differ by at most {difference:.1e}.")
     click.echo(DISCLAIMER)

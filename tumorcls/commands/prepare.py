@@ -43,4 +43,4 @@ def command(folders: tuple[str, ...], cache_dir: Path, slices: "Which", output: 
         console.print(f"{data.moved_out:,} of those left out have a copy, or their patient, in a part that is given")
     for note in data.manifest.notes():
         console.print(note, markup=False, emoji=False, highlight=False, soft_wrap=True)
-    console.print(f"wrote {shown(output)}/manifest.csv, split.csv, images.csv and summary.json", markup=False, highlight=False)
+    console.print(f"Wrote {shown(output)}/manifest.csv, split.csv, images.csv and summary.json.", markup=False, highlight=False)

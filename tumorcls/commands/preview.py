@@ -39,4 +39,4 @@ def command(
 
     sheet = draw_sheet(pixels, [shown(path.name) for path in images], config, draws=draws, seed=seed)
     write_whole(output, encode_png(sheet))
-    tell(f"wrote {output}: {sheet.width} x {sheet.height} pixels")
+    tell(f"Wrote {output}.")

@@ -92,7 +92,7 @@ def command(
         tell("Once more, on training and validation images.")
         fitted = _fit(trainer, config, chosen_seed, final=True) if ensemble is None else fit_final(trainer, ensemble)
     assemble(trainer, config, fitted, calibration, provenance, written=written_parts(file.written)).save(output)
-    tell(f"Saved {output}. Next: tumorcls evaluate {output}")
+    tell(f"Wrote {output}. Next: tumorcls evaluate {output}")
     tell(DISCLAIMER)
 
 

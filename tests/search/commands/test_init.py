@@ -44,9 +44,9 @@ def test_the_studies_of_the_classifier(search, monkeypatch, name, before):
     monkeypatch.delenv("TUMORCLS_DATA", raising=False)
     lines = search("init", *(["--template", name] if name != "brain-mri" else [])).stdout.splitlines()
     after = [f"Next:  search launch {name}.toml", "Your own objective:  search init --template own"]
-    assert lines == [f"wrote {name}.toml", *([before] if before else []), *after]
+    assert lines == [f"Wrote {name}.toml.", *([before] if before else []), *after]
     monkeypatch.setenv("TUMORCLS_DATA", "there")
-    assert search("init", "--template", name).stdout.splitlines() == [f"kept {name}.toml", *after], "it is there already"
+    assert search("init", "--template", name).stdout.splitlines() == [f"Kept {name}.toml.", *after], "it is there already"
     spec = load(f"{name}.toml")
     assert (spec.name, spec.target) == (name, "tumorcls.objective:BrainTumourObjective")
     assert "studies/" not in Path(f"{name}.toml").read_text()
@@ -56,7 +56,7 @@ def test_the_studies_of_the_classifier(search, monkeypatch, name, before):
 def test_an_objective_of_ones_own_runs(search, read_study, template):
     Path("objectives.py").unlink(missing_ok=True)
     lines = search("init", "mine.toml", "--template", template).stdout.splitlines()
-    assert lines == ["wrote mine.toml", "wrote objective.py", "Next:  search launch mine.toml"]
+    assert lines == ["Wrote mine.toml.", "Wrote objective.py.", "Next:  search launch mine.toml"]
     written = Path("mine.toml").read_text() + Path("objective.py").read_text()
     assert f"{template}.toml" not in written
     search("launch", "mine.toml", "--trials", "2", "--quiet")
@@ -159,7 +159,7 @@ def test_a_file_that_is_there_as_it_would_be_written_is_kept(search):
     search("init", "--template", "own")
     Path("own.toml").unlink()
     lines = search("init", "--template", "own").stdout.splitlines()
-    assert lines[:2] == ["wrote own.toml", "kept objective.py"]
+    assert lines[:2] == ["Wrote own.toml.", "Kept objective.py."]
 
 
 def test_another_folder_and_a_wrong_name(search):

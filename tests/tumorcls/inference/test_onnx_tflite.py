@@ -193,4 +193,4 @@ def test_a_model_of_two_classes_is_compared_on_generated_images_too(model, tmp_p
     monkeypatch.setattr("tumorcls.model.saved_model.load_model", lambda path: binary)
     monkeypatch.setattr("tumorcls.inference.onnx_tflite.export", lambda model, path, images: 0.0)
     done = CliRunner().invoke(export_model.command, [str(tmp_path / "model.keras"), "-o", "m.onnx"], catch_exceptions=False)
-    assert "over 8 images" in done.output
+    assert "Over 8 images" in done.output
