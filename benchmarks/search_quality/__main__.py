@@ -14,7 +14,7 @@ one that is paused from when it reached its rung; one that was pruned counts for
 The area is the mean over the time of the best score so far, 0 before the first; "from 1/8 on", over the time without its first
 eighth. The winner of each run is trained again with
 its seed and measured on the test part. Differences in area are paired by seed: Wilcoxon's signed-rank test, two-sided, with
-Holm's correction. Writes `search_quality.{txt,json,html}` at the end, the JSON after each run too, before the next one begins;
+Holm's correction. Writes `search_quality.{txt,json}` at the end, the JSON after each run too, before the next one begins;
 when it is started again it goes on from there.
 """
 

@@ -136,11 +136,9 @@ class Report:
         )
 
     def write(self, folder: Path) -> None:
-        """Writes all three."""
+        """Writes table and JSON."""
         self.write_runs(folder)
-        path = folder / "search_quality"
-        path.with_suffix(".txt").write_text(f"{self.table()}\n{kept.machine()}\n")
-        self.plot().write_html(path.with_suffix(".html"), include_plotlyjs="cdn")
+        (folder / "search_quality.txt").write_text(f"{self.table()}\n{kept.machine()}\n")
 
     def write_runs(self, folder: Path) -> None:
         """Writes the runs as JSON, in no time: what else there is to compute would take it from the run that goes on."""

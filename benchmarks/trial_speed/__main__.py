@@ -11,7 +11,7 @@ Hyperband's trials are shorter, and count as the share that they are of a whole 
 command, the peers' when all is imported and the data in memory.
 
 Needs the extra `tuner`, and for `block7` and `head` SARTAJ in the folder TUMORCLS_DATA and weights (TUMORCLS_WEIGHTS names
-a file where Keras cannot download them). Results go to `benchmarks/results/trial_speed_SCENARIO.{txt,json,html}`.
+a file where Keras cannot download them). Results go to `benchmarks/results/trial_speed_SCENARIO.{txt,json}`.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The benchmark's results as a table, as JSON and as a plot."""
+"""The benchmark's results as a table and as JSON."""
 
 import importlib.metadata
 import json
@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import plotly.graph_objects as go
 
 from benchmarks.trial_speed.records import Contender
 from benchmarks.trial_speed.scenarios import Work
@@ -112,27 +110,12 @@ def document(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def plot(comparison: Comparison) -> go.Figure:
-    """The best validation score against wall time."""
-    figure = go.Figure()
-    for contender in comparison.contenders:
-        seconds, scores = zip(*contender.best_by_time(), strict=True)
-        figure.add_scatter(x=[s / 60 for s in seconds], y=scores, name=contender.name, mode="lines+markers", line_shape="hv")
-    return figure.update_layout(
-        title=f"Best validation score against wall time: {comparison.work.scenario.name}",
-        xaxis_title="minutes",
-        yaxis_title="macro-F1, clean",
-        template="plotly_white",
-    )
-
-
 def write(comparison: Comparison, folder: Path) -> None:
-    """Writes `trial_speed_SCENARIO` as text, JSON and a page (which loads Plotly from its own site, and so stays small)."""
+    """Writes `trial_speed_SCENARIO` as text and JSON."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"trial_speed_{comparison.work.scenario.name}"
     path.with_suffix(".txt").write_text(f"{table(comparison)}\n{_machine()}, load before {comparison.load_before:.1f}\n")
     path.with_suffix(".json").write_text(json.dumps(document(comparison), indent=1) + "\n")
-    plot(comparison).write_html(path.with_suffix(".html"), include_plotlyjs="cdn")
 
 
 def _number(value: float | None) -> str:

@@ -6,6 +6,7 @@ The images are phantoms, so no picture shows a patient, and no figure on them sa
 ImageNet's: those that Keras downloads, or the file that TUMORCLS_WEIGHTS names. Takes six minutes on two busy cores.
 """
 
+import json
 import os
 import re
 import shutil
@@ -21,7 +22,6 @@ import bottle
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from plotly.offline import get_plotlyjs
 
 FOLDER = Path(__file__).parent
 WIDTH, MAX_BYTES = 900, 40_000
@@ -200,12 +200,16 @@ def page(name: str, width: int, *sections: str) -> NDArray[np.uint8]:
 
 
 def search_quality() -> NDArray[np.uint8]:
-    """Photographs the plot that `benchmarks.search_quality` wrote, with Plotly from this computer, not from the network."""
-    html = (FOLDER.parents[1] / "benchmarks" / "results" / "search_quality.html").read_text(encoding="utf-8")
-    script = f"<script>{get_plotlyjs()}</script>"
-    Path("plot.html").write_text(
-        re.sub(r'<script [^>]*src="https://cdn[^>]*></script>', lambda _: script, html), encoding="utf-8"
-    )
+    """Photographs the plot of the runs that `benchmarks.search_quality` wrote."""
+    root = FOLDER.parents[1]
+    sys.path.insert(0, str(root))
+    from benchmarks.search_quality.records import Task
+    from benchmarks.search_quality.report import Report, read_runs
+
+    path = root / "benchmarks" / "results" / "search_quality.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    task = Task(document["settings"], document["seconds"], document["stacks"])
+    Report(task, read_runs(path, task)).plot().write_html("plot.html")
     return photograph(Path("plot.html").absolute().as_uri(), 1000, 620)
 
 
