@@ -114,6 +114,13 @@ def test_fit_square_averages_areas() -> None:
     assert np.all(fit_square(stripes, 4) == 100)
 
 
+def test_fit_square_gives_what_it_always_has() -> None:
+    """What changes these must raise `PIXELS_VERSION` of data.decoding, or stored arrays would be taken for the new ones."""
+    ramp = np.arange(0, 240, dtype=np.uint8).reshape(8, 10, 3)
+    assert fit_square(ramp, 4)[:, 1, 0].tolist() == [36, 115, 193, 0]
+    assert fit_square(ramp, 13)[3, ::3, 1].tolist() == [46, 53, 60, 66, 73]
+
+
 def test_pillow_and_opencv_agree_on_a_jpeg(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jpg", colour(blob(5, 64)))
     expected = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)

@@ -2,8 +2,10 @@ import keras
 import numpy as np
 import pytest
 
+from tumorcls.config.train_config import TrainConfig
 from tumorcls.model import layers
-from tumorcls.model.layers import RandomAugment, _gather, _resample
+from tumorcls.model.layers import RandomAugment, _gather, _resample, assign_recipe, view_layers
+from tumorcls.noise.kinds import NOISES
 
 
 def make(seed=0, **ranges):
@@ -123,3 +125,25 @@ def test_each_image_and_each_call_is_drawn_anew_and_the_state_brings_it_back(ima
 def test_config_round_trip():
     layer = RandomAugment(seed=3, name="augment")
     assert RandomAugment.from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+VIEWS = {
+    "gaussian": [94, 73, 96, 57, 29, 60, 59, 59, 91, 122, 87, 216, 114, 112, 144, 127],
+    "salt_pepper": [36, 51, 61, 71, 70, 91, 101, 111, 104, 131, 141, 151, 125, 157, 166, 176],
+    "speckle": [52, 60, 78, 63, 48, 69, 67, 66, 93, 121, 81, 228, 114, 102, 137, 107],
+    "rician": [94, 73, 96, 62, 82, 60, 59, 61, 99, 137, 108, 216, 114, 112, 144, 128],
+    "ghosting": [45, 59, 52, 63, 82, 99, 89, 103, 118, 139, 127, 143, 141, 164, 151, 169],
+    "bias_field": [29, 45, 66, 163, 48, 82, 120, 255, 68, 114, 144, 239, 74, 104, 95, 102],
+}
+"""Of a picture of 4 x 4 pixels; what changes these must raise `VIEWS_VERSION` of training.features."""
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_a_view_is_what_it_has_always_been(noise):
+    """Else old cached views would be taken for new ones."""
+    recipe = TrainConfig(data=("x",), noises=(noise,), clean_share=0.0, noise_intensity=1.0).view_recipe
+    augment, add_noise = view_layers(recipe, 5, 3)
+    assign_recipe(recipe, augment, add_noise)
+    picture = np.repeat(np.arange(40, 200, 10, dtype=np.float32).reshape(1, 4, 4, 1), 3, axis=3)
+    view = apply(add_noise, apply(augment, picture))[0, :, :, 0]
+    np.testing.assert_allclose(view.ravel(), VIEWS[noise], atol=1)

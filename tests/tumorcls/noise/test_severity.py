@@ -93,6 +93,7 @@ WAS = {
 
 def test_noise_is_what_it_has_always_been():
     """Studies, references and caches of before hold figures that were measured under it."""
+    assert {*WAS, "salt_pepper"} == {*NOISES}
     picture = np.arange(40, 200, 10, dtype=np.uint8).reshape(1, 4, 4, 1)
     for noise, was in WAS.items():
         np.testing.assert_allclose(corrupt(picture, noise, 5, 7, ["a"]).ravel(), was, atol=1, err_msg=noise)
