@@ -27,11 +27,10 @@ from keras.src.legacy.preprocessing.image import ImageDataGenerator  # no longer
 
 from tumorcls.model.backbone import build_backbone
 from tumorcls.model.layers import RandomAugment
-from tumorcls.noise.kinds import NOISES, add_noise
+from tumorcls.noise.kinds import NOISES, SEED_NOISES, add_noise
 from tumorcls.noise.layer import RandomNoise
 
 RESULTS = Path(__file__).parent / "results" / "noise_cost.json"
-SEED_NOISES = ("gaussian", "salt_pepper", "speckle")
 ROTATION, SHIFT, CLEAN_SHARE, SIDE = 10.0, 0.05, 0.25, 150
 
 Images = np.ndarray[Any, np.dtype[np.float32]]

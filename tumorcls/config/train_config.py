@@ -13,14 +13,11 @@ from tumorcls.data.labels import BINARY_CLASSES, CLASSES
 from tumorcls.data.slices import Which
 from tumorcls.data.split import SplitSettings
 from tumorcls.errors import ConfigError
+from tumorcls.noise.kinds import SEED_NOISES, NoiseName
 
 TrainableFrom = Literal["all", "block2", "block3", "block4", "block5", "block6", "block7", "head"]
 OptimizerName = Literal["adam", "adamw", "sgd"]
-NoiseName = Literal["gaussian", "salt_pepper", "speckle", "rician", "ghosting", "bias_field"]
 Score = Literal["clean_f1", "noisy_f1", "robust_f1", "worst_f1"]
-
-SEED_NOISES: tuple[NoiseName, ...] = ("gaussian", "salt_pepper", "speckle")
-"""The noises of the notebook that this project grew from."""
 
 NOISE_GRID = 0.05
 """Step of `noise_intensity`, so that trials can share cached views."""

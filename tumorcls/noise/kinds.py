@@ -6,11 +6,17 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.float32]
+
+NoiseName = Literal["gaussian", "salt_pepper", "speckle", "rician", "ghosting", "bias_field"]
+
+SEED_NOISES: tuple[NoiseName, ...] = ("gaussian", "salt_pepper", "speckle")
+"""The noises of the notebook that this project grew from, and of a training by default. The others are a scanner's."""
 
 MIN_GHOST_SHIFT, MAX_GHOST_SHIFT = 0.1, 0.5
 """Ghosts lie this far from the object, as a fraction of the image: motion with a period of 10 to 2 phase-encoding steps."""

@@ -8,7 +8,7 @@ import keras
 from keras import KerasTensor, ops
 
 from tumorcls.noise.counter_rng import random_normal, random_uniform
-from tumorcls.noise.kinds import MAX_GHOST_SHIFT, MIN_GHOST_SHIFT, NOISES, bias_basis
+from tumorcls.noise.kinds import MAX_GHOST_SHIFT, MIN_GHOST_SHIFT, NOISES, SEED_NOISES, bias_basis
 
 WHITE = 255.0
 
@@ -32,7 +32,7 @@ class RandomNoise(keras.layers.Layer):
 
     def __init__(
         self,
-        noises: Sequence[str] = ("gaussian", "salt_pepper", "speckle"),
+        noises: Sequence[str] = SEED_NOISES,
         clean_share: float = 0.25,
         seed: int | None = None,
         **kwargs: Any,

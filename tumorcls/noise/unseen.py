@@ -17,14 +17,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorcls.noise.kinds import Image
+from tumorcls.noise.kinds import NOISES, SEED_NOISES, Image
 
 REFERENCE_SIDE = 224
 """Pixels a side of MedMNIST-C's images."""
 
 _MOTION_DEGREES = 45.0  # either way from the horizontal, as in MedMNIST-C
 _SUBPIXELS = 8  # a side: how finely a disk's edge is drawn
-_SCANNER_NOISES = ("rician", "ghosting", "bias_field")
 
 Parameters = tuple[float, ...]
 
@@ -46,7 +45,7 @@ class Corruption:
 
 def unseen_kinds(seen: tuple[str, ...]) -> tuple[str, ...]:
     """Returns what a model can be measured under besides the noises that it, or the search that chose it, has seen."""
-    return (*UNSEEN, *(noise for noise in _SCANNER_NOISES if noise not in seen))
+    return (*UNSEEN, *(noise for noise in NOISES if noise not in (*SEED_NOISES, *seen)))
 
 
 def corrupt_unseen(image: Image, kind: str, severity: int, generator: np.random.Generator) -> Image:

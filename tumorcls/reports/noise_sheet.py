@@ -1,5 +1,6 @@
 """Draws what noise and augmentation do to images, as one picture for people to look at."""
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tumorcls.config.train_config import TrainConfig, ViewRecipe
 from tumorcls.data.images import fit_square
 from tumorcls.data.labels import exact_percent, words
-from tumorcls.noise.severity import SEVERITIES, SEVERITY_LEVELS, corrupt
+from tumorcls.noise.severity import SEVERITIES, SEVERITY_LEVELS, corrupt, meaning_of
 
 Pixels = NDArray[np.uint8]
 Tile = tuple[Pixels, str]
@@ -17,6 +18,7 @@ Tile = tuple[Pixels, str]
 
 _COLUMNS = 1 + len(SEVERITY_LEVELS)
 _GAP, _LABEL_WIDTH, _LINE = 6, 150, 20
+_LETTERS = 23  # in a line of a note
 _PAPER, _INK, _FAINT = (255, 255, 255), (27, 31, 36), (95, 104, 115)
 
 Row = tuple[str, str, list[Tile]]
@@ -64,7 +66,7 @@ def _noise_rows(square: Pixels, name: str, seed: int) -> list[Row]:
         for severity, parameter in zip(SEVERITY_LEVELS, parameters, strict=True):
             noisy = corrupt(square[None], noise, severity, seed, [name])[0]
             tiles.append((noisy, f"severity {severity}: {parameter:g}"))
-        rows.append((words(noise), _UNITS[noise], tiles))
+        rows.append((words(noise), textwrap.fill(meaning_of(noise), _LETTERS), tiles))
     return rows
 
 
@@ -77,17 +79,6 @@ def _training_rows(views: Pixels, recipe: ViewRecipe) -> list[Row]:
     )
     lines = [tiles[start : start + _COLUMNS] for start in range(0, len(tiles), _COLUMNS)]
     return [("in training", note, lines[0]), *(("", "", line) for line in lines[1:])]
-
-
-_UNITS = {
-    "gaussian": "standard deviation",
-    "salt_pepper": "share of pixels",
-    "speckle": "standard deviation,\nrelative to the signal",
-    "rician": "standard deviation\nof each part",
-    "ghosting": "share of the signal",
-    "bias_field": "largest coefficient",
-}
-"""What the number in a caption is, in fewer words than `tumorcls.noise.kinds.NOISES` has."""
 
 
 def _paint(blocks: Sequence[tuple[str, Sequence[Row]]], side: int) -> Image.Image:

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorcls.cache.arrays import ArrayCache, Rows, content_key
-from tumorcls.config.train_config import NoiseName, TrainConfig
+from tumorcls.config.train_config import TrainConfig
 from tumorcls.data.dataset import ImageSet, Mirrored, stratified_subset
 from tumorcls.evaluation.metrics import accuracy, confusion_matrix, macro_f1, noisy_f1
 from tumorcls.evaluation.mistakes import Mistake, find_mistakes, most_confident
 from tumorcls.model.calibration import softmax
 from tumorcls.model.program import TrainingProgram
+from tumorcls.noise.kinds import NoiseName
 from tumorcls.noise.severity import SEVERITY_LEVELS, corrupt
 from tumorcls.training.device_cache import DeviceCache
 from tumorcls.training.features import Features

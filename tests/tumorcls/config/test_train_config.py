@@ -9,6 +9,7 @@ from search.study_file.load import load
 from tumorcls.cache.folder import cache_folder
 from tumorcls.config.train_config import VIEW_FIELDS, TrainConfig
 from tumorcls.errors import ConfigError
+from tumorcls.noise.kinds import NOISES
 
 WHERE = "studies/x.toml"
 STUDIES = Path(__file__).parents[3] / "studies"
@@ -139,6 +140,7 @@ def test_every_setting_is_documented():
     split = TrainConfig.model_fields["split"].annotation
     names = [f"`{name}`" for name in TrainConfig.model_fields if name != "split"]
     names += [f"`split.{name}`" for name in split.model_fields]
+    names += [f"`{noise}`" for noise in NOISES]
     assert [name for name in names if name not in page] == []
 
 

@@ -114,7 +114,7 @@ def test_fit_square_averages_areas() -> None:
     assert np.all(fit_square(stripes, 4) == 100)
 
 
-def test_fit_square_gives_what_it_always_has() -> None:
+def test_fit_square_is_what_it_has_always_been() -> None:
     """What changes these must raise `PIXELS_VERSION` of data.decoding, or stored arrays would be taken for the new ones."""
     ramp = np.arange(0, 240, dtype=np.uint8).reshape(8, 10, 3)
     assert fit_square(ramp, 4)[:, 1, 0].tolist() == [36, 115, 193, 0]

@@ -1,6 +1,8 @@
 """What no training draws, next to second implementations: Pillow's, SciPy's, MedMNIST-C's own where it can be imported."""
 
 import io
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from scipy import ndimage
 
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.errors import ConfigError
-from tumorcls.noise.kinds import NOISES
+from tumorcls.noise.kinds import NOISES, NoiseName
 from tumorcls.noise.severity import KINDS, SEVERITY_LEVELS, corrupt, meaning_of, parameter_of
 from tumorcls.noise.unseen import UNSEEN, disk, motion_blur, unseen_kinds
 
@@ -182,6 +184,9 @@ def test_what_was_seen_is_not_unseen():
     noises = TrainConfig(data=("x",)).noises
     assert {*unseen_kinds(noises), *noises} == set(KINDS), "seen or not, all are measured by default"
     assert set(unseen_kinds(())) <= set(KINDS)
+    page = (Path(__file__).parents[3] / "docs" / "unseen-corruptions.md").read_text()
+    assert [kind for kind in KINDS if f"`{kind}`" not in page] == []
+    assert get_args(NoiseName) == tuple(NOISES), "what can be measured can be trained with"
 
 
 @pytest.mark.parametrize(
