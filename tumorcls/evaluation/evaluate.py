@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tumorcls.data.dataset import ImageSet
 from tumorcls.errors import DataError, shown
-from tumorcls.evaluation import metrics, selective, set_coverage
+from tumorcls.evaluation import detection, metrics, selective, set_coverage
 from tumorcls.evaluation.bootstrap import Resamples, draw_resamples, estimate, estimate_calibration_error
 from tumorcls.evaluation.metrics import Floats, Labels
 from tumorcls.evaluation.mistakes import LONGEST_FILE, Mistake, find_mistakes, most_confident
@@ -150,6 +150,7 @@ def measure(
         unseen_summary=unseen_summary,
         sets=sets,
         gate_passes=gate_passes,
+        detection=detection.measure(test.labels, predictions.clean.argmax(axis=1), test.classes, resamples),
     )
 
 

@@ -12,6 +12,7 @@ from tumorcls import DISCLAIMER
 from tumorcls.data.sources import PHANTOMS
 from tumorcls.errors import DataError, one_line, reason
 from tumorcls.evaluation.bootstrap import Estimate, Finite
+from tumorcls.evaluation.detection import Detection
 from tumorcls.evaluation.external import External
 from tumorcls.evaluation.metrics import Bin
 from tumorcls.evaluation.mistakes import Mistake
@@ -121,6 +122,7 @@ class Evaluation:
         external: Of other data than the model's own, what was left out of it; None for the model's own test part.
         sets: What the model's sets of classes are worth; None where it has none.
         gate_passes: Share of the clean images that the model's gate takes for slices; None where it has none.
+        detection: Tumours that were missed and false alarms; None where there are not both kinds of images, and in older files.
     """
 
     name: Name
@@ -142,6 +144,7 @@ class Evaluation:
     external: External | None = None
     sets: SetCoverage | None = None
     gate_passes: Estimate | None = None
+    detection: Detection | None = None
 
     @property
     def noises(self) -> tuple[str, ...]:

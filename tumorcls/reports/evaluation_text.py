@@ -36,6 +36,9 @@ def print_evaluation(evaluation: Evaluation) -> None:
 def _in_short(evaluation: Evaluation) -> Iterator[str]:
     """Yields what a reader looks for, which stands below the tables, where a terminal does not scroll it away."""
     clean = evaluation.clean
+    if evaluation.detection is not None:
+        yield from (f"{what.lower()}, {errors}" for what, errors in evaluation.detection.rows)
+        yield evaluation.detection.note
     yield f"accuracy {clean.accuracy}   macro-F1 {clean.macro_f1}"
     brier = f"Brier score {clean.brier}   " if clean.brier else ""
     yield f"{brier}calibration error {clean.calibration_error}"

@@ -154,6 +154,23 @@ def test_the_tutorial_quotes_how_good_a_model_is_as_that_is_printed(capsys):
     assert said in printed
 
 
+def test_missed_tumours_and_false_alarms_are_on_the_page_and_printed(images, capsys):
+    found = evaluate("model", 0)
+    assert found.detection.missed.count > 0
+    assert Evaluation.from_json(found.to_json()) == found
+    page = without_plotly(render_page(found, images))
+    print_evaluation(found)
+    printed = capsys.readouterr().out
+    for what, errors in found.detection.rows:
+        assert f"<td>{what}</td><td>{errors}</td>" in page
+        assert f"\n{what.lower()}, {errors}\n" in printed
+    assert found.detection.note in unescape(page)
+    assert found.detection.note in printed
+    older = replace(found, detection=None)
+    print_evaluation(older)
+    assert "alarm" not in capsys.readouterr().out + without_plotly(render_page(older, images))
+
+
 def test_what_is_looked_for_first_is_printed_last(capsys):
     told = compare(evaluate("tuned", 0), evaluate("[bold]other", 1))
     print_evaluation(told)

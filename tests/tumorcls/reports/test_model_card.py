@@ -80,6 +80,10 @@ def test_numbers_are_those_of_model_and_evaluation(model, evaluation):
     ):
         assert fact in card
     assert DISCLAIMER in card
+    assert f"| Missed: tumours called no tumor | {evaluation.detection.missed} |" in card
+    assert f"| False alarms: no tumor called a tumour | 0 of 6: {evaluation.detection.false_alarms.share} |" in card
+    assert evaluation.detection.note in card
+    assert "Missed" not in write_card(model, replace(evaluation, detection=None), "model"), "older files do not say"
 
 
 def test_where_study_and_data_lay_is_not_on_it(model, evaluation):
