@@ -169,7 +169,7 @@ def test_a_launch_says_what_it_left_out_and_could_not_read(tmp_path, write, envi
     said = subprocess.run(command, capture_output=True, text=True, env=env, timeout=PATIENCE_S, check=True).stdout
     [left_out] = [line for line in said.splitlines() if line.startswith("note: left out")]
     assert "12 files" in left_out
-    assert "4 .mgz in nickparvar/Training/glioma" in left_out
+    assert "4 .mgz in set/Training/glioma" in left_out
     [unreadable] = [line for line in said.splitlines() if line.startswith("note: cannot be read")]
     assert "4 of 100 images" in unreadable
     assert [f"bad{number}.png" in unreadable for number in range(4)] == [True, True, True, False]

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from tumorcls.config.train_config import VIEW_FIELDS
 from tumorcls.data.labels import words
-from tumorcls.data.sources import PUBLIC, sartaj
+from tumorcls.data.sources import LAYOUTS, PUBLIC
 from tumorcls.errors import DataError
 from tumorcls.evaluation.record import BOTH_PARTS, Evaluation
 from tumorcls.evaluation.relative import RelativeError
@@ -86,7 +86,7 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
         settings=[(words(key), _value(settings[key])) for key in named if key in settings],
         sources=sources,
         public=set(sources.split(", ")) <= PUBLIC,
-        of_sartaj=sartaj.LAYOUT.name in sources.split(", "),
+        caveats=[layout.caveat for layout in LAYOUTS if layout.caveat and layout.name in sources.split(", ")],
         finalists=[(words(key), _value(value)) for key, value in _table(exported.get("finalists")).items()],
         counts=_counts(provenance, evaluation),
         relative=_relative(relative.errors if relative else ()),

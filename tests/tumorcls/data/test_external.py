@@ -157,7 +157,7 @@ def test_a_source_that_is_left_out_stands_beside_all_others_which_need_no_test_p
     found = leave_out(manifest, "other", split, cache)
     assert [entry.name for entry, new in zip(found.manifest.entries, found.new, strict=True) if new] == ["no/new.png"]
     assert {entry.source for entry in found.manifest.entries} == {"other"}
-    assert {entry.source for entry in found.training.manifest.entries} == {"nickparvar"}
+    assert {entry.source for entry in found.training.manifest.entries} == {"own"}
     assert set(found.training.parts.tolist()) == {"train", "validation"}
     assert len(found.training.parts) == 24
 

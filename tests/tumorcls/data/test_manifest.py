@@ -39,7 +39,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_an_entry_says_what_the_file_is(folder: Path, tmp_path: Path) -> None:
     entry = next(e for e in scan([folder], tmp_path / "c").entries if e.name == "Training/pituitary/image (1).png")
     assert entry.path == folder / entry.name
-    assert (entry.label, entry.source, entry.official_split, entry.patient) == ("pituitary", "nickparvar", "train", None)
+    assert (entry.label, entry.source, entry.official_split, entry.patient) == ("pituitary", "set", "train", None)
     assert (entry.width, entry.height, entry.channels) == (96, 96, 1)
     assert entry.sha256 == hashlib.sha256(entry.path.read_bytes()).hexdigest()
 
@@ -220,7 +220,7 @@ def test_notes_name_the_first_three_unreadable_files_and_count_what_was_left_out
         (folder / "Training" / "glioma" / f"bad{number}.png").write_bytes(b"x")
         (folder / "Training" / "glioma" / f"{number}.txt").write_bytes(b"x")
     left_out, unreadable = scan([folder], tmp_path / "c").notes()
-    assert "5 files (5 .txt in nickparvar/Training/glioma)" in left_out
+    assert "5 files (5 .txt in set/Training/glioma)" in left_out
     assert "5 of 21 images" in unreadable
     assert [f"bad{number}.png" in unreadable for number in range(5)] == [True] * 3 + [False] * 2
     assert "and 2 more" in unreadable

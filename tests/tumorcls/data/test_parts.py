@@ -178,7 +178,7 @@ def test_a_table_and_a_folder_make_one_split(scans: Path, tmp_path: Path) -> Non
     assert {parts[name] for name in parts if name.startswith(("Training", "Testing"))} == {"train", "validation", "left_out"}
     assert {(entry.source, entry.kind) for entry in data.manifest.entries} == {
         ("images", "table"),
-        ("nickparvar", "nickparvar"),
+        ("set", "nickparvar"),
     }
     assert prepare([given, folder], SHARES, tmp_path / "cache").split_sha256 == data.split_sha256
 

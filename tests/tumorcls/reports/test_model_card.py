@@ -303,6 +303,7 @@ def test_a_card_says_of_public_sets_what_they_do_not_say(model, evaluation):
         *("In SARTAJ class and sequence go together", "nothing about a contrast-enhanced T1 slice without a tumour"),
     ):
         assert told in card
+    assert "In Nickparvar's set no_tumor is of another origin" in card
     theirs = replace(theirs, provenance={**theirs.provenance, "sources": "nickparvar"})
     assert "SARTAJ" not in write_card(ours, theirs, "model")
 

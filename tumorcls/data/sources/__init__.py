@@ -14,7 +14,7 @@ LAYOUTS: tuple[Layout, ...] = (br35h.LAYOUT, brisc.LAYOUT, sartaj.LAYOUT, nickpa
 """Tried in this order: the more particular first."""
 
 PUBLIC = frozenset(layout.name for layout in LAYOUTS if layout is not plain.LAYOUT)
-"""Sources whose layout is that of a public set."""
+"""Names of the public sets."""
 
 PHANTOMS = "phantoms"
 """``phantoms:N`` or ``phantoms:N:SEED`` in the place of a folder stands for N generated images."""
@@ -37,7 +37,7 @@ def find_source(folder: Path) -> Source:
         remedy = named if below else "see `tumorcls fetch --help`"
         raise DataError(f"{where}: a data folder must exist; got none there. Check the path, or {remedy}.")
     if layout := _layout_of(folder):
-        return Source(shown(folder.resolve().name) if layout.name == "plain" else layout.name, folder, layout)
+        return Source(layout.name if layout.known(folder) else shown(folder.resolve().name), folder, layout)
     if inside := _known_inside(folder):
         rule = "a data folder must have a known layout; got something else"
         raise UnknownLayoutError(f"{where}: {rule}. It holds {', '.join(inside)}: name those instead.")

@@ -1,5 +1,6 @@
 """What a data set's layout must tell: which files it has, the label, split and patient of each, and what it passes over."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -67,20 +68,25 @@ class Layout:
     """How one data set lies on disk.
 
     `matches(folder)` is true of a folder that lies so, by the names in it; `rows(folder, name)` lists the files, with what it
-    passes over among them. `description` completes the sentence "a data set lies as ...".
+    passes over among them. `description` completes the sentence "a data set lies as ...". `known(folder)` is true where a
+    folder that lies so holds the data set itself, by the names of its files: a hospital's own may lie alike. `caveat` is what a
+    reader of results on the data set must know of it, in sentences; empty where that is nothing.
     """
 
     name: str
     description: str
     matches: Callable[[Path], object]
     rows: Callable[[Path, str], Found]
+    known: Callable[[Path], object] = lambda _: True
+    caveat: str = ""
 
 
 @dataclass(frozen=True)
 class Source:
     """A folder together with the layout it was found to have.
 
-    `name` is the data set's. A `table` lies in the folder, and its images lie anywhere.
+    `name` is the data set's where it is a known one, and the folder's elsewhere. A `table` lies in the folder, and its images
+    lie anywhere.
     """
 
     name: str
@@ -143,6 +149,14 @@ def describe(left_out: Iterable[LeftOut], *, places: int = 5) -> str:
 def split_of_folder(name: str) -> OfficialSplit | None:
     """Returns the official split that a folder named Training, Testing or alike stands for."""
     return _SPLIT_FOLDERS.get(name.lower())
+
+
+def mostly_named(folder: Path, names: re.Pattern[str]) -> bool:
+    """Returns whether most image files one or two folders below this one have names that begin so."""
+    listings = [list_folder(child) for child in list_folder(folder).folders]
+    listings += [list_folder(child) for listing in listings for child in listing.folders]
+    matches = [names.match(image.name) is not None for listing in listings for image in listing.images]
+    return 2 * sum(matches) > len(matches)
 
 
 def class_folder_names(folder: Path) -> set[str]:

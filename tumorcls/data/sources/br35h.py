@@ -5,13 +5,15 @@ other sets are found, but serve as training data only where a study asks for bin
 folders of the download repeat its images: they are passed over.
 """
 
+import re
 from pathlib import Path
 
 from tumorcls.data.image_files import list_folder
 from tumorcls.data.labels import UNTYPED_TUMOR
-from tumorcls.data.sources.base import Found, Layout, image_rows, unknown_folder
+from tumorcls.data.sources.base import Found, Layout, image_rows, mostly_named, unknown_folder
 
 _LABELS = {"no": "no_tumor", "yes": UNTYPED_TUMOR}
+_NAMES = re.compile(r"(y|no) ?\d", re.IGNORECASE)
 _REPEATED = frozenset({"pred", "br35h-mask-rcnn", "brain_tumor_dataset"})
 
 
@@ -32,4 +34,4 @@ def _rows(folder: Path, name: str) -> Found:
     yield from listing.files
 
 
-LAYOUT = Layout("br35h", "{yes,no}/", _matches, _rows)
+LAYOUT = Layout("br35h", "{yes,no}/", _matches, _rows, lambda folder: mostly_named(folder, _NAMES))

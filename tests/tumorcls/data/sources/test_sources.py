@@ -19,7 +19,12 @@ def folder_of(root: Path, *names: str) -> Path:
 
 def test_sartaj_and_nickparvar_are_told_apart(tmp_path: Path) -> None:
     sartaj = find_source(kaggle_folder(tmp_path / "a", 1, sartaj=True))
-    other = find_source(kaggle_folder(tmp_path / "b", 1))
+    kaggle_folder(tmp_path / "b", 1)
+    for split in ("Training", "Testing"):
+        for number, folder in enumerate(sorted((tmp_path / "b" / split).iterdir())):
+            [image] = folder.iterdir()
+            image.rename(folder / f"{'Tr' if split == 'Training' else 'Te'}-{folder.name[:2]}_{number:04d}.png")
+    other = find_source(tmp_path / "b")
     assert (sartaj.name, other.name) == ("sartaj", "nickparvar")
     for source in (sartaj, other):
         rows = source.rows()
@@ -28,13 +33,33 @@ def test_sartaj_and_nickparvar_are_told_apart(tmp_path: Path) -> None:
         assert {row.source for row in rows} == {source.name}
 
 
+@pytest.mark.parametrize(
+    ("layout", "names"),
+    [
+        ("nickparvar", ("train/glioma", "train/no_tumor", "test/glioma")),
+        ("sartaj", ("Training/glioma_tumor", "Testing/no_tumor")),
+        ("br35h", ("yes", "no")),
+    ],
+)
+def test_a_folder_that_only_lies_as_a_public_set_is_named_after_itself(
+    tmp_path: Path, layout: str, names: tuple[str, ...]
+) -> None:
+    """A hospital's own: what is said of the public set is not so of it. Manifest and split go by the layout, as they did."""
+    source = find_source(folder_of(tmp_path / "ward 3", *names))
+    assert (source.name, source.layout.name) == ("ward 3", layout)
+    assert {row.source for row in source.rows()} == {"ward 3"}
+
+
 def test_one_of_the_two_split_folders_is_enough(tmp_path: Path) -> None:
     rows = find_source(folder_of(tmp_path, "Training/glioma", "Training/notumor")).rows()
     assert {row.official_split for row in rows} == {"train"}
 
 
 def test_br35h_gives_no_tumour_and_untyped_tumour(tmp_path: Path) -> None:
-    source = find_source(folder_of(tmp_path, "yes", "no", "pred"))
+    folder_of(tmp_path, "yes", "no", "pred")
+    (tmp_path / "yes" / "0.png").rename(tmp_path / "yes" / "y0.png")
+    (tmp_path / "no" / "1.png").rename(tmp_path / "no" / "no1.png")
+    source = find_source(tmp_path)
     assert source.name == "br35h"
     assert [(row.label, row.official_split) for row in source.rows()] == [("no_tumor", None), (UNTYPED_TUMOR, None)]
 
