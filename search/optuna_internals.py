@@ -207,13 +207,13 @@ class CachedStorage(_CachedStorage):
 
     @contextlib.contextmanager
     def changing(self, trial_id: int) -> Iterator[Session]:
-        """Begins a transaction that changes a trial.
+        """Begins a transaction that changes a trial, which nobody ends meanwhile: a server locks its row.
 
         Raises:
             UpdateFinishedTrialError: The trial has ended.
         """
         with self.session() as session:
-            trial = models.TrialModel.find_or_raise_by_id(trial_id, session)
+            trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
             self.backend.check_trial_is_updatable(trial_id, trial.state)  # type: ignore[arg-type]
             yield session
 

@@ -165,21 +165,21 @@ class OwnTrialsStorage(TellsEnds, CachedStorage):
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         """Writes a report."""
-        self._change(trial_id, "intermediate_values", step, intermediate_value, super().set_trial_intermediate_value)
+        self._change(trial_id, "intermediate_values", step, intermediate_value)
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Writes a user attribute."""
-        self._change(trial_id, "user_attrs", key, value, super().set_trial_user_attr)
+        self._change(trial_id, "user_attrs", key, value)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Writes a system attribute."""
-        self._change(trial_id, "system_attrs", key, value, super().set_trial_system_attr)
+        self._change(trial_id, "system_attrs", key, value)
 
-    def _change(self, trial_id: int, field: str, key: Any, value: Any, write: Callable[[int, Any, Any], None]) -> None:
+    def _change(self, trial_id: int, field: str, key: Any, value: Any) -> None:
         """Writes an entry of a field that `FrozenTrial` and `Changes` have, or holds it; the cache has it as JSON keeps it."""
         with self._writing(trial_id) as held:
             if held is None:
-                write(trial_id, key, value)
+                self.write_changes(trial_id, Changes(**{field: {key: value}}))  # Optuna's own methods lock no row
             else:
                 getattr(held, field)[key] = value
         self._note(trial_id, field, key, json.loads(json.dumps(value)))

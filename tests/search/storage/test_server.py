@@ -13,6 +13,7 @@ import optuna
 import pytest
 import sqlalchemy
 from optuna.distributions import FloatDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
@@ -20,6 +21,7 @@ from search.errors import StorageError
 from search.storage import open as storage
 from search.storage.server import ReconnectingStorage, engine_options
 from search.storage.together import Changes
+from tests.patience import PATIENCE_S
 from tests.search.servers import SERVERS
 
 
@@ -101,6 +103,37 @@ def test_a_transaction_that_is_cut_in_two_is_made_again(server, wait_for):
     told_ends.result()
     storage.close(study)
     assert states(url) == ["COMPLETE"]
+
+
+LATE = {
+    "report": lambda kept, trial_id: kept.set_trial_intermediate_value(trial_id, 0, 0.5),
+    "user attribute": lambda kept, trial_id: kept.set_trial_user_attr(trial_id, "note", 1),
+    "system attribute": lambda kept, trial_id: kept.set_trial_system_attr(trial_id, "note", 1),
+    "several": lambda kept, trial_id: kept.write_changes(trial_id, Changes(intermediate_values={0: 0.5})),
+    "end": lambda kept, trial_id: kept.set_trial_state_values(trial_id, TrialState.COMPLETE, [0.5]),
+}
+
+
+@pytest.mark.parametrize("url", SERVERS, indirect=True)
+@pytest.mark.parametrize("write", LATE.values(), ids=LATE)
+def test_a_write_beside_the_end_of_its_trial_waits_for_that_and_is_refused(study, other, write):
+    """Another driver is in the middle of ending the trial when this one has looked whether it still runs, or waits to look."""
+    trial_id, looked = study.ask()._trial_id, threading.Event()
+
+    def note(_connection, _cursor, statement, *_):
+        if "FOR UPDATE" in statement or not statement.startswith("SELECT"):
+            looked.set()
+
+    sqlalchemy.event.listen(study._storage.backend.engine, "before_cursor_execute", note)
+    with ThreadPoolExecutor() as pool:
+        with other._storage.backend.engine.begin() as connection:
+            connection.execute(sqlalchemy.text("UPDATE trials SET state = 'FAIL'"))
+            late = pool.submit(write, study._storage, trial_id)
+            assert looked.wait(PATIENCE_S)
+        with pytest.raises(UpdateFinishedTrialError):
+            late.result(PATIENCE_S)
+    (ended,) = other.get_trials()
+    assert (ended.values, ended.intermediate_values, ended.user_attrs, ended.system_attrs) == (None, {}, {}, {})
 
 
 SPACE = {"x": FloatDistribution(0.0, 1.0)}
