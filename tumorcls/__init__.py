@@ -10,12 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tumorcls.config.train_config import TrainConfig
+    from tumorcls.inference.measured import evaluate, evaluation_images
     from tumorcls.inference.predict import answer_files, answer_images
     from tumorcls.model.saved_model import load_model
     from tumorcls.objective import BrainTumourObjective
     from tumorcls.training.assemble import train
 
-__all__ = ["DISCLAIMER", "BrainTumourObjective", "TrainConfig", "answer_files", "answer_images", "load_model", "train"]
+__all__ = [
+    "DISCLAIMER",
+    "BrainTumourObjective",
+    "TrainConfig",
+    "answer_files",
+    "answer_images",
+    "evaluate",
+    "evaluation_images",
+    "load_model",
+    "train",
+]
 
 DISCLAIMER = "Research and education only. Not a medical device; never use it for diagnosis."
 
@@ -24,6 +35,8 @@ _HOMES = {
     "TrainConfig": "tumorcls.config.train_config",
     "answer_files": "tumorcls.inference.predict",
     "answer_images": "tumorcls.inference.predict",
+    "evaluate": "tumorcls.inference.measured",
+    "evaluation_images": "tumorcls.inference.measured",
     "load_model": "tumorcls.model.saved_model",
     "train": "tumorcls.training.assemble",
 }
@@ -32,7 +45,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in ("load_model", "train"):  # their homes import Keras
+    if name in ("evaluate", "evaluation_images", "load_model", "train"):  # their homes import Keras
         import_module("tumorcls.model.backend").select_backend()
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)
     return value

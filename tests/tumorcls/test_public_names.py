@@ -7,6 +7,8 @@ import pytest
 
 import tumorcls
 
+WITH_KERAS = {"evaluate", "evaluation_images", "load_model", "train"}
+
 
 def test_the_names_load_on_first_use():
     code = (
@@ -17,9 +19,9 @@ def test_the_names_load_on_first_use():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("name", sorted({*tumorcls.__all__} - {"DISCLAIMER", "load_model", "train"}))
+@pytest.mark.parametrize("name", sorted({*tumorcls.__all__} - {"DISCLAIMER", *WITH_KERAS}))
 def test_each_name_is_what_its_home_calls_so(name):
-    """`load_model` and `train`, whose homes import Keras, are called in test_tutorial.py and test_model_commands.py."""
+    """Those whose homes import Keras are called in test_tutorial.py and test_model_commands.py."""
     assert getattr(tumorcls, name).__name__ == name
 
 

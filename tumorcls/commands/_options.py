@@ -1,4 +1,4 @@
-"""What options of several commands have in common: files, shares, and which slices of a volume."""
+"""What options of several commands have in common: files, shares, slices of a volume, unseen corruptions."""
 
 import math
 from collections.abc import Callable
@@ -8,6 +8,14 @@ from typing import Any
 import click
 
 FILE = click.Path(path_type=Path)
+
+UNSEEN: Callable[[Any], Any] = click.option(
+    "--unseen",
+    type=click.Choice(["all", "middle", "none"]),
+    default="middle",
+    show_default=True,
+    help="Severities of the corruptions that no training draws: all five, the third, or none. All take three times as long.",
+)
 
 
 def slices_option(meaning: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

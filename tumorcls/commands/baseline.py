@@ -5,8 +5,7 @@ from pathlib import Path
 import click
 
 from tumorcls import DISCLAIMER
-from tumorcls.commands._options import FILE
-from tumorcls.commands._plan import UNSEEN, plan_of
+from tumorcls.commands._options import FILE, UNSEEN
 from tumorcls.commands.streams import prepare_outputs, tell, tell_notes
 
 
@@ -29,11 +28,10 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
     prepare_outputs(output, model_file, html)
     file = read_config(config_file)
     select_backend()
-    from tumorcls.commands._measured_images import MeasuredImages
     from tumorcls.commands._written import write_evaluation
     from tumorcls.config.variables import written_parts
     from tumorcls.data.dataset import load_part
-    from tumorcls.evaluation.evaluate import evaluate_model
+    from tumorcls.inference.measured import MeasuredImages, measure_model, plan_of
     from tumorcls.model.saved_model import check_target
     from tumorcls.training.assemble import assemble, made_with
     from tumorcls.training.linear_probe import INVERSE_PENALTY, fit_linear_probe
@@ -51,8 +49,7 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
     model = assemble(trainer, config, fitted, calibration, provenance, written=written_parts(file.written), gate=False)
     plan = plan_of(model.config, model.calibration, unseen)
     measured = MeasuredImages(test, trainer.prepared.manifest, trainer.prepared.split_sha256)
-    identity = {"model_sha256": model.sha256, **measured.provenance()}
-    evaluation = evaluate_model(model.predict, test, plan, name="logistic regression", provenance=identity)
+    evaluation = measure_model(model, measured, plan, "logistic regression")
     validation = ", ".join(f"{name} {fitted.scores[name]:.3f}" for name in model.config.score)
     tell(f"Validation: {validation}. Test: macro-F1 clean {evaluation.clean.macro_f1}.")
     write_evaluation(evaluation, test.images, output, html)

@@ -1,22 +1,12 @@
 """`tumorcls evaluate`: a model on the test part, clean and under noise."""
 
-from dataclasses import replace
-from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from tumorcls import DISCLAIMER
-from tumorcls.commands._options import FILE
-from tumorcls.commands._plan import UNSEEN, plan_of
+from tumorcls.commands._options import FILE, UNSEEN
 from tumorcls.commands.streams import prepare_outputs, tell, tell_notes
-
-if TYPE_CHECKING:
-    from tumorcls.commands._measured_images import MeasuredImages
-    from tumorcls.evaluation.evaluate import Plan
-    from tumorcls.evaluation.record import Evaluation
-    from tumorcls.model.saved_model import SavedModel
 
 
 @click.command("evaluate")
@@ -64,11 +54,10 @@ def command(
     from tumorcls.model.backend import device_notes, select_backend
 
     select_backend()
-    from tumorcls.commands._measured_images import measured_images
     from tumorcls.commands._written import write_evaluation
-    from tumorcls.evaluation.evaluate import images_sha256
     from tumorcls.evaluation.record import Evaluation
-    from tumorcls.evaluation.robustness import check_reference, compare, not_compared
+    from tumorcls.evaluation.robustness import not_compared
+    from tumorcls.inference.measured import measure_model, measured_images, plan_of
     from tumorcls.model.saved_model import load_model
     from tumorcls.reports.evaluation_text import print_evaluation
 
@@ -78,13 +67,13 @@ def command(
     measured = measured_images(model, folders, trained_on, cache_folder())
     tell_notes(*measured.manifest.notes(), *device_notes())
     plan = plan_of(model.config, model.calibration, unseen, clean_only=clean_only)
-    if against is not None:
-        check_reference(against, images_sha256(measured.images), plan.seed, plan.conditions, plan.unseen_conditions)
-    evaluation = _measure(model, measured, plan, model_file.stem)
-    if against is not None:
-        evaluation = compare(evaluation, against)
-        if kinds := not_compared(evaluation):
-            tell_notes(f"the reference was measured before {', '.join(kinds)} was: all that is compared is without it")
+
+    def on_condition(noise: str, severity: int) -> None:
+        click.echo(f"  {noise} {severity}/5", err=True)
+
+    evaluation = measure_model(model, measured, plan, model_file.stem, against, on_condition)
+    if against is not None and (kinds := not_compared(evaluation)):
+        tell_notes(f"the reference was measured before {', '.join(kinds)} was: all that is compared is without it")
     print_evaluation(evaluation)
     write_evaluation(evaluation, measured.images.images, output, html, against)
     tell(f"Next: {_next_step(model_file, output, html, external=evaluation.external is not None)}")
@@ -97,29 +86,3 @@ def _next_step(model_file: Path, output: Path | None, html: Path | None, *, exte
         return "add -o test.json --html test.html to keep these figures, and for a page with curves and the worst mistakes."
     page = f"look at recall by class and the worst mistakes in {html}, then " if html else ""
     return f"{page}tumorcls card {model_file} {'EVALUATION.json --external ' if external else ''}{output}"
-
-
-def _measure(model: "SavedModel", measured: "MeasuredImages", plan: "Plan", name: str) -> "Evaluation":
-    from tumorcls.cache.folder import cache_folder
-    from tumorcls.commands._measured_images import with_all
-    from tumorcls.evaluation.evaluate import evaluate_model
-    from tumorcls.model.program import predict
-    from tumorcls.training.fit_gate import gate_extractor
-
-    images, other = measured.images, measured.external
-    # What is wrong with one of them is told before hours.
-    everything = None if other is None else other.images(other.usable, model.config.image_size, cache_folder())
-    if model.gate is not None:
-        plan = replace(plan, passed=tuple(model.gate.passes(predict(images.images, gate_extractor(model.network))).tolist()))
-    provenance = {
-        "model_sha256": model.sha256,
-        **measured.provenance(),
-        "trained_on": model.provenance.get("trained_on", "not on record"),
-        "evaluated": date.today().isoformat(),
-    }
-
-    def on_condition(noise: str, severity: int) -> None:
-        click.echo(f"  {noise} {severity}/5", err=True)
-
-    evaluation = evaluate_model(model.predict, images, plan, name=name, provenance=provenance, on_condition=on_condition)
-    return evaluation if other is None or everything is None else with_all(evaluation, other, model.predict, everything)

@@ -11,8 +11,7 @@ import click
 
 from tumorcls import DISCLAIMER
 from tumorcls.cache.folder import cache_folder
-from tumorcls.commands._options import FILE
-from tumorcls.commands._plan import UNSEEN, plan_of
+from tumorcls.commands._options import FILE, UNSEEN
 from tumorcls.commands.streams import prepare_outputs, tell, tell_notes
 from tumorcls.errors import DataError, shown
 
@@ -63,6 +62,7 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
     prepare_outputs(*chain(*places.values()))
     select_backend()
     from tumorcls.commands._written import write_evaluation
+    from tumorcls.inference.measured import plan_of
     from tumorcls.model.program_cache import ProgramCache
     from tumorcls.training.trainer import Trainer
 
@@ -97,8 +97,8 @@ def _train(trainer: "Trainer", config: "TrainConfig", seed: int, source: str) ->
 def _measure(
     model: "SavedModel", other: "ExternalData", images: "ImageSet", plan: "Plan", origin: dict[str, str]
 ) -> "Evaluation":
-    from tumorcls.commands._measured_images import with_all
     from tumorcls.evaluation.evaluate import evaluate_model
+    from tumorcls.inference.measured import with_all
     from tumorcls.training.measured_with import computed_with
 
     config, source = model.config, origin["sources"]

@@ -1,6 +1,6 @@
 """A run becomes a model: with its calibration, its gate, and what it was made with on record."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tumorcls.cache.folder import cache_folder
@@ -13,27 +13,33 @@ from tumorcls.model.saved_model import SavedModel
 from tumorcls.training.fit_gate import fit_classifier_gate
 from tumorcls.training.measured_with import computed_with
 from tumorcls.training.trainer import Fitted, Trainer
+from tumorcls.training.validation import Epoch
 
 PARTS: tuple[Part, ...] = ("train", "validation")
 """What a model is made with; none is a test image."""
 
 
-def train(config: TrainConfig, *, seed: int = 0, final: bool = False) -> SavedModel:
+def train(
+    config: TrainConfig, *, seed: int = 0, final: bool = False, on_epoch_end: Callable[[Epoch], None] = lambda epoch: None
+) -> SavedModel:
     """Trains the model of `tumorcls train`: calibrated, with a gate, and ready to `save`.
 
     Args:
         config: What is done.
         seed: Of the run.
         final: Whether it trains once more, on training and validation images together.
+        on_epoch_end: Called after each epoch with its `number` from 0, its mean training `loss` and its `scores` on validation
+            images, by name and in [0, 1], as `clean_f1` and `noisy_f1`; of the second training of `final` too, whose numbers
+            begin again and which has no scores. What it raises ends the run.
 
     Raises:
         TumorclsError: The data, the weights or the cache is not what it must be, or the training diverged.
     """
     trainer = Trainer.open(config, cache_folder())
-    fitted = trainer.fit(config, seed, lambda epoch: None)
+    fitted = trainer.fit(config, seed, on_epoch_end)
     calibration, provenance = trainer.calibrate(fitted), made_with(trainer, config, fitted, seed, final=final)
     if final:
-        fitted = trainer.fit(config, seed, lambda epoch: None, final=True)
+        fitted = trainer.fit(config, seed, on_epoch_end, final=True)
     return assemble(trainer, config, fitted, calibration, provenance)
 
 

@@ -26,9 +26,8 @@ from tumorcls.data.labels import CLASSES, probability
 from tumorcls.data.prepare import prepare
 from tumorcls.data.sources import find_source
 from tumorcls.errors import ConfigError, DataError
-from tumorcls.evaluation import evaluate as measurement
 from tumorcls.evaluation.record import Evaluation
-from tumorcls.inference import figure
+from tumorcls.inference import figure, measured
 from tumorcls.model import saved_model
 from tumorcls.model.calibration import Calibration
 from tumorcls.model.conformal import ClassSets
@@ -263,7 +262,7 @@ def test_a_reference_of_before_the_noise_of_mr_was_measured_is_one_still(workpla
     now = Evaluation.read(written)
     before = dataclasses.replace(now, name="before", unseen=tuple(one for one in now.unseen if one.noise != "rician"))
     (tmp_path / "before.json").write_text(before.to_json())
-    monkeypatch.setattr(measurement, "evaluate_model", lambda *_, **__: now)
+    monkeypatch.setattr(measured, "evaluate_model", lambda *_, **__: now)
     done = run(evaluate.command, model, "--reference", tmp_path / "before.json", "-o", written)
     assert "note: the reference was measured before rician was: all that is compared is without it" in done.stderr
     compared = Evaluation.read(written).relative
@@ -351,11 +350,11 @@ def test_other_data_needs_the_models_own(workplace, images, tmp_path):
 def test_what_is_wrong_with_a_reference_or_an_image_is_told_before_anything_is_measured(workplace, monkeypatch, tmp_path):
     model, clean = workplace[0] / "model.keras", tmp_path / "clean.json"
     assert run(evaluate.command, model, "-o", clean, "--clean-only").exit_code == 0
-    measured = Evaluation.read(clean)
-    (tmp_path / "other.json").write_text(dataclasses.replace(measured, test_set_sha256="0" * 64).to_json())
+    before = Evaluation.read(clean)
+    (tmp_path / "other.json").write_text(dataclasses.replace(before, test_set_sha256="0" * 64).to_json())
     (tmp_path / "other" / "no_tumor").mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "other" / "no_tumor" / "a.png"), blob(900))
-    monkeypatch.setattr(measurement, "evaluate_model", lambda *_, **__: pytest.fail("measured"))
+    monkeypatch.setattr(measured, "evaluate_model", lambda *_, **__: pytest.fail("measured"))
     with pytest.raises(DataError, match="under every noise; got no bias_field 3"):
         run(evaluate.command, model, "--reference", clean)
     with pytest.raises(DataError, match="the same test images"):
@@ -529,7 +528,11 @@ def test_python_trains_the_command_s_model(workplace, tmp_path, monkeypatch, fin
     monkeypatch.setenv("TUMORCLS_CACHE", str(folder / "cache"))
     written = tmp_path / "of_command.keras"
     run(train.command, "--config", folder / "best.toml", "-o", written, *(["--final"] if final else []))
-    ours, theirs = tumorcls.train(read_config(folder / "best.toml").config, seed=12, final=final), load_model(written)
+    epochs = []
+    config = read_config(folder / "best.toml").config
+    ours, theirs = tumorcls.train(config, seed=12, final=final, on_epoch_end=epochs.append), load_model(written)
+    assert [epoch.number for epoch in epochs] == [0, 1] * (1 + final)
+    assert [0 < epoch.scores["clean_f1"] <= 1 for epoch in epochs[:2]] == [True, True]
     assert ours.sha256 == theirs.sha256
     assert (ours.calibration, ours.gate.limit, ours.config) == (theirs.calibration, theirs.gate.limit, theirs.config)
     np.testing.assert_array_equal(ours.gate.space, theirs.gate.space)
@@ -539,6 +542,25 @@ def test_python_trains_the_command_s_model(workplace, tmp_path, monkeypatch, fin
     assert said[0] == said[1]
     ours.save(tmp_path / "ours.keras")
     assert load_model(tmp_path / "ours.keras").sha256 == ours.sha256
+
+
+@pytest.mark.usefixtures("loaded_once")
+def test_python_measures_what_the_command_does(workplace, images, monkeypatch, tmp_path):
+    folder, _ = workplace
+    monkeypatch.setenv("TUMORCLS_CACHE", str(folder / "cache"))
+    written = tmp_path / "test.json"
+    run(evaluate.command, folder / "model.keras", "--unseen", "none", "-o", written)
+    model, theirs = saved_model.load_model(folder / "model.keras"), Evaluation.read(written)
+    ours = tumorcls.evaluate(model, images, unseen="none", reference=theirs)
+    assert dataclasses.replace(ours, relative=None) == theirs
+    assert ours.relative.differences.noisy_f1.value == 0
+    pictures = tumorcls.evaluation_images(model, images)
+    assert (pictures.images[:].shape[1:], pictures.images[:].dtype) == ((32, 32, 3), np.uint8)
+    assert tuple(pictures.labels.tolist()) == ours.labels
+    with pytest.raises(ValueError, match="unseen: must be one of all, middle, none; got 'most'"):
+        tumorcls.evaluate(model, unseen="most")
+    with pytest.raises(DataError, match="the same test images"):
+        tumorcls.evaluate(model, reference=dataclasses.replace(theirs, test_set_sha256="0" * 64))
 
 
 @pytest.mark.slow  # what it builds stays in the process
