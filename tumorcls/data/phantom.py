@@ -102,7 +102,7 @@ def render(label: str, rng: np.random.Generator, size: int = DEFAULT_SIZE) -> ND
     return _scan(image, head, rng)
 
 
-def write_dataset(folder: Path, images: int, seed: int, size: int = DEFAULT_SIZE) -> None:
+def write_dataset(folder: Path, images: int, seed: int, size: int = DEFAULT_SIZE, copies: int = 0) -> None:
     """Writes phantoms as JPEG files in the layout of the SARTAJ set, names with blanks and brackets included.
 
     Args:
@@ -110,27 +110,39 @@ def write_dataset(folder: Path, images: int, seed: int, size: int = DEFAULT_SIZE
         images: How many in all; class counts differ by at most one.
         seed: Fixes every file. Picture i of a class depends on nothing else, so a larger set begins with the smaller one.
         size: Width and height in pixels.
+        copies: How many of the images, the first of each class, get a copy beside them: mirrored, half as large, or
+            compressed more, in turn. It is called like the image, with `copy` behind its number.
 
     Raises:
-        DataError: The folder cannot be written or the disk is full.
+        DataError: There are to be more copies than images, the folder cannot be written or the disk is full.
     """
+    if copies > images:
+        raise DataError(f"copies: must be at most one of each of the {images:,} images; got {copies:,}. Ask for more images.")
     try:
-        _write_classes(folder, images, seed, size)
+        _write_classes(folder, images, seed, size, copies)
     except OSError as error:
         raise DataError(f"{folder}: must be writable; {reason(error)}. Choose another folder.") from None
 
 
-def _write_classes(folder: Path, images: int, seed: int, size: int) -> None:
+def _write_classes(folder: Path, images: int, seed: int, size: int, copies: int = 0) -> None:
     with activity.counting("drawing images", images):
         for index, label in enumerate(CLASSES):
             target = folder / "Training" / _FOLDERS[label]
             target.mkdir(parents=True, exist_ok=True)
             for number in range(len(range(index, images, len(CLASSES)))):
                 picture = render(label, np.random.default_rng([seed, index, number]), size)
-                _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
-                with replacing(target / f"{_PREFIXES[label]} ({number + 1}).jpg") as file:
-                    file.write(encoded.tobytes())
+                name = f"{_PREFIXES[label]} ({number + 1})"
+                _write_jpeg(target / f"{name}.jpg", picture, 92)
+                if number < len(range(index, copies, len(CLASSES))):
+                    altered = (picture[:, ::-1], picture[::2, ::2], picture)[number % 3]
+                    _write_jpeg(target / f"{name} copy.jpg", altered, 60)
                 activity.advance()
+
+
+def _write_jpeg(path: Path, picture: NDArray[np.uint8], quality: int) -> None:
+    _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    with replacing(path) as file:
+        file.write(encoded.tobytes())
 
 
 def materialise(spec: str, cache_dir: Path) -> Path:

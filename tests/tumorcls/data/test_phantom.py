@@ -2,6 +2,7 @@ import errno
 import multiprocessing
 import os
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -84,6 +85,25 @@ def test_a_data_set_has_the_kaggle_layout_and_grows_from_its_beginning(tmp_path)
         assert (tmp_path / "small" / name).read_bytes() == (tmp_path / "large" / name).read_bytes()
 
 
+def test_copies_lie_beside_their_images_and_are_found(tmp_path):
+    write_dataset(tmp_path / "few", images=40, seed=0, size=96)
+    write_dataset(tmp_path / "with", images=40, seed=0, size=96, copies=14)
+    few = {path.name: path.read_bytes() for path in (tmp_path / "few").rglob("*.jpg")}
+    added = {path.name: path for path in (tmp_path / "with").rglob("*.jpg")}
+    assert {name: added[name].read_bytes() for name in few} == few
+    copies = added.keys() - few.keys()
+    assert len(copies) == 14
+    assert {"gg (1) copy.jpg", "gg (4) copy.jpg", "p (3) copy.jpg"} <= copies
+    prepared = prepare([str(tmp_path / "with")], SplitSettings(), tmp_path / "cache")
+    group = {Path(entry.path).name: group for entry, group in zip(prepared.manifest.entries, prepared.groups, strict=True)}
+    for name in copies:
+        assert added[name].read_bytes() != few[name.replace(" copy", "")]
+        assert group[name] == group[name.replace(" copy", "")], name
+    assert len(set(group.values())) >= 38, "and others are none"
+    with pytest.raises(DataError, match="at most one of each of the 8 images; got 9"):
+        write_dataset(tmp_path / "more", images=8, seed=0, size=96, copies=9)
+
+
 def test_phantoms_go_through_the_real_loader_and_none_is_taken_for_a_copy(tmp_path):
     prepared = prepare(["phantoms:80"], SplitSettings(), tmp_path)
     assert len(prepared.manifest.entries) == 80
@@ -161,3 +181,6 @@ def test_the_command_writes_a_folder(tmp_path):
     assert done.exit_code == 0
     assert "not scans of people" in done.output
     assert len(list((tmp_path / "out").rglob("*.jpg"))) == 8
+    done = CliRunner().invoke(command, [str(tmp_path / "twice"), "--images", "8", "--size", "48", "--copies", "3"])
+    assert "Wrote 8 images and 3 copies of them to " in done.output
+    assert len(list((tmp_path / "twice").rglob("*.jpg"))) == 11
