@@ -1,6 +1,7 @@
 """Private names of other packages, Optuna's above all, are used by one module."""
 
 import ast
+import inspect
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 import search
+from search import optuna_internals
 from search.records import optuna_keys
 from search.records.constraints import key_of
 
@@ -43,6 +45,30 @@ def test_private_names_are_those_of_the_module_itself(path):
     name = str(path.relative_to(ROOT))
     used = {each for each in private_names(ast.parse(path.read_text())) if (name, each) not in ALLOWED}
     assert used == set()
+
+
+def made_of_optunas():
+    """Each class of `optuna_internals` that is made of one of Optuna's."""
+    for made in vars(optuna_internals).values():
+        if isinstance(made, type) and made.__module__ == optuna_internals.__name__ and optunas(made):
+            yield made
+
+
+def optunas(made):
+    return [base for base in made.__mro__ if base.__module__.startswith("optuna.")]
+
+
+@pytest.mark.parametrize("made", list(made_of_optunas()), ids=lambda made: made.__name__)
+def test_a_private_method_that_is_overridden_is_one_that_optuna_has_and_calls(made):
+    """One that Optuna has renamed would never be called: trials would be drawn, or read, as if it were not there."""
+    overridden = {name for name, member in vars(made).items() if PRIVATE.match(name) and inspect.isfunction(member)}
+    for name in overridden:
+        theirs = next((base for base in optunas(made) if name in vars(base)), None)
+        assert theirs is not None, f"Optuna {optuna.__version__} has no {name}"
+        ours, before = inspect.signature(getattr(made, name)), inspect.signature(vars(theirs)[name])
+        assert list(ours.parameters) == list(before.parameters)
+        folder = Path(optuna.__file__).parent
+        assert any(f".{name}(" in source.read_text() for source in folder.rglob("*.py")), f"Optuna calls no {name}"
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
