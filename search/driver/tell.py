@@ -18,11 +18,9 @@ from search.records.saving import save_failure
 from search.records.states import INTERRUPTED
 from search.storage.open import telling
 from search.storage.together import Changes
+from search.study_file import samplers
 from search.study_file.load import StudySpec
 from search.workers.protocol import Died, Outcome
-
-# These learn from COMPLETE trials alone. TPE learns from PRUNED ones too, and the others know no constraints.
-_FROM_COMPLETE = frozenset({"nsgaii", "nsgaiii", "gp"})
 
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
 
@@ -166,7 +164,7 @@ def tell_infeasible(trial: optuna.Trial, outcome: Outcome, sampler: str) -> None
     storage, trial_id = storage_of(trial.study), trial_id_of(trial)
     save_failure(storage, trial_id, outcome.reason, outcome.traceback)
     trial.set_constraint(MEMORY_CONSTRAINT, 1.0)
-    if sampler in _FROM_COMPLETE:
+    if samplers.learns_of_complete(sampler):
         worst = {StudyDirection.MINIMIZE: float("inf"), StudyDirection.MAXIMIZE: float("-inf")}
         _tell_state(trial, TrialState.COMPLETE, [worst[direction] for direction in trial.study.directions])
     else:

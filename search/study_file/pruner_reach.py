@@ -82,7 +82,7 @@ def check_reach(name: str, kind: type[BasePruner], options: Mapping[str, Any], r
         _refuse(name, option, own, why)
     if name == "hyperband" and isinstance(own["max_resource"], int) and own["max_resource"] < own["min_resource"]:
         _refuse(name, "max_resource", own, f"max_resource must be at least min_resource = {own['min_resource']}")
-    option, needed = _reports_before(name, own)
+    option, needed = _reports_before(own)
     if reach.reports is not None and needed > reach.reports:
         why = f"it needs {needed} reports of a trial, and {reach.source} has {reach.reports} before the last"
         _refuse(name, option, own, why)
@@ -103,31 +103,30 @@ def _check_kind(name: str, reach: Reach) -> None:
 
 def _trials_before(name: str, options: Mapping[str, Any]) -> tuple[str, int]:
     """So many complete trials must be there before another one can be pruned, and the option that says so."""
-    if name in ("median", "percentile"):
+    if "n_startup_trials" in options:
         option = max(("n_startup_trials", "n_min_trials"), key=lambda key: options[key])
         if options[option] > 1:
             return option, options[option]
     return "name", 0 if name in ("threshold", "patient") else 1
 
 
-def _reports_before(name: str, options: Mapping[str, Any]) -> tuple[str, float]:
+def _reports_before(options: Mapping[str, Any]) -> tuple[str, float]:
     """A trial can be pruned after so many reports at the earliest, and the option that says so. Steps count from zero."""
-    if name in ("median", "percentile", "threshold"):
+    if "n_warmup_steps" in options:
         return "n_warmup_steps", options["n_warmup_steps"] + 1
-    if name == "patient":
+    if "patience" in options:
         return "patience", options["patience"] + 2
-    if name == "wilcoxon":
+    if "p_threshold" in options:
         # Of n differences that all point the same way, the signed-rank test's p is 2 ** -n, and no p is smaller.
         threshold = options["p_threshold"]
         significant = math.floor(-math.log2(threshold)) + 1 if threshold > 0 else math.inf
         by_option = {"p_threshold": significant, "n_startup_steps": max(2, options["n_startup_steps"])}
         option = max(by_option, key=lambda key: by_option[key])
         return option, by_option[option]
-    least = options["min_resource"]
-    first_rung = 1 if least == "auto" else least
-    if name == "successive_halving":
-        first_rung *= options["reduction_factor"] ** options["min_early_stopping_rate"]
-    return "min_resource", first_rung + 1
+    if "min_resource" in options:
+        first_rung = 1 if options["min_resource"] == "auto" else options["min_resource"]
+        return "min_resource", first_rung * options["reduction_factor"] ** options.get("min_early_stopping_rate", 0) + 1
+    return "name", 1
 
 
 def _refuse(name: str, option: str, options: Mapping[str, Any], why: str) -> None:

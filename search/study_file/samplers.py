@@ -56,6 +56,7 @@ class _Kind:
         models_shared: It models the parameters that all trials have, and draws the others at random.
         learns: From every trial with a value, whoever drew it, once there are `n_startup_trials`. The others draw blindly, or
             build on their own trials alone.
+        of_complete: It knows constraints, and learns those that a trial breaks if that is COMPLETE, and not if it is PRUNED.
         weighs: It can go by priors and costs.
         startup_trials: So many it wants after an initial design, where a study file does not say; None for Optuna's default.
         own: A class that the study file names, of which no more is known.
@@ -68,6 +69,7 @@ class _Kind:
     one_direction: bool = False
     models_shared: bool = False
     learns: bool = False
+    of_complete: bool = False
     weighs: bool = False
     startup_trials: int | None = None
     own: bool = False
@@ -82,11 +84,11 @@ _KINDS: Mapping[str, _Kind] = {
     "random": _Kind(RandomSampler),
     "grid": _Kind(RandomSampler),
     "qmc": _Kind(optuna.samplers.QMCSampler, {"scramble": True, **_QUIET}, keeps_seed=True, models_shared=True),
-    "nsgaii": _Kind(optuna.samplers.NSGAIISampler, models_shared=True),
-    "nsgaiii": _Kind(optuna.samplers.NSGAIIISampler, models_shared=True),
+    "nsgaii": _Kind(optuna.samplers.NSGAIISampler, models_shared=True, of_complete=True),
+    "nsgaiii": _Kind(optuna.samplers.NSGAIIISampler, models_shared=True, of_complete=True),
     "cmaes": _Kind(SafeCmaEsSampler, _QUIET, "cmaes", one_direction=True, models_shared=True),
     "none": _Kind(RandomSampler),
-    "gp": _Kind(optuna.samplers.GPSampler, _QUIET, "torch", models_shared=True, learns=True),
+    "gp": _Kind(optuna.samplers.GPSampler, _QUIET, "torch", models_shared=True, learns=True, of_complete=True),
 }
 
 _DESIGN, _COST, _KEEP = "initial_design", "cost", "keep"
@@ -95,7 +97,7 @@ _DESIGN, _COST, _KEEP = "initial_design", "cost", "keep"
 _FEWEST = 6
 """So many trials tell something; of one all that can be learned is to stay with it."""
 
-_IN_GENERATIONS = (optuna.samplers.CmaEsSampler, optuna.samplers.NSGAIISampler, optuna.samplers.NSGAIIISampler)
+_IN_GENERATIONS = (optuna.samplers.CmaEsSampler, optuna.samplers.BaseGASampler)
 """Samplers that begin a generation once enough trials of the one before have a value."""
 
 FINITE = ("grid", "none")
@@ -283,6 +285,11 @@ def learns(name: str) -> bool:
     One of the user's own may: what its class does with what it sees is not known.
     """
     return is_own(name) or _KINDS[name].learns
+
+
+def learns_of_complete(name: str) -> bool:
+    """Returns whether this sampler learns of a constraint from COMPLETE trials alone."""
+    return name in _KINDS and _KINDS[name].of_complete
 
 
 def keeps(name: str, options: Mapping[str, Any]) -> bool:

@@ -33,6 +33,13 @@ def test_every_name_is_documented(name):
     assert f"`{name}`" in PAGE
 
 
+def test_of_every_sampler_it_is_said_what_it_makes_of_constraints():
+    table = (DOCS / "reading-a-study.md").read_text(encoding="utf-8").partition("| what it makes of constraints |")[2]
+    cells = re.findall(r"^\| (`.+?`) \|", table.partition("\n\n")[0], re.MULTILINE)
+    named = re.findall(r"`(\w+)`", " ".join(cells))
+    assert {*named, "none"} == {*samplers._KINDS}
+
+
 def test_the_errors_are_real(write):
     """The first error shown is produced letter for letter."""
     Path("studies").mkdir()

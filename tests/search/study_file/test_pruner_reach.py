@@ -54,6 +54,10 @@ def first_prune(name, options):
     return min(run(-1.0 - number) for number in range(20))  # hyperband deals trials out to brackets
 
 
+def test_it_is_known_of_every_pruner_when_it_can_prune():
+    assert {"none", *(name for name, *_ in FIRST)} == {*pruners._KINDS}
+
+
 @pytest.mark.parametrize(("name", "options", "first"), FIRST)
 def test_a_pruner_is_refused_where_optuna_would_never_prune(name, options, first):
     with warnings.catch_warnings(), np.errstate(all="ignore"):
