@@ -39,10 +39,12 @@ def command(folders: tuple[str, ...], cache_dir: Path, slices: "Which", page: Pa
     console = Console()
     for note in data.manifest.notes():
         console.print(note, markup=False, highlight=False, soft_wrap=True)
-    for table in report.tables():
+    verdict, *tables = report.tables()
+    for table in (*tables, verdict):  # the verdict last, or the rest would scroll it away
         console.print()
         console.print(Text(table.title, style="bold"))
-        console.print(Text(table.note, style="dim"))
+        if table is not verdict:
+            console.print(Text(table.note, style="dim"))
         if table.rows:
             view = Table(box=None, pad_edge=False, header_style="dim")
             for k, name in enumerate(table.header):
@@ -50,6 +52,7 @@ def command(folders: tuple[str, ...], cache_dir: Path, slices: "Which", page: Pa
             for row, kind in zip(table.rows, table.kinds, strict=True):
                 view.add_row(*map(Text, row), style="bold" if kind == "sum" else "")
             console.print(view)
+    console.print(Text(verdict.note, style="bold"))
     if page is not None:
         write_audit(report, data, page)
         console.print(f"\nWrote {shown(page)}.", markup=False, highlight=False)

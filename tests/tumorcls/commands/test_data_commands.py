@@ -53,6 +53,9 @@ def test_audit_prints_and_writes_a_page(folder: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "Twins across the official split" in result.output
     assert re.search(r"^images +41$", result.output, re.MULTILINE)
+    end = " ".join(result.output.rpartition("\nVerdict\n")[2].split())
+    assert "This split keeps copies apart; in a random one " in end
+    assert "Twins across" not in end
     assert page.stat().st_size > 10_000
 
 

@@ -151,6 +151,9 @@ def test_the_overview_counts_what_is_wrong_and_marks_it(data: PreparedData, repo
     straddling = audit(replace(data, parts=parts), SETTINGS)
     assert figures(straddling)["groups on both sides of this split"] == ("1", "bad")
     leak = "test images with a copy in training, random split"
+    assert report.tables()[0].note.startswith(f"This split keeps copies apart; in a random one {report.naive_leak:.1%} of the")
+    assert report.tables()[0].note.endswith(" To look at: unreadable files (1), groups with conflicting labels (1).")
+    assert straddling.tables()[0].note.startswith("This split leaks: 1 group on both sides of it; ")
     for share, row in ((0.0004, ("0.0%", "good")), (0.0006, ("0.1%", "bad"))):
         assert figures(replace(report, naive_leak=share))[leak] == row
 
