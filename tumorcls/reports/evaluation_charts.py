@@ -55,6 +55,26 @@ def robustness_curves(evaluation: Evaluation, noises: Sequence[str], reference: 
     return panels
 
 
+def unseen_dots(evaluation: Evaluation) -> go.Figure:
+    """Macro-F1 with its 95% interval under each kind that was never seen, at its hardest severity; dotted is the clean one."""
+    rows = [(title_of(kind), evaluation.under(kind)[-1].scores.macro_f1) for kind in evaluation.unseen_kinds]
+    known = sorted((x.value, x.low or 0.0, x.high or 1.0, name, str(x)) for name, x in rows if x.value is not None)
+    said = f"macro-F1, the worst first: {', '.join(f'{name} {value:.3f}' for value, _, _, name, _ in known)}."
+    figure = _figure(90 + 26 * len(known), {"title": "macro-F1", "range": _SHARE}, {"automargin": True}, said)
+    figure.add_scatter(
+        x=[value for value, *_ in known],
+        y=[name for *_, name, _ in known],
+        text=[text for *_, text in known],
+        mode="markers",
+        marker={"color": COLOURS[0], "size": 9},
+        error_x={"array": [high - x for x, _, high, *_ in known], "arrayminus": [x - low for x, low, *_ in known]},
+        hovertemplate="%{y}: %{text}<extra></extra>",
+    )
+    if evaluation.clean.macro_f1.value is not None:
+        figure.add_vline(x=evaluation.clean.macro_f1.value, line={"color": _REFERENCE, "dash": "dot"})
+    return figure.update_yaxes(autorange="reversed")
+
+
 def recall_curves(evaluation: Evaluation) -> tuple[Panels, Legend]:
     """Recall of each class by severity for each noise."""
     panels: Panels = []

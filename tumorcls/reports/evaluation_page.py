@@ -8,6 +8,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from tumorcls.cache.arrays import Rows
+from tumorcls.data.labels import BINARY_CLASSES, words
 from tumorcls.evaluation.external import score_rows
 from tumorcls.evaluation.metrics import guessing_f1
 from tumorcls.evaluation.mistakes import Mistake
@@ -18,6 +19,7 @@ from tumorcls.reports import evaluation_charts as charts
 from tumorcls.reports.evaluation_charts import title_of
 from tumorcls.reports.page import chart, jpeg, number, render
 
+_NO_TUMOR = BINARY_CLASSES[0]
 _THUMBNAIL_SIDE, _QUALITY = 160, 88  # pixels; of a JPEG
 
 
@@ -32,6 +34,7 @@ def render_page(evaluation: Evaluation, images: Rows | None = None, reference: E
     panels = {
         "robustness": charts.robustness_curves(evaluation, evaluation.noises, reference),
         "unseen": charts.robustness_curves(evaluation, evaluation.unseen_kinds, reference),
+        "worst": [("At the hardest severity, the worst first", charts.unseen_dots(evaluation))] if evaluation.unseen else [],
         "recall": recall,
         "confusion": charts.confusion_matrices(evaluation),
         "reliability": [("", reliability)],
@@ -48,6 +51,7 @@ def render_page(evaluation: Evaluation, images: Rows | None = None, reference: E
         ],
         charts=drawn,
         legends={"robustness": compared, "unseen": compared, "recall": classes, "reliability": conditions},
+        cards=list(_cards(evaluation)),
         guessing=number(guessing_f1(np.array(evaluation.labels), len(evaluation.classes))),
         by_class=list(_by_class(evaluation)),
         relative_errors=_relative(relative.errors if relative else ()),
@@ -60,6 +64,23 @@ def render_page(evaluation: Evaluation, images: Rows | None = None, reference: E
         external=score_rows(evaluation) if evaluation.external else [],
         method=list(_method(evaluation)),
     )
+
+
+def _cards(evaluation: Evaluation) -> Iterator[tuple[str, str, str]]:
+    """Yields what a reader looks for first: what it is, its value, and its interval."""
+    clean, under = evaluation.clean, evaluation.summary
+    scores = [("macro-F1, clean", clean.macro_f1)]
+    scores += [("macro-F1, mean under noise", under.noisy_f1)] if under else []
+    if never := evaluation.unseen_summary:
+        scores.append((f"macro-F1, the worst that it has never seen: {words(never.worst_noise)}", never.worst_f1))
+    for what, score in (*scores, ("calibration error, clean", clean.calibration_error)):
+        interval = str(score).partition(" ")[2].strip("()")
+        yield what, number(score.value), f"95%: {interval}" if score.value is not None else ""
+    if _NO_TUMOR in evaluation.classes:
+        none = evaluation.classes.index(_NO_TUMOR)
+        tumours = [row for at, row in enumerate(clean.confusion) if at != none]
+        missed = sum(row[none] for row in tumours)
+        yield f"of {sum(map(sum, tumours))} clean images of a tumour called {words(_NO_TUMOR)}", str(missed), ""
 
 
 def _by_class(evaluation: Evaluation) -> Iterator[tuple[object, ...]]:

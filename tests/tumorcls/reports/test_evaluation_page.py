@@ -18,6 +18,7 @@ from tumorcls.evaluation.robustness import compare
 from tumorcls.model.conformal import ClassSets
 from tumorcls.noise.severity import SEVERITIES
 from tumorcls.noise.unseen import UNSEEN as UNSEEN_KINDS
+from tumorcls.reports.evaluation_charts import unseen_dots
 from tumorcls.reports.evaluation_page import render_page
 from tumorcls.reports.evaluation_text import print_evaluation
 
@@ -86,7 +87,7 @@ def test_one_page_that_needs_no_network_and_says_what_it_is_not_for(images):
         *("Every condition", "How it was measured"),
     ):
         assert f">{heading}</h" in page
-    panels = 2 * len(NOISES) + 1 + len(NOISES) + 2 + len(UNSEEN)  # curves, recalls, matrices, reliability, coverage, unseen
+    panels = 2 * len(NOISES) + 1 + len(NOISES) + 3 + len(UNSEEN)  # curves, recalls, matrices, the rest, unseen
     assert without_plotly(page).count('class="plotly-graph-div"') == panels
     assert "the seed's recipe" in unescape(without_plotly(page))
 
@@ -100,6 +101,32 @@ def test_every_chart_says_its_main_figures_to_who_does_not_see_it(images):
     assert f"macro-F1: tuned, by severity from clean: {', '.join(f'{one.value:.3f}' for one in values)}." in said
     right = [f"of 10 {name}, {evaluation.clean.confusion[at][at]} right" for at, name in enumerate(evaluation.classes)]
     assert f"Clean: {'; '.join(right).replace('no_tumor', 'no tumor')}." in said
+
+
+def test_cards_come_first_with_the_worst_that_it_has_never_seen_and_the_misses(images):
+    told = evaluate("tuned", 0)
+    page = without_plotly(render_page(told, images))
+    cards = re.findall(r'<div class="card"><b>(.*?)</b><span>(.*?)</span>', page)
+    worst, missed = told.unseen_summary, sum(told.clean.confusion[at][2] for at in (0, 1, 3))
+    assert page.index('class="card"') < page.index("<table")
+    assert [figure for figure, _ in cards] == [
+        *(f"{x.value:.3f}" for x in (told.clean.macro_f1, told.summary.noisy_f1, worst.worst_f1)),
+        *(f"{told.clean.calibration_error.value:.3f}", str(missed)),
+    ]
+    assert cards[2][1].startswith(f"macro-F1, the worst that it has never seen: {worst.worst_noise.replace('_', ' ')}<br>95%: ")
+    assert cards[4][1] == "of 30 clean images of a tumour called no tumor"
+    assert len(re.findall('class="card"', render_page(evaluate("tuned", 0, (), unseen=())))) == 3
+
+
+def test_what_it_has_never_seen_is_drawn_with_intervals_the_worst_first(images):
+    told = evaluate("tuned", 0)
+    drawn = unseen_dots(told)
+    at_hardest = [told.under(kind)[-1].scores.macro_f1 for kind in UNSEEN]
+    found = sorted(at_hardest, key=lambda x: x.value)
+    assert list(drawn.data[0].x) == [x.value for x in found]
+    assert list(drawn.data[0].text) == [str(x) for x in found]
+    ends = zip(drawn.data[0].x, drawn.data[0].error_x.arrayminus, drawn.data[0].error_x.array, strict=True)
+    assert [(x - low, x + high) for x, low, high in ends] == [pytest.approx((x.low, x.high)) for x in found]
 
 
 def test_no_class_is_a_colour_alone(images):
