@@ -50,7 +50,7 @@ class Progress:
         values: By number, the value of each trial that may be the best one; of one that climbs rungs, that of its last rung.
         best: Number and value of the best of these; None before the first, and with several directions.
         paused: The numbers of the trials that wait for their promotion.
-        finished_here: COMPLETE and PRUNED trials of this launch.
+        finished_before: The trials that counted against the budget when the launch began.
         at_work: By worker, without those that wait for a trial.
     """
 
@@ -65,7 +65,7 @@ class Progress:
     values: dict[int, float] = field(default_factory=dict)
     best: tuple[int, float] | None = None
     paused: set[int] = field(default_factory=set)
-    finished_here: int = 0
+    finished_before: int = 0
     started: float = field(default_factory=time.monotonic)
     at_work: dict[int, AtWork] = field(default_factory=dict)
 
@@ -74,6 +74,7 @@ class Progress:
         """Returns the board of a study as it is in the storage."""
         progress = cls(plain(value_names(study)[0]), budget, study.directions, timeout_s)
         progress.update(study.get_trials(deepcopy=False))
+        progress.finished_before = progress.finished
         return progress
 
     def update(self, trials: Sequence[FrozenTrial]) -> None:
@@ -105,7 +106,6 @@ class Progress:
             self.pruned += verdict.state == "pruned" and not verdict.breaks
             self.infeasible += verdict.state == "infeasible" or verdict.breaks
             self.failed += verdict.state in ("failed", "retry")
-            self.finished_here += verdict.counts
         return before is not None and self.best is not None and self._best_of([before, self.best]) != before
 
     @property
@@ -120,8 +120,8 @@ class Progress:
         """
         elapsed = time.monotonic() - self.started
         ends = [] if self.timeout_s is None else [max(0.0, self.timeout_s - elapsed)]
-        if self.finished_here:
-            ends.append(elapsed / self.finished_here * max(0, self.budget - self.finished))
+        if (finished_here := self.finished - self.finished_before) > 0:
+            ends.append(elapsed / finished_here * max(0, self.budget - self.finished))
         return min(ends, default=None)
 
     def summary(self) -> str:

@@ -12,7 +12,6 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from search.driver.budget import FINISHED
 from search.driver.live_table import running_table
 from search.driver.progress import AtWork, Progress
 from search.driver.tell import Verdict
@@ -108,7 +107,6 @@ class ProgressView:
     def ended_elsewhere(self, trials: Sequence[FrozenTrial]) -> None:
         """Other drivers of the study have ended trials."""
         self.progress.update(trials)
-        self.progress.finished_here += sum(trial.state in FINISHED for trial in trials)
 
     def requeued(self, numbers: Sequence[int]) -> None:
         """Another driver is gone, and what it ran will be tried again."""

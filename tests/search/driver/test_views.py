@@ -77,7 +77,7 @@ def test_each_trial_is_counted_as_one_thing_and_what_is_paused_or_infeasible_tak
     progress.add(Verdict(2, "paused", (1.0,)))
     progress.add(Verdict(3, "infeasible", reason="no room"))
     progress.add(Verdict(4, "retry", reason="died"))
-    assert (progress.finished, progress.infeasible, progress.failed, progress.finished_here) == (4, 3, 1, 1)
+    assert (progress.finished, progress.infeasible, progress.failed, progress.finished_before) == (4, 3, 1, 2)
     assert "4/9 trials" in progress.summary()
 
 
@@ -93,6 +93,16 @@ def test_the_time_that_is_left_ends_with_the_timeout(monkeypatch):
     assert progress.seconds_left() == 20
     now.pass_(60)
     assert progress.seconds_left() == 0
+
+
+def test_a_config_that_is_paused_has_used_its_part_of_the_time(progress, monkeypatch):
+    """Most end at their first rung: by what is complete alone, a launch of 15 seconds was said to take six minutes."""
+    now = Clock(monkeypatch)
+    progress.started, progress.budget = now.now, 11
+    for number in range(2, 7):
+        now.pass_(2)
+        progress.add(Verdict(number, "paused", (1.0,)))
+    assert progress.seconds_left() == 10
 
 
 def test_the_view_fits_the_console(progress):
@@ -236,7 +246,7 @@ def test_a_paused_trial_that_goes_on_counts_once(progress):
 def test_what_other_drivers_have_ended_shortens_the_time_that_is_left(progress):
     view = QuietView(progress, console())
     view.ended_elsewhere([optuna.trial.create_trial(value=2.0), optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL)])
-    assert (progress.finished, progress.failed, progress.finished_here) == (2, 2, 1)
+    assert (progress.finished, progress.failed, progress.finished_before) == (2, 2, 1)
     assert progress.seconds_left() is not None
 
 
