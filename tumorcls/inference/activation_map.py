@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorcls.errors import ModelError
+from tumorcls.model.backend import compiled_as_steps_are
 from tumorcls.model.calibration import check_probabilities, mean_answer
 from tumorcls.model.device_memory import USED_ELSEWHERE, naming_what_must_fit
 from tumorcls.model.gate import gate_features
@@ -57,7 +58,8 @@ class Explainer:
             self._dense = network.get_layer(_DENSE)
         except ValueError as error:
             raise ModelError(f"model: must have the layers of tumorcls; {error} Train it again.") from None
-        self._network = keras.Model(network.input, [features, judged, self._dense.output, network.output])
+        outputs = [features, judged, self._dense.output, network.output]
+        self._network = compiled_as_steps_are(keras.Model(network.input, outputs))
         self._mirror_average = mirror_average
 
     def explain(self, images: NDArray[np.uint8]) -> Explained:

@@ -10,11 +10,16 @@ import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tumorcls.errors import BackendError
 from tumorcls.model.backend_import import load
 from tumorcls.model.keras_internals import serialize_without_tensorflow
+
+if TYPE_CHECKING:
+    import keras
+
+    Network = TypeVar("Network", bound=keras.Model)
 
 _BACKENDS = ("tensorflow", "jax")  # the first that is installed is taken
 
@@ -38,6 +43,7 @@ _SMALL_GPU_BYTES = 8 * 2**30
 _BFLOAT16_CAPABILITY = 8
 """NVIDIA's Ampere: the first whose tensor cores take bfloat16."""
 
+_XLA = "TUMORCLS_XLA"
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _NO_GPU = ("", "-1", "nodevfiles", "void", "none")  # a first word of that variable
 _NVIDIA_DEVICES = ("/dev/nvidia0", "/dev/nvidiactl")
@@ -50,7 +56,8 @@ def select_backend() -> str:
     installed, JAX is taken.
 
     Raises:
-        BackendError: The backend is not installed or not one that tumorcls runs on, or Keras's file is not what Keras can read.
+        BackendError: The backend is not installed or not one that tumorcls runs on, or Keras's file or `TUMORCLS_XLA` is not
+            what it must be.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greetings would hide our own lines
     os.environ.setdefault("KERAS_NNX_ENABLED", "false")  # Keras's own file may switch it on
@@ -60,6 +67,10 @@ def select_backend() -> str:
     if "keras" in sys.modules and (running := sys.modules["keras"].backend.backend()) not in _BACKENDS:
         raise BackendError(
             f"Keras: must run on one of {', '.join(_BACKENDS)}; got {running}, loaded before. Start a new process."
+        )
+    if os.environ.get(_XLA, "1") not in ("0", "1"):
+        raise BackendError(
+            f"{_XLA}: must be 0, which has TensorFlow not compile with XLA, or 1; got {os.environ[_XLA]!r}. Unset it."
         )
     for name in [wanted] if wanted else _BACKENDS:
         if importlib.util.find_spec(name) is not None:
@@ -172,6 +183,20 @@ def device_notes() -> tuple[str, ...]:
         f"there is a GPU, or {_VISIBLE} names one, but {backend} can use none and computes on the CPU. "
         f"It needs {remedy}. Set {_VISIBLE}= to compute on the CPU without this line",
     )
+
+
+def uses_xla() -> bool:
+    """Returns whether steps may be compiled by XLA: on TensorFlow not where `TUMORCLS_XLA` is 0, nor for Apple's GPUs."""
+    if keras_runs_on_jax():
+        return True
+    return os.environ.get(_XLA) != "0" and not (sys.platform == "darwin" and _gpu() is not None)  # it has no compiler for Metal
+
+
+def compiled_as_steps_are(network: "Network") -> "Network":
+    """Returns a network of which Keras compiles predictions only where `uses_xla` says so; by itself it does on any GPU."""
+    if not uses_xla():
+        network.jit_compile = False
+    return network
 
 
 def is_tensorflow_on_cpu() -> bool:

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from tumorcls.model.backend import compiled_as_steps_are
+
 _Convolution = keras.layers.Conv2D | keras.layers.DepthwiseConv2D
 
 
@@ -31,7 +33,7 @@ def fold_batch_norm(network: keras.Model) -> keras.Model:
     def call(layer: keras.layers.Layer, inputs: Any, **options: Any) -> Any:
         return inputs if layer in left_out else layer(inputs, **options)
 
-    return keras.models.clone_model(network, clone_function=replace, call_function=call)
+    return compiled_as_steps_are(keras.models.clone_model(network, clone_function=replace, call_function=call))
 
 
 def _readers(network: keras.Model) -> dict[int, list[keras.layers.Layer]]:

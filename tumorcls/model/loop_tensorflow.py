@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tumorcls.model.backend import is_tensorflow_on_cpu
+from tumorcls.model.backend import is_tensorflow_on_cpu, uses_xla
 from tumorcls.model.loop import Loop
 from tumorcls.model.pieces import PREDICT_BATCH, Piece
 from tumorcls.model.tensorflow_internals import gradients_forgotten
@@ -16,7 +16,8 @@ from tumorcls.model.tensorflow_internals import gradients_forgotten
 class TensorFlowLoop(Loop):
     """On TensorFlow.
 
-    XLA makes one kernel of a step without convolutions. On a CPU it is slower at those than TensorFlow's own kernels.
+    XLA makes one kernel of a step without convolutions. On a CPU it is slower at those than TensorFlow's own kernels. It
+    compiles a step anew for each batch size.
     """
 
     def __post_init__(self) -> None:
@@ -24,7 +25,7 @@ class TensorFlowLoop(Loop):
         self.whole = True
         self._trained = self.model.trainable_variables
         self._on_cpu = is_tensorflow_on_cpu()
-        compiled = not (self.convolves and self._on_cpu)
+        compiled = uses_xla() and not (self.convolves and self._on_cpu)
         self._train = tf.function(self._train_steps, jit_compile=compiled, reduce_retracing=True, autograph=False)
         self._predict = tf.function(self._predict_batches, jit_compile=False, reduce_retracing=True, autograph=False)
 

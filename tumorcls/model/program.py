@@ -24,7 +24,7 @@ from tumorcls.model.backbone import (
     split_backbone,
     weights_sha256,
 )
-from tumorcls.model.backend import gains_by_bfloat16, keras_runs_on_jax, placed_bytes
+from tumorcls.model.backend import compiled_as_steps_are, gains_by_bfloat16, keras_runs_on_jax, placed_bytes
 from tumorcls.model.device_memory import naming_what_must_fit
 from tumorcls.model.divergence import check_finite
 from tumorcls.model.folding import fold_batch_norm
@@ -70,7 +70,7 @@ class TrainingProgram:
         self._augment, self._noise = view_layers(config.view_recipe)
         self._dropout = VariableDropout(name="dropout")
         self._head = keras.layers.Dense(len(config.classes), name="logits")
-        self._view = _View(self._augment, self._noise)
+        self._view = compiled_as_steps_are(_View(self._augment, self._noise))
         self._model = self._build_model(config.image_size)
         self._optimizer = _OPTIMIZERS[config.optimizer]()
         self._optimizer.build(self._model.trainable_variables)

@@ -60,6 +60,13 @@ def test_tensorflow_takes_quick_kernels_on_x86_unless_the_user_says_otherwise(in
     assert os.environ.get("TF_ENABLE_ONEDNN_OPTS") == (said or ("1" if machine in ("x86_64", "AMD64") else None))
 
 
+def test_a_word_for_xla_that_is_neither_is_one_line(installed, monkeypatch):
+    installed("tensorflow")
+    monkeypatch.setenv("TUMORCLS_XLA", "false")
+    with pytest.raises(BackendError, match=r"^TUMORCLS_XLA: must be 0, .*, or 1; got 'false'\. Unset it\.$"):
+        select_backend()
+
+
 @pytest.mark.parametrize(("said", "taken"), [(None, "true"), ("false", "false")])
 def test_tensorflow_takes_as_much_of_a_gpu_as_it_needs_unless_the_user_says_otherwise(installed, monkeypatch, said, taken):
     """It reads that variable when it first uses the GPU; without it a second process on the GPU finds no memory."""
@@ -290,6 +297,26 @@ def test_a_gpu_that_cannot_be_used_is_told_and_a_wanted_cpu_is_not(
         assert "Set CUDA_VISIBLE_DEVICES= to" in note
     on_device(object(), jax)
     assert device_notes() == (), "it is used"
+
+
+@pytest.mark.parametrize(
+    ("said", "system", "gpu", "jax", "uses"),
+    [
+        (None, "linux", True, False, True),
+        ("1", "linux", True, False, True),
+        ("0", "linux", True, False, False),
+        ("0", "linux", True, True, True),
+        (None, "darwin", True, False, False),
+        (None, "darwin", False, False, True),
+    ],
+)
+def test_xla_is_used_unless_the_user_says_otherwise_or_the_gpu_is_apples(on_device, monkeypatch, said, system, gpu, jax, uses):
+    monkeypatch.delenv("TUMORCLS_XLA", raising=False)
+    if said is not None:
+        monkeypatch.setenv("TUMORCLS_XLA", said)
+    monkeypatch.setattr(sys, "platform", system)
+    on_device(object() if gpu else None, jax)
+    assert backend.uses_xla() is uses
 
 
 LOUD = """

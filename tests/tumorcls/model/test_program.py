@@ -210,6 +210,24 @@ def test_a_gpus_steps_can_be_compiled(make_config, monkeypatch):
     assert np.isfinite(logits).all()
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX compiles everything everywhere")
+@pytest.mark.parametrize("said", ["0", "1"])
+def test_nothing_on_a_gpu_is_compiled_where_the_user_says_so(make_config, monkeypatch, said):
+    """TensorFlow and Keras are told of a GPU, and asked for no step on it."""
+    import tensorflow as tf
+
+    monkeypatch.setenv("TUMORCLS_XLA", said)
+    gpu, listed = tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU"), tf.config.list_physical_devices()
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [gpu] if kind == "GPU" else [*listed, gpu])
+    function, asked = tf.function, []
+    monkeypatch.setattr(tf, "function", lambda *a, **options: asked.append(options["jit_compile"]) or function(*a, **options))
+    program = TrainingProgram(make_config(trainable_from="block7", precision="float32"))
+    compiled = said == "1"
+    assert asked == [compiled, False], "of training, and of what predicts"
+    assert program.folded.jit_compile is program._view.jit_compile is compiled
+
+
 def test_rows_on_the_device_and_rows_in_pieces_give_the_same(program, make_config, monkeypatch):
     config = make_config(dropout=0.5)
     inputs, targets = data_for(program, config)
