@@ -1,5 +1,7 @@
 """`tumorcls evaluate`: a model on the test part, clean and under noise."""
 
+import time
+from itertools import count
 from pathlib import Path
 
 import click
@@ -68,8 +70,13 @@ def command(
     tell_notes(*measured.manifest.notes(), *device_notes())
     plan = plan_of(model.config, model.calibration, unseen, clean_only=clean_only)
 
+    total = 1 + len(plan.conditions) + len(plan.unseen_conditions)
+    done, began = count(1), time.monotonic()  # clean images are done before the first noise
+
     def on_condition(noise: str, severity: int) -> None:
-        click.echo(f"  {noise} {severity}/5", err=True)
+        behind = next(done)
+        left_s = (time.monotonic() - began) / behind * (total - behind)
+        click.echo(f"  {noise} {severity}/5, {behind} of {total} done, about {left_s / 60:.0f} min left", err=True)
 
     evaluation = measure_model(model, measured, plan, model_file.stem, against, on_condition)
     if against is not None and (kinds := not_compared(evaluation)):

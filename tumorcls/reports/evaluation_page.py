@@ -34,7 +34,9 @@ def render_page(evaluation: Evaluation, images: Rows | None = None, reference: E
     panels = {
         "robustness": charts.robustness_curves(evaluation, evaluation.noises, reference),
         "unseen": charts.robustness_curves(evaluation, evaluation.unseen_kinds, reference),
-        "worst": [("At the hardest severity, the worst first", charts.unseen_dots(evaluation))] if evaluation.unseen else [],
+        "worst": [("At the hardest severity, the worst first; dotted: clean", charts.unseen_dots(evaluation))]
+        if evaluation.unseen
+        else [],
         "recall": recall,
         "confusion": charts.confusion_matrices(evaluation),
         "reliability": [("", reliability)],

@@ -237,7 +237,10 @@ def test_evaluate_prints_and_writes_the_test_part(workplace):
     evaluation, page = folder / "test.json", folder / "test.html"
     card_of = f"tumorcls card {folder / 'model.keras'} {evaluation}"
     assert done.stdout.endswith(f"look at recall by class and the worst mistakes in {page}, then {card_of}\n{DISCLAIMER}\n")
+    progress = re.findall(r"^  \w+ [1-5]/5, (\d+) of (\d+) done, about \d+ min left$", done.stderr, re.MULTILINE)
     written = json.loads((folder / "test.json").read_text())
+    total = 1 + len(written["noisy"]) + len(written["unseen"])
+    assert progress == [(str(number), str(total)) for number in range(1, total)]
     assert np.sum(written["clean"]["confusion"]) == len(written["labels"])
     assert len(written["noisy"]) == 15
     assert [(condition["noise"], condition["severity"]) for condition in written["unseen"]] == [
