@@ -180,7 +180,7 @@ def _close(storage: optuna.storages.BaseStorage) -> None:
     if isinstance(storage, OwnTrialsStorage):
         engine = storage.backend.engine
         if storage.writable and engine.dialect.name == "sqlite":
-            sqlite.fold(engine)
+            sqlite.checkpoint_wal(engine)
         engine.dispose()
 
 

@@ -91,7 +91,7 @@ class ReadBack:
                 raise
             self._give_up(describe_error(error, self._url) if isinstance(error, FAILURES) else wrong, error)
         if isinstance(self._storage, OwnTrialsStorage) and self._path is not None:
-            sqlite.fold(self._storage.backend.engine)
+            sqlite.checkpoint_wal(self._storage.backend.engine)
         self.check()
 
     def _moved(self) -> str | None:

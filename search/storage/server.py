@@ -87,7 +87,7 @@ class ReconnectingStorage(OwnTrialsStorage):
         # Weak: SQLAlchemy keeps the dialect of an engine, and with it what listens, long after the engine is of use to anybody.
         wait = weakref.WeakMethod(self._connect)
         sqlalchemy.event.listen(backend.engine, "do_connect", lambda *connection: (here := wait()) and here(*connection))
-        study_lock.bound_silence(backend.engine)
+        study_lock.limit_idle(backend.engine)
 
     create_new_study = _made_again(OwnTrialsStorage.create_new_study)
     delete_study = _made_again(OwnTrialsStorage.delete_study)

@@ -30,7 +30,7 @@ from search.text import one_line, show_path
 
 _BUSY_TIMEOUT_S = 30.0
 _PAUSE_S = 0.05
-_FOLDING_MS = 2000
+_CHECKPOINT_MS = 2000
 _RELAXED = "PRAGMA synchronous=NORMAL"
 _SYNCED = "synced"
 _COARSEST_NS = 2_000_000_000  # as coarse as any file system keeps the time of a change
@@ -109,13 +109,13 @@ def sync_commit(connection: sqlalchemy.Connection) -> None:
     connection.info[_SYNCED] = True
 
 
-def fold(engine: sqlalchemy.Engine) -> None:
+def checkpoint_wal(engine: sqlalchemy.Engine) -> None:
     """Moves the write-ahead log into the file, which then holds all: a reader that closes last could not.
 
     Where a reader or another writer is in the way for longer, the log holds it as well.
     """
     with contextlib.suppress(SQLAlchemyError), engine.connect() as connection:
-        connection.exec_driver_sql(f"PRAGMA busy_timeout={_FOLDING_MS}")
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={_CHECKPOINT_MS}")
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.exec_driver_sql(f"PRAGMA busy_timeout={int(_BUSY_TIMEOUT_S * 1000)}")
 

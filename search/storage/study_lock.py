@@ -2,7 +2,7 @@
 
 Asking for a trial and giving one back look at all trials and then add one, which no single statement does. The lock belongs to
 a connection of its own, so that it ends with its holder, however that ends; a holder that vanished with its machine is silent,
-and `bound_silence` has the server hang up on it.
+and `limit_idle` has the server hang up on it.
 """
 
 import contextlib
@@ -77,7 +77,7 @@ def stop_sending(connection: sqlalchemy.Connection, study_id: int) -> None:
     connection.close()
 
 
-def bound_silence(engine: sqlalchemy.Engine) -> None:
+def limit_idle(engine: sqlalchemy.Engine) -> None:
     """Has the server end what a vanished machine left open: its turn, and the rows that it had locked."""
     statement = {
         "postgresql": f"SET idle_in_transaction_session_timeout = '{_SILENCE_S}s'",
