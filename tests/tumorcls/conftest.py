@@ -53,6 +53,22 @@ def make_config(settings):
     return lambda **changed: TrainConfig.parse({**settings, **changed}, where="test")
 
 
+class Noted:
+    """A config that notes which of its settings are read."""
+
+    def __init__(self, config):
+        self.config, self.read = config, set()
+
+    def __getattr__(self, name):
+        self.read.add(name)
+        return getattr(self.config, name)
+
+
+@pytest.fixture
+def noted(make_config):
+    return Noted(make_config())
+
+
 @pytest.fixture
 def five_blocks(monkeypatch):
     """Has networks be made of EfficientNet's first five blocks of sixteen; returns the settings that go with them.

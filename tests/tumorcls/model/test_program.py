@@ -12,7 +12,7 @@ from tumorcls.model import layers, pieces
 from tumorcls.model.layers import VariableDropout
 from tumorcls.model.pieces import PREDICT_BATCH
 from tumorcls.model.program import TrainingProgram, is_mixed
-from tumorcls.model.program_cache import ProgramCache, program_key
+from tumorcls.model.program_cache import _NOT_COMPILED, ProgramCache, program_key
 
 ORDER = np.random.default_rng(1).permutation(20)
 
@@ -291,6 +291,12 @@ def test_a_setting_that_nobody_has_thought_of_makes_another_program(settings):
 
     assert program_key(Grown(**settings)) == program_key(Grown(**{**settings, "dropout": 0.1, "width": 1.0}))
     assert program_key(Grown(**settings)) != program_key(Grown(**settings, width=1.5))
+
+
+def test_a_program_is_built_of_no_setting_that_its_key_lacks(noted):
+    TrainingProgram(noted)
+    assert {"image_size", "view_recipe"} <= noted.read
+    assert not noted.read & _NOT_COMPILED
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import pytest
 
 from tests.tumorcls.pictures import image_set
 from tumorcls.cache.arrays import ArrayCache, Stored
+from tumorcls.config.space_check import _OPENED, SHARED
 from tumorcls.data.dataset import Fold, stratified_subset
 from tumorcls.errors import DataError
 from tumorcls.model.backbone import FROZEN_OUTPUT, build_backbone
@@ -26,6 +27,13 @@ def scores_of(trainer, config, seed=0):
     epochs = []
     trainer.fit(config, seed, epochs.append)
     return [(epoch.number, epoch.loss, dict(epoch.scores)) for epoch in epochs]
+
+
+def test_images_are_opened_by_settings_that_no_trial_may_change(noted, tmp_path):
+    """One that a study could sample would be without effect, and nobody be told."""
+    Trainer.open(noted, tmp_path)
+    assert noted.read == {*_OPENED}
+    assert noted.read <= {*SHARED}
 
 
 def test_every_epoch_is_reported_and_the_same_seed_gives_the_same(trainer, make_config):

@@ -57,14 +57,15 @@ def find_groups(
         flips: Whether mirror images, left to right and upside down, count as the same picture.
         quarter_turns: Whether pictures turned by 90 degrees do, mirrored or not.
     """
+    settings = (flips, quarter_turns)
     if cache_dir is None:
-        return _group(manifest, flips, quarter_turns)
-    key = f"{_VERSION}\n{manifest.sha256}\n{MAX_DISTANCE}\n{MIN_SIMILARITY}\n{flips}\n{quarter_turns}"
+        return _group(manifest, *settings)
+    key = "\n".join(map(str, (_VERSION, manifest.sha256, MAX_DISTANCE, MIN_SIMILARITY, *settings)))
     store = cache_dir / f"groups-{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
     names = [field.name for field in fields(Groups)]
     if stored := load_arrays(store, names):
         return Groups(*(stored[name] for name in names))
-    groups = _group(manifest, flips, quarter_turns)
+    groups = _group(manifest, *settings)
     keep_arrays(store, **vars(groups))
     return groups
 
