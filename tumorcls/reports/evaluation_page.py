@@ -8,7 +8,8 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from tumorcls.cache.arrays import Rows
-from tumorcls.data.labels import BINARY_CLASSES, words
+from tumorcls.data.labels import words
+from tumorcls.evaluation.bootstrap import Estimate
 from tumorcls.evaluation.external import score_rows
 from tumorcls.evaluation.metrics import guessing_f1
 from tumorcls.evaluation.mistakes import Mistake
@@ -17,9 +18,9 @@ from tumorcls.evaluation.relative import RelativeError
 from tumorcls.noise.severity import corrupt, meaning_of, parameter_of
 from tumorcls.reports import evaluation_charts as charts
 from tumorcls.reports.evaluation_charts import title_of
+from tumorcls.reports.limits import noises
 from tumorcls.reports.page import chart, jpeg, number, render
 
-_NO_TUMOR = BINARY_CLASSES[0]
 _THUMBNAIL_SIDE, _QUALITY = 160, 88  # pixels; of a JPEG
 
 
@@ -54,6 +55,7 @@ def render_page(evaluation: Evaluation, images: Rows | None = None, reference: E
         charts=drawn,
         legends={"robustness": compared, "unseen": compared, "recall": classes, "reliability": conditions},
         cards=list(_cards(evaluation)),
+        which_noises=noises(evaluation.noises) if evaluation.noises else "",
         guessing=number(guessing_f1(np.array(evaluation.labels), len(evaluation.classes))),
         by_class=list(_by_class(evaluation)),
         relative_errors=_relative(relative.errors if relative else ()),
@@ -76,13 +78,13 @@ def _cards(evaluation: Evaluation) -> Iterator[tuple[str, str, str]]:
     if never := evaluation.unseen_summary:
         scores.append((f"macro-F1, the worst that it has never seen: {words(never.worst_noise)}", never.worst_f1))
     for what, score in (*scores, ("calibration error, clean", clean.calibration_error)):
-        interval = str(score).partition(" ")[2].strip("()")
-        yield what, number(score.value), f"95%: {interval}" if score.value is not None else ""
-    if _NO_TUMOR in evaluation.classes:
-        none = evaluation.classes.index(_NO_TUMOR)
-        tumours = [row for at, row in enumerate(clean.confusion) if at != none]
-        missed = sum(row[none] for row in tumours)
-        yield f"of {sum(map(sum, tumours))} clean images of a tumour called {words(_NO_TUMOR)}", str(missed), ""
+        yield what, number(score.value), _interval(score)
+    for what, errors in evaluation.detection.rows if evaluation.detection else ():
+        yield f"of {errors.images:,} clean images. {what}", f"{errors.count:,}", _interval(errors.share)
+
+
+def _interval(score: Estimate) -> str:
+    return f"95%: {str(score).partition(' ')[2].strip('()')}" if score.value is not None else ""
 
 
 def _by_class(evaluation: Evaluation) -> Iterator[tuple[object, ...]]:

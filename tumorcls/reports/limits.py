@@ -3,6 +3,10 @@
 from collections.abc import Sequence
 
 from tumorcls.data.labels import CLASSES, exact_percent, words
+from tumorcls.noise.kinds import NOISES, SEED_NOISES
+
+_OF_SCANNERS = (*(name for name in NOISES if name not in SEED_NOISES), "motion_blur")
+"""Corruptions that imitate what an MR scanner mostly does."""
 
 
 def other_diseases(classes: Sequence[str]) -> str:
@@ -38,3 +42,11 @@ def map_grid(cells: int, side: int) -> str:
         f"The map has {cells} by {cells} cells, each {round(side / cells)} of the picture's {side} pixels wide, drawn smooth: "
         "no outline."
     )
+
+
+def noises(names: Sequence[str]) -> str:
+    """Returns which noises these are, and what MR scanners do that is none of them."""
+    *first, last = map(words, names)
+    which = f"noises are {', '.join(first)} and {last}" if first else f"noise is {last}"
+    lacking = ", ".join(words(name) for name in _OF_SCANNERS if name not in names)
+    return f"The {which}, drawn on finished pictures. Not among them is what MR scanners mostly do: {lacking}."

@@ -21,6 +21,7 @@ from tumorcls.noise.unseen import UNSEEN as UNSEEN_KINDS
 from tumorcls.reports.evaluation_charts import unseen_dots
 from tumorcls.reports.evaluation_page import render_page
 from tumorcls.reports.evaluation_text import print_evaluation
+from tumorcls.reports.limits import noises
 
 LABELS = np.arange(40) % 4
 NOISES = ("gaussian", "salt_pepper", "rician")
@@ -90,6 +91,12 @@ def test_one_page_that_needs_no_network_and_says_what_it_is_not_for(images):
     panels = 2 * len(NOISES) + 1 + len(NOISES) + 3 + len(UNSEEN)  # curves, recalls, matrices, the rest, unseen
     assert without_plotly(page).count('class="plotly-graph-div"') == panels
     assert "the seed's recipe" in unescape(without_plotly(page))
+    assert noises(NOISES) in page
+
+
+def test_which_of_a_scanners_noises_were_not_drawn_is_said():
+    assert noises(("rician",)).startswith("The noise is rician, drawn on")
+    assert noises(("rician", "ghosting")).endswith(" mostly do: bias field, motion blur.")
 
 
 def test_every_chart_says_its_main_figures_to_who_does_not_see_it(images):
@@ -107,15 +114,17 @@ def test_cards_come_first_with_the_worst_that_it_has_never_seen_and_the_misses(i
     told = evaluate("tuned", 0)
     page = without_plotly(render_page(told, images))
     cards = re.findall(r'<div class="card"><b>(.*?)</b><span>(.*?)</span>', page)
-    worst, missed = told.unseen_summary, sum(told.clean.confusion[at][2] for at in (0, 1, 3))
+    worst, wrong = told.unseen_summary, told.detection
+    assert wrong.missed.count == sum(told.clean.confusion[at][2] for at in (0, 1, 3))
     assert page.index('class="card"') < page.index("<table")
     assert [figure for figure, _ in cards] == [
         *(f"{x.value:.3f}" for x in (told.clean.macro_f1, told.summary.noisy_f1, worst.worst_f1)),
-        *(f"{told.clean.calibration_error.value:.3f}", str(missed)),
+        *(f"{told.clean.calibration_error.value:.3f}", str(wrong.missed.count), str(wrong.false_alarms.count)),
     ]
     assert cards[2][1].startswith(f"macro-F1, the worst that it has never seen: {worst.worst_noise.replace('_', ' ')}<br>95%: ")
-    assert cards[4][1] == "of 30 clean images of a tumour called no tumor"
-    assert len(re.findall('class="card"', render_page(evaluate("tuned", 0, (), unseen=())))) == 3
+    assert cards[4][1].startswith("of 30 clean images. Missed: tumours called no tumor<br>95%: ")
+    assert cards[5][1].startswith("of 10 clean images. False alarms: no tumor called a tumour<br>95%: ")
+    assert len(re.findall('class="card"', render_page(evaluate("tuned", 0, (), unseen=())))) == 4
 
 
 def test_what_it_has_never_seen_is_drawn_with_intervals_the_worst_first(images):
