@@ -79,6 +79,7 @@ KERAS = (
     "tumorcls/model/test_ensemble.py",
     "tumorcls/model/test_folding.py",
     "tumorcls/model/test_gate.py",
+    "tumorcls/model/test_gpu.py",
     "tumorcls/model/test_moving_average.py",
     "tumorcls/model/test_phantom_weights.py",
     "tumorcls/model/test_program.py",
