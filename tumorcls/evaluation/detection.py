@@ -54,7 +54,7 @@ class Detection:
         example = f" Were it 1 in 100, {' to '.join(worth)} of 100 alarms would be right at these rates." if worth else ""
         return (
             f"{percent(tumours)} of these images show a tumour: what an alarm is worth depends on that share, and a clinic's "
-            f"is another.{example}"
+            f"may be another.{example}"
         )
 
     def _right_alarms(self) -> tuple[str, str] | None:
