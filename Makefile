@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test test-all test-covered test-journeys test-rest lint clean
+.PHONY: demo test test-all test-covered test-journeys test-rest lint test-lowest dist clean
 
 # Python compiles what it imports, once; to compile all that is installed would take half as long again. Images of containers often tell it
 # to keep nothing: then every command would compile Keras and Optuna anew, and take twice as long.
@@ -75,6 +75,36 @@ test-journeys: $(INSTALLED)
 test-rest: $(INSTALLED)
 	$(PYTEST) $(SLOW) $(REST) $(JOURNEYS:%=--ignore %)
 
+# The same with the lowest versions that setup.cfg allows, in an environment of their own: each >= of what users install becomes ==.
+# TESTS names some of them: make test-lowest TESTS=tests/search
+LOWEST := .venv-lowest
+TESTS =
+
+$(LOWEST)/constraints.txt: setup.cfg
+	mkdir -p $(LOWEST)
+	sed -n -e '/^notebook =/q' -e 's/^[[:space:]]*\([a-z0-9-]*\)\(\[[a-z-]*]\)\{0,1\}>=\([0-9.]*\).*/\1==\3/p' setup.cfg > $@
+
+$(LOWEST)/installed: $(LOWEST)/constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint $(LOWEST)/constraints.txt --editable '.[cmaes,cpu,jax,medical,mlflow,mysql,parquet,postgresql,submitit,test,tuner]'
+	touch $@
+
+test-lowest: $(LOWEST)/installed
+	$(THREADS) $(LOWEST)/bin/python -m pytest $(QUICK) $(TESTS)
+
+# What is published: an sdist, and the wheel that is built from it. Tests of what files must be there run where the sdist is unpacked.
+dist: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[dist]'
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	mkdir dist/unpacked && tar -xzf dist/*.tar.gz -C dist/unpacked --strip-components 1
+	cd dist/unpacked && $(THREADS) ../../$(BIN)/python -m pytest -m 'not slow and not server' -p no:cacheprovider $(OF_FILES)
+	rm -r dist/unpacked
+
+# What reads pages, studies, templates and files of earlier versions.
+OF_FILES = tests/test_architecture.py tests/test_makefile.py tests/test_readme.py tests/test_toml_files.py tests/search/test_docs.py tests/tumorcls/config tests/tumorcls/test_before.py
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -82,4 +112,4 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports --no-cache
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) $(LOWEST) demo build dist *.egg-info

@@ -9,6 +9,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[1]
@@ -126,3 +127,18 @@ def test_a_demo_goes_on_where_a_full_disk_cut_the_study_file(desk):
     assert "demo/quickstart.toml is kept" not in again.stdout
     assert {path.name for path in (desk.folder / "demo").iterdir()} == {"quickstart.toml", "best.toml", "report.html"}
     assert (desk.folder / "demo" / "quickstart.toml").read_text() == "ours"
+
+
+def test_the_lowest_versions_are_those_that_setup_cfg_allows(desk):
+    """Of all that a user installs; the tools of the tests, which need newer parts of it, are not held down."""
+    assert desk.make("3.12", ".venv-lowest/installed").returncode == 0
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    extras = {name: text for name, text in setup["options.extras_require"].items() if name not in ("notebook", "test", "dist", "dev")}
+    lines = "\n".join([setup["options"]["install_requires"], *extras.values()]).splitlines()
+    wanted = {Requirement(line) for line in lines if line and not line.startswith("#")}
+    floors = {f"{one.name}=={bound.version}" for one in wanted for bound in one.specifier if bound.operator == ">="}
+    pinned = (desk.folder / ".venv-lowest" / "constraints.txt").read_text().splitlines()
+    assert set(pinned) == floors
+    assert len({one.name for one in wanted}) == len(floors), "each has a lowest version, and one only"
+    assert re.search(r"-m pip install .* --constraint .venv-lowest/constraints.txt --editable", desk.log.read_text())

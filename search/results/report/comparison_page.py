@@ -84,9 +84,10 @@ def _chart(comparison: Comparison, curves: Sequence[Sequence[_Curve]]) -> go.Fig
         x, columns = _merged(group)
         if len(group) > 1:
             shared = {"legendgroup": side.label, "showlegend": False, "hoverinfo": "skip", "mode": "lines"}
+            pale = "rgba({}, {}, {}, 0.18)".format(*bytes.fromhex(colour.removeprefix("#")))
             steps = {"line": {"width": 0, "shape": "hv", "color": colour}, **shared}
             figure.add_scatter(x=x, y=[min(column) for column in columns], **steps)
-            figure.add_scatter(x=x, y=[max(column) for column in columns], fill="tonexty", fillcolor=f"{colour}2e", **steps)
+            figure.add_scatter(x=x, y=[max(column) for column in columns], fill="tonexty", fillcolor=pale, **steps)
         line = {"color": colour, "width": 2.5, "shape": "hv", "dash": dash}
         means = [mean_of(column) for column in columns]
         ends = [f"{means[at]:.4g} at {x[at]:.4g}" for at in (0, -1) if x]
