@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from search.errors import SearchError
     from search.study_file.load import StudySpec, load
 
+    __version__: str
+
 __all__ = ["SearchError", "StudySpec", "launch", "load"]
 
 _HOMES = {
@@ -22,6 +24,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("tumorcls")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)

@@ -4,6 +4,7 @@ import importlib
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -86,6 +87,11 @@ def test_examples_are_commands(package, command):
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_version(package):
+    """It stands in setup.cfg, and where the software is cited."""
+    assert importlib.import_module(package).__version__ == "0.1.0"
+    for name in ("setup.cfg", "CITATION.cff"):
+        lines = (Path(__file__).parents[1] / name).read_text(encoding="utf-8").splitlines()
+        assert [line.split()[-1] for line in lines if line.startswith(("version =", "version:"))] == ["0.1.0"]
     assert typed(PACKAGES[package], "--version").stdout == f"{package}, version 0.1.0\n"
 
 

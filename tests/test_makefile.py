@@ -134,7 +134,9 @@ def test_the_lowest_versions_are_those_that_setup_cfg_allows(desk):
     assert desk.make("3.12", ".venv-lowest/installed").returncode == 0
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    extras = {name: text for name, text in setup["options.extras_require"].items() if name not in ("notebook", "test", "dist", "dev")}
+    extras = {
+        name: text for name, text in setup["options.extras_require"].items() if name not in ("notebook", "test", "dist", "dev")
+    }
     lines = "\n".join([setup["options"]["install_requires"], *extras.values()]).splitlines()
     wanted = {Requirement(line) for line in lines if line and not line.startswith("#")}
     floors = {f"{one.name}=={bound.version}" for one in wanted for bound in one.specifier if bound.operator == ">="}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tumorcls.objective import BrainTumourObjective
     from tumorcls.training.assemble import train
 
+    __version__: str
 __all__ = [
     "DISCLAIMER",
     "BrainTumourObjective",
@@ -43,6 +44,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("tumorcls")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in ("evaluate", "evaluation_images", "load_model", "train"):  # their homes import Keras

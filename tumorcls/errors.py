@@ -18,6 +18,7 @@ Every message reads *where: rule; what was received. Remedy.*
 """
 
 import os
+import re
 
 
 class TumorclsError(Exception):
@@ -79,6 +80,25 @@ def reason(error: BaseException) -> str:
     else:
         text = str(getattr(error, "strerror", None) or error)
     return one_line(text).rstrip(".") or type(error).__name__
+
+
+def newer_version(written_by: object) -> str:
+    """Returns the version of tumorcls that wrote a file, if it is a later one than this; an empty text for any other value."""
+    from tumorcls import __version__
+
+    def numbers(version: str) -> list[int]:
+        return [int(number) for number in version.split(".")]
+
+    if not isinstance(written_by, str) or not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4}){0,3}", written_by):
+        return ""
+    return written_by if numbers(written_by) > numbers(__version__) else ""
+
+
+def later_file(what: str, version: str) -> str:
+    """Returns what is wrong with a file that a later version of tumorcls wrote, and what to do."""
+    from tumorcls import __version__
+
+    return f"must be {what} of tumorcls {__version__} or earlier; got one of {version}. Install tumorcls {version} or later."
 
 
 def one_line(text: str, longest: int = 200) -> str:

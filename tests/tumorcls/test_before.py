@@ -4,6 +4,7 @@ The files in `before/` were written before packages had rooms, on 26 November 20
 card and the names and shapes of its weights; the values are drawn here, and what that version answered with them is below.
 """
 
+import json
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 
 from search.study_file.load import load
 from tumorcls.config.file import read_config
+from tumorcls.errors import ModelError
+from tumorcls.model.model_file import parse_card
 from tumorcls.model.saved_model import load_model
 
 BEFORE = Path(__file__).parent / "before"
@@ -74,3 +77,21 @@ def test_its_study_file_describes_the_same_study():
     assert sorted(spec.space) == ["batch_size", "dropout", "epochs", "learning_rate", "noise_intensity"]
     assert (spec.name, spec.seed, spec.target) == ("small", 3, "tumorcls.objective:BrainTumourObjective")
     assert spec.settings["data"] == "phantoms:96"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": 2}, "a model of format 1; got 2, of a later version of tumorcls. Install that version."),
+        (
+            {"format": 2, "provenance": {"tumorcls": "1.0"}},
+            "a model of tumorcls 0.1.0 or earlier; got one of 1.0. Install tumorcls 1.0 or later.",
+        ),
+        ({"format": 0}, "a model saved by `tumorcls train`; format: Input should be 1. Train it again."),
+    ],
+)
+def test_a_model_of_a_later_version_is_said_to_be_so(change, said):
+    card = json.loads((BEFORE / "tumorcls.json").read_text())
+    with pytest.raises(ModelError) as caught:
+        parse_card(json.dumps({**card, **change}), None, "model.keras")
+    assert str(caught.value) == f"model.keras: must be {said}"

@@ -13,7 +13,7 @@ from typing import Any
 
 from tumorcls.config.train_config import TrainConfig, short
 from tumorcls.config.variables import expand, is_variable
-from tumorcls.errors import ConfigError, one_line, reason
+from tumorcls.errors import ConfigError, later_file, newer_version, one_line, reason
 from tumorcls.files import read_whole
 
 _MAX_BYTES = 2**20
@@ -75,7 +75,12 @@ def read_config(path: Path) -> ConfigFile:
     if not isinstance(allowed, list) or not all(map(is_variable, allowed)):
         raise ConfigError(f'{path}: environment: must name variables; got {short(allowed)}. Write environment = ["MY_DATA"].')
     _set_none(path, document)
-    config = TrainConfig.parse(expand(written, os.environ, allowed, f"{path}: config"), where=str(path))
+    recorded = provenance.get("recorded")
+    version = newer_version(recorded.get("tumorcls") if isinstance(recorded, dict) else None)
+    try:
+        config = TrainConfig.parse(expand(written, os.environ, allowed, f"{path}: config"), where=str(path))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {later_file('a config', version)}" if version else str(error)) from None
     return ConfigFile(config, written, provenance, _members(path, document, allowed, config))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorcls import __version__
 from tumorcls.data.dataset import ImageSet
 from tumorcls.errors import DataError, shown
 from tumorcls.evaluation import detection, metrics, selective, set_coverage
@@ -132,6 +133,7 @@ def measure(
         sets = set_coverage.measure(test.labels, predictions.clean, corrupted, plan.sets, resamples)
     patients = len(set(test.patients) - {None})
     counted = {"patients_measured": str(patients)} if patients else {}
+    origin = {"tumorcls": __version__, **(provenance or {}), **counted}
     return Evaluation(
         name=_kept(name, LONGEST_NAME),
         classes=test.classes,
@@ -144,7 +146,7 @@ def measure(
         noisy=noisy,
         summary=summary,
         mistakes=tuple(_find_mistakes(predictions, test)),
-        provenance={key: _kept(value, LONGEST_TEXT) for key, value in {**(provenance or {}), **counted}.items()},
+        provenance={key: _kept(value, LONGEST_TEXT) for key, value in origin.items()},
         selective=answering,
         unseen=unseen,
         unseen_summary=unseen_summary,

@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from tumorcls import DISCLAIMER
 from tumorcls.data.sources import PHANTOMS
-from tumorcls.errors import DataError, one_line, reason
+from tumorcls.errors import DataError, later_file, newer_version, one_line, reason
 from tumorcls.evaluation.bootstrap import Estimate, Finite
 from tumorcls.evaluation.detection import Detection
 from tumorcls.evaluation.external import External
@@ -205,6 +205,8 @@ class Evaluation:
             problem = next(_contradictions(evaluation), "")
         except ValidationError as error:
             problem = reason(error)
+        if problem and (version := _newer_version(text)):
+            raise DataError(f"{where}: {later_file('an evaluation', version)}")
         if problem:
             rule = f"must be JSON written by `tumorcls evaluate`; {one_line(problem)}"
             raise DataError(f"{where}: {rule}. Evaluate the model again.")
@@ -231,6 +233,13 @@ class Evaluation:
             DataError: The folder cannot be written or the disk is full.
         """
         write_whole(path, self.to_json())
+
+
+def _newer_version(text: str) -> str:
+    try:
+        return newer_version(json.loads(text)["provenance"]["tumorcls"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
 
 
 def _contradictions(evaluation: Evaluation) -> Iterator[str]:

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, Valid
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.config.variables import expand_known, written_parts
 from tumorcls.data.hdf5 import UNREADABLE, Limits, open_hdf5
-from tumorcls.errors import ConfigError, DataError, ModelError, one_line, reason
+from tumorcls.errors import ConfigError, DataError, ModelError, later_file, newer_version, one_line, reason
 from tumorcls.files import read_whole
 from tumorcls.model.backbone import finalize_normalization
 from tumorcls.model.calibration import Calibration
@@ -41,6 +41,7 @@ _MOST_BYTES = 2**27
 MOST_WEIGHTS = _MOST_BYTES - 2**23
 """Bytes of all numbers of a network that such a file can hold: seven whole networks, or 25 that are the same up to block 7."""
 
+_FORMAT = 1
 _MEMBERS = {
     "metadata.json": 2**16,
     "config.json": 2**23,
@@ -117,7 +118,7 @@ class Card:
         paths = ("data",) if self.config.weights in ("imagenet", "none") else ("data", "weights")
         written = {name: value for name, value in self.written.items() if name in paths}
         values = {
-            "format": 1,
+            "format": _FORMAT,
             "classes": self.classes,
             "config": {**self.config.model_dump(mode="json"), **written},
             "provenance": dict(self.provenance),
@@ -143,7 +144,7 @@ def parse_card(text: str | bytes, space: bytes | None, where: str) -> Card:
         expanded = expand_known({key: card.config[key] for key in ("data",) if key in card.config}, os.environ)
         config = TrainConfig.parse({**card.config, **expanded}, where="config")
     except (ValidationError, ConfigError) as error:
-        raise _refused(where, reason(error)) from None
+        raise _of_newer_version(text, where) or _refused(where, reason(error)) from None
     if tuple(card.classes) != config.classes:
         raise _refused(where, f"classes: must be {', '.join(config.classes)}; got {', '.join(card.classes)}")
     provenance, gate = card.provenance.model_dump(exclude_unset=True), _gate(space, card.gate, where)
@@ -257,6 +258,21 @@ def _array(file: Any, name: str, variable: keras.Variable) -> np.ndarray[Any, An
     if not np.isfinite(value).all():
         raise ValueError(f"{name} must be finite; got {np.count_nonzero(~np.isfinite(value))} numbers that are not")
     return value
+
+
+def _of_newer_version(text: str | bytes, where: str) -> ModelError | None:
+    """Returns what is wrong with a card that a later version wrote; None where another one did."""
+    try:
+        card = _PLAIN.validate_json(text)
+    except ValidationError:
+        return None
+    provenance, form = card.get("provenance"), card.get("format")
+    if version := newer_version(provenance.get("tumorcls") if isinstance(provenance, dict) else None):
+        return ModelError(f"{where}: {later_file('a model', version)}")
+    if isinstance(form, int) and form > _FORMAT:
+        rule = f"must be a model of format {_FORMAT}; got {one_line(str(form), 20)}, of a later version of tumorcls"
+        return ModelError(f"{where}: {rule}. Install that version.")
+    return None
 
 
 def _refused(where: str, why: str) -> ModelError:

@@ -230,3 +230,13 @@ def test_a_path_is_kept_so_that_it_means_the_same_elsewhere(tmp_path, monkeypatc
     assert variables.lasting("data/w.h5", {}) == str(tmp_path / "data" / "w.h5")
     assert variables.lasting("data/w.h5", {"TUMORCLS_DATA": "data"}) == "data/w.h5"
     assert variables.lasting("link", {}) == str(tmp_path / "link"), "where it leads may change"
+
+
+@pytest.mark.parametrize(("version", "later"), [("0.2.0", True), ("0.1.0", False)])
+def test_a_setting_that_a_later_version_has_is_no_mistake_of_the_user(write, version, later):
+    path = write(f'{CONFIG}sharpness = 2\n[provenance.recorded]\ntumorcls = "{version}"\n')
+    with pytest.raises(ConfigError) as caught:
+        read_config(path)
+    rule = f"{path}: must be a config of tumorcls 0.1.0 or earlier; got one of 0.2.0. Install tumorcls 0.2.0 or later."
+    assert (str(caught.value) == rule) == later
+    assert ("sharpness" in str(caught.value)) != later

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss
 
+import tumorcls
 from tests.tumorcls.pictures import image_set
 from tumorcls import DISCLAIMER
 from tumorcls.errors import DataError
@@ -133,8 +134,9 @@ def test_what_is_measured_can_be_read_again_whatever_its_names_are(test_set):
 def test_patients_of_what_is_measured_are_counted_where_they_are_named(test_set):
     """Those of the images that are measured, and not of all data; rows of a set keep theirs."""
     named = replace(test_set, patients=(*("A", "B") * 19, None, "C"))
-    assert evaluate_model(by_roughness, named, Plan()).provenance == {"patients_measured": "3"}
-    assert evaluate_model(by_roughness, named.rows(np.arange(30)), Plan()).provenance == {"patients_measured": "2"}
+    version = {"tumorcls": tumorcls.__version__}
+    assert evaluate_model(by_roughness, named, Plan()).provenance == {**version, "patients_measured": "3"}
+    assert evaluate_model(by_roughness, named.rows(np.arange(30)), Plan()).provenance == {**version, "patients_measured": "2"}
     for nobody in (test_set, replace(test_set, patients=(None,) * 40)):
         assert "patients_measured" not in evaluate_model(by_roughness, nobody, Plan()).provenance
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import tumorcls
 from tests.tumorcls.pictures import image_set
 from tumorcls.errors import DataError
 from tumorcls.evaluation.evaluate import Plan, Predictions, measure
@@ -71,3 +72,18 @@ def test_what_does_not_fit_together_is_one_line(evaluation, kind):
     ) as caught:
         Evaluation.from_json(change(evaluation).to_json(), "old.json")
     assert "\n" not in str(caught.value)
+
+
+def test_one_of_a_later_version_is_said_to_be_so(evaluation):
+    """What a later version may add to a file, and this one does not know, is no damage."""
+    assert evaluation.provenance["tumorcls"] == tumorcls.__version__
+    later = replace(evaluation, provenance={"tumorcls": "0.10.0"})
+    assert Evaluation.from_json(later.to_json()) == later, "what can be read is read"
+    text = later.to_json().replace('"gaussian"', '"rain"')
+    with pytest.raises(DataError) as caught:
+        Evaluation.from_json(text, where="test.json")
+    rule = "test.json: must be an evaluation of tumorcls 0.1.0 or earlier; got one of 0.10.0. Install tumorcls 0.10.0 or later."
+    assert str(caught.value) == rule
+    for version in ("0.1.0", "0.0.9", "later", "9" * 5000, ""):
+        with pytest.raises(DataError, match="Evaluate the model again"):
+            Evaluation.from_json(text.replace("0.10.0", version))
