@@ -77,7 +77,11 @@ def _cards(evaluation: Evaluation) -> Iterator[tuple[str, str, str]]:
     scores += [("macro-F1, mean under noise", under.noisy_f1)] if under else []
     if never := evaluation.unseen_summary:
         scores.append((f"macro-F1, the worst that it has never seen: {words(never.worst_noise)}", never.worst_f1))
-    for what, score in (*scores, ("calibration error, clean", clean.calibration_error)):
+    if clean.brier:
+        scores.append(("Brier score, clean: the less, the better", clean.brier))
+    else:  # an evaluation of before it was measured
+        scores.append(("calibration error, clean", clean.calibration_error))
+    for what, score in scores:
         yield what, number(score.value), _interval(score)
     for what, errors in evaluation.detection.rows if evaluation.detection else ():
         yield f"of {errors.images:,} clean images. {what}", f"{errors.count:,}", _interval(errors.share)

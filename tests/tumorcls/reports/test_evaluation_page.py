@@ -119,12 +119,14 @@ def test_cards_come_first_with_the_worst_that_it_has_never_seen_and_the_misses(i
     assert page.index('class="card"') < page.index("<table")
     assert [figure for figure, _ in cards] == [
         *(f"{x.value:.3f}" for x in (told.clean.macro_f1, told.summary.noisy_f1, worst.worst_f1)),
-        *(f"{told.clean.calibration_error.value:.3f}", str(wrong.missed.count), str(wrong.false_alarms.count)),
+        *(f"{told.clean.brier.value:.3f}", str(wrong.missed.count), str(wrong.false_alarms.count)),
     ]
     assert cards[2][1].startswith(f"macro-F1, the worst that it has never seen: {worst.worst_noise.replace('_', ' ')}<br>95%: ")
     assert cards[4][1].startswith("of 30 clean images. Missed: tumours called no tumor<br>95%: ")
     assert cards[5][1].startswith("of 10 clean images. False alarms: no tumor called a tumour<br>95%: ")
     assert len(re.findall('class="card"', render_page(evaluate("tuned", 0, (), unseen=())))) == 4
+    older = without_plotly(render_page(replace(told, clean=replace(told.clean, brier=None)), images))
+    assert f'<div class="card"><b>{told.clean.calibration_error.value:.3f}</b><span>calibration error, clean<br>' in older
 
 
 def test_what_it_has_never_seen_is_drawn_with_intervals_the_worst_first(images):
