@@ -31,7 +31,7 @@ class Errors:
 
 @dataclass(frozen=True)
 class Detection:
-    """Errors of the likeliest class on clean images, "uncertain" or not.
+    """Errors of the likeliest class on clean images, "uncertain" or not, and with no gate before it.
 
     Attributes:
         missed: Of the images that show a tumour, those that were called none.
@@ -48,13 +48,13 @@ class Detection:
 
     @property
     def note(self) -> str:
-        """What the share of tumours among the images has to do with what an alarm is worth."""
+        """How both are counted, and what the share of tumours among the images has to do with what an alarm is worth."""
         tumours = self.missed.images / (self.missed.images + self.false_alarms.images)
         worth = self._right_alarms()
         example = f" Were it 1 in 100, {' to '.join(worth)} of 100 alarms would be right at these rates." if worth else ""
         return (
-            f"{percent(tumours)} of these images show a tumour: what an alarm is worth depends on that share, and a clinic's "
-            f"may be another.{example}"
+            f"Counted by the likeliest class, whichever tumour it names and however unsure it is. {percent(tumours)} of these "
+            f"images show a tumour: what an alarm is worth depends on that share, and a clinic's may be another.{example}"
         )
 
     def _right_alarms(self) -> tuple[str, str] | None:

@@ -55,10 +55,14 @@ def robustness_curves(evaluation: Evaluation, noises: Sequence[str], reference: 
     return panels
 
 
-def unseen_dots(evaluation: Evaluation) -> go.Figure:
-    """Macro-F1 with its 95% interval under each kind that was never seen, at its hardest severity; dotted is the clean one."""
+def unseen_dots(evaluation: Evaluation) -> tuple[str, go.Figure]:
+    """Macro-F1 with its 95% interval under each kind never seen, at the hardest severity measured; dotted is the clean one."""
     rows = [(title_of(kind), evaluation.under(kind)[-1].scores.macro_f1) for kind in evaluation.unseen_kinds]
-    known = sorted((x.value, x.low or 0.0, x.high or 1.0, name, str(x)) for name, x in rows if x.value is not None)
+    known = sorted(
+        (x.value, x.low, x.high, name, str(x))
+        for name, x in rows
+        if x.value is not None and x.low is not None and x.high is not None
+    )
     said = f"macro-F1, the worst first: {', '.join(f'{name} {value:.3f}' for value, _, _, name, _ in known)}."
     figure = _figure(90 + 26 * len(known), {"title": "macro-F1", "range": _SHARE}, {"automargin": True}, said)
     figure.add_scatter(
@@ -72,7 +76,8 @@ def unseen_dots(evaluation: Evaluation) -> go.Figure:
     )
     if evaluation.clean.macro_f1.value is not None:
         figure.add_vline(x=evaluation.clean.macro_f1.value, line={"color": _REFERENCE, "dash": "dot"})
-    return figure.update_yaxes(autorange="reversed")
+    title = f"At severity {evaluation.unseen[-1].severity} of 5, the worst first; dotted: clean"
+    return title, figure.update_yaxes(autorange="reversed")
 
 
 def recall_curves(evaluation: Evaluation) -> tuple[Panels, Legend]:

@@ -35,9 +35,7 @@ def render_page(evaluation: Evaluation, images: Rows | None = None, reference: E
     panels = {
         "robustness": charts.robustness_curves(evaluation, evaluation.noises, reference),
         "unseen": charts.robustness_curves(evaluation, evaluation.unseen_kinds, reference),
-        "worst": [("At the hardest severity, the worst first; dotted: clean", charts.unseen_dots(evaluation))]
-        if evaluation.unseen
-        else [],
+        "worst": [charts.unseen_dots(evaluation)] if evaluation.unseen else [],
         "recall": recall,
         "confusion": charts.confusion_matrices(evaluation),
         "reliability": [("", reliability)],
@@ -84,7 +82,7 @@ def _cards(evaluation: Evaluation) -> Iterator[tuple[str, str, str]]:
     for what, score in scores:
         yield what, number(score.value), _interval(score)
     for what, errors in evaluation.detection.rows if evaluation.detection else ():
-        yield f"of {errors.images:,} clean images. {what}", f"{errors.count:,}", _interval(errors.share)
+        yield f"{what}, of {errors.images:,}", f"{errors.count:,}", _interval(errors.share)
 
 
 def _interval(score: Estimate) -> str:

@@ -45,8 +45,8 @@ def map_grid(cells: int, side: int) -> str:
 
 
 def noises(names: Sequence[str]) -> str:
-    """Returns which noises these are, and what MR scanners do that is none of them."""
+    """Returns which noises these are, and which of those that MR scanners mostly have is none of them."""
     *first, last = map(words, names)
     which = f"noises are {', '.join(first)} and {last}" if first else f"noise is {last}"
     lacking = ", ".join(words(name) for name in _OF_SCANNERS if name not in names)
-    return f"The {which}, drawn on finished pictures. Not among them is what MR scanners mostly do: {lacking}."
+    return f"The {which}, drawn on finished pictures. Of what MR scanners mostly do, these are lacking: {lacking}."

@@ -40,7 +40,7 @@ def test_what_an_alarm_is_worth_where_tumours_are_rare():
     """By Bayes' rule: of 10,000 scans 100 show a tumour; missed 10% and 0%, false alarms 5% and 1% of the other 9,900."""
     missed, false_alarms = Errors(5, 100, Estimate(0.05, 0.0, 0.1)), Errors(1, 50, Estimate(0.02, 0.01, 0.05))
     found = Detection(missed, false_alarms)
-    assert found.note.startswith("67% of these images show a tumour: ")
+    assert ". 67% of these images show a tumour: " in found.note
     assert found.note.endswith(" Were it 1 in 100, 15 to 50 of 100 alarms would be right at these rates.")  # 90/585, 100/199
     mute = replace(found, missed=Errors(9, 9, Estimate(1.0, 1.0, 1.0)), false_alarms=Errors(0, 9, Estimate(0.0, 0.0, 0.0)))
     assert mute.note.endswith("a clinic's may be another.")

@@ -11,6 +11,7 @@ from tests.browser import problems
 from tests.tumorcls.pictures import image_set
 from tumorcls import DISCLAIMER
 from tumorcls.errors import DataError
+from tumorcls.evaluation.bootstrap import Estimate
 from tumorcls.evaluation.evaluate import Plan, Predictions, measure
 from tumorcls.evaluation.external import External, WithSeen
 from tumorcls.evaluation.record import Evaluation
@@ -96,7 +97,9 @@ def test_one_page_that_needs_no_network_and_says_what_it_is_not_for(images):
 
 def test_which_of_a_scanners_noises_were_not_drawn_is_said():
     assert noises(("rician",)).startswith("The noise is rician, drawn on")
-    assert noises(("rician", "ghosting")).endswith(" mostly do: bias field, motion blur.")
+    assert noises(("rician", "ghosting")).endswith(
+        " Of what MR scanners mostly do, these are lacking: bias field, motion blur."
+    )
 
 
 def test_every_chart_says_its_main_figures_to_who_does_not_see_it(images):
@@ -122,8 +125,8 @@ def test_cards_come_first_with_the_worst_that_it_has_never_seen_and_the_misses(i
         *(f"{told.clean.brier.value:.3f}", str(wrong.missed.count), str(wrong.false_alarms.count)),
     ]
     assert cards[2][1].startswith(f"macro-F1, the worst that it has never seen: {worst.worst_noise.replace('_', ' ')}<br>95%: ")
-    assert cards[4][1].startswith("of 30 clean images. Missed: tumours called no tumor<br>95%: ")
-    assert cards[5][1].startswith("of 10 clean images. False alarms: no tumor called a tumour<br>95%: ")
+    assert cards[4][1].startswith("Missed: tumours called no tumor, of 30<br>95%: ")
+    assert cards[5][1].startswith("False alarms: no tumor called a tumour, of 10<br>95%: ")
     assert len(re.findall('class="card"', render_page(evaluate("tuned", 0, (), unseen=())))) == 4
     older = without_plotly(render_page(replace(told, clean=replace(told.clean, brier=None)), images))
     assert f'<div class="card"><b>{told.clean.calibration_error.value:.3f}</b><span>calibration error, clean<br>' in older
@@ -131,13 +134,17 @@ def test_cards_come_first_with_the_worst_that_it_has_never_seen_and_the_misses(i
 
 def test_what_it_has_never_seen_is_drawn_with_intervals_the_worst_first(images):
     told = evaluate("tuned", 0)
-    drawn = unseen_dots(told)
+    title, drawn = unseen_dots(told)
+    assert title == "At severity 3 of 5, the worst first; dotted: clean"
     at_hardest = [told.under(kind)[-1].scores.macro_f1 for kind in UNSEEN]
     found = sorted(at_hardest, key=lambda x: x.value)
     assert list(drawn.data[0].x) == [x.value for x in found]
     assert list(drawn.data[0].text) == [str(x) for x in found]
     ends = zip(drawn.data[0].x, drawn.data[0].error_x.arrayminus, drawn.data[0].error_x.array, strict=True)
     assert [(x - low, x + high) for x, low, high in ends] == [pytest.approx((x.low, x.high)) for x in found]
+    wrong = replace(told.unseen[-1], scores=replace(told.clean, macro_f1=Estimate(0.0, 0.0, 0.0)))
+    _, drawn = unseen_dots(replace(told, unseen=(*told.unseen[:-1], wrong)))
+    assert [drawn.data[0][axis][0] for axis in ("x", "error_x.array", "error_x.arrayminus")] == [0, 0, 0]
 
 
 def test_no_class_is_a_colour_alone(images):

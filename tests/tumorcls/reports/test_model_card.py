@@ -65,7 +65,9 @@ def evaluation(model):
 def test_numbers_are_those_of_model_and_evaluation(model, evaluation):
     card = write_card(model, evaluation, "model")
     assert f"| macro-F1 | {evaluation.clean.macro_f1} |" in card
-    which = "The noises are gaussian and speckle, drawn on finished pictures. Not among them is what MR scanners mostly do: "
+    which = (
+        "The noises are gaussian and speckle, drawn on finished pictures. Of what MR scanners mostly do, these are lacking: "
+    )
     told = f"over all noises and severities: {evaluation.summary.noisy_f1}. {which}rician, ghosting, bias field, motion blur."
     assert told in card
     assert f"{evaluation.under('speckle')[-1].scores.macro_f1} at 0.4" in card
