@@ -1,7 +1,7 @@
 """`tumorcls evaluate`: a model on the test part, clean and under noise."""
 
 import time
-from itertools import count
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -71,12 +71,11 @@ def command(
     plan = plan_of(model.config, model.calibration, unseen, clean_only=clean_only)
 
     total = 1 + len(plan.conditions) + len(plan.unseen_conditions)
-    done, began = count(1), time.monotonic()  # clean images are done before the first noise
+    began: list[float] = []
 
     def on_condition(noise: str, severity: int) -> None:
-        behind = next(done)
-        left_s = (time.monotonic() - began) / behind * (total - behind)
-        click.echo(f"  {noise} {severity}/5, {behind} of {total} done, about {left_s / 60:.0f} min left", err=True)
+        began.append(time.monotonic())
+        click.echo(f"  {noise} {severity}/5, {_progress(began, total)}", err=True)
 
     evaluation = measure_model(model, measured, plan, model_file.stem, against, on_condition)
     if against is not None and (kinds := not_compared(evaluation)):
@@ -85,6 +84,19 @@ def command(
     write_evaluation(evaluation, measured.images.images, output, html, against)
     tell(f"Next: {_next_step(model_file, output, html, external=evaluation.external is not None)}")
     tell(DISCLAIMER)
+
+
+def _progress(began: Sequence[float], total: int) -> str:
+    """Returns how many of all conditions are done, the clean images before the first, and what the others will take.
+
+    `began` is when each began, in seconds. How long the clean images took says little: the network is made ready in it.
+    """
+    done = len(began)
+    if done == 1:
+        return f"1 of {total} done"
+    left_s = (began[-1] - began[0]) / (done - 1) * (total - done)
+    left = f"about {left_s / 60:.0f} min" if left_s >= 60 else "less than a minute"
+    return f"{done} of {total} done, {left} left"
 
 
 def _next_step(model_file: Path, output: Path | None, html: Path | None, *, external: bool) -> str:

@@ -237,7 +237,9 @@ def test_evaluate_prints_and_writes_the_test_part(workplace):
     evaluation, page = folder / "test.json", folder / "test.html"
     card_of = f"tumorcls card {folder / 'model.keras'} {evaluation}"
     assert done.stdout.endswith(f"look at recall by class and the worst mistakes in {page}, then {card_of}\n{DISCLAIMER}\n")
-    progress = re.findall(r"^  \w+ [1-5]/5, (\d+) of (\d+) done, about \d+ min left$", done.stderr, re.MULTILINE)
+    progress = re.findall(
+        r"^  \w+ [1-5]/5, (\d+) of (\d+) done(?:, (?:about \d+ min|less than a minute) left)?$", done.stderr, re.MULTILINE
+    )
     written = json.loads((folder / "test.json").read_text())
     total = 1 + len(written["noisy"]) + len(written["unseen"])
     assert progress == [(str(number), str(total)) for number in range(1, total)]
@@ -258,6 +260,13 @@ def test_evaluate_prints_and_writes_the_test_part(workplace):
 
 
 @pytest.mark.slow  # it measures all that the default does
+def test_the_time_that_is_left_is_reckoned_from_noisy_images():
+    """The clean ones come first, and with them all that happens once."""
+    assert evaluate._progress([100.0], 28) == "1 of 28 done"
+    assert evaluate._progress([100.0, 110.0, 120.0], 28) == "3 of 28 done, about 4 min left"
+    assert evaluate._progress([100.0, 101.0], 28) == "2 of 28 done, less than a minute left"
+
+
 @pytest.mark.usefixtures("loaded_once")
 def test_a_reference_of_before_the_noise_of_mr_was_measured_is_one_still(workplace, monkeypatch, tmp_path):
     model, written = workplace[0] / "model.keras", tmp_path / "now.json"
