@@ -1,1 +1,1 @@
-"""How a trained model is used: predictions, activation maps, the web page, ONNX and TFLite."""
+"""How a trained model is used: its evaluation, predictions, activation maps, the web page, ONNX and TFLite."""
