@@ -14,16 +14,19 @@ def other_diseases(classes: Sequence[str]) -> str:
     *first, last = map(words, classes)
     metastasis = "a metastasis, " if tuple(classes) == CLASSES else ""  # "tumor" is right of one
     return (
-        f"It knows only {', '.join(first)} and {last}: {metastasis}an abscess, a stroke, a bleeding, multiple sclerosis, "
-        "an operated brain or whatever else a scan shows gets one of these names too, however sure the answer."
+        f"The model knows only {', '.join(first)} and {last}: {metastasis}an abscess, a stroke, a bleeding, multiple "
+        "sclerosis, an operated brain or whatever else a scan shows gets one of these names too, however sure the answer."
     )
+
+
+NOT_OF_ONE = "That is no probability for one image or patient, and what a list lacks is not excluded."
 
 
 def sets_of_classes(coverage: float) -> str:
     """Returns what a list "not ruled out" promises, made for a share of lists in (0, 1)."""
     return (
         f'Lists "not ruled out" are made so that {exact_percent(coverage)} of them hold the true class, over images like the '
-        "validation images: that is no probability for one image or patient, and what a list lacks is not excluded."
+        f"validation images. {NOT_OF_ONE}"
     )
 
 

@@ -20,7 +20,7 @@ from tumorcls.evaluation.record import BOTH_PARTS, Evaluation
 from tumorcls.evaluation.relative import RelativeError
 from tumorcls.model.saved_model import SavedModel
 from tumorcls.noise.severity import meaning_of, parameter_of
-from tumorcls.reports.limits import map_grid, noises, other_diseases, sets_of_classes
+from tumorcls.reports.limits import NOT_OF_ONE, map_grid, noises, other_diseases
 from tumorcls.reports.page import environment, number, render
 
 _FRONT = "---\n"
@@ -72,7 +72,7 @@ def write_card(model: SavedModel, evaluation: Evaluation, name: str, externals: 
         evaluation=evaluation,
         other_diseases=other_diseases(model.classes),
         which_noises=noises(evaluation.noises) if evaluation.noises else "",
-        promise=sets_of_classes(evaluation.sets.asked) if evaluation.sets else "",
+        not_of_one=NOT_OF_ONE,
         map_grid=map_grid(-(-model.config.image_size // _STRIDE), model.config.image_size),
         identity=[
             ("Model", _cell(model.sha256)),

@@ -162,7 +162,7 @@ def test_every_form_says_the_same_and_what_it_is_not_for(answers):
     assert [one["answer"] or "" for one in document["predictions"]] == [row["answer"] for row in table]
     assert float(table[2]["dark"]) == pytest.approx(document["predictions"][2]["probabilities"]["dark"], abs=1e-6)
     assert table[1]["error"] == document["predictions"][1]["error"] != ""
-    assert f"\n{DISCLAIMER}\nIt knows only dark and bright: an abscess, a stroke" in text
+    assert f"\n{DISCLAIMER}\nThe model knows only dark and bright: an abscess, a stroke" in text
     assert (document["note"], document["limits"]) == (DISCLAIMER, limits_of(answers, CLASSES))
     assert table[0]["note"] == " ".join([DISCLAIMER, *limits_of(answers, CLASSES)])
 
@@ -170,8 +170,10 @@ def test_every_form_says_the_same_and_what_it_is_not_for(answers):
 def test_what_becomes_of_another_disease_is_said_by_the_classes():
     """A metastasis is a tumour: a model of two classes may call it one."""
     four, two = other_diseases(FOUR), other_diseases(BINARY_CLASSES)
-    assert four.startswith("It knows only glioma, meningioma, no tumor and pituitary: a metastasis, an abscess, a stroke, ")
-    assert two.startswith("It knows only no tumor and tumor: an abscess, a stroke, ")
+    assert four.startswith(
+        "The model knows only glioma, meningioma, no tumor and pituitary: a metastasis, an abscess, a stroke, "
+    )
+    assert two.startswith("The model knows only no tumor and tumor: an abscess, a stroke, ")
 
 
 def test_nothing_is_certain_for_people_that_is_not_so_for_programs(answers):
@@ -190,7 +192,7 @@ def test_sets_name_what_is_not_ruled_out(tmp_path):
     assert [row["set"] for row in table] == ["bright dark", "dark", ""]
     assert [one["set"] for one in json.loads(as_json(found, CLASSES))["predictions"]] == [["bright", "dark"], ["dark"], None]
     assert DISCLAIMER in text
-    promise = "are made so that 95% of them hold the true class, over images like the validation images: that is no probability"
+    promise = "are made so that 95% of them hold the true class, over images like the validation images. That is no probability"
     assert promise in as_text(found, CLASSES, 0.95)
     assert "hold the true class" not in as_text([replace(one, class_set=None) for one in found], CLASSES, 0.95)
 

@@ -23,7 +23,7 @@ from tumorcls.errors import DataError
 from tumorcls.inference.server import serve
 from tumorcls.inference.web import Answering, _is_ours, make_app, page
 from tumorcls.model.calibration import Calibration
-from tumorcls.reports.limits import other_diseases
+from tumorcls.reports.limits import map_grid, one_slice, other_diseases, sets_of_classes
 from tumorcls.reports.page import policy
 
 FLAGS = (
@@ -313,8 +313,10 @@ def test_in_a_browser_a_late_answer_replaces_none_of_a_later_file(tab, address, 
 @pytest.mark.slow
 def test_it_is_readable_in_any_window(tmp_path):
     probabilities = dict.fromkeys(CLASSES, 0.25)
-    levels = [{"answer": CLASSES[0], "probabilities": probabilities, "image": "", "overlay": ""}]
+    levels = [{"answer": CLASSES[0], "probabilities": probabilities, "image": "", "overlay": "", "grid": map_grid(19, 600)}]
     shown = "at('result').hidden = at('slices').hidden = false; at('name').textContent = 'scan_'.repeat(40); show();"
+    told = [one_slice(4096, 4096), other_diseases(CLASSES), sets_of_classes(0.9)]
+    shown += f"at('limits').textContent = {json.dumps(' '.join(told))};"
     answered = f"<script>levels = {json.dumps(levels)}; {shown}</script></body>"
     assert problems(page(), "web", tmp_path) == []
     assert problems(page().replace("</body>", answered), "web-answer", tmp_path) == []
