@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from tumorcls import activity
 from tumorcls.config.train_config import TrainConfig
 from tumorcls.data.dataset import ImageSet, stratified_subset
+from tumorcls.model.backend import compiled_as_steps_are
 from tumorcls.model.gate import Gate, fit_gate, gate_features
 from tumorcls.model.program import predict
 from tumorcls.noise.severity import SEVERITY_LEVELS, corrupt
@@ -32,7 +33,7 @@ def fit_classifier_gate(network: keras.Model, config: TrainConfig, train: ImageS
 
 def gate_extractor(network: keras.Model) -> keras.Model:
     """Returns the part of a classifier from images (n, size, size, 3) to what a gate judges of them, (n, features)."""
-    return keras.Model(network.input, gate_features(network))
+    return compiled_as_steps_are(keras.Model(network.input, gate_features(network)))
 
 
 def _clean_and_noisy(extractor: keras.Model, config: TrainConfig, part: ImageSet) -> NDArray[np.float32]:

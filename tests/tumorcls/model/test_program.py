@@ -13,6 +13,7 @@ from tumorcls.model.layers import VariableDropout
 from tumorcls.model.pieces import PREDICT_BATCH
 from tumorcls.model.program import TrainingProgram, is_mixed
 from tumorcls.model.program_cache import _NOT_COMPILED, ProgramCache, program_key
+from tumorcls.training.fit_gate import gate_extractor
 
 ORDER = np.random.default_rng(1).permutation(20)
 
@@ -225,7 +226,8 @@ def test_nothing_on_a_gpu_is_compiled_where_the_user_says_so(make_config, monkey
     program = TrainingProgram(make_config(trainable_from="block7", precision="float32"))
     compiled = said == "1"
     assert asked == [compiled, False], "of training, and of what predicts"
-    assert program.folded.jit_compile is program._view.jit_compile is compiled
+    gate = gate_extractor(program.classifier(0.0, 1.0))
+    assert program.folded.jit_compile is program._view.jit_compile is gate.jit_compile is compiled
 
 
 def test_rows_on_the_device_and_rows_in_pieces_give_the_same(program, make_config, monkeypatch):
