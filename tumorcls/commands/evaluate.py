@@ -102,6 +102,7 @@ def _progress(began: Sequence[float], total: int) -> str:
 def _next_step(model_file: Path, output: Path | None, html: Path | None, *, external: bool) -> str:
     """Returns what to look at, and what to type."""
     if output is None:
-        return "add -o test.json --html test.html to keep these figures, and for a page with curves and the worst mistakes."
+        page, why = ("", "") if html else (" --html test.html", ", and for a page with curves and the worst mistakes")
+        return f"add -o test.json{page} to keep these figures{why}."
     page = f"look at recall by class and the worst mistakes in {html}, then " if html else ""
     return f"{page}tumorcls card {model_file} {'EVALUATION.json --external ' if external else ''}{output}"

@@ -47,7 +47,7 @@ def _in_short(evaluation: Evaluation) -> Iterator[str]:
             worst = f"the worst, {words(summary.worst_noise)}: {summary.worst_f1}"
             yield f"macro-F1 under {where} {summary.noisy_f1}   {worst}"
     if evaluation.relative is not None and evaluation.relative.differences is not None:
-        yield f"less {shown(evaluation.relative.reference)}, paired; an interval that holds 0 does not tell them apart:"
+        yield f"gain over {shown(evaluation.relative.reference)}, paired; an interval that holds 0 does not tell them apart:"
         for name, difference in evaluation.relative.differences.rows:
             yield f"  {name} {difference}"
 

@@ -253,13 +253,18 @@ def test_evaluate_prints_and_writes_the_test_part(workplace):
     assert "plotly" in (folder / "test.html").read_text()[:5_000_000].lower()
     again = run(evaluate.command, folder / "model.keras", "--reference", folder / "test.json", "--clean-only")
     assert again.exit_code == 0
-    assert "less model, paired; " in again.stdout
+    assert "gain over model, paired; " in again.stdout
     assert "  macro-F1, clean +0.000 (+0.000 to +0.000)\n" in again.stdout
     assert "\nNext: add -o test.json --html test.html" in again.stdout
     assert "note: there is a GPU" in again.stderr
 
 
-@pytest.mark.slow  # it measures all that the default does
+def test_the_next_step_asks_for_nothing_that_was_written():
+    model, page = "model.keras", "test.html"
+    assert evaluate._next_step(model, None, page, external=False) == "add -o test.json to keep these figures."
+    assert evaluate._next_step(model, None, None, external=False).startswith("add -o test.json --html test.html to keep ")
+
+
 def test_the_time_that_is_left_is_reckoned_from_noisy_images():
     """The clean ones come first, and with them all that happens once."""
     assert evaluate._progress([100.0], 28) == "1 of 28 done"
@@ -267,6 +272,7 @@ def test_the_time_that_is_left_is_reckoned_from_noisy_images():
     assert evaluate._progress([100.0, 101.0], 28) == "2 of 28 done, less than a minute left"
 
 
+@pytest.mark.slow  # it measures all that the default does
 @pytest.mark.usefixtures("loaded_once")
 def test_a_reference_of_before_the_noise_of_mr_was_measured_is_one_still(workplace, monkeypatch, tmp_path):
     model, written = workplace[0] / "model.keras", tmp_path / "now.json"

@@ -223,7 +223,7 @@ def test_what_is_looked_for_first_is_printed_last(capsys):
     assert last[0] == f"accuracy {told.clean.accuracy}   macro-F1 {told.clean.macro_f1}"
     assert last[2].startswith(f"macro-F1 under noise {told.summary.noisy_f1}   the worst, ")
     assert last[3].startswith(f"macro-F1 under what it has never seen {told.unseen_summary.noisy_f1}   the worst, ")
-    assert last[4].startswith("less [bold]other, paired;")
+    assert last[4].startswith("gain over [bold]other, paired;")
     assert last[5:] == [f"  {name} {difference}" for name, difference in told.relative.differences.rows]
 
 
