@@ -206,7 +206,7 @@ class CachedStorage(_CachedStorage):
             yield session
 
     @contextlib.contextmanager
-    def changing(self, trial_id: int) -> Iterator[Session]:
+    def changing(self, trial_id: int) -> Iterator[tuple[Session, models.TrialModel]]:
         """Begins a transaction that changes a trial, which nobody ends meanwhile: a server locks its row.
 
         Raises:
@@ -215,7 +215,7 @@ class CachedStorage(_CachedStorage):
         with self.session() as session:
             trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
             self.backend.check_trial_is_updatable(trial_id, trial.state)  # type: ignore[arg-type]
-            yield session
+            yield session, trial
 
     def takes_distribution(self, trial_id: int, name: str, distribution: BaseDistribution, *, alone: bool) -> bool:
         """Returns whether this process knows that a parameter may be drawn so: it was before, or no trial has it.
@@ -254,9 +254,7 @@ class CachedStorage(_CachedStorage):
 
     def end_trial_at(self, trial_id: int, state: TrialState, values: Sequence[float] | None, ended: datetime) -> None:
         """Ends a trial at a time that is given."""
-        with self.session() as session:
-            trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
-            self.backend.check_trial_is_updatable(trial_id, trial.state)  # type: ignore[arg-type]
+        with self.changing(trial_id) as (session, trial):
             for objective, value in enumerate(values or ()):
                 self.backend._set_trial_value_without_commit(session, trial, objective, value)
             trial.state, trial.datetime_complete = state, ended

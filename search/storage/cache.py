@@ -70,7 +70,7 @@ class OwnTrialsStorage(TellsEnds, CachedStorage):
         Raises:
             UpdateFinishedTrialError: It has ended. Nothing is written.
         """
-        with self.changing(trial_id) as session:
+        with self.changing(trial_id) as (session, _):
             changes.write(session.connection(), trial_id)
 
     def stored(self, name: str) -> Stored | None:

@@ -111,6 +111,7 @@ LATE = {
     "system attribute": lambda kept, trial_id: kept.set_trial_system_attr(trial_id, "note", 1),
     "several": lambda kept, trial_id: kept.write_changes(trial_id, Changes(intermediate_values={0: 0.5})),
     "end": lambda kept, trial_id: kept.set_trial_state_values(trial_id, TrialState.COMPLETE, [0.5]),
+    "earlier end": lambda kept, trial_id: kept.end_trial(trial_id, TrialState.COMPLETE, [0.5], datetime(2026, 1, 1)),
 }
 
 
