@@ -53,15 +53,14 @@ def command(
 
     prepare_outputs(output, overlay and overlay / _PICTURE.format(0, ""))
     select_backend()
-    from tumorcls.inference.predict import answer_files, as_csv, as_json, as_text
+    from tumorcls.inference.predict import answer_files, as_csv, as_json, as_text, promise_of
     from tumorcls.model.saved_model import load_model
 
     model = load_model(model_file)
     predictions = answer_files(model, *images, slices=slices, threshold=threshold, gate=not no_gate)
     undrawn: list[str] = []
     answers = list(_drawn(predictions, overlay, undrawn))
-    sets = model.calibration.sets
-    text = {"text": as_text, "csv": as_csv, "json": as_json}[form](answers, model.classes, sets.coverage if sets else None)
+    text = {"text": as_text, "csv": as_csv, "json": as_json}[form](answers, model.classes, promise_of(model))
     errors = [answer.error for answer in answers if answer.error is not None] + undrawn
     for error in errors:
         click.echo(f"error: {error}", err=True)

@@ -21,6 +21,7 @@ from tumorcls.data.labels import probability
 from tumorcls.data.series import Series
 from tumorcls.data.slices import Which, slice_name
 from tumorcls.errors import ModelError, shown
+from tumorcls.evaluation.record import BOTH_PARTS
 from tumorcls.inference.pictures import Picture, find_volumes, pictures
 from tumorcls.reports import limits
 
@@ -216,11 +217,17 @@ def _predict(
                 yield Prediction(one.path, answer, by_name, None, one.image, activation, named, *which)
 
 
-def limits_of(predictions: Sequence[Prediction], classes: Sequence[str], coverage: float | None = None) -> list[str]:
-    """Returns what a person must know of these answers, a sentence each; the coverage is that which sets were made for."""
+def promise_of(model: "SavedModel") -> str:
+    """Returns what the model's sets of classes promise; an empty text where it has none."""
+    sets, trained_on = model.calibration.sets, model.provenance.get("trained_on")
+    return "" if sets is None else limits.sets_of_classes(sets.coverage, taken_over=trained_on == BOTH_PARTS)
+
+
+def limits_of(predictions: Sequence[Prediction], classes: Sequence[str], promise: str = "") -> list[str]:
+    """Returns what a person must know of these answers, a text each; the promise is that of sets of classes, `promise_of`."""
     sentences = [limits.other_diseases(classes)]
-    if coverage is not None and any(one.class_set is not None for one in predictions):
-        sentences.append(limits.sets_of_classes(coverage))
+    if promise and any(one.class_set is not None for one in predictions):
+        sentences.append(promise)
     volumes = Counter((one.volume, one.slices) for one in predictions if one.volume is not None and one.error is None)
     if 1 in volumes.values():
         sentences.append(limits.one_slice())
@@ -229,7 +236,7 @@ def limits_of(predictions: Sequence[Prediction], classes: Sequence[str], coverag
     return sentences
 
 
-def as_text(predictions: Sequence[Prediction], classes: Sequence[str], coverage: float | None = None) -> str:
+def as_text(predictions: Sequence[Prediction], classes: Sequence[str], promise: str = "") -> str:
     """Returns a line for each answer, the likeliest class first, after several of one volume a line that counts them.
 
     At the end stands what a person must know, see `limits_of`.
@@ -241,7 +248,7 @@ def as_text(predictions: Sequence[Prediction], classes: Sequence[str], coverage:
         if volume is not None and len(found) > 1:
             counts = ", ".join(f"{answer} {count}" for answer, count in _count(found).items())
             lines.append(f"{volume}: {len(found)} of {found[0].slices} slices: {counts}")
-    return "\n".join([*lines, DISCLAIMER, *limits_of(predictions, classes, coverage), ""])
+    return "\n".join([*lines, DISCLAIMER, *limits_of(predictions, classes, promise), ""])
 
 
 def _line(one: Prediction) -> str:
@@ -259,7 +266,7 @@ def _count(predictions: Iterable[Prediction]) -> dict[str, int]:
     return dict(Counter(one.answer or "cannot be read" for one in predictions).most_common())
 
 
-def as_csv(predictions: Sequence[Prediction], classes: Sequence[str], coverage: float | None = None) -> str:
+def as_csv(predictions: Sequence[Prediction], classes: Sequence[str], promise: str = "") -> str:
     """Returns a table with the columns file, answer, one for each class, set, error and note: the disclaimer, and `limits_of`.
 
     A slice of a volume is named ``volume.nii.gz#78``, one of a series as its file. A file name that a spreadsheet would take
@@ -267,7 +274,7 @@ def as_csv(predictions: Sequence[Prediction], classes: Sequence[str], coverage: 
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    note = " ".join([DISCLAIMER, *limits_of(predictions, classes, coverage)])
+    note = " ".join([DISCLAIMER, *limits_of(predictions, classes, promise)])
     writer.writerow(["file", "answer", *classes, "set", "error", "note"])
     for one in predictions:
         shares = [f"{one.probabilities[name]:.6f}" if one.probabilities else "" for name in classes]
@@ -276,7 +283,7 @@ def as_csv(predictions: Sequence[Prediction], classes: Sequence[str], coverage: 
     return text.getvalue()
 
 
-def as_json(predictions: Sequence[Prediction], classes: Sequence[str], coverage: float | None = None) -> str:
+def as_json(predictions: Sequence[Prediction], classes: Sequence[str], promise: str = "") -> str:
     """Returns an object: disclaimer, `limits_of`, classes, the list of answers, and of each volume how often it got each."""
     answers = [
         {
@@ -296,6 +303,6 @@ def as_json(predictions: Sequence[Prediction], classes: Sequence[str], coverage:
         for volume, members in groupby(predictions, key=lambda one: one.volume)
         if volume is not None
     ]
-    told = {"note": DISCLAIMER, "limits": limits_of(predictions, classes, coverage)}
+    told = {"note": DISCLAIMER, "limits": limits_of(predictions, classes, promise)}
     document = {**told, "classes": list(classes), "predictions": answers, "volumes": volumes}
     return json.dumps(document, indent=1) + "\n"

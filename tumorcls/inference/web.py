@@ -22,7 +22,7 @@ from tumorcls.data.decoding import decode
 from tumorcls.data.images import fit_square
 from tumorcls.errors import TumorclsError
 from tumorcls.inference.activation_map import overlay
-from tumorcls.inference.predict import NO_SLICE, answer_images
+from tumorcls.inference.predict import NO_SLICE, answer_images, promise_of
 from tumorcls.noise.severity import SEVERITIES, SEVERITY_LEVELS, corrupt
 from tumorcls.reports import limits
 from tumorcls.reports.page import policy, render
@@ -80,10 +80,9 @@ class Answering:
             self._places.release()
 
     def _limits(self, number: int | None, slices: int) -> list[str]:
-        sets = self._model.calibration.sets
         of_volume = [limits.one_slice(number, slices)] if slices > 1 else []
-        promise = [limits.sets_of_classes(sets.coverage)] if sets else []
-        return [*of_volume, limits.other_diseases(self._model.classes), *promise]
+        promise = promise_of(self._model)
+        return [*of_volume, limits.other_diseases(self._model.classes), *([promise] if promise else [])]
 
     def answer(self, image: NDArray[np.uint8], noise: str) -> list[dict[str, Any]]:
         """Returns an answer for an image, uint8 RGB (h, w, 3), as it is and one at each severity of a noise, as plain data."""

@@ -22,11 +22,12 @@ def other_diseases(classes: Sequence[str]) -> str:
 NOT_OF_ONE = "That is no probability for one image or patient, and what a list lacks is not excluded."
 
 
-def sets_of_classes(coverage: float) -> str:
-    """Returns what a list "not ruled out" promises, made for a share of lists in (0, 1)."""
+def sets_of_classes(coverage: float, *, taken_over: bool = False) -> str:
+    """Returns what a list "not ruled out" promises, made for a share of lists in (0, 1), by this network or `taken_over`."""
+    first = ", and with a first network trained without those: of this one, which has trained on them, nothing is promised"
     return (
         f'Lists "not ruled out" are made so that {exact_percent(coverage)} of them hold the true class, over images like the '
-        f"validation images. {NOT_OF_ONE}"
+        f"validation images{first if taken_over else ''}. {NOT_OF_ONE}"
     )
 
 

@@ -19,6 +19,7 @@ from tumorcls.data.labels import BINARY_CLASSES
 from tumorcls.data.labels import CLASSES as FOUR
 from tumorcls.data.manifest import scan
 from tumorcls.errors import DataError, ModelError
+from tumorcls.evaluation.record import BOTH_PARTS
 from tumorcls.inference.activation_map import Explained
 from tumorcls.inference.figure import draw_answer
 from tumorcls.inference.pictures import find_images, find_volumes
@@ -34,6 +35,7 @@ from tumorcls.inference.predict import (
     as_text,
     limits_of,
     predict_files,
+    promise_of,
 )
 from tumorcls.model.conformal import ClassSets
 from tumorcls.model.gate import PICTURE, fit_gate
@@ -192,9 +194,17 @@ def test_sets_name_what_is_not_ruled_out(tmp_path):
     assert [row["set"] for row in table] == ["bright dark", "dark", ""]
     assert [one["set"] for one in json.loads(as_json(found, CLASSES))["predictions"]] == [["bright", "dark"], ["dark"], None]
     assert DISCLAIMER in text
-    promise = "are made so that 95% of them hold the true class, over images like the validation images. That is no probability"
-    assert promise in as_text(found, CLASSES, 0.95)
-    assert "hold the true class" not in as_text([replace(one, class_set=None) for one in found], CLASSES, 0.95)
+    own, final = (
+        SimpleNamespace(calibration=SimpleNamespace(sets=ClassSets(0.95, 0.1)), provenance={"trained_on": parts})
+        for parts in ("training images", BOTH_PARTS)
+    )
+    told = as_text(found, CLASSES, promise_of(own))
+    assert "are made so that 95% of them hold the true class, over images like the validation images. That is no prob" in told
+    assert "of this one, which has trained on them, nothing is promised. That is no prob" in as_text(
+        found, CLASSES, promise_of(final)
+    )
+    assert "hold the true class" not in as_text([replace(one, class_set=None) for one in found], CLASSES, promise_of(own))
+    assert promise_of(SimpleNamespace(calibration=SimpleNamespace(sets=None), provenance={})) == ""
 
 
 @pytest.mark.parametrize(("threshold", "answer"), [(0.0, "bright"), (0.7, UNCERTAIN)])
