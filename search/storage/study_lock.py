@@ -105,7 +105,7 @@ def _connection_with(engine: sqlalchemy.Engine, take: str, arguments: dict[str, 
         try:
             granted = _execute(connection, take, arguments)
             if granted is None:  # MySQL's answer where it has failed, or the statement was ended
-                raise StorageInternalError(f"GET_LOCK must wait for up to {_WAIT_S} s; got NULL. Look at max_statement_time.")
+                raise StorageInternalError(f"GET_LOCK returned NULL, as where max_statement_time is below {_WAIT_S} s")
         except BaseException as error:
             connection.invalidate()
             connection.close()

@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy
-from optuna.exceptions import StorageInternalError
 
+from search.errors import StorageError
 from search.storage import open as storage
 from search.storage import study_lock
+from search.storage.errors import storage_errors
 from search.storage.url import with_driver
 from tests.patience import PATIENCE_S
 from tests.search.servers import SERVERS
@@ -113,9 +114,12 @@ def test_a_lock_that_is_refused_is_not_taken_for_granted(two):
     one, other = two
     entered = threading.Event()
     study_lock.on_connect(other._storage.backend.engine, "SET SESSION max_statement_time = 0.5")
-    with storage.study_lock(one), pytest.raises(StorageInternalError, match="got NULL"):
+    with storage.study_lock(one), pytest.raises(StorageError) as caught, storage_errors("mysql://host/db"):
         enter(other, entered)
     assert not entered.is_set()
+    got = "GET_LOCK returned NULL, as where max_statement_time is below 10 s"
+    rule = "mysql://host/db: the storage must be readable and writable"
+    assert str(caught.value) == f"{rule}; got: {got}. Check the storage, and try again."
 
 
 def connections(server, url):
