@@ -39,4 +39,4 @@ def command(
 
     sheet = draw_sheet(pixels, [shown(path.name) for path in images], config, draws=draws, seed=seed)
     write_whole(output, encode_png(sheet))
-    tell(f"Wrote {output}.")
+    tell(f"Wrote {output}. It has {sheet.width} x {sheet.height} pixels.")

@@ -102,7 +102,9 @@ def printed(capsys):
     study.ask().set_user_attr(FAILURE_KEY, "a note of many words " * 9)
     study.tell(3, state=optuna.trial.TrialState.FAIL)
     print_status(study, budget=9, rows=3)
-    return capsys.readouterr().out.splitlines()[-5:-1]
+    lines = capsys.readouterr().out.splitlines()
+    header = next(number for number, line in enumerate(lines) if line.startswith("trial "))
+    return lines[header : header + 4]
 
 
 def test_in_a_file_each_row_is_a_line_and_no_longer_than_it_must(capsys, monkeypatch):
