@@ -26,15 +26,16 @@ class Estimate:
 
     def __str__(self) -> str:
         """Returns ``0.912 (0.880 to 0.941)``."""
-        if self.value is None or self.low is None or self.high is None:
-            return "not defined"
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+        return self._shown(".3f")
 
     def signed(self) -> str:
         """Returns a difference as ``+0.041 (+0.010 to +0.072)``."""
+        return self._shown("+.3f")
+
+    def _shown(self, form: str) -> str:
         if self.value is None or self.low is None or self.high is None:
             return "not defined"
-        return f"{self.value:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
+        return f"{self.value:{form}} ({self.low:{form}} to {self.high:{form}})"
 
 
 @dataclass(frozen=True)

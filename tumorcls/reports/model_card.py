@@ -138,7 +138,7 @@ def render_page(card: str, name: str) -> str:
     if card.startswith(_FRONT):  # what a machine reads of it
         card = card.partition(f"\n{_FRONT}")[2]
     reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link", "autolink", "reference"])
-    body = reader.render(card).replace("<th", '<th scope="col"').replace('<th scope="col"ead', "<thead")
+    body = re.sub(r"<th\b", '<th scope="col"', reader.render(card))
     return render("reports/card.html", scripts=[], name=name, body=Markup(body))
 
 

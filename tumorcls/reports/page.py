@@ -9,8 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from datetime import date
-from functools import cache, partial
-from importlib.metadata import version
+from functools import cache
 from typing import TYPE_CHECKING
 
 import cv2
@@ -19,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from tumorcls import DISCLAIMER
+from tumorcls import DISCLAIMER, __version__
 from tumorcls.data.labels import exact_percent, percent, probability, words
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals |= {"disclaimer": DISCLAIMER, "policy": policy}
-    environment.globals |= {"today": date.today, "version": partial(version, "tumorcls")}
+    environment.globals |= {"today": date.today, "version": __version__}
     environment.filters |= {"number": number, "probability": probability, "percent": percent}
     environment.filters |= {"exact_percent": exact_percent, "words": words}
     return environment

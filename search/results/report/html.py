@@ -7,7 +7,6 @@ and the scripts of the page's own charts, by a nonce that nobody knew who wrote 
 
 import base64
 import hashlib
-import importlib.metadata
 import secrets
 from datetime import date
 from functools import cache
@@ -19,6 +18,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from search import __version__
 from search.text import clock, plain
 
 _LABEL, _LINE = 40, 21
@@ -30,7 +30,7 @@ def page(template: str, **shown: object) -> str:
     plotly = get_plotlyjs()
     digest = base64.b64encode(hashlib.sha256(plotly.encode()).digest()).decode()
     locks = {"plotly": Markup(plotly), "digest": digest, "nonce": secrets.token_hex(16)}
-    footer = {"today": date.today().isoformat(), "version": importlib.metadata.version("tumorcls")}
+    footer = {"today": date.today().isoformat(), "version": __version__}
     return _environment().get_template(template).render(shown | locks | footer)
 
 
