@@ -98,10 +98,19 @@ def _run() -> int | None:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except Exception as error:
-        if "KeyboardInterrupt" not in str(error):  # pydantic, where it builds a class, makes an error of its own of it
+        if not _was_interrupted(error):
             raise
         return INTERRUPTED
     return 1
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Returns whether ^C became this error, which pydantic, where it builds a class, and Python before 3.12 make of it."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt" in str(error):
+            return True
+        error = error.__cause__
+    return False
 
 
 class _LazyCommands(click.Group):

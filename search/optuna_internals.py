@@ -83,6 +83,12 @@ def suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> A
     return trial._suggest(name, distribution)
 
 
+def report(trial: optuna.Trial, value: float, step: int) -> None:
+    """Records an intermediate value, even where a foreign file in the place of the study's had one of this step."""
+    trial._cached_frozen_trial.intermediate_values.pop(step, None)  # `Trial.report` would let it go with a warning
+    trial.report(value, step)
+
+
 class _Seen(optuna.Study):
     """A study that shows given trials to its sampler."""
 
@@ -105,10 +111,9 @@ def seeing(study: optuna.Study, trials: Sequence[FrozenTrial]) -> optuna.Study:
 
 
 def tell_once(trial: optuna.Trial, state: TrialState, values: Sequence[float] | None) -> TrialState:
-    """Tells how a trial ended, as `Study.optimize` does: `Study.tell` would read the trial once more, only to return it.
+    """Tells how a trial ended, as `Study.optimize` does; returns the state that is stored, another one where it had ended.
 
-    Returns:
-        The state that is stored: another one where it had ended before.
+    `Study.tell` would read the trial once more, only to return it.
     """
     return _tell_with_warning(trial.study, trial, values, state, skip_if_finished=True)[0]
 
@@ -261,10 +266,7 @@ class CachedStorage(_CachedStorage):
 
     @abc.abstractmethod
     def read_marks(self, study_id: int, trial_ids: Sequence[int] | None) -> dict[int, int]:
-        """Returns a mark of each trial that waits, by id: another one once the trial has changed.
-
-        `trial_ids` are the trials to look at; None for all of the study.
-        """
+        """Returns a mark of each of these trials that waits, by id: another one once it has changed. None: of all trials."""
 
     def forget_mark(self, trial_id: int) -> None:
         """Has a trial that waits be read again, whether or not its mark tells that it has changed."""

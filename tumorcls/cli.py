@@ -60,6 +60,15 @@ COMMANDS = {
 """Commands in the order of their use: help, then examples. Each is `tumorcls.commands.NAME.command`, with _ for -."""
 
 
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Returns whether ^C became this error, which pydantic, where it builds a class, and Python before 3.12 make of it."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt" in str(error):
+            return True
+        error = error.__cause__
+    return False
+
+
 class _LazyCommands(click.Group):
     """Imports a command's module only when it runs, so that help does not wait for a backend; until then it knows the names."""
 
@@ -126,7 +135,7 @@ def _run() -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     except Exception as error:
-        if "KeyboardInterrupt" not in str(error):  # pydantic, where it builds a class, makes an error of its own of it
+        if not _was_interrupted(error):
             raise
         return 130
     return 0

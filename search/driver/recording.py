@@ -5,7 +5,7 @@ from pathlib import Path
 
 import optuna
 
-from search.optuna_internals import storage_of, trial_id_of
+from search.optuna_internals import report, storage_of, trial_id_of
 from search.records.constraints import key_of
 from search.records.saving import save
 from search.storage.folders import NotSavedError, save_artifact
@@ -32,7 +32,7 @@ def record(trial: optuna.Trial, said: Sequence[Record], reported: Container[int]
         for message in said:
             match message:
                 case Report(_, value, step) if step not in reported:
-                    trial.report(value, step)
+                    report(trial, value, step)
                 case UserAttr(_, key, value):
                     save(storage_of(trial.study), trial_id_of(trial), key, value)
                 case Constraint(_, name, value):  # Optuna would keep what an earlier leg has set

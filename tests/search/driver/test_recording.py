@@ -1,9 +1,13 @@
 """What a trial says of itself at one time is written down at one time."""
 
+import warnings
+
+import optuna
 import pytest
 import sqlalchemy
 
 from search.driver.recording import record
+from search.optuna_internals import storage_of, trial_id_of
 from search.storage import open as storage
 from search.workers.protocol import Artifact, Constraint, Report, UserAttr
 
@@ -26,6 +30,17 @@ def test_all_that_is_said_at_one_time_is_one_transaction(study, tmp_path):
     assert stored.user_attrs == {"seed": 8}
     assert [key for key in stored.system_attrs if key.startswith("artifacts:")]
     assert [path.read_bytes() for path in (tmp_path / "artifacts").iterdir()] == [b"a"]
+
+
+def test_a_report_that_a_foreign_file_has_already_warns_of_nothing(study):
+    """A journal that another program has overwritten while the new trial was read: what is wrong is told once, by the check."""
+    read = study.ask()
+    storage_of(study).set_trial_intermediate_value(trial_id_of(read), 0, 0.25)
+    trial = optuna.Trial(study, trial_id_of(read))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert record(trial, [Report(0, 0.5, 0)], (), None) == []
+    assert study.get_trials()[0].intermediate_values == {0: 0.5}
 
 
 def test_of_a_constraint_the_newest_value_counts(study):
