@@ -24,7 +24,7 @@ from search.records.states import state_name
 from search.results.dashboard_origin import SameOrigin
 from search.results.ranking import Metric, find_baseline, metrics_of
 from search.results.report.facts import gather
-from search.results.report.figures import best_so_far, timeline
+from search.results.report.figures import best_so_far, timeline, white
 from search.results.status import budget_in
 from search.storage.errors import storage_errors
 from search.storage.folders import ArtifactStore, artifact_folder
@@ -127,6 +127,7 @@ def save_note(study: optuna.Study, spec: StudySpec, typed: str) -> None:
         optuna_dashboard.save_note(study, note)
 
 
+@white()
 def save_charts(study: optuna.Study) -> None:
     """Writes the charts: best so far with the baseline, and what the workers did. Nothing before a trial has ended."""
     if not any(trial.state.is_finished() for trial in study.get_trials(deepcopy=False)):

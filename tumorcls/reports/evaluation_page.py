@@ -24,6 +24,7 @@ from tumorcls.reports.page import chart, jpeg, number, render
 _THUMBNAIL_SIDE, _QUALITY = 160, 88  # pixels; of a JPEG
 
 
+@charts.white()
 def render_page(evaluation: Evaluation, images: Rows | None = None, reference: Evaluation | None = None) -> str:
     """Returns the page as HTML; a reference is a second model, drawn next to the first in the robustness curves.
 

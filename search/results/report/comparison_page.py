@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from search.results.report.comparison import Comparison, Run, Side, value_at
-from search.results.report.figures import BLUE, GREEN, GREY, ORANGE, PINK, SKY, VERMILLION, short, style
+from search.results.report.figures import BLUE, GREEN, GREY, ORANGE, PINK, SKY, VERMILLION, short, style, white
 from search.results.report.html import inert, page, time_unit
 from search.results.report.outliers import sensible_range
 from search.results.statistics import mean_of, show_among
@@ -21,6 +21,7 @@ _Curve = tuple[Sequence[tuple[float, float]], float]
 """The best value so far, and where it ends."""
 
 
+@white()
 def render(comparison: Comparison) -> str:
     """Returns the comparison as an HTML page that needs no network."""
     runs = [(side.label, run) for side in comparison.sides for run in side.runs]

@@ -5,7 +5,7 @@ Optuna's own contour has a cell for each pair of values, 50 MB for 2,000 trials 
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -102,8 +102,16 @@ def parallel_coordinates(facts: Facts, metric: Metric, order: Sequence[str]) -> 
         lines = [(labels[at], [(x, round(column[at], 4)) for x, column in enumerate(heights)]) for at in range(low, high)]
         width = 1.0 if low == 0 else 2.0
         add_lines(figure, lines, line={"color": colour, "width": width}, hovertemplate="%{text}<extra></extra>")
-    for at, (axis, column) in enumerate(zip(axes, columns, strict=True)):
-        _add_scale(figure, at, axis, column, worst if column is columns[-1] else None)
+    for at in range(len(axes)):
+        figure.add_vline(x=at, line={"color": "#1b1f24", "width": 1})
+    scales = enumerate(zip(axes, columns, strict=True))
+    figure.update_layout(
+        annotations=[
+            label
+            for at, (axis, column) in scales
+            for label in _scale(at, axis, column, worst if column is columns[-1] else None)
+        ]
+    )
     names = [_short(axis.name) for axis in axes]
     ticks = {"tickvals": list(range(len(names))), "ticktext": names}
     figure.update_xaxes(range=[-0.35, len(names) - 0.8], showgrid=False, zeroline=False, **ticks)
@@ -228,16 +236,16 @@ def _span(axis: Axis, places: Sequence[float]) -> tuple[float, float]:
     return (min(places), max(places)) if places else (0.0, 0.0)
 
 
-def _add_scale(figure: go.Figure, at: int, axis: Axis, places: Sequence[float | None], worst: float | None) -> None:
-    figure.add_vline(x=at, line={"color": "#1b1f24", "width": 1})
+def _scale(at: int, axis: Axis, places: Sequence[float | None], worst: float | None) -> Iterator[dict[str, object]]:
+    """Yields the labels of an axis: added one by one, each would have Plotly check all again."""
     known = [place for place in places if place is not None]
     low, high = _span(axis, known)
     ticks = axis.ticks(known)
     labels = [f"{axis.label(tick, _short)}{' or worse' if tick == worst else ''}" for tick in ticks]
     marks = zip([(tick - low) / (high - low) if high > low else 0.5 for tick in ticks], labels, strict=True)
+    look = {"showarrow": False, "xanchor": "right", "xshift": -5, "font": {"size": 11, "color": "#4a525c"}}
     for height, label in [*marks, *([(_UNUSED, "not used")] if None in places else [])]:
-        text = {"text": label, "showarrow": False, "xanchor": "right", "xshift": -5, "font": {"size": 11, "color": "#4a525c"}}
-        figure.add_annotation(x=at, y=height, bgcolor="rgba(255, 255, 255, 0.75)", borderpad=1, **text)
+        yield {"text": label, "x": at, "y": height, "bgcolor": "rgba(255, 255, 255, 0.75)", "borderpad": 1, **look}
 
 
 def _shades() -> list[str]:

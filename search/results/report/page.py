@@ -21,6 +21,7 @@ _LIMITS = {"axes": 10, "few": FEW, "params": 40, "failures": 20, "numbers": 12, 
 """So many are shown, or taken for few."""
 
 
+@figures.white()
 def render(study: optuna.Study, artifacts: Path | None = None) -> str:
     """Returns the report of a study, whoever made it, as an HTML page that needs no network.
 

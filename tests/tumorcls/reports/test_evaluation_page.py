@@ -1,3 +1,4 @@
+import functools
 import re
 from dataclasses import replace
 from html import unescape
@@ -32,6 +33,12 @@ UNSEEN = ("motion_blur", "jpeg_compression")
 
 
 def evaluate(name, seed, noises=NOISES, labels=LABELS, unseen=UNSEEN):
+    return _evaluate(name, seed, noises, tuple(labels), unseen)
+
+
+@functools.cache
+def _evaluate(name, seed, noises, labels, unseen):
+    labels = np.array(labels)
     generator = np.random.default_rng(seed)
 
     def predictions():
