@@ -544,8 +544,10 @@ def test_train_says_where_no_set_has_two_classes_and_what_to_ask_for(cutoff, ask
 def test_python_trains_the_command_s_model(workplace, tmp_path, monkeypatch, final):
     folder, _ = workplace
     monkeypatch.setenv("TUMORCLS_CACHE", str(folder / "cache"))
-    written = tmp_path / "of_command.keras"
-    run(train.command, "--config", folder / "best.toml", "-o", written, *(["--final"] if final else []))
+    written = folder / "model.keras"
+    if final:
+        written = tmp_path / "final.keras"
+        run(train.command, "--config", folder / "best.toml", "-o", written, "--final")
     epochs = []
     config = read_config(folder / "best.toml").config
     ours, theirs = tumorcls.train(config, seed=12, final=final, on_epoch_end=epochs.append), load_model(written)

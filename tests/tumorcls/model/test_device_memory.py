@@ -26,6 +26,7 @@ def run_out(*_):
     )()
 
 
+@pytest.mark.slow  # TensorFlow waits 20 s for memory that others may free
 def test_memory_that_runs_out_in_training_is_one_line_which_a_driver_takes_for_what_it_is(trainer, make_config, monkeypatch):
     monkeypatch.setattr(loop_of_backend(), "train", run_out)
     with pytest.raises(DeviceMemoryError) as caught:
