@@ -1,5 +1,6 @@
 """``search import-keras-tuner``: import a KerasTuner project as a study."""
 
+import shlex
 from itertools import islice
 from pathlib import Path
 
@@ -77,4 +78,4 @@ def command(folder: Path, storage: str | None, name: str | None, objectives: tup
         click.echo(f"Left out: {len(project.unread) - _MOST_LINES} more files of trials.")
     if best:
         click.echo(best)
-    click.echo(f"Look at it:  search dashboard '{hide_password(url)}#{name}'")
+    click.echo(f"Look at it:  search dashboard {shlex.quote(f'{hide_password(url)}#{name}')}")

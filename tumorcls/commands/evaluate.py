@@ -1,5 +1,6 @@
 """`tumorcls evaluate`: a model on the test part, clean and under noise."""
 
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,4 +106,5 @@ def _next_step(model_file: Path, output: Path | None, html: Path | None, *, exte
         page, why = ("", "") if html else (" --html test.html", ", and for a page with curves and the worst mistakes")
         return f"add -o test.json{page} to keep these figures{why}."
     page = f"look at recall by class and the worst mistakes in {html}, then " if html else ""
-    return f"{page}tumorcls card {model_file} {'EVALUATION.json --external ' if external else ''}{output}"
+    model, kept = (shlex.quote(str(file)) for file in (model_file, output))
+    return f"{page}tumorcls card {model} {'EVALUATION.json --external ' if external else ''}{kept}"

@@ -1,5 +1,7 @@
 """`tumorcls fetch`: downloads a public data set and checks it."""
 
+import shlex
+
 import click
 
 
@@ -18,4 +20,4 @@ def command(name: str) -> None:
     click.echo(f"sha256 of the files: {fetched.files_sha256}")
     for difference in fetched.differences:
         click.echo(f"differs from what was published: {difference}")
-    click.echo(f'next: tumorcls prepare "{fetched.folder}"')
+    click.echo(f"next: tumorcls prepare {shlex.quote(str(fetched.folder))}")

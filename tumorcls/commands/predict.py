@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from tumorcls.inference.predict import Prediction
 
 _PICTURE = "{:04d}-{}.png"
+_FORMATS = ("text", "csv", "json")
 _LONGEST_STEM = 200  # bytes; a file's name has 255 at most
 
 
 @click.command("predict")
 @click.argument("images", nargs=-1, required=True, type=FILE)
 @click.option("-m", "--model", "model_file", type=FILE, default=Path("model.keras"), show_default=True)
-@click.option("--format", "form", type=click.Choice(["text", "csv", "json"]), default="text", show_default=True)
+@click.option("--format", "form", type=click.Choice(_FORMATS), help="As the name of --output ends, and else text.")
 @click.option("-o", "--output", type=FILE, help="File to write instead of printing.")
 @click.option("--overlay", type=FILE, help="Folder for class activation maps: the regions that support each answer.")
 @slices_option("Of a volume: one answer, or one for each slice that shows something.")
@@ -32,7 +33,7 @@ _LONGEST_STEM = 200  # bytes; a file's name has 255 at most
 def command(
     images: tuple[Path, ...],
     model_file: Path,
-    form: str,
+    form: str | None,
     output: Path | None,
     overlay: Path | None,
     slices: "Which",
@@ -60,6 +61,8 @@ def command(
     predictions = answer_files(model, *images, slices=slices, threshold=threshold, gate=not no_gate)
     undrawn: list[str] = []
     answers = list(_drawn(predictions, overlay, undrawn))
+    ending = output.suffix.removeprefix(".").lower() if output else ""
+    form = form or (ending if ending in _FORMATS else "text")
     text = {"text": as_text, "csv": as_csv, "json": as_json}[form](answers, model.classes, promise_of(model))
     errors = [answer.error for answer in answers if answer.error is not None] + undrawn
     for error in errors:

@@ -1,5 +1,6 @@
 """`tumorcls train`: a model from an exported config."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,7 +93,7 @@ def command(
         tell("Once more, on training and validation images.")
         fitted = _fit(trainer, config, chosen_seed, final=True) if ensemble is None else fit_final(trainer, ensemble)
     assemble(trainer, config, fitted, calibration, provenance, written=written_parts(file.written)).save(output)
-    tell(f"Wrote {output}. Next: tumorcls evaluate {output}")
+    tell(f"Wrote {output}. Next: tumorcls evaluate {shlex.quote(str(output))}")
     tell(DISCLAIMER)
 
 

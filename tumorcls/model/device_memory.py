@@ -11,7 +11,8 @@ from tumorcls.model.backend import device_name
 _SAID = re.compile(r"(?:OOM when allocating|RESOURCE_EXHAUSTED|out.of.memory).*", re.IGNORECASE)
 
 USED_ELSEWHERE = "See what else uses it, or set CUDA_VISIBLE_DEVICES= to compute on the CPU"
-_REMEDY = "Lower batch_size or image_size, train fewer blocks (trainable_from), or see what else uses its memory"
+FOR_A_STEP = "Lower batch_size or image_size, train fewer blocks (trainable_from), or see what else uses its memory"
+_REMEDY = "Lower image_size, or see what else uses its memory"
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from tumorcls.model.backbone import (
     weights_sha256,
 )
 from tumorcls.model.backend import compiled_as_steps_are, gains_by_bfloat16, keras_runs_on_jax, placed_bytes
-from tumorcls.model.device_memory import naming_what_must_fit
+from tumorcls.model.device_memory import FOR_A_STEP, naming_what_must_fit
 from tumorcls.model.divergence import check_finite
 from tumorcls.model.folding import fold_batch_norm
 from tumorcls.model.layers import RandomAugment, VariableDropout, assign_recipe, mixed_precision, view_layers
@@ -187,7 +187,7 @@ class TrainingProgram:
         size = min(batch_size, len(order))
         batches = order[: len(order) // size * size].reshape(-1, size).astype(np.int32)
         self._compiled_for.add(batch_size)
-        with naming_what_must_fit(f"a training step with batch_size = {batch_size}"):
+        with naming_what_must_fit(f"a training step with batch_size = {batch_size}", FOR_A_STEP):
             return self._loop.train(training_pieces(inputs, targets, batches, self._loop.whole)) / len(batches)
 
     def is_compiled(self, batch_size: int) -> bool:

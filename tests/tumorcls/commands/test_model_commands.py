@@ -620,7 +620,7 @@ def test_predict_writes_tables_and_pictures_of_a_folder(workplace, images, tmp_p
     source.mkdir()
     for path in list(next((images / "Training").iterdir()).iterdir())[:6]:
         shutil.copy(path, source)
-    options = ["-m", folder / "model.keras", "--threshold", "1", "--format", "csv"]
+    options = ["-m", folder / "model.keras", "--threshold", "1"]
     done = run(predict.command, source, *options, "-o", tmp_path / "answers.csv", "--overlay", tmp_path / "maps")
     assert done.exit_code == 0
     assert DISCLAIMER in done.output
@@ -635,7 +635,7 @@ def test_predict_answers_whatever_an_image_is_called(workplace, images, tmp_path
     good = next(images.rglob("*.jpg"))
     for name in ("x" * 250 + ".jpg", os.fsdecode(b"L\xe9sion.jpg")):
         shutil.copy(good, tmp_path / name)
-        out = tmp_path / "answers.csv"
+        out = tmp_path / "answers.txt"
         done = run(predict.command, tmp_path / name, "-m", folder / "model.keras", "-o", out, "--overlay", tmp_path / "maps")
         assert (done.exit_code, done.stderr) == (0, "")
         answer, disclaimer, *limits = out.read_text().splitlines()

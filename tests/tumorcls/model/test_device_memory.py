@@ -26,6 +26,10 @@ def run_out(*_):
     )()
 
 
+def say_that_memory_ran_out(*_):
+    raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8589934592 bytes.")
+
+
 @pytest.mark.slow  # TensorFlow waits 20 s for memory that others may free
 def test_memory_that_runs_out_in_training_is_one_line_which_a_driver_takes_for_what_it_is(trainer, make_config, monkeypatch):
     monkeypatch.setattr(loop_of_backend(), "train", run_out)
@@ -58,6 +62,12 @@ def test_what_a_gpus_allocator_says_is_recognised(said):
         naming_what_must_fit("it", "Close others"),
     ):
         raise RuntimeError(said)
+
+
+def test_only_a_step_has_a_batch_size_to_lower(trainer, make_config, monkeypatch):
+    monkeypatch.setattr(loop_of_backend(), "predict", say_that_memory_ran_out)
+    with pytest.raises(DeviceMemoryError, match=r"images in a prediction; got: .*\. Lower image_size, or see what else"):
+        trainer.fit(make_config(), 0, lambda epoch: None)
 
 
 @pytest.mark.parametrize("error", [ValueError("shapes must be equal"), ConfigError("out of memory: is no name")])
