@@ -6,6 +6,7 @@ import click
 
 from tumorcls import DISCLAIMER
 from tumorcls.commands._options import FILE, UNSEEN
+from tumorcls.commands._progress import telling_progress
 from tumorcls.commands.streams import prepare_outputs, tell, tell_notes
 
 
@@ -49,7 +50,7 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
     model = assemble(trainer, config, fitted, calibration, provenance, written=written_parts(file.written), gate=False)
     plan = plan_of(model.config, model.calibration, unseen)
     measured = MeasuredImages(test, trainer.prepared.manifest, trainer.prepared.split_sha256)
-    evaluation = measure_model(model, measured, plan, "logistic regression")
+    evaluation = measure_model(model, measured, plan, "logistic regression", on_condition=telling_progress(plan))
     validation = ", ".join(f"{name} {fitted.scores[name]:.3f}" for name in model.config.score)
     tell(f"Validation: {validation}. Test: macro-F1 clean {evaluation.clean.macro_f1}.")
     write_evaluation(evaluation, test.images, output, html)

@@ -1,14 +1,13 @@
 """`tumorcls evaluate`: a model on the test part, clean and under noise."""
 
 import shlex
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from tumorcls import DISCLAIMER
 from tumorcls.commands._options import FILE, UNSEEN
+from tumorcls.commands._progress import telling_progress
 from tumorcls.commands.streams import prepare_outputs, tell, tell_notes
 
 
@@ -70,34 +69,13 @@ def command(
     measured = measured_images(model, folders, trained_on, cache_folder())
     tell_notes(*measured.manifest.notes(), *device_notes())
     plan = plan_of(model.config, model.calibration, unseen, clean_only=clean_only)
-
-    total = 1 + len(plan.conditions) + len(plan.unseen_conditions)
-    began: list[float] = []
-
-    def on_condition(noise: str, severity: int) -> None:
-        began.append(time.monotonic())
-        click.echo(f"  {noise} {severity}/5, {_progress(began, total)}", err=True)
-
-    evaluation = measure_model(model, measured, plan, model_file.stem, against, on_condition)
+    evaluation = measure_model(model, measured, plan, model_file.stem, against, telling_progress(plan))
     if against is not None and (kinds := not_compared(evaluation)):
         tell_notes(f"the reference was measured before {', '.join(kinds)} was: all that is compared is without it")
     print_evaluation(evaluation)
     write_evaluation(evaluation, measured.images.images, output, html, against)
     tell(f"Next: {_next_step(model_file, output, html, external=evaluation.external is not None)}")
     tell(DISCLAIMER)
-
-
-def _progress(began: Sequence[float], total: int) -> str:
-    """Returns how many of all conditions are done, the clean images before the first, and what the others will take.
-
-    `began` is when each began, in seconds. How long the clean images took says little: the network is made ready in it.
-    """
-    done = len(began)
-    if done == 1:
-        return f"1 of {total} done"
-    left_s = (began[-1] - began[0]) / (done - 1) * (total - done)
-    left = f"about {left_s / 60:.0f} min" if left_s >= 60 else "less than a minute"
-    return f"{done} of {total} done, {left} left"
 
 
 def _next_step(model_file: Path, output: Path | None, html: Path | None, *, external: bool) -> str:

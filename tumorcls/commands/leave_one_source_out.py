@@ -12,6 +12,7 @@ import click
 from tumorcls import DISCLAIMER
 from tumorcls.cache.folder import cache_folder
 from tumorcls.commands._options import FILE, UNSEEN
+from tumorcls.commands._progress import fit_telling, telling_progress
 from tumorcls.commands.streams import prepare_outputs, tell, tell_notes
 from tumorcls.errors import DataError, shown
 
@@ -90,7 +91,7 @@ def _train(trainer: "Trainer", config: "TrainConfig", seed: int, source: str) ->
     from tumorcls.training.assemble import assemble
 
     with naming_run(f"without {shown(source)}"):
-        fitted = trainer.fit(config, seed, lambda epoch: None)
+        fitted = fit_telling(trainer, config, seed, of=f"without {shown(source)}: ")
     return assemble(trainer, config, fitted, trainer.calibrate(fitted), {}, gate=False)
 
 
@@ -110,7 +111,8 @@ def _measure(
         **computed_with(config),
         "evaluated": date.today().isoformat(),
     }
-    evaluation = evaluate_model(model.predict, images, plan, name=f"without {source}", provenance=provenance)
+    name, progress = f"without {source}", telling_progress(plan)
+    evaluation = evaluate_model(model.predict, images, plan, name=name, provenance=provenance, on_condition=progress)
     return with_all(evaluation, other, model.predict, other.images(other.usable, config.image_size, cache_folder()))
 
 

@@ -8,17 +8,16 @@ import click
 
 from tumorcls import DISCLAIMER
 from tumorcls.commands._options import FILE, Share
+from tumorcls.commands._progress import fit_telling
 from tumorcls.commands.streams import prepare_outputs, tell, tell_notes
 from tumorcls.data.labels import exact_percent, probability
 from tumorcls.errors import ConfigError
 
 if TYPE_CHECKING:
     from tumorcls.config.file import ConfigFile
-    from tumorcls.config.train_config import TrainConfig
     from tumorcls.model.calibration import Calibration
     from tumorcls.training.ensemble import Ensemble
     from tumorcls.training.trainer import Fitted, Trainer
-    from tumorcls.training.validation import Epoch
 
 
 @click.command("train")
@@ -91,7 +90,7 @@ def command(
     }
     if final:
         tell("Once more, on training and validation images.")
-        fitted = _fit(trainer, config, chosen_seed, final=True) if ensemble is None else fit_final(trainer, ensemble)
+        fitted = fit_telling(trainer, config, chosen_seed, final=True) if ensemble is None else fit_final(trainer, ensemble)
     assemble(trainer, config, fitted, calibration, provenance, written=written_parts(file.written)).save(output)
     tell(f"Wrote {output}. Next: tumorcls evaluate {shlex.quote(str(output))}")
     tell(DISCLAIMER)
@@ -121,22 +120,13 @@ def _tell_change(trainer: "Trainer", file: "ConfigFile") -> None:
 
 def _fit_trial(trainer: "Trainer", file: "ConfigFile", seed: int) -> "Fitted":
     """Trains, and tells the scores; those of the exported trial too, where this is its only run over again."""
-    fitted = _fit(trainer, file.config, seed)
+    fitted = fit_telling(trainer, file.config, seed)
     again = seed == file.provenance.get("seed") and not {"repeats", "folds"} & file.recorded.keys()
     for name in file.config.score:
         had = file.provenance.get(name) if again else None
         beside = f"; the exported trial had {had:.6f}" if isinstance(had, float) else ""
         tell(f"{name} {fitted.scores[name]:.6f} on validation images{beside}")
     return fitted
-
-
-def _fit(trainer: "Trainer", config: "TrainConfig", seed: int, *, final: bool = False) -> "Fitted":
-    from tumorcls.training.validation import describe_scores
-
-    def on_epoch_end(epoch: "Epoch") -> None:
-        tell(f"epoch {epoch.number + 1}/{config.epochs}  loss {epoch.loss:.3f}  {describe_scores(epoch.scores)}")
-
-    return trainer.fit(config, seed, on_epoch_end, final=final)
 
 
 def _fit_ensemble(trainer: "Trainer", file: "ConfigFile", keep_members: bool) -> "Ensemble":

@@ -18,7 +18,18 @@ from click.testing import CliRunner
 import tumorcls
 from tests.tumorcls.pictures import blob
 from tumorcls import DISCLAIMER
-from tumorcls.commands import audit, baseline, card, evaluate, export_model, leave_one_source_out, predict, preview, train
+from tumorcls.commands import (
+    _progress,
+    audit,
+    baseline,
+    card,
+    evaluate,
+    export_model,
+    leave_one_source_out,
+    predict,
+    preview,
+    train,
+)
 from tumorcls.commands.leave_one_source_out import file_names
 from tumorcls.config.file import ConfigFile, read_config
 from tumorcls.data.external import ExternalData
@@ -267,9 +278,9 @@ def test_the_next_step_asks_for_nothing_that_was_written():
 
 def test_the_time_that_is_left_is_reckoned_from_noisy_images():
     """The clean ones come first, and with them all that happens once."""
-    assert evaluate._progress([100.0], 28) == "1 of 28 done"
-    assert evaluate._progress([100.0, 110.0, 120.0], 28) == "3 of 28 done, about 4 min left"
-    assert evaluate._progress([100.0, 101.0], 28) == "2 of 28 done, less than a minute left"
+    assert _progress._done([100.0], 28) == "1 of 28 done"
+    assert _progress._done([100.0, 110.0, 120.0], 28) == "3 of 28 done, about 4 min left"
+    assert _progress._done([100.0, 101.0], 28) == "2 of 28 done, less than a minute left"
 
 
 @pytest.mark.slow  # it measures all that the default does
@@ -422,6 +433,7 @@ def test_each_source_is_measured_by_a_model_that_was_trained_without_it(two_sour
         assert len(written["labels"]) == 48 - left_out
         told = f"{name}: Of 48 images the model may have seen {left_out}, or copies of them, in its training"
         assert told in done.output
+        assert f"without {name}: epoch 2/2  loss " in done.output
         assert "without them" in (two_sources / "out" / f"{name}.html").read_text()
         assert written["provenance"]["precision"] == "float32"
         assert written["provenance"]["patients"] == "not named"
@@ -745,6 +757,7 @@ def test_the_baseline_is_an_evaluation_and_a_reference(workplace):
     assert "Validation: robust_f1 0." in done.output
     assert DISCLAIMER in done.output
     assert "note: there is a GPU" in done.stderr
+    assert "gaussian 1/5, 1 of " in done.stderr
     again = run(
         *(evaluate.command, folder / "baseline.keras", "--unseen", "none", "--reference", folder / "baseline.json"),
         *("-o", folder / "again.json"),
