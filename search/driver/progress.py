@@ -116,11 +116,12 @@ class Progress:
     def seconds_left(self) -> float | None:
         """Returns the time to the end of the launch: what its trials say the budget takes, or its timeout where that is sooner.
 
-        None before the first trial, where there is no timeout.
+        None before the first trial, and while paused ones may still climb after the last, where there is no timeout.
         """
         elapsed = time.monotonic() - self.started
         ends = [] if self.timeout_s is None else [max(0.0, self.timeout_s - elapsed)]
-        if (finished_here := self.finished - self.finished_before) > 0:
+        climbs = bool(self.paused) and self.finished >= self.budget
+        if (finished_here := self.finished - self.finished_before) > 0 and not climbs:
             ends.append(elapsed / finished_here * max(0, self.budget - self.finished))
         return min(ends, default=None)
 

@@ -103,6 +103,10 @@ def test_a_config_that_is_paused_has_used_its_part_of_the_time(progress, monkeyp
         now.pass_(2)
         progress.add(Verdict(number, "paused", (1.0,)))
     assert progress.seconds_left() == 10
+    progress.budget = progress.finished
+    assert progress.seconds_left() is None, "some may still climb"
+    progress.timeout_s = 30
+    assert progress.seconds_left() == 20
 
 
 def test_the_view_fits_the_console(progress):
