@@ -1,6 +1,7 @@
 """The command ``search``: loads each of its commands when it is asked for, and prints an expected error as one line."""
 
 import importlib
+import logging
 import sys
 
 import click
@@ -72,6 +73,8 @@ COMMANDS = {
 
 def main() -> None:
     """Runs the command line: exit code 0 done, 1 the user's mistake in one line, 130 interrupted, a traceback for a bug."""
+    # SQLAlchemy's traceback of a connection that ^C broke into the closing of; who asks for its log gets it all the same.
+    logging.getLogger("sqlalchemy.pool").addHandler(logging.NullHandler())
     forgive_output()
     code = _run()
     if not code and (cut := unwritten_output()):

@@ -62,6 +62,22 @@ def test_an_interrupt_while_a_class_is_built_is_one(module, build, monkeypatch, 
     assert capsys.readouterr() == ("", "")
 
 
+def test_an_interrupt_while_a_connection_is_closed_leaves_no_traceback():
+    """SQLAlchemy would log one, on standard error where nobody has set up a log."""
+    close = (
+        "import sqlite3, sqlalchemy, search.cli\n"
+        "class Connection(sqlite3.Connection):\n"
+        "    def close(self): raise KeyboardInterrupt\n"
+        "def work(**_):\n"
+        "    engine = sqlalchemy.create_engine('sqlite:///:memory:', connect_args={'factory': Connection})\n"
+        "    engine.connect().invalidate()\n"
+        "search.cli.cli.main = work\n"
+        "search.cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", close], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 @pytest.mark.parametrize(("package", "command"), COMMANDS)
 def test_help_of_one(package, command, monkeypatch):
     module = importlib.import_module(f"{package}.commands.{command.replace('-', '_')}")
