@@ -22,7 +22,8 @@ from tumorcls.training.validation import Epoch, ValidationScores
 _INK, _FAINT = "#1b1f24", "#4a525c"
 _PANEL_WIDTH, _PANEL_HEIGHT = 400, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 40, 42
-_ROW, _IN_A_ROW = 15, 3  # of the names of lines
+_ROW, _IN_A_ROW, _SAMPLE = 15, 3, 18  # of the names of lines, and the width of the piece of line before each
+_DASHES = ("none", "7 3", "2 3", "9 3 2 3", "12 4", "5 2 1 2 1 2")  # no line is told by its colour alone
 _CELL, _NAMES = 84, 110  # of a confusion matrix, and room for its class names, in pixels
 
 _SIDE, _GAP, _TILES, _CAPTION, _HEADING = 120, 10, 6, 36, 46  # of the sheet of mistakes: `_TILES` in a row
@@ -78,14 +79,20 @@ def _draw_panel(svg: Element, above: int, lines: Mapping[str, Line], x_title: st
     _write(svg, (x0 + x1) / 2, y0 + 34, x_title, "middle")
     _write(svg, x0, above + 14, y_title, "start", _INK)
     for number, (name, line) in enumerate(lines.items()):
-        colour = COLOURS[number % len(COLOURS)]
+        stroke = {
+            "stroke": COLOURS[number % len(COLOURS)],
+            "stroke_dasharray": _DASHES[number % len(_DASHES)],
+            "stroke_width": 2,
+        }
         points = [(x0 + x / end * (x1 - x0), y0 + min(max(y / top, 0.0), 1.0) * (y1 - y0)) for x, y in line]
         drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        _add(svg, "polyline", points=drawn, fill="none", stroke=colour, stroke_width=2)
+        _add(svg, "polyline", points=drawn, fill="none", **stroke)
         for x, y in points:
-            _add(svg, "circle", cx=x, cy=y, r=2.5, fill=colour)
+            _add(svg, "circle", cx=x, cy=y, r=2.5, fill=stroke["stroke"])
         row, column = divmod(number, _IN_A_ROW)
-        _write(svg, x0 + column * (x1 - x0) / _IN_A_ROW, above + 30 + _ROW * row, words(name), "start", colour)
+        x, y = x0 + column * (x1 - x0) / _IN_A_ROW, above + 30 + _ROW * row
+        _add(svg, "line", x1=x, y1=y - 4, x2=x + _SAMPLE, y2=y - 4, **stroke)
+        _write(svg, x + _SAMPLE + 4, y, words(name), "start")
 
 
 def _confusion(measured: ValidationScores, classes: Sequence[str]) -> Element:
