@@ -44,6 +44,17 @@ def test_they_are_small_pictures_that_say_what_they_show():
     assert {"severity (0 is clean)", "gaussian", "salt pepper"} <= set(texts(drawn["robustness-curve.svg"]))
 
 
+def test_no_line_is_told_from_another_by_its_colour_alone():
+    """Each name has a piece of its line before it."""
+    drawn = ElementTree.fromstring(pictures(epochs(), IMAGES)["robustness-curve.svg"])
+    curves, pieces = (
+        [one.get("stroke-dasharray") for one in drawn.iter(f"{{http://www.w3.org/2000/svg}}{kind}")]
+        for kind in ("polyline", "line")
+    )
+    assert len(set(curves)) == 2
+    assert [piece for piece in pieces if piece is not None] == curves
+
+
 def test_the_confusion_matrix_has_every_count_and_share():
     shown = texts(pictures(epochs(), IMAGES)["confusion-matrix.svg"])
     cells = [text for text in shown if re.fullmatch(r"\d+", text)]
