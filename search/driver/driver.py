@@ -311,6 +311,10 @@ class Driver:
         self._failures.trial_ended(verdict)
 
     def _requeue_running(self, reason: str) -> None:
-        for worker, trial in self._pool.running.items():
+        """Gives back what is under way, and ends those who are at it: nobody would hear them."""
+        running = self._pool.running
+        for worker, trial in running.items():
             if (was := self._pool.remove(worker)) is not None:
                 requeue(self._study, trial.number, reason, ran_s=ran_seconds(self._legs[worker], was))
+        if running:
+            self._pool.stop(at_once=True)

@@ -42,10 +42,11 @@ class ScriptedExecutor:
         started: How many were started.
         undying: Whether workers live on when they are killed.
         left: The reasons that those were given which were told to leave.
+        stops: For each time that all were ended, whether at once.
     """
 
     def __init__(self, clock, play, starts=()):
-        self.started, self.left, self.undying = 0, [], False
+        self.started, self.left, self.undying, self.stops = 0, [], False, []
         self._clock, self._play, self._starts = clock, play, iter(starts)
         self._said, self._trials, self._running, self._unkilled = {}, {}, {}, set()
 
@@ -86,6 +87,7 @@ class ScriptedExecutor:
         self._unkilled |= {worker} if self.undying else set()
 
     def stop(self, *, at_once=False):
+        self.stops.append(at_once)
         self._said.clear()
 
 
@@ -571,4 +573,5 @@ def test_what_a_trial_ran_that_is_given_back_at_once_counts(drive, script, clock
     with pytest.raises(StudyError) if ends == "refused" else contextlib.nullcontext():
         drive(study, executor=executor, space=space, pruner=NO_PRUNER)
     assert names(study) == ["FAIL", "WAITING"]
+    assert executor.stops[0], "who is at work for nobody, and may take the last word for an answer, is not waited for"
     assert BudgetUsage.of(study).trial_seconds == pytest.approx(6.0 if climbs else 3.0, abs=0.5)

@@ -1,4 +1,5 @@
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -123,6 +124,7 @@ def test_nobody_waits_for_an_nvidia_smi_that_does_not_answer(nvidia_smi, monkeyp
     assert time.monotonic() - began < 2.5
     assert "got no answer for 0.2 s. Going on as without GPUs" in warned[0]
     for program in programs:
+        os.kill(program.pid, signal.SIGKILL)
         program.wait()
         program.stdout.close()
 
