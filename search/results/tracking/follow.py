@@ -1,6 +1,7 @@
 """The process that sends a study while it is driven: it reads the storage as `search status` does, and keeps nobody waiting.
 
-It tells its parent in lines what a person must know. When the parent has ended, it looks at the study once more and leaves.
+It tells its parent in lines what a person must know, and None for each trial that it has sent: it is alive. When the parent has
+ended, it looks at the study once more, names the trackers that lack trials, and leaves.
 """
 
 import contextlib
@@ -8,7 +9,6 @@ import os
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 import optuna
@@ -28,53 +28,25 @@ _LAST_WAIT_S = 5.0
 _LONGEST_PAUSE_S = 60.0  # between two tries at a tracker that is away
 
 
-@dataclass(frozen=True)
-class Job:
-    """What is to be followed: the study of a name in the storage at a URL, and where to."""
-
-    track: Track
-    url: str
-    name: str
-
-
-@dataclass(frozen=True)
-class Note:
-    """A line for a person."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Sent:
-    """A trial was sent: the process is alive."""
-
-
-@dataclass(frozen=True)
-class Left:
-    """How it ended: each tracker that lacks trials."""
-
-    lacking: tuple[Synced, ...]
-
-
-def follow(connection: Connection, job: Job) -> None:
-    """The whole life of the process."""
+def follow(connection: Connection, track: Track, url: str, name: str) -> None:
+    """The whole life of the process that sends the study of a name, in the storage at a URL."""
     leave_to_the_driver()
     os.nice(5)
     warnings.simplefilter("ignore")  # of packages that are not ours, onto a driver's live table
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with contextlib.suppress(BrokenPipeError):  # the driver was killed; what is missing is sent by the next one
-        _Follower(connection, job).run()
+        _Follower(connection, track, url, name).run()
 
 
 class _Follower:
     """Sends a study again and again."""
 
-    def __init__(self, connection: Connection, job: Job) -> None:
+    def __init__(self, connection: Connection, track: Track, url: str, name: str) -> None:
         self._connection = connection
-        self._job = job
-        artifacts, where = artifact_folder(job.url), location(job.url)
-        trackers = trackers_of(job.track)
-        self._syncs = [Sync(tracker, artifacts, lambda: connection.send(Sent()), where) for tracker in trackers]
+        self._url = url
+        self._name = name
+        artifacts, where = artifact_folder(url), location(url)
+        self._syncs = [Sync(tracker, artifacts, lambda: connection.send(None), where) for tracker in trackers_of(track)]
         self._opened: tuple[optuna.Study, Turn] | None = None
         self._next = [0.0] * len(self._syncs)
         self._pause = [_EVERY_S] * len(self._syncs)
@@ -82,19 +54,19 @@ class _Follower:
 
     def run(self) -> None:
         """Runs until the parent has said that it ends, or is gone."""
-        lacking: tuple[Synced, ...] = ()
+        lacking: list[Synced] = []
         over = False
         while not over:
             over = self._connection.poll(_EVERY_S)
             with contextlib.suppress(SearchError, KeyError):  # not there yet, begun anew, or away: the driver says so itself
                 lacking = self._pass(at_last=over)
-        self._connection.send(Left(lacking))
+        self._connection.send(lacking)
 
-    def _pass(self, *, at_last: bool) -> tuple[Synced, ...]:
-        lacking = []
+    def _pass(self, *, at_last: bool) -> list[Synced]:
+        lacking: list[Synced] = []
         with self._open() as (study, turn):
             if not self._has_turn(turn, at_last=at_last):
-                return ()
+                return lacking
             for index, sync in enumerate(self._syncs):
                 if not at_last and time.monotonic() < self._next[index]:
                     continue
@@ -102,7 +74,7 @@ class _Follower:
                 self._look_at(index, done)
                 if done.missing:
                     lacking.append(done)
-        return tuple(lacking)
+        return lacking
 
     def _has_turn(self, turn: Turn, *, at_last: bool) -> bool:
         """Whether this process sends; at last it waits a moment for one that is about to leave, and may have missed a trial."""
@@ -121,16 +93,16 @@ class _Follower:
         if done.name not in self._told:
             self._told.add(done.name)
             line = f"{done.name} does not take trials now: {done.reason.rstrip('.')}. The study goes on; they are sent later."
-            self._connection.send(Note(line))
+            self._connection.send(line)
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[tuple[optuna.Study, Turn]]:
         """Gives the study, which stays open until something goes wrong with it, and the turn to send it."""
         try:
-            with storage_errors(self._job.url):
+            with storage_errors(self._url):
                 if self._opened is None:
-                    study = open_study(self._job.url, self._job.name)
-                    self._opened = study, Turn(study, self._job.url)
+                    study = open_study(self._url, self._name)
+                    self._opened = study, Turn(study, self._url)
                 yield self._opened
         except (SearchError, KeyError):
             if self._opened is not None:

@@ -5,10 +5,10 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
 
 from search.errors import StudyFileError
-from search.results.tracking.follow import Job, Left, Note, follow
+from search.results.tracking.follow import follow
+from search.results.tracking.sync import Synced
 from search.study_file.load import StudySpec
 from search.study_file.track import same_database
 from search.text import mask_urls, one_line
@@ -44,7 +44,7 @@ def followed(spec: StudySpec, url: str, reference: str, say: _Say, warn: _Say) -
         rule = f"must be another database than the study's own; got {mask_urls(spec.track.mlflow)}"
         raise StudyFileError(f"{spec.path}: track.mlflow: {rule}. Change one.")
     try:
-        follower = _FollowerProcess(Job(spec.track, url, spec.name), warn)
+        follower = _FollowerProcess(spec, url, warn)
     except (OSError, RuntimeError) as error:  # the system has no room for its process, or for the thread
         got = one_line(error).rstrip(".")
         warn(f"The trackers are not kept up to date; got: {got}. To send what is missing: search track {reference}")
@@ -59,17 +59,17 @@ def followed(spec: StudySpec, url: str, reference: str, say: _Say, warn: _Say) -
 class _FollowerProcess:
     """The process, and a thread that listens to it."""
 
-    def __init__(self, job: Job, warn: _Say) -> None:
+    def __init__(self, spec: StudySpec, url: str, warn: _Say) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._warn = warn
         self._heard = time.monotonic()
-        self._left: Left | None = None
+        self._lacking: list[Synced] | None = None  # known once it leaves
         with signals_blocked():
-            self._process = context.Process(target=follow, args=(theirs, job), daemon=True)
+            self._process = context.Process(target=follow, args=(theirs, spec.track, url, spec.name), daemon=True)
             self._process.start()
         theirs.close()
-        self._thread = threading.Thread(target=self._listen, args=(self._connection,), daemon=True)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
         try:
             self._thread.start()
         except RuntimeError:  # the system has no room for it
@@ -87,9 +87,9 @@ class _FollowerProcess:
         self._thread.join()
         self._connection.close()
         remedy = f"To send what is missing: search track {reference}"
-        if self._left is None:
+        if self._lacking is None:
             self._warn(f"The trackers were not brought up to date. {remedy}")
-        for tracker in self._left.lacking if self._left is not None else ():
+        for tracker in self._lacking or ():
             lacks = f"lacks {tracker.missing} trial{'s' * (tracker.missing != 1)}"
             self._warn(f"{tracker.name} {lacks}{f': {tracker.reason}' * bool(tracker.reason)}. {remedy}")
 
@@ -107,12 +107,12 @@ class _FollowerProcess:
                 told = True
                 say("The trackers get what they lack; ^C leaves that to search track.")
 
-    def _listen(self, connection: Connection) -> None:
+    def _listen(self) -> None:
         with contextlib.suppress(EOFError, OSError):
-            while self._left is None:
-                message = connection.recv()
+            while self._lacking is None:
+                message = self._connection.recv()
                 self._heard = time.monotonic()
-                if isinstance(message, Note):
-                    self._warn(message.text)
-                elif isinstance(message, Left):
-                    self._left = message
+                if isinstance(message, str):
+                    self._warn(message)
+                elif message is not None:
+                    self._lacking = message

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.files import temporary_folder
-from search.results.tracking.projection import Point, StudyRun, TrialRun
+from search.results.tracking.projection import Point, StudyRun, TrialRun, digest_of
 from search.results.tracking.tracker import RefusedError, TrackerError
 from search.storage.errors import unwrapped
 from search.study_file.track import file_of_database
@@ -86,17 +86,13 @@ class MlflowRuns:
     """
 
     def __init__(self, uri: str, experiment: str | None) -> None:
+        self.name = f"MLflow, {mask_urls(uri)},"
         self._uri = uri
         self._experiment = experiment
         self._experiment_id = ""
         self._study_id = ""
         self._held: dict[int, _Held] = {}  # by number
         self._connected: MlflowClient | None = None
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return f"MLflow, {mask_urls(self._uri)},"
 
     @property
     def _client(self) -> "MlflowClient":
@@ -148,11 +144,10 @@ class MlflowRuns:
         self._client.set_tag(held.id, _PARENT, parent.id)  # that of before may have been one of two
         self._upload(held, trial)
         if trial.is_over:
-            ended = trial.began if trial.ended is None else trial.ended
-            self._client.set_terminated(held.id, _STATUS.get(trial.state, "FAILED"), end_time=_milliseconds(ended))
+            self._client.set_terminated(held.id, _STATUS.get(trial.state, "FAILED"), end_time=_milliseconds(trial.ended))
         else:
             self._client.update_run(held.id, status=_STATUS[trial.state])
-        self._client.set_tag(held.id, _DIGEST, trial.digest)  # last: what has it is whole
+        self._client.set_tag(held.id, _DIGEST, digest_of(trial))  # last: what has it is whole
         if trial.is_over:
             held.points = held.files = None  # not needed any more
         return True

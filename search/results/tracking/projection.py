@@ -67,7 +67,7 @@ class TrialRun:
         tags: By name, in search's own words.
         files: The artifacts by file name, as the paths where they lie.
         began: Seconds since the epoch.
-        ended: Likewise; None where it has not.
+        ended: Likewise; `began` where nothing says so.
     """
 
     number: int
@@ -77,17 +77,12 @@ class TrialRun:
     tags: Mapping[str, str]
     files: Mapping[str, Path]
     began: float
-    ended: float | None
+    ended: float
 
     @property
     def is_over(self) -> bool:
         """Whether nothing of it will change any more."""
         return self.state not in ("running", "paused")
-
-    @property
-    def digest(self) -> str:
-        """Changes with anything of the run: a tracker that holds it holds the run as it is."""
-        return _digest(self)
 
 
 @dataclass(frozen=True)
@@ -118,10 +113,11 @@ class StudyRun:
     began: float
     ended: float
 
-    @property
-    def digest(self) -> str:
-        """As `TrialRun.digest`."""
-        return _digest(self)
+
+def digest_of(run: TrialRun | StudyRun) -> str:
+    """Returns what changes with anything of a run: a tracker that holds it holds the run as it is."""
+    content = {**asdict(run), "points": [(point.name, point.step, point.value) for point in run.points]}
+    return hashlib.sha256(json.dumps(content, default=str, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def reported_as(metric: str) -> str:
@@ -178,15 +174,16 @@ def trial_run(study: optuna.Study, trial: FrozenTrial, artifacts: Path, names: S
     """Returns the run of a trial that has begun, with its files from the storage's folder, and its values under their names."""
     began, ended = began_at(trial) or 0.0, ended_at(trial)
     files = {Path(meta.filename).name: path for meta, path in artifacts_of(study, trial, artifacts)}
+    known_end = began if ended is None else ended
     return TrialRun(
         number=trial.number,
         state=state_name(trial),
         params=trial.params,
-        points=(*_reports(trial, names[0], began, ended), *_values(trial, names, began if ended is None else ended)),
+        points=(*_reports(trial, names[0], began, ended), *_values(trial, names, known_end)),
         tags=_tags(trial),
         files={name: path for name, path in files.items() if path.is_file()},
         began=began,
-        ended=ended,
+        ended=known_end,
     )
 
 
@@ -234,8 +231,3 @@ def _bests(trials: Sequence[FrozenTrial], moments: Moments, metrics: Sequence[Me
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _digest(run: "TrialRun | StudyRun") -> str:
-    content = {**asdict(run), "points": [(point.name, point.step, point.value) for point in run.points]}
-    return hashlib.sha256(json.dumps(content, default=str, sort_keys=True).encode()).hexdigest()[:16]

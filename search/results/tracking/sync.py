@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 
 from search.records.values import value_names
 from search.results.tracking.mlflow_runs import MlflowRuns
-from search.results.tracking.projection import TrialRun, has_begun, study_id_text, study_run, trial_run
+from search.results.tracking.projection import TrialRun, digest_of, has_begun, study_run, trial_run
 from search.results.tracking.tracker import RefusedError, Tracker, TrackerError
 from search.study_file.track import Track
 
@@ -65,8 +65,6 @@ class Sync:
     def send(self, study: optuna.Study) -> Synced:
         """Sends what is missing. What a tracker cannot take now is told in what is returned, and never raised."""
         trials = [trial for trial in study.get_trials(deepcopy=False) if has_begun(trial)]
-        if self._study[0] != study_id_text(study, self.location):
-            self._study, self._over, self._digests = ("", ""), set(), {}
         names = value_names(study)
         done = Synced(self.tracker.name)
         runs = (trial_run(study, trial, self.artifacts, names) for trial in trials if trial.number not in self._over)
@@ -83,21 +81,23 @@ class Sync:
     def _send_study(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
         run = study_run(study, trials, self.location)
         if self._study[0] != run.id:
-            digests = dict(self.tracker.open(run))
-            self._over, self._digests = set(), digests
-        if self._study != (run.id, run.digest):
+            self._over, self._digests = set(), {}
+            self._digests |= self.tracker.open(run)
+        latest = run.id, digest_of(run)
+        if self._study != latest:
             self.tracker.send_study(run)
-            self._study = (run.id, run.digest)
+            self._study = latest
 
     def _send_trial(self, run: TrialRun, done: Synced) -> None:
-        if self._digests.get(run.number) != run.digest:
+        digest = digest_of(run)
+        if self._digests.get(run.number) != digest:
             self._digests.pop(run.number, None)
             try:
                 done.sent += self.tracker.send_trial(run)
             except RefusedError as error:
                 done.reason = f"trial {run.number}: {error}"
                 return
-            self._digests[run.number] = run.digest
+            self._digests[run.number] = digest
             self.on_sent()
         if run.is_over:
             self._over.add(run.number)

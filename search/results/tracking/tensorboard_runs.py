@@ -56,14 +56,10 @@ class TensorBoardRuns:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.name = f"TensorBoard's folder {folder}"
         self._folder = folder
         self._study = folder
         self._foreign: frozenset[Path] = frozenset()
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return f"TensorBoard's folder {self._folder}"
 
     @_failures()
     def open(self, study: StudyRun) -> Mapping[int, str]:
@@ -94,10 +90,9 @@ class TensorBoardRuns:
         path, began = self._file_in(folder, trial.began)
         events = [_event(began, _session_start(trial, began)), *map(_reported, trial.points)]
         if trial.is_over:
-            ended = trial.began if trial.ended is None else trial.ended
             pictures = [_picture(name, path) for name, path in trial.files.items()]
             shown = (_notes(trial), *pictures, _session_end(trial))
-            events += [_event(ended, summary) for summary in shown if summary is not None]
+            events += [_event(trial.ended, summary) for summary in shown if summary is not None]
         return _bring(path, events)
 
     def _file_in(self, folder: Path, began: float) -> tuple[Path, float]:
@@ -207,7 +202,7 @@ def _session_start(trial: TrialRun, began: float) -> Summary:
 
 def _session_end(trial: TrialRun) -> Summary:
     status = api_pb2.STATUS_SUCCESS if trial.state in ("complete", "pruned") else api_pb2.STATUS_FAILURE
-    end = SessionEndInfo(status=status, end_time_secs=trial.began if trial.ended is None else trial.ended)
+    end = SessionEndInfo(status=status, end_time_secs=trial.ended)
     return _hparams("_hparams_/session_end_info", HParamsPluginData(session_end_info=end))
 
 

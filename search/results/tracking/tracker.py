@@ -15,11 +15,13 @@ class RefusedError(TrackerError):
 
 
 class Tracker(Protocol):
-    """Runs of one study somewhere. Every method may raise a `TrackerError`, and be called again after it."""
+    """Runs of one study somewhere. Every method may raise a `TrackerError`, and be called again after it.
 
-    @property
-    def name(self) -> str:
-        """What messages call it, without its password."""
+    Attributes:
+        name: What messages call it, without its password.
+    """
+
+    name: str
 
     def open(self, study: StudyRun) -> Mapping[int, str]:
         """Looks up what is there; returns the digest of each trial's run that is there as a whole, by its number."""
