@@ -224,8 +224,9 @@ class TrialSource:
         sampler learns from them at once.
         """
         spec = self._spec
-        known = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or is_paused(trial) for trial in trials)
-        if known >= self._startup_trials or any(map(is_given, trials[number : number + 1])):
+        known = (trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or is_paused(trial))
+        learns = len(list(islice(known, self._startup_trials))) == self._startup_trials
+        if learns or any(map(is_given, trials[number : number + 1])):
             return None
         seed = derive(spec.seed, Stream.DESIGN)
         design = initial_design(spec.drawn, spec.conditions, self._startup_trials, seed, spec.priors)
