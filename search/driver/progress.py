@@ -13,7 +13,7 @@ from search.driver.budget import FINISHED
 from search.driver.tell import Verdict
 from search.records.attributes import is_infeasible, is_result, is_warm
 from search.records.rungs import is_paused, rungs_of
-from search.records.states import is_failed
+from search.records.states import state_name
 from search.records.values import value_names
 from search.text import clock, plain
 
@@ -89,7 +89,7 @@ class Progress:
             self.infeasible += infeasible and trial.state in FINISHED
             self.complete += trial.state is TrialState.COMPLETE and not infeasible
             self.pruned += trial.state is TrialState.PRUNED and not infeasible
-            self.failed += is_failed(trial)
+            self.failed += state_name(trial) == "fail"
 
     def add(self, verdict: Verdict) -> bool:
         """Counts a finished trial; returns whether its value is better than all that there were before it, if any.

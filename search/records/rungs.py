@@ -55,6 +55,11 @@ def is_paused(trial: "FrozenTrial") -> bool:
     return trial.state == _WAITING and bool(rungs_of(trial))
 
 
+def has_begun(trial: "FrozenTrial") -> bool:
+    """Returns whether a trial runs, has ended or is paused, rather than waits to begin."""
+    return trial.state != _WAITING or is_paused(trial)
+
+
 def paused_seconds(trial: "FrozenTrial") -> float:
     """Returns how long a trial ran up to the last rung that it has reached."""
     return sum(rung.seconds for rung in rungs_of(trial).values())

@@ -37,8 +37,3 @@ def count_states(trials: "Sequence[FrozenTrial]") -> dict[str, int]:
     """Returns how many trials of a study are in each state that one is in, and last how many are ``of a warm start``."""
     counts = Counter("of a warm start" if is_warm(trial) else state_name(trial) for trial in trials)
     return {name: counts[name] for name in (*STATES, "of a warm start") if counts[name]}
-
-
-def is_failed(trial: "FrozenTrial") -> bool:
-    """Returns whether a trial failed, rather than was interrupted or lost."""
-    return state_name(trial) == "fail"

@@ -25,6 +25,7 @@ from search.results.dashboard_origin import SameOrigin
 from search.results.ranking import Metric, find_baseline, metrics_of
 from search.results.report.facts import gather
 from search.results.report.figures import best_so_far, timeline, white
+from search.results.report.origin import describe_choice
 from search.results.status import budget_in
 from search.storage.errors import storage_errors
 from search.storage.folders import ArtifactStore, artifact_folder
@@ -153,7 +154,7 @@ def _lines(study: optuna.Study, spec: StudySpec, typed: str) -> Iterator[str]:
     wanted = "; ".join(f"{'Maximizes' if metric.maximize else 'Minimizes'} **{metric.name}**" for metric in metrics)
     budget = budget_in(study, spec) or spec.policy.trials
     yield f"{wanted}, of `{file['objective']}`. Budget {budget} trials, seed {file['seed']}."
-    yield f"Sampler {_choice(file['sampler'])}; pruner {_choice(file['pruner'])}.\n"
+    yield f"Sampler {describe_choice(file['sampler'])}; pruner {describe_choice(file['pruner'])}.\n"
     yield "| parameter | values |\n|---|---|"
     yield from (f"| {name} | {_cell(_values(table))} |" for name, table in file["space"].items())
     yield ""
@@ -167,12 +168,6 @@ def _lines(study: optuna.Study, spec: StudySpec, typed: str) -> Iterator[str]:
 
 def _cell(value: object) -> str:
     return str(value).replace("|", r"\|")
-
-
-def _choice(table: Mapping[str, Any]) -> str:
-    (_, name), *rest = table.items()
-    options = ", ".join(f"{key} {value}" for key, value in rest)
-    return f"{name} ({options})" if options else str(name)
 
 
 def _values(table: Any) -> str:

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import StudyError
 from search.records.attributes import failure_of, is_warm, references_of, traceback_of
-from search.records.states import is_failed
+from search.records.states import state_name
 from search.results.ranking import Metric, best_trials, find_baseline, metrics_of, rank
 from search.results.report.importances import Importances, measure
 from search.results.report.pruning import Pruning, estimate_pruning
@@ -116,7 +116,7 @@ def gather(study: optuna.Study, *, importances: bool = True) -> Facts:
 def _failures(trials: Sequence[FrozenTrial]) -> tuple[Failure, ...]:
     by_reason = defaultdict(list)
     for trial in trials:
-        if is_failed(trial):
+        if state_name(trial) == "fail":
             by_reason[failure_of(trial) or NO_REASON].append(trial)
     failures = (
         Failure(reason, tuple(trial.number for trial in failed), traceback_of(failed[0]) or "")

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from operator import attrgetter
+from typing import Any
 
 import plotly.graph_objects as go
 import plotly.io as pio
@@ -83,7 +84,7 @@ def best_so_far(facts: Facts, metric: Metric) -> go.Figure:
     trials = sorted(facts.ranked, key=lambda trial: trial.number)
     figure = go.Figure()
     marker = {"color": BLUE, "size": 6, "opacity": 0.45}
-    _add_trials(figure, trials, _NUMBER, metric.of, "trial", marker)
+    add_trials(figure, trials, _NUMBER, metric.of, "trial", marker)
     best = dict(improvements([(trial.number, metric.of(trial)) for trial in trials], metric))
     rise = [f"{value:.4g} at trial {number}" for number, value in best.items()][-_SAID:]
     said = f"Best {short(metric.name)} of {len(trials)} COMPLETE trials so far: {', then '.join(rise)}"
@@ -96,7 +97,7 @@ def best_so_far(facts: Facts, metric: Metric) -> go.Figure:
         kept.append(value)
         said += f"; the baseline, trial {facts.baseline.number}, has {value:.4g}"
         figure.add_hline(y=value, line={"color": PINK, "dash": "dot", "width": 1.5})
-        _add_trials(figure, [facts.baseline], _NUMBER, metric.of, "baseline", _STAR)
+        add_trials(figure, [facts.baseline], _NUMBER, metric.of, "baseline", _STAR)
     margin = 0.5 + len(facts.trials) * 0.01
     whole = {"dtick": 1} if len(facts.trials) <= 20 else {}
     figure.update_xaxes(title="trial", range=[-margin, len(facts.trials) - 1 + margin], zeroline=False, **whole)
@@ -141,7 +142,7 @@ def intermediate_values(facts: Facts, metric: Metric) -> go.Figure:
     _add_curves(figure, pruned, "pruned", ORANGE, 1.0, opacity)
     _add_curves(figure, complete, "complete", BLUE, 1.0, opacity)
     cross = {"color": VERMILLION, "symbol": "x-thin", "size": 7, "line": {"color": VERMILLION, "width": 1.5}}
-    _add_trials(figure, pruned, _end, lambda trial: trial.intermediate_values[_end(trial)], "pruned here", cross)
+    add_trials(figure, pruned, _end, lambda trial: trial.intermediate_values[_end(trial)], "pruned here", cross)
     if facts.baseline is not None and facts.baseline.intermediate_values:
         _add_curves(figure, [facts.baseline], "baseline", PINK, 3.0, 1.0, "dot")
     best = [trial for trial in facts.best if trial.intermediate_values]
@@ -190,9 +191,9 @@ def pareto_front(facts: Facts, across: Metric, up: Metric) -> go.Figure:
     rest = [trial for trial in facts.ranked if trial.number not in front]
     baseline = [facts.baseline] if facts.baseline is not None and facts.baseline in facts.ranked else []
     figure = go.Figure()
-    _add_trials(figure, rest, across.of, up.of, "other trials", {"color": GREY, "size": 6, "opacity": 0.4})
-    _add_trials(figure, facts.best, across.of, up.of, "Pareto front", {"color": GREEN, "size": 9, "symbol": "diamond"})
-    _add_trials(figure, baseline, across.of, up.of, "baseline", _STAR)
+    add_trials(figure, rest, across.of, up.of, "other trials", {"color": GREY, "size": 6, "opacity": 0.4})
+    add_trials(figure, facts.best, across.of, up.of, "Pareto front", {"color": GREEN, "size": 9, "symbol": "diamond"})
+    add_trials(figure, baseline, across.of, up.of, "baseline", _STAR)
     for update, metric in ((figure.update_xaxes, across), (figure.update_yaxes, up)):
         limits = sensible_range(
             [*map(metric.of, facts.ranked)], metric.maximize, [metric.of(trial) for trial in (*facts.best, *baseline)]
@@ -203,7 +204,8 @@ def pareto_front(facts: Facts, across: Metric, up: Metric) -> go.Figure:
     return style(figure, 440, said)
 
 
-def _add_trials(figure: go.Figure, trials: Sequence[FrozenTrial], x: _Of, y: _Of, name: str, marker: dict[str, object]) -> None:
+def add_trials(figure: go.Figure, trials: Sequence[FrozenTrial], x: _Of, y: _Of, name: str, marker: dict[str, Any]) -> None:
+    """Adds a mark for each trial, as one trace; its `name` stands in the legend, and under the pointer beside the trial."""
     if trials:
         said = {"text": [*map(hover, trials)], "hovertemplate": "%{text}<extra>" + name + "</extra>"}
         shown = {"mode": "markers", "name": name, "legendgroup": name, "marker": marker, **said}

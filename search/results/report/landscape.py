@@ -19,7 +19,7 @@ from plotly.colors import sample_colorscale
 
 from search.results.ranking import Metric
 from search.results.report.facts import Facts
-from search.results.report.figures import add_lines, hover, short, style
+from search.results.report.figures import add_lines, add_trials, short, style
 from search.results.report.html import inert, stacked
 from search.results.report.outliers import cut, sensible_range
 from search.text import show_value
@@ -65,6 +65,10 @@ class Axis:
             return float(next(at for at, choice in enumerate(self.choices) if _is(choice, value)))
         return math.log10(value) if self.log else float(min(max(value, -_FARTHEST), _FARTHEST))
 
+    def place_of(self, trial: FrozenTrial) -> float:
+        """Returns where the value of a trial lies that has the parameter."""
+        return self.place(trial.params[self.name])
+
     def label(self, place: float, show: Callable[[object], str] = stacked) -> str:
         """Returns the value at a place, as text; `show` makes that of a choice."""
         if self.choices:
@@ -86,9 +90,7 @@ def parallel_coordinates(facts: Facts, metric: Metric, order: Sequence[str]) -> 
     """Every COMPLETE trial as a line through its parameters and its value; the best ones (`count_best`) in colour."""
     trials = sorted(facts.ranked, key=metric.loss_of, reverse=True)  # the best is drawn last, on top
     axes = [Axis.of(name, trials) for name in order]
-    columns = [
-        [axis.place(trial.params[axis.name]) if axis.name in trial.params else None for trial in trials] for axis in axes
-    ]
+    columns = [[axis.place_of(trial) if axis.name in trial.params else None for trial in trials] for axis in axes]
     shown, worst = _inside(metric, trials)
     columns.append([*shown])
     axes.append(Axis(metric.name))
@@ -131,19 +133,14 @@ def slice_along(facts: Facts, metric: Metric, name: str) -> go.Figure:
     """The value against a parameter; stronger is later."""
     trials = sorted((trial for trial in facts.ranked if name in trial.params), key=lambda trial: trial.number)
     axis = Axis.of(name, trials)
-    x = [axis.place(trial.params[name]) for trial in trials]
     colours = {"color": [trial.number for trial in trials], "colorscale": _shades()}
     marker = {"size": 7, "line": {"color": "#8A929C", "width": 0.5}, **colours}
-    text = [hover(trial) for trial in trials]
     figure = go.Figure()
-    figure.add_scatter(
-        x=x, y=list(map(metric.of, trials)), mode="markers", marker=marker, text=text, hovertemplate="%{text}<extra></extra>"
-    )
-    figure.update_xaxes(title=inert(name), **_ticks(axis, x))
+    add_trials(figure, trials, axis.place_of, metric.of, "", marker)
+    figure.update_xaxes(title=inert(name), **_ticks(axis, [*map(axis.place_of, trials)]))
     limits = sensible_range([metric.of(trial) for trial in facts.ranked], metric.maximize)
     figure.update_yaxes(title=stacked(metric.name), range=limits)
-    ends = [f"{metric.of(trial):.4g} at {short(show_value(trial.params[name]))}" for trial in _ends(metric, trials)]
-    said = f"{short(metric.name)} against {short(name)}, {len(trials)} trials: the best {ends[0]}, the worst {ends[1]}."
+    said = f"{short(metric.name)} against {short(name)}, {len(trials)} trials: {_best_and_worst(metric, trials, [name])}."
     return style(figure, 380, said, showlegend=False)
 
 
@@ -154,7 +151,7 @@ def contour(facts: Facts, metric: Metric, names: tuple[str, str]) -> go.Figure:
     """
     trials = [trial for trial in facts.ranked if all(name in trial.params for name in names)]
     across, up = (Axis.of(name, trials) for name in names)
-    x, y = (np.array([axis.place(trial.params[axis.name]) for trial in trials]) for axis in (across, up))
+    x, y = (np.array([*map(axis.place_of, trials)]) for axis in (across, up))
     (columns, at_x), (rows, at_y) = _cells(x), _cells(y)
     sums, counts = np.zeros((len(rows), len(columns))), np.zeros((len(rows), len(columns)))
     np.add.at(sums, (at_y, at_x), _inside(metric, trials)[0])
@@ -173,20 +170,19 @@ def contour(facts: Facts, metric: Metric, names: tuple[str, str]) -> go.Figure:
     else:
         figure.add_contour(contours={"coloring": "heatmap"}, line={"width": 0.4, "color": "#fff"}, **surface)
     marker = {"color": "#fff", "size": 5, "opacity": 0.8, "line": {"color": "#333", "width": 0.8}}
-    text = [hover(trial) for trial in trials]
-    figure.add_scatter(x=x, y=y, mode="markers", marker=marker, text=text, hovertemplate="%{text}<extra></extra>")
+    add_trials(figure, trials, across.place_of, up.place_of, "", marker)
     for update, axis, places in ((figure.update_xaxes, across, x), (figure.update_yaxes, up, y)):
         update(title=inert(axis.name), **_ticks(axis, places.tolist()))
-    ends = [
-        f"{metric.of(trial):.4g} at {' and '.join(short(show_value(trial.params[name])) for name in names)}"
-        for trial in _ends(metric, trials)
-    ]
-    said = f"{short(metric.name)} over {' and '.join(map(short, names))}: the best {ends[0]}, the worst {ends[1]}."
+    said = f"{short(metric.name)} over {' and '.join(map(short, names))}: {_best_and_worst(metric, trials, names)}."
     return style(figure, 460, said, showlegend=False)
 
 
-def _ends(metric: Metric, trials: Sequence[FrozenTrial]) -> tuple[FrozenTrial, FrozenTrial]:
-    return min(trials, key=metric.loss_of), max(trials, key=metric.loss_of)
+def _best_and_worst(metric: Metric, trials: Sequence[FrozenTrial], names: Sequence[str]) -> str:
+    best, worst = (
+        f"{metric.of(trial):.4g} at {' and '.join(short(show_value(trial.params[name])) for name in names)}"
+        for trial in (min(trials, key=metric.loss_of), max(trials, key=metric.loss_of))
+    )
+    return f"the best {best}, the worst {worst}"
 
 
 def _ticks(axis: Axis, places: Sequence[float]) -> dict[str, Any]:
@@ -206,7 +202,7 @@ def can_contour(facts: Facts, names: Sequence[str]) -> bool:
     if len(names) < 2 or not trials:
         return False
     axes = (Axis.of(name, trials) for name in names)
-    return all(len({axis.place(trial.params[axis.name]) for trial in trials}) > 1 for axis in axes)
+    return all(len({axis.place_of(trial) for trial in trials}) > 1 for axis in axes)
 
 
 def _inside(metric: Metric, trials: Sequence[FrozenTrial]) -> tuple[list[float], float | None]:

@@ -33,6 +33,12 @@ def in_short(study: optuna.Study) -> str:
     return "; ".join([*parts, f"trials of {' to '.join(dict.fromkeys(day[:10] for day in days))}"] if days else parts)
 
 
+def describe_choice(options: Mapping[str, Any]) -> str:
+    """Returns a sampler or a pruner, as a study's record has it, with its options."""
+    named = [f"{key} {_value(value)}" for key, value in options.items() if key not in ("name", "target")]
+    return ", ".join([str(options.get("name", options.get("target"))), *named])
+
+
 def notice_in(records: Iterable[Mapping[str, Any]]) -> str:
     """Returns what the objective wants said wherever its values are shown; empty where none of its records says anything."""
     return next((str(record[NOTICE]) for record in records if NOTICE in record), "")
@@ -59,10 +65,8 @@ def _from_file(study: optuna.Study) -> Iterator[tuple[str, str]]:
     yield "objective", file["objective"]
     yield "seed of the study", str(file["seed"])
     for part in ("sampler", "pruner"):
-        options = file.get(part)
-        if isinstance(options, Mapping):
-            named = [f"{key} {_value(value)}" for key, value in options.items() if key not in ("name", "target")]
-            yield part, ", ".join([str(options.get("name", options.get("target"))), *named])
+        if isinstance(options := file.get(part), Mapping):
+            yield part, describe_choice(options)
     yield from ((str(key), _value(value)) for key, value in file["settings"].items())
 
 

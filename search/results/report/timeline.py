@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from search.records.attributes import worker_of
 from search.records.durations import earlier_seconds
 from search.records.moments import Moments, by_driver, moments_of
-from search.records.rungs import is_paused
+from search.records.rungs import has_begun
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,7 @@ class Timeline:
 
 def lay_out(trials: Sequence[FrozenTrial]) -> Timeline:
     """Returns the timeline of the trials that were started."""
-    begun = (trial for trial in trials if trial.state is not TrialState.WAITING or is_paused(trial))
-    started = [trial for trial in begun if trial.datetime_start]
+    started = [trial for trial in trials if has_begun(trial) and trial.datetime_start]
     workers = {trial.number: worker for trial in started if (worker := worker_of(trial)) is not None}
     named = bool(started) and len(workers) == len(started)
     times = moments_of(started)

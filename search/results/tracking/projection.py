@@ -29,7 +29,6 @@ from search.records.attributes import (
 )
 from search.records.durations import began_at, ended_at
 from search.records.moments import Moments, moments_of
-from search.records.rungs import is_paused
 from search.records.states import state_name
 from search.records.values import value_names
 from search.results.ranking import Metric, improvements, metrics_of
@@ -163,11 +162,6 @@ def study_run(study: optuna.Study, trials: Sequence[FrozenTrial], location: str 
         began=min((began for began, _ in moments.values()), default=0.0),
         ended=max(ended, default=0.0),
     )
-
-
-def has_begun(trial: FrozenTrial) -> bool:
-    """Returns whether a trial has a run: one that only waits to begin has none."""
-    return trial.state is not TrialState.WAITING or is_paused(trial)
 
 
 def trial_run(study: optuna.Study, trial: FrozenTrial, artifacts: Path, names: Sequence[str]) -> TrialRun:

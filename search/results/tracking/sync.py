@@ -7,9 +7,10 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial
 
+from search.records.rungs import has_begun
 from search.records.values import value_names
 from search.results.tracking.mlflow_runs import MlflowRuns
-from search.results.tracking.projection import TrialRun, digest_of, has_begun, study_run, trial_run
+from search.results.tracking.projection import TrialRun, digest_of, study_run, trial_run
 from search.results.tracking.tracker import RefusedError, Tracker, TrackerError
 from search.study_file.track import Track
 

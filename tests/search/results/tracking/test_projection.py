@@ -6,7 +6,8 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.trial import TrialState
 
-from search.results.tracking.projection import digest_of, has_begun, study_id_text, study_run, trial_run
+from search.records.rungs import has_begun
+from search.results.tracking.projection import digest_of, study_id_text, study_run, trial_run
 from tests.search.results.tracking.conftest import BEGAN, add
 
 
