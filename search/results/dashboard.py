@@ -44,10 +44,7 @@ _HOVER_TRIALS = 300
 def open_for(text: str, url: str | None, say: Callable[[str], None]) -> Opened:
     """Opens a study for the dashboard: for reading alone where a driver has its file, or where nobody may write to that.
 
-    Args:
-        text: The study, as `open_reference` takes it.
-        url: The storage instead of the study file's.
-        say: Is told, in one line, why notes and names cannot be edited.
+    `text` and `url` are those of `open_reference`. Where notes and names cannot be edited, `say` is told why, in one line.
 
     Raises:
         SearchError: The file, the storage or the study is not there or not what it must be.
@@ -68,15 +65,10 @@ def open_for(text: str, url: str | None, say: Callable[[str], None]) -> Opened:
 
 
 def serve(opened: Opened, host: str, port: int, ready: Callable[[str], None], names: Sequence[str] = ()) -> None:
-    """Serves the dashboard until ^C.
+    """Serves the dashboard until ^C, where it listens and under further `names`, such as a proxy's; port 0 takes a free one.
 
-    Args:
-        opened: The study that the printed address leads to; all of the storage are shown. Where it may be written to, it gets
-            charts and, where it has a file, a note.
-        host: The address to listen on.
-        port: The port; 0 takes a free one.
-        ready: Is called with the address once it answers.
-        names: Further names that it is reached by, such as a proxy's.
+    All studies of the storage are shown. Once the dashboard answers, `ready` is called with the address that leads to the one
+    that was opened. Where that may be written to, it gets charts and, where it has a file, a note.
 
     Raises:
         DashboardError: The address cannot be listened on.

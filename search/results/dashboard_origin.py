@@ -36,13 +36,7 @@ _SHOWN = (*_PICTURES, "audio/", "video/", "text/plain", "application/json")
 
 
 class SameOrigin:
-    """An application whose requests come from its own pages alone.
-
-    Args:
-        app: The application.
-        host: The address that is listened on.
-        names: Further names that it is reached by, such as a proxy's.
-    """
+    """An application whose requests come from its own pages alone, at the host that is listened on, or a further name."""
 
     def __init__(self, app: "WSGIApplication", host: str, names: Iterable[str] = ()) -> None:
         self._app = app

@@ -47,7 +47,6 @@ class Ranking:
 
     Attributes:
         study: The name of the study that holds them.
-        metric: What is ranked.
         finalists: Those with a value, the fewest seeds without one first, and then the best mean.
         baseline: The number of the finalist that is the baseline; None where none is.
         best: The number of the trial that is the search's best now.

@@ -41,18 +41,9 @@ _COUNTED = (*_PENDING, TrialState.COMPLETE, TrialState.PRUNED)
 def run_finalists(
     spec: StudySpec, *, top: int, seeds: int, workers: int = 1, url: str | None = None, quiet: bool = False
 ) -> tuple[Launched, Ranking]:
-    """Runs what is missing of the finalists of a study.
+    """Runs what is missing of the finalists of a study: the `top` best configs, each with so many `seeds`.
 
-    Args:
-        spec: The study's file.
-        top: How many of the best configs.
-        seeds: How often each is trained.
-        workers: How many worker processes run at the same time.
-        url: The storage instead of the file's.
-        quiet: Show no progress.
-
-    Returns:
-        How the launch went, and the ranking so far.
+    A `url` takes the place of the file's storage. Returns how the launch went, and the ranking so far.
 
     Raises:
         SearchError: In one line, what the user can mend.

@@ -23,7 +23,6 @@ class Metric:
     """One direction of a study.
 
     Attributes:
-        name: The metric's.
         index: Its place among a trial's values.
         maximize: Whether more is better.
     """

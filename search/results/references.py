@@ -33,13 +33,8 @@ def measure_references(
 ) -> Mapping[str, tuple[float, ...]]:
     """Has the objective of a study measure what is reached without a search, and keeps it with the study.
 
-    Args:
-        spec: The study's file.
-        url: The storage instead of the file's.
-        say: Is told first where the code of the current folder is run.
-
-    Returns:
-        By name, a value for each direction.
+    A `url` takes the place of the file's storage; `say` is told first where the code of the current folder is run. Returns by
+    name a value for each direction.
 
     Raises:
         SearchError: In one line, what the user can mend.

@@ -32,7 +32,6 @@ class TrialRow:
     """What is shown of a trial.
 
     Attributes:
-        number: Of the trial.
         state: See `state_name`.
         step: How far it is or came, ``3/20`` or the number of its last step; empty where it has reported nothing.
         values: One for each direction; of a trial that runs the last it has reported; empty where there is none.

@@ -25,9 +25,7 @@ class Run:
     """One study of a comparison.
 
     Attributes:
-        name: The study's.
         trials: How many are COMPLETE or PRUNED.
-        best: The best value.
         values: Those of its COMPLETE trials that are feasible and finite.
         by_trials: The best value so far after so many COMPLETE or PRUNED trials, one entry for each improvement.
         by_seconds: The same against wall time in seconds, without what lies between launches.
@@ -50,9 +48,7 @@ class Side:
     """A label and its studies.
 
     Attributes:
-        label: The name of the side.
-        runs: Its studies.
-        best: The mean of their best values.
+        best: The mean of its studies' best values.
         gain: `best` less that of the first side; None for the first.
         trials_to_target: The median number of trials until a study reached the target.
         seconds_to_target: The same in seconds of wall time.
@@ -71,7 +67,6 @@ class Comparison:
     """Sides of one metric.
 
     Attributes:
-        metric: What is compared.
         target: The best value that every study reached.
         sides: In the order in which they were named.
         notice: What an objective wants said wherever its values are shown; empty where none says anything.

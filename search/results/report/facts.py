@@ -36,8 +36,6 @@ class Facts:
     """A study in numbers.
 
     Attributes:
-        name: The study's.
-        metrics: Its directions.
         trials: All of them, by number.
         ranked: COMPLETE trials that are feasible and finite: the best first, or by number with several directions.
         best: The best of them, or the Pareto front by number.
@@ -82,9 +80,7 @@ class Facts:
 def gather(study: optuna.Study, *, importances: bool = True) -> Facts:
     """Returns the facts about a study, whoever made it.
 
-    Args:
-        study: The study; a snapshot where it may still go on.
-        importances: Whether to compute them, which takes seconds.
+    They are of a snapshot where the study may still go on. Importances take seconds.
 
     Raises:
         StudyError: It has no trial to tell of: none has ended.

@@ -41,7 +41,6 @@ class Axis:
     """A parameter or a direction as an axis.
 
     Attributes:
-        name: Its name.
         log: Whether it is drawn on a logarithmic scale.
         choices: The values of a categorical parameter; empty for a number.
     """

@@ -25,9 +25,7 @@ _LIMITS = {"axes": 10, "few": FEW, "params": 40, "failures": 20, "numbers": 12, 
 def render(study: optuna.Study, artifacts: Path | None = None) -> str:
     """Returns the report of a study, whoever made it, as an HTML page that needs no network.
 
-    Args:
-        study: The study; a snapshot where it may still go on.
-        artifacts: The folder of its trials' files, for the pictures of the best one.
+    It is of a snapshot where the study may still go on. The pictures of the best trial are in the folder `artifacts`.
 
     Raises:
         StudyError: No trial has ended yet.

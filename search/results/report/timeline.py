@@ -45,7 +45,6 @@ class Timeline:
 
     Attributes:
         spans: By trial number.
-        lanes: How many.
         named: Whether lanes are workers on record.
         wall_s: Wall time in which a launch was at work, in seconds; what lies between two launches does not count.
         busy_s: Time of trials, over all lanes.

@@ -27,12 +27,7 @@ def followed(spec: StudySpec, url: str, reference: str, say: _Say, warn: _Say) -
     Nothing that a tracker does reaches the block: one that is dead, slow or full costs a line. At the end what is left is sent,
     for as long as that goes on; what could not be is named.
 
-    Args:
-        spec: The study's file.
-        url: Its storage.
-        reference: What `search track` is given to send the rest.
-        say: Is told what a person may know.
-        warn: Is told what they must know.
+    `say` is told what a person may know, and `warn` what they must. `search track` is given the `reference` to send the rest.
 
     Raises:
         StudyFileError: MLflow is to write into the study's own database.

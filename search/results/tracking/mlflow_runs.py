@@ -78,12 +78,7 @@ def _failures() -> Iterator[None]:
 
 
 class MlflowRuns:
-    """A `Tracker`.
-
-    Args:
-        uri: Of a server or a database of MLflow.
-        experiment: The experiment's name; None for the study's.
-    """
+    """A `Tracker`: a server or a database of MLflow. The experiment has the study's name where it is given none."""
 
     def __init__(self, uri: str, experiment: str | None) -> None:
         self.name = f"MLflow, {mask_urls(uri)},"

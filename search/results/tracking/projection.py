@@ -59,9 +59,7 @@ class TrialRun:
     """A trial as a run.
 
     Attributes:
-        number: Of the trial.
         state: As `search status` calls it: complete, pruned, fail, interrupted, lost, running or paused.
-        params: By name.
         points: What it reported, by step, and then its values.
         tags: By name, in search's own words.
         files: The artifacts by file name, as the paths where they lie.
@@ -90,7 +88,6 @@ class StudyRun:
 
     Attributes:
         id: Tells it from another study of the same name; see `study_id_text`.
-        name: The study's.
         running: Whether anybody is at work at it.
         params: What its file says, as text.
         tags: By name.

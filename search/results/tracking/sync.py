@@ -20,7 +20,6 @@ class Synced:
     """What a pass has done with one tracker.
 
     Attributes:
-        name: The tracker.
         sent: So many trials were sent.
         missing: So many it still lacks.
         reason: Why, where it lacks some; empty where nobody said.
@@ -49,7 +48,6 @@ class Sync:
     """Sends what one tracker lacks of one study; knows between two calls what is there.
 
     Attributes:
-        tracker: The tracker.
         artifacts: The folder of the storage's artifacts.
         on_sent: Is told of each trial that was sent.
         location: Of the storage; empty for one in memory.

@@ -49,11 +49,7 @@ def _failures() -> Iterator[None]:
 
 
 class TensorBoardRuns:
-    """A `Tracker`.
-
-    Args:
-        folder: What ``tensorboard --logdir`` is given; the study gets a folder of its own in it.
-    """
+    """A `Tracker`: the folder that ``tensorboard --logdir`` is given, where the study gets one of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.name = f"TensorBoard's folder {folder}"
