@@ -8,6 +8,7 @@ is a system attribute of the same name (`search.records.saving`).
 """
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -299,12 +300,8 @@ def _file(value: Any) -> Mapping[str, Any] | None:
 
 def number_in(value: Any) -> float | None:
     """Returns the finite number that is on record, or None."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:  # a whole number larger than any float
-        return None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) <= sys.float_info.max else None
 
 
 def whole_in(value: Any, *, low: float = -math.inf, below: float = math.inf) -> int | None:

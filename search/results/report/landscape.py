@@ -228,7 +228,7 @@ def _short(written: object) -> str:
 def _span(axis: Axis, places: Sequence[float]) -> tuple[float, float]:
     if axis.choices:
         return 0.0, float(len(axis.choices) - 1)
-    return (min(places), max(places)) if places else (0.0, 0.0)
+    return min(places), max(places)
 
 
 def _scale(at: int, axis: Axis, places: Sequence[float | None], worst: float | None) -> Iterator[dict[str, object]]:
