@@ -13,7 +13,7 @@ from search.errors import StudyError
 from search.records.attributes import NOTICE, is_warm, provenance_of
 from search.results.ranking import Metric, describe_results_missing, improvements, metrics_of, rank
 from search.results.report.origin import notice_in
-from search.results.report.timeline import lay_out, working_seconds
+from search.results.report.timeline import lay_out
 from search.results.statistics import Interval, difference_interval, mean_interval
 
 UNNAMED = "value"
@@ -138,7 +138,7 @@ def _run(study: optuna.Study, metric: Metric) -> Run:
         got = describe_results_missing(trials)
         raise StudyError(f'study "{study.study_name}": must have a COMPLETE trial; got {got}. Leave it out, or let it run.')
     timeline = lay_out(trials)
-    seconds = defaultdict(float, working_seconds(timeline))  # of a trial that never started, nobody knows when it ended
+    seconds = defaultdict(float, timeline.ended_s)  # of a trial that never started, nobody knows when it ended
     finished = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     finished.sort(key=lambda trial: (seconds[trial.number], trial.number))
     sound = {trial.number: metric.of(trial) for trial in ranked}

@@ -1,6 +1,7 @@
 """Shows a comparison: the table, in a terminal and on a page (``comparison.html``), and the curves."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import cycle
 
 import plotly.graph_objects as go
 from rich.console import Console
@@ -26,8 +27,8 @@ def render(comparison: Comparison) -> str:
     """Returns the comparison as an HTML page that needs no network."""
     runs = [(side.label, run) for side in comparison.sides for run in side.runs]
     unit, length = time_unit(max(run.wall_s for _, run in runs))
-    by_trials = [[(run.by_trials, run.trials) for run in side.runs] for side in comparison.sides]
-    by_time = [[_against_time(run, length) for run in side.runs] for side in comparison.sides]
+    by_trials = _chart(comparison, lambda run: (run.by_trials, run.trials))
+    by_time = _chart(comparison, lambda run: ([(x / length, y) for x, y in run.by_seconds], run.wall_s / length))
     header, rows = _table(comparison)
     return page(
         "comparison.html",
@@ -38,8 +39,8 @@ def render(comparison: Comparison) -> str:
         rows=rows,
         studies=[(label, run.name, run.trials, f"{run.best:.6g}", clock(run.wall_s)) for label, run in runs],
         bands=any(len(side.runs) > 1 for side in comparison.sides),
-        by_trials=_chart(comparison, by_trials).update_xaxes(title="COMPLETE and PRUNED trials"),
-        by_time=_chart(comparison, by_time).update_xaxes(title=f"wall time in {unit}"),
+        by_trials=by_trials.update_xaxes(title="COMPLETE and PRUNED trials"),
+        by_time=by_time.update_xaxes(title=f"wall time in {unit}"),
     )
 
 
@@ -78,12 +79,11 @@ def _notes(comparison: Comparison) -> list[str]:
     return notes
 
 
-def _chart(comparison: Comparison, curves: Sequence[Sequence[_Curve]]) -> go.Figure:
+def _chart(comparison: Comparison, curve_of: Callable[[Run], _Curve]) -> go.Figure:
     figure, said = go.Figure(), []
-    for at, (side, group) in enumerate(zip(comparison.sides, curves, strict=True)):
-        colour, dash = _COLOURS[at % len(_COLOURS)], _DASHES[at % len(_DASHES)]
-        x, columns = _merged(group)
-        if len(group) > 1:
+    for side, colour, dash in zip(comparison.sides, cycle(_COLOURS), cycle(_DASHES), strict=False):
+        x, columns = _merged([curve_of(run) for run in side.runs])
+        if len(side.runs) > 1:
             shared = {"legendgroup": side.label, "showlegend": False, "hoverinfo": "skip", "mode": "lines"}
             pale = "rgba({}, {}, {}, 0.18)".format(*bytes.fromhex(colour.removeprefix("#")))
             steps = {"line": {"width": 0, "shape": "hv", "color": colour}, **shared}
@@ -116,7 +116,3 @@ def _merged(group: Sequence[_Curve]) -> tuple[list[float], list[list[float]]]:
     known = [(x, [value for value in column if value is not None]) for x, column in columns]
     whole = [(x, column) for x, column in known if len(column) == len(group)]
     return [x for x, _ in whole], [column for _, column in whole]
-
-
-def _against_time(run: Run, length: float) -> _Curve:
-    return [(x / length, y) for x, y in run.by_seconds], run.wall_s / length

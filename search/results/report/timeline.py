@@ -47,6 +47,7 @@ class Timeline:
         spans: By trial number.
         named: Whether lanes are workers on record.
         wall_s: Wall time in which a launch was at work, in seconds; what lies between two launches does not count.
+        ended_s: By trial number: when it ended, in seconds of that time since the study began.
         busy_s: Time of trials, over all lanes.
         idle_s: Time in which a lane of a launch had no trial.
     """
@@ -55,6 +56,7 @@ class Timeline:
     lanes: int
     named: bool
     wall_s: float
+    ended_s: Mapping[int, float]
     busy_s: float
     idle_s: float
 
@@ -69,48 +71,38 @@ def lay_out(trials: Sequence[FrozenTrial]) -> Timeline:
     started = [trial for trial in trials if has_begun(trial) and trial.datetime_start]
     workers = {trial.number: worker for trial in started if (worker := worker_of(trial)) is not None}
     named = bool(started) and len(workers) == len(started)
-    times = moments_of(started)
-    lanes = _side_by_side(by_driver(started), workers, times) if named else _pack(times)
-    spans = [Span(trial, lanes[trial.number], *times[trial.number]) for trial in started]
-    walls = [(_wall_s(launch), len({span.lane for span in launch})) for launch in _launches(spans)]
-    busy_s = sum(span.seconds + span.earlier_s for span in spans)
-    available_s = sum(wall * lanes for wall, lanes in walls)
+    times, drivers = moments_of(started), by_driver(started)
+    lanes = _side_by_side(drivers, workers, times) if named else _pack(times)
+    spans = {trial.number: Span(trial, lanes[trial.number], *times[trial.number]) for trial in started}
+    launches = [[spans[trial.number] for trial in driven] for driven in drivers]
+    wall_s = 0.0
+    ended_s: dict[int, float] = {}
+    for session in _sessions(launches):
+        began = _began(session)
+        ended_s |= {span.trial.number: wall_s + span.end - began for span in session}
+        wall_s += _wall_s(session)
+    busy_s = sum(span.seconds + span.earlier_s for span in spans.values())
+    available_s = sum(_wall_s(launch) * len({span.lane for span in launch}) for launch in launches)
     return Timeline(
-        spans=tuple(spans),
-        lanes=max((span.lane for span in spans), default=-1) + 1,
+        spans=tuple(spans.values()),
+        lanes=max(lanes.values(), default=-1) + 1,
         named=named,
-        wall_s=sum(map(_wall_s, _sessions(spans))),
+        wall_s=wall_s,
+        ended_s=ended_s,
         busy_s=busy_s,
         idle_s=max(0.0, available_s - busy_s),
     )
 
 
-def working_seconds(timeline: Timeline) -> dict[int, float]:
-    """Returns when each trial ended, in seconds of wall time since the study began, without what lies between launches."""
-    ended: dict[int, float] = {}
-    before = 0.0
-    for session in _sessions(timeline.spans):
-        began = _began(session)
-        ended |= {span.trial.number: before + span.end - began for span in session}
-        before += _wall_s(session)
-    return ended
-
-
-def _sessions(spans: Iterable[Span]) -> list[list[Span]]:
+def _sessions(launches: Iterable[Sequence[Span]]) -> list[list[Span]]:
     """Returns the spans of launches, the earliest first; those of machines that worked at the same time are one."""
     sessions: list[list[Span]] = []
-    for launch in sorted(_launches(spans), key=_began):
+    for launch in sorted(launches, key=_began):
         if sessions and _began(launch) < max(span.end for span in sessions[-1]):
             sessions[-1] += launch
         else:
-            sessions.append(launch)
+            sessions.append([*launch])
     return sessions
-
-
-def _launches(spans: Iterable[Span]) -> list[list[Span]]:
-    by_number = {span.trial.number: span for span in spans}
-    launches = by_driver([span.trial for span in by_number.values()])
-    return [[by_number[trial.number] for trial in launch] for launch in launches]
 
 
 def _began(spans: Sequence[Span]) -> float:

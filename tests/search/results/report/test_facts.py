@@ -18,7 +18,6 @@ from search.records.states import count_states
 from search.results.report.facts import NO_REASON, gather
 from search.results.report.origin import origin
 from search.results.report.page import render
-from search.results.report.timeline import working_seconds
 from search.results.trial_rows import rows_of
 from tests.search.results.report.conftest import START
 
@@ -164,14 +163,14 @@ def test_machines_that_work_at_the_same_time_are_one_session(study, add):
     line = gather(study).timeline
     assert [span.lane for span in line.spans] == [0, 1, 2, 0, 2, 0, 2, 1]
     assert (line.lanes, line.wall_s, line.busy_s, line.idle_s) == (3, 35 + 10, 80, 2 * 20 + 30 + 10 + 10 - 80)
-    assert sorted(working_seconds(line).items()) == list(enumerate([10, 10, 15, 20, 25, 31, 35, 45]))
+    assert sorted(line.ended_s.items()) == list(enumerate([10, 10, 15, 20, 25, 31, 35, 45]))
 
 
 def test_a_wall_clock_that_was_set_back_makes_no_one_session_of_two_launches(two_launches):
     line = gather(two_launches).timeline
     assert [span.lane for span in line.spans] == [0] * 5
     assert (line.lanes, line.wall_s, line.busy_s, line.idle_s) == (1, 40, 25, 15)
-    assert sorted(working_seconds(line).items()) == list(enumerate([5, 15, 25, 30, 40]))
+    assert sorted(line.ended_s.items()) == list(enumerate([5, 15, 25, 30, 40]))
     trials, dates = two_launches.trials, dict(origin(two_launches, None))
     assert dates["first trial began"] == trials[0].datetime_start.isoformat(" ", "minutes")
     assert dates["last trial ended"] == trials[-1].datetime_complete.isoformat(" ", "minutes")
@@ -188,7 +187,7 @@ def test_with_a_fidelity_all_legs_of_a_trial_are_time_of_it(study, add):
     line = gather(study).timeline
     assert (line.wall_s, line.busy_s, line.idle_s) == (90, 90, 0)
     assert [span.seconds for span in line.spans] == [40, 10, 0]
-    assert working_seconds(line)[0] == 70
+    assert line.ended_s[0] == 70
     assert dict(origin(study, None))["first trial began"] == START.isoformat(" ", "minutes")
     running = rows_of(study, study.trials)[2].seconds
     assert running == pytest.approx(10 + time.time() - study.trials[2].datetime_start.timestamp(), abs=5)
