@@ -7,7 +7,8 @@
    that the driver gains nothing from better settings; it alone waits for the disk at each trial's end. What Optuna's own
    settings cost, which wait at each commit, is printed beside.
 2. Eight workers, an objective of 0.2 s, without and with five reports: trials a second while all have one, against 8 / 0.2 s.
-3. One worker, time per trial of a new study and of one that holds 5,000 trials, with and without a pruner that looks at them.
+3. One worker, time per trial of a new study and of one that holds 5,000 trials, with and without a pruner that looks at them;
+   and per run from rung to rung, where trials are paused and promoted.
 4. One worker, a study whose trials are paused and promoted: time per run from rung to rung, against trials of a study without
    a fidelity that make as many reports.
 5. What opening a database takes, a new one and one that is there, against `RDBStorage` of plain Optuna.
@@ -143,6 +144,12 @@ def milliseconds_a_trial(study: optuna.Study, last: int = _TRIALS) -> float:
     return span(study.get_trials(deepcopy=False)[-last:]) / last * 1e3
 
 
+def milliseconds_a_run(trials: list[FrozenTrial]) -> tuple[int, float]:
+    """Returns how many runs from rung to rung there were, and how long each took."""
+    runs = sum(len(rungs_of(trial)) for trial in trials)
+    return runs, span(trials) / runs * 1e3
+
+
 def overhead(folder: Path) -> None:
     plain, driven, default = [], [], []
     for turn in range(_ROUNDS):
@@ -162,9 +169,8 @@ def climbing(folder: Path) -> None:
     for turn in range(_ROUNDS):
         study = drive(folder, f"climbs{turn}", _TRIALS, climbs=True)
         trials = study.get_trials(deepcopy=False)
-        runs = sum(len(rungs_of(trial)) for trial in trials)
+        runs, climbed = milliseconds_a_run(trials)
         reports = round(sum(len(trial.intermediate_values) for trial in trials) / runs)
-        climbed = span(trials) / runs * 1e3
         whole = milliseconds_a_trial(drive(folder, f"whole{turn}", runs, reports=reports), runs)
         ratios.append(climbed / whole)
         times.append((climbed, whole))
@@ -217,6 +223,16 @@ def growth(folder: Path, pruner: str) -> None:
     print(f"   pruner {pruner}: {before:.1f} ms a trial, then {after:.1f}: {after / before:.2f} times (bar: 2)")
 
 
+def growth_of_climbing(folder: Path) -> None:
+    study = drive(folder, "long-climbs", _TRIALS, climbs=True)
+    _, before = milliseconds_a_run(study.get_trials(deepcopy=False))
+    storage.close(study)
+    fill(folder / "long-climbs.db", _TRIALS, _LONG)
+    longer = drive(folder, "long-climbs", _LONG + _TRIALS, climbs=True)
+    _, after = milliseconds_a_run(longer.get_trials(deepcopy=False)[_LONG:])
+    print(f"   with a fidelity: {before:.1f} ms a run, then {after:.1f}: {after / before:.2f} times")
+
+
 def fill(database: Path, there: int, wanted: int) -> None:
     """Copies the first `there` trials of a database until it holds `wanted`."""
     tables = {
@@ -253,6 +269,7 @@ def main() -> None:
         print(f"3. one worker, {_TRIALS} trials of a new study and of one with {_LONG:,} trials, 5 reports each")
         for pruner in ("none", "median"):
             growth(Path(folder), pruner)
+        growth_of_climbing(Path(folder))
         climbing(Path(folder))
         opening(Path(folder))
 

@@ -19,9 +19,10 @@ from search.driver.budget import CLIMBED_AFTER, EndReason
 from search.driver.compatibility import check_kinds
 from search.driver.enqueued import as_given, misfits, note_attrs
 from search.driver.initial_design import initial_design, is_given, next_point
-from search.driver.promotion import Board
+from search.driver.per_trial import PerTrial
+from search.driver.promotion import Board, standing_of
 from search.driver.retry import fail
-from search.driver.sampler_view import seen_by_sampler, with_same_constraints, without
+from search.driver.sampler_view import SamplerView, with_same_constraints, without
 from search.errors import StudyFileError
 from search.optuna_internals import add_trial, seeing, storage_of, suggest, trial_id_of
 from search.records.attributes import QUEUED_KEY, SEED_KEY, STOPPED_KEY, given_of, is_warm, queued_of, retry_of, seed_of
@@ -62,6 +63,7 @@ class TrialSource:
         self._defaults: Mapping[str, Any] | None = None
         self._startup_trials = samplers.startup_trials(spec.sampler.name, spec.sampler.options)
         self._sampler_kept: BaseSampler | None = None
+        self._standing = PerTrial(standing_of)
         self._seen = 0
         self._unindexed: list[int] = []  # among the first `_seen` trials, ascending
 
@@ -72,9 +74,11 @@ class TrialSource:
         return hashlib.sha256(json.dumps([sampler.name, sampler.options], sort_keys=True, default=str).encode()).hexdigest()
 
     @cached_property
-    def _enough(self) -> float:
-        """How many trials on a rung are enough for the sampler; a class of the user's own is imported to tell."""
-        return samplers.enough_trials(self._spec.sampler.name, self._spec.sampler.options)
+    def _sampler_view(self) -> SamplerView | None:
+        """What a sampler sees of a study with a fidelity; a class of the user's own is imported to tell how much is enough."""
+        if self._spec.fidelity is None:
+            return None
+        return SamplerView(self._spec.fidelity, samplers.enough_trials(self._spec.sampler.name, self._spec.sampler.options))
 
     @property
     def exhausted(self) -> EndReason | None:
@@ -166,7 +170,7 @@ class TrialSource:
         # A study object of its own: the sampler is this trial's, and no trials cached for an earlier one are in it.
         study = copy.copy(self._study)
         study.sampler = sampler
-        shown = with_same_constraints(trials) if spec.fidelity is None else seen_by_sampler(trials, spec.fidelity, self._enough)
+        shown = with_same_constraints(trials) if self._sampler_view is None else self._sampler_view.of(trials)
         # What the first trials happen to share would be no space for the next.
         if spec.conditions and samplers.models_shared(spec.sampler.name):
             shown = without(shown, spec.conditions)
@@ -209,13 +213,14 @@ class TrialSource:
         waiting = [trial for trial in trials if trial.state is TrialState.WAITING]
         if (fidelity := self._spec.fidelity) is None:
             return waiting[0] if waiting else None
-        enqueued = next((trial for trial in waiting if not is_paused(trial)), None)
+        enqueued = next((trial for trial in waiting if not self._standing(trial).is_paused), None)
         if may_begin and enqueued is not None:
             return enqueued
         if not waiting:
             return None
         by_time = samplers.weighs_time(self._spec.sampler.name, self._spec.sampler.options)
-        return Board.of(trials, fidelity, self._study.direction, may_begin=may_begin, by_time=by_time).choose()
+        board = Board.of(trials, fidelity, self._study.direction, may_begin=may_begin, by_time=by_time, standing=self._standing)
+        return board.choose()
 
     def _designed(self, number: int, trials: Sequence[FrozenTrial]) -> dict[str, Any] | None:
         """Returns the config of the initial design that a trial, no retry, is to have, given all trials that there are.

@@ -50,6 +50,7 @@ class BudgetUsage:
     _reports: dict[int, int] = field(default_factory=dict)  # by trial, as the next
     _seconds: dict[int, float] = field(default_factory=dict)
     _used: dict[int, tuple[TrialState, int, int]] = field(default_factory=dict)  # its state, reports and rungs
+    _looked_at: dict[int, FrozenTrial] = field(default_factory=dict)
     _paused: set[int] = field(default_factory=set)
     _ended: set[int] = field(default_factory=set)
     _firsts: dict[int, int] = field(default_factory=dict)  # the first try of each retry
@@ -93,6 +94,9 @@ class BudgetUsage:
         """Returns those of the trials that may have used something since they were last looked at: of hundreds, one or two."""
         changed = []
         for trial in trials:
+            if self._looked_at.get(trial.number) is trial:  # a storage puts another object in its place, once it has changed
+                continue
+            self._looked_at[trial.number] = trial
             used = (trial.state, len(trial.intermediate_values), count_rungs(trial))
             if trial.number not in self._ended and self._used.get(trial.number) != used:
                 self._used[trial.number] = used

@@ -12,7 +12,7 @@ goes first.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, islice, pairwise
@@ -29,6 +29,31 @@ from search.study_file.fidelity import REDUCTION, Fidelity
 _RECENT = 30  # new configs, from whose first values that of the next one is guessed
 _SHORTEST_S = 1e-3  # a leg, where time counts
 _LARGEST = 1e100  # a score that need not be made smaller: far larger ones have no difference and no mean that is a number
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What counts of a trial, whatever the others do.
+
+    Attributes:
+        rungs: That it has reached; none where it has failed, needs too much memory, or is of another study.
+        result: Its value, where it counts as one.
+        violation: By how much it breaks the constraints of its objective.
+        is_paused: Whether it waits for its promotion.
+    """
+
+    rungs: Mapping[int, Rung]
+    result: float | None
+    violation: float
+    is_paused: bool
+
+
+def standing_of(trial: FrozenTrial) -> Standing:
+    """Returns what counts of a trial."""
+    if trial.state is TrialState.FAIL or lacks_memory(trial) or is_warm(trial):
+        return Standing({}, None, 0.0, is_paused(trial))
+    result = trial.values[0] if is_result(trial) else None
+    return Standing(rungs_of(trial), result, violation(set_by_objective(trial)), is_paused(trial))
 
 
 @dataclass(frozen=True)
@@ -64,34 +89,37 @@ class Board:
         *,
         may_begin: bool = True,
         by_time: bool = False,
+        standing: Callable[[FrozenTrial], Standing] = standing_of,
     ) -> "Board":
-        """Returns the board of a study, given all of its trials.
+        """Returns the board of a study, given all of its trials; `standing` may know what `standing_of` returns.
 
         With `by_time` a second is what costs, not a unit of the fidelity, which takes longer with one config than with another.
         """
         sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
         scores, breaking = ([dict[int, float]() for _ in fidelity.rungs] for _ in range(2))
+        levels = {reached: level for level, reached in enumerate(fidelity.rungs)}
         complete = -math.inf
-        paces = {}
+        paces, paused = {}, {}
         for trial in trials:
-            if trial.state is TrialState.FAIL or lacks_memory(trial) or is_warm(trial):
-                continue
-            rungs, broken = rungs_of(trial), violation(set_by_objective(trial))
-            for scores_there, breaking_there, reached in zip(scores, breaking, fidelity.rungs, strict=True):
-                if reached in rungs and broken:
-                    breaking_there[trial.number] = -broken
-                elif reached in rungs:
-                    scores_there[trial.number] = sign * rungs[reached].value
-            if rungs and by_time:
-                paces[trial.number] = pace(rungs)
-            if is_result(trial):
-                complete = max(complete, sign * trial.values[0])
+            stands = standing(trial)
+            for reached, rung in stands.rungs.items():
+                if (level := levels.get(reached)) is None:
+                    continue
+                if stands.violation:
+                    breaking[level][trial.number] = -stands.violation
+                else:
+                    scores[level][trial.number] = sign * rung.value
+            if stands.rungs and by_time:
+                paces[trial.number] = pace(stands.rungs)
+            if stands.result is not None:
+                complete = max(complete, sign * stands.result)
+            if stands.is_paused:
+                paused[trial.number] = trial
         known = (complete, *chain(*map(dict.values, scores)))
         largest = max(map(abs, filter(math.isfinite, known)), default=0.0)
         if largest > _LARGEST:
             scores = [{number: score / largest for number, score in scores_there.items()} for scores_there in scores]
             complete /= largest
-        paused = {trial.number: trial for trial in trials if is_paused(trial)}
         running = tuple(trial for trial in trials if trial.state is TrialState.RUNNING)
         return cls(fidelity, tuple(scores), paused, complete, may_begin, running, paces, tuple(breaking))
 
@@ -111,8 +139,10 @@ class Board:
 
     def _pioneer(self) -> FrozenTrial | None:
         """Returns the trial that is ahead of all, until one has been at the top; None while it runs."""
+        if self.scores[-1]:
+            return None
         feasible = [trial for number, trial in self.paused.items() if number in self.scores[0]]
-        if self.scores[-1] or not feasible:
+        if not feasible:
             return None
         first = max(feasible, key=lambda trial: (len(rungs_of(trial)), -trial.number))
         ahead = max((len(rungs_of(trial)) + 1 for trial in self.running), default=0)
@@ -122,7 +152,7 @@ class Board:
         """Yields for each rung the trials that are paused there and may go on, and the rung's index, of each the best first."""
         for level, (scores, above) in enumerate(pairwise(self.scores)):
             at_least = 0 if self.may_begin else 1  # the best of what there is climbs to the top in the end
-            best = sorted(scores, key=lambda number: (-scores[number], number))[: max(at_least, len(scores) // REDUCTION)]
+            best = sorted(sorted(scores), key=scores.__getitem__, reverse=True)[: max(at_least, len(scores) // REDUCTION)]
             waiting = (number for number in best if number in self.paused and number not in above)
             yield from ((number, level) for number in islice(waiting, None if self.paces else 1))
 

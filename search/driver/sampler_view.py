@@ -1,11 +1,13 @@
 """What a sampler gets to see of trials: of those that are paused and promoted, values at one rung, which can be compared."""
 
 import copy
+from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from operator import methodcaller
 
 from optuna.trial import FrozenTrial, TrialState
 
+from search.driver.per_trial import PerTrial
 from search.records.attributes import RAN_KEY, constraints_of
 from search.records.constraints import MEMORY_CONSTRAINT, key_of
 from search.records.optuna_keys import CONSTRAINTS
@@ -15,23 +17,34 @@ from search.study_file.fidelity import Fidelity
 _is_constraint = methodcaller("startswith", CONSTRAINTS)
 
 
-def seen_by_sampler(trials: Sequence[FrozenTrial], fidelity: Fidelity, enough: float) -> Sequence[FrozenTrial]:
-    """Returns the trials as a sampler is to learn from them.
+class SamplerView:
+    """The trials of a study with a fidelity, as a sampler is to learn from them.
 
     Of the trials that have reached it, the values at the highest rung that enough have reached count as results; the others
     count as pruned at their last rung, which TPE takes for worse than any result, and most samplers leave out. The fidelity is
     no parameter: it was no sampler's choice.
 
     Args:
-        trials: All trials of the study.
         fidelity: Of the study.
         enough: So many trials on a rung are enough to learn from there; the lowest rung is where there are not.
     """
-    climbed = [rungs_of(trial) for trial in trials]
-    counts = {rung: sum(rung in rungs for rungs in climbed) for rung in fidelity.rungs}
-    level = max((rung for rung, count in counts.items() if count >= max(enough, 1)), default=fidelity.rungs[0])
-    seen = [_seen(trial, rungs, fidelity.name, level) for trial, rungs in zip(trials, climbed, strict=True)]
-    return with_same_constraints(seen)
+
+    def __init__(self, fidelity: Fidelity, enough: float) -> None:
+        self._fidelity, self._enough = fidelity, enough
+        self._rungs = PerTrial(rungs_of)
+        self._level = fidelity.rungs[0]
+        self._seen = PerTrial(self._seen_at_level)
+
+    def of(self, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
+        """Returns all trials of the study, as they are to be seen."""
+        counts = Counter(rung for trial in trials for rung in self._rungs(trial))
+        found = (rung for rung in self._fidelity.rungs if counts[rung] >= max(self._enough, 1))
+        if (level := max(found, default=self._fidelity.rungs[0])) != self._level:
+            self._level, self._seen = level, PerTrial(self._seen_at_level)
+        return with_same_constraints([self._seen(trial) for trial in trials])
+
+    def _seen_at_level(self, trial: FrozenTrial) -> FrozenTrial:
+        return _seen(trial, self._rungs(trial), self._fidelity.name, self._level)
 
 
 def with_same_constraints(trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:

@@ -5,6 +5,7 @@ import datetime
 import itertools
 import math
 import sys
+from collections import Counter
 from statistics import mean, stdev
 
 import optuna
@@ -14,13 +15,14 @@ from optuna.samplers._gp.sampler import _get_constraint_vals_and_feasibility
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
+from search.driver import ask, sampler_view
 from search.driver.ask import TrialSource
 from search.driver.compatibility import check_same
 from search.driver.fingerprint_check import delete_if_unused
 from search.driver.legs import leg_of, settle
 from search.driver.promotion import Board, expected_improvement, middle_and_spread, pace
 from search.driver.retry import requeue
-from search.driver.sampler_view import seen_by_sampler, with_same_constraints
+from search.driver.sampler_view import SamplerView, with_same_constraints
 from search.driver.tell import tell
 from search.errors import ObjectiveError
 from search.records.attributes import CONFIG_KEY, FINGERPRINT_KEY, RETRY_KEY, WARM_KEY, config_of
@@ -419,14 +421,14 @@ def test_a_sampler_sees_values_that_can_be_compared():
     trials = [climber(0.5), climber(0.6, 0.7), climber(0.4, 0.5, 0.6), whole]
     for trial in trials[:3]:
         trial.datetime_start = datetime.datetime(2026, 1, 1)
-    seen = seen_by_sampler(trials, FIDELITY, enough=2)
+    seen = SamplerView(FIDELITY, enough=2).of(trials)
     assert [trial.state.name for trial in seen] == ["PRUNED", "COMPLETE", "COMPLETE", "COMPLETE"]
     assert [trial.value for trial in seen[1:]] == [0.7, 0.5, 0.3]
     assert seen[0].intermediate_values == {1: 0.5}
     assert all("epochs" not in trial.params for trial in seen)
     assert [duration_of(trial) for trial in seen[:3]] == [1.0, 2.0, 3.0], "some samplers weigh the time"
     assert trials[3].params == {"x": 0.1, "epochs": 5}, "what is in the storage is left as it is"
-    assert [trial.value for trial in seen_by_sampler(trials, FIDELITY, enough=3)[:3]] == [0.5, 0.6, 0.4]
+    assert [trial.value for trial in SamplerView(FIDELITY, enough=3).of(trials)[:3]] == [0.5, 0.6, 0.4]
 
 
 @pytest.mark.parametrize(
@@ -450,10 +452,28 @@ def test_generations_follow_each_other_where_few_trials_of_one_climb(write, name
     assert max(generations) >= 60 // 6 - 2
 
 
+def test_only_what_has_changed_is_looked_at_for_each_new_trial(write, monkeypatch):
+    """Thousands of trials may be there, of which one or two have changed."""
+    looked_at = Counter()
+    for module, name in ((ask, "standing_of"), (sampler_view, "_seen")):
+        made = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda trial, *rest, made=made: looked_at.update([made]) or made(trial, *rest))
+    study = optuna.create_study(direction="maximize")
+    source, runs = TrialSource(study, spec := load(write(**TABLES))), 0
+    while len(study.get_trials(deepcopy=False)) < 60:
+        trial = source.ask({})
+        leg = leg_of(trial, spec.fidelity)
+        outcome = Outcome(trial.number, "complete", (trial.params["x"],))
+        tell(trial, outcome, spec, death=None, fresh=True, ran_s=leg.earlier_s + 1.0, leg=leg)
+        runs += 1
+    assert len(looked_at) == 2
+    assert max(looked_at.values()) < 5 * runs, "at its beginning and its end, and where another rung counts"
+
+
 def test_a_sampler_learns_nothing_from_the_rungs_of_a_trial_that_failed():
     """Where it was tried again, its config would count twice."""
     lost = climber(0.9, 0.9, state=TrialState.FAIL)
-    seen = seen_by_sampler([climber(0.5, 0.6), lost, climber(0.9, 0.9)], FIDELITY, enough=1)
+    seen = SamplerView(FIDELITY, enough=1).of([climber(0.5, 0.6), lost, climber(0.9, 0.9)])
     assert [(trial.state.name, trial.values) for trial in seen] == [("COMPLETE", [0.6]), ("FAIL", None), ("COMPLETE", [0.9])]
 
 
@@ -465,7 +485,7 @@ def test_a_sampler_sees_the_same_constraints_of_all_results(constrained):
         kept.set_constraint(MEMORY_CONSTRAINT, -1.0)
         broken.set_constraint(MEMORY_CONSTRAINT, 1.0)
     paused, ended, lower = climber(0.6, 0.7), climber(0.4, 0.5, state=TrialState.COMPLETE), climber(0.5)
-    seen = seen_by_sampler([kept, broken, paused, ended, lower], FIDELITY, enough=2)
+    seen = SamplerView(FIDELITY, enough=2).of([kept, broken, paused, ended, lower])
     assert [trial.state.name for trial in seen] == ["COMPLETE"] * 4 + ["PRUNED"]
     values = [-1.0, 1.0, -1.0, -1.0] if constrained else []
     assert [trial.constraints for trial in seen[:4]] == ([{MEMORY_CONSTRAINT: value} for value in values] or [{}] * 4)
