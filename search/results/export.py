@@ -52,16 +52,15 @@ def export_trial(
         number: The trial; None for the winner of the finalists, or else the likely best, or else that of the best value.
         by: How to choose from the Pareto front of several directions: the name of a metric, whose best is taken, or
             `COMPROMISE`.
-        ranking: The study's finalists, whose winner is taken unless `number` or `by` says otherwise.
-        likely: The likely best trial, where no finalist has won.
+        ranking: The study's finalists, whose winner is taken; None where `number` or `by` chooses.
+        likely: The likely best trial; None there, and where a finalist has won.
         together: So many of the best trials, that one first, are the file's members: their configs and seeds, from which an
             objective may make one model.
 
     Raises:
         StudyError: There is no such trial, or not one best trial, or are not so many trials.
     """
-    winner = ranking.winner if ranking is not None and number is None and by is None else None
-    likely = likely if number is None and by is None and winner is None else None
+    winner = ranking.winner if ranking is not None else None
     chosen = winner.number if winner is not None else likely.trial.number if likely is not None else number
     trial = _choose(study, chosen, by)
     settings = _settings(study, spec)

@@ -57,13 +57,8 @@ def same(value: float, other: float) -> bool:
     return math.isclose(value, other, rel_tol=_SAME)
 
 
-def mean_of(values: Sequence[float]) -> float:
-    """Returns the mean of at least one value, also of such whose sum is no number."""
-    return _scaled(lambda shrunk: Interval(fmean(shrunk), None), values).mean
-
-
 def mean_interval(values: Sequence[float]) -> Interval:
-    """Returns the mean of at least one value with Student's t interval."""
+    """Returns the mean of at least one value with Student's t interval; the mean also of such whose sum is no number."""
     return _scaled(_student, values)
 
 

@@ -11,7 +11,7 @@ from search.results.report.comparison import Comparison, Run, Side, value_at
 from search.results.report.figures import BLUE, GREEN, GREY, ORANGE, PINK, SKY, VERMILLION, short, style, white
 from search.results.report.html import inert, page, time_unit
 from search.results.report.outliers import sensible_range
-from search.results.statistics import mean_of, show_among
+from search.results.statistics import mean_interval, show_among
 from search.results.tables import FoldedTable, print_parts
 from search.text import clock, plain
 
@@ -90,7 +90,7 @@ def _chart(comparison: Comparison, curve_of: Callable[[Run], _Curve]) -> go.Figu
             figure.add_scatter(x=x, y=[min(column) for column in columns], **steps)
             figure.add_scatter(x=x, y=[max(column) for column in columns], fill="tonexty", fillcolor=pale, **steps)
         line = {"color": colour, "width": 2.5, "shape": "hv", "dash": dash}
-        means = [mean_of(column) for column in columns]
+        means = [mean_interval(column).mean for column in columns]
         ends = [f"{means[at]:.4g} at {x[at]:.4g}" for at in (0, -1) if x]
         said.append(f"{short(side.label)} {', '.join(ends)}")
         figure.add_scatter(x=x, y=means, mode="lines", name=inert(side.label), legendgroup=side.label, line=line)
