@@ -34,11 +34,9 @@ class Interval:
 
 
 def show(value: float, apart: float = 0.0) -> str:
-    """Returns a value with so many digits, four or more, that one which is `apart` from it is shown as another one.
+    """Returns a value with so many digits, four or more, that another looks different which is `apart` from it at least.
 
-    Args:
-        value: The value.
-        apart: How far others are that it is told apart from, at least; 0 where there are none.
+    It is 0 where there is no other.
     """
     if not (math.isfinite(value) and 0 < apart < math.inf) or value == 0:
         return f"{value:.4g}"

@@ -103,16 +103,11 @@ def parallel_coordinates(facts: Facts, metric: Metric, order: Sequence[str]) -> 
         lines = [(labels[at], [(x, round(column[at], 4)) for x, column in enumerate(heights)]) for at in range(low, high)]
         width = 1.0 if low == 0 else 2.0
         add_lines(figure, lines, line={"color": colour, "width": width}, hovertemplate="%{text}<extra></extra>")
-    for at in range(len(axes)):
+    labels_of_axes: list[dict[str, object]] = []
+    for at, (axis, column) in enumerate(zip(axes, columns, strict=True)):
         figure.add_vline(x=at, line={"color": "#1b1f24", "width": 1})
-    scales = enumerate(zip(axes, columns, strict=True))
-    figure.update_layout(
-        annotations=[
-            label
-            for at, (axis, column) in scales
-            for label in _scale(at, axis, column, worst if column is columns[-1] else None)
-        ]
-    )
+        labels_of_axes += _scale(at, axis, column, worst if column is columns[-1] else None)
+    figure.update_layout(annotations=labels_of_axes)  # one by one, each would have Plotly check all again
     names = [_short(axis.name) for axis in axes]
     ticks = {"tickvals": list(range(len(names))), "ticktext": names}
     figure.update_xaxes(range=[-0.35, len(names) - 0.8], showgrid=False, zeroline=False, **ticks)
@@ -232,7 +227,6 @@ def _span(axis: Axis, places: Sequence[float]) -> tuple[float, float]:
 
 
 def _scale(at: int, axis: Axis, places: Sequence[float | None], worst: float | None) -> Iterator[dict[str, object]]:
-    """Yields the labels of an axis: added one by one, each would have Plotly check all again."""
     known = [place for place in places if place is not None]
     low, high = _span(axis, known)
     ticks = axis.ticks(known)
