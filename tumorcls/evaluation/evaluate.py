@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tumorcls import __version__
 from tumorcls.data.dataset import ImageSet
-from tumorcls.errors import DataError, shown
+from tumorcls.errors import shown
 from tumorcls.evaluation import detection, metrics, selective, set_coverage
 from tumorcls.evaluation.bootstrap import Resamples, draw_resamples, estimate, estimate_calibration_error
 from tumorcls.evaluation.metrics import Floats, Labels
@@ -86,16 +86,9 @@ def evaluate_model(
 ) -> Evaluation:
     """Measures a model on clean images, under every noise at every severity, and under what it has never seen.
 
-    Args:
-        predict: The model; its probabilities are in the order of the set's classes.
-        test: Images of one group are resampled together; an image's key decides its noise.
-        plan: The conditions.
-        name: Of the model, for people.
-        provenance: Kept with the result, with the number of patients where they are named.
-        on_condition: Called with noise and severity before each is measured, for a progress display.
-
-    Raises:
-        DataError: There is no image, or the model returned something other than (n, k) finite probabilities.
+    The model's probabilities are in the order of the set's classes. Of the test images, at least one, those of one group are
+    resampled together; an image's key decides its noise. The provenance is kept with the result, with the number of patients
+    where they are named. `on_condition` is called with noise and severity before each is measured, for a progress display.
     """
 
     def under(conditions: list[tuple[str, int]]) -> dict[tuple[str, int], Floats]:
@@ -158,19 +151,11 @@ def measure(
 
 def _predict_all(predict: Predict, test: ImageSet, noise: str | None = None, severity: int = 0, seed: int = 0) -> Floats:
     """Returns the probabilities of the images, corrupted where a noise is named."""
-    if not len(test.labels):
-        raise DataError("test images: there must be at least one; got none. Give the test part a larger share.")
     parts = []
     for start in range(0, len(test.labels), _CHUNK):
         rows = slice(start, start + _CHUNK)
         chunk = test.images[rows] if noise is None else corrupt(test.images[rows], noise, severity, seed, test.keys[rows])
-        part = np.asarray(predict(chunk), dtype=np.float64)
-        if part.shape != (len(chunk), len(test.classes)) or not np.isfinite(part).all():
-            raise DataError(
-                f"predictions: must be ({len(chunk)}, {len(test.classes)}) finite probabilities; "
-                f"got {part.shape} with {np.count_nonzero(~np.isfinite(part))} not finite. Train the model again."
-            )
-        parts.append(part)
+        parts.append(np.asarray(predict(chunk), dtype=np.float64))
     return np.concatenate(parts)
 
 

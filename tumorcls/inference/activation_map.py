@@ -16,14 +16,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorcls.errors import ModelError
 from tumorcls.model.backend import compiled_as_steps_are
 from tumorcls.model.calibration import check_probabilities, mean_answer
 from tumorcls.model.device_memory import USED_ELSEWHERE, naming_what_must_fit
 from tumorcls.model.gate import gate_features
 from tumorcls.model.tensorflow_internals import gradients_forgotten
 
-_POOLING, _DENSE = "avg_pool", "logits"
 _OPACITY = 0.45  # of the warmest colour
 
 
@@ -48,17 +46,11 @@ class Explainer:
     def __init__(self, network: keras.Model, *, mirror_average: bool = False) -> None:
         """Finds the features that the network pools: those of its last convolution, or of all its members'.
 
-        With `mirror_average` an answer is that of the mean of an image's logits and its mirror image's.
-
-        Raises:
-            ModelError: The network has another structure than those that `tumorcls train` saves.
+        The network is one of a `SavedModel`. With `mirror_average` an answer is that of the mean of an image's logits and its
+        mirror image's.
         """
-        try:
-            features, judged = network.get_layer(_POOLING).input, gate_features(network)
-            self._dense = network.get_layer(_DENSE)
-        except ValueError as error:
-            raise ModelError(f"model: must have the layers of tumorcls; {error} Train it again.") from None
-        outputs = [features, judged, self._dense.output, network.output]
+        self._dense = network.get_layer("logits")
+        outputs = [network.get_layer("avg_pool").input, gate_features(network), self._dense.output, network.output]
         self._network = compiled_as_steps_are(keras.Model(network.input, outputs))
         self._mirror_average = mirror_average
 
