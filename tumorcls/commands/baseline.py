@@ -48,7 +48,7 @@ def command(config_file: Path, output: Path, model_file: Path | None, html: Path
     method = f"logistic regression on standardised frozen features, C = {INVERSE_PENALTY}"
     provenance = {**made_with(trainer, config, fitted, 0), "method": method}
     model = assemble(trainer, config, fitted, calibration, provenance, written=written_parts(file.written), gate=False)
-    plan = plan_of(model.config, model.calibration, unseen)
+    plan = plan_of(model, unseen)
     measured = MeasuredImages(test, trainer.prepared.manifest, trainer.prepared.split_sha256)
     evaluation = measure_model(model, measured, plan, "logistic regression", on_condition=telling_progress(plan))
     validation = ", ".join(f"{name} {fitted.scores[name]:.3f}" for name in model.config.score)

@@ -52,7 +52,6 @@ def command(
     search has seen: blur, motion, contrast, brightness, gamma, resolution, compression, MR's own noise, ghosts and uneven
     fields.
     """
-    from tumorcls.cache.folder import cache_folder
     from tumorcls.model.backend import device_notes, select_backend
 
     select_backend()
@@ -66,9 +65,9 @@ def command(
     prepare_outputs(output, html)
     model = load_model(model_file)
     against = Evaluation.read(reference) if reference else None
-    measured = measured_images(model, folders, trained_on, cache_folder())
+    measured = measured_images(model, folders, trained_on)
     tell_notes(*measured.manifest.notes(), *device_notes())
-    plan = plan_of(model.config, model.calibration, unseen, clean_only=clean_only)
+    plan = plan_of(model, unseen, clean_only=clean_only)
     evaluation = measure_model(model, measured, plan, model_file.stem, against, telling_progress(plan))
     if against is not None and (kinds := not_compared(evaluation)):
         tell_notes(f"the reference was measured before {', '.join(kinds)} was: all that is compared is without it")

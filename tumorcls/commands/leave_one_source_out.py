@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from datetime import date
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from tumorcls.data.dataset import ImageSet
     from tumorcls.data.external import ExternalData
     from tumorcls.data.manifest import Manifest
-    from tumorcls.evaluation.evaluate import Plan
-    from tumorcls.evaluation.record import Evaluation
     from tumorcls.model.saved_model import SavedModel
     from tumorcls.training.trainer import Trainer
 
@@ -63,8 +60,9 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
     prepare_outputs(*chain(*places.values()))
     select_backend()
     from tumorcls.commands._written import write_evaluation
-    from tumorcls.inference.measured import plan_of
+    from tumorcls.inference.measured import MeasuredImages, measure_model, plan_of
     from tumorcls.model.program_cache import ProgramCache
+    from tumorcls.training.measured_with import computed_with
     from tumorcls.training.trainer import Trainer
 
     tell_notes(*device_notes())
@@ -73,9 +71,11 @@ def command(config_file: Path, output: Path, seed: int | None, clean_only: bool,
     for source, (record, page) in places.items():
         other, images = divided[source]
         model = _train(Trainer(other.training, cache_folder(), programs), config, chosen, source)
-        plan = plan_of(config, model.calibration, unseen, clean_only=clean_only)
-        origin = {"manifest_sha256": manifest.sha256, "sources": source, "patients": manifest.patients}
-        evaluation = _measure(model, other, images, plan, origin)
+        plan = plan_of(model, unseen, clean_only=clean_only)
+        measured = MeasuredImages(images, manifest, external=other)
+        origin = {"recipe_sha256": config.recipe_sha256, "sources": source, "trained without": source, **computed_with(config)}
+        progress = telling_progress(plan)
+        evaluation = measure_model(model, measured, plan, f"without {source}", on_condition=progress, origin=origin)
         assert evaluation.external is not None
         write_evaluation(evaluation, images.images, record, page)
         tell(f"{source}: {evaluation.external.sentence()}")
@@ -92,28 +92,7 @@ def _train(trainer: "Trainer", config: "TrainConfig", seed: int, source: str) ->
 
     with naming_run(f"without {shown(source)}"):
         fitted = fit_telling(trainer, config, seed, of=f"without {shown(source)}: ")
-    return assemble(trainer, config, fitted, trainer.calibrate(fitted), {}, gate=False)
-
-
-def _measure(
-    model: "SavedModel", other: "ExternalData", images: "ImageSet", plan: "Plan", origin: dict[str, str]
-) -> "Evaluation":
-    from tumorcls.evaluation.evaluate import evaluate_model
-    from tumorcls.inference.measured import with_all
-    from tumorcls.training.measured_with import computed_with
-
-    config, source = model.config, origin["sources"]
-    provenance = {
-        "model_sha256": model.sha256,
-        "recipe_sha256": config.recipe_sha256,
-        **origin,
-        "trained without": source,
-        **computed_with(config),
-        "evaluated": date.today().isoformat(),
-    }
-    name, progress = f"without {source}", telling_progress(plan)
-    evaluation = evaluate_model(model.predict, images, plan, name=name, provenance=provenance, on_condition=progress)
-    return with_all(evaluation, other, model.predict, other.images(other.usable, config.image_size, cache_folder()))
+    return assemble(trainer, config, fitted, trainer.calibrate(fitted), {"trained_on": "training images"}, gate=False)
 
 
 def _divide(manifest: "Manifest", source: str, config: "TrainConfig") -> tuple["ExternalData", "ImageSet"]:

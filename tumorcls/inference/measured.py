@@ -1,10 +1,9 @@
 """How a trained model is measured: on its own test part, or on other data without what it may have seen."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from tumorcls.cache.folder import cache_folder
@@ -13,7 +12,7 @@ from tumorcls.data.external import ExternalData, find_seen, other_data, own_data
 from tumorcls.data.manifest import Manifest
 from tumorcls.data.prepare import prepare
 from tumorcls.errors import DataError, shown
-from tumorcls.evaluation.evaluate import Plan, Predict, evaluate_model, images_sha256
+from tumorcls.evaluation.evaluate import Plan, evaluate_model, images_sha256
 from tumorcls.evaluation.external import External, WithSeen
 from tumorcls.evaluation.record import Evaluation
 from tumorcls.evaluation.robustness import check_reference, compare
@@ -23,8 +22,6 @@ from tumorcls.training.fit_gate import gate_extractor
 from tumorcls.training.validation import CORRUPTION_SEED
 
 if TYPE_CHECKING:
-    from tumorcls.config.train_config import TrainConfig
-    from tumorcls.model.calibration import Calibration
     from tumorcls.model.saved_model import SavedModel
 
 Unseen = Literal["all", "middle", "none"]
@@ -76,7 +73,7 @@ def evaluation_images(
     Raises:
         DataError: As of `evaluate`.
     """
-    return _measured(model, data, trained_on).images
+    return measured_images(model, data, trained_on).images
 
 
 def evaluate(
@@ -110,14 +107,8 @@ def evaluate(
     """
     if unseen not in get_args(Unseen):
         raise ValueError(f"unseen: must be one of {', '.join(get_args(Unseen))}; got {unseen!r}")
-    plan = plan_of(model.config, model.calibration, unseen, clean_only=clean_only)
-    return measure_model(model, _measured(model, data, trained_on), plan, name, reference)
-
-
-def _measured(
-    model: "SavedModel", data: Sequence[str | os.PathLike[str]], trained_on: Sequence[str | os.PathLike[str]]
-) -> MeasuredImages:
-    return measured_images(model, [os.fspath(one) for one in data], [os.fspath(one) for one in trained_on], cache_folder())
+    plan = plan_of(model, unseen, clean_only=clean_only)
+    return measure_model(model, measured_images(model, data, trained_on), plan, name, reference)
 
 
 def measure_model(
@@ -127,8 +118,11 @@ def measure_model(
     name: str,
     reference: Evaluation | None = None,
     on_condition: Callable[[str, int], None] | None = None,
+    origin: Mapping[str, str] | None = None,
 ) -> Evaluation:
     """Measures a model on its images, and next to a reference; see `evaluate`, and `evaluate_model` for `on_condition`.
+
+    `origin` says in the evaluation's provenance what neither the model nor its images do.
 
     Raises:
         DataError: An image cannot be read, or the reference was measured otherwise, which is said before anything is measured.
@@ -145,15 +139,20 @@ def measure_model(
         **measured.provenance(),
         "trained_on": model.provenance.get("trained_on", "not on record"),
         "evaluated": date.today().isoformat(),
+        **(origin or {}),
     }
     evaluation = evaluate_model(model.predict, images, plan, name=name, provenance=provenance, on_condition=on_condition)
     if other is not None and everything is not None:
-        evaluation = with_all(evaluation, other, model.predict, everything)
+        clean = evaluate_model(model.predict, everything, Plan(seed=plan.seed, resamples=plan.resamples)).clean
+        seen, of_patients = (int((other.usable & some).sum()) for some in (other.seen_picture, other.seen_patient))
+        with_seen = WithSeen(clean.accuracy, clean.balanced_accuracy, clean.macro_f1)
+        evaluation = replace(evaluation, external=External(int(other.usable.sum()), seen, of_patients, with_seen))
     return evaluation if reference is None else compare(evaluation, reference)
 
 
-def plan_of(config: "TrainConfig", calibration: "Calibration", unseen: str, *, clean_only: bool = False) -> Plan:
+def plan_of(model: "SavedModel", unseen: str, *, clean_only: bool = False) -> Plan:
     """Returns the noises that chose a model and, apart from them, what neither its training nor its search has seen."""
+    config, calibration = model.config, model.calibration
     return Plan(
         noises=() if clean_only else config.measured_noises,
         seed=CORRUPTION_SEED,
@@ -164,19 +163,22 @@ def plan_of(config: "TrainConfig", calibration: "Calibration", unseen: str, *, c
     )
 
 
-def measured_images(model: "SavedModel", folders: Sequence[str], trained_on: Sequence[str], cache: Path) -> MeasuredImages:
+def measured_images(
+    model: "SavedModel", data: Sequence[str | os.PathLike[str]], trained_on: Sequence[str | os.PathLike[str]]
+) -> MeasuredImages:
     """Returns a model's own test part, or other data.
 
-    Without `folders` the model's own data are read where they lay. Where `folders` are other data, `trained_on` says where its
-    own lie now, if they were moved.
+    Without `data` the model's own are read where they lay. Where `data` are others, `trained_on` says where its own lie now,
+    if they were moved.
 
     Raises:
         DataError: The model's own data is not as it was, or other data has no image that is new to the model.
     """
-    config, size = model.config, model.config.image_size
+    config, size, cache = model.config, model.config.image_size, cache_folder()
+    folders = [os.fspath(one) for one in data]
     trained = model.provenance.get("split_sha256", "none on record")
     if folders and (other := other_data(folders, model.provenance.get("manifest_sha256", ""), cache, config.slices)):
-        own = own_data(trained_on or config.data, trained, config.split, cache, config.slices)
+        own = own_data([os.fspath(one) for one in trained_on or config.data], trained, config.split, cache, config.slices)
         external = find_seen(own, other, config.split, cache)
         return MeasuredImages(external.images(external.new, size, cache), other, external=external)
     places = folders or config.data
@@ -187,11 +189,3 @@ def measured_images(model: "SavedModel", folders: Sequence[str], trained_on: Seq
             f"got {prepared.split_sha256[:12]}. Restore the files, name their folders with --data, or train again."
         )
     return MeasuredImages(load_part(prepared, "test", size, cache), prepared.manifest, prepared.split_sha256)
-
-
-def with_all(evaluation: Evaluation, external: ExternalData, predict: Predict, images: ImageSet) -> Evaluation:
-    """Adds to an evaluation on other data what was left out, and the scores on clean images of all of it, `images`."""
-    clean = evaluate_model(predict, images, Plan(seed=evaluation.noise_seed, resamples=evaluation.resamples)).clean
-    usable = external.usable
-    counts = (int(usable.sum()), int((usable & external.seen_picture).sum()), int((usable & external.seen_patient).sum()))
-    return replace(evaluation, external=External(*counts, WithSeen(clean.accuracy, clean.balanced_accuracy, clean.macro_f1)))
