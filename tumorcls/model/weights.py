@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,21 +52,22 @@ def load_weights(backbone: keras.Model, path: Path) -> None:
     Raises:
         WeightsError: They are not those of the network, are damaged, or the file is not safe to read.
     """
+    layers = [layer for layer in backbone.layers if layer.weights]
     try:
         content = read_whole(path, _MAX_BYTES)
         if path.name == OWN_NAME and hashlib.md5(content, usedforsecurity=False).hexdigest() != own_weights_md5():
             raise _Unfit("a file of this name must be Keras's own; its checksum is another one. Get it again, or rename it")
         with open_hdf5(io.BytesIO(_inner(content)), str(path), _LIMITS) as file:
-            arrays = dict(_legacy(file) if _is_legacy(file) else _current(file, backbone))
-        _check(backbone, arrays)
+            legacy = "layer_names" in file.attrs or "model_weights" in file
+            stored = dict(_legacy(file) if legacy else _current(file, backbone))  # a name that comes again is held once
+        _check(layers, stored)
     except _Unfit as error:
         raise WeightsError(f"weights: must fit EfficientNetB0 without top; got {path}: {error}. Use a `notop` file.") from None
     except (DataError, *UNREADABLE, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         got = f"{path}: {reason(error).removeprefix(f'{path}: ')}"
         raise WeightsError(f"weights: must fit EfficientNetB0 without top; got {got}. Use a `notop` file.") from None
-    for layer in backbone.layers:
-        if layer.weights:
-            layer.set_weights([array.value for array in arrays[layer.name]])
+    for layer, arrays in zip(layers, stored.values(), strict=True):
+        layer.set_weights([array.value for array in arrays])
 
 
 def check_weights(backbone: keras.Model) -> None:
@@ -93,10 +95,6 @@ def _inner(content: bytes) -> bytes:
     return inner
 
 
-def _is_legacy(file: Any) -> bool:
-    return "layer_names" in file.attrs or "model_weights" in file
-
-
 def _legacy(file: Any) -> Iterator[tuple[str, list[_Array]]]:
     """Yields the layers of Keras 2's format in the file's order."""
     group = file if "layer_names" in file.attrs else file["model_weights"]
@@ -104,7 +102,7 @@ def _legacy(file: Any) -> Iterator[tuple[str, list[_Array]]]:
         layer = group[name]
         names = [_text(weight) for weight in layer.attrs["weight_names"]]
         if names:
-            yield name, [_Array(_last(weight), _value(layer[weight])) for weight in names]
+            yield name, [_Array(weight.rpartition("/")[2].partition(":")[0], _value(layer[weight])) for weight in names]
 
 
 def stored_names(network: keras.Model) -> list[str]:
@@ -135,20 +133,13 @@ def _current(file: Any, backbone: keras.Model) -> Iterator[tuple[str, list[_Arra
             raise _Unfit(f"it must have no layer beside the network's; {name} is one{_top(name)}")
 
 
-def _check(backbone: keras.Model, arrays: dict[str, list[_Array]]) -> None:
-    layers = [layer for layer in backbone.layers if layer.weights]
-    wanted, names = [layer.name for layer in layers], [_plain(name) for name in arrays]
-    for want, name in zip(map(_plain, wanted), names, strict=False):
+def _check(layers: list[keras.layers.Layer], stored: dict[str, list[_Array]]) -> None:
+    for want, name in zip_longest((_plain(layer.name) for layer in layers), map(_plain, stored)):
         if want != name:
-            order = "in the network's order" if name in {*map(_plain, wanted)} else "those of the network"
-            raise _Unfit(f"its layers must be {order}; where {want} must be there is {name[:80]}{_top(name)}")
-    if len(names) != len(wanted):
-        rest = _top(names[len(wanted)]) if len(names) > len(wanted) else ": some are missing"
-        raise _Unfit(f"it must have {len(wanted)} layers with weights, and has {len(names)}{rest}")
-    for name, want in zip(list(arrays), wanted, strict=True):
-        arrays[want] = arrays.pop(name)
-    for layer in layers:
-        held = arrays[layer.name]
+            found = "none: some are missing" if name is None else f"{name[:80]}{_top(name)}"
+            rule = "its layers must be in the network's order, and those of the network"
+            raise _Unfit(f"{rule}; where {want or 'no other'} must be there is {found}")
+    for layer, held in zip(layers, stored.values(), strict=True):
         expected = [(variable.name, tuple(variable.shape)) for variable in layer.weights]
         got = [(_FORMER_NAMES.get(array.name, array.name), array.value.shape) for array in held]
         if expected != got:
@@ -190,10 +181,6 @@ def _value(array: Any) -> NDArray[Any]:
 
 def _text(name: object) -> str:
     return name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else str(name)
-
-
-def _last(weight: str) -> str:
-    return weight.rpartition("/")[2].partition(":")[0]
 
 
 def _plain(name: str) -> str:
