@@ -16,11 +16,7 @@ from tumorcls.files import check_writable, open_file_of
 
 
 class Forgiving(io.FileIO):
-    """Writes to a descriptor; keeps the first failure to do so, lets go of what cannot be written, and waits where it must.
-
-    Attributes:
-        failure: What was wrong.
-    """
+    """Writes to a descriptor; keeps the first failure to do so, lets go of what cannot be written, and waits where it must."""
 
     failure: OSError | None = None
 

@@ -52,12 +52,9 @@ class NoisyF1:
 
 
 def noisy_f1(clean: float | Floats, curves: Mapping[_Noise, Sequence[float] | Sequence[Floats]]) -> NoisyF1:
-    """Sums up macro-F1 values.
+    """Sums up macro-F1 of clean images, shape (...), and the same under each noise, one at least, at each severity.
 
-    Args:
-        clean: Of the images as they are, shape (...): a measured value, alone or with its resamples behind it. The first one
-            decides which noise is the worst.
-        curves: The same under each noise, at each severity; at least one noise.
+    Each is a measured value, alone or with its resamples behind it. The first one decides which noise is the worst.
     """
     by_noise: dict[str, Floats] = {noise: np.asarray(np.mean(curve, axis=0)) for noise, curve in curves.items()}
     noisy = np.asarray(np.mean(list(by_noise.values()), axis=0))

@@ -66,12 +66,8 @@ def check_reference(
 ) -> None:
     """Refuses a reference that an evaluation of these images under these conditions could not be compared with.
 
-    Args:
-        reference: The other one.
-        images_sha256: Of the images.
-        noise_seed: What their noise is drawn with.
-        conditions: Noises that chose the model, each with a severity.
-        unseen: The same of what it has never seen; of that a reference of before may lack what was not measured then.
+    A condition is a noise, one of those that chose the model, with a severity. `unseen` is the same of what it has never seen;
+    of that a reference of before may lack what was not measured then.
 
     Raises:
         DataError: It was measured on other images, with another noise seed or under fewer conditions.

@@ -80,12 +80,9 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is made of a model's probabilities.
+    """What is made of a model's probabilities: below a confidence of `threshold` the answer is `UNCERTAIN`.
 
-    Attributes:
-        threshold: Confidence below which the answer is `UNCERTAIN`.
-        sets: Of the model; None where it has none.
-        gate: Of the model; None where it has none, or everything shall pass.
+    Sets and gate are the model's; None where it has none, and the gate too where everything shall pass.
     """
 
     threshold: float

@@ -225,14 +225,9 @@ def _rescaled(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
 def build_classifier(backbone: keras.Model, head: keras.layers.Dense, dropout: float, temperature: float = 1.0) -> keras.Model:
     """Builds the model that is saved: plain Keras layers only, so that Keras alone can load it.
 
-    Args:
-        backbone: From `build_backbone`, trained.
-        head: The trained dense layer from 1280 features to logits.
-        dropout: Rate between them, in force only if the model is trained further.
-        temperature: Divides the logits (see `tumorcls.model.calibration`); the dense layer's weights take it in.
-
-    Returns:
-        A model from images in [0, 255] to probabilities of shape (n, classes).
+    It is made of what `build_backbone` gave, trained, and the trained dense layer from its features to logits, and goes from
+    images in [0, 255] to probabilities (n, classes). The rate of dropout between them is in force only if it is trained
+    further. The temperature divides the logits (see `tumorcls.model.calibration`); the dense layer's weights take it in.
     """
     features = keras.layers.Dropout(dropout, name="dropout")(backbone.output)
     dense = keras.layers.Dense(head.units, name="logits")

@@ -78,12 +78,8 @@ def calibrate(
 ) -> Calibration:
     """Chooses temperature, threshold and the cutoff of sets of classes.
 
-    Args:
-        logits: (n, k), of validation images; none of them may have been trained on.
-        labels: (n,) true class indices.
-        max_error: In [0, 1].
-        coverage: Share of sets that are to hold the true class, in (0, 1).
-        groups: How many patients, or pictures, the images show.
+    Logits (n, k) are of validation images, none of which may have been trained on, labels (n,) the true class indices. A share
+    `coverage` of the sets, in (0, 1), is to hold the true class; `max_error` and `groups` are those of a `Calibration`.
     """
     temperature = fit_temperature(logits, labels)
     probabilities = softmax(logits, temperature)

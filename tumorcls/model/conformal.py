@@ -52,12 +52,10 @@ class ClassSets:
 
 
 def calibrate_sets(probabilities: Floats, labels: Labels, coverage: float = COVERAGE) -> ClassSets:
-    """Chooses the cutoff.
+    """Chooses the cutoff for a coverage in (0, 1).
 
-    Args:
-        probabilities: (n, k), calibrated, of validation images; none of them may have been trained on.
-        labels: (n,) true class indices.
-        coverage: In (0, 1).
+    Calibrated probabilities (n, k) are of validation images, none of which may have been trained on, labels (n,) the true class
+    indices.
     """
     true = np.sort(probabilities[np.arange(len(labels)), labels])
     above = _above(len(labels), coverage)

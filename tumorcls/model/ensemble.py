@@ -26,15 +26,10 @@ def most_members(network: keras.Model, trainable_from: TrainableFrom, room: int)
 
 
 def build_ensemble(network: keras.Model, trainable_from: TrainableFrom, members: int) -> keras.Model:
-    """Builds the structure for several members around that of one, whose layers become the first member's.
+    """Builds the structure for two or more members around that of one, whose layers become the first member's.
 
-    Args:
-        network: From `tumorcls.model.backbone.build_classifier`.
-        trainable_from: Where training began, not `head`.
-        members: Two or more.
-
-    Returns:
-        A model from images in [0, 255] to probabilities; all weights but the first member's are random.
+    The network is from `tumorcls.model.backbone.build_classifier`, and training did not begin at `head`. What comes out is such
+    a network too; all weights but the first member's are random.
     """
     trained = _trained(network, trainable_from)
     start, end = _cut(network, trainable_from), network.get_layer("top_activation").output
@@ -46,12 +41,9 @@ def build_ensemble(network: keras.Model, trainable_from: TrainableFrom, members:
 
 
 def join(networks: Iterable[keras.Model], counts: Sequence[int], trainable_from: TrainableFrom) -> keras.Model:
-    """Builds one network of several.
+    """Builds one network of two or more, from `build_classifier`, of which each counts so often.
 
-    Args:
-        networks: From `build_classifier`; each is looked at before the next is asked for, so that they may share their layers.
-        counts: How often each counts, two or more.
-        trainable_from: Where their training began, not `head`.
+    Each is looked at before the next is asked for, so that they may share their layers. Training did not begin at `head`.
     """
     ensemble: keras.Model | None = None
     kernels, biases = [], []

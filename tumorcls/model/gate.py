@@ -58,11 +58,7 @@ class GateLimit:
     picture: _Positive | None = None
 
     def __post_init__(self) -> None:
-        """Checks that a picture has room.
-
-        Raises:
-            ValueError: `features` is too low for `picture`.
-        """
+        """Raises a ValueError where `features` leaves no room for a picture."""
         if self.picture is not None and self.features <= PICTURE:
             raise ValueError(f"features must be above {PICTURE} where the picture is judged; got {self.features}")
 
@@ -118,11 +114,9 @@ def _in_parts(maps: keras.KerasTensor, grid: int) -> keras.KerasTensor:
 
 
 def fit_gate(train: NDArray[np.floating], validation: NDArray[np.floating]) -> Gate:
-    """Fits a gate.
+    """Fits a gate to `gate_features` (n, features) of training images, clean and noisy.
 
-    Args:
-        train: (n, features) of training images, clean and noisy.
-        validation: (m, features), of images that were not trained on; they choose the limit.
+    Those of validation images (m, features), which were not trained on, choose the limit.
     """
     scale = np.stack([train.mean(axis=0), train.std(axis=0) + _STEADIEST]).astype(np.float16)
     space = np.concatenate([scale, _scaled(train, scale).astype(np.float16)])

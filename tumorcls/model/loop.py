@@ -15,15 +15,10 @@ from tumorcls.model.pieces import Piece
 
 @dataclass(eq=False)
 class Loop(ABC):
-    """Trains and predicts with one model and its optimizer, whose variables it reads and writes.
+    """Trains and predicts with one model and its optimizer, both built, whose variables it reads and writes.
 
-    Attributes:
-        model: Built.
-        optimizer: Built.
-        average: Updated after each step.
-        convolves: Whether a step has convolutions.
-        precision: Makes a context in which training steps are traced.
-        whole: Whether a dispatch may hold many steps; else it holds one.
+    `average` is updated after each step, `precision` makes a context in which steps are traced, and `convolves` says whether a
+    step has convolutions. A dispatch may hold many steps where it is `whole`, and else holds one.
     """
 
     model: keras.Model

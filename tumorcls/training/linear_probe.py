@@ -62,12 +62,8 @@ def fit_head(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Returns kernel (d, k) and bias (k,) of a multinomial logistic regression on features (n, d) with labels 0 to k - 1.
 
-    It is fitted on standardised features, and takes them as they are: the layer holds both.
-
-    Args:
-        features: A row for each image and view.
-        labels: Their classes.
-        copies: So many rows are of the same image; C weighs a sum over rows, and an image counts once however many it has.
+    It is fitted on standardised features, and takes them as they are: the layer holds both. Of the rows, one for each image and
+    view, `copies` are of the same image: C weighs a sum over rows, and an image counts once however many it has.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
