@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tumorcls.commands._options import FILE
 from tumorcls.commands._split_options import settings_of, split_options
-from tumorcls.commands.streams import prepare_outputs
-from tumorcls.errors import shown
+from tumorcls.commands.streams import prepare_outputs, tell
 
 if TYPE_CHECKING:
     from tumorcls.data.slices import Which
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 @click.command("audit", short_help="Report copies, leaks and label conflicts of data folders.")
 @split_options
-@click.option(
-    "--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Also write the report with pictures here."
-)
+@click.option("--html", "page", type=FILE, help="Also write the report with pictures here.")
 def command(folders: tuple[str, ...], cache_dir: Path, slices: "Which", page: Path | None, **options: Any) -> None:
     """Examine data folders: counts, copies, twins across the official split, label conflicts, confounding.
 
@@ -36,9 +34,9 @@ def command(folders: tuple[str, ...], cache_dir: Path, slices: "Which", page: Pa
     settings = settings_of(options)
     data = prepare(folders, settings, cache_dir, slices)
     report = audit(data, settings)
-    console = Console()
     for note in data.manifest.notes():
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
+        tell(note)
+    console = Console()
     verdict, *tables = report.tables()
     for table in (*tables, verdict):  # the verdict last, or the rest would scroll it away
         console.print()
@@ -55,4 +53,5 @@ def command(folders: tuple[str, ...], cache_dir: Path, slices: "Which", page: Pa
     console.print(Text(verdict.note, style="bold"))
     if page is not None:
         write_audit(report, data, page)
-        console.print(f"\nWrote {shown(page)}.", markup=False, highlight=False)
+        click.echo()
+        tell(f"Wrote {page}.")

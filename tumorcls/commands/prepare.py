@@ -7,7 +7,7 @@ import click
 
 from tumorcls.commands._options import FILE
 from tumorcls.commands._split_options import settings_of, split_options
-from tumorcls.errors import shown
+from tumorcls.commands.streams import tell
 
 if TYPE_CHECKING:
     from tumorcls.data.slices import Which
@@ -29,18 +29,15 @@ def command(folders: tuple[str, ...], cache_dir: Path, slices: "Which", output: 
     and where there are any patient, split, source, plane and slice), or phantoms:N[:SEED] for generated images. Pictures are
     only read. images.csv is such a table itself: each image with its part of the split.
     """
-    from rich.console import Console
-
     from tumorcls.data.prepare import prepare, write_split_files
 
     settings = settings_of(options)
     data = prepare(folders, settings, cache_dir, slices)
     write_split_files(data, settings, output)
-    console = Console()
     for part in ("train", "validation", "test", "left_out"):
-        console.print(f"{part:<11}{len(data.indices(part)):>7,} images")
+        tell(f"{part:<11}{len(data.indices(part)):>7,} images")
     if data.moved_out:
-        console.print(f"{data.moved_out:,} of those left out have a copy, or their patient, in a part that is given")
+        tell(f"{data.moved_out:,} of those left out have a copy, or their patient, in a part that is given")
     for note in data.manifest.notes():
-        console.print(note, markup=False, emoji=False, highlight=False, soft_wrap=True)
-    console.print(f"Wrote {shown(output)}/manifest.csv, split.csv, images.csv and summary.json.", markup=False, highlight=False)
+        tell(note)
+    tell(f"Wrote {output}/manifest.csv, split.csv, images.csv and summary.json.")

@@ -11,7 +11,7 @@ from tumorcls.errors import shown
 
 @click.command("preview", short_help="Show every noise at every severity, and what training sees.")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=FILE)
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="PNG file to write.")
+@click.option("-o", "--output", required=True, type=FILE, help="PNG file to write.")
 @click.option(
     "--config", "config_file", type=FILE, help="Exported config whose noise and augmentation to show; the defaults without it."
 )

@@ -71,8 +71,7 @@ class Resamples:
     def means(self, per_image: Floats | NDArray[np.bool_]) -> Floats:
         """Returns the mean of (n,) values over the test set and, behind it, over each resample: shape (1 + resamples,)."""
         values = np.asarray(per_image, dtype=np.float64)
-        means: Floats = self.sums(values) / self.sums(np.ones(len(values)))
-        return means
+        return self.sums(values) / self.sums(np.ones(len(values)))
 
     def confusions(self, labels: Labels, predicted: Labels, classes: int) -> Floats:
         """Returns the confusion matrices of the test set and of each resample, shape (1 + resamples, classes, classes)."""

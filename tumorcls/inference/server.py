@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 
 from waitress import wasyncore
@@ -19,7 +20,7 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher
 from waitress.utilities import BadRequest, Error
 
-from tumorcls.errors import DataError
+from tumorcls.errors import DataError, reason
 
 MAX_BODY = 64 * 2**20
 """Bytes of one request's body."""
@@ -44,16 +45,10 @@ HEADERS = {
 """Of every answer, errors too, unless the application sets another value."""
 
 
-class _LengthRequired(Error):
-    code, reason = 411, "Length Required"
-
-
-class _TimedOut(Error):
-    code, reason = 408, "Request Timeout"
-
-
-class _Busy(Error):
-    code, reason = 503, "Service Unavailable"
+class _Refused(Error):
+    def __init__(self, status: HTTPStatus) -> None:
+        super().__init__("")
+        self.code, self.reason = status.value, status.phrase
 
 
 class _Parser(HTTPRequestParser):
@@ -67,7 +62,7 @@ class _Parser(HTTPRequestParser):
         except ValueError:  # a number of 5,000 digits, half an IPv6 address
             self.error, self.completed, consumed = BadRequest(""), True, len(data)
         if self.headers_finished and self.error is None and (self.chunked or "TRANSFER_ENCODING" in self.headers):
-            self.error, self.completed = _LengthRequired(""), True
+            self.error, self.completed = _Refused(HTTPStatus.LENGTH_REQUIRED), True
         if self.error is not None:
             self.expect_continue = False
         self.headers["CONNECTION"] = "close"
@@ -82,7 +77,7 @@ class _ErrorTask(ErrorTask):
         body = f"{error.reason}\n".encode()
         self.status = f"{error.code} {error.reason}"
         self.response_headers.extend([("Content-Type", "text/plain; charset=utf-8"), *HEADERS.items()])
-        if isinstance(error, _Busy):
+        if error.code == HTTPStatus.SERVICE_UNAVAILABLE:
             self.response_headers.append(("Retry-After", "2"))
         self.set_close_on_finish()
         self.content_length = len(body)
@@ -131,7 +126,7 @@ class _Channel(HTTPChannel):
         else:
             self._hold(self.request.body_bytes_received)
             if self.server.held > _MAX_BUFFERED:
-                self._refuse(_Busy(""))
+                self._refuse(_Refused(HTTPStatus.SERVICE_UNAVAILABLE))
         return True
 
     def handle_write(self) -> None:
@@ -155,7 +150,7 @@ class _Channel(HTTPChannel):
         if now - self.begun <= _PATIENCE + self.moved / _RATE or self.requests:
             return
         if self.request is not None and not self.asked:
-            self._refuse(_TimedOut(""))
+            self._refuse(_Refused(HTTPStatus.REQUEST_TIMEOUT))
         else:
             self.will_close = True
 
@@ -239,8 +234,7 @@ def serve(app: Callable[..., Any], host: str, port: int) -> Server:
         server = Server(_with_headers(app), map=opened, dispatcher=threads, adj=settings)
     except (OSError, ValueError) as error:
         wasyncore.close_all(opened)
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise DataError(f"{host}:{port}: must be free to listen at; {reason}. Choose another --port.") from None
+        raise DataError(f"{host}:{port}: must be free to listen at; {reason(error)}. Choose another --port.") from None
     threads.set_thread_count(_THREADS)
     return server
 

@@ -73,16 +73,12 @@ class Answering:
         try:
             with self._one_at_a_time:
                 read = decode(file, name, number)
-                told = self._limits(read.slice_number, read.count)
+                slices = [limits.one_slice(read.slice_number, read.count)] if read.count > 1 else []
+                told = [*slices, limits.other_diseases(self._model.classes), *filter(None, [promise_of(self._model)])]
                 levels = self.answer(read.pixels, noise)
                 return {"slice": read.slice_number, "slices": read.count, "limits": told, "levels": levels}
         finally:
             self._places.release()
-
-    def _limits(self, number: int | None, slices: int) -> list[str]:
-        of_volume = [limits.one_slice(number, slices)] if slices > 1 else []
-        promise = promise_of(self._model)
-        return [*of_volume, limits.other_diseases(self._model.classes), *([promise] if promise else [])]
 
     def answer(self, image: NDArray[np.uint8], noise: str) -> list[dict[str, Any]]:
         """Returns an answer for an image, uint8 RGB (h, w, 3), as it is and one at each severity of a noise, as plain data."""

@@ -78,7 +78,7 @@ def select_backend() -> str:
             if name == "jax":
                 _keep_compiled_programs()
                 load("keras")
-                _serialize_without_tensorflow()
+                serialize_without_tensorflow()
             else:
                 _take_quick_kernels()
                 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # else it takes all of a GPU, and no one may join
@@ -96,15 +96,6 @@ def _take_quick_kernels() -> None:
     """
     if platform.machine() in ("x86_64", "AMD64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
-
-def _serialize_without_tensorflow() -> None:
-    """Has Keras on JAX not import TensorFlow, where both are installed, to see whether what it serializes is of its types.
-
-    That is asked for each layer that is copied or saved. A notebook keeps it: its user may have such types.
-    """
-    if "tensorflow" not in sys.modules and not hasattr(sys, "ps1"):
-        serialize_without_tensorflow()
 
 
 def _keep_compiled_programs() -> None:
@@ -232,13 +223,9 @@ def _details(gpu: Any) -> dict[str, Any]:
 
 
 def _configured_backend() -> str | None:
-    backend = _configuration().get("backend")
-    # Keras writes this file with its default on first use, so a backend that is not there is no choice of the user's.
-    return backend if backend in _BACKENDS and importlib.util.find_spec(backend) is not None else None
+    """Returns the backend of Keras's own file; None where there is none, or none that Keras would read.
 
-
-def _configuration() -> dict[str, Any]:
-    """Returns what Keras's own file says; nothing where there is none, or none that Keras would read.
+    Keras writes the file with its default on first use, so a backend that is not there is no choice of the user's.
 
     Raises:
         BackendError: Keras would end in a traceback over it.
@@ -247,7 +234,7 @@ def _configuration() -> dict[str, Any]:
     try:
         settings = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError, ValueError):
-        return {}
+        return None
     except (OSError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else "nested too deeply"
         raise BackendError(f"{path}: must be readable, since Keras reads it; got: {reason}. Mend or remove it.") from None
@@ -258,7 +245,8 @@ def _configuration() -> dict[str, Any]:
             raise BackendError(
                 f"{path}: {name}: must be what Keras can read; got {str(settings[name])[:40]!r}. Remove the file."
             )
-    return settings
+    backend = settings.get("backend")
+    return backend if backend in _BACKENDS and importlib.util.find_spec(backend) is not None else None
 
 
 @functools.cache  # looking them up takes longer than an epoch of the head

@@ -1,6 +1,7 @@
 """The one module that uses private names of Keras, whose version is capped for their sake (setup.cfg)."""
 
 import contextlib
+import sys
 from typing import BinaryIO
 
 
@@ -19,7 +20,12 @@ def own_weights_md5() -> str:
 
 
 def serialize_without_tensorflow() -> None:
-    """Has Keras not import TensorFlow to see whether what it serializes is of TensorFlow's types."""
+    """Has Keras on JAX not import TensorFlow, where both are installed, to see whether what it serializes is of its types.
+
+    That is asked for each layer that is copied or saved. A notebook keeps it: its user may have such types.
+    """
+    if "tensorflow" in sys.modules or hasattr(sys, "ps1"):
+        return
     with contextlib.suppress(ImportError):  # a version that no longer asks so has nothing to be told
         from keras.src.utils.module_utils import tensorflow
 

@@ -14,7 +14,6 @@ from tumorcls.noise.counter_rng import random_uint16, random_uniform
 from tumorcls.noise.layer import RandomNoise
 
 
-@keras.saving.register_keras_serializable(package="tumorcls")
 class VariableDropout(keras.layers.Layer):
     """Dropout whose rate is a variable, 0 at first, and can change between calls without a new program.
 
@@ -37,7 +36,6 @@ class VariableDropout(keras.layers.Layer):
         return ops.where(retained, inputs * (65536.0 / (65536.0 - dropped)), 0.0)
 
 
-@keras.saving.register_keras_serializable(package="tumorcls")
 class RandomAugment(keras.layers.Layer):
     """Rotates, shifts and mirrors images in training, drawn anew for each image on each call.
 
@@ -59,7 +57,6 @@ class RandomAugment(keras.layers.Layer):
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})  # half precision would round pixels that are to stay as they are
         self.supports_jit = not is_tensorflow_on_cpu()
-        self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.rotation, self.width_shift, self.height_shift, self.flip = (
             self.add_weight(shape=(), initializer="zeros", trainable=False, name=name)
@@ -87,10 +84,6 @@ class RandomAugment(keras.layers.Layer):
         to_x = [mirror * cos, mirror * sin, middle_x - mirror * (cos * x0 + sin * y0)]
         to_y = [-sin, cos, middle_y + sin * x0 - cos * y0]
         return ops.stack([*to_x, *to_y], axis=1)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "seed": self.seed}
 
 
 def view_layers(recipe: ViewRecipe, *seeds: int) -> tuple[RandomAugment, RandomNoise]:

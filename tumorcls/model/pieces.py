@@ -1,15 +1,16 @@
 """How rows reach the device: all of them once, or in large pieces of one shape, so that each is compiled once."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tumorcls.cache.arrays import Rows
-from tumorcls.model.backend import is_tensorflow_on_cpu
+from tumorcls.model.backend import is_tensorflow_on_cpu, placed_bytes
 
 PREDICT_BATCH = 64
 """Images or activations in one inference batch; fixed, so that results do not depend on a trial's batch size."""
@@ -57,16 +58,32 @@ class PlacedParts:
     nbytes: int
 
 
+Entry = TypeVar("Entry", Placed, PlacedParts)
+
+
+class DeviceCache:
+    """Rows that stay on the device from epoch to epoch and from trial to trial; the least recently used go first."""
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def get(self, key: Hashable, place: Callable[[], Entry | None]) -> Entry | None:
+        """Returns the entry of a key, placed where there is none yet; None where `place` gives none."""
+        entry: Entry | None = self._entries.get(key) or place()
+        if entry is not None:
+            self._entries[key] = entry
+            self._entries.move_to_end(key)
+            while sum(kept.nbytes for kept in self._entries.values()) > placed_bytes() and len(self._entries) > 1:
+                self._entries.popitem(last=False)
+        return entry
+
+
 def training_pieces(
     inputs: Rows | Placed, targets: NDArray[np.float32], batches: NDArray[np.int32], whole: bool
 ) -> Iterator[Piece]:
-    """Gives the pieces of an epoch.
+    """Gives the pieces of an epoch of inputs (n, ...) and targets (n, classes); batches (steps, batch) are each step's rows.
 
-    Args:
-        inputs: (n, ...); one piece where they are on the device.
-        targets: (n, classes).
-        batches: (steps, batch), rows of each step.
-        whole: Whether a piece may hold many steps.
+    It is one piece where the inputs are on the device. Else one may hold many steps where `whole` says so.
     """
     size = batches.shape[1]
     if isinstance(inputs, Placed):

@@ -26,7 +26,7 @@ from tumorcls.model.divergence import naming_run
 from tumorcls.model.ensemble import most_members
 from tumorcls.model.model_file import MOST_WEIGHTS
 from tumorcls.training.trainer import Fitted, Trainer, Weights
-from tumorcls.training.validation import Epoch, Logits, ValidationScores
+from tumorcls.training.validation import Logits, ValidationScores
 
 MAX_ROUNDS = 3
 
@@ -89,7 +89,7 @@ def fit_members(
     score, runs = config.score[0], []
     for number, member in enumerate(members, start=1):
         with naming_run(member.name):
-            fitted = replace(trainer.fit(member.config, member.seed, _ignore), config=config)
+            fitted = replace(trainer.fit(member.config, member.seed), config=config)
         logits = trainer.logits(fitted)
         runs.append(Run(_score(trainer.score_logits(logits, config), config), member, fitted, fitted.program.weights(), logits))
         tell(f"member {number}/{len(members)}, {member.name}: {score} {runs[-1].score:.4f}")
@@ -124,20 +124,15 @@ def fit_final(trainer: Trainer, ensemble: Ensemble) -> Fitted:
     weights: list[tuple[Weights, int]] = []
     for member, count in ensemble.counts:
         with naming_run(member.name):
-            fitted = trainer.fit(member.config, member.seed, _ignore, final=True)
+            fitted = trainer.fit(member.config, member.seed, final=True)
         weights.append((fitted.program.weights(), count))
     return _together(replace(fitted, config=ensemble.fitted.config), weights, keep=ensemble.keeps)
 
 
 def choose_greedily(count: int, score_of: Callable[[_Chosen], float]) -> _Chosen:
-    """Chooses what is better together.
+    """Chooses what is better together of `count` candidates, 1 or more: 0 is the best alone, and the others follow in order.
 
-    Args:
-        count: Of the candidates, 1 or more; 0 is the best alone, and the others follow in order.
-        score_of: Of some of them, in rising order, each as often as it counts.
-
-    Returns:
-        Those that were chosen, likewise; 0 is one of them.
+    `score_of` is given some of them, in rising order, each as often as it counts. So are those returned; 0 is one of them.
     """
     chosen: _Chosen = (0,)
     score = score_of(chosen)
@@ -183,7 +178,3 @@ def _counted(chosen: _Chosen) -> list[tuple[int, int]]:
 def _score(measured: ValidationScores, config: TrainConfig) -> float:
     assert measured.final_scores is not None
     return measured.final_scores[config.score[0]]
-
-
-def _ignore(_: Epoch) -> None:
-    """A member's epochs are not shown."""

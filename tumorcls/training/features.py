@@ -63,17 +63,14 @@ class Features:
         def make() -> Iterator[NDArray[np.float16]]:
             with activity.counting(what, len(images)):
                 for start in range(0, len(images), _CHUNK):
-                    yield chunk(start)
-
-        def chunk(start: int) -> NDArray[np.float16]:
-            with np.errstate(over="ignore"):  # infinity is told below
-                activations = run(images[start : start + _CHUNK], start).astype(np.float16)
-            if not np.isfinite(activations).all():
-                raise WeightsError(
-                    "weights: activations of the frozen part must be finite numbers of at most 65,504; got others. "
-                    "The weights are damaged, or not those of EfficientNetB0: get the file again."
-                )
-            return activations
+                    with np.errstate(over="ignore"):  # infinity is told below
+                        activations = run(images[start : start + _CHUNK], start).astype(np.float16)
+                    if not np.isfinite(activations).all():
+                        raise WeightsError(
+                            "weights: activations of the frozen part must be finite numbers of at most 65,504; got others. "
+                            "The weights are damaged, or not those of EfficientNetB0: get the file again."
+                        )
+                    yield activations
 
         content |= {"backend": "jax"} if keras_runs_on_jax() else {}  # whose last digits are others than TensorFlow's
         content |= {"device": gpu} if (gpu := gpu_name()) else {}  # rounds what it multiplies to TF32, or adds in its own order

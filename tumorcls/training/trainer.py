@@ -20,11 +20,10 @@ from tumorcls.model.calibration import MAX_ERROR, Calibration, calibrate
 from tumorcls.model.conformal import COVERAGE
 from tumorcls.model.divergence import check_finite
 from tumorcls.model.ensemble import join
-from tumorcls.model.pieces import Placed
+from tumorcls.model.pieces import DeviceCache, Placed
 from tumorcls.model.program import TrainingProgram
 from tumorcls.model.program_cache import ProgramCache
 from tumorcls.training.checkpoint import Checkpoint, Checkpoints
-from tumorcls.training.device_cache import DeviceCache
 from tumorcls.training.features import Features
 from tumorcls.training.measured_with import fingerprint
 from tumorcls.training.validation import Epoch, Logits, Validation, ValidationScores
@@ -143,7 +142,7 @@ class Trainer:
         self,
         config: TrainConfig,
         seed: int,
-        on_epoch_end: Callable[[Epoch], None],
+        on_epoch_end: Callable[[Epoch], None] = lambda epoch: None,
         *,
         fold: Fold | None = None,
         checkpoints: Checkpoints | None = None,
@@ -229,18 +228,14 @@ class Trainer:
         def rows() -> Rows:
             if view is None:
                 return train.images
-            return Features(program, self._arrays).training_view(config.view_recipe, train, view, config.cached_views)
+            return Features(program, ArrayCache(self.cache)).training_view(config.view_recipe, train, view, config.cached_views)
 
         key = (train.key, program.activations_key, view, config.view_recipe if view is not None else None)
         return self._device.get(key, lambda: program.place(rows())) or rows()
 
-    @property
-    def _arrays(self) -> ArrayCache:
-        return ArrayCache(self.cache)
-
     def _validation(self, config: TrainConfig, fold: Fold | None = None) -> Validation:
         images = fold.validation if fold else self.images("validation", config.image_size)
-        return Validation(images, self._arrays, self._device)
+        return Validation(images, ArrayCache(self.cache), self._device)
 
 
 def _restored(

@@ -13,10 +13,10 @@ from tumorcls.data.dataset import ImageSet, Mirrored, stratified_subset
 from tumorcls.evaluation.metrics import accuracy, confusion_matrix, macro_f1, noisy_f1
 from tumorcls.evaluation.mistakes import Mistake, find_mistakes, most_confident
 from tumorcls.model.calibration import softmax
+from tumorcls.model.pieces import DeviceCache
 from tumorcls.model.program import TrainingProgram
 from tumorcls.noise.kinds import NoiseName
 from tumorcls.noise.severity import SEVERITY_LEVELS, corrupt
-from tumorcls.training.device_cache import DeviceCache
 from tumorcls.training.features import Features
 
 _Curves = Mapping[NoiseName, tuple[float, ...]]
@@ -97,11 +97,12 @@ class Validation:
             }
 
         epochs, everything = curves(EPOCH_SEVERITIES, half), curves(severities, chosen)
+        mistakes = find_mistakes(softmax(clean_logits), labels, self.images.keys) if final else []
         return ValidationScores(
             scores=_scores(clean, epochs),
             confusion=clean,
             noisy_f1=everything,
-            mistakes=self._most_confident_mistakes(clean_logits) if final else (),
+            mistakes=tuple(most_confident(mistakes, self.images.groups)),
             final_scores=_scores(clean, everything) if final else None,
         )
 
@@ -117,9 +118,6 @@ class Validation:
     def clean_logits(self, program: TrainingProgram, config: TrainConfig) -> Logits:
         """Returns logits (n, classes) for the images as they are, averaged with their mirror images' if the config says so."""
         return self._logits(program, config, (), np.empty(0, np.int64))
-
-    def _most_confident_mistakes(self, logits: Logits) -> tuple[Mistake, ...]:
-        return tuple(most_confident(find_mistakes(softmax(logits), self.images.labels, self.images.keys), self.images.groups))
 
     def _logits(
         self, program: TrainingProgram, config: TrainConfig, conditions: _Conditions, chosen: NDArray[np.int64]

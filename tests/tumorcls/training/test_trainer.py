@@ -333,7 +333,7 @@ def noting(tmp_path):
 
 @pytest.mark.parametrize("places", [True, False])
 def test_each_epoch_trains_on_its_own_view_whatever_another_trial_trained_on(noting, make_config, monkeypatch, places):
-    monkeypatch.setattr("tumorcls.training.device_cache.placed_bytes", lambda: 2**30)
+    monkeypatch.setattr("tumorcls.model.pieces.placed_bytes", lambda: 2**30)
     trainer, program = noting(places)
     fold = Fold(np.arange(0, 20, 2), shades(np.arange(10) % 4, 200))
     for changed in ({"noise_intensity": 0.5}, {"noise_intensity": 1.0}, {"noise_intensity": 0.5, "views": 3}):

@@ -131,7 +131,7 @@ def test_what_the_device_holds_is_not_taken_for_other_pictures(tmp_path, monkeyp
         def predict_logits(self, placed):
             return super().predict_logits(*(rows for rows, _ in placed.pieces))
 
-    monkeypatch.setattr("tumorcls.training.device_cache.placed_bytes", lambda: 2**30)
+    monkeypatch.setattr("tumorcls.model.pieces.placed_bytes", lambda: 2**30)
     validation = Validation(halves(IMAGES), ArrayCache(tmp_path))
     cases = [
         (images, gain, CONFIG.model_copy(update=changed), final)
