@@ -36,12 +36,8 @@ class Bin:
 class NoisyF1:
     """Macro-F1 under noise in short, of trials and of evaluations alike; each of shape (...), as the values it is made of.
 
-    Attributes:
-        by_noise: Of each noise, the mean over severities.
-        noisy: The mean over the noises.
-        robust: The mean of clean and noisy.
-        worst: That of the noise where it is lowest.
-        worst_noise: Its name.
+    Each noise has its mean over severities, `noisy` is the mean over the noises, `robust` that of clean and noisy, and `worst`
+    that of `worst_noise`, where it is lowest.
     """
 
     by_noise: dict[str, Floats]
@@ -123,12 +119,9 @@ def roc_auc(labels: Labels, probabilities: Floats) -> list[float | None]:
 
 
 def risk_coverage(confidence: Floats, wrong: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
-    """Returns what comes of answering from each confidence on, from the surest image (n,) to all.
+    """Returns thresholds, highest first; at each the share of the images (n,) that get an answer, and of these the wrong ones.
 
     A threshold lets in all images of its confidence, so that equals have one together.
-
-    Returns:
-        The thresholds, highest first; at each the share of the images that get an answer, and of these answers the wrong ones.
     """
     order = np.argsort(-confidence, kind="stable")
     last = np.flatnonzero(np.append(np.diff(confidence[order]) != 0, True))  # of equals

@@ -32,13 +32,9 @@ _SEVERITIES: dict[str, tuple[int, ...]] = {"all": (1, 2, 3, 4, 5), "middle": (3,
 
 @dataclass(frozen=True)
 class MeasuredImages:
-    """The images that a model is measured on.
+    """The images that a model is measured on, and what the data are that they are from.
 
-    Attributes:
-        images: What is measured.
-        manifest: Of the data that they are from.
-        split_sha256: Of that data; empty where it is other data, which is not split.
-        external: Where it is other data, all of it.
+    Other data than the model's own are not split: `split_sha256` is empty, and all of them are in `external`.
     """
 
     images: ImageSet

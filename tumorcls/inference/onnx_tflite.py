@@ -37,15 +37,10 @@ _INPUT, _OUTPUT = "image", "probabilities"
 
 
 def export(model: SavedModel, path: Path, images: Images) -> float:
-    """Writes a model as its path's ending says, after it has answered as the original does.
+    """Writes a model as its path's ending says, `.onnx` or `.tflite`, after it has answered as the original does.
 
-    Args:
-        model: From `tumorcls.model.saved_model.load_model`.
-        path: Ends in `.onnx` or `.tflite`. The file appears whole, or not at all.
-        images: uint8 (n, size, size, 3), n > 0, for the comparison.
-
-    Returns:
-        The largest absolute difference of a probability.
+    They are compared on images, uint8 (n, size, size, 3), n > 0; the largest absolute difference of a probability is returned.
+    The file appears whole, or not at all.
 
     Raises:
         DataError: Another ending, or the path cannot be written.

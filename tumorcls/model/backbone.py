@@ -46,15 +46,10 @@ PHANTOM_WEIGHTS = Path(__file__).with_name("phantom_weights.h5")
 
 
 def build_backbone(image_size: int, weights: str) -> keras.Model:
-    """Builds EfficientNetB0 without top, ending in global average pooling.
+    """Builds EfficientNetB0 without top, ending in global average pooling: from images (n, size, size, 3) to (n, 1280).
 
-    Args:
-        image_size: Side of the square input in pixels.
-        weights: `imagenet`, `phantoms` (trained on generated images, in this package), `none` (random, the same everywhere), or
-            the path of a weights file without top.
-
-    Returns:
-        A model from (n, image_size, image_size, 3) in [0, 255] to (n, 1280).
+    Weights are `imagenet`, `phantoms` (trained on generated images, in this package), `none` (random, the same everywhere), or
+    the path of a weights file without top.
 
     Raises:
         WeightsError: The weights are not there, cannot be downloaded or do not fit.
@@ -168,10 +163,9 @@ def finalize_normalization(network: keras.Model) -> None:
 
 
 def split_backbone(backbone: keras.Model, trainable_from: TrainableFrom) -> tuple[keras.Model | None, keras.Model]:
-    """Splits the network at the output of its last frozen block.
+    """Returns a network's frozen part (None for `all`) and the part that is trained, which for `head` only passes its input on.
 
-    Returns:
-        The frozen part (None for `all`) and the part that is trained. For `head` the latter only passes its input on.
+    They meet at the output of the last frozen block.
     """
     if trainable_from == "all":
         return None, backbone

@@ -70,12 +70,10 @@ class GateLimit:
 
 @dataclass(frozen=True)
 class Gate:
-    """Where training images lie.
+    """Where training images lie, and how far from there an image may.
 
-    Attributes:
-        space: float16 (2 + images, features): what is taken off each feature, what it is then divided by, and what of each
-            training image is left.
-        limit: What decides.
+    `space` is float16 (2 + images, features): what is taken off each feature, what it is then divided by, and what of each
+    training image is left.
     """
 
     space: NDArray[np.float16]

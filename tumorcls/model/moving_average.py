@@ -18,13 +18,10 @@ class MovingAverage:
 
     Between two dispatches of a training loop the model's variables hold the averages, and these what is trained: so whatever
     measures, predicts or saves takes the averages, and need not know of them.
-
-    Attributes:
-        variables: The averages, one for each variable.
     """
 
     def __init__(self, averaged: Sequence[keras.Variable], steps: keras.Variable) -> None:
-        """Makes averages that are what the variables, if any, are now; `steps` counts those taken, and is only read."""
+        """Makes averages, in `variables`, that are what `averaged` is now; `steps` counts those taken, and is only read."""
         self._steps = steps
         self.variables = [keras.Variable(ops.copy(variable), trainable=False, name="average") for variable in averaged]
         self._pairs = list(zip(averaged, self.variables, strict=True))

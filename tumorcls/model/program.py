@@ -170,16 +170,10 @@ class TrainingProgram:
     def train_epoch(
         self, inputs: Rows | Placed, targets: NDArray[np.float32], order: NDArray[np.int64], batch_size: int
     ) -> float:
-        """Trains on every row once, in the given order.
+        """Trains on rows once, in the order given, which names each at most once; returns the mean training loss.
 
-        Args:
-            inputs: Images or activations, shape (n, ...). Those that are not on the device go there in pieces.
-            targets: Shape (n, classes), rows that add up to 1.
-            order: Rows, each at most once. Those that do not fill the last batch are left for a later epoch.
-            batch_size: Rows in a batch.
-
-        Returns:
-            The mean training loss.
+        Images or activations (n, ...) that are not on the device go there in pieces. Targets (n, classes) are rows that add up
+        to 1. Rows that do not fill the last batch are left for a later epoch.
 
         Raises:
             DeviceMemoryError: A step takes more memory than there is.

@@ -54,12 +54,10 @@ def render(template: str, **shown: object) -> str:
 
 
 def policy(trusted: Iterable[str], *, inline_styles: bool = False, answers: bool = False) -> str:
-    """Returns a Content-Security-Policy.
+    """Returns a Content-Security-Policy by which the scripts and styles of `trusted` parts of the page may run.
 
-    Args:
-        trusted: Parts of the page whose scripts and styles may run: none of them holds text from elsewhere unescaped.
-        inline_styles: Whether styles may be set anywhere, which Plotly does.
-        answers: Whether the page may ask the server that it came from.
+    None of those may hold text from elsewhere unescaped. With `inline_styles` styles may be set anywhere, which Plotly does;
+    with `answers` the page may ask the server that it came from.
     """
     parts = list(trusted)
     scripts = [_hash(text) for part in parts for text in _SCRIPT.findall(part)]

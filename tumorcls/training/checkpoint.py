@@ -22,12 +22,10 @@ _VERSION = 2
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """When the state of runs is kept, and where.
+    """In which folder the state of runs is kept, and when.
 
-    Attributes:
-        folder: Takes the states.
-        each_epoch: After each epoch, so that little is lost with a worker.
-        paused: After the last epoch, for a run may be taken up again with more epochs.
+    After each epoch, so that little is lost with a worker; `paused`, after the last one, for a run may be taken up again with
+    more epochs.
     """
 
     folder: Path

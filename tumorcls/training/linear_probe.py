@@ -33,8 +33,7 @@ def head_config(config: TrainConfig) -> TrainConfig:
 def fit_linear_probe(trainer: Trainer, config: TrainConfig) -> Fitted:
     """Fits it on the training part and measures it on the validation part, as a trial's end is measured.
 
-    Returns:
-        What a training run of the head alone would be, see `head_config`; its only epoch has no loss.
+    What it returns is like a training run of the head alone, see `head_config`; its only epoch has no loss.
 
     Raises:
         DataError: An image or the cache cannot be read.

@@ -161,9 +161,6 @@ class Trainer:
                 before are reported again, but for those at whose end it had returned.
             final: Train on the development part, validation images too; nothing is left to measure.
 
-        Returns:
-            The trained state and the last epoch.
-
         Raises:
             DataError: An image or the cache cannot be read.
             TrainingDivergedError: The loss of an epoch, a weight at its end or an answer of the network is not finite.
