@@ -4,6 +4,7 @@ A connection carries one request. What is read of all requests together is bound
 arrive; who comes when there is no room is told so ("503 Service Unavailable") and not cut off. No body is ever written to disk.
 """
 
+import errno
 import logging
 import socket
 import time
@@ -32,6 +33,7 @@ _RATE = 128 * 2**10  # bytes that give it another second
 _MAX_DISCARDED = MAX_BODY  # of a request that was refused before it was read
 _CONNECTIONS = 600
 _THREADS = 16
+_OF_THE_PORT = (errno.EADDRINUSE, errno.EACCES, errno.EPERM)
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -234,7 +236,9 @@ def serve(app: Callable[..., Any], host: str, port: int) -> Server:
         server = Server(_with_headers(app), map=opened, dispatcher=threads, adj=settings)
     except (OSError, ValueError) as error:
         wasyncore.close_all(opened)
-        raise DataError(f"{host}:{port}: must be free to listen at; {reason(error)}. Choose another --port.") from None
+        found = reason(error) if isinstance(error, OSError) else "no address of this machine"
+        remedy = "Choose another --port" if getattr(error, "errno", None) in _OF_THE_PORT else "Choose another --host"
+        raise DataError(f"{host}:{port}: must be free to listen on; got: {found}. {remedy}.") from None
     threads.set_thread_count(_THREADS)
     return server
 

@@ -131,16 +131,17 @@ def _send_page() -> str:
 def _refusal(request: bottle.BaseRequest, names: set[str]) -> str:
     """Returns why a request may come from a foreign page; nothing where it may not.
 
-    A name that is an address cannot be pointed here by a stranger, so every address is taken.
+    A name that is an address cannot be pointed here by a stranger, so every address is taken. Headers are read raw, as Bottle
+    fails where the bytes of one are no UTF-8.
     """
-    host = request.get_header("Host") or ""
+    host = request.headers.raw("Host", "")
     if not _is_ours(host.lower(), names):
-        return "another host"
-    origin = request.get_header("Origin")
+        return "another host: ask for the IP address of this server"
+    origin = request.headers.raw("Origin")
     if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
         return "another origin"
-    followed = request.method == "GET" and request.get_header("Sec-Fetch-Mode") == "navigate"  # a link to the page
-    if request.get_header("Sec-Fetch-Site", "none") not in ("none", "same-origin") and not followed:
+    followed = request.method == "GET" and request.headers.raw("Sec-Fetch-Mode") == "navigate"  # a link to the page
+    if request.headers.raw("Sec-Fetch-Site", "none") not in ("none", "same-origin") and not followed:
         return "another site"
     return ""
 
@@ -160,17 +161,17 @@ def _is_ours(host: str, names: set[str]) -> bool:
 
 def _is_file(request: bottle.BaseRequest) -> bool:
     """Whether a request sends a file as the page does, or as a program does that names no type of its own."""
-    kind = (request.get_header("Content-Type") or "").split(";")[0].strip().lower()
+    kind = request.headers.raw("Content-Type", "").split(";")[0].strip().lower()
     if kind in ("", CONTENT_TYPE) or kind.startswith("image/"):
         return True
-    browser = request.get_header("Origin") or request.get_header("Sec-Fetch-Site")
+    browser = request.headers.raw("Origin") or request.headers.raw("Sec-Fetch-Site")
     return kind == "application/x-www-form-urlencoded" and not browser  # what curl and urllib say of any body
 
 
 def _answer(answering: Answering) -> dict[str, Any]:
     """Returns what Bottle sends as JSON."""
     request = bottle.request
-    if request.get_header("Content-Encoding", "identity") != "identity" or not _is_file(request):
+    if request.headers.raw("Content-Encoding", "identity") != "identity" or not _is_file(request):
         return _error(415, f"the request must send the file itself, as {CONTENT_TYPE}.")
     noise = request.query.getunicode("noise") or "gaussian"
     if noise not in SEVERITIES:

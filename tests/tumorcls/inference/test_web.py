@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import os
@@ -121,6 +122,8 @@ def test_a_page_of_another_name_cannot_ask(address, scan):
         ({"Content-Type": "multipart/form-data; boundary=x"}, 415),
         ({"Sec-Fetch-Site": "same-origin", "Content-Type": "application/x-www-form-urlencoded"}, 415),
         ({"Content-Encoding": "gzip"}, 415),
+        *(({name: "\xff"}, 403) for name in ("Host", "Origin", "Sec-Fetch-Site")),  # sent as one byte, which is no UTF-8
+        *(({name: "\xff"}, 415) for name in ("Content-Type", "Content-Encoding")),
         ({"Sec-Fetch-Site": "same-origin", "Content-Type": "application/octet-stream"}, 200),
         ({"Content-Type": "image/png"}, 200),
     ],
@@ -188,9 +191,19 @@ def test_the_page_names_no_other_computer(address):
     assert policy.startswith("default-src 'none'")
 
 
-def test_a_taken_port_is_one_line(app, address):
-    with pytest.raises(DataError, match="must be free to listen at"):
-        serve(app, "127.0.0.1", int(address.rsplit(":", 1)[1]))
+@pytest.mark.parametrize(
+    ("host", "got"),
+    [
+        ("127.0.0.1", f"{os.strerror(errno.EADDRINUSE)}. Choose another --port."),
+        ("192.0.2.1", f"{os.strerror(errno.EADDRNOTAVAIL)}. Choose another --host."),
+        ("", "no address of this machine. Choose another --host."),
+    ],
+)
+def test_where_it_cannot_listen_is_one_line(app, address, host, got):
+    port = int(address.rsplit(":", 1)[1])
+    with pytest.raises(DataError) as refused:
+        serve(app, host, port)
+    assert str(refused.value) == f"{host}:{port}: must be free to listen on; got: {got}"
 
 
 @pytest.mark.slow
