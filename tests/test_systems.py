@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import search.cli
 import tumorcls.cli
@@ -101,6 +103,23 @@ def test_a_study_runs_on_what_macos_has(as_macos, tmp_path):
     assert "6/6" in search("launch", "demo.toml", "--workers", "2")
     assert "6/6" in search("status", "demo.toml")
     search("export", "demo.toml", "-o", "best.toml")
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "package"),
+    [
+        ("linux", "x86_64", "tensorflow-cpu"),
+        ("linux", "aarch64", "tensorflow"),
+        ("darwin", "arm64", "tensorflow"),
+    ],
+)
+def test_the_backend_of_a_processor_is_one_that_is_published_for_it(system, machine, package):
+    """tensorflow-cpu has wheels for x86-64 alone, so that `make demo` would stop at its installation elsewhere."""
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    asked = [Requirement(line) for line in setup["options.extras_require"]["cpu"].splitlines() if line]
+    here = {"sys_platform": system, "platform_machine": machine}
+    assert [one.name for one in asked if one.marker is None or one.marker.evaluate(here)] == [package]
 
 
 def test_the_cpus_of_a_system_that_knows_no_restriction(monkeypatch):
