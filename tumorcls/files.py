@@ -166,7 +166,8 @@ def replacing(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
                 os.fsync(file.fileno())
         with contextlib.suppress(FileNotFoundError):
             before = path.stat()
-            os.chmod(name, stat.S_IMODE(before.st_mode))
+            if before.st_mode != os.fstat(held).st_mode:  # a drive that has one mode for all refuses to be asked
+                os.chmod(name, stat.S_IMODE(before.st_mode))
             with contextlib.suppress(PermissionError):
                 os.chown(name, before.st_uid, before.st_gid)
         os.replace(name, path)

@@ -31,6 +31,18 @@ def test_a_link_stays_a_link_and_a_mode_stays(folder):
     assert (folder / "elsewhere" / "new.toml").read_text() == "new"
 
 
+@pytest.mark.parametrize("module", [files, tumorcls.files])
+def test_a_drive_that_has_one_mode_for_all_files_is_not_asked_for_another(folder, monkeypatch, module):
+    """A Windows drive in WSL and an exFAT stick, mounted for everybody: only their owner may ask."""
+    refused = PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+    for name in ("chmod", "chown"):
+        monkeypatch.setattr(os, name, lambda *_: (_ for _ in ()).throw(refused))
+    for text in (b"old", b"new"):
+        with module.replacing(Path("out")) as file:
+            file.write(text)
+        assert Path("out").read_bytes() == text
+
+
 def test_a_device_is_written_into(folder):
     write("x", Path("/dev/null"))
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
