@@ -1,13 +1,9 @@
 """Which trial of a study is likely the best one, given that values are noisy. The best value alone: `ranking.best_trials`.
 
-The maximum of noisy values holds luck, the more of it the more trials there are (docs/reading-a-study.md). A Gaussian process
-over the configs tells what similar ones share from what a trial has alone, its seed's luck: its posterior mean at a trial is a
-value that is shrunken towards those of its neighbours. Chosen on other data than what it was measured on:
-benchmarks/winner.py. Of a rugged objective what a trial has alone is its config's own, and holds no noise: trials that are
-close to one another tell which. Where none are, the estimate does not forget all of it, and the choice is among the few best
-values: benchmarks/winner_simulated.py.
-A trial that is far worse than the better half, as one that diverged, says nothing of that, and a process that has to reach its
-value is wrong everywhere: it is left out.
+A Gaussian process over the configs tells what similar ones share from what a trial has alone, its seed's luck or, of a rugged
+objective, its config's own: its posterior mean at a trial is a value that is shrunken towards those of its neighbours. What
+that gains, and where it errs, is in docs/reading-a-study.md: on other data than it was chosen on (benchmarks/winner.py), and on
+landscapes that are known (benchmarks/winner_simulated.py).
 """
 
 import warnings
