@@ -38,7 +38,14 @@ class Turn:
     def take(self) -> bool:
         """Returns whether this process has the turn now; it keeps it until `end`."""
         if not self._on_server:
-            return self._lock()
+            try:
+                if self._file is not None:
+                    self._file.acquire(timeout=0)
+            except Timeout:
+                return False
+            except OSError:  # there is no room for it
+                pass
+            return True
         if self._connection is not None:
             try:
                 self._connection.execute(sqlalchemy.text("SELECT 1"))
@@ -49,17 +56,6 @@ class Turn:
             assert isinstance(storage, OwnTrialsStorage)
             self._connection = try_to_send(storage.backend.engine, study_id_of(self._study))
         return self._connection is not None
-
-    def _lock(self) -> bool:
-        """Whether no other process has the lock of a study in a file, as far as there is room for one."""
-        if self._file is not None:
-            try:
-                self._file.acquire(timeout=0)
-            except Timeout:
-                return False
-            except OSError:
-                pass
-        return True
 
     def end(self) -> None:
         """Lets another process have it."""
