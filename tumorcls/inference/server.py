@@ -223,7 +223,7 @@ def serve(app: Callable[..., Any], host: str, port: int) -> Server:
         settings = Adjustments(
             host=host,
             port=port,
-            connection_limit=_CONNECTIONS,
+            connection_limit=_most_connections(),
             cleanup_interval=1,
             max_request_header_size=_MAX_HEADER,
             max_request_body_size=MAX_BODY + 1,
@@ -241,6 +241,14 @@ def serve(app: Callable[..., Any], host: str, port: int) -> Server:
         raise DataError(f"{host}:{port}: must be free to listen on; got: {found}. {remedy}.") from None
     threads.set_thread_count(_THREADS)
     return server
+
+
+def _most_connections() -> int:
+    """Returns how many connections leave room for other files: macOS lets a process open 256, and one too many takes a core."""
+    import resource  # not up there: what only reads can be imported where there is none
+
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _CONNECTIONS if files == resource.RLIM_INFINITY else min(_CONNECTIONS, files * 3 // 4)
 
 
 def _with_headers(app: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,3 +1,4 @@
+import resource
 import socket
 import threading
 import time
@@ -97,3 +98,11 @@ def test_slow_ones_do_not_stay(port):
             while connection.recv(65536):
                 pass
     assert time.monotonic() - begun < 20
+
+
+@pytest.mark.parametrize(("files", "connections"), [(64, 48), (256, 192), (1024, 600), (resource.RLIM_INFINITY, 600)])
+def test_there_are_fewer_connections_than_files_that_may_be_open(monkeypatch, files, connections):
+    """A connection that cannot be accepted waits at the socket, which then wakes the server again and again."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    with serve(app, "127.0.0.1", 0) as server:
+        assert server.adj.connection_limit == connections
