@@ -33,9 +33,7 @@ class Errors:
 class Detection:
     """Errors of the likeliest class on clean images, "uncertain" or not, and with no gate before it.
 
-    Attributes:
-        missed: Of the images that show a tumour, those that were called none.
-        false_alarms: Of the images that show none, those that were called one.
+    Of the images that show a tumour, those that were called none are missed; of the others, those called one are false alarms.
     """
 
     missed: Errors

@@ -83,14 +83,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Summary:
-    """Macro-F1 in short.
-
-    Attributes:
-        noisy_f1: Mean over noises and severities.
-        robust_f1: Mean of `noisy_f1` and the clean macro-F1.
-        worst_f1: Mean over severities under `worst_noise`, the noise where it is lowest.
-        worst_noise: Its name.
-    """
+    """Macro-F1 in short: the mean over noises and severities, its mean with the clean one, and that under the worst noise."""
 
     noisy_f1: Estimate
     robust_f1: Estimate

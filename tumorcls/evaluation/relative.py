@@ -34,12 +34,8 @@ class Differences:
     """Scores less the reference's, of the same images under the same noise: above 0 is better than it.
 
     The intervals are of the differences, whose resamples are the same for both. One that holds 0 does not tell the two apart.
-
-    Attributes:
-        accuracy: On clean images.
-        macro_f1: On clean images.
-        noisy_f1: Of macro-F1, mean over noises and severities; None where no noise was measured.
-        unseen_f1: The same over what was never seen and both were measured under.
+    Accuracy and macro-F1 are on clean images; then come means of macro-F1 over noises and severities, and over what was never
+    seen and both were measured under; each is None where there is nothing of that.
     """
 
     accuracy: Estimate
@@ -61,13 +57,9 @@ class Differences:
 
 @dataclass(frozen=True)
 class Relative:
-    """What a model is next to a reference.
+    """What a model is next to a reference of some name: its errors per noise, and their mean last, if any noise was measured.
 
-    Attributes:
-        reference: Its name.
-        errors: Per noise, and their mean last; nothing where no noise was measured.
-        unseen: The same of what was never seen.
-        differences: None in older files.
+    The same of what was never seen stands apart. Older files have no differences.
     """
 
     reference: Name

@@ -25,11 +25,8 @@ class Operating:
 class Selective:
     """A model that answers only where it is sure enough (Geifman & El-Yaniv 2017, sec. 2).
 
-    Attributes:
-        curve: From the surest images to all of them.
-        threshold: What the model itself has.
-        coverage: Share of the images that get an answer there.
-        error: Share of these answers that is wrong.
+    The curve goes from the surest images to all of them. Coverage, the share of the images that get an answer, and the share of
+    these answers that is wrong are those at the model's own threshold.
     """
 
     curve: Annotated[tuple[Operating, ...], Field(max_length=200)]

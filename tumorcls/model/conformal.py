@@ -27,9 +27,8 @@ Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 class ClassSets:
     """What validation images said; limits hold where it is read from a file.
 
-    Attributes:
-        coverage: Share of sets that are to hold the true class.
-        cutoff: Probability from which a class is in the set; 0 where there were too few images to rule anything out.
+    A share `coverage` of the sets is to hold the true class. A class is in the set from the probability `cutoff` on, which is 0
+    where there were too few images to rule anything out.
     """
 
     coverage: Share

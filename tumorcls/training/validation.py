@@ -180,12 +180,9 @@ def describe_scores(scores: Mapping[str, float]) -> str:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch gave.
+    """What one epoch, counted from 0, gave: its mean training loss (categorical cross-entropy), and what was measured.
 
-    Attributes:
-        number: Counted from 0.
-        loss: Mean training loss (categorical cross-entropy).
-        measured: See `Validation.measure`; None in a final run, which has trained on the validation images.
+    See `Validation.measure`; nothing is in a final run, which has trained on the validation images.
     """
 
     number: int
