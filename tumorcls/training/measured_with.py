@@ -20,25 +20,18 @@ from tumorcls.training.validation import NOISE_VERSION
 _DIGITS = 32  # of a hash
 
 
-def data_sha256(prepared: PreparedData) -> str:
-    """Returns a hash of all images and their labels, whatever their files are called and in whatever order."""
-    return _hash(sorted(f"{entry.pixel_sha256} {entry.label}" for entry in prepared.manifest.entries))
-
-
-def split_sha256(prepared: PreparedData) -> str:
-    """Returns a hash of which images are in which part and in which order, and of which belong together."""
-    rows = zip(prepared.manifest.entries, prepared.parts.tolist(), prepared.groups.tolist(), strict=True)
-    return _hash(f"{entry.pixel_sha256} {entry.label} {part} {group}" for entry, part, group in rows)
-
-
 def fingerprint(prepared: PreparedData, weights_sha256: str, backend: str, cache: Path) -> dict[str, str]:
     """Returns what all values of a study depend on besides its settings.
 
-    Which file held what is kept in the cache folder, so that `describe_change` can name files.
+    The data are all images and their labels, whatever their files are called and in whatever order; the split is which of them
+    are in which part and in which order, and which belong together. Which file held what is kept in the cache folder, so that
+    `describe_change` can name files.
     """
+    images = [f"{entry.pixel_sha256} {entry.label}" for entry in prepared.manifest.entries]
+    rows = zip(images, prepared.parts.tolist(), prepared.groups.tolist(), strict=True)
     now = {
-        "data": f"{len(prepared.manifest.entries):,} images {data_sha256(prepared)}",
-        "split": split_sha256(prepared),
+        "data": f"{len(images):,} images {_hash(sorted(images))}",
+        "split": _hash(f"{image} {part} {group}" for image, part, group in rows),
         "weights": weights_sha256[:_DIGITS],
         "code": f"pixels {PIXELS_VERSION}, views {VIEWS_VERSION}, noise {NOISE_VERSION}",
         "backend": backend,
