@@ -100,7 +100,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:
         head = {"temp_dir": folder, "include_dashboard": False, "num_cpus": 1, "object_store_memory": 80 * 2**20}
         cluster = Cluster(initialize_head=True, head_node_args=head)
-        places = RayResources(cluster.address, 0.0, 1.0)
+        places = RayResources(kind="ray", address=cluster.address)
         with connected(places, "benchmark"):
             executor = RayExecutor(set_up, places)
             begin(executor)

@@ -13,21 +13,6 @@ from search.study_file.units import parse_duration, parse_size
 from search.text import show
 
 
-@dataclass(frozen=True)
-class RayResources:
-    """What one worker takes of a Ray cluster.
-
-    Attributes:
-        address: ``"auto"``, which is the cluster that this machine is a node of, or ``HOST:PORT``.
-        gpus_per_trial: Whole GPUs, or a fraction of one.
-        cpus_per_trial: Ray counts them; a fraction is allowed.
-    """
-
-    address: str
-    gpus_per_trial: float
-    cpus_per_trial: float
-
-
 def _check_address(address: str) -> str:
     host, _, port = address.rpartition(":")
     sound = re.fullmatch(r"[^\s/]+", host) and re.fullmatch(r"[0-9]{1,5}", port) and int(port) < 2**16
@@ -36,8 +21,15 @@ def _check_address(address: str) -> str:
     return address
 
 
-class RayKeys(Table):
-    """The keys as the file writes them."""
+class RayResources(Table):
+    """What one worker takes of a Ray cluster.
+
+    Attributes:
+        kind: Of the executor.
+        address: ``"auto"``, which is the cluster that this machine is a node of, or ``HOST:PORT``.
+        gpus_per_trial: Whole GPUs, or a fraction of one.
+        cpus_per_trial: Ray counts them; a fraction is allowed.
+    """
 
     kind: Literal["ray"]
     address: Annotated[str, AfterValidator(_check_address)] = "auto"
@@ -50,10 +42,6 @@ class RayKeys(Table):
             remedy = "Write a number up to 1, or a whole one."
             raise rule_error("a trial takes a part of one GPU or whole ones", got=show(self.gpus_per_trial), remedy=remedy)
         return self
-
-    def resources(self) -> RayResources:
-        """Returns what these keys ask for."""
-        return RayResources(self.address, self.gpus_per_trial, self.cpus_per_trial)
 
 
 _Seconds = Annotated[float, BeforeValidator(parse_duration)]
@@ -109,7 +97,7 @@ class PolicyKeys(Table):
     worker_memory: Annotated[int, BeforeValidator(parse_size)] | None = None
     worker_trials: _Count | None = None
     workers_per_device: Annotated[int, Field(ge=1, le=MAX_WORKERS)] = 1
-    executor: RayKeys | None = None
+    executor: RayResources | None = None
 
     @model_validator(mode="after")
     def _check_sharing(self) -> Self:
@@ -122,5 +110,4 @@ class PolicyKeys(Table):
     def policy(self) -> Policy:
         """Returns the policy that these keys ask for."""
         keys = {name: getattr(self, name) for name in PolicyKeys.model_fields}
-        executor = self.executor.resources() if self.executor else None
-        return Policy(**{**keys, "executor": executor, "device_share": (executor and executor.gpus_per_trial) or 1.0})
+        return Policy(**keys, device_share=(self.executor and self.executor.gpus_per_trial) or 1.0)

@@ -34,13 +34,7 @@ class FloatParam(Table):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _check_range(self.low, self.high)
-        if self.log and self.low <= 0:
-            raise rule_error("low must be > 0 when log = true", got=show(self.low), remedy="Raise low, or remove log.")
-        if self.log and self.step is not None:
-            raise rule_error("step and log = true exclude each other", got=show(self.step), remedy="Remove one of the two.")
-        if self.step is not None:
-            _check_step(self.low, self.high, self.step)
+        _check_numbers(self, self.low > 0, "> 0")
         return self
 
     def distribution(self) -> FloatDistribution:
@@ -63,14 +57,9 @@ class IntParam(Table):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _check_range(self.low, self.high)
+        _check_numbers(self, self.low >= 1, ">= 1")
         if self.fidelity:
             self._check_fidelity()
-        if self.log and self.low < 1:
-            raise rule_error("low must be >= 1 when log = true", got=show(self.low), remedy="Raise low, or remove log.")
-        if self.log and self.step != 1:
-            raise rule_error("step and log = true exclude each other", got=show(self.step), remedy="Remove one of the two.")
-        _check_step(self.low, self.high, self.step)
         return self
 
     def distribution(self) -> IntDistribution:
@@ -161,9 +150,17 @@ def _check_condition(name: str, condition: Condition, space: Mapping[str, BaseDi
             raise rule_error(f"{parent} {rule}", got=show(value), remedy=remedy, key=key)
 
 
-def _check_range(low: float, high: float) -> None:
+def _check_numbers(param: FloatParam | IntParam, has_log: bool, rule: str) -> None:
+    """Raises the rule that a range breaks; `has_log` is whether its low end meets the `rule` of those with a log scale."""
+    low, high, step = param.low, param.high, param.step
     if low > high:
         raise rule_error("low must be <= high", got=f"low = {low}, high = {high}", remedy="Swap them.")
+    if param.log and not has_log:
+        raise rule_error(f"low must be {rule} when log = true", got=show(low), remedy="Raise low, or remove log.")
+    if param.log and step != type(param).model_fields["step"].default:
+        raise rule_error("step and log = true exclude each other", got=show(step), remedy="Remove one of the two.")
+    if step is not None:
+        _check_step(low, high, step)
 
 
 def _check_step(low: float, high: float, step: float) -> None:

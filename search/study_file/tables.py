@@ -12,7 +12,7 @@ from search.study_file.base import Table
 from search.study_file.conditions import When
 from search.study_file.env import is_variable
 from search.study_file.limits import MAX_DIRECTIONS, MAX_NAME, MAX_PARAMETERS, MAX_QUEUE, MAX_STORAGE, check_name
-from search.study_file.policy import PolicyKeys, RayKeys
+from search.study_file.policy import PolicyKeys, RayResources
 from search.study_file.rule_errors import check_one_of, rule_error
 from search.study_file.space import CategoricalParam, FloatParam, IntParam, Param
 from search.study_file.targets import check_target, is_own
@@ -142,7 +142,7 @@ def _written(model: type[Table]) -> tuple[str, ...]:
 KNOWN_KEYS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     (): _written(StudyFile),
     ("study",): _written(StudyTable),
-    ("study", "executor"): _written(RayKeys),
+    ("study", "executor"): _written(RayResources),
     ("track",): _written(TrackTable),
     ("space", "*", "float"): _written(FloatParam),
     ("space", "*", "int"): _written(IntParam),

@@ -14,7 +14,7 @@ import pytest
 from search.errors import StudyFileError
 from search.study_file import load as study_file
 from search.study_file import pruners, samplers, tables
-from search.study_file.policy import RayKeys
+from search.study_file.policy import RayResources
 from search.workers.hooks import take_defaults, take_fingerprint, take_misfits
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -27,7 +27,7 @@ def test_the_example_loads(folder):
 
 
 @pytest.mark.parametrize(
-    "name", [*samplers._KINDS, *pruners._KINDS, *tables._written(tables.StudyTable), *tables._written(RayKeys)]
+    "name", [*samplers._KINDS, *pruners._KINDS, *tables._written(tables.StudyTable), *tables._written(RayResources)]
 )
 def test_every_name_is_documented(name):
     assert f"`{name}`" in PAGE

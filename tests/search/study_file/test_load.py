@@ -51,11 +51,11 @@ def test_an_executor(write):
     spec = load(
         write(study={"executor": '{ kind = "ray", address = "10.0.0.1:6379", gpus_per_trial = 0.5, cpus_per_trial = 4 }'})
     )
-    assert spec.policy.executor == RayResources("10.0.0.1:6379", gpus_per_trial=0.5, cpus_per_trial=4)
+    assert spec.policy.executor == RayResources(kind="ray", address="10.0.0.1:6379", gpus_per_trial=0.5, cpus_per_trial=4)
     assert spec.policy.device_share == 0.5
     several = load(write(study={"executor": '{ kind = "ray", gpus_per_trial = 2 }'}))
     assert (several.policy.device_share, load(write()).policy.device_share) == (2, 1)
-    assert load(write(study={"executor": '{ kind = "ray" }'})).policy.executor == RayResources("auto", 0, 1)
+    assert load(write(study={"executor": '{ kind = "ray" }'})).policy.executor == RayResources(kind="ray")
 
 
 def test_several_directions_have_no_pruner_unless_asked_for(write):

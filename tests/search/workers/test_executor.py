@@ -24,7 +24,7 @@ def make(monkeypatch):
             return WorkerSetup(target, {})
 
         kinds = {"inline": InlineExecutor, "local": LocalExecutor}
-        return RayExecutor(setup, RayResources("auto", 0, 1)) if kind == "ray" else kinds[kind](setup)
+        return RayExecutor(setup, RayResources(kind="ray")) if kind == "ray" else kinds[kind](setup)
 
     return build
 

@@ -202,7 +202,7 @@ def make(nodes):
     with contextlib.ExitStack() as stack:
 
         def build(target, environ=None, cpus=1.0, gpus=0.0, **settings):
-            places = RayResources(nodes.address, gpus, cpus)
+            places = RayResources(kind="ray", address=nodes.address, gpus_per_trial=gpus, cpus_per_trial=cpus)
             stack.enter_context(connected(places, "x.toml"))
             folder = Path.cwd()
             executor = RayExecutor(lambda n: WorkerSetup(target, settings, folder / f"{n}.log", environ or {}), places)
@@ -308,7 +308,7 @@ def test_two_trials_share_a_gpu_and_a_third_waits(make):
 
 @needs_ray
 def test_what_no_node_could_hold_is_refused(nodes):
-    places = RayResources(nodes.address, 0.0, 64.0)
+    places = RayResources(kind="ray", address=nodes.address, cpus_per_trial=64.0)
     with pytest.raises(WorkerError) as caught, connected(places, "x.toml"):
         pass
     assert str(caught.value) == (
