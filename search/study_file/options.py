@@ -4,7 +4,7 @@ import functools
 import importlib.util
 import inspect
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -41,22 +41,31 @@ def check_options(factory: type, options: Mapping[str, Any], *, exclude: Iterabl
     None. Callables, samplers and trials are for Python, and what is in `exclude` is not the user's to set. What the caller
     handles itself, in `also`, only takes part in suggestions.
     """
-    types = {name: kind for name, kind in _writable(factory).items() if name not in exclude}
+    check_known(factory, options, _writable(factory).keys() - set(exclude), also=also)
     for name, value in options.items():
-        if name not in types:
-            remedy = suggest(name, [*types, *also]) if types or also else "It takes none."
-            raise rule_error("unknown option", got=show(value), remedy=remedy, key=name)
-        check_type(factory, name, value)
         _check_bounds(name, value)
+
+
+def check_known(
+    factory: type, options: Mapping[str, Any], known: Set[str], *, also: Iterable[str] = (), takes_any: bool = False
+) -> None:
+    """Raises the broken rule for an option that is none of the `known` parameters, one of these that is missing, or its type.
+
+    The type is looked at where it is one that a study file can write. With `takes_any` other options pass.
+    """
+    types = _writable(factory)
+    for name, value in options.items():
+        if name not in known and not takes_any:
+            remedy = suggest(name, [*known, *also]) if known or also else "It takes none."
+            raise rule_error("unknown option", got=show(value), remedy=remedy, key=name)
+        if name in known & types.keys():
+            _check_type(types[name], name, value)
     for name, parameter in inspect.signature(factory).parameters.items():
-        if name in types and parameter.default is parameter.empty and name not in options:
+        if name in known and parameter.default is parameter.empty and name not in options:
             raise rule_error("the option is required", got="nothing", remedy="Add it.", key=name)
 
 
-def check_type(factory: type, name: str, value: Any) -> None:
-    """Raises the broken rule for a value that is not of a parameter's type, where that is one that a study file can write."""
-    if (wanted := _writable(factory).get(name)) is None:
-        return
+def _check_type(wanted: Any, name: str, value: Any) -> None:
     try:
         TypeAdapter(wanted).validate_python(value, strict=True)
     except ValidationError:

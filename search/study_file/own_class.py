@@ -18,10 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from search.errors import ObjectiveError, SearchError, StudyFileError
 from search.study_file.optimizers import safe
-from search.study_file.options import check_type
+from search.study_file.options import check_known
 from search.study_file.rule_errors import rule_error
 from search.study_file.targets import find_beside, import_object
-from search.text import one_line, show, suggest
+from search.text import one_line, show
 
 T = TypeVar("T")
 
@@ -72,23 +72,11 @@ def check_options(target: str, factory: type, options: Mapping[str, Any]) -> Non
     """
     parameters = inspect.signature(factory).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    named = {
-        name: parameter
-        for name, parameter in parameters.items()
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-    }
-    for name, value in options.items():
-        if name == _SEED and name in named:
-            raise rule_error("comes from study.seed", got=show(value), remedy="Remove it, and set study.seed.", key=name)
-        if name in named:
-            check_type(factory, name, value)
-        elif not takes_any:
-            known = [known for known in named if known != _SEED]
-            remedy = suggest(name, known) if known else "It takes none."
-            raise rule_error("unknown option", got=show(value), remedy=remedy, key=name)
-    for name, parameter in named.items():
-        if parameter.default is parameter.empty and name not in options and name != _SEED:
-            raise rule_error("the option is required", got="nothing", remedy="Add it.", key=name)
+    named = {name for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    if _SEED in named & options.keys():
+        got, remedy = show(options[_SEED]), "Remove it, and set study.seed."
+        raise rule_error("comes from study.seed", got=got, remedy=remedy, key=_SEED)
+    check_known(factory, options, named - {_SEED}, takes_any=takes_any)
     try:
         make(factory, options, seed=0)
     except Exception as error:  # whatever a class of the user's own raises
