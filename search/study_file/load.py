@@ -140,27 +140,25 @@ def check_reports(spec: StudySpec, reports: Mapping[str, Sequence[str]]) -> None
     Raises:
         StudyFileError: The pruner, which is not the default, needs other reports, or more.
     """
-    if spec.pruner == _PRUNER or is_own(spec.pruner.name):
-        return
-    try:
-        pruners.check(*_pruning(spec), reach_of(spec.space, spec.settings, reports))
-    except PydanticCustomError as error:
-        raise StudyFileError(f"{spec.path}: {format_error(error, 'pruner')}") from None
+    if error := _idle_pruner(spec, reach_of(spec.space, spec.settings, reports)):
+        raise StudyFileError(f"{spec.path}: {format_error(error, 'pruner')}")
 
 
 def unpruned(spec: StudySpec) -> str:
     """Returns a line that says so where the budget that a call gives is too small for the file's pruner; else an empty one."""
-    if spec.pruner == _PRUNER or is_own(spec.pruner.name):
+    if not _idle_pruner(spec, Reach(spec.policy.trials)):
         return ""
-    try:
-        pruners.check(*_pruning(spec), Reach(spec.policy.trials))
-    except PydanticCustomError:
-        return f"note: with {spec.policy.trials} trial{'s' * (spec.policy.trials != 1)} nothing is pruned"
-    return ""
+    return f"note: with {spec.policy.trials} trial{'s' * (spec.policy.trials != 1)} nothing is pruned"
 
 
-def _pruning(spec: StudySpec) -> tuple[str, Mapping[str, Any], int]:
-    return spec.pruner.name, spec.pruner.options, len(spec.directions)
+def _idle_pruner(spec: StudySpec, reach: Reach) -> PydanticCustomError | None:
+    """Returns why the pruner could never prune; None where it can, and for the default and one of the user's own."""
+    if spec.pruner != _PRUNER and not is_own(spec.pruner.name):
+        try:
+            pruners.check(spec.pruner.name, spec.pruner.options, len(spec.directions), reach)
+        except PydanticCustomError as error:
+            return error
+    return None
 
 
 def _check_beside(sampler: Choice, fidelity: Fidelity | None) -> None:
