@@ -43,12 +43,8 @@ class Discovered:
 def discover(hypermodel: Any, data: str | Callable[[], Mapping[str, Any]] | None = None) -> Discovered:
     """Builds a model with the defaults, and again with each choice and each end of a range, until it asks for nothing new.
 
-    KerasTuner itself only finds what conditional scopes hold before it searches, and the rest as trials happen on it.
-
-    Args:
-        hypermodel: As `HyperModelObjective` takes it.
-        data: As `HyperModelObjective` takes it, to see what `fit` asks for; it is stopped before the first step. None for a
-            `fit` that asks for nothing.
+    KerasTuner itself only finds what conditional scopes hold before it searches, and the rest as trials happen on it. Both
+    arguments are as `HyperModelObjective` takes them; `fit` is stopped before its first step, and without data not looked at.
 
     Raises:
         ObjectiveError: An argument is not what it must be.

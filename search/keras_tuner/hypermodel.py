@@ -92,9 +92,7 @@ class HyperModelObjective:
     def best_model(self, params: Mapping[str, Any], seed: int) -> keras.Model:
         """Trains the model of a trial again, and returns it with the weights of its best epoch, as `get_best_models` does.
 
-        Args:
-            params: The trial's parameters.
-            seed: Its seed, which an export has; in a study of plain Optuna its number. Of several executions it is the first's.
+        The trial's seed is what an export has, in a study of plain Optuna its number; of several executions it is the first's.
 
         Raises:
             ObjectiveError: `fit` tells its callbacks of no epoch with a value.
@@ -181,9 +179,7 @@ class _Report(keras.callbacks.Callback):
 
 
 def as_hypermodel(given: Any, key: str = "objective.hypermodel") -> keras_tuner.HyperModel:
-    """Returns what is given, or what ``module:attribute`` names, as a HyperModel.
-
-    `key` is where the user wrote it.
+    """Returns what is given, or what ``module:attribute`` names, as a HyperModel; `key` is where the user wrote it.
 
     Raises:
         ObjectiveError: It is none, and no function either.
@@ -207,9 +203,7 @@ def as_hypermodel(given: Any, key: str = "objective.hypermodel") -> keras_tuner.
 
 
 def load_data(data: str | Callable[[], Mapping[str, Any]], key: str = "objective.data") -> Mapping[str, Any]:
-    """Returns the keyword arguments of `fit`.
-
-    `key` is where the user wrote it.
+    """Returns the keyword arguments of `fit`; `key` is where the user wrote what returns them.
 
     Raises:
         ObjectiveError: `data` names nothing, or what it returns is no mapping.

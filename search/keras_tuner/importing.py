@@ -43,13 +43,7 @@ _STATES = {
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did.
-
-    Attributes:
-        added: The states of the trials that the study did not have.
-        finished: How many trials were still running at an earlier import, and are not now.
-        known: How many the study had already.
-    """
+    """How many trials, by state, the study did not have, how many have ended since an import, and how many it had already."""
 
     added: Counter[TrialState]
     finished: int

@@ -179,11 +179,8 @@ HyperParameter = Annotated[Annotated[Declared, Field(discriminator="class_name")
 def space_of(declared: Iterable[Declared], seen: Mapping[str, Sequence[Any]]) -> dict[str, BaseDistribution]:
     """Returns one distribution for each name, in the order of their first declaration.
 
-    KerasTuner tells hyperparameters apart by name *and* conditions, Optuna by name.
-
-    Args:
-        declared: The hyperparameters; a name may come several times.
-        seen: The values that trials have had, by name. KerasTuner checks neither defaults nor what an oracle or a user sets.
+    KerasTuner tells hyperparameters apart by name *and* conditions, Optuna by name. The values that trials have had, `seen`,
+    belong to it too: KerasTuner checks neither defaults nor what an oracle or a user sets.
     """
     declarations: dict[str, list[BaseDistribution]] = {}
     for parameter in declared:

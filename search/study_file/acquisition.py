@@ -76,11 +76,8 @@ def log_seconds(
 
     What is positive goes in by its log, so that a time proportional to a power of it is on a line; a choice is a column.
 
-    Args:
-        trials: Any. A pruned one counts only by its reports, since how long it would have been is not known.
-        space: The parameters of the candidates.
-        candidates: Their values in Optuna's internal representation, one array of shape (candidates,) each.
-        per_report: Seconds by report instead.
+    A pruned trial counts only by its reports, since how long it would have been is not known; with `per_report` the seconds
+    are those by report. Candidates are in Optuna's internal representation, one array of shape (candidates,) a parameter.
 
     Returns:
         Shape (candidates,); zeros where fewer than `FEWEST_DURATIONS` trials have all these parameters.

@@ -99,9 +99,7 @@ class AsWritten:
     def value(self, value: Any, params: Mapping[str, Any]) -> Any:
         """Returns what an objective keeps with a trial, such as its whole config, as the study file would write it.
 
-        Args:
-            value: What JSON can hold.
-            params: The trial's parameters: what was drawn is no setting, whatever it equals.
+        What is among the trial's `params` was drawn and is no setting, whatever it equals.
         """
         if not isinstance(value, Mapping):
             return self._value(value, _ABSENT, _ABSENT)

@@ -21,12 +21,7 @@ REDUCTION = 2
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How far trials are trained.
-
-    Attributes:
-        name: The parameter.
-        distribution: Its range in the space.
-    """
+    """The parameter that says how far trials are trained, and its range in the space."""
 
     name: str
     distribution: IntDistribution

@@ -106,12 +106,9 @@ def check_scalar(value: object) -> object:
 
 
 def read_regular(path: Path, what: str, most: int) -> bytes:
-    """Returns the bytes of a regular file: a pipe would never end, and a device neither.
+    """Returns the bytes of a regular file, `most` at most: a pipe would never end, and a device neither.
 
-    Args:
-        path: The file.
-        what: How messages call it, such as ``"the study file"``.
-        most: So many bytes it may have.
+    Messages call it `what`, such as ``"the study file"``.
 
     Raises:
         Unreadable: It cannot be read, is of another kind, or has more bytes.

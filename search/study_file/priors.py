@@ -33,13 +33,7 @@ _CELLS = 256
 
 @dataclass(frozen=True)
 class Prior:
-    """A density over the range of a parameter.
-
-    Attributes:
-        value: The likeliest one.
-        confidence: How narrow the density is around it.
-        distribution: The parameter's.
-    """
+    """A density over the range of a parameter, and how narrow it is around its likeliest value."""
 
     value: Any
     confidence: Confidence
@@ -54,8 +48,7 @@ class Prior:
     def log_density(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Returns the log of the density at each value, of a range of length 1: 0 everywhere would be no prior.
 
-        Args:
-            values: Any shape, in Optuna's internal representation.
+        The values have any shape, and Optuna's internal representation.
         """
         cells = len(self._masses)
         at = np.clip((fraction_of(self.distribution, values) * cells).astype(int), 0, cells - 1)
@@ -79,9 +72,7 @@ class Prior:
 def read_priors(
     written: Mapping[str, tuple[Any, Confidence | None]], space: Mapping[str, BaseDistribution], sampler: str, *, usable: bool
 ) -> dict[str, Prior]:
-    """Returns the priors by parameter.
-
-    `written` is what each parameter's table has under `prior` and `confidence`, and `usable` whether the sampler can go by it.
+    """Returns the priors by parameter, of what its table has as `prior` and `confidence`; `usable` if the sampler goes by it.
 
     Raises:
         PydanticCustomError: Its key is ``NAME.prior`` or ``NAME.confidence``.

@@ -38,13 +38,9 @@ _RULES: Mapping[str, tuple[str, str]] = {
 
 
 def rule_error(rule: str, *, got: str, remedy: str = "", key: str = "") -> PydanticCustomError:
-    """Returns the error that a validator raises.
+    """Returns the error that a validator raises: what must hold, what was received, as `show` writes it, and what to do.
 
-    Args:
-        rule: What must hold, such as ``"low must be > 0 when log = true"``.
-        got: What was received; a value as `show` writes it.
-        remedy: A full sentence that says what to do.
-        key: The key below the validated table that the error is about, if it is not the whole table.
+    The remedy is a full sentence; `key` is below the validated table, if the error is not about the whole of it.
     """
     return PydanticCustomError(_BROKEN, "{rule}", {"rule": rule, "got": got, "remedy": remedy, "key": key})
 
@@ -57,10 +53,7 @@ def check_one_of(keys: tuple[str, str], one: object, other: object, *, remedy: s
 
 
 def explain(error: ValidationError, known_keys: Mapping[tuple[str, ...], Iterable[str]]) -> list[str]:
-    """Returns a line for each error, without the file's name.
-
-    `known_keys` are those that each table may hold, by the table's place; the suggestions come from here.
-    """
+    """Returns a line for each error, without the file's name; suggests one of the keys that a table may hold, by its place."""
     details = error.errors(include_url=False)
     # An unknown key is most often the cause of a missing one, so it is told first, and the missing one not at all.
     details.sort(key=lambda detail: detail["type"] != "extra_forbidden")
@@ -96,11 +89,7 @@ def _line(detail: ErrorDetails, known_keys: Mapping[tuple[str, ...], Iterable[st
 
 
 class Problems:
-    """The broken rules of a file, each with its place, so that all are told at once.
-
-    Attributes:
-        lines: A line for each.
-    """
+    """The broken rules of a file, each a line with its place, so that all are told at once."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

@@ -148,14 +148,10 @@ def check(
 def make(
     name: str, options: Mapping[str, Any], *, study_seed: int, trial_index: int, acquisition: Acquisition | None = None
 ) -> BaseSampler:
-    """Returns the sampler for one trial.
+    """Returns the sampler for one trial, whose random state `study_seed` and `trial_index` fix.
 
-    Args:
-        name: One of the names that a study file may use.
-        options: Passed on to the sampler's constructor.
-        study_seed: The study's seed.
-        trial_index: Counts the trials that are no retries, from zero. It and `study_seed` fix the random state.
-        acquisition: What the candidates are weighed by, of a sampler that can; None for their values alone.
+    The index counts the trials that are no retries, from zero. By `acquisition` the candidates are weighed, of a sampler that
+    can; None is for their values alone.
     """
     kind = _kind(name)
     seed = derive(study_seed, Stream.SAMPLER, trial_index)
@@ -175,12 +171,8 @@ def acquisition(
 ) -> Acquisition | None:
     """Returns what the next trial's candidates are weighed by; None for their values alone.
 
-    Args:
-        name: One of the names that a study file may use.
-        options: Those of the sampler.
-        priors: By parameter; none for a sampler that does not go by them.
-        budget_left: The part of the study's budget that is left, in [0, 1].
-        climbs: The study has a fidelity: what costs is a report, not a trial, whose length is not the sampler's choice.
+    `budget_left` is a part of the study's, in [0, 1]. With `climbs` the study has a fidelity: what costs is a report, not a
+    trial, whose length is not the sampler's choice.
     """
     cost_weight = budget_left if weighs_time(name, options) else 0.0
     return Acquisition(priors, cost_weight, per_report=climbs) if priors or cost_weight else None

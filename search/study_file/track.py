@@ -80,14 +80,10 @@ class TrackTable(Table):
         return self
 
     def track(self, folder: Path, storage: str) -> Track:
-        """Returns the trackers.
-
-        Args:
-            folder: Of the study file.
-            storage: The study's own, which MLflow must leave alone: both keep a table of their migrations under one name.
+        """Returns the trackers; relative files start at `folder`, the study file's.
 
         Raises:
-            PydanticCustomError: They are one database.
+            PydanticCustomError: MLflow's database is the study's storage: both keep a table of their migrations under one name.
         """
         if self.mlflow is not None and same_database(self.mlflow, storage, folder):
             rule = "must be another database than the study's own"
