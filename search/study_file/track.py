@@ -41,15 +41,17 @@ def _check_mlflow(uri: str) -> str:
         raise rule_error("must be a server or a database of MLflow", got=show(mask_urls(uri)), remedy=f"Write {known}.")
     if scheme == "sqlite" and not file_of_database(uri):
         raise rule_error("must name a file", got=show(uri), remedy="Write sqlite:///mlflow.db.")
-    if scheme in _DATABASES and (harm := _harm_in(uri)) is not None:
+    url = _parse(uri) if scheme in _DATABASES else None
+    if url is not None and (harm := harm_in(url)) is not None:
         raise rule_error("must run nothing here and hand out no file", got=harm[0], remedy=harm[1])
     return uri
 
 
-def _harm_in(uri: str) -> tuple[str, str] | None:
+def _parse(uri: str) -> sqlalchemy.URL | None:
+    """The parts of a database's URL; None where it has none, as MLflow will say."""
     try:
-        return harm_in(sqlalchemy.make_url(uri))
-    except (ArgumentError, ValueError):  # MLflow will say so
+        return sqlalchemy.make_url(uri)
+    except (ArgumentError, ValueError):
         return None
 
 
@@ -112,22 +114,15 @@ def _beside(uri: str, folder: Path) -> str:
 
 def file_of_database(uri: str) -> Path | None:
     """Returns the file of an SQLite database; None for another, or where there is none."""
-    if not uri.startswith("sqlite"):
-        return None
-    try:
-        database = sqlalchemy.make_url(uri).database
-    except (ArgumentError, ValueError):
-        return None
-    return Path(database) if database and database != ":memory:" else None
+    url = _parse(uri) if uri.startswith("sqlite") else None
+    return Path(url.database) if url is not None and url.database and url.database != ":memory:" else None
 
 
 def same_database(uri: str, storage: str, folder: Path = Path()) -> bool:
     """Returns whether two URLs name one database; a relative file starts at `folder`."""
 
     def place(url: str) -> Any:
-        try:
-            parsed = sqlalchemy.make_url(url)
-        except (ArgumentError, ValueError):
+        if (parsed := _parse(url)) is None:
             return url
         kind = parsed.get_backend_name() if "://" in url else ""
         if kind == "sqlite":
