@@ -19,12 +19,8 @@ class Stream(IntEnum):
 def derive(study_seed: int, stream: Stream, trial_index: int = 0) -> int:
     """Returns a seed in [0, 2**31) that is fixed by its arguments alone.
 
-    31 bits, because every library that an objective may seed takes them: NumPy, Python, Keras, TensorFlow and C alike.
-
-    Args:
-        study_seed: The seed in the study file.
-        stream: What the seed is for.
-        trial_index: Counts the trials that are no retries, from zero.
+    31 bits, because every library that an objective may seed takes them: NumPy, Python, Keras, TensorFlow and C alike. The
+    index counts the trials that are no retries, from zero.
     """
     state = np.random.SeedSequence(study_seed, spawn_key=(stream, trial_index)).generate_state(1, np.uint32)
     return int(state[0] >> 1)

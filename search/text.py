@@ -34,9 +34,7 @@ _LOOKS_QUOTED = re.compile(r"%(?=[0-9A-Fa-f]{2})|\A%\Z")
 def plain(text: object, longest: int = LONGEST) -> str:
     r"""Returns `text` as one line of characters that have no effect on a terminal, the rest written as ``\n``, ``\x1b``.
 
-    Args:
-        text: Any text. Bytes that are not UTF-8, which Python keeps as surrogates, are written as bytes.
-        longest: So many of its characters are kept.
+    Bytes that are not UTF-8, which Python keeps as surrogates, are written as bytes. `longest` characters are kept.
     """
     whole = str(text)
     shown = "".join(character if character.isprintable() else _escaped(character) for character in whole[:longest])

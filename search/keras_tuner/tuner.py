@@ -138,14 +138,9 @@ def study_tuner(
 ) -> ObjectiveTuner:
     """Returns a tuner for a study file's objective, space, direction and seed.
 
-    Args:
-        spec: The study file; of one direction.
-        oracle: The oracle's class, such as `keras_tuner.oracles.BayesianOptimizationOracle`.
-        folder: The project's folder.
-        epochs: See `ObjectiveTuner`; the parameter leaves the space, which must have it.
-        on_report: See `ObjectiveTuner`.
-        overwrite: Begin anew where there is a project already; else it is gone on with, if its space is the same.
-        options: Of the oracle, such as ``max_trials``.
+    The oracle's class, such as `keras_tuner.oracles.BayesianOptimizationOracle`, gets the options, such as ``max_trials``.
+    `epochs` and `on_report` are those of `ObjectiveTuner`; the parameter `epochs` leaves the space, which must have it. A
+    project in the folder is gone on with, if its space is the same, unless `overwrite` has it begun anew.
 
     Raises:
         SearchError: The file has several directions, asks for what KerasTuner or the objective does not have, or has no
