@@ -6,8 +6,7 @@ from pathlib import Path
 
 from search.errors import StudyFileError
 from search.study_file.env import AsWritten
-from search.study_file.load import MOST_LINES, StudySpec, load, study_file_error
-from search.study_file.sound import sound_parts
+from search.study_file.load import MOST_LINES, StudySpec, load, sound_parts, study_file_error
 from search.study_file.targets import local_module
 from search.workers.consult import ask_misfits
 

@@ -3,6 +3,7 @@
 Every error is a `StudyFileError` whose message is one line: *where: rule; got what was received. Remedy.*
 """
 
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from optuna.distributions import BaseDistribution
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from search.errors import StudyFileError
 from search.study_file import own_class, pruners, samplers
 from search.study_file.conditions import Condition
+from search.study_file.distributions import describe_distribution
 from search.study_file.enqueue import as_queue, queue_errors
 from search.study_file.env import variable_errors
 from search.study_file.fidelity import Fidelity, find_fidelity
@@ -24,9 +26,9 @@ from search.study_file.policy import Policy
 from search.study_file.priors import Prior, read_priors
 from search.study_file.pruner_reach import Reach, reach_of
 from search.study_file.rule_errors import Problems, explain, format_error, rule_error
-from search.study_file.space import IntParam, parents_first
+from search.study_file.space import IntParam, Param, parents_first
 from search.study_file.tables import KNOWN_KEYS, Choice, Direction, StudyFile, check_study_name
-from search.study_file.targets import is_own
+from search.study_file.targets import check_target, is_own
 from search.study_file.track import Track, check_installed
 
 MOST_LINES = 20
@@ -94,10 +96,8 @@ class StudySpec:
 def load(path: str | Path, *, imports: bool = True) -> StudySpec:
     """Reads and checks a study file.
 
-    Args:
-        path: The file.
-        imports: Import a sampler and a pruner of the user's own, and check them too. Who only looks at a study does not, as
-            that runs their code.
+    With `imports` a sampler and a pruner of the user's own are imported, and checked too. Who only looks at a study does not
+    ask for it, as that runs their code.
 
     Raises:
         StudyFileError: The file cannot be read, is not TOML, or breaks a rule.
@@ -118,6 +118,24 @@ def study_file_error(path: Path, lines: Sequence[str]) -> StudyFileError:
     """Returns the error of a file that has these things to mend, a line each."""
     more = [f"{len(lines) - MOST_LINES} more errors."] * (len(lines) > MOST_LINES)
     return StudyFileError(*(f"{path}: {line}" for line in [*lines[:MOST_LINES], *more]))
+
+
+def sound_parts(path: Path) -> tuple[str, Mapping[str, Any], Mapping[str, Any]] | None:
+    """Returns what of a file that breaks a rule its objective can be asked about: target, sound part of the space, settings.
+
+    None is for a file whose objective cannot be found, or whose settings are no table.
+    """
+    try:
+        _, tables = read_toml(path)
+        target = check_target(tables["study"]["objective"])
+        space, settings = dict(tables.get("space", {})), dict(tables.get("objective", {}))
+    except (Unreadable, PydanticCustomError, KeyError, TypeError, ValueError):
+        return None
+    sound, adapter = {}, TypeAdapter[Any](Param)
+    for name, table in space.items():
+        with contextlib.suppress(ValidationError, PydanticCustomError):
+            sound[name] = describe_distribution(adapter.validate_python(table).distribution())
+    return target, sound, settings
 
 
 def renamed(spec: StudySpec, name: str, where: str) -> StudySpec:
