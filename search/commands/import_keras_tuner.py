@@ -68,10 +68,9 @@ def command(folder: Path, storage: str | None, name: str | None, objectives: tup
         best = describe_best(study)
     close(study)
     states = ", ".join(f"{count} {state.name.lower()}" for state, count in imported.added.items())
-    rest = [f"{imported.known} known"] * bool(imported.known) + [f"{imported.finished} finished since"] * bool(
-        imported.finished
-    )
-    click.echo(f"{project.tuner}, {len(project.trials)} trials: {'; '.join([f'{states} added'] * bool(states) + rest)}.")
+    counts = {"added": states, "known": imported.known, "finished since": imported.finished}
+    done = "; ".join(f"{count} {what}" for what, count in counts.items() if count)
+    click.echo(f"{project.tuner}, {len(project.trials)} trials: {done}.")
     for line in islice(project.unread.values(), _MOST_LINES):
         click.echo(f"Left out: {error_line(line)}")
     if len(project.unread) > _MOST_LINES:
