@@ -3,7 +3,6 @@
 import copy
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
-from operator import methodcaller
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -13,8 +12,6 @@ from search.records.constraints import MEMORY_CONSTRAINT, key_of
 from search.records.optuna_keys import CONSTRAINTS
 from search.records.rungs import Rung, paused_seconds, rungs_of
 from search.study_file.fidelity import Fidelity
-
-_is_constraint = methodcaller("startswith", CONSTRAINTS)
 
 
 class SamplerView:
@@ -52,12 +49,7 @@ def with_same_constraints(trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial
 
     A trial has kept that of memory where it does not say, and one of the objective's that it has not set just so.
     """
-    # Asked for each new trial, of all there are: most have none, which their names tell in a third of the time.
-    found = {
-        tuple(constraints_of(trial)) if any(map(_is_constraint, trial.system_attrs)) else ()
-        for trial in trials
-        if trial.state is TrialState.COMPLETE
-    }
+    found = {tuple(constraints_of(trial)) for trial in trials if trial.state is TrialState.COMPLETE}
     if len(found) < 2:
         return trials
     names = sorted(set().union(*found))

@@ -197,8 +197,11 @@ def is_infeasible(trial: "FrozenTrial") -> bool:
 
 def constraints_of(trial: "FrozenTrial") -> dict[str, float]:
     """Returns a trial's constraints, those that are numbers, by name; none where Optuna's property would raise."""
-    sound = isinstance(trial.system_attrs.get(CONSTRAINTS, []), list)
-    return {name: value for name, value in (trial.constraints if sound else {}).items() if isinstance(value, int | float)}
+    attrs = trial.system_attrs
+    # All trials are asked for each new one: most have none, which their names tell in half of the time.
+    if not any(name.startswith(CONSTRAINTS) for name in attrs) or not isinstance(attrs.get(CONSTRAINTS, []), list):
+        return {}
+    return {name: value for name, value in trial.constraints.items() if isinstance(value, int | float)}
 
 
 def is_result(trial: "FrozenTrial") -> bool:

@@ -36,7 +36,7 @@ class Interval:
 def show(value: float, apart: float = 0.0) -> str:
     """Returns a value with so many digits, four or more, that another looks different which is `apart` from it at least.
 
-    It is 0 where there is no other.
+    Where there is no other, `apart` is 0.
     """
     if not (math.isfinite(value) and 0 < apart < math.inf) or value == 0:
         return f"{value:.4g}"
